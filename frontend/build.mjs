@@ -1,0 +1,46 @@
+// Builds the two bundles that Python ships: page.js (inline script of a page) and widget.js (anywidget module).
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { build, transform } from "esbuild";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const out = join(here, "..", "src", "attnscope", "static");
+// CSS is imported as one string for adoptedStyleSheets
+const minifiedCss = {
+  name: "css-as-text",
+  setup(bundler) {
+    bundler.onLoad({ filter: /\.css$/ }, async ({ path }) => {
+      const { code } = await transform(await readFile(path, "utf8"), { loader: "css", minify: true });
+      return { contents: code, loader: "text" };
+    });
+  },
+};
+const LIMIT = 100_000; // bytes after gzip, per bundle
+
+await mkdir(out, { recursive: true });
+for (const [entry, format] of [
+  ["page", "iife"],
+  ["widget", "esm"],
+]) {
+  const result = await build({
+    entryPoints: [join(here, "src", `${entry}.ts`)],
+    bundle: true,
+    minify: true,
+    format,
+    target: "es2022",
+    charset: "utf8",
+    plugins: [minifiedCss],
+    legalComments: "none",
+    write: false,
+  });
+  // "</script" inside an inline script would end it
+  const text = result.outputFiles[0].text.replaceAll("</script", "<\\/script");
+  const size = gzipSync(text).length;
+  if (size > LIMIT) throw new Error(`${entry}.js is ${size} bytes after gzip, more than ${LIMIT}`);
+  const target = join(out, `${entry}.js`);
+  await writeFile(`${target}.part`, text);
+  await rename(`${target}.part`, target);
+  console.log(`${entry}.js  ${text.length} bytes, ${size} after gzip`);
+}

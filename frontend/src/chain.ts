@@ -1,0 +1,65 @@
+/** The chain of one query, all links at once, and the check of a head against what the implementation returned. */
+import { biased, capped, dot, masked, output, scaled, share, softmax } from "./attention";
+import type { HeadTensors } from "./head";
+
+export interface Chain {
+  query: number;
+  /** null where the site holds weights only: nothing before the softmax is known. */
+  dot: Float64Array | null;
+  scaled: Float64Array | null;
+  capped: Float64Array | null;
+  bias: Float32Array | null;
+  biased: Float64Array | null;
+  /** 1 = may be seen; null: all of them. */
+  allowed: Uint8Array | null;
+  weights: Float64Array;
+  sink: number;
+  hasSink: boolean;
+  /** No key was allowed. */
+  empty: boolean;
+  share: Float64Array;
+  z: Float64Array;
+}
+
+export function chainOf(head: HeadTensors, query: number): Chain {
+  const { site } = head;
+  if (head.weights) {
+    const weights = Float64Array.from(head.weights.subarray(query * site.keys, (query + 1) * site.keys));
+    return {
+      query, dot: null, scaled: null, capped: null, bias: null, biased: null, allowed: head.allowed(query),
+      weights, sink: 0, hasSink: false, empty: false, share: share(weights, head.norms), z: output(weights, head.v),
+    };
+  }
+  const allowed = head.allowed(query);
+  const bias = head.bias(query);
+  const sink = head.sink();
+  const dots = dot(head.query(query), head.k);
+  const scaledDots = scaled(dots, site.scaling);
+  const cappedDots = capped(scaledDots, site.softcap);
+  const scores = biased(cappedDots, bias);
+  const { weights, sink: taken, empty } = softmax(masked(scores, allowed), sink, site.mask.empty_rows);
+  return {
+    query, dot: dots, scaled: scaledDots, capped: cappedDots, bias, biased: scores, allowed,
+    weights, sink: taken, hasSink: sink !== null, empty, share: share(weights, head.norms), z: output(weights, head.v),
+  };
+}
+
+/** A key is masked when the rule forbids it and it indeed has no weight from a uniform "no key allowed" row. */
+export const isMasked = (chain: Chain, key: number) => chain.allowed !== null && !chain.allowed[key];
+
+/** Largest |recomputed z - returned z|, relative to the largest |z|; what this browser finds for one head. */
+export function recheck(head: HeadTensors): { difference: number; rows: number } | null {
+  const { z, zRows, site } = head;
+  if (!z || zRows.length === 0 || head.weights) return null;
+  let largest = 0;
+  let difference = 0;
+  for (let r = 0; r < zRows.length; r++) {
+    const mine = chainOf(head, zRows[r]).z;
+    for (let d = 0; d < site.value_size; d++) {
+      const theirs = z[r * site.value_size + d];
+      largest = Math.max(largest, Math.abs(theirs)); // NaN stays NaN
+      difference = Math.max(difference, Math.abs(mine[d] - theirs));
+    }
+  }
+  return { difference: largest > 0 ? difference / largest : difference, rows: zRows.length };
+}

@@ -1,0 +1,245 @@
+/** The payload: safetensors bytes plus one JSON string. docs/payload.md is the contract. */
+
+export interface TokenTable {
+  text: string[];
+  ids: number[];
+  special: boolean[];
+  words: (number | null)[];
+  word_text: string[];
+  segments: number[];
+  border: number | null;
+}
+
+export interface MaskRule {
+  lower: number | null;
+  upper: number | null;
+  keys: string | null;
+  rows: string | null;
+  packed: string | null;
+  empty_rows: "zero" | "uniform";
+}
+
+export interface SiteReceipt {
+  status: "exact" | "weights_only" | "unverified" | "failed";
+  max_error: JsonNumber | null;
+  tolerance: JsonNumber | null;
+  rows: number;
+  of: number;
+  no_key_rows: number;
+  note: string;
+}
+
+/** NaN and infinities are strings in JSON. */
+export type JsonNumber = number | "nan" | "inf" | "-inf";
+
+export interface Site {
+  index: number;
+  path: string;
+  call: number;
+  kind: "self" | "cross";
+  stack: string | null;
+  layer: number;
+  heads: number;
+  kv_heads: number;
+  queries: number;
+  keys: number;
+  head_size: number;
+  value_size: number;
+  scaling: number;
+  scaled_by_model: boolean;
+  softcap: number | null;
+  query_tokens: number;
+  key_tokens: number;
+  mask: MaskRule;
+  bias: { form: "diagonals" | "full"; tensor: string } | null;
+  sinks: string | null;
+  norms: "output" | "value";
+  weights_only: boolean;
+  held: { dtype: string; heads: number[] } | null;
+  receipt: SiteReceipt;
+}
+
+export interface Metadata {
+  format: string;
+  version: number;
+  trace: string;
+  model: { name: string; class: string; type: string; dtype: string; implementation: string; revision: string | null };
+  versions: Record<string, string>;
+  tokens: TokenTable[];
+  sites: Site[];
+  receipt: {
+    passed: boolean;
+    max_error: JsonNumber | null;
+    tolerance: JsonNumber | null;
+    rows: number;
+    of: number;
+  } | null;
+  notes: string[];
+}
+
+/** Something is wrong with the bytes; the message is meant to be read by people. */
+export class PayloadError extends Error {
+  override name = "PayloadError";
+}
+
+export function number(value: JsonNumber | null | undefined): number {
+  if (value === "inf") return Number.POSITIVE_INFINITY;
+  if (value === "-inf") return Number.NEGATIVE_INFINITY;
+  return typeof value === "number" ? value : Number.NaN;
+}
+
+type Dtype = "F64" | "F32" | "F16" | "BF16" | "I64" | "I32" | "U8";
+const BYTES: Record<Dtype, number> = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4, U8: 1 };
+
+interface Entry {
+  dtype: Dtype;
+  shape: number[];
+  start: number;
+  end: number;
+}
+
+const product = (shape: number[]) => shape.reduce((total, size) => total * size, 1);
+
+/** One payload: its metadata, and its tensors decoded when they are asked for. */
+export class Payload {
+  readonly meta: Metadata;
+  private readonly entries = new Map<string, Entry>();
+
+  constructor(private readonly bytes: Uint8Array) {
+    const header = readHeader(bytes);
+    this.meta = readMetadata(header.json);
+    for (const [name, value] of Object.entries(header.json)) {
+      if (name !== "__metadata__") this.entries.set(name, readEntry(name, value, header.dataStart, bytes.length));
+    }
+  }
+
+  has(name: string): boolean {
+    return this.entries.has(name);
+  }
+
+  shape(name: string): number[] {
+    return this.entry(name).shape;
+  }
+
+  /** The whole tensor, or only its part `index` along the first axis. */
+  floats(name: string, index?: number): Float32Array {
+    const entry = this.entry(name);
+    const { bytes, count } = this.slice(entry, index);
+    if (entry.dtype === "F32") return new Float32Array(bytes.buffer, 0, count);
+    if (entry.dtype === "F64") return Float32Array.from(new Float64Array(bytes.buffer, 0, count));
+    if (entry.dtype === "F16") return fromHalf(new Uint16Array(bytes.buffer, 0, count));
+    if (entry.dtype === "BF16") return fromBfloat(new Uint16Array(bytes.buffer, 0, count));
+    throw new PayloadError(`Tensor ${name} holds ${entry.dtype} where numbers with a fraction are expected.`);
+  }
+
+  integers(name: string): Int32Array {
+    const entry = this.entry(name);
+    const { bytes, count } = this.slice(entry);
+    if (entry.dtype === "I32") return new Int32Array(bytes.buffer, 0, count);
+    if (entry.dtype === "I64") return Int32Array.from(new BigInt64Array(bytes.buffer, 0, count), Number);
+    throw new PayloadError(`Tensor ${name} holds ${entry.dtype} where whole numbers are expected.`);
+  }
+
+  octets(name: string): Uint8Array {
+    const entry = this.entry(name);
+    if (entry.dtype !== "U8") throw new PayloadError(`Tensor ${name} holds ${entry.dtype} where bytes are expected.`);
+    return this.bytes.subarray(entry.start, entry.end);
+  }
+
+  private entry(name: string): Entry {
+    const entry = this.entries.get(name);
+    if (!entry) throw new PayloadError(`Tensor ${name} is missing from the data.`);
+    return entry;
+  }
+
+  /** A copy: the data section need not be aligned. */
+  private slice(entry: Entry, index?: number): { bytes: Uint8Array<ArrayBuffer>; count: number } {
+    const size = BYTES[entry.dtype];
+    let { start, end } = entry;
+    if (index !== undefined) {
+      const part = product(entry.shape.slice(1)) * size;
+      if (!(index >= 0 && index < entry.shape[0])) throw new PayloadError(`Part ${index} is outside a tensor of shape [${entry.shape}].`);
+      start += index * part;
+      end = start + part;
+    }
+    return { bytes: this.bytes.slice(start, end), count: (end - start) / size };
+  }
+}
+
+function readHeader(bytes: Uint8Array): { json: Record<string, unknown>; dataStart: number } {
+  if (bytes.length < 8) throw new PayloadError("The data is cut off: it is shorter than its own header.");
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const length = view.getUint32(0, true) + view.getUint32(4, true) * 2 ** 32;
+  if (length > bytes.length - 8) {
+    throw new PayloadError("The data is cut off, or it is not an attnscope payload: its header is longer than the data itself.");
+  }
+  try {
+    const json = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(8, 8 + length)));
+    if (typeof json === "object" && json !== null && !Array.isArray(json)) return { json, dataStart: 8 + length };
+  } catch {
+    // said below
+  }
+  throw new PayloadError("The data is damaged: its header cannot be read.");
+}
+
+function readMetadata(json: Record<string, unknown>): Metadata {
+  const own = (json.__metadata__ as Record<string, unknown> | undefined)?.attnscope;
+  if (typeof own !== "string") throw new PayloadError("This safetensors data was not written by attnscope.");
+  let meta: Metadata;
+  try {
+    meta = JSON.parse(own);
+  } catch {
+    throw new PayloadError("The data is damaged: its description cannot be read.");
+  }
+  if (meta?.format !== "attnscope") throw new PayloadError("This safetensors data was not written by attnscope.");
+  if (meta.version !== 1) {
+    throw new PayloadError(`The data has format version ${String(meta.version)}; this view reads version 1. Update attnscope.`);
+  }
+  if (!Array.isArray(meta.sites) || meta.sites.length === 0) throw new PayloadError("The data describes no attention at all.");
+  if (!Array.isArray(meta.tokens) || meta.tokens.length === 0) throw new PayloadError("The data describes no tokens.");
+  for (const site of meta.sites) {
+    const [queries, keys] = [meta.tokens[site.query_tokens], meta.tokens[site.key_tokens]];
+    if (!queries || !keys || queries.text.length < site.queries || keys.text.length < site.keys) {
+      throw new PayloadError(`The data is damaged: ${site.path} has more queries or keys than there are tokens.`);
+    }
+  }
+  return meta;
+}
+
+function readEntry(name: string, value: unknown, dataStart: number, total: number): Entry {
+  const { dtype, shape, data_offsets: offsets } = (value ?? {}) as { dtype: Dtype; shape: number[]; data_offsets: number[] };
+  const whole = (list: unknown): list is number[] => Array.isArray(list) && list.every((n) => Number.isInteger(n) && n >= 0);
+  if (!whole(shape) || !whole(offsets) || offsets.length !== 2) throw new PayloadError(`The data is damaged: tensor ${name} has no shape.`);
+  if (!(dtype in BYTES)) throw new PayloadError(`Tensor ${name} holds ${String(dtype)}, which this view cannot read.`);
+  const [start, end] = offsets.map((offset) => offset + dataStart);
+  if (end > total) throw new PayloadError(`The data is cut off: tensor ${name} ends after the last byte.`);
+  if (end - start !== product(shape) * BYTES[dtype]) throw new PayloadError(`The data is damaged: tensor ${name} does not fit its shape.`);
+  return { dtype, shape, start, end };
+}
+
+/** IEEE half precision, subnormal numbers, infinities and NaN included. */
+export function fromHalf(bits: Uint16Array): Float32Array {
+  const out = new Float32Array(bits.length);
+  for (let i = 0; i < bits.length; i++) {
+    const half = bits[i];
+    const exponent = (half >> 10) & 31;
+    const fraction = half & 1023;
+    const size =
+      exponent === 31
+        ? fraction
+          ? Number.NaN
+          : Number.POSITIVE_INFINITY
+        : exponent === 0
+          ? fraction * 2 ** -24
+          : (1 + fraction / 1024) * 2 ** (exponent - 15);
+    out[i] = half & 0x8000 ? -size : size;
+  }
+  return out;
+}
+
+/** bfloat16 is the upper half of a float32. */
+export function fromBfloat(bits: Uint16Array): Float32Array {
+  const wide = new Uint32Array(bits.length);
+  for (let i = 0; i < bits.length; i++) wide[i] = bits[i] << 16;
+  return new Float32Array(wide.buffer);
+}

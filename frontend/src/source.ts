@@ -1,0 +1,49 @@
+/** Where tensors come from. The app and its levels know this interface only, never the host behind it. */
+import type { Metadata, Payload } from "./payload";
+import { PayloadError } from "./payload";
+import { HeadTensors } from "./head";
+
+export interface Source {
+  /** Describes every site, held or not. */
+  readonly meta: Metadata;
+  /** What can be had without asking anybody. */
+  holds(site: number, head: number): boolean;
+  /** Others can be fetched from a live kernel or server. */
+  readonly live: boolean;
+  /** One head's tensors; at once when they are already decoded. */
+  head(site: number, head: number, signal?: AbortSignal): HeadTensors | Promise<HeadTensors>;
+  /** Says that more is held now. */
+  onChange?(listener: () => void): () => void;
+}
+
+/** Payloads of one trace, added up. Every source keeps its bytes here. */
+export class Holdings {
+  private readonly holders: { payload: Payload; site: number; heads: Set<number> }[] = [];
+  private readonly decoded = new Map<string, HeadTensors>();
+
+  constructor(readonly meta: Metadata) {}
+
+  add(payload: Payload): void {
+    if (payload.meta.trace !== this.meta.trace) throw new PayloadError("The data belongs to another trace.");
+    for (const site of payload.meta.sites) {
+      if (site.held) this.holders.push({ payload, site: site.index, heads: new Set(site.held.heads) });
+    }
+  }
+
+  holds(site: number, head: number): boolean {
+    return this.holders.some((holder) => holder.site === site && holder.heads.has(head));
+  }
+
+  head(site: number, head: number): HeadTensors | null {
+    const name = `${site}.${head}`;
+    const known = this.decoded.get(name);
+    if (known) return known;
+    const holder = this.holders.find((one) => one.site === site && one.heads.has(head));
+    if (!holder) return null;
+    const tensors = new HeadTensors(holder.payload, site, head);
+    this.decoded.set(name, tensors);
+    // decoded heads are cheap to make again: keep the last dozens
+    if (this.decoded.size > 48) this.decoded.delete(this.decoded.keys().next().value as string);
+    return tensors;
+  }
+}

@@ -1,0 +1,121 @@
+/** A live notebook: what the widget holds, and one request to the kernel for each site that it does not. */
+import type { HeadTensors } from "../head";
+import { type Metadata, Payload, PayloadError } from "../payload";
+import { Holdings, type Source } from "../source";
+
+export interface Reply {
+  id: number;
+  kind: "reply" | "error" | "cancel";
+  message?: string;
+}
+
+/** What a notebook's comm looks like from here. */
+export interface Channel {
+  send(message: object): void;
+  listen(listener: (reply: Reply, buffers: ArrayBufferView[]) => void): () => void;
+}
+
+interface Pending {
+  resolve: (payload: Payload) => void;
+  reject: (error: Error) => void;
+  timer: ReturnType<typeof setTimeout>;
+}
+
+export const SILENT =
+  "The kernel does not answer: it is busy, or it is no longer running. What is already here stays; run the cell again for the rest.";
+
+export class CommSource implements Source {
+  readonly live = true;
+  private readonly holdings: Holdings;
+  private readonly pending = new Map<number, Pending>();
+  private readonly asked = new Map<string, Promise<HeadTensors>>();
+  private nextId = 1;
+  private readonly stop: () => void;
+
+  constructor(
+    blocks: Uint8Array[],
+    private readonly channel: Channel,
+    private readonly timeout = 30_000,
+  ) {
+    if (blocks.length === 0) throw new PayloadError("This widget holds no data. Run its cell again.");
+    const payloads = blocks.map((bytes) => new Payload(bytes));
+    this.holdings = new Holdings(payloads[0].meta);
+    for (const payload of payloads) this.holdings.add(payload);
+    this.stop = channel.listen((reply, buffers) => this.receive(reply, buffers));
+  }
+
+  get meta(): Metadata {
+    return this.holdings.meta;
+  }
+
+  holds(site: number, head: number): boolean {
+    return this.holdings.holds(site, head);
+  }
+
+  head(site: number, head: number): HeadTensors | Promise<HeadTensors> {
+    const here = this.holdings.head(site, head);
+    if (here) return here;
+    const name = `${site}.${head}`;
+    let asked = this.asked.get(name);
+    if (!asked) {
+      asked = this.request(site, head).finally(() => this.asked.delete(name));
+      this.asked.set(name, asked);
+    }
+    return asked;
+  }
+
+  /** Withdraws what is still being waited for. */
+  destroy(): void {
+    this.stop();
+    for (const [id, { reject, timer }] of this.pending) {
+      clearTimeout(timer);
+      try {
+        this.channel.send({ id, kind: "cancel" });
+      } catch {
+        // the kernel is gone already
+      }
+      reject(new PayloadError("The view was closed."));
+    }
+    this.pending.clear();
+  }
+
+  private async request(site: number, head: number): Promise<HeadTensors> {
+    const payload = await new Promise<Payload>((resolve, reject) => {
+      const id = this.nextId++;
+      const timer = setTimeout(() => this.settle(id)?.reject(new PayloadError(SILENT)), this.timeout);
+      this.pending.set(id, { resolve, reject, timer });
+      try {
+        this.channel.send({ id, kind: "site", site, head });
+      } catch {
+        this.settle(id)?.reject(new PayloadError(SILENT));
+      }
+    });
+    this.holdings.add(payload);
+    const tensors = this.holdings.head(site, head);
+    if (!tensors) throw new PayloadError("The kernel answered without the head that was asked for.");
+    return tensors;
+  }
+
+  private settle(id: number): Pending | undefined {
+    const pending = this.pending.get(id);
+    if (pending) clearTimeout(pending.timer);
+    this.pending.delete(id);
+    return pending;
+  }
+
+  private receive(reply: Reply, buffers: ArrayBufferView[]): void {
+    const pending = this.settle(reply?.id);
+    if (!pending) return;
+    if (reply.kind !== "reply") return pending.reject(new PayloadError(reply.message || "The kernel could not answer."));
+    try {
+      if (!buffers?.length) throw new PayloadError("The kernel answered without data.");
+      pending.resolve(new Payload(octetsOf(buffers[0])));
+    } catch (error) {
+      pending.reject(error as Error);
+    }
+  }
+}
+
+export function octetsOf(view: ArrayBufferView | ArrayBuffer): Uint8Array {
+  return view instanceof ArrayBuffer ? new Uint8Array(view) : new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}

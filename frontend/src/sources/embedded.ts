@@ -1,0 +1,64 @@
+/** Payloads that stand in the page itself. The first block is decoded at once, the others when they are wanted. */
+import type { HeadTensors } from "../head";
+import { type Metadata, Payload, PayloadError } from "../payload";
+import { Holdings, type Source } from "../source";
+import { unpack } from "../unpack";
+
+export interface Block {
+  text: () => string;
+  stride: number;
+  /** Indices of the sites it holds; null: not said, so it must be opened to know. */
+  sites: number[] | null;
+}
+
+export class EmbeddedSource implements Source {
+  readonly live = false;
+  private readonly opened = new Map<Block, Promise<void>>();
+
+  private constructor(
+    private readonly holdings: Holdings,
+    private readonly rest: Block[],
+  ) {}
+
+  static async open(blocks: Block[]): Promise<EmbeddedSource> {
+    if (blocks.length === 0) throw new PayloadError("This page holds no data.");
+    const [first, ...rest] = blocks;
+    const payload = new Payload(await unpack(first.text(), first.stride));
+    const holdings = new Holdings(payload.meta);
+    holdings.add(payload);
+    const source = new EmbeddedSource(holdings, rest);
+    for (const block of rest) if (!block.sites) await source.unpackBlock(block);
+    return source;
+  }
+
+  get meta(): Metadata {
+    return this.holdings.meta;
+  }
+
+  holds(site: number, head: number): boolean {
+    return this.holdings.holds(site, head) || this.rest.some((block) => !this.opened.has(block) && block.sites?.includes(site));
+  }
+
+  head(site: number, head: number): HeadTensors | Promise<HeadTensors> {
+    return this.holdings.head(site, head) ?? this.later(site, head);
+  }
+
+  private async later(site: number, head: number): Promise<HeadTensors> {
+    for (const block of this.rest) {
+      if (!block.sites?.includes(site)) continue;
+      await this.unpackBlock(block);
+      const tensors = this.holdings.head(site, head);
+      if (tensors) return tensors;
+    }
+    throw new PayloadError(`Head ${head} of site ${site} is not in this page.`);
+  }
+
+  private unpackBlock(block: Block): Promise<void> {
+    let opening = this.opened.get(block);
+    if (!opening) {
+      opening = unpack(block.text(), block.stride).then((bytes) => this.holdings.add(new Payload(bytes)));
+      this.opened.set(block, opening);
+    }
+    return opening;
+  }
+}

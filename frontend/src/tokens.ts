@@ -1,0 +1,104 @@
+/** Tokens as they are shown: words put together again, hidden characters made visible. */
+import type { TokenTable } from "./payload";
+
+export interface Label {
+  index: number;
+  /** What is shown for this token alone. */
+  text: string;
+  /** The rest of its word, before and after it; empty for a whole word. */
+  before: string;
+  after: string;
+  /** As the tokenizer writes it. */
+  raw: string;
+  id: number | null;
+  special: boolean;
+  word: number | null;
+  segment: number;
+  /** Same text elsewhere: needs its position to be told apart. */
+  repeated: boolean;
+}
+
+const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cn}\p{Cs}]/gu;
+const JOINED = /(?<=[\p{Extended_Pictographic}\p{Emoji_Modifier}\ufe0f])\u200d(?=\p{Extended_Pictographic})/gu;
+
+/** Control and format characters as symbols; a joiner inside an emoji does its work unseen. */
+export function visible(text: string): string {
+  const kept = text.replace(JOINED, "\ue000");
+  const shown = kept.replace(HIDDEN, (c) => {
+    const code = c.codePointAt(0) as number;
+    if (code === 0xe000) return "\u200d";
+    if (code === 0x0a) return "\u2424"; // ␤
+    if (code < 0x20) return String.fromCodePoint(0x2400 + code);
+    return `⟨U+${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
+  });
+  if (shown === "") return "⟨empty⟩";
+  return shown.trim() === "" ? "␣".repeat(Math.min(shown.length, 8)) : shown;
+}
+
+/** The alphabet of byte-level tokenizers, where Ġ is a space: character -> byte. */
+const BYTE_OF = (() => {
+  const map = new Map<string, number>();
+  let extra = 256;
+  for (let byte = 0; byte < 256; byte++) {
+    const printable = (byte > 32 && byte < 127) || (byte > 160 && byte !== 173);
+    map.set(String.fromCodePoint(printable ? byte : extra++), byte);
+  }
+  return map;
+})();
+
+function fromByteLevel(text: string): string {
+  const bytes = [...text].map((c) => BYTE_OF.get(c));
+  if (bytes.some((byte) => byte === undefined)) return text;
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(bytes as number[]));
+  } catch {
+    return text; // a part of a character
+  }
+}
+
+export function labels(table: TokenTable): Label[] {
+  const byteLevel = table.text.some((text) => text.startsWith("Ġ"));
+  const pieces = table.text.map((raw, i) => {
+    if (table.special[i]) return raw;
+    let text = byteLevel ? fromByteLevel(raw) : raw;
+    if (text.startsWith("##") && text.length > 2 && table.words[i] !== null && table.words[i] === table.words[i - 1]) text = text.slice(2);
+    text = text.replace(/^▁(?=.)|<\/w>$|@@$/gu, "");
+    return byteLevel && /^ \S/.test(text) ? text.slice(1) : text;
+  });
+  const seen = new Map<string, number>();
+  const out: Label[] = [];
+  for (let i = 0; i < pieces.length; ) {
+    const word = table.words[i] ?? null;
+    let end = i + 1;
+    if (word !== null) while (end < pieces.length && table.words[end] === word && table.segments[end] === table.segments[i]) end++;
+    const shown = asWritten(pieces.slice(i, end), word === null ? undefined : table.word_text[word]);
+    for (let j = i; j < end; j++) {
+      const text = visible(shown[j - i]);
+      out.push({
+        index: j, text, raw: table.text[j], id: table.ids[j] ?? null, word, repeated: false,
+        before: end - i > 1 ? shown.slice(0, j - i).map(visible).join("") : "",
+        after: end - i > 1 ? shown.slice(j - i + 1).map(visible).join("") : "",
+        special: table.special[j] ?? false, segment: table.segments[j] ?? 0,
+      });
+      seen.set(text, (seen.get(text) ?? 0) + 1);
+    }
+    i = end;
+  }
+  for (const label of out) label.repeated = (seen.get(label.text) as number) > 1;
+  return out;
+}
+
+/** The pieces of one word with the capitals of the text, where the pieces spell the word. */
+function asWritten(pieces: string[], written: string | undefined): string[] {
+  if (written === undefined || written === "") return pieces;
+  if (pieces.length === 1) return [written];
+  if (pieces.join("").toLowerCase() !== written.toLowerCase()) return pieces;
+  let at = 0;
+  return pieces.map((piece) => written.slice(at, (at += piece.length)));
+}
+
+/** A name for a token in a sentence: its position is said where the text has it twice. */
+export function named(label: Label): string {
+  const whole = label.before || label.after ? `${label.text} (in ${label.before}${label.text}${label.after})` : label.text;
+  return whole.length > 60 ? `${whole.slice(0, 57)}…` : whole;
+}

@@ -1,0 +1,82 @@
+"""attnscope: a microscope for self-attention.
+
+    model, tokenizer = attnscope.load("demo")
+    attnscope.show(model, tokenizer, "The cat sat.")
+
+Importing it is light: each name below brings in what it needs when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AttnscopeError": "errors",
+    "CaptureError": "errors",
+    "InputError": "errors",
+    "LoadError": "errors",
+    "NotCaptured": "errors",
+    "OutputError": "errors",
+    "PayloadError": "errors",
+    "Receipt": "tracing",
+    "Site": "tracing",
+    "Tokens": "tokens",
+    "Trace": "tracing",
+    "View": "views",
+    "capture": "capturing",
+    "load": "loading",
+    "load_trace": "payload",
+    "show": "api",
+    "trace": "api",
+}
+
+__all__ = [
+    "AttnscopeError",
+    "CaptureError",
+    "InputError",
+    "LoadError",
+    "NotCaptured",
+    "OutputError",
+    "PayloadError",
+    "Receipt",
+    "Site",
+    "Tokens",
+    "Trace",
+    "View",
+    "capture",
+    "load",
+    "load_trace",
+    "show",
+    "trace",
+]
+
+if TYPE_CHECKING:
+    from attnscope.api import show, trace
+    from attnscope.capturing import capture
+    from attnscope.errors import (
+        AttnscopeError,
+        CaptureError,
+        InputError,
+        LoadError,
+        NotCaptured,
+        OutputError,
+        PayloadError,
+    )
+    from attnscope.loading import load
+    from attnscope.payload import load_trace
+    from attnscope.tokens import Tokens
+    from attnscope.tracing import Receipt, Site, Trace
+    from attnscope.views import View
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'attnscope' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(import_module(f"attnscope.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,162 @@
+"""The public functions that join rooms: trace and show."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from attnscope import hosts
+from attnscope.capturing import Recorder
+from attnscope.errors import InputError
+from attnscope.inputs import Prepared, prepare
+from attnscope.opening import choose_opening
+from attnscope.tracing import Trace, parse_head
+from attnscope.views import FILTERS, LEVELS, THEMES, State, View
+
+
+def trace(
+    model: Any,
+    tokenizer: Any,
+    text: str | None = None,
+    *,
+    text_pair: str | None = None,
+    text_target: str | None = None,
+    messages: Sequence[Mapping[str, Any]] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    generate: int = 0,
+    layers: Sequence[int] | None = None,
+    sites: Sequence[str] | None = None,
+    keep: Sequence[str] | frozenset[str] | set[str] = (),
+    truncate: bool = False,
+) -> Trace:
+    """Run `model` once on a text and keep what its attention did.
+
+    Give exactly one of `text` (with `text_pair` for two sentences), `messages` (a chat, through the tokenizer's own
+    template) and `inputs` (ready tensors, one row). Encoder-decoder models read `text_target` in their decoder, or start
+    from decoder_start_token_id and say so. `generate=40` lets the model continue the text greedily by up to 40 tokens
+    and traces the whole in one causal pass. `layers` and `sites` limit what is kept; `keep` adds "x" and "pre_rotary".
+    `truncate=True` cuts a text that is too long, and says so in the trace's notes; otherwise that is an InputError.
+    """
+    prepared = prepare(
+        model, tokenizer, text=text, text_pair=text_pair, text_target=text_target, messages=messages, inputs=inputs,
+        generate=generate, truncate=truncate,
+    )  # fmt: skip
+    return _run(getattr(model, "_orig_mod", model), prepared, layers, sites, frozenset(keep))
+
+
+def _run(
+    model: Any, prepared: Prepared, layers: Sequence[int] | None, sites: Sequence[str] | None, keep: frozenset[str]
+) -> Trace:
+    """One forward pass in eval mode, without gradients and without a cache."""
+    recorder = Recorder(model, keep=keep, layers=layers, sites=sites)
+    notes = list(prepared.notes)
+    was_training = model.training
+    if was_training:
+        notes.append("The model was in training mode; it was put in eval mode for this pass, so dropout is off.")
+        model.eval()
+    recorder.open()
+    try:
+        with torch.no_grad():
+            model(**prepared.inputs)
+    finally:
+        recorder.close()
+        if was_training:
+            model.train()
+    return recorder.trace(
+        tokens=prepared.tokens if len(prepared.tokens) else None,  # None: positions get numbers for names
+        target=prepared.target,
+        name=prepared.name,
+        notes=notes,
+        inputs=prepared.inputs,
+    )
+
+
+def show(
+    model: Any,
+    tokenizer: Any,
+    text: str | None = None,
+    *,
+    level: str = "neuron",
+    layer: int | None = None,
+    head: int | str | None = None,
+    query: int | str | None = None,
+    key: int | str | None = None,
+    stack: str | None = None,
+    theme: str = "auto",
+    static: bool = False,
+    max_mb: float = 12,
+    **options: Any,
+) -> View:
+    """Trace a text and look at it: `show_trace(trace(model, tokenizer, text, **options), …)`."""
+    traced = trace(model, tokenizer, text, **options)
+    return show_trace(
+        traced, level=level, layer=layer, head=head, query=query, key=key, stack=stack, theme=theme, static=static, max_mb=max_mb
+    )  # fmt: skip
+
+
+def show_trace(
+    traced: Trace,
+    *,
+    level: str = "neuron",
+    layer: int | None = None,
+    head: int | str | None = None,
+    query: int | str | None = None,
+    key: int | str | None = None,
+    stack: str | None = None,
+    theme: str = "auto",
+    filter: str = "all",
+    static: bool = False,
+    max_mb: float = 12,
+) -> View:
+    """A View of a trace; draws nothing by itself.
+
+    Layers and heads count from 0; `head` may be a name such as "L2H8". `query` and `key` are positions or tokens as
+    written. What is not given is chosen: the strongest link between two different words, and the view says so.
+    Raises InputError for anything out of range.
+    """
+    _check_choice("level", level, LEVELS)
+    _check_choice("theme", theme, THEMES)
+    _check_choice("filter", filter, FILTERS)
+    layer, number = parse_head(head, layer)
+    state = _place(traced, layer, number, query, key, stack)
+    return View(traced, State(level, theme=theme, filter=filter, **state), hosts.HOSTS, static=static, max_mb=max_mb)
+
+
+def _place(
+    traced: Trace, layer: int | None, head: int | None, query: int | str | None, key: int | str | None, stack: str | None
+) -> dict[str, Any]:
+    """The state's stack, layer, head, query, key and why."""
+    if layer is not None:
+        candidates = (traced.site(layer, stack),)
+    elif stack is not None:
+        candidates = tuple(site for site in traced.sites if site.stack == stack)
+        if not candidates:
+            traced.site(0, stack)  # raises, naming the stacks there are
+    else:
+        candidates = tuple(site for site in traced.sites if site.kind == "self") or traced.sites
+    if head is not None:
+        head = candidates[0]._head(head)
+    row = None
+    if query is not None:
+        row = traced.query_tokens(candidates[0]).find(query, "query")
+        first = candidates[0].query_offset
+        if row < first:
+            raise InputError(f"query {row} is not in this pass: it holds the queries {first} to {first + candidates[0].queries - 1}.")
+    opening = choose_opening(traced, candidates, head, row)
+    site = opening.site
+    chosen_all = layer is not None and head is not None and row is not None
+    if chosen_all:
+        column = int(site.weights(opening.head, opening.query - site.query_offset)[0].nan_to_num(0.0).argmax())
+    else:
+        column = opening.key
+    if key is not None:
+        column = traced.key_tokens(site).find(key, "key")
+    return {
+        "stack": site.stack, "layer": site.layer, "head": opening.head, "query": opening.query, "key": column,
+        "why": "" if chosen_all else opening.why,
+    }  # fmt: skip
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InputError(f"{name} {value!r} is not one of {', '.join(map(repr, choices))}.")

@@ -1,0 +1,106 @@
+"""The only place that touches transformers' attention interface.
+
+Every attention layer of transformers asks `AttentionInterface.get_interface(name, default)` for the function to call.
+While a capture is open that method is wrapped: what it resolves is still called, with the same arguments, and its
+numbers are returned untouched; the call is shown to the recorders on the way. The implementation's name is never
+changed: registering a new one silently alters the output of models that branch on it.
+"""
+
+import functools
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from attnscope.errors import CaptureError
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """One call of an attention function: what went in and what came out. query: [B, H, Q, D]; key, value: [B, Hkv, K, D]."""
+
+    module: nn.Module
+    implementation: str
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    attention_mask: Any
+    options: dict[str, Any]
+    output: Tensor
+
+
+class Listener(Protocol):
+    def owns(self, module: nn.Module) -> bool: ...
+    def record(self, call: AttentionCall) -> None: ...
+
+
+_lock = threading.Lock()
+_listeners: tuple[Listener, ...] = ()
+_restore: Callable[[], None] | None = None
+
+
+def listen(listener: Listener) -> None:
+    """Show `listener` every attention call from now on; the first listener installs the wrapper."""
+    global _listeners, _restore
+    with _lock:
+        if not _listeners:
+            _restore = _install()
+        _listeners = (*_listeners, listener)
+
+
+def stop_listening(listener: Listener) -> None:
+    """The last listener that leaves removes the wrapper."""
+    global _listeners, _restore
+    with _lock:
+        _listeners = tuple(other for other in _listeners if other is not listener)
+        if not _listeners and _restore is not None:
+            _restore()
+            _restore = None
+
+
+def _interface() -> type:
+    try:
+        from transformers.modeling_utils import AttentionInterface
+    except ImportError:
+        AttentionInterface = None  # noqa: N806
+    if AttentionInterface is None or not hasattr(AttentionInterface, "get_interface"):
+        import transformers
+
+        raise CaptureError(
+            f"attnscope reads attention through an interface that transformers has from 5.1 on (below 6), and this is "
+            f"{transformers.__version__}. Install a supported version: pip install 'transformers>=5.1,<6'."
+        )
+    return AttentionInterface
+
+
+def _install() -> Callable[[], None]:
+    interface = _interface()
+    original: Any = interface.get_interface  # type: ignore[attr-defined]
+
+    @functools.wraps(original)
+    def get_interface(self: Any, attn_implementation: str, default: Callable) -> Callable:
+        return _watched(original(self, attn_implementation, default), attn_implementation or "eager")
+
+    interface.get_interface = get_interface  # type: ignore[attr-defined]
+
+    def restore() -> None:
+        interface.get_interface = original  # type: ignore[attr-defined]
+
+    return restore
+
+
+def _watched(attend: Callable, implementation: str) -> Callable:
+    """`attend`, with each call of it shown to the listeners whose model it belongs to."""
+
+    @functools.wraps(attend)
+    def watched(module: Any, query: Any, key: Any, value: Any, attention_mask: Any = None, *args: Any, **options: Any) -> Any:
+        result = attend(module, query, key, value, attention_mask, *args, **options)
+        for listener in _listeners:
+            if listener.owns(module):
+                output = result[0] if isinstance(result, tuple) else result
+                listener.record(AttentionCall(module, implementation, query, key, value, attention_mask, options, output))
+        return result
+
+    return watched

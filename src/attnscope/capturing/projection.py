@@ -1,0 +1,54 @@
+"""Finds W_O by data: the first linear layer whose input shares the storage of a site's output.
+
+No table of names: BERT keeps its W_O outside the attention module, others call it o_proj, out_proj, c_proj, dense …
+A gate or a norm between attention and the linear layer makes a new tensor, and then there rightly is no W_O.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from attnscope.tracing import Projection
+
+_Found = Callable[[Projection], None]
+
+
+class ProjectionFinder:
+    """Watches the linear layers of a model while a capture is open."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._waiting = threading.local()
+        self._handles = [
+            module.register_forward_pre_hook(self._before_linear) for module in model.modules() if _is_linear(module)
+        ]
+
+    def close(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def expect(self, output: Tensor, found: _Found) -> None:
+        """Call `found` with the projection that takes `output` [B, Q, H, Dv] next in this thread. Holding `output`
+        keeps its storage from being given to another tensor meanwhile; only the latest call waits."""
+        self._waiting.entry = (output, found)
+
+    def forget(self) -> None:
+        self._waiting.entry = None
+
+    def _before_linear(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        entry = getattr(self._waiting, "entry", None)
+        if entry is None or not inputs or not isinstance(inputs[0], Tensor):
+            return
+        output, found = entry
+        if inputs[0].untyped_storage().data_ptr() != output.untyped_storage().data_ptr():
+            return
+        self._waiting.entry = None
+        transposed = isinstance(module, nn.Linear)
+        weight: Any = module.weight
+        if weight.shape[1 if transposed else 0] == output.shape[-1] * output.shape[-2]:
+            found(Projection(weight, getattr(module, "bias", None), transposed))
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"  # GPT-2's, stored [in, out]

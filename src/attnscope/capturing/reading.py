@@ -1,0 +1,191 @@
+"""Reads one attention call: its mask and bias as rules, its sinks, its kind, and what is unknown in it."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnscope.capturing.interface import AttentionCall
+from attnscope.errors import CaptureError
+from attnscope.masks import NO_MASK, BiasRule, MaskRule, bias_rule_of, causal_rule, rule_of, split_additive
+
+# Tensor arguments that models pass along and attention functions do not use for weights.
+_HARMLESS = frozenset(
+    "position_ids cache_position position_embeddings cu_seq_lens_q cu_seq_lens_k cu_seqlens max_length_q max_length_k "
+    "input_ids token_type_ids labels num_items_in_batch output_attentions past_key_values decoder_input_ids "
+    "encoder_hidden_states encoder_attention_mask inputs_embeds seq_idx".split()
+)
+_KNOWN = frozenset("dropout scaling softcap sliding_window s_aux position_bias is_causal".split())
+_CROSS = re.compile(r"cross|encdec|encoder_attn", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class BatchRules:
+    """Mask and bias of a call, one pair for each row of the batch, or one for all."""
+
+    pairs: tuple[tuple[MaskRule, BiasRule | None], ...]
+
+    def row(self, index: int) -> tuple[MaskRule, BiasRule | None]:
+        return self.pairs[index if len(self.pairs) > 1 else 0]
+
+
+class MaskReader:
+    """Turns masks into rules, once for all calls that share the tensor."""
+
+    def __init__(self) -> None:
+        self._read: dict[Any, tuple[Any, BatchRules]] = {}
+
+    def forget(self) -> None:
+        self._read = {}
+
+    def read(self, call: AttentionCall) -> BatchRules:
+        mask, bias = call.attention_mask, call.options.get("position_bias")
+        for tensor, what in ((mask, "attention_mask"), (bias, "position_bias")):
+            if tensor is not None and not isinstance(tensor, Tensor):
+                raise CaptureError(
+                    f"the {call.implementation} implementation got a {type(tensor).__name__} as {what}, which attnscope cannot "
+                    'read yet. Load the model with attn_implementation="sdpa" or "eager".'
+                )
+        queries, keys = call.query.shape[2], call.key.shape[2]
+        causal = mask is None and _causal_by_argument(call)
+        key = (_identity(mask), _identity(bias), queries, keys, causal, call.implementation, _window(call))
+        if key not in self._read:
+            # The tensors stay referenced until the pass ends, so that no other one can take their address.
+            self._read[key] = ((mask, bias), _rules(call, mask, bias, causal))
+        return self._read[key][1]
+
+
+def _identity(tensor: Tensor | None) -> Any:
+    return None if tensor is None else (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor._version)
+
+
+def _window(call: AttentionCall) -> int | None:
+    """The sliding window, where the implementation takes it as an argument and not inside the mask."""
+    return call.options.get("sliding_window") if "flash" in call.implementation else None
+
+
+def _causal_by_argument(call: AttentionCall) -> bool:
+    """Whether the implementation masks later keys itself when it gets no mask, as transformers' own code decides."""
+    if call.implementation == "eager" or call.query.shape[2] == 1:
+        return False
+    wanted = call.options.get("is_causal")
+    return bool(getattr(call.module, "is_causal", True) if wanted is None else wanted)
+
+
+def _rules(call: AttentionCall, mask: Tensor | None, bias: Tensor | None, causal: bool) -> BatchRules:
+    queries, keys = call.query.shape[2], call.key.shape[2]
+    flash = "flash" in call.implementation
+    if flash and (mask is None or mask.ndim == 2):
+        offset = keys - queries if _is_causal_module(call) else None
+        rules = [_flash_rule(queries, keys, offset, _window(call), row) for row in (mask if mask is not None else [None])]
+    elif mask is None:
+        # sdpa aligns a causal mask to the upper left.
+        rules = [causal_rule(queries, keys) if causal else NO_MASK]
+    else:
+        rules = None
+    batch = max(len(tensor) for tensor in (mask, bias) if tensor is not None) if mask is not None or bias is not None else 1
+    pairs = []
+    for index in range(batch):
+        row_bias = None if bias is None else bias[index if len(bias) > 1 else 0]
+        if rules is not None:
+            rule = rules[index if len(rules) > 1 else 0]
+        else:
+            assert mask is not None
+            rule, mask_bias = _read_mask_row(mask[index if len(mask) > 1 else 0], queries, keys, bias is not None)
+            if mask_bias is not None:
+                row_bias = mask_bias if row_bias is None else row_bias + mask_bias
+        expanded = None if row_bias is None else row_bias.expand(-1, queries, keys)
+        pairs.append((rule, None if expanded is None else bias_rule_of(expanded)))
+        if mask is None and (bias is None or len(bias) == 1):
+            break
+    return BatchRules(tuple(pairs))
+
+
+def _read_mask_row(mask: Tensor, queries: int, keys: int, with_bias: bool) -> tuple[MaskRule, Tensor | None]:
+    """mask: one row of the batch, (Hm or nothing, Q or 1, K), boolean or additive."""
+    mask = mask.detach()
+    mask = mask.reshape(1, 1, -1) if mask.ndim == 1 else mask.reshape(-1, *mask.shape[-2:])
+    mask = mask[..., :keys].expand(-1, queries, keys)
+    if mask.dtype == torch.bool:
+        # sdpa gives a row without keys zeros; with a position bias it gets finfo.min there instead, and spreads evenly.
+        return rule_of(mask, uniform_empty_rows=with_bias), None
+    allowed, bias, uniform = split_additive(mask)
+    return rule_of(allowed, uniform), bias
+
+
+def _is_causal_module(call: AttentionCall) -> bool:
+    wanted = call.options.get("is_causal")
+    return bool(getattr(call.module, "is_causal", True) if wanted is None else wanted)
+
+
+def _flash_rule(queries: int, keys: int, offset: int | None, window: int | None, seen: Tensor | None) -> MaskRule:
+    """Flash attention takes padding as one row of 0 and 1, and aligns its causal mask to the lower right."""
+    padding = None if seen is None or bool(seen.bool().all()) else seen.bool().cpu()
+    if offset is None:
+        return MaskRule(keys=padding)
+    band = causal_rule(queries, keys, offset, window)
+    return MaskRule(band.lower, band.upper, padding)
+
+
+def read_sinks(call: AttentionCall) -> Tensor | None:
+    """[H] logits that join the softmax, by argument (s_aux) or as the module's own parameter."""
+    sinks = call.options.get("s_aux")
+    if sinks is None:
+        sinks = getattr(call.module, "sinks", None)
+    return sinks.detach().reshape(-1) if isinstance(sinks, Tensor) else None
+
+
+def is_cross(call: AttentionCall, path: str) -> bool:
+    """Whether keys come from another sequence than queries: by the module's own flag, else by its path."""
+    flag = getattr(call.module, "is_cross_attention", None)
+    return bool(flag) if isinstance(flag, bool) else bool(_CROSS.search(path))
+
+
+def unknown_tensors(call: AttentionCall) -> tuple[str, ...]:
+    """Names of tensor arguments whose meaning is not known here."""
+    return tuple(
+        name
+        for name, value in call.options.items()
+        if isinstance(value, Tensor) and name not in _KNOWN and name not in _HARMLESS
+    )
+
+
+def stack_names(calls: Sequence[tuple[str, bool]], encoder_decoder: bool) -> list[tuple[str | None, int]]:
+    """(stack, layer) for every call, in order. A layer keeps the number that its path has, where that is unambiguous;
+    a module that runs several times (ALBERT) is numbered by its turns."""
+    stacks = _stacks(calls, encoder_decoder)
+    numbered = [_layer_in_path(path) for path, _ in calls]
+    layers: list[tuple[str | None, int]] = []
+    for stack in stacks:
+        mine = [number for number, other in zip(numbered, stacks, strict=True) if other == stack]
+        turn = sum(1 for other, _ in layers if other == stack)
+        clear = None not in mine and len(set(mine)) == len(mine)
+        layers.append((stack, mine[turn] if clear else turn))  # type: ignore[arg-type]
+    return layers
+
+
+def _stacks(calls: Sequence[tuple[str, bool]], encoder_decoder: bool) -> list[str | None]:
+    if encoder_decoder:
+        return ["cross" if cross else ("decoder" if re.search(r"(^|\.)decoder(\.|$)", path) else "encoder") for path, cross in calls]
+    if any(cross for _, cross in calls):
+        return ["cross" if cross else "decoder" for _, cross in calls]
+    templates = [re.sub(r"\d+", "*", path) for path, _ in calls]
+    if len(set(templates)) == 1:
+        return [None] * len(calls)
+    # Several towers (text and vision, say): name each by the first part of its path that tells it apart.
+    parts = {template: template.split(".") for template in templates}
+    for depth in range(max(map(len, parts.values()))):
+        heads = {template: (part[depth] if depth < len(part) else "") for template, part in parts.items()}
+        if len(set(heads.values())) > 1:
+            count = Counter(heads.values())
+            return [heads[t] if count[heads[t]] == 1 else t for t in templates]
+    return list(templates)
+
+
+def _layer_in_path(path: str) -> int | None:
+    numbers = re.findall(r"(?:^|\.)(\d+)(?=\.|$)", path)
+    return int(numbers[0]) if numbers else None

@@ -1,0 +1,113 @@
+"""The command line: thin, over the same functions."""
+
+import os
+import sys
+from typing import Any
+
+import click
+
+import attnscope
+from attnscope.errors import AttnscopeError
+
+
+class _Commands(click.Group):
+    """Errors raised on purpose become one paragraph and exit code 2, never a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AttnscopeError as error:
+            click.echo(f"attnscope: {error}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(attnscope.__version__, prog_name="attnscope")
+def main() -> None:
+    """A microscope for self-attention. Layers and heads count from 0."""
+
+
+@main.command()
+@click.argument("text")
+@click.option("--model", default="demo", show_default=True, help="demo, a hub name, or a folder.")
+@click.option("--layer", type=int, help="Layer to open on.")
+@click.option("--head", help="Head to open on: a number, or a name such as L2H8.")
+@click.option("--query", help="Query token to open on: the token as written, or its position.")
+@click.option("--key", help="Key token to pin: the token as written, or its position.")
+@click.option("--stack", help='Stack, for models with several: "encoder", "decoder" or "cross".')
+@click.option("--pair", help="Second sentence of a pair.")
+@click.option("--target", help="What the decoder of an encoder-decoder model reads.")
+@click.option("--generate", type=click.IntRange(min=0), default=0, help="Let the model continue by up to N tokens.")
+@click.option("--truncate", is_flag=True, help="Cut a text that is too long for the model.")
+@click.option("--task", help="Load the model for a task, such as text-generation.")
+@click.option("--out", type=click.Path(dir_okay=False), default="attnscope.html", show_default=True, help="Page to write.")
+@click.option("--theme", type=click.Choice(["auto", "light", "dark"]), default="auto", show_default=True)
+@click.option("--max-mb", type=float, default=12, show_default=True, help="Largest size of the page.")
+@click.option("--open/--no-open", "opens", default=True, help="Open the page where there is a display.")
+def show(
+    text: str, model: str, layer: int | None, head: str | None, query: str | None, key: str | None, stack: str | None,
+    pair: str | None, target: str | None, generate: int, truncate: bool, task: str | None, out: str, theme: str,
+    max_mb: float, opens: bool,
+) -> None:  # fmt: skip
+    """Trace TEXT and write a page that shows its attention."""
+    from rich.console import Console
+
+    from attnscope.hosts import has_display
+
+    console = Console(stderr=True)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    _quiet()
+    with console.status(f"loading {model} …"):
+        loaded, tokenizer = attnscope.load(model, task=task)
+    with console.status("running the model once …"):
+        view = attnscope.show(
+            loaded, tokenizer, text, layer=layer, head=head, query=_position(query), key=_position(key), stack=stack,
+            theme=theme, max_mb=max_mb, text_pair=pair, text_target=target, generate=generate, truncate=truncate,
+        )  # fmt: skip
+        path = view.save(out).resolve()
+    _print_table(view)
+    click.echo(str(path))
+    if opens and has_display():
+        view.open(path)
+
+
+def _position(value: str | None) -> int | str | None:
+    """A number as a position, anything else as a token."""
+    return int(value) if value is not None and value.lstrip("-").isdigit() else value
+
+
+def _quiet() -> None:
+    """Leave the terminal to what the user asked for."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _print_table(view: Any, rows: int = 12) -> None:
+    """The head as a table: what a terminal without a browser gets to see."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from attnscope.hosts.words import receipt, strongest, title
+
+    console = Console(file=sys.stdout)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, side in (("key", "right"), ("q · k", "right"), ("score", "right"), ("weight", "left"), ("", "right"), ("share of output", "right")):
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    found = strongest(view, rows)
+    for row in found:
+        bar = "█" * round(24 * row.value) if row.value == row.value else ""
+        token = Text(row.token if len(row.token) <= 24 else row.token[:23] + "…", style="bold" if row.key == view.state.key else "")
+        table.add_row(token, row.dot, row.score, Text(bar), row.weight, row.share)
+    console.print(Text(title(view)))
+    if view.state.why:
+        console.print(Text(view.state.why, style="dim"))
+    console.print(table)
+    hidden = len(view.trace.key_tokens(view.trace.sites[view.site_index])) - len(found)
+    if hidden > 0:
+        console.print(Text(f"… and {hidden} weaker keys", style="dim"))
+    console.print(Text(receipt(view)))
+    for note in (*view.trace.notes, *dict.fromkeys(view.notes)):
+        console.print(Text(note, style="dim"))

@@ -1,0 +1,59 @@
+"""Thin faces of a View: html.py (the one-file page), widget.py (the notebook), words.py (text). HOSTS is what a View is handed."""
+
+import os
+import sys
+import tempfile
+import webbrowser
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from attnscope.hosts.html import frame, page
+from attnscope.views import View
+
+
+def has_display() -> bool:
+    """Whether a browser window could be opened here."""
+    if os.environ.get("CI") or os.environ.get("SSH_CONNECTION"):
+        return False
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def open_page(view: View, path: Any = None) -> Path:
+    """Save the page and open it in the browser, where there is one."""
+    if path is None:
+        path = Path(tempfile.mkdtemp(prefix="attnscope-")) / "scope.html"
+    saved = view.save(path).resolve()
+    if has_display():
+        webbrowser.open(saved.as_uri())
+    return saved
+
+
+def _widget(view: View) -> Any:
+    from attnscope.hosts.widget import widget
+
+    return widget(view)
+
+
+def _mimebundle(view: View, **kwargs: Any) -> Any:
+    """The widget; or, for a static view, the page in a frame (never both: a widget's mime would hide the page)."""
+    if not view.static:
+        return view.widget._repr_mimebundle_(**kwargs)
+    from attnscope.hosts.words import title
+
+    return {"text/html": frame(view), "text/plain": title(view)}
+
+
+def _display(view: View) -> None:
+    from IPython.display import display
+
+    display(view)
+
+
+HOSTS: Mapping[str, Callable[..., Any]] = {
+    "html": page,
+    "widget": _widget,
+    "open": open_page,
+    "mimebundle": _mimebundle,
+    "display": _display,
+}

@@ -1,0 +1,18 @@
+"""The built front end, as shipped in the package."""
+
+import functools
+from importlib.resources import files
+
+from attnscope.errors import AttnscopeError
+
+
+@functools.cache
+def asset(name: str) -> str:
+    """The text of a built file: "page.js" or "widget.js". Raises AttnscopeError in a checkout that was never built."""
+    try:
+        return files("attnscope").joinpath("static", name).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise AttnscopeError(
+            f"the front end was not built: static/{name} is missing. In a clone, run `make demo` (or npm --prefix frontend ci "
+            "&& npm --prefix frontend run build); an installed attnscope has it."
+        ) from None

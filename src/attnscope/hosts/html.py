@@ -1,0 +1,97 @@
+"""The one-file page: the app, the payload and a policy that lets nothing else in."""
+
+import base64
+import hashlib
+import html
+import json
+import zlib
+from typing import Any
+
+import numpy as np
+
+from attnscope.hosts.assets import asset
+from attnscope.views import Block, View
+
+STYLE = (
+    "html,body{margin:0;min-height:100%}body{background:#fbfaf8}"
+    "@media(prefers-color-scheme:dark){body{background:#16171b}}"
+    "noscript{display:block;margin:2rem;font:16px/1.5 system-ui,sans-serif}"
+)
+
+
+def page(view: View) -> str:
+    """The whole view as HTML that needs no network and no kernel.
+
+    Its policy allows the one script and the one style in it, by hash. Tokens stand in JSON or base64, never in markup.
+    """
+    script = asset("page.js")
+    policy = (
+        f"default-src 'none'; script-src '{_sha256(script)}'; style-src '{_sha256(STYLE)}'; "
+        "worker-src blob:; img-src data: blob:"
+    )
+    title = html.escape(f"attnscope · {view.trace.model.name or 'attention'}")
+    blocks = "\n".join(_block(block) for block in view.blocks)
+    return (
+        "<!doctype html>\n"
+        '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        "<noscript>This page draws attention with a script that is inside it; allow scripts to see it.</noscript>\n"
+        "<div data-attnscope></div>\n"
+        f'<script type="application/json" data-attnscope-state>{_json(view.traits())}</script>\n'
+        f"{blocks}\n<script>{script}</script>\n</body>\n</html>\n"
+    )
+
+
+def frame(view: View, height: int = 900) -> str:
+    """The page in a sandboxed iframe, and what is left of it where frames are stripped: the finding as a plain table."""
+    inner = html.escape(page(view), quote=True)
+    return (
+        "<style>.attnscope-frame + .attnscope-plain{display:none}</style>"
+        f'<iframe class="attnscope-frame" sandbox="allow-scripts allow-downloads" srcdoc="{inner}" title="attnscope" '
+        f'width="100%" height="{height}" style="border:0"></iframe>'
+        f'<div class="attnscope-plain">{plain_table(view)}</div>'
+    )
+
+
+def plain_table(view: View, rows: int = 12) -> str:
+    """The strongest keys of the view's query as an HTML table without script or style: what GitHub shows."""
+    from attnscope.hosts.words import strongest, title
+
+    body = "".join(
+        f"<tr><td>{html.escape(row.token)}</td><td>{row.dot}</td><td>{row.score}</td><td>{row.weight}</td><td>{row.share}</td></tr>"
+        for row in strongest(view, rows)
+    )
+    return (
+        f"<p>{html.escape(title(view))}</p>"
+        f"<table><thead><tr><th>key</th><th>q · k</th><th>score</th><th>weight</th><th>share of output</th></tr></thead>"
+        f"<tbody>{body}</tbody></table>"
+    )
+
+
+def _block(block: Block) -> str:
+    encoded = base64.b64encode(pack(block.data, block.stride)).decode()
+    sites = " ".join(map(str, block.sites))
+    return (
+        f'<script type="application/octet-stream" data-attnscope-block data-stride="{block.stride}" data-sites="{sites}">'
+        f"{encoded}</script>"
+    )
+
+
+def pack(payload: bytes, stride: int) -> bytes:
+    """zlib of the payload, its data section byte-shuffled: bytes of equal weight side by side compress better."""
+    start = 8 + int.from_bytes(payload[:8], "little")
+    data = payload[start:] + b"\0" * (-(len(payload) - start) % stride)
+    shuffled = np.frombuffer(data, np.uint8).reshape(-1, stride).T.tobytes()
+    return zlib.compress(payload[:start] + shuffled, 6)
+
+
+def _sha256(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _json(value: Any) -> str:
+    """JSON that can stand inside a script element whatever the strings are."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -1,0 +1,50 @@
+"""The live widget: the same app and the same payload bytes, in a notebook with a kernel."""
+
+from typing import Any
+
+import anywidget
+import traitlets
+
+from attnscope.errors import AttnscopeError
+from attnscope.hosts.assets import asset
+from attnscope.protocol import CANCEL, ERROR, REPLY
+from attnscope.tiles import TileRequest, answer
+from attnscope.views import View
+
+
+class Scope(anywidget.AnyWidget):
+    """Traits level, stack, layer, head, query, key, theme and filter follow the page, and the page follows them."""
+
+    _esm = traitlets.Unicode().tag(sync=True)
+    blocks = traitlets.List(traitlets.Bytes()).tag(sync=True)
+    level = traitlets.Unicode("neuron").tag(sync=True)
+    stack = traitlets.Unicode(None, allow_none=True).tag(sync=True)
+    layer = traitlets.Int(0).tag(sync=True)
+    head = traitlets.Int(0).tag(sync=True)
+    query = traitlets.Int(0).tag(sync=True)
+    key = traitlets.Int(None, allow_none=True).tag(sync=True)
+    theme = traitlets.Unicode("auto").tag(sync=True)
+    filter = traitlets.Unicode("all").tag(sync=True)
+    why = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, view: View) -> None:
+        super().__init__(_esm=asset("widget.js"), blocks=[block.data for block in view.blocks], **view.traits())
+        self._trace = view.trace
+        self.on_msg(self._on_message)
+
+    def _on_message(self, _: Any, message: Any, buffers: Any) -> None:
+        """Answer a request of the page: a reply or an error, never silence."""
+        identity = message.get("id") if isinstance(message, dict) else None
+        if identity is None or message.get("kind") == CANCEL:
+            return
+        try:
+            tile = answer(self._trace, TileRequest.from_message(message))
+        except AttnscopeError as error:
+            self.send({"id": identity, "kind": ERROR, "message": str(error)})
+            return
+        self.send({"id": identity, "kind": REPLY}, [tile.data])
+
+
+def widget(view: View) -> Scope:
+    """The widget of a view."""
+    return Scope(view)

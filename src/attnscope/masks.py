@@ -1,0 +1,188 @@
+"""Masks and position biases as the rule that reproduces them.
+
+A mask has a cell for every pair of tokens: kept as it comes, 4,096 tokens need 16 to 64 MB, for a thing that is
+nearly always "no later token, no padding". So a mask is kept as a rule (a band of diagonals × allowed keys × allowed
+queries) whenever that reproduces it bit for bit, and as packed bits otherwise; a position bias is kept as one value
+per diagonal and head where it is constant along diagonals, and whole otherwise.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Shaped, UInt8
+from torch import Tensor
+
+from attnscope.blocks import query_blocks
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """Which keys a query may see: lower <= key - query <= upper, and keys[key], and rows[query]; or packed bits.
+
+    A causal mask with offset o has upper = o; a causal window of w has lower = 1 - w as well; a bidirectional window
+    has both; padding is `keys`. `uniform_empty_rows` tells what the implementation does with a query that may see
+    nothing: False gives zeros (sdpa, boolean masks), True spreads 1/K over all keys (masks of finfo.min).
+    """
+
+    lower: int | None = None
+    upper: int | None = None
+    keys: Bool[Tensor, " K"] | None = None
+    rows: Bool[Tensor, " Q"] | None = None
+    packed: UInt8[Tensor, "Hm Q bytes"] | None = None
+    uniform_empty_rows: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """True when every query may see every key."""
+        return all(part is None for part in (self.lower, self.upper, self.keys, self.rows, self.packed))
+
+    @property
+    def fill(self) -> float:
+        """The score a masked pair gets: finite where the implementation spreads a row without keys evenly."""
+        return torch.finfo(torch.float32).min if self.uniform_empty_rows else -math.inf
+
+    @property
+    def nbytes(self) -> int:
+        return sum(part.nbytes for part in (self.keys, self.rows, self.packed) if part is not None)
+
+    def allowed(self, queries: Shaped[Tensor, " q"], keys: int, head: int | None = None) -> Bool[Tensor, "*H q {keys}"]:
+        """True where a query may see a key, for these query positions: [q, K]; [H, q, K] if heads differ and head is None."""
+        queries = queries.cpu()
+        if self.packed is not None:
+            packed = self.packed if head is None else self.packed[head if len(self.packed) > 1 else 0][None]
+            bits = np.unpackbits(packed[:, queries].numpy(), axis=-1, count=keys)
+            allowed = torch.from_numpy(bits).bool()
+            return allowed[0] if len(allowed) == 1 else allowed
+        offset = torch.arange(keys) - queries[:, None]
+        allowed = torch.ones(len(queries), keys, dtype=torch.bool)
+        if self.lower is not None:
+            allowed &= offset >= self.lower
+        if self.upper is not None:
+            allowed &= offset <= self.upper
+        if self.keys is not None:
+            allowed &= self.keys
+        if self.rows is not None:
+            allowed &= self.rows[queries, None]
+        return allowed
+
+    def describe(self) -> str:
+        """The rule in words, for people: "causal, window of 4, 3 of 12 keys are padding"."""
+        if self.packed is not None:
+            return "a mask of its own, kept as bits"
+        parts = []
+        if self.upper is not None and self.lower is not None and self.lower == -self.upper:
+            parts.append(f"window of {self.upper} tokens to each side")
+        else:
+            if self.upper is not None:
+                parts.append("causal" if self.upper == 0 else f"causal, offset {self.upper}")
+            if self.lower is not None:
+                parts.append(f"window of {(self.upper or 0) - self.lower + 1} tokens")
+        if self.keys is not None:
+            parts.append(f"{int((~self.keys).sum())} of {len(self.keys)} keys hidden (padding)")
+        if self.rows is not None:
+            parts.append(f"{int((~self.rows).sum())} queries may see nothing")
+        return ", ".join(parts) or "no mask"
+
+
+NO_MASK = MaskRule()
+
+
+def causal_rule(queries: int, keys: int, offset: int = 0, window: int | None = None) -> MaskRule:
+    """key <= query + offset, and within `window` tokens where one is given; no rule where that hides nothing."""
+    upper = offset if offset < keys - 1 else None
+    lower = None if window is None or window >= queries + offset else offset - window + 1
+    return MaskRule(lower=lower, upper=upper)
+
+
+def rule_of(allowed: Bool[Tensor, "Hm Q K"], uniform_empty_rows: bool = False) -> MaskRule:
+    """The smallest rule that reproduces `allowed` (True: may see) bit for bit; packed bits where none does."""
+    if allowed.all():
+        return NO_MASK
+    queries, keys = allowed.shape[-2:]
+    if len(allowed) == 1 or (allowed == allowed[:1]).all():
+        cells = allowed[0].cpu()
+        seen_keys, seen_rows = cells.any(0), cells.any(1)
+        key_part = None if seen_keys.all() else seen_keys
+        row_part = None if seen_rows.all() else seen_rows
+        lower, upper = _band(cells, seen_rows)
+        # Fewest conditions first: with padding on the left, a causal mask would also fit a window of the same reach.
+        for low, up in ((None, None), (None, upper), (lower, None), (lower, upper)):
+            for part in (None, row_part) if row_part is not None else (None,):
+                rule = MaskRule(low, up, key_part, part, None, uniform_empty_rows)
+                if _reproduces(rule, cells):
+                    return rule
+        allowed = allowed[:1]
+    packed = torch.from_numpy(np.packbits(allowed.cpu().numpy(), axis=-1))
+    return MaskRule(packed=packed, uniform_empty_rows=uniform_empty_rows)
+
+
+def _band(cells: Bool[Tensor, "Q K"], seen_rows: Bool[Tensor, " Q"]) -> tuple[int | None, int | None]:
+    """The smallest and largest key - query that occur."""
+    queries, keys = cells.shape
+    if not seen_rows.any():
+        return None, -queries
+    position = torch.arange(queries)
+    as_bytes = cells.view(torch.uint8)
+    first = as_bytes.argmax(1) - position
+    last = keys - 1 - as_bytes.flip(1).argmax(1) - position
+    return int(first[seen_rows].min()), int(last[seen_rows].max())
+
+
+def _reproduces(rule: MaskRule, cells: Bool[Tensor, "Q K"]) -> bool:
+    queries, keys = cells.shape
+    position = torch.arange(queries)
+    return all(torch.equal(rule.allowed(position[rows], keys), cells[rows]) for rows in query_blocks(queries, keys))
+
+
+@dataclass(frozen=True)
+class BiasRule:
+    """A position bias added to the scores: one value per diagonal, or every cell.
+
+    `diagonals` holds the value at key - query + Q - 1; `cells` the whole bias. The head axis is 1 where heads share it.
+    """
+
+    diagonals: Float[Tensor, "Hb diagonals"] | None = None
+    cells: Float[Tensor, "Hb Q K"] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return sum(part.nbytes for part in (self.diagonals, self.cells) if part is not None)
+
+    def values(
+        self, queries: Shaped[Tensor, " q"], total_queries: int, keys: int, head: int | None = None
+    ) -> Float[Tensor, "*H q {keys}"]:
+        """The bias for these query positions, fp32: [q, K] for one head, [H or 1, q, K] with head=None."""
+        table = self.cells if self.cells is not None else self.diagonals
+        assert table is not None
+        if head is not None:
+            table = table[head if len(table) > 1 else 0]
+        if self.cells is not None:
+            return table[..., queries, :].float()
+        index = torch.arange(keys) - queries[:, None] + total_queries - 1
+        return table[..., index].float()
+
+
+def bias_rule_of(bias: Float[Tensor, "Hb Q K"]) -> BiasRule:
+    """Diagonal values where the bias is constant along diagonals, else the bias itself."""
+    queries, keys = bias.shape[-2:]
+    # Walk up the first column, then along the first row: key - query runs from 1 - Q to K - 1.
+    diagonals = torch.cat([bias[:, :, 0].flip(-1), bias[:, 0, 1:]], dim=-1).detach().clone()
+    rule = BiasRule(diagonals=diagonals.cpu())
+    for rows in query_blocks(queries, keys, len(bias)):
+        position = torch.arange(queries)[rows]
+        index = torch.arange(keys) - position[:, None] + queries - 1
+        if not torch.equal(diagonals[:, index.to(diagonals.device)], bias[:, rows]):
+            return BiasRule(cells=bias.detach().cpu().clone())
+    return rule
+
+
+def split_additive(mask: Float[Tensor, "Hm Q K"]) -> tuple[Bool[Tensor, "Hm Q K"], Float[Tensor, "Hm Q K"] | None, bool]:
+    """Read an additive mask: (which pairs it allows, the bias it adds to those or None, whether empty rows are uniform)."""
+    floor = torch.finfo(mask.dtype).min
+    allowed = mask > floor / 2
+    kept = torch.where(allowed, mask, 0)
+    empty = ~allowed.any(dim=-1, keepdim=True)
+    uniform = bool((empty & torch.isfinite(mask)).any())
+    return allowed, (kept if kept.any() else None), uniform

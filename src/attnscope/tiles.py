@@ -1,0 +1,57 @@
+"""answer(trace, request) -> Tile: what a live view asks for when it does not hold it. Pure: no host, no state."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from attnscope.errors import InputError
+from attnscope.payload import Held, as_held, encode
+from attnscope.protocol import SITE
+from attnscope.tracing import Receipt, Trace
+
+MAX_BYTES = 48_000_000  # of one reply; beyond, fp16 and then fewer heads
+
+
+@dataclass(frozen=True)
+class TileRequest:
+    """A site of the trace, by index, and the head that will be looked at."""
+
+    site: int
+    head: int = 0
+
+    @classmethod
+    def from_message(cls, message: Any) -> "TileRequest":
+        """Read a message of the page. Raises InputError for anything that is not a request."""
+        if not isinstance(message, dict) or message.get("kind") != SITE:
+            raise InputError(f"expected a request of kind {SITE!r}, got {message!r}.")
+        site, head = message.get("site"), message.get("head", 0)
+        if not isinstance(site, int) or not isinstance(head, int):
+            raise InputError(f"a request needs a site and a head as numbers, got {site!r} and {head!r}.")
+        return cls(site, head)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The answer: payload bytes that hold the site."""
+
+    data: bytes
+
+
+def answer(trace: Trace, request: TileRequest) -> Tile:
+    """The payload for one site, in full precision where that stays below MAX_BYTES. Raises InputError out of range."""
+    if not 0 <= request.site < len(trace.sites):
+        raise InputError(f"site {request.site} is out of range: the trace has {len(trace.sites)} sites.")
+    site = trace.sites[request.site]
+    if not 0 <= request.head < site.heads:
+        raise InputError(f"head {request.head} is out of range: {site.name} has {site.heads} heads.")
+    size = site.q.nbytes + site.k.nbytes + site.v.nbytes
+    held = Held() if size <= MAX_BYTES else Held(dtype=torch.float16 if site.q.element_size() > 2 else None)
+    if size / 2 > MAX_BYTES:
+        held = Held((request.head,), held.dtype)
+    receipts = trace.verify()
+    if held.dtype is not None:
+        sites = list(receipts.sites)
+        sites[request.site] = as_held(site, held).verify()
+        receipts = Receipt(tuple(sites))
+    return Tile(encode(trace, {request.site: held}, receipts=receipts))

@@ -1,0 +1,174 @@
+"""Tokens: what the model read, with the words and the text they came from."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from attnscope.errors import InputError
+
+
+@dataclass(frozen=True)
+class Tokens(Sequence[str]):
+    """A sequence of token strings with what is known about them; every field but `strings` may be empty.
+
+    ids: vocabulary ids. special: True for [CLS], </s> and their like. words: the index of the word each token is a
+    piece of, or None. word_text: the words as written. segments: 0 for the first text of a pair, 1 for the second.
+    offsets: (start, end) characters in `text`. border: index of the first generated token, or None.
+    """
+
+    strings: tuple[str, ...]
+    ids: tuple[int, ...] = ()
+    special: tuple[bool, ...] = ()
+    words: tuple[int | None, ...] = ()
+    word_text: tuple[str, ...] = ()
+    segments: tuple[int, ...] = ()
+    offsets: tuple[tuple[int, int], ...] = ()
+    text: str = ""
+    border: int | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.strings)
+        defaults: dict[str, Any] = {
+            "ids": (), "special": (False,) * count, "words": tuple(range(count)), "segments": (0,) * count, "offsets": ()
+        }  # fmt: skip
+        for name, default in defaults.items():
+            if not getattr(self, name):
+                object.__setattr__(self, name, default)
+            elif len(getattr(self, name)) != count:
+                raise InputError(f"tokens: {name} has {len(getattr(self, name))} entries for {count} tokens.")
+        if not self.word_text:
+            object.__setattr__(self, "word_text", _words_from_pieces(self.strings, self.words))
+
+    def __len__(self) -> int:
+        return len(self.strings)
+
+    def __getitem__(self, index):  # a str for an int, a tuple of str for a slice
+        return self.strings[index]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.strings)
+
+    def find(self, wanted: int | str, what: str = "query") -> int:
+        """The position of a token: a number (negative counts from the end) or a token or word as written.
+
+        A string takes its first match: the token itself, else the word it is a piece of. Raises InputError otherwise.
+        """
+        if isinstance(wanted, int):
+            if not -len(self) <= wanted < len(self):
+                raise InputError(
+                    f"{what} {wanted} is out of range: the text has {len(self)} tokens, so {what} goes from 0 to "
+                    f"{len(self) - 1} (or from -{len(self)} to -1, from the end)."
+                )
+            return wanted % len(self)
+        plain = [piece.replace("##", "").lstrip("Ġ▁ ") for piece in self.strings]
+        for candidates in (list(self.strings), plain, [p.casefold() for p in plain]):
+            if wanted in candidates:
+                return candidates.index(wanted)
+        for position, word in enumerate(self.words):
+            if word is not None and self.word_text[word].casefold() == wanted.casefold():
+                return position
+        if wanted.casefold() in [p.casefold() for p in plain]:
+            return [p.casefold() for p in plain].index(wanted.casefold())
+        raise InputError(
+            f'{what} "{wanted}" is not among the tokens: {" ".join(self.strings[:40])}'
+            f"{' …' if len(self) > 40 else ''}. Give one of them, or its position."
+        )
+
+
+def _words_from_pieces(strings: Sequence[str], words: Sequence[int | None]) -> tuple[str, ...]:
+    """Words spelled from their pieces, where the text as written is not at hand."""
+    text: dict[int, str] = {}
+    for piece, word in zip(strings, words, strict=True):
+        if word is not None:
+            text[word] = text.get(word, "") + piece.replace("##", "").lstrip("Ġ▁")
+    return tuple(text.get(index, "") for index in range(max(text, default=-1) + 1))
+
+
+def tokens_of(
+    tokenizer: Any, ids: Sequence[int], *, encoding: Any = None, texts: Sequence[str] = (), border: int | None = None
+) -> Tokens:
+    """Tokens for ids that a model read. `encoding` (a tokenizers.Encoding, where the tokenizer is a fast one) adds
+    words, offsets and segments; without it words are spelled from the pieces."""
+    ids = [int(i) for i in ids]
+    if tokenizer is None:
+        return Tokens(tuple(f"#{i}" for i in ids), ids=tuple(ids), border=border)
+    strings = tuple(_string(tokenizer, i) for i in ids)
+    special_ids = set(getattr(tokenizer, "all_special_ids", ()))
+    special = tuple(i in special_ids for i in ids)
+    if encoding is None or len(encoding.ids) != len(ids):
+        words, word_text = _guess_words(strings, special)
+        return Tokens(strings, tuple(ids), special, words, word_text, text=texts[0] if texts else "", border=border)
+    special = tuple(bool(flag) for flag in encoding.special_tokens_mask)
+    segments = tuple(sequence or 0 for sequence in encoding.sequence_ids)
+    # A special token belongs to no sequence; it closes the one before it.
+    closing, current = [], 0
+    for sequence in encoding.sequence_ids:
+        current = sequence if sequence is not None else current
+        closing.append(current)
+    segments = tuple(closing)
+    words, word_text = _words_of(encoding, texts)
+    if _words_run_together(strings, words):  # sentencepiece without a pre-tokenizer reports one word for everything
+        words, word_text = _guess_words(strings, special)
+    return Tokens(
+        strings, tuple(ids), special, words, word_text, segments, tuple(encoding.offsets), texts[0] if texts else "", border
+    )
+
+
+def _string(tokenizer: Any, token_id: int) -> str:
+    """The token as the vocabulary spells it, byte-level pieces decoded to the characters they stand for."""
+    piece = tokenizer.convert_ids_to_tokens(token_id)
+    if piece is None:
+        return f"#{token_id}"
+    if isinstance(piece, bytes):
+        return piece.decode("utf-8", "replace")
+    if any(ord(c) > 127 for c in piece):
+        decoded = tokenizer.decode([token_id])
+        if decoded and "\ufffd" not in decoded:
+            return "Ġ" + decoded[1:] if piece.startswith("Ġ") and decoded.startswith(" ") else (
+                "▁" + decoded.lstrip() if piece.startswith("▁") else decoded
+            )
+    return piece
+
+
+def _words_of(encoding: Any, texts: Sequence[str]) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
+    """Number the words of all sequences in one row, and cut their text out of what was typed."""
+    index: dict[tuple[int, int], int] = {}
+    spans: list[tuple[int, int, int]] = []
+    words: list[int | None] = []
+    for word, sequence, (start, end) in zip(encoding.word_ids, encoding.sequence_ids, encoding.offsets, strict=True):
+        if word is None or sequence is None:
+            words.append(None)
+            continue
+        key = (sequence, word)
+        if key not in index:
+            index[key] = len(spans)
+            spans.append((sequence, start, end))
+        number = index[key]
+        spans[number] = (sequence, min(spans[number][1], start), max(spans[number][2], end))
+        words.append(number)
+    if not texts:
+        return tuple(words), ()
+    return tuple(words), tuple(texts[sequence][start:end].strip() for sequence, start, end in spans)
+
+
+def _words_run_together(strings: Sequence[str], words: Sequence[int | None]) -> bool:
+    """True when a piece that begins a word by its mark is numbered into the word before it."""
+    return any(
+        words[i] is not None and words[i] == words[i - 1] and strings[i].startswith("▁") for i in range(1, len(strings))
+    )
+
+
+def _guess_words(strings: Sequence[str], special: Sequence[bool]) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
+    """Words from the pieces' own marks: ## continues a word; Ġ and ▁ begin one."""
+    marked = any(s.startswith(("Ġ", "▁")) for s in strings)
+    words: list[int | None] = []
+    count = 0
+    for position, (piece, is_special) in enumerate(zip(strings, special, strict=True)):
+        if is_special:
+            words.append(None)
+            continue
+        begins = not piece.startswith("##") and (not marked or piece.startswith(("Ġ", "▁")))
+        if begins or position == 0 or words[-1] is None:
+            count += 1
+        words.append(count - 1)
+    return tuple(words), ()

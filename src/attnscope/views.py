@@ -1,0 +1,213 @@
+"""A View: a trace, where to look, and the blocks of payload that fit its size. It knows no host; api hands it some."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attnscope.errors import InputError
+from attnscope.payload import Held, as_held, encode
+from attnscope.tracing import Receipt, Trace
+
+LEVELS = ("neuron",)
+THEMES = ("auto", "light", "dark")
+FILTERS = ("all", "A→A", "A→B", "B→A", "B→B")
+COMPRESSED = 0.92  # what deflate leaves of byte-shuffled activations, about
+BASE64 = 4 / 3
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a view looks: the same names in a page's URL, a widget's traits and here."""
+
+    level: str = "neuron"
+    stack: str | None = None
+    layer: int = 0
+    head: int = 0
+    query: int = 0
+    key: int | None = None
+    theme: str = "auto"
+    filter: str = "all"
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Payload bytes, the sites whose tensors they hold, and the bytes of one number (for the page's shuffle)."""
+
+    data: bytes
+    sites: tuple[int, ...]
+    stride: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which sites a view holds, and how: decided by `max_mb`."""
+
+    held: Mapping[int, Held]
+    notes: tuple[str, ...]
+
+
+class View:
+    """A look at a trace. A notebook cell draws it as its last value; `display()` draws it elsewhere; `save` writes it.
+
+    `static=True` makes a cell show the page in a frame, which lives without a kernel; otherwise it is the live widget.
+    """
+
+    def __init__(
+        self, trace: Trace, state: State, hosts: "Mapping[str, Callable[..., Any]]", *, static: bool = False, max_mb: float = 12
+    ) -> None:
+        self.trace = trace
+        self.state = state
+        self.static = static
+        self.max_mb = max_mb
+        self._hosts = hosts
+        self._blocks: tuple[Block, ...] | None = None
+        self._widget: Any = None
+
+    def __repr__(self) -> str:
+        s = self.state
+        place = f"{s.stack + ' ' if s.stack else ''}layer {s.layer}, head {s.head}, query {s.query}"
+        return f"View({s.level} of {self.trace!r}: {place})"
+
+    @property
+    def site_index(self) -> int:
+        """The index of the site the view opens on."""
+        site = self.trace.site(self.state.layer, self.state.stack)
+        return next(i for i, other in enumerate(self.trace.sites) if other is site)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Payloads: the first with the site the view opens on, then its neighbours, nearest first, as many as fit."""
+        if self._blocks is None:
+            plan = plan_blocks(self.trace, self.site_index, self.state.head, self.max_mb)
+            self._blocks = make_blocks(self.trace, self.site_index, plan)
+        return self._blocks
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the size limit did to this view, in words: rounding, layers left out."""
+        return plan_blocks(self.trace, self.site_index, self.state.head, self.max_mb).notes
+
+    @property
+    def html(self) -> str:
+        """The whole view as one page."""
+        return self._hosts["html"](self)
+
+    @property
+    def widget(self) -> Any:
+        """The live widget; traits layer, head, query, key, level, theme can be read, set and observed."""
+        if self._widget is None:
+            self._widget = self._hosts["widget"](self)
+        return self._widget
+
+    def save(self, path: Any) -> Path:
+        """Write the view to a .html file, whole or not at all. Raises OutputError or InputError."""
+        from attnscope.files import write_atomically
+
+        suffix = Path(path).suffix.lower()
+        if suffix not in (".html", ".htm"):
+            raise InputError(f"cannot save a view as {suffix or 'a file without an ending'}: give a path that ends in .html.")
+        return write_atomically(path, self.html.encode())
+
+    def open(self, path: Any = None) -> Path:
+        """Save the page (to a temporary file without `path`) and open it in the browser."""
+        return self._hosts["open"](self, path)
+
+    def display(self) -> None:
+        """Draw the view here, in the middle of a cell too."""
+        self._hosts["display"](self)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        return self._hosts["mimebundle"](self, **kwargs)
+
+    def traits(self) -> dict[str, Any]:
+        """The state as plain values."""
+        return asdict(self.state)
+
+
+def plan_blocks(trace: Trace, site: int, head: int, max_mb: float) -> Plan:
+    """Choose dtype and sites: everything as it is if that fits, else in fp16, else fp16 of the nearest sites, else some
+    heads of one site."""
+    budget = max_mb * 1e6 / (BASE64 * COMPRESSED)
+    native = [_bytes(s, None) for s in trace.sites]
+    if sum(native) <= budget:
+        return Plan(dict.fromkeys(range(len(trace.sites)), Held()), ())
+    half = torch.float16
+    note = "Values are rounded to 16 bits (fp16) to keep this view small; the receipt is computed from the rounded values."
+    held: dict[int, Held] = {}
+    left = budget
+    for index in sorted(range(len(trace.sites)), key=lambda i: (abs(i - site), i)):
+        size = _bytes(trace.sites[index], half)
+        if size > left:
+            break
+        held[index] = Held(dtype=_small(trace.sites[index], half))
+        left -= size
+    if held:
+        return Plan(held, (note, *_held_note(trace, held)))
+    chosen = trace.sites[site]
+    per_head = _bytes(chosen, half) / chosen.heads
+    fit = int(left / per_head)
+    if fit < 1:
+        raise InputError(
+            f"one head of {chosen.name} takes {per_head * BASE64 * COMPRESSED / 1e6:.1f} MB, and max_mb is {max_mb:g}: pass a "
+            "larger max_mb, or a shorter text."
+        )
+    nearest = sorted(sorted(range(chosen.heads), key=lambda h: (abs(h - head), h))[:fit])
+    held = {site: Held(tuple(nearest), _small(chosen, half))}
+    words = f"This view holds heads {nearest[0]} to {nearest[-1]} of {chosen.name}; a larger max_mb holds more."
+    return Plan(held, (note, words))
+
+
+def make_blocks(trace: Trace, site: int, plan: Plan) -> tuple[Block, ...]:
+    """The plan, carried out: one payload for the opening site, one for each other that is held."""
+    receipts = Receipt(
+        tuple(
+            as_held(s, plan.held[i]).verify() if i in plan.held and plan.held[i].dtype else trace.verify().sites[i]
+            for i, s in enumerate(trace.sites)
+        )
+    )
+    order = [site, *(i for i in plan.held if i != site)]
+    return tuple(
+        Block(
+            encode(trace, {index: plan.held[index]}, receipts=receipts, notes=plan.notes),
+            (index,),
+            2 if _width(trace.sites[index], plan.held[index]) == 2 else 4,
+        )
+        for index in order
+    )
+
+
+def _small(site: Any, half: torch.dtype) -> torch.dtype | None:
+    """fp16 where that is smaller (bf16 where fp16 would overflow); 16-bit sites stay as they are."""
+    if site.q.element_size() <= 2:
+        return None
+    largest = max(float(x.abs().max()) for x in (site.q, site.k, site.v))
+    return half if not largest > torch.finfo(torch.float16).max else torch.bfloat16
+
+
+def _width(site: Any, held: Held) -> int:
+    return held.dtype.itemsize if held.dtype else site.q.element_size()
+
+
+def _bytes(site: Any, dtype: torch.dtype | None) -> int:
+    """What the site's q, k, v, samples of z and norms take in a payload."""
+    width = min(site.q.element_size(), dtype.itemsize) if dtype else site.q.element_size()
+    values = site.q.numel() + site.k.numel() + site.v.numel()
+    samples = site.z.numel() * 4 if site.z is not None else 0
+    return values * width + samples + site.heads * site.keys * 4 + site.mask.nbytes
+
+
+def _held_note(trace: Trace, held: Mapping[int, Held]) -> tuple[str, ...]:
+    if len(held) == len(trace.sites):
+        return ()
+    names = ", ".join(trace.sites[i].name for i in sorted(held))
+    return (f"This view holds {names}, of {len(trace.sites)}; open it on another layer, or with a larger max_mb, for the rest.",)
+
+
+def with_state(view: View, **changes: Any) -> View:
+    """The same view, looking elsewhere."""
+    return View(view.trace, replace(view.state, **changes), view._hosts, static=view.static, max_mb=view.max_mb)
+

@@ -1,0 +1,34 @@
+"""Shapes are enforced: every jaxtyping annotation of attnscope is checked at run time in tests."""
+
+from jaxtyping import install_import_hook
+
+install_import_hook("attnscope", "beartype.beartype")
+
+import os  # noqa: E402
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+SENTENCE = (
+    "As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed."
+)
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def demo():
+    """(model, tokenizer) of the packaged demo."""
+    import attnscope
+
+    return attnscope.load("demo")
+
+
+@pytest.fixture(scope="session")
+def demo_trace(demo):
+    import attnscope
+
+    return attnscope.trace(*demo, SENTENCE)
