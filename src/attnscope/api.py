@@ -123,7 +123,12 @@ def show_trace(
 
 
 def _place(
-    traced: Trace, layer: int | None, head: int | None, query: int | str | None, key: int | str | None, stack: str | None
+    traced: Trace,
+    layer: int | None,
+    head: int | None,
+    query: int | str | None,
+    key: int | str | None,
+    stack: str | None,
 ) -> dict[str, Any]:
     """The state's stack, layer, head, query, key and why."""
     if layer is not None:
@@ -141,7 +146,9 @@ def _place(
         row = traced.query_tokens(candidates[0]).find(query, "query")
         first = candidates[0].query_offset
         if row < first:
-            raise InputError(f"query {row} is not in this pass: it holds the queries {first} to {first + candidates[0].queries - 1}.")
+            raise InputError(
+                f"query {row} is not in this pass: it holds the queries {first} to {first + candidates[0].queries - 1}."
+            )
     opening = choose_opening(traced, candidates, head, row)
     site = opening.site
     chosen_all = layer is not None and head is not None and row is not None

@@ -152,6 +152,4 @@ def scaled_dot_product_attention(
     if attn_mask is not None:
         mask = attn_mask.expand(*query.shape[:-1], key.shape[-2])
         allowed, position_bias = (mask, None) if mask.dtype == torch.bool else (None, mask)
-    return attention_steps(
-        query, key, value, scaling=scale, position_bias=position_bias, allowed=allowed
-    ).output
+    return attention_steps(query, key, value, scaling=scale, position_bias=position_bias, allowed=allowed).output

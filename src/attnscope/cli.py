@@ -40,7 +40,9 @@ def main() -> None:
 @click.option("--generate", type=click.IntRange(min=0), default=0, help="Let the model continue by up to N tokens.")
 @click.option("--truncate", is_flag=True, help="Cut a text that is too long for the model.")
 @click.option("--task", help="Load the model for a task, such as text-generation.")
-@click.option("--out", type=click.Path(dir_okay=False), default="attnscope.html", show_default=True, help="Page to write.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False), default="attnscope.html", show_default=True, help="Page to write."
+)
 @click.option("--theme", type=click.Choice(["auto", "light", "dark"]), default="auto", show_default=True)
 @click.option("--max-mb", type=float, default=12, show_default=True, help="Largest size of the page.")
 @click.option("--open/--no-open", "opens", default=True, help="Open the page where there is a display.")
@@ -94,12 +96,22 @@ def _print_table(view: Any, rows: int = 12) -> None:
 
     console = Console(file=sys.stdout)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, side in (("key", "right"), ("q · k", "right"), ("score", "right"), ("weight", "left"), ("", "right"), ("share of output", "right")):
+    for name, side in (
+        ("key", "right"),
+        ("q · k", "right"),
+        ("score", "right"),
+        ("weight", "left"),
+        ("", "right"),
+        ("share of output", "right"),
+    ):
         table.add_column(name, justify=side)  # type: ignore[arg-type]
     found = strongest(view, rows)
     for row in found:
         bar = "█" * round(24 * row.value) if row.value == row.value else ""
-        token = Text(row.token if len(row.token) <= 24 else row.token[:23] + "…", style="bold" if row.key == view.state.key else "")
+        token = Text(
+            row.token if len(row.token) <= 24 else row.token[:23] + "…",
+            style="bold" if row.key == view.state.key else "",
+        )
         table.add_row(token, row.dot, row.score, Text(bar), row.weight, row.share)
     console.print(Text(title(view)))
     if view.state.why:

@@ -47,7 +47,9 @@ def load(
     import transformers
 
     if task is not None and task not in TASKS:
-        raise LoadError(f"there is no task {task!r}: give one of {', '.join(TASKS)}, or None for the checkpoint's own class.")
+        raise LoadError(
+            f"there is no task {task!r}: give one of {', '.join(TASKS)}, or None for the checkpoint's own class."
+        )
     source = str(demo_folder()) if str(name) == "demo" else os.path.expanduser(os.fspath(name))
     if isinstance(dtype, str):
         dtype = getattr(torch, dtype)
@@ -122,7 +124,7 @@ def _explain(name: str, source: str, error: Exception) -> str:
             f"the folder {source} could not be loaded as a model: {reason} It needs config.json, the weights "
             "(model.safetensors) and the tokenizer's files, as model.save_pretrained and tokenizer.save_pretrained write them."
         )
-    if os.path.sep in name and not name.count("/") == 1 or name.startswith((".", "~", "/")):
+    if name.startswith((".", "~", "/")) or name.count("/") > 1:  # no hub name looks like this
         return f"there is no folder {source}. Give a folder that holds a model, a hub name such as bert-base-uncased, or demo."
     return (
         f"{name!r} could not be loaded: {reason} If it is a hub name, this needs the network once (or the model in the local cache; "

@@ -100,7 +100,6 @@ def rule_of(allowed: Bool[Tensor, "Hm Q K"], uniform_empty_rows: bool = False) -
     """The smallest rule that reproduces `allowed` (True: may see) bit for bit; packed bits where none does."""
     if allowed.all():
         return NO_MASK
-    queries, keys = allowed.shape[-2:]
     if len(allowed) == 1 or (allowed == allowed[:1]).all():
         cells = allowed[0].cpu()
         seen_keys, seen_rows = cells.any(0), cells.any(1)
@@ -178,7 +177,9 @@ def bias_rule_of(bias: Float[Tensor, "Hb Q K"]) -> BiasRule:
     return rule
 
 
-def split_additive(mask: Float[Tensor, "Hm Q K"]) -> tuple[Bool[Tensor, "Hm Q K"], Float[Tensor, "Hm Q K"] | None, bool]:
+def split_additive(
+    mask: Float[Tensor, "Hm Q K"],
+) -> tuple[Bool[Tensor, "Hm Q K"], Float[Tensor, "Hm Q K"] | None, bool]:
     """Read an additive mask: (which pairs it allows, the bias it adds to those or None, whether empty rows are uniform)."""
     floor = torch.finfo(mask.dtype).min
     allowed = mask > floor / 2

@@ -54,7 +54,9 @@ def choose_opening(trace: Trace, sites: tuple[Site, ...], head: int | None = Non
     where = "this text" if len(sites) > 1 or head is None else f"{site.name}, head {head}"
     words = "the strongest link between two different words that are neither special nor neighbours"
     sample = f" (among {SAMPLED_QUERIES} queries spread evenly over the text)" if sampled else ""
-    return Opening(site, found, row, key, f"Opened here because it is {words} in {where}{sample}: {100 * weight:.0f} %.")
+    return Opening(
+        site, found, row, key, f"Opened here because it is {words} in {where}{sample}: {100 * weight:.0f} %."
+    )
 
 
 def _links(queries: Tokens, keys: Tokens, rows: Tensor, kind: str) -> Bool[Tensor, "q K"]:

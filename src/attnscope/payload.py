@@ -144,7 +144,9 @@ def load_trace(path: Any) -> Trace:
     try:
         data = Path(path).expanduser().read_bytes()
     except OSError as error:
-        raise PayloadError(f"cannot read {path}: {error.strerror or error}. Give the path of a file that Trace.save wrote.") from error
+        raise PayloadError(
+            f"cannot read {path}: {error.strerror or error}. Give the path of a file that Trace.save wrote."
+        ) from error
     try:
         return decode(data)
     except PayloadError as error:
@@ -276,7 +278,9 @@ def _put_projection(tensors: dict[str, Tensor], shared: dict[int, str], site: Si
 def _site_from_json(entry: dict[str, Any], tensors: dict[str, Tensor]) -> Site:
     index, mask, bias = entry["index"], entry["mask"], entry["bias"]
     if len(entry["held"]["heads"]) != entry["heads"]:
-        raise NotCaptured(f"these bytes hold {len(entry['held']['heads'])} of {entry['heads']} heads of {entry['path']}: they are a part of a view.")
+        raise NotCaptured(
+            f"these bytes hold {len(entry['held']['heads'])} of {entry['heads']} heads of {entry['path']}: they are a part of a view."
+        )
     projection = entry.get("projection")
     bits = {part: tensors[mask[part]].bool() if mask[part] else None for part in ("keys", "rows")}
     return Site(

@@ -110,7 +110,15 @@ def tokens_of(
     if _words_run_together(strings, words):  # sentencepiece without a pre-tokenizer reports one word for everything
         words, word_text = _guess_words(strings, special)
     return Tokens(
-        strings, tuple(ids), special, words, word_text, segments, tuple(encoding.offsets), texts[0] if texts else "", border
+        strings,
+        tuple(ids),
+        special,
+        words,
+        word_text,
+        segments,
+        tuple(encoding.offsets),
+        texts[0] if texts else "",
+        border,
     )
 
 
@@ -124,8 +132,10 @@ def _string(tokenizer: Any, token_id: int) -> str:
     if any(ord(c) > 127 for c in piece):
         decoded = tokenizer.decode([token_id])
         if decoded and "\ufffd" not in decoded:
-            return "Ġ" + decoded[1:] if piece.startswith("Ġ") and decoded.startswith(" ") else (
-                "▁" + decoded.lstrip() if piece.startswith("▁") else decoded
+            return (
+                "Ġ" + decoded[1:]
+                if piece.startswith("Ġ") and decoded.startswith(" ")
+                else ("▁" + decoded.lstrip() if piece.startswith("▁") else decoded)
             )
     return piece
 

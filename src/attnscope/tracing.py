@@ -39,7 +39,9 @@ def parse_head(head: int | str | None, layer: int | None = None) -> tuple[int | 
     if head.strip().isdigit():
         return layer, int(head)
     expected = f" of layer {layer}" if layer is not None else ""
-    raise InputError(f'head "{head}" is not a head{expected}: give a number, or a name such as "L2H8" (layer 2, head 8).')
+    raise InputError(
+        f'head "{head}" is not a head{expected}: give a number, or a name such as "L2H8" (layer 2, head 8).'
+    )
 
 
 @dataclass(frozen=True)
@@ -253,7 +255,11 @@ class Site:
             number = chosen = self._head(head)
             group = number // (self.heads // self.kv_heads)
         device = self.q.device
-        sinks = None if self.sinks is None else self.sinks[chosen].float().reshape(*(() if head is not None else (-1,)), 1, 1)
+        sinks = (
+            None
+            if self.sinks is None
+            else self.sinks[chosen].float().reshape(*(() if head is not None else (-1,)), 1, 1)
+        )
         return attention_steps(
             self.q[chosen][..., rows.to(device), :].float(),
             self.k[group].float(),
@@ -339,15 +345,21 @@ class Site:
             Link("scaled", "q · k · scaling", f"q · k × {self.scaling:.6g}", chain.scaled[0]),
         ]
         if self.softcap is not None:
-            links.append(Link("capped", "capped", f"{self.softcap:g} · tanh(scaled / {self.softcap:g})", chain.capped[0]))
+            links.append(
+                Link("capped", "capped", f"{self.softcap:g} · tanh(scaled / {self.softcap:g})", chain.capped[0])
+            )
         if self.position_bias is not None:
             links.append(Link("biased", "biased", "score + position bias", chain.biased[0]))
-        links.append(Link("masked", "score", f"−∞ where the mask hides a key ({self.mask.describe()})", chain.masked[0]))
+        links.append(
+            Link("masked", "score", f"−∞ where the mask hides a key ({self.mask.describe()})", chain.masked[0])
+        )
         sink = " (the sink's column is dropped)" if self.sinks is not None else ""
         links.append(Link("weights", "softmax", f"exp(score) / Σ over keys of exp(score){sink}", chain.weights[0]))
         links.append(Link("output", "z", "Σ over keys of weight · v", chain.output[0]))
         if self.projection is not None:
-            links.append(Link("write", "z · W_O", "what this head adds to the residual stream", self.write(number, query)[0]))
+            links.append(
+                Link("write", "z · W_O", "what this head adds to the residual stream", self.write(number, query)[0])
+            )
         return tuple(links)
 
     # --- proof ----------------------------------------------------------------------------------------------------
@@ -413,7 +425,8 @@ class Trace:
 
     def __repr__(self) -> str:
         stacks = ", ".join(
-            f"{count} {stack + ' ' if stack else ''}layer{'s' if count > 1 else ''}" for stack, count in self.stacks.items()
+            f"{count} {stack + ' ' if stack else ''}layer{'s' if count > 1 else ''}"
+            for stack, count in self.stacks.items()
         )
         return f"Trace({self.model.name or self.model.class_name or 'tensors'}: {stacks}, {len(self.tokens)} tokens)"
 
@@ -429,7 +442,9 @@ class Trace:
         """The site of a layer. `stack` is needed where there are several. Raises InputError, naming what there is."""
         stacks = self.stacks
         if stack is None and len(stacks) > 1:
-            raise InputError(f"this model has several stacks of attention: say stack={' or stack='.join(map(repr, stacks))}.")
+            raise InputError(
+                f"this model has several stacks of attention: say stack={' or stack='.join(map(repr, stacks))}."
+            )
         if stack is None:
             stack = next(iter(stacks))
         elif stack not in stacks:
@@ -560,7 +575,9 @@ def _read_mask(mask: Any, heads: int, queries: int, keys: int) -> tuple[MaskRule
     try:
         tensor = tensor.expand(tensor.shape[0] if tensor.ndim == 3 else 1, queries, keys)
     except RuntimeError:
-        raise InputError(f"mask has shape {list(tensor.shape)}, which does not broadcast to (H, Q, K) = ({heads}, {queries}, {keys}).") from None
+        raise InputError(
+            f"mask has shape {list(tensor.shape)}, which does not broadcast to (H, Q, K) = ({heads}, {queries}, {keys})."
+        ) from None
     if tensor.dtype == torch.bool:
         return rule_of(tensor), None
     allowed, bias, uniform = split_additive(tensor.float())

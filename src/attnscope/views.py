@@ -8,11 +8,13 @@ from typing import Any
 import torch
 
 from attnscope.errors import InputError
+from attnscope.files import write_atomically
 from attnscope.payload import Held, as_held, encode
 from attnscope.tracing import Receipt, Trace
 
 LEVELS = ("neuron",)
 THEMES = ("auto", "light", "dark")
+FIGURES = (".png", ".svg", ".pdf")
 FILTERS = ("all", "A→A", "A→B", "B→A", "B→B")
 COMPRESSED = 0.92  # what deflate leaves of byte-shuffled activations, about
 BASE64 = 4 / 3
@@ -57,7 +59,13 @@ class View:
     """
 
     def __init__(
-        self, trace: Trace, state: State, hosts: "Mapping[str, Callable[..., Any]]", *, static: bool = False, max_mb: float = 12
+        self,
+        trace: Trace,
+        state: State,
+        hosts: "Mapping[str, Callable[..., Any]]",
+        *,
+        static: bool = False,
+        max_mb: float = 12,
     ) -> None:
         self.trace = trace
         self.state = state
@@ -104,13 +112,21 @@ class View:
         return self._widget
 
     def save(self, path: Any) -> Path:
-        """Write the view to a .html file, whole or not at all. Raises OutputError or InputError."""
-        from attnscope.files import write_atomically
-
+        """Write the view to a .html, .png, .svg or .pdf file, whole or not at all. Raises OutputError or InputError."""
         suffix = Path(path).suffix.lower()
-        if suffix not in (".html", ".htm"):
-            raise InputError(f"cannot save a view as {suffix or 'a file without an ending'}: give a path that ends in .html.")
-        return write_atomically(path, self.html.encode())
+        if suffix not in (".html", *FIGURES):
+            raise InputError(
+                f"cannot save a view as {suffix or 'a file without an ending'}: give a path that ends in .html, "
+                f"{', '.join(FIGURES[:-1])} or {FIGURES[-1]}."
+            )
+        return write_atomically(path, self.html.encode() if suffix == ".html" else self.figure(suffix[1:]))
+
+    def figure(self, kind: str = "png") -> bytes:
+        """The view as a figure for paper, "png", "svg" or "pdf". Raises InputError without matplotlib."""
+        from attnscope.figures import Place, neuron_figure, to_bytes
+
+        place = Place(self.site_index, self.state.head, self.state.query, self.state.key)
+        return to_bytes(neuron_figure(self.trace, place), kind)
 
     def open(self, path: Any = None) -> Path:
         """Save the page (to a temporary file without `path`) and open it in the browser."""
@@ -136,7 +152,9 @@ def plan_blocks(trace: Trace, site: int, head: int, max_mb: float) -> Plan:
     if sum(native) <= budget:
         return Plan(dict.fromkeys(range(len(trace.sites)), Held()), ())
     half = torch.float16
-    note = "Values are rounded to 16 bits (fp16) to keep this view small; the receipt is computed from the rounded values."
+    note = (
+        "Values are rounded to 16 bits (fp16) to keep this view small; the receipt is computed from the rounded values."
+    )
     held: dict[int, Held] = {}
     left = budget
     for index in sorted(range(len(trace.sites)), key=lambda i: (abs(i - site), i)):
@@ -204,10 +222,11 @@ def _held_note(trace: Trace, held: Mapping[int, Held]) -> tuple[str, ...]:
     if len(held) == len(trace.sites):
         return ()
     names = ", ".join(trace.sites[i].name for i in sorted(held))
-    return (f"This view holds {names}, of {len(trace.sites)}; open it on another layer, or with a larger max_mb, for the rest.",)
+    return (
+        f"This view holds {names}, of {len(trace.sites)}; open it on another layer, or with a larger max_mb, for the rest.",
+    )
 
 
 def with_state(view: View, **changes: Any) -> View:
     """The same view, looking elsewhere."""
     return View(view.trace, replace(view.state, **changes), view._hosts, static=view.static, max_mb=view.max_mb)
-

@@ -1,6 +1,7 @@
 """What is kept only on request: the input x of an attention module, and q, k before rotary embedding."""
 
 import functools
+import itertools
 import sys
 import threading
 from collections.abc import Callable
@@ -71,7 +72,7 @@ class RotaryWatcher:
         """The latest (q, k) that went into a rotary function and have this call's shapes (key: its newest rows)."""
         seen: list[Tensor] = getattr(_rotary_inputs, "tensors", [])
         _rotary_inputs.tensors = []
-        for q, k in zip(seen, seen[1:], strict=False):
+        for q, k in itertools.pairwise(seen):
             fits = q.shape == query.shape and k.shape[1] == key.shape[1] and k.shape[3] == key.shape[3]
             if fits and k.shape[2] <= key.shape[2]:
                 return q, k

@@ -10,7 +10,7 @@ import functools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -31,6 +31,7 @@ class AttentionCall:
     output: Tensor
 
 
+@runtime_checkable
 class Listener(Protocol):
     def owns(self, module: nn.Module) -> bool: ...
     def record(self, call: AttentionCall) -> None: ...
@@ -64,7 +65,7 @@ def _interface() -> type:
     try:
         from transformers.modeling_utils import AttentionInterface
     except ImportError:
-        AttentionInterface = None  # noqa: N806
+        AttentionInterface = None
     if AttentionInterface is None or not hasattr(AttentionInterface, "get_interface"):
         import transformers
 
@@ -95,12 +96,16 @@ def _watched(attend: Callable, implementation: str) -> Callable:
     """`attend`, with each call of it shown to the listeners whose model it belongs to."""
 
     @functools.wraps(attend)
-    def watched(module: Any, query: Any, key: Any, value: Any, attention_mask: Any = None, *args: Any, **options: Any) -> Any:
+    def watched(
+        module: Any, query: Any, key: Any, value: Any, attention_mask: Any = None, *args: Any, **options: Any
+    ) -> Any:
         result = attend(module, query, key, value, attention_mask, *args, **options)
         for listener in _listeners:
             if listener.owns(module):
                 output = result[0] if isinstance(result, tuple) else result
-                listener.record(AttentionCall(module, implementation, query, key, value, attention_mask, options, output))
+                listener.record(
+                    AttentionCall(module, implementation, query, key, value, attention_mask, options, output)
+                )
         return result
 
     return watched

@@ -81,13 +81,17 @@ def _rules(call: AttentionCall, mask: Tensor | None, bias: Tensor | None, causal
     flash = "flash" in call.implementation
     if flash and (mask is None or mask.ndim == 2):
         offset = keys - queries if _is_causal_module(call) else None
-        rules = [_flash_rule(queries, keys, offset, _window(call), row) for row in (mask if mask is not None else [None])]
+        rules = [
+            _flash_rule(queries, keys, offset, _window(call), row) for row in (mask if mask is not None else [None])
+        ]
     elif mask is None:
         # sdpa aligns a causal mask to the upper left.
         rules = [causal_rule(queries, keys) if causal else NO_MASK]
     else:
         rules = None
-    batch = max(len(tensor) for tensor in (mask, bias) if tensor is not None) if mask is not None or bias is not None else 1
+    batch = (
+        max(len(tensor) for tensor in (mask, bias) if tensor is not None) if mask is not None or bias is not None else 1
+    )
     pairs = []
     for index in range(batch):
         row_bias = None if bias is None else bias[index if len(bias) > 1 else 0]
@@ -170,7 +174,10 @@ def stack_names(calls: Sequence[tuple[str, bool]], encoder_decoder: bool) -> lis
 
 def _stacks(calls: Sequence[tuple[str, bool]], encoder_decoder: bool) -> list[str | None]:
     if encoder_decoder:
-        return ["cross" if cross else ("decoder" if re.search(r"(^|\.)decoder(\.|$)", path) else "encoder") for path, cross in calls]
+        return [
+            "cross" if cross else ("decoder" if re.search(r"(^|\.)decoder(\.|$)", path) else "encoder")
+            for path, cross in calls
+        ]
     if any(cross for _, cross in calls):
         return ["cross" if cross else "decoder" for _, cross in calls]
     templates = [re.sub(r"\d+", "*", path) for path, _ in calls]

@@ -182,7 +182,9 @@ class Recorder:
             opened = self._begin_pass()
         number = opened.calls.get(path, 0)
         opened.calls[path] = number + 1
-        if self._sites is not None and not any(path == wanted or path.startswith(wanted + ".") for wanted in self._sites):
+        if self._sites is not None and not any(
+            path == wanted or path.startswith(wanted + ".") for wanted in self._sites
+        ):
             return
         query, key, value = call.query.detach(), call.key.detach(), call.value.detach()
         rows = torch.arange(query.shape[2]) if self._all_rows else sampled_rows(query.shape[2])
@@ -319,7 +321,9 @@ class Recorder:
                 )
             )
         if not sites:
-            raise InputError(f"layers={sorted(self._layers or ())} names none of the {len(records)} sites of this model.")
+            raise InputError(
+                f"layers={sorted(self._layers or ())} names none of the {len(records)} sites of this model."
+            )
         return sites
 
     def _unrecorded(self, chosen: Pass) -> list[str]:
@@ -328,7 +332,9 @@ class Recorder:
         return sorted(
             path
             for path in self._ran
-            if not any(other == path or other.startswith(path + ".") or path.startswith(other + ".") for other in recorded)
+            if not any(
+                other == path or other.startswith(path + ".") or path.startswith(other + ".") for other in recorded
+            )
         )
 
     def _nothing_recorded(self) -> str:

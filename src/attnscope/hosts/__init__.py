@@ -1,5 +1,7 @@
 """Thin faces of a View: html.py (the one-file page), widget.py (the notebook), words.py (text). HOSTS is what a View is handed."""
 
+import base64
+import importlib.util
 import os
 import sys
 import tempfile
@@ -41,7 +43,10 @@ def _mimebundle(view: View, **kwargs: Any) -> Any:
         return view.widget._repr_mimebundle_(**kwargs)
     from attnscope.hosts.words import title
 
-    return {"text/html": frame(view), "text/plain": title(view)}
+    bundle = {"text/html": frame(view), "text/plain": title(view)}
+    if importlib.util.find_spec("matplotlib"):
+        bundle["image/png"] = base64.b64encode(view.figure("png")).decode()
+    return bundle
 
 
 def _display(view: View) -> None:

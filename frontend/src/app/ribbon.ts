@@ -1,0 +1,166 @@
+/** The text as running words, each token underlined by its weight for the query. A click picks the query. */
+import { h, setAttribute } from "../dom";
+import { isMasked } from "../chain";
+import type { Scene } from "../scene";
+import type { Label } from "../tokens";
+import { percent } from "../words";
+
+const WINDOW = 640; // longer texts are shown in part, around the query
+const TIGHT = /^[.,;:!?%)\]}…’”]|^['’]\w{0,2}$/u;
+
+export interface RibbonHost {
+  pickQuery(query: number): void;
+  pin(key: number): void;
+  say(text: string): void;
+}
+
+/** One text: `queries` to pick from, `keys` that carry weight, or both at once. */
+export class Ribbon {
+  readonly element: HTMLElement;
+  private readonly flow: HTMLElement;
+  private readonly tokens = new Map<number, { element: HTMLElement; ink: HTMLElement | null }>();
+  private labels: Label[] = [];
+  private from = 0;
+  private to = 0;
+  private current: HTMLElement | null = null;
+  private ringed: HTMLElement | null = null;
+  private scene: Scene | null = null;
+
+  constructor(
+    private readonly role: "both" | "query" | "key",
+    title: string | null,
+    private readonly host: RibbonHost,
+    private readonly id: string,
+  ) {
+    const purpose = role === "key" ? "the text of the keys; Enter pins a key" : "the text; arrow keys move the query";
+    this.flow = h("div", { class: "flow", role: "listbox", tabindex: 0, "aria-label": purpose, "data-ribbon": role });
+    this.element = h("div", { class: `ribbon ribbon-${role}` }, title && h("span", { class: "ribbon-title" }, title), this.flow);
+    this.flow.addEventListener("click", (event) => this.pick(event));
+    this.flow.addEventListener("keydown", (event) => this.walk(event));
+    this.flow.addEventListener("pointerover", (event) => this.hover(event));
+  }
+
+  draw(scene: Scene): void {
+    this.scene = scene;
+    const labels = this.role === "key" ? scene.keyLabels : scene.queryLabels;
+    const centre = this.role === "key" ? scene.key : scene.query;
+    if (labels !== this.labels || centre < this.from || centre >= this.to) this.build(labels, centre, scene);
+    if (this.role !== "query") this.ink(scene);
+    this.mark(scene);
+  }
+
+  private build(labels: Label[], centre: number, scene: Scene): void {
+    this.labels = labels;
+    this.tokens.clear();
+    this.from = labels.length <= WINDOW ? 0 : Math.max(0, Math.min(labels.length - WINDOW, centre - WINDOW / 2));
+    this.to = Math.min(labels.length, this.from + WINDOW);
+    const table = scene.meta.tokens[this.role === "key" ? scene.site.key_tokens : scene.site.query_tokens];
+    const segments = new Set(table.segments).size > 1;
+    const parts: HTMLElement[] = [];
+    if (this.from > 0) parts.push(h("span", { class: "more" }, `… ${this.from} tokens before`));
+    let word: HTMLElement | null = null;
+    for (let i = this.from; i < this.to; i++) {
+      const label = labels[i];
+      if (segments && (i === 0 || labels[i - 1].segment !== label.segment)) parts.push(h("span", { class: "segment" }, "AB"[label.segment] ?? String(label.segment)));
+      if (table.border === i) parts.push(h("span", { class: "border", "data-border": true }, "generated ▸"));
+      const element = this.token(label);
+      const inWord = label.before !== "" || label.after !== "";
+      if (inWord && label.before === "") {
+        word = h("span", { class: "word" });
+        parts.push(word);
+      }
+      if (inWord && word) word.append(element);
+      else {
+        word = null;
+        if (TIGHT.test(label.text)) element.classList.add("tight");
+        parts.push(element);
+      }
+    }
+    if (this.to < labels.length) parts.push(h("span", { class: "more" }, `${labels.length - this.to} tokens after …`));
+    this.flow.replaceChildren(...parts);
+  }
+
+  private token(label: Label): HTMLElement {
+    const text = h("span", { class: "t", dir: "auto" }, label.text);
+    const ink = this.role === "query" ? null : h("i", { class: "ink" });
+    const element = h("span", { class: "token", role: "option", id: `${this.id}-${label.index}`, "data-token": label.index, "aria-selected": "false" }, text, ink);
+    // the same text in bold, unseen, keeps the line from moving when a token is picked
+    text.dataset.text = label.text;
+    if (label.special) element.classList.add("special");
+    this.tokens.set(label.index, { element, ink });
+    return element;
+  }
+
+  private ink(scene: Scene): void {
+    const { chain, weightEnd } = scene;
+    for (const [index, { element, ink }] of this.tokens) {
+      const weight = index < chain.weights.length ? chain.weights[index] : 0;
+      const length = Number.isFinite(weight) ? Math.min(1, weight / weightEnd) : 0;
+      (ink as HTMLElement).style.transform = weight >= 0.0005 ? `scaleY(${Math.max(length, 0.07).toFixed(4)})` : "scaleY(0)";
+      element.classList.toggle("masked", isMasked(chain, index));
+    }
+  }
+
+  private mark(scene: Scene): void {
+    const current = this.role === "key" ? null : (this.tokens.get(scene.query)?.element ?? null);
+    if (current !== this.current) {
+      this.current?.classList.remove("query");
+      if (this.current) setAttribute(this.current, "aria-selected", "false");
+      current?.classList.add("query");
+      if (current) setAttribute(current, "aria-selected", "true");
+      this.current = current;
+    }
+    const ringed = this.role === "query" ? null : (this.tokens.get(scene.key)?.element ?? null);
+    if (ringed !== this.ringed) {
+      this.ringed?.classList.remove("pinned");
+      ringed?.classList.add("pinned");
+      this.ringed = ringed;
+    }
+    const active = current ?? ringed;
+    if (active) this.flow.setAttribute("aria-activedescendant", active.id);
+    if (active && this.labels.length > 80) this.reveal(active);
+  }
+
+  /** Scrolls the ribbon only, never the page. */
+  private reveal(element: HTMLElement): void {
+    const { flow } = this;
+    if (flow.scrollHeight <= flow.clientHeight) return;
+    const top = element.offsetTop - flow.offsetTop;
+    if (top < flow.scrollTop || top + element.offsetHeight > flow.scrollTop + flow.clientHeight) flow.scrollTop = top - flow.clientHeight / 3;
+  }
+
+  private indexAt(event: Event): number | null {
+    const token = (event.target as Element).closest<HTMLElement>("[data-token]");
+    return token ? Number(token.dataset.token) : null;
+  }
+
+  private pick(event: Event): void {
+    const index = this.indexAt(event);
+    if (index === null || !this.scene) return;
+    if (this.role === "key") {
+      if (index < this.scene.site.keys) this.host.pin(index);
+    } else if (index < this.scene.site.queries) this.host.pickQuery(index);
+  }
+
+  private walk(event: KeyboardEvent): void {
+    const { scene } = this;
+    if (!scene || event.ctrlKey || event.metaKey || event.altKey) return;
+    const own = this.role === "key" ? scene.key : scene.query;
+    const last = (this.role === "key" ? scene.site.keys : scene.site.queries) - 1;
+    const steps: Record<string, number> = { ArrowLeft: own - 1, ArrowUp: own - 1, ArrowRight: own + 1, ArrowDown: own + 1, Home: 0, End: last };
+    if (!(event.key in steps)) return;
+    event.preventDefault();
+    const next = Math.max(0, Math.min(last, steps[event.key]));
+    if (next === own) return;
+    if (this.role === "key") this.host.pin(next);
+    else this.host.pickQuery(next);
+  }
+
+  private hover(event: Event): void {
+    const index = this.indexAt(event);
+    if (index === null || !this.scene) return;
+    const label = this.labels[index];
+    const weight = this.role === "query" || index >= this.scene.chain.weights.length ? "" : isMasked(this.scene.chain, index) ? " · masked" : ` · weight ${percent(this.scene.chain.weights[index])}`;
+    this.host.say(`token ${index} · ${label.text}${label.raw !== label.text ? ` · piece ${label.raw}` : ""}${weight}`);
+  }
+}

@@ -1,0 +1,36 @@
+/** Light or dark: the reader's choice, else the notebook's, else the system's. */
+import { type Palette, Ramp } from "../scale";
+import type { Theme } from "../state";
+
+const dark = typeof matchMedia === "function" ? matchMedia("(prefers-color-scheme: dark)") : null;
+
+/** Notebooks mark their own theme on the body; it need not be the system's. */
+function notebookTheme(): "light" | "dark" | null {
+  const { classList, dataset } = document.body;
+  if (dataset.jpThemeLight) return dataset.jpThemeLight === "true" ? "light" : "dark";
+  if (classList.contains("vscode-dark") || classList.contains("vscode-high-contrast")) return "dark";
+  if (classList.contains("vscode-light")) return "light";
+  return null;
+}
+
+export function resolve(theme: Theme): "light" | "dark" {
+  return theme === "auto" ? (notebookTheme() ?? (dark?.matches ? "dark" : "light")) : theme;
+}
+
+export function onThemeChange(listener: () => void): () => void {
+  dark?.addEventListener("change", listener);
+  const observer = new MutationObserver(listener);
+  observer.observe(document.body, { attributes: true, attributeFilter: ["class", "data-jp-theme-light"] });
+  return () => {
+    dark?.removeEventListener("change", listener);
+    observer.disconnect();
+  };
+}
+
+/** The style sheet owns the colours; the canvas reads them from it. */
+export function rampOf(scope: HTMLElement): Ramp {
+  const style = getComputedStyle(scope);
+  const read = (name: string) => style.getPropertyValue(`--${name}`).trim();
+  const palette: Palette = { negative: read("negative"), zero: read("zero"), positive: read("positive"), ink: read("text"), ground: read("ground") };
+  return new Ramp(palette);
+}

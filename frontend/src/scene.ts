@@ -1,0 +1,129 @@
+/** Everything one drawing needs, computed once per change of state. Levels read it and draw. */
+import { type Chain, chainOf } from "./chain";
+import type { HeadTensors } from "./head";
+import type { Metadata, Site } from "./payload";
+import { nice, nicePart, type Ramp, robustDomain } from "./scale";
+import type { State } from "./state";
+import type { Label } from "./tokens";
+
+export interface Domains {
+  q: number;
+  k: number;
+  product: number;
+  v: number;
+}
+
+export interface Scene {
+  meta: Metadata;
+  site: Site;
+  tensors: HeadTensors;
+  chain: Chain;
+  state: State;
+  query: number;
+  /** The key under the lens: the pinned one, else the strongest. */
+  key: number;
+  pinned: boolean;
+  queryLabels: Label[];
+  keyLabels: Label[];
+  /** Keys that pass the sentence-pair filter, in text order. */
+  keys: number[];
+  /** Weight of the keys that do not. */
+  outside: number;
+  domains: Domains;
+  /** One symmetric end for scores, one end for weights and shares, one for z: of this query's row. */
+  scoreEnd: number;
+  weightEnd: number;
+  zEnd: number;
+  ramp: Ramp;
+  dimSpecial: boolean;
+}
+
+/** What a level may ask of the frame. */
+export interface Actions {
+  set(change: Partial<State>): void;
+  /** Puts a number into words, in the readout. */
+  say(text: string): void;
+  redraw(): void;
+}
+
+export interface Level {
+  readonly element: HTMLElement;
+  /** Controls of its own, shown beside the breadcrumb. */
+  readonly tools: HTMLElement[];
+  draw(scene: Scene): void;
+  /** Legends of its scales, for the foot. */
+  destroy(): void;
+}
+
+const domainsOf = new WeakMap<HeadTensors, Domains>();
+
+export function domains(head: HeadTensors): Domains {
+  let known = domainsOf.get(head);
+  if (!known) {
+    known = { q: robustDomain(head.q), k: robustDomain(head.k), product: robustDomain(products(head)), v: robustDomain(head.v) };
+    domainsOf.set(head, known);
+  }
+  return known;
+}
+
+/** q × k of pairs spread evenly over the text, so that the scale does not jump from query to query. */
+function products(head: HeadTensors): Float32Array {
+  const { queries, keys, head_size: D } = head.site;
+  if (head.q.length === 0) return new Float32Array(0);
+  const pairs = Math.min(queries * keys, Math.max(64, Math.floor(20_000 / D)));
+  const out = new Float32Array(pairs * D);
+  for (let p = 0; p < pairs; p++) {
+    const pair = Math.floor((p * queries * keys) / pairs);
+    const q = head.query(Math.floor(pair / keys));
+    const k = head.key(pair % keys);
+    for (let d = 0; d < D; d++) out[p * D + d] = q[d] * k[d];
+  }
+  return out;
+}
+
+export function strongest(weights: ArrayLike<number>, among?: number[]): number {
+  let best = among?.[0] ?? 0;
+  for (const j of among ?? Array.from(weights, (_, i) => i)) if (weights[j] > weights[best]) best = j;
+  return best;
+}
+
+function largest(values: ArrayLike<number> | null, allowed: Uint8Array | null): number {
+  let most = 0;
+  if (values) for (let j = 0; j < values.length; j++) if ((!allowed || allowed[j]) && Number.isFinite(values[j])) most = Math.max(most, Math.abs(values[j]));
+  return most;
+}
+
+export function passes(filter: State["filter"], query: number, key: number): boolean {
+  if (filter === "all") return true;
+  return "ab"[query] === filter[0] && "ab"[key] === filter[1];
+}
+
+export function scene(
+  meta: Metadata,
+  tensors: HeadTensors,
+  state: State,
+  labels: Label[][],
+  look: { ramp: Ramp; dimSpecial: boolean },
+): Scene {
+  const { site } = tensors;
+  const chain = chainOf(tensors, state.query);
+  const queryLabels = labels[site.query_tokens];
+  const keyLabels = labels[site.key_tokens];
+  const segment = queryLabels[state.query].segment;
+  const keys: number[] = [];
+  let outside = 0;
+  for (let j = 0; j < site.keys; j++) {
+    if (passes(state.filter, segment, keyLabels[j].segment)) keys.push(j);
+    else outside += chain.weights[j];
+  }
+  const pinned = state.key !== null;
+  return {
+    meta, site, tensors, chain, state, query: state.query, pinned,
+    key: state.key ?? strongest(chain.weights, keys.length ? keys : undefined),
+    queryLabels, keyLabels, keys, outside, domains: domains(tensors),
+    scoreEnd: nice(largest(chain.biased, chain.allowed)),
+    weightEnd: nicePart(Math.max(largest(chain.weights, null), largest(chain.share, null), chain.sink)),
+    zEnd: nice(largest(chain.z, null)),
+    ...look,
+  };
+}

@@ -1,0 +1,24 @@
+"""bertviz.transformers_neuron_view: BertViz ships changed copies of 2019's model classes here; attnscope reads the real
+ones, so every name is transformers' own class."""
+
+from typing import Any
+
+_NAMES = (
+    "BertConfig", "BertModel", "BertTokenizer", "GPT2Config", "GPT2Model", "GPT2Tokenizer", "RobertaConfig",
+    "RobertaModel", "RobertaTokenizer",
+)  # fmt: skip
+
+__all__ = list(_NAMES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    import transformers
+
+    try:
+        return getattr(transformers, name)
+    except AttributeError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}, and neither has transformers") from None
+
+
+def __dir__() -> list[str]:
+    return sorted(_NAMES)
