@@ -110,7 +110,7 @@ $(VENV)-bench/.installed: $(VENV)-bench/.made pyproject.toml constraints.txt
 # The front end. tools/with-node uses Node from PATH where it is >= 20, else one from PyPI, put into .venv.
 frontend/node_modules/.installed: frontend/package.json frontend/package-lock.json | $(VENV)/.made
 	$(SAY) "Installing what the front end is built with (half a minute)"
-	@$(NPM) ci --no-fund --no-audit
+	@$(NPM) ci --ignore-scripts --no-fund --no-audit
 	@touch $@
 
 $(ASSETS): $(FRONT) frontend/node_modules/.installed

@@ -2,7 +2,7 @@
 
 from jaxtyping import install_import_hook
 
-install_import_hook("attnscope", "beartype.beartype")
+install_import_hook("attnscope", "typecheck.check")
 
 import os  # noqa: E402
 

@@ -14,7 +14,7 @@ type RGB = [number, number, number];
 export function nice(value: number): number {
   if (!(value > 0) || !Number.isFinite(value)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  for (const step of [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10]) if (value <= step * power * (1 + 1e-9)) return Number((step * power).toPrecision(3));
+  for (const step of [1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9, 10]) if (value <= step * power * (1 + 1e-9)) return Number((step * power).toPrecision(3));
   return 10 * power;
 }
 

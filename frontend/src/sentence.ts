@@ -11,14 +11,14 @@ const MENTIONED = 0.05;
 export function sentence(scene: Scene): Part[] {
   const { chain, site, keyLabels, queryLabels, query } = scene;
   const who: Part = { token: named(queryLabels[query]), key: null, special: queryLabels[query].special };
-  const said = new Set<string>();
+  const said = new Map<string, number>();
   const key = (j: number): Part => {
     if (site.kind === "self" && j === query) return "itself";
     const label = keyLabels[j];
     const name = named(label);
     // the same word twice in one sentence: say which
-    const text = said.has(name) || name === named(queryLabels[query]) ? `${name} at ${j}` : name;
-    said.add(name);
+    const text = (said.get(name) ?? j) !== j || name === named(queryLabels[query]) ? `${name} at ${j}` : name;
+    if (!said.has(name)) said.set(name, j);
     return { token: text, key: j, special: label.special };
   };
   if (chain.empty) {

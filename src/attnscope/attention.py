@@ -47,7 +47,7 @@ def apply_mask(
 
 
 def softmax_over_keys(
-    masked: Float[Tensor, "*B Q K"], sinks: Float[Tensor, "*#B Q 1"] | None = None
+    masked: Float[Tensor, "*B Q K"], sinks: Float[Tensor, "*#B #Q 1"] | None = None
 ) -> Float[Tensor, "*B Q K"]:
     """Turn each query's scores into weights that sum to 1 over the keys (the last axis, never the queries).
 
@@ -107,7 +107,7 @@ def attention_steps(
     position_bias: Float[Tensor, "*#B Q K"] | None = None,
     allowed: Bool[Tensor, "*#B Q K"] | None = None,
     fill: float = -math.inf,
-    sinks: Float[Tensor, "*#B Q 1"] | None = None,
+    sinks: Float[Tensor, "*#B #Q 1"] | None = None,
 ) -> AttentionSteps:
     """The chain from q, k, v to the head's output, with every intermediate result.
 

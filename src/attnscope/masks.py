@@ -7,7 +7,7 @@ per diagonal and head where it is constant along diagonals, and whole otherwise.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -66,6 +66,30 @@ class MaskRule:
         if self.rows is not None:
             allowed &= self.rows[queries, None]
         return allowed
+
+    def seen(self, queries: int, keys: int) -> int:
+        """How many keys there are up to the last one that some query may see."""
+        position = torch.arange(queries)
+        last = 0
+        for rows in query_blocks(queries, keys):
+            allowed = self.allowed(position[rows], keys).reshape(-1, keys).any(0).nonzero()
+            last = max(last, int(allowed.max()) + 1 if len(allowed) else 0)
+        return last
+
+    def cut(self, keys: int) -> "MaskRule":
+        """The rule for the first `keys` keys."""
+        seen = None if self.keys is None or bool(self.keys[:keys].all()) else self.keys[:keys]
+        packed = None if self.packed is None else self.packed[..., : -(-keys // 8)].clone()
+        return replace(self, keys=seen, packed=packed)
+
+    def behind(self, front: int, queries: int, keys: int) -> "MaskRule":
+        """The rule with `front` more keys before its `keys` keys, which no query may see."""
+        if self.packed is not None:
+            allowed = self.allowed(torch.arange(queries), keys).reshape(-1, queries, keys)
+            return rule_of(torch.nn.functional.pad(allowed, (front, 0)), self.uniform_empty_rows)
+        seen = torch.ones(keys, dtype=torch.bool) if self.keys is None else self.keys
+        lower, upper = (None if bound is None else bound + front for bound in (self.lower, self.upper))
+        return replace(self, lower=lower, upper=upper, keys=torch.cat([torch.zeros(front, dtype=torch.bool), seen]))
 
     def describe(self) -> str:
         """The rule in words, for people: "causal, window of 4, 3 of 12 keys are padding"."""
@@ -148,6 +172,20 @@ class BiasRule:
     @property
     def nbytes(self) -> int:
         return sum(part.nbytes for part in (self.diagonals, self.cells) if part is not None)
+
+    def cut(self, queries: int, keys: int) -> "BiasRule":
+        """The bias of the first `keys` keys."""
+        if self.cells is not None:
+            return BiasRule(cells=self.cells[..., :keys])
+        assert self.diagonals is not None
+        return BiasRule(diagonals=self.diagonals[..., : queries + keys - 1])
+
+    def behind(self, front: int) -> "BiasRule":
+        """The bias with `front` more keys before its own, which get none."""
+        diagonals, cells = (
+            None if table is None else torch.nn.functional.pad(table, (front, 0)) for table in (self.diagonals, self.cells)
+        )
+        return BiasRule(diagonals, cells)
 
     def values(
         self, queries: Shaped[Tensor, " q"], total_queries: int, keys: int, head: int | None = None

@@ -75,7 +75,7 @@ export class Crumbs {
   readonly about: HTMLElement;
   private readonly crumbs: Crumb[];
 
-  constructor(private readonly host: CrumbHost) {
+  constructor(host: CrumbHost) {
     const { meta } = host;
     const options: Record<CrumbName, () => Option[]> = {
       layer: () =>

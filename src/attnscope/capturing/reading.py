@@ -30,7 +30,7 @@ class BatchRules:
     pairs: tuple[tuple[MaskRule, BiasRule | None], ...]
 
     def row(self, index: int) -> tuple[MaskRule, BiasRule | None]:
-        return self.pairs[index if len(self.pairs) > 1 else 0]
+        return self.pairs[index % len(self.pairs)]
 
 
 class MaskReader:
@@ -38,9 +38,6 @@ class MaskReader:
 
     def __init__(self) -> None:
         self._read: dict[Any, tuple[Any, BatchRules]] = {}
-
-    def forget(self) -> None:
-        self._read = {}
 
     def read(self, call: AttentionCall) -> BatchRules:
         mask, bias = call.attention_mask, call.options.get("position_bias")
@@ -60,7 +57,10 @@ class MaskReader:
 
 
 def _identity(tensor: Tensor | None) -> Any:
-    return None if tensor is None else (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor._version)
+    if tensor is None:
+        return None
+    version = -1 if tensor.is_inference() else tensor._version  # tensors of inference_mode count no versions
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, version
 
 
 def _window(call: AttentionCall) -> int | None:

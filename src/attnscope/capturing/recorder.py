@@ -1,26 +1,26 @@
 """capture(): records the attention of any forward pass and hands out traces of it.
 
-Kept per call: q, k, v (references, detached; cloned where a cache may change them later), the rule of the mask, the
+Kept per call: q, k, v (references, detached; copied where a cache may change them later), the rule of the mask, the
 extras, and the returned z for a fixed sample of rows. Nothing of size Q × K survives the call.
 """
 
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from attnscope.capturing.caches import KeyKeeper
 from attnscope.capturing.extras import InputWatcher, RotaryWatcher
 from attnscope.capturing.interface import AttentionCall, listen, stop_listening
 from attnscope.capturing.projection import ProjectionFinder
-from attnscope.capturing.reading import BatchRules, MaskReader, is_cross, read_sinks, stack_names, unknown_tensors
+from attnscope.capturing.reading import MaskReader, is_cross, read_sinks, stack_names, unknown_tensors
+from attnscope.capturing.traces import Pass, Place, Record, broken_numbers, checked, given_names, name_positions, site_of
 from attnscope.errors import CaptureError, InputError
-from attnscope.tokens import Tokens, tokens_of
-from attnscope.tracing import ModelInfo, Projection, Site, Trace
+from attnscope.tokens import Tokens
+from attnscope.tracing import ModelInfo, Trace
 
 ALL_ROWS_UP_TO = 256
 SAMPLED_ROWS = 64
@@ -32,50 +32,6 @@ def sampled_rows(queries: int) -> Tensor:
     if queries <= ALL_ROWS_UP_TO:
         return torch.arange(queries)
     return torch.linspace(0, queries - 1, SAMPLED_ROWS).round().long().unique()
-
-
-@dataclass
-class KeyRows:
-    """The keys and values of one cached module: every step adds only its new rows."""
-
-    keys: list[Tensor] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
-    length: int = 0
-
-    def joined(self, length: int) -> tuple[Tensor, Tensor]:
-        return torch.cat(self.keys, 2)[:, :, :length], torch.cat(self.values, 2)[:, :, :length]
-
-
-@dataclass
-class Record:
-    """One attention call of a pass, for a whole batch. query: [B, H, Q, D]."""
-
-    path: str
-    call: int
-    query: Tensor
-    key_value: Callable[[], tuple[Tensor, Tensor]]
-    keys: int
-    rules: BatchRules
-    scaling: float
-    softcap: float | None
-    sinks: Tensor | None
-    z: Tensor
-    z_rows: Tensor
-    implementation: str
-    cross: bool
-    unknown: tuple[str, ...]
-    note: str
-    projection: Projection | None = None
-    x: Tensor | None = None
-    pre_rotary: tuple[Tensor, Tensor] | None = None
-
-
-@dataclass
-class Pass:
-    """One forward pass of the model: its calls in order, and the modules that ran."""
-
-    records: list[Record] = field(default_factory=list)
-    calls: dict[str, int] = field(default_factory=dict)
 
 
 class Recorder:
@@ -97,10 +53,10 @@ class Recorder:
             raise InputError(f"keep_passes is {keep_passes}; at least the last pass must be kept: 1 or more.")
         if unknown := set(keep) - KEEP:
             raise InputError(f"keep has {sorted(unknown)}; what can be kept besides q, k, v is {sorted(KEEP)}.")
-        if hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None:
+        if any(hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) is not None for m in model.modules()):
             raise CaptureError(
                 "this model is compiled, and a compiled graph does not pass through the attention interface any more: "
-                "capture the model before torch.compile (compiled._orig_mod is it)."
+                "capture the model before torch.compile (of compiled = torch.compile(model), compiled._orig_mod is it)."
             )
         self.model = model
         self.passes = 0
@@ -112,8 +68,7 @@ class Recorder:
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._kept: list[Pass] = []
         self._current = threading.local()
-        self._masks = MaskReader()
-        self._cached: dict[tuple[str, int], KeyRows] = {}
+        self._cached = KeyKeeper()
         self._ran: set[str] = set()
         self._lock = threading.Lock()
         self._closers: list[Callable[[], None]] = []
@@ -121,8 +76,15 @@ class Recorder:
     # --- opening and closing --------------------------------------------------------------------------------------
 
     def open(self) -> None:
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
         handles = [
-            self.model.register_forward_pre_hook(self._enter_model),
+            self.model.register_forward_pre_hook(self._enter_model, with_kwargs=True),
             self.model.register_forward_hook(self._leave_model, always_call=True),
         ]
         handles += [
@@ -143,23 +105,26 @@ class Recorder:
         for close in reversed(self._closers):
             close()
         self._closers = []
-        self._masks.forget()
-        self._cached = {}
+        self._cached.forget()
+        for kept in self._kept:
+            kept.masks = MaskReader()
 
     def _saw_module(self, path: str) -> Callable[..., None]:
         return lambda *_: self._ran.add(path)
 
-    def _enter_model(self, *_: Any) -> None:
+    def _enter_model(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._current.depth = getattr(self._current, "depth", 0) + 1
         if self._current.depth == 1:
             self._begin_pass()
+            self._current.cached = any(hasattr(value, "get_seq_length") for value in (*args, *kwargs.values()))
 
     def _leave_model(self, *_: Any) -> None:
         self._current.depth = max(0, getattr(self._current, "depth", 1) - 1)
-        if self._current.depth == 0:
+        if self._current.depth == 0 and self._current.opened is not None:
+            self._current.opened.masks = MaskReader()
+            self._drop_layers(self._current.opened)
             self._current.opened = None
             self._projections.forget()
-            self._masks.forget()
 
     def _begin_pass(self) -> Pass:
         opened = Pass()
@@ -169,6 +134,17 @@ class Recorder:
         self._current.opened = opened
         return opened
 
+    def _drop_layers(self, ended: Pass) -> None:
+        """Let go of the layers that nobody asked for: what a call's layer is, only the whole pass tells."""
+        if self._layers is not None:
+            places = self._places(ended)
+            ended.records = [record for record in ended.records if places[record.place][1] in self._layers]
+
+    def _places(self, chosen: Pass) -> list[Place]:
+        """(stack, layer) of every call of the pass."""
+        config = getattr(self.model, "config", None)
+        return stack_names(chosen.order, bool(getattr(config, "is_encoder_decoder", False)))
+
     # --- recording ------------------------------------------------------------------------------------------------
 
     def owns(self, module: nn.Module) -> bool:
@@ -176,12 +152,15 @@ class Recorder:
 
     def record(self, call: AttentionCall) -> None:
         path = self._paths[id(call.module)]
+        if torch._C._current_graph_task_id() != -1:
+            return  # gradient checkpointing runs the layers once more within backward: that is no new pass
         opened: Pass | None = getattr(self._current, "opened", None)
         loose = getattr(self._current, "depth", 0) == 0  # a part of the model was called by itself
         if opened is None or (loose and path in opened.calls):
             opened = self._begin_pass()
-        number = opened.calls.get(path, 0)
-        opened.calls[path] = number + 1
+        number, cross = opened.calls[path], is_cross(call, path)
+        opened.calls[path] += 1
+        opened.order.append((path, cross))
         if self._sites is not None and not any(
             path == wanted or path.startswith(wanted + ".") for wanted in self._sites
         ):
@@ -189,54 +168,35 @@ class Recorder:
         query, key, value = call.query.detach(), call.key.detach(), call.value.detach()
         rows = torch.arange(query.shape[2]) if self._all_rows else sampled_rows(query.shape[2])
         z = call.output.detach()
+        z = z if len(rows) == z.shape[1] else z[:, rows.to(z.device)]
+        dropped = bool(call.options.get("dropout")) and call.module.training
         scaling = call.options.get("scaling")
+        may_change = loose or self._current.cached
         record = Record(
+            place=len(opened.order) - 1,
             path=path,
             call=number,
             query=query,
-            key_value=self._keep_keys(path, number, query, key, value),
-            keys=key.shape[2],
-            rules=self._masks.read(call),
+            key_value=self._cached.keep(path, number, query.shape[2], key, value) if may_change else lambda: (key, value),
+            rules=opened.masks.read(call),
             scaling=float(query.shape[-1] ** -0.5 if scaling is None else scaling),
             softcap=call.options.get("softcap"),
             sinks=read_sinks(call),
-            z=z if len(rows) == z.shape[1] else z[:, rows.to(z.device)],
+            window=call.options.get("sliding_window"),
+            z=None if dropped else z,
             z_rows=rows,
             implementation=call.implementation,
-            cross=is_cross(call, path),
+            cross=cross,
             unknown=unknown_tensors(call),
-            note="dropout was active" if call.options.get("dropout") and call.module.training else "",
+            note="dropout was active in this pass, so the model's output cannot be computed again" if dropped else "",
         )
         if self._inputs is not None:
-            record.x = _detached(self._inputs.input_of(call.module))
+            x = self._inputs.input_of(call.module)
+            record.x = None if x is None else x.detach()
         if self._rotary is not None:
             record.pre_rotary = self._rotary.inputs_of(query, key)
         opened.records.append(record)
         self._projections.expect(call.output, lambda found: setattr(record, "projection", found))
-
-    def _keep_keys(
-        self, path: str, number: int, query: Tensor, key: Tensor, value: Tensor
-    ) -> Callable[[], tuple[Tensor, Tensor]]:
-        """A way to get the keys and values back: the tensors themselves, or the rows that cached steps added."""
-        length, new = key.shape[2], query.shape[2]
-        if length == new:
-            self._cached[path, number] = KeyRows([key], [value], length)
-            return lambda: (key, value)
-        rows = self._cached.get((path, number))
-        start = length - new
-        grows = (
-            rows is not None
-            and rows.length == start
-            and rows.keys[0].shape[:2] == key.shape[:2]
-            and torch.equal(torch.cat(rows.keys, 2), key[:, :, :start])
-        )
-        if grows and rows is not None:
-            rows.keys.append(key[:, :, start:].clone())
-            rows.values.append(value[:, :, start:].clone())
-            rows.length = length
-        else:  # a new text, a static cache, a sliding one, or beams that changed places
-            rows = self._cached[path, number] = KeyRows([key.clone()], [value.clone()], length)
-        return lambda: rows.joined(length)
 
     # --- handing out ----------------------------------------------------------------------------------------------
 
@@ -258,7 +218,7 @@ class Recorder:
         Give `tokens`, or `input_ids` ([B, T] or [T]) with a tokenizer, to name the positions. Raises CaptureError
         where nothing was recorded, InputError where `index`, `forward` or the tokens do not fit.
         """
-        if not any(kept.records for kept in self._kept):
+        if not any(kept.order for kept in self._kept):
             raise CaptureError(self._nothing_recorded())
         if not -len(self._kept) <= forward < len(self._kept):
             raise InputError(
@@ -266,65 +226,49 @@ class Recorder:
                 f"{self._keep_passes}). Open the capture with a larger keep_passes."
             )
         chosen = self._kept[forward]
-        if not chosen.records:
+        if not chosen.order:
             raise CaptureError(self._nothing_recorded())
-        batch = chosen.records[0].query.shape[0]
+        found = self._records_of(chosen)
+        batch = max(len(record.query) for record, _ in found)
         if not -batch <= index < batch:
             raise InputError(f"index {index} is out of range: the batch of that pass has {batch} rows.")
         index %= batch
-        sites = self._sites_of(chosen.records, index)
-        named = _name_positions(sites, tokenizer, input_ids, tokens, index, target)
-        implementations = sorted({record.implementation for record in chosen.records})
-        info = ModelInfo(
-            name=name or getattr(getattr(self.model, "config", None), "_name_or_path", "") or "",
-            class_name=type(self.model).__name__,
-            type=getattr(getattr(self.model, "config", None), "model_type", ""),
-            dtype=str(chosen.records[0].query.dtype).removeprefix("torch."),
-            implementation=", ".join(implementations),
-            revision=getattr(getattr(self.model, "config", None), "_commit_hash", None),
-        )
-        trace = Trace(tuple(sites), named, target, info, tuple(notes), tuple(self._unrecorded(chosen)), inputs)
-        return _checked(trace, chosen.records)
-
-    def _sites_of(self, records: list[Record], index: int) -> list[Site]:
+        named = given_names(tokenizer, input_ids, tokens, index)
+        sites = [
+            site_of(record, place, index, _count(target if target is not None and place[0] == "decoder" else named))
+            for record, place in found
+        ]
+        named, target = name_positions(sites, named, target)
+        records = [record for record, _ in found]
         config = getattr(self.model, "config", None)
-        places = stack_names([(r.path, r.cross) for r in records], bool(getattr(config, "is_encoder_decoder", False)))
-        sites = []
-        for record, (stack, layer) in zip(records, places, strict=True):
-            if self._layers is not None and layer not in self._layers:
-                continue
-            key, value = record.key_value()
-            mask, bias = record.rules.row(index)
-            pre = record.pre_rotary
-            sites.append(
-                Site(
-                    q=record.query[index % len(record.query)],
-                    k=key[index % len(key)],
-                    v=value[index % len(value)],
-                    scaling=record.scaling,
-                    path=record.path,
-                    call=record.call,
-                    kind="cross" if record.cross else "self",
-                    stack=stack,
-                    layer=layer,
-                    softcap=record.softcap,
-                    mask=mask,
-                    position_bias=bias,
-                    sinks=record.sinks,
-                    z=record.z[index].transpose(0, 1),
-                    z_rows=record.z_rows,
-                    projection=record.projection,
-                    x=_row(record.x, index),
-                    pre_rotary_q=None if pre is None else pre[0][index].detach(),
-                    pre_rotary_k=None if pre is None else pre[1][index].detach(),
-                    note=record.note,
+        info = ModelInfo(
+            name=name or getattr(config, "_name_or_path", "") or "",
+            class_name=type(self.model).__name__,
+            type=getattr(config, "model_type", ""),
+            dtype=str(records[0].query.dtype).removeprefix("torch."),
+            implementation=", ".join(sorted({record.implementation for record in records})),
+            revision=getattr(config, "_commit_hash", None),
+        )
+        notes = (*notes, *broken_numbers(sites))
+        trace = Trace(tuple(sites), named, target, info, notes, tuple(self._unrecorded(chosen)), inputs)
+        return checked(trace, records)
+
+    def _records_of(self, chosen: Pass) -> list[tuple[Record, Place]]:
+        """What the pass kept, with stack and layer. Raises InputError where layers= or sites= name nothing in it."""
+        places = self._places(chosen)
+        found = [(record, places[record.place]) for record in chosen.records]
+        if self._layers is not None:
+            found = [(record, place) for record, place in found if place[1] in self._layers]
+            there = {layer for _, layer in places}
+            if missing := self._layers - there:
+                raise InputError(
+                    f"layers={sorted(self._layers)}: there is no layer {', '.join(map(str, sorted(missing)))}; this model has "
+                    f"attention in layers {', '.join(map(str, sorted(there)))}."
                 )
-            )
-        if not sites:
-            raise InputError(
-                f"layers={sorted(self._layers or ())} names none of the {len(records)} sites of this model."
-            )
-        return sites
+        if not found:
+            paths = ", ".join(dict.fromkeys(path for path, _ in chosen.order))
+            raise InputError(f"sites={list(self._sites or ())} names none of the attention modules of this pass: {paths}.")
+        return found
 
     def _unrecorded(self, chosen: Pass) -> list[str]:
         """Attention-like modules that ran without a record, nor one inside or around them."""
@@ -360,51 +304,8 @@ def looks_like_attention(module: nn.Module) -> bool:
     return ("attention" in name or "attn" in name) and "norm" not in name and "output" not in name
 
 
-def _detached(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.detach()
-
-
-def _row(tensor: Tensor | None, index: int) -> Float[Tensor, "Q M"] | None:
-    return None if tensor is None or tensor.ndim != 3 else tensor[index % len(tensor)]
-
-
-def _name_positions(
-    sites: Sequence[Site], tokenizer: Any, input_ids: Any, tokens: Any, index: int, target: Tokens | None
-) -> Tokens:
-    source = next((s for s in sites if s.kind == "self" and s.stack != "decoder"), None)
-    cross = next((s for s in sites if s.kind == "cross"), None)
-    length = source.keys if source is not None else cross.keys if cross is not None else sites[0].keys
-    if tokens is not None:
-        named = tokens if isinstance(tokens, Tokens) else Tokens(tuple(map(str, tokens)))
-    elif input_ids is not None:
-        ids = torch.as_tensor(input_ids)
-        ids = ids[index] if ids.ndim == 2 else ids
-        named = tokens_of(tokenizer, ids.tolist())
-    else:
-        named = Tokens(tuple(map(str, range(length))))
-    if len(named) != length:
-        raise InputError(
-            f"{len(named)} tokens were given, but this pass attends over {length} positions. With a cache, give the ids "
-            "of the whole text so far; for another pass, say which with forward=."
-        )
-    return named
-
-
-def _checked(trace: Trace, records: Sequence[Record]) -> Trace:
-    """Refuse, by name, tensor arguments that attnscope does not know, unless the output shows they change nothing."""
-    unknown = {record.path: record.unknown for record in records if record.unknown}
-    sites = []
-    for site in trace.sites:
-        if site.path in unknown:
-            names = ", ".join(unknown[site.path])
-            if site.verify().status == "failed":
-                raise CaptureError(
-                    f"{site.path} passes attention a tensor argument that attnscope does not know ({names}), and without it "
-                    "the model's own output cannot be reproduced. Its weights would be wrong, so they are not shown."
-                )
-            site = replace(site, note=f"called with the unknown argument {names}, which changes nothing here")
-        sites.append(site)
-    return trace.replace_sites(sites) if unknown else trace
+def _count(tokens: Tokens | None) -> int | None:
+    return None if tokens is None else len(tokens)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import traitlets
 
 from attnscope.errors import AttnscopeError
 from attnscope.hosts.assets import asset
+from attnscope.hosts.words import title
 from attnscope.protocol import CANCEL, ERROR, REPLY
 from attnscope.tiles import TileRequest, answer
 from attnscope.views import View
@@ -30,7 +31,12 @@ class Scope(anywidget.AnyWidget):
     def __init__(self, view: View) -> None:
         super().__init__(_esm=asset("widget.js"), blocks=[block.data for block in view.blocks], **view.traits())
         self._trace = view.trace
+        self._title = title(view)
         self.on_msg(self._on_message)
+
+    def __repr__(self) -> str:
+        """What a reader sees where widgets are not drawn."""
+        return f"{self._title} (A live view: run this cell to see it, or use show(static=True) for readers without a kernel.)"
 
     def _on_message(self, _: Any, message: Any, buffers: Any) -> None:
         """Answer a request of the page: a reply or an error, never silence."""

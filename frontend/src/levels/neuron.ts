@@ -1,0 +1,97 @@
+/** The neuron level: one query against every key, number by number. */
+import { button, h, setAttribute } from "../dom";
+import type { Actions, Level, Scene } from "../scene";
+import { Figures } from "./figures";
+import { Lens } from "./lens";
+import { Table, type Viewport } from "./table";
+
+export class NeuronLevel implements Level {
+  readonly element = h("div", { class: "neuron", "data-level": "neuron" });
+  readonly tools: HTMLElement[];
+  private readonly lens: Lens;
+  private readonly table: Table;
+  private readonly figures = new Figures();
+  private readonly message = h("p", { class: "message", role: "note" });
+  private readonly fold: HTMLButtonElement;
+  private readonly observer: ResizeObserver;
+  private scene: Scene | null = null;
+  private frame = 0;
+  private width = 0;
+
+  constructor(
+    private readonly actions: Actions,
+    viewport: () => Viewport,
+  ) {
+    this.lens = new Lens(actions);
+    this.table = new Table(actions, viewport);
+    this.message.hidden = true;
+    this.element.append(this.message, this.lens.element, this.table.element, this.figures.element);
+    const order = button("by weight", { class: "tool", "aria-pressed": "false", "data-tool": "order" }, () => {
+      this.table.byWeight = !this.table.byWeight;
+      order.setAttribute("aria-pressed", String(this.table.byWeight));
+      this.redraw();
+    });
+    this.fold = button("unfold all", { class: "tool", "aria-pressed": "false", "data-tool": "expand" }, () => {
+      this.table.expanded = !this.table.expanded;
+      this.redraw();
+    });
+    const figures = button("data table", { class: "tool", "aria-pressed": "false", "data-tool": "table" }, () => {
+      if (this.scene) figures.setAttribute("aria-pressed", String(this.figures.toggle(this.scene)));
+    });
+    this.tools = [order, this.fold, figures];
+    this.observer = new ResizeObserver(() => this.measure());
+    this.observer.observe(this.element);
+    this.observer.observe(this.lens.element);
+  }
+
+  draw(scene: Scene): void {
+    const first = this.scene === null;
+    this.scene = scene;
+    if (first) this.measure();
+    const { site, tensors } = scene;
+    const notes: string[] = [];
+    if (site.weights_only) notes.push("Only weights were captured here: this implementation hands out no query and key vectors, so there is nothing to multiply out.");
+    if (tensors.broken) notes.push(`${tensors.broken} of this head's numbers are NaN or infinite. They are the model's own and are drawn barred.`);
+    this.message.textContent = notes.join(" ");
+    this.message.hidden = notes.length === 0;
+    setAttribute(this.message, "data-flag", tensors.broken ? "broken" : null);
+    this.redraw();
+  }
+
+  /** Called by the frame when something scrolled. */
+  look(): void {
+    if (this.frame) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = 0;
+      this.table.look();
+    });
+  }
+
+  destroy(): void {
+    this.observer.disconnect();
+    cancelAnimationFrame(this.frame);
+  }
+
+  private redraw(): void {
+    const { scene } = this;
+    if (!scene) return;
+    this.lens.draw(scene);
+    this.table.draw(scene);
+    this.figures.draw(scene);
+    this.fold.hidden = !this.table.folds;
+    this.fold.setAttribute("aria-pressed", String(this.table.expanded));
+    this.look();
+  }
+
+  private measure(): void {
+    const width = this.element.clientWidth;
+    this.element.style.setProperty("--lens", `${this.lens.element.offsetHeight}px`);
+    if (width !== 0 && width !== this.width) {
+      this.width = width;
+      this.lens.resize(width);
+      this.table.resize(width);
+    }
+    this.table.look();
+    this.actions.redraw();
+  }
+}

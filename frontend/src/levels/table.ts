@@ -1,0 +1,331 @@
+/** The table of keys: heading, the lines near the viewport, and the sum z. Only what is in sight is in the document. */
+import { button, h, setAttribute, setText } from "../dom";
+import { type Line, lines } from "../rows";
+import { drawStrip, type Strip } from "../scale";
+import type { Actions, Scene } from "../scene";
+import { percent, symmetric } from "../words";
+import { type Column, explanation, heading, type Layout, layoutFor } from "./columns";
+import { cellsIn, isStrip, largestIn, type Place, say, step } from "./grid";
+import { precise } from "./lens";
+import { ROW_HEIGHT, RowView, STRIP_HEIGHT } from "./row";
+
+const SPARE = 8; // lines drawn beyond each edge of the viewport
+const MOST = 140; // where nothing scrolls, as in a frame as long as its content
+
+export interface Viewport {
+  top: number;
+  bottom: number;
+}
+
+let tables = 0;
+
+export class Table {
+  readonly element = h("div", { class: "table", role: "grid", tabindex: 0, "aria-label": "every key of the query", "data-grid": true });
+  readonly head = h("div", { class: "thead" });
+  private readonly headRow = h("div", { class: "row row-head", role: "row", "aria-rowindex": 1 });
+  private readonly explain = h("p", { class: "explain", "data-explain": true, role: "status" });
+  private readonly body = h("div", { class: "tbody", role: "rowgroup" });
+  private readonly sum = h("div", { class: "row row-z", role: "row", "data-row": "z" });
+  private readonly cursor = h("i", { class: "cursor", "aria-hidden": "true" });
+  private readonly pool: RowView[] = [];
+  private readonly used = new Map<number, RowView>();
+  private readonly id = `t${++tables}`;
+  private scene: Scene | null = null;
+  private layout: Layout | null = null;
+  private lines: Line[] = [];
+  private place: Place = { line: 0, column: 0, cell: 0 };
+  private range = { first: 0, last: 30 };
+  private opened = new Set<number>();
+  private openedFor: unknown = null;
+  private explained: Column | null = null;
+  private width = 0;
+  private headKey = "";
+  shared: Column = "product";
+  expanded = false;
+  byWeight = false;
+
+  constructor(
+    private readonly actions: Actions,
+    private readonly viewport: () => Viewport,
+  ) {
+    this.explain.hidden = true;
+    this.head.append(this.headRow, this.explain);
+    this.element.append(this.head, this.body, this.sum);
+    this.element.addEventListener("keydown", (event) => this.onKey(event));
+    this.element.addEventListener("focus", () => this.showPlace(true));
+    this.element.addEventListener("blur", () => this.clearPlace());
+    this.body.addEventListener("click", (event) => this.onClick(event));
+    this.body.addEventListener("pointermove", (event) => this.onHover(event));
+    this.sum.addEventListener("pointermove", (event) => this.onHoverSum(event));
+  }
+
+  get folds(): boolean {
+    return this.lines.some((line) => line.kind === "fold") || this.expanded;
+  }
+
+  resize(width: number): void {
+    this.width = width;
+    if (this.scene) this.draw(this.scene);
+  }
+
+  draw(scene: Scene): void {
+    this.scene = scene;
+    if (this.openedFor !== scene.tensors) this.opened = new Set();
+    this.openedFor = scene.tensors;
+    const layout = layoutFor(this.width, scene, this.shared, devicePixelRatio || 1);
+    const sameShape = this.layout?.template === layout.template;
+    this.layout = layout;
+    if (!sameShape) this.element.style.setProperty("--columns", layout.template);
+    setAttribute(this.element, "data-mode", layout.mode);
+    const keep = new Set([scene.key]);
+    if (scene.site.kind === "self") keep.add(scene.query);
+    const at = this.lines[this.place.line];
+    this.lines = lines(scene.chain, { keys: scene.keys, keep, opened: this.opened, expanded: this.expanded, byWeight: this.byWeight });
+    this.follow(at);
+    setAttribute(this.element, "aria-rowcount", String(this.lines.length + 2));
+    setAttribute(this.element, "aria-colcount", String(layout.columns.length));
+    this.body.style.height = `${this.lines.length * ROW_HEIGHT}px`;
+    this.drawHead(scene, layout);
+    this.drawSum(scene, layout);
+    this.fillRows();
+    if (this.element.matches(":focus")) this.showPlace(false);
+  }
+
+  /** The lines have changed: the active cell stays with its key. */
+  private follow(old: Line | undefined): void {
+    if (old?.kind === "key" && this.lines[this.place.line]?.kind === "key" && (this.lines[this.place.line] as { key: number }).key === old.key) return;
+    const scene = this.scene as Scene;
+    const wanted = old?.kind === "key" ? old.key : scene.key;
+    const find = (key: number) => this.lines.findIndex((line) => line.kind === "key" && line.key === key);
+    const found = find(wanted) >= 0 ? find(wanted) : find(scene.key);
+    this.place = { ...this.place, line: Math.max(0, found) };
+  }
+
+  /** Fits the drawn lines to what can be seen; called when something scrolled or changed its size. */
+  look(): void {
+    if (!this.scene) return;
+    const { top, bottom } = this.viewport();
+    const start = this.body.getBoundingClientRect().top;
+    const first = Math.max(0, Math.floor((top - start) / ROW_HEIGHT) - SPARE);
+    const last = Math.min(Math.ceil((bottom - start) / ROW_HEIGHT) + SPARE, first + MOST);
+    if (first === this.range.first && last === this.range.last) return;
+    this.range = { first, last: Math.max(last, first) };
+    this.fillRows();
+  }
+
+  private fillRows(): void {
+    const scene = this.scene as Scene;
+    const layout = this.layout as Layout;
+    const last = Math.min(this.lines.length, this.range.last);
+    const first = Math.min(this.range.first, Math.max(0, last - 1));
+    for (const [index, row] of this.used) {
+      if (index >= first && index < last) continue;
+      this.used.delete(index);
+      this.pool.push(row);
+    }
+    for (let index = first; index < last; index++) {
+      let row = this.used.get(index);
+      if (!row) {
+        row = this.pool.pop() ?? new RowView(`${this.id}-${this.used.size + this.pool.length}-${Math.random().toString(36).slice(2, 7)}`);
+        if (!row.element.parentNode) this.body.append(row.element);
+        row.element.hidden = false;
+        this.used.set(index, row);
+      }
+      row.fill(this.lines[index], index, index * ROW_HEIGHT, scene, layout);
+    }
+    for (const row of this.pool) row.element.hidden = true;
+  }
+
+  private drawHead(scene: Scene, layout: Layout): void {
+    const all = layout.columns.map((column) => heading(column, scene, layout));
+    const key = JSON.stringify([all, layout.columns, this.explained]);
+    if (key !== this.headKey) {
+      this.headKey = key;
+      const focused = (this.element.getRootNode() as ShadowRoot).activeElement?.getAttribute("data-heading");
+      this.headRow.replaceChildren(...layout.columns.map((column, i) => this.headCell(column, all[i], i, scene, layout)));
+      if (focused) this.headRow.querySelector<HTMLElement>(`[data-heading="${focused}"]`)?.focus();
+    }
+    this.explain.hidden = this.explained === null;
+    if (this.explained) setText(this.explain, explanation(this.explained, scene));
+  }
+
+  private headCell(column: Column, { title, detail, domain }: ReturnType<typeof heading>, i: number, scene: Scene, layout: Layout): HTMLElement {
+    const open = this.explained === column;
+    const name = button("", { class: "heading", "data-heading": column, "aria-expanded": String(open), "aria-label": `${title}, ${detail}${domain ? `, ${domain}` : ""}: what is this?` }, () => {
+      this.explained = open ? null : column;
+      this.draw(this.scene as Scene);
+      this.actions.redraw();
+    });
+    name.append(h("b", {}, title), h("span", { class: "detail" }, detail), h("span", { class: "domain" }, domain || "\u00a0"));
+    const cell = h("div", { class: `c h-${column}`, role: "columnheader", "aria-colindex": i + 1 }, name);
+    if (layout.mode !== "wide" && column === this.shared && !scene.site.weights_only) cell.append(this.switch(layout));
+    return cell;
+  }
+
+  /** k, q × k (and v where it is narrow) take turns in one column. */
+  private switch(layout: Layout): HTMLElement {
+    const choices: [Column, string][] = [["k", "k"], ["product", "q × k"]];
+    if (layout.mode === "narrow") choices.push(["v", "v"]);
+    const group = h("div", { class: "switch", role: "group", "aria-label": "what the strips show" });
+    for (const [column, name] of choices) {
+      group.append(button(name, { "aria-pressed": String(this.shared === column), "data-switch": column }, () => {
+        this.shared = column;
+        this.explained = null;
+        this.draw(this.scene as Scene);
+        this.headRow.querySelector<HTMLElement>(`[data-switch="${column}"]`)?.focus();
+      }));
+    }
+    return group;
+  }
+
+  private drawSum(scene: Scene, layout: Layout): void {
+    const { chain, zEnd, keys } = scene;
+    const total = (values: ArrayLike<number>) => keys.reduce((sum, key) => sum + values[key], 0);
+    const cells = layout.columns.map((column) => {
+      const cell = h("div", { class: `c c-${column}`, role: "gridcell", "data-col": column });
+      if (column === "weight" || column === "share") {
+        const sum = total(column === "weight" ? chain.weights : chain.share);
+        cell.append(h("span", { class: "n" }, Number.isNaN(sum) ? "NaN" : percent(sum)));
+        cell.dataset.value = String(sum);
+      }
+      if (column === "v" && chain.z.length) cell.append(h("canvas", { "data-z": true, "aria-hidden": "true" }));
+      return cell;
+    });
+    const [first] = cells;
+    first.className = "c c-token";
+    const text = h("span", { class: "z-name" }, h("b", {}, "z = Σ weight · v"), h("span", { class: "domain" }, ` the head's output · ${symmetric(zEnd)}`));
+    if (scene.site.weights_only && !chain.z.length) text.replaceChildren(h("b", {}, "Σ"));
+    first.append(text);
+    this.sum.replaceChildren(...cells);
+    const canvas = this.sum.querySelector("canvas");
+    if (canvas) {
+      drawStrip(canvas, chain.z, layout.value, zEnd, scene.ramp, STRIP_HEIGHT);
+      (canvas.parentElement as HTMLElement).setAttribute("aria-label", `z, ${chain.z.length} numbers`);
+    } else if (chain.z.length && layout.columns.length) {
+      const strip: Strip = layout.value;
+      const extra = h("canvas", { "data-z": true, "aria-hidden": "true" });
+      // the narrow layout has no column for v: z follows its name
+      const slot = cells[1];
+      slot?.append(extra);
+      if (slot && isStrip(layout.columns[1])) drawStrip(extra, chain.z, strip, zEnd, scene.ramp, STRIP_HEIGHT);
+    }
+  }
+
+  // -- keyboard and pointer
+
+  private onKey(event: KeyboardEvent): void {
+    if ((event.target as Element).closest("button, select, input")) return;
+    if (!this.scene || !this.layout || event.metaKey || event.altKey) return;
+    if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      this.enter(this.lines[this.place.line]);
+      return;
+    }
+    const next = step(this.place, event, this.lines, this.layout);
+    if (!next) return;
+    event.preventDefault();
+    this.place = next;
+    this.showPlace(true);
+  }
+
+  private enter(line: Line | undefined): void {
+    if (line?.kind === "key") this.actions.set({ key: line.key });
+    else if (line?.kind === "fold") {
+      const [first] = line.keys;
+      if (this.opened.has(first)) this.opened.delete(first);
+      else this.opened.add(first);
+      this.draw(this.scene as Scene);
+      this.look();
+    }
+  }
+
+  private onClick(event: Event): void {
+    const row = (event.target as Element).closest<HTMLElement>("[data-line]");
+    if (!row) return;
+    this.place = this.placeAt(event as MouseEvent) ?? { ...this.place, line: Number(row.dataset.line) };
+    this.enter(this.lines[Number(row.dataset.line)]);
+  }
+
+  private placeAt(event: MouseEvent): Place | null {
+    const target = event.target as HTMLElement;
+    const row = target.closest<HTMLElement>("[data-line]");
+    const cell = target.closest<HTMLElement>("[data-col]");
+    if (!row || !cell || !this.layout) return null;
+    const column = this.layout.columns.indexOf(cell.dataset.col as Column);
+    if (column < 0) return null;
+    const name = this.layout.columns[column];
+    const strip = name === "v" ? this.layout.value : this.layout.key;
+    const inStrip = target instanceof HTMLCanvasElement ? Math.floor((event.offsetX * strip.ratio) / strip.cell) : 0;
+    return { line: Number(row.dataset.line), column, cell: Math.max(0, Math.min(cellsIn(name, this.layout) - 1, inStrip)) };
+  }
+
+  private onHover(event: PointerEvent): void {
+    const place = this.placeAt(event);
+    const line = place && this.lines[place.line];
+    if (!place || !line || !this.scene || !this.layout) return;
+    this.actions.say(say(line, this.layout.columns[place.column], place.cell, this.scene, this.layout));
+  }
+
+  private onHoverSum(event: PointerEvent): void {
+    const { target } = event;
+    if (!(target instanceof HTMLCanvasElement) || !this.scene || !this.layout) return;
+    const { value } = this.layout;
+    const cell = Math.min(value.cells - 1, Math.floor((event.offsetX * value.ratio) / value.cell));
+    const z = Float32Array.from(this.scene.chain.z);
+    const d = largestIn(z, cell * value.perCell, value.perCell);
+    this.actions.say(`z · dimension ${d}: ${precise(this.scene.chain.z[d])} = Σ weight · v over all keys`);
+  }
+
+  private clearPlace(): void {
+    this.element.querySelector("[data-active]")?.removeAttribute("data-active");
+    this.cursor.remove();
+    this.element.removeAttribute("aria-activedescendant");
+  }
+
+  /** Marks the active cell, brings it into sight, says its number. */
+  private showPlace(reveal: boolean): void {
+    const { scene, layout } = this;
+    if (!scene || !layout || this.lines.length === 0) return;
+    this.place.line = Math.min(this.place.line, this.lines.length - 1);
+    this.place.column = Math.min(this.place.column, layout.columns.length - 1);
+    this.place.cell = Math.min(this.place.cell, cellsIn(layout.columns[this.place.column], layout) - 1);
+    if (reveal) this.reveal(this.place.line);
+    this.clearPlace();
+    const line = this.lines[this.place.line];
+    const column = line.kind === "fold" ? "token" : layout.columns[this.place.column];
+    const cell = this.used.get(this.place.line)?.cell(column) ?? this.used.get(this.place.line)?.cell("token");
+    if (!cell) return;
+    cell.dataset.active = "";
+    this.element.setAttribute("aria-activedescendant", cell.id);
+    const text = say(line, column, this.place.cell, scene, layout);
+    cell.setAttribute("aria-label", text);
+    if (isStrip(column) && line.kind === "key") {
+      const strip = column === "v" ? layout.value : layout.key;
+      this.cursor.style.left = `${(this.place.cell * strip.cell) / strip.ratio}px`;
+      this.cursor.style.width = `${(strip.cell - strip.gap) / strip.ratio}px`;
+      cell.append(this.cursor);
+    }
+    if (reveal) this.actions.say(text);
+  }
+
+  private reveal(line: number): void {
+    const { top, bottom } = this.viewport();
+    const start = this.body.getBoundingClientRect().top + line * ROW_HEIGHT;
+    const above = this.head.getBoundingClientRect().bottom;
+    const below = Math.min(bottom, this.sum.getBoundingClientRect().top);
+    const limit = Math.max(top, above);
+    const by = start < limit ? start - limit : start + ROW_HEIGHT > below ? start + ROW_HEIGHT - below : 0;
+    if (by !== 0) {
+      scrollerOf(this.element)?.scrollBy({ top: by, behavior: "instant" });
+      this.look();
+    }
+  }
+}
+
+/** The nearest ancestor that scrolls, through the shadow root. */
+export function scrollerOf(element: Element): Element | null {
+  for (let node: Node | null = element; node; node = node.parentNode ?? (node as ShadowRoot).host ?? null) {
+    if (node instanceof Element && node.scrollHeight > node.clientHeight + 1 && /auto|scroll/.test(getComputedStyle(node).overflowY)) return node;
+  }
+  return document.scrollingElement;
+}

@@ -1,0 +1,88 @@
+/** A page: finds its data and its state in the document, and writes the state into the URL. */
+import { fail, mount } from "./app/mount";
+import { EmbeddedSource, type Block } from "./sources/embedded";
+import { fromHash, parse, type State, toHash } from "./state";
+
+interface Found {
+  root: HTMLElement;
+  state: HTMLElement | null;
+  blocks: Block[];
+}
+
+/** Each root is followed by its own state and blocks. */
+function find(): Found[] {
+  const found: Found[] = [];
+  for (const element of document.querySelectorAll<HTMLElement>("[data-attnscope], [data-attnscope-state], [data-attnscope-block]")) {
+    if (element.hasAttribute("data-attnscope")) found.push({ root: element, state: null, blocks: [] });
+    const last = found.at(-1);
+    if (!last) continue;
+    if (element.hasAttribute("data-attnscope-state")) last.state = element;
+    if (element.hasAttribute("data-attnscope-block")) {
+      const sites = element.dataset.sites;
+      last.blocks.push({
+        text: () => element.textContent ?? "",
+        stride: Number(element.dataset.stride ?? 1),
+        sites: sites === undefined ? null : sites.split(/[\s,]+/).filter(Boolean).map(Number),
+      });
+    }
+  }
+  return found;
+}
+
+async function open({ root, state, blocks }: Found, ownsHash: boolean): Promise<void> {
+  try {
+    const source = await EmbeddedSource.open(blocks);
+    const problems: string[] = [];
+    let initial: Partial<State> = {};
+    const take = (read: { state: Partial<State>; problems: string[] }) => {
+      initial = { ...initial, ...read.state };
+      problems.push(...read.problems);
+    };
+    if (state) {
+      try {
+        take(parse(Object.entries(JSON.parse(state.textContent ?? "{}"))));
+      } catch {
+        problems.push("The state written in this page cannot be read; the view opens at its start.");
+      }
+    }
+    const embedded = initial;
+    if (ownsHash && location.hash.length > 1) take(fromHash(location.hash));
+    // a reader's link chooses the place: the reason for the automatic choice no longer holds
+    if (embedded.why && (["layer", "head", "query"] as const).some((name) => initial[name] !== embedded[name])) initial.why = null;
+    const view = await mount(root, source, initial, { fit: "page" });
+    if (problems.length) view.tell(problems);
+    if (!ownsHash) return;
+    view.onState((now) => writeHash(toHash(now)));
+    addEventListener("hashchange", () => {
+      if (location.hash === toHash(view.get())) return;
+      const read = fromHash(location.hash);
+      view.set(read.state);
+      if (read.problems.length) view.tell(read.problems);
+    });
+  } catch (error) {
+    fail(root, error);
+  }
+}
+
+/** In a srcdoc frame the history cannot be written, the hash can. */
+function writeHash(hash: string): void {
+  if (location.hash === hash) return;
+  try {
+    history.replaceState(history.state, "", hash);
+  } catch {
+    try {
+      location.hash = hash;
+    } catch {
+      // a view without an address is still a view
+    }
+  }
+}
+
+function start(): void {
+  find().forEach((found, i) => {
+    void open(found, i === 0);
+  });
+}
+
+if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+else start();

@@ -1,0 +1,108 @@
+/** A notebook: the anywidget entry. State lives in traits, missing layers come from the kernel. */
+import { fail, mount, type View } from "./app/mount";
+import { type Channel, CommSource, octetsOf, type Reply } from "./sources/comm";
+import { parse, type State } from "./state";
+
+/** What anywidget hands over. */
+interface Model {
+  get(name: string): unknown;
+  set(name: string, value: unknown): void;
+  save_changes(): void;
+  send(message: unknown): void;
+  on(event: string, callback: (...args: never[]) => void): void;
+  off(event: string, callback: (...args: never[]) => void): void;
+}
+
+const TRAITS = ["level", "stack", "layer", "head", "query", "key", "theme", "filter"] as const;
+
+function channelOf(model: Model): Channel {
+  return {
+    send: (message) => model.send(message),
+    listen(listener) {
+      const receive = (reply: Reply, buffers: ArrayBufferView[]) => listener(reply, buffers);
+      model.on("msg:custom", receive as never);
+      return () => model.off("msg:custom", receive as never);
+    },
+  };
+}
+
+const read = (model: Model) => parse([...TRAITS, "why" as const].map((name) => [name, model.get(name)]));
+
+async function render({ model, el }: { model: Model; el: HTMLElement }): Promise<() => void> {
+  const root = document.createElement("div");
+  root.setAttribute("data-attnscope", "");
+  el.append(root);
+  let view: View | null = null;
+  let source: CommSource | null = null;
+  let closed = false;
+  let syncing = false;
+
+  /** View to kernel: only what differs, in one message. */
+  const publish = (state: State) => {
+    if (syncing) return;
+    let changed = false;
+    syncing = true;
+    for (const name of TRAITS) {
+      if ((model.get(name) ?? null) === state[name]) continue;
+      model.set(name, state[name]);
+      changed = true;
+    }
+    syncing = false;
+    if (!changed) return;
+    try {
+      model.save_changes();
+    } catch {
+      // without a kernel the view goes on by itself
+    }
+  };
+
+  /** Kernel to view. Several traits change one after another: wait for the last. */
+  let scheduled = false;
+  const receive = () => {
+    if (syncing || scheduled) return;
+    scheduled = true;
+    queueMicrotask(() => {
+      scheduled = false;
+      if (!view || closed) return;
+      const { state, problems } = read(model);
+      const now = view.get();
+      if (TRAITS.every((name) => state[name] === undefined || state[name] === now[name])) return;
+      view.set(state);
+      if (problems.length) view.tell(problems);
+    });
+  };
+
+  const open = async () => {
+    view?.destroy();
+    source?.destroy();
+    view = null;
+    try {
+      const blocks = (model.get("blocks") as ArrayBufferView[] | null) ?? [];
+      source = new CommSource(blocks.map(octetsOf), channelOf(model));
+      const { state, problems } = read(model);
+      const mounted = await mount(root, source, state, { fit: "cell" });
+      if (closed) return mounted.destroy();
+      view = mounted;
+      if (problems.length) view.tell(problems);
+      view.onState(publish);
+      publish(view.get());
+    } catch (error) {
+      if (!closed) fail(root, error);
+    }
+  };
+
+  const reopen = () => void open();
+  for (const name of TRAITS) model.on(`change:${name}`, receive as never);
+  model.on("change:blocks", reopen as never);
+  await open();
+  return () => {
+    closed = true;
+    for (const name of TRAITS) model.off(`change:${name}`, receive as never);
+    model.off("change:blocks", reopen as never);
+    view?.destroy();
+    source?.destroy();
+    root.remove();
+  };
+}
+
+export default { render };

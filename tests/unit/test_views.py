@@ -1,0 +1,147 @@
+"""What a view holds: which sites, in which precision, within which size; and where it opens."""
+
+import json
+import re
+import zlib
+
+import numpy as np
+import pytest
+import torch
+
+import attnscope
+from attnscope.errors import InputError, OutputError
+from attnscope.hosts.html import pack
+from attnscope.hosts.words import number, percent, printable, strongest
+from attnscope.payload import read
+from attnscope.tokens import Tokens
+from attnscope.tracing import Site, Trace
+
+
+def random_trace(sites: int, heads: int, kv_heads: int, tokens: int, head_size: int) -> Trace:
+    """A trace of the given shapes, whose z is what its q, k, v give."""
+    generator = torch.Generator().manual_seed(7)
+    made = []
+    for layer in range(sites):
+        q = torch.randn(heads, tokens, head_size, generator=generator)
+        k, v = (torch.randn(kv_heads, tokens, head_size, generator=generator) for _ in range(2))
+        site = Site(q, k, v, head_size**-0.5, path=f"layers.{layer}.attn", layer=layer)
+        rows = torch.tensor([0, tokens // 2, tokens - 1])
+        made.append(Site(q, k, v, head_size**-0.5, path=site.path, layer=layer, z=site.output(queries=rows), z_rows=rows))
+    return Trace(tuple(made), Tokens(tuple(f"w{i}" for i in range(tokens))))
+
+
+def held(block):
+    meta, _ = read(block.data)
+    return {site["index"]: site["held"] for site in meta["sites"] if site["held"]}
+
+
+def test_everything_fits_in_full_precision(demo_trace):
+    blocks = demo_trace.show(layer=2, head=8, query="it").blocks
+    assert [block.sites for block in blocks] == [(2,), (0,), (1,), (3,), (4,), (5,)]
+    assert all(entry["dtype"] == "F32" and entry["heads"] == list(range(12)) for b in blocks for entry in held(b).values())
+
+
+def test_fp16_where_that_is_what_fits():
+    trace = random_trace(sites=5, heads=3, kv_heads=3, tokens=101, head_size=14)
+    everything = sum(s.q.nbytes + s.k.nbytes + s.v.nbytes for s in trace.sites) / 1e6
+    view = trace.show(layer=3, head=1, query=5, max_mb=everything)
+    assert {index for block in view.blocks for index in held(block)} == {0, 1, 2, 3, 4}
+    assert all(entry["dtype"] == "F16" for block in view.blocks for entry in held(block).values())
+    meta, _ = read(view.blocks[0].data)
+    assert "fp16" in meta["notes"][0]
+    errors = [site["receipt"]["max_error"] for site in meta["sites"]]
+    assert min(errors) > 1e-5, "the receipt is computed from the rounded values"
+    assert meta["receipt"]["passed"]
+
+
+def test_nearest_layers_when_not_all_fit():
+    trace = random_trace(sites=7, heads=3, kv_heads=3, tokens=101, head_size=14)
+    two = 2.5 * sum(x.numel() * 2 for x in (trace.sites[0].q, trace.sites[0].k, trace.sites[0].v)) / 1e6 * 1.3
+    view = trace.show(layer=4, head=0, query=5, max_mb=two)
+    assert [block.sites for block in view.blocks][0] == (4,)
+    assert {b.sites[0] for b in view.blocks} < set(range(7))
+    assert any("layer 4" in note and "max_mb" in note for note in view.notes)
+
+
+def test_some_heads_when_a_layer_does_not_fit():
+    trace = random_trace(sites=2, heads=13, kv_heads=13, tokens=211, head_size=22)
+    layer = sum(x.numel() * 2 for x in (trace.sites[0].q, trace.sites[0].k, trace.sites[0].v)) / 1e6
+    view = trace.show(layer=1, head=11, query=5, max_mb=layer / 2)
+    heads = held(view.blocks[0])[1]["heads"]
+    assert 11 in heads
+    assert 1 <= len(heads) < 13
+    assert any("heads" in note for note in view.notes)
+    with pytest.raises(InputError, match="larger max_mb"):
+        _ = trace.show(layer=1, head=11, query=5, max_mb=0.001).blocks
+
+
+@pytest.mark.slow
+def test_a_llama_8b_shaped_trace_of_300_tokens_stays_within_its_budget():
+    trace = random_trace(sites=3, heads=32, kv_heads=8, tokens=300, head_size=128)
+    page = trace.show(layer=1, head=3, query=7).html
+    assert len(page) <= 12e6
+    assert "data-sites" in page
+
+
+def test_the_page_is_packed_losslessly(demo_trace):
+    block = demo_trace.show(layer=2, head=8, query="it").blocks[0]
+    plain = zlib.decompress(pack(block.data, 4))
+    start = 8 + int.from_bytes(plain[:8], "little")
+    restored = plain[:start] + np.frombuffer(plain[start:], np.uint8).reshape(4, -1).T.tobytes()
+    assert restored[: len(block.data)] == block.data
+
+
+def test_hostile_strings_stay_text(demo):
+    hostile = '</script><img src=x onerror=alert(1)> \u202e end <!-- "quoted" & done'
+    view = attnscope.show(*demo, hostile)
+    assert "<img" not in view.html
+    assert view.html.count("</script") == 2 + len(view.blocks), "the state, the blocks, the app, and nothing else"
+    state = re.search(r"data-attnscope-state>(.*?)</script>", view.html)
+    assert state
+    assert json.loads(state[1])["level"] == "neuron"
+    frame = view._hosts["mimebundle"](attnscope.show(*demo, hostile, static=True))["text/html"]
+    assert "<img" not in frame
+
+
+def test_saving_is_whole_or_not_at_all(demo_trace, tmp_path):
+    view = demo_trace.show(layer=2, head=8, query="it")
+    with pytest.raises(OutputError, match="cannot write"):
+        view.save(tmp_path / "missing" / "scope.html")
+    with pytest.raises(InputError, match=r"\.html"):
+        view.save(tmp_path / "scope.gif")
+    assert list(tmp_path.iterdir()) == []
+    assert view.save(tmp_path / "scope.html").read_text() == view.html
+
+
+@pytest.mark.parametrize(("kind", "begins"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_figures(demo_trace, tmp_path, kind, begins):
+    path = demo_trace.show(layer=2, head=8, query="it").save(tmp_path / f"scope.{kind}")
+    data = path.read_bytes()
+    assert data.startswith(begins)
+    if kind == "svg":
+        assert "52.7 %" in data.decode()
+
+
+def test_a_view_opens_where_asked(demo_trace):
+    state = demo_trace.show(head="L2H8", query="it").state
+    assert (state.layer, state.head, state.query, state.key, state.why) == (2, 8, 7, 8, "")
+    with pytest.raises(InputError, match="0 to 5"):
+        demo_trace.show(layer=6)
+    with pytest.raises(InputError, match="0 to 11"):
+        demo_trace.show(layer=2, head=12)
+    with pytest.raises(InputError, match="not among the tokens"):
+        demo_trace.show(layer=2, head=8, query="zeppelin")
+    with pytest.raises(InputError, match="level"):
+        demo_trace.show(level="galaxy")
+
+
+def test_words_say_what_the_site_computes(demo_trace):
+    view = demo_trace.show(layer=2, head=8, query="it")
+    top = strongest(view, 3)
+    weights = demo_trace.site(2).weights(8, 7)[0]
+    assert top[0].token == "flies"
+    assert top[0].weight == f"{100 * float(weights.max()):.1f} %"
+    assert [percent(x) for x in (0.0, 0.0004, 0.5, float("nan"))] == ["0.0 %", "<0.1 %", "50.0 %", "NaN"]
+    assert number(-1.5) == "−1.50"
+    assert number(float("-inf")) == "masked"
+    assert printable("a\u202eb\n") == "a⟨U+202E⟩b⟨U+000A⟩"
