@@ -27,10 +27,10 @@ for (const [entry, format] of [
   const result = await build({
     entryPoints: [join(here, "src", `${entry}.ts`)],
     bundle: true,
-    minify: true,
+    minify: !process.env.DEV,
     format,
     target: "es2022",
-    charset: "utf8",
+    charset: "ascii",
     plugins: [minifiedCss],
     legalComments: "none",
     write: false,

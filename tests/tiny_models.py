@@ -7,7 +7,7 @@ nearly uniform, and then almost any mistake would agree with it.
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -116,6 +116,9 @@ KINDS: dict[str, Kind] = {
     ),
 }  # fmt: skip
 
+# For generate(): the same as T5, with a language-model head.
+VARIANTS = {"t5_generates": replace(KINDS["t5"], model="T5ForConditionalGeneration")}
+
 TEXT = tuple(name for name, kind in KINDS.items() if kind.reads == "text")
 CAUSAL = tuple(name for name, kind in KINDS.items() if kind.causal)
 
@@ -128,7 +131,7 @@ def model(name: str, implementation: str = "eager", dtype: torch.dtype = torch.f
 
 def fresh_model(name: str, implementation: str = "eager", dtype: torch.dtype = torch.float32, **changes: Any) -> Any:
     """The same, built anew: for tests that change it."""
-    kind = KINDS[name]
+    kind = (KINDS | VARIANTS)[name]
     config = getattr(transformers, kind.config)(**{**kind.options, **changes})
     config._attn_implementation = implementation
     config._experts_implementation = "eager"  # the others want sizes that are multiples of 16 bytes
@@ -142,11 +145,11 @@ def fresh_model(name: str, implementation: str = "eager", dtype: torch.dtype = t
 @torch.no_grad()
 def spread(module: nn.Module) -> None:
     """Weights large enough that attention is far from uniform, and biases and norms that are not trivial."""
+    tables = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
     for name, parameter in sorted(module.named_parameters()):
         if parameter.ndim >= 2:
-            embedding = "embed" in name or name.split(".")[-2] in ("wte", "wpe", "relative_attention_bias")
-            parameter.normal_(0, 1.0 if embedding else 1.3 * parameter.shape[-1] ** -0.5)
-        elif "norm" in name.lower() or ".ln_" in name or "LayerNorm" in name:
+            parameter.normal_(0, 1.0 if id(parameter) in tables else 1.3 * parameter.shape[-1] ** -0.5)
+        elif "norm" in name.lower() or ".ln_" in name:
             parameter.add_(torch.randn_like(parameter) * 0.1)
         else:
             parameter.normal_(0, 0.3)
@@ -219,5 +222,5 @@ def tokenizer(model_max_length: int = 10**9) -> Any:
     )
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=raw, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]",
-        model_max_length=model_max_length,
+        model_max_length=model_max_length, model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )  # fmt: skip

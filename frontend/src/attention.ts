@@ -51,11 +51,16 @@ export interface Weights {
  * softmax over keys. A row with no key allowed is zero, or uniform where the captured implementation made it so.
  * NaN scores give NaN weights: what is wrong in the model is shown, not repaired.
  */
-export function softmax(scores: Float64Array, sink: number | null = null, emptyRow: "zero" | "uniform" = "zero"): Weights {
+export function softmax(
+  scores: Float64Array,
+  sink: number | null = null,
+  emptyRow: "zero" | "uniform" = "zero",
+): Weights {
   const K = scores.length;
   let largest = Number.NEGATIVE_INFINITY;
   for (const score of scores) {
-    if (Number.isNaN(score)) return { weights: new Float64Array(K).fill(Number.NaN), sink: sink === null ? 0 : Number.NaN, empty: false };
+    if (Number.isNaN(score))
+      return { weights: new Float64Array(K).fill(Number.NaN), sink: sink === null ? 0 : Number.NaN, empty: false };
     if (score > largest) largest = score;
   }
   const empty = largest === Number.NEGATIVE_INFINITY;

@@ -26,8 +26,19 @@ export function chainOf(head: HeadTensors, query: number): Chain {
   if (head.weights) {
     const weights = Float64Array.from(head.weights.subarray(query * site.keys, (query + 1) * site.keys));
     return {
-      query, dot: null, scaled: null, capped: null, bias: null, biased: null, allowed: head.allowed(query),
-      weights, sink: 0, hasSink: false, empty: false, share: share(weights, head.norms), z: output(weights, head.v),
+      query,
+      dot: null,
+      scaled: null,
+      capped: null,
+      bias: null,
+      biased: null,
+      allowed: head.allowed(query),
+      weights,
+      sink: 0,
+      hasSink: false,
+      empty: false,
+      share: share(weights, head.norms),
+      z: output(weights, head.v),
     };
   }
   const allowed = head.allowed(query);
@@ -39,21 +50,33 @@ export function chainOf(head: HeadTensors, query: number): Chain {
   const scores = biased(cappedDots, bias);
   const { weights, sink: taken, empty } = softmax(masked(scores, allowed), sink, site.mask.empty_rows);
   return {
-    query, dot: dots, scaled: scaledDots, capped: cappedDots, bias, biased: scores, allowed,
-    weights, sink: taken, hasSink: sink !== null, empty, share: share(weights, head.norms), z: output(weights, head.v),
+    query,
+    dot: dots,
+    scaled: scaledDots,
+    capped: cappedDots,
+    bias,
+    biased: scores,
+    allowed,
+    weights,
+    sink: taken,
+    hasSink: sink !== null,
+    empty,
+    share: share(weights, head.norms),
+    z: output(weights, head.v),
   };
 }
 
 /** A key is masked when the rule forbids it and it indeed has no weight from a uniform "no key allowed" row. */
 export const isMasked = (chain: Chain, key: number) => chain.allowed !== null && !chain.allowed[key];
 
-/** Largest |recomputed z - returned z|, relative to the largest |z|; what this browser finds for one head. */
-export function recheck(head: HeadTensors): { difference: number; rows: number } | null {
+/** Largest |recomputed z - returned z|, relative to the largest |z|; what this browser finds for one head. A row at a time. */
+export function* rechecking(head: HeadTensors): Generator<undefined, { difference: number; rows: number } | null> {
   const { z, zRows, site } = head;
   if (!z || zRows.length === 0 || head.weights) return null;
   let largest = 0;
   let difference = 0;
   for (let r = 0; r < zRows.length; r++) {
+    if (r > 0) yield;
     const mine = chainOf(head, zRows[r]).z;
     for (let d = 0; d < site.value_size; d++) {
       const theirs = z[r * site.value_size + d];
@@ -62,4 +85,12 @@ export function recheck(head: HeadTensors): { difference: number; rows: number }
     }
   }
   return { difference: largest > 0 ? difference / largest : difference, rows: zRows.length };
+}
+
+export function recheck(head: HeadTensors): { difference: number; rows: number } | null {
+  const rows = rechecking(head);
+  for (;;) {
+    const { done, value } = rows.next();
+    if (done) return value ?? null;
+  }
 }

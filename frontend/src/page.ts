@@ -1,6 +1,6 @@
 /** A page: finds its data and its state in the document, and writes the state into the URL. */
 import { fail, mount } from "./app/mount";
-import { EmbeddedSource, type Block } from "./sources/embedded";
+import { type Block, EmbeddedSource } from "./sources/embedded";
 import { fromHash, parse, type State, toHash } from "./state";
 
 interface Found {
@@ -12,7 +12,9 @@ interface Found {
 /** Each root is followed by its own state and blocks. */
 function find(): Found[] {
   const found: Found[] = [];
-  for (const element of document.querySelectorAll<HTMLElement>("[data-attnscope], [data-attnscope-state], [data-attnscope-block]")) {
+  for (const element of document.querySelectorAll<HTMLElement>(
+    "[data-attnscope], [data-attnscope-state], [data-attnscope-block]",
+  )) {
     if (element.hasAttribute("data-attnscope")) found.push({ root: element, state: null, blocks: [] });
     const last = found.at(-1);
     if (!last) continue;
@@ -22,7 +24,13 @@ function find(): Found[] {
       last.blocks.push({
         text: () => element.textContent ?? "",
         stride: Number(element.dataset.stride ?? 1),
-        sites: sites === undefined ? null : sites.split(/[\s,]+/).filter(Boolean).map(Number),
+        sites:
+          sites === undefined
+            ? null
+            : sites
+                .split(/[\s,]+/)
+                .filter(Boolean)
+                .map(Number),
       });
     }
   }
@@ -48,12 +56,27 @@ async function open({ root, state, blocks }: Found, ownsHash: boolean): Promise<
     const embedded = initial;
     if (ownsHash && location.hash.length > 1) take(fromHash(location.hash));
     // a reader's link chooses the place: the reason for the automatic choice no longer holds
-    if (embedded.why && (["layer", "head", "query"] as const).some((name) => initial[name] !== embedded[name])) initial.why = null;
+    if (embedded.why && (["layer", "head", "query"] as const).some((name) => initial[name] !== embedded[name]))
+      initial.why = null;
     const view = await mount(root, source, initial, { fit: "page" });
     if (problems.length) view.tell(problems);
     if (!ownsHash) return;
-    view.onState((now) => writeHash(toHash(now)));
+    // browsers refuse a few hundred changes of the address within seconds, and a held arrow key makes that many
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let credit = 20;
+    let last = performance.now();
+    view.onState(() => {
+      clearTimeout(timer);
+      const now = performance.now();
+      credit = Math.min(20, credit + (now - last) / 70);
+      last = now;
+      if (credit >= 1) {
+        credit--;
+        writeHash(toHash(view.get()));
+      } else timer = setTimeout(() => writeHash(toHash(view.get())), 250);
+    });
     addEventListener("hashchange", () => {
+      clearTimeout(timer);
       if (location.hash === toHash(view.get())) return;
       const read = fromHash(location.hash);
       view.set(read.state);

@@ -8,6 +8,8 @@ export interface TokenTable {
   word_text: string[];
   segments: number[];
   border: number | null;
+  /** Where each token stands in the text: [start, end). May be missing or empty. */
+  offsets?: [number, number][];
 }
 
 export interface MaskRule {
@@ -43,6 +45,8 @@ export interface Site {
   kv_heads: number;
   queries: number;
   keys: number;
+  /** The position of query 0 among the tokens: above 0 in a cached step, where earlier tokens are keys only. */
+  query_offset?: number;
   head_size: number;
   value_size: number;
   scaling: number;
@@ -158,7 +162,8 @@ export class Payload {
     let { start, end } = entry;
     if (index !== undefined) {
       const part = product(entry.shape.slice(1)) * size;
-      if (!(index >= 0 && index < entry.shape[0])) throw new PayloadError(`Part ${index} is outside a tensor of shape [${entry.shape}].`);
+      if (!(index >= 0 && index < entry.shape[0]))
+        throw new PayloadError(`Part ${index} is outside a tensor of shape [${entry.shape}].`);
       start += index * part;
       end = start + part;
     }
@@ -171,7 +176,9 @@ function readHeader(bytes: Uint8Array): { json: Record<string, unknown>; dataSta
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const length = view.getUint32(0, true) + view.getUint32(4, true) * 2 ** 32;
   if (length > bytes.length - 8) {
-    throw new PayloadError("The data is cut off, or it is not an attnscope payload: its header is longer than the data itself.");
+    throw new PayloadError(
+      "The data is cut off, or it is not an attnscope payload: its header is longer than the data itself.",
+    );
   }
   try {
     const json = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(8, 8 + length)));
@@ -193,13 +200,16 @@ function readMetadata(json: Record<string, unknown>): Metadata {
   }
   if (meta?.format !== "attnscope") throw new PayloadError("This safetensors data was not written by attnscope.");
   if (meta.version !== 1) {
-    throw new PayloadError(`The data has format version ${String(meta.version)}; this view reads version 1. Update attnscope.`);
+    throw new PayloadError(
+      `The data has format version ${String(meta.version)}; this view reads version 1. Update attnscope.`,
+    );
   }
-  if (!Array.isArray(meta.sites) || meta.sites.length === 0) throw new PayloadError("The data describes no attention at all.");
+  if (!Array.isArray(meta.sites) || meta.sites.length === 0)
+    throw new PayloadError("The data describes no attention at all.");
   if (!Array.isArray(meta.tokens) || meta.tokens.length === 0) throw new PayloadError("The data describes no tokens.");
   for (const site of meta.sites) {
     const [queries, keys] = [meta.tokens[site.query_tokens], meta.tokens[site.key_tokens]];
-    if (!queries || !keys || queries.text.length < site.queries || keys.text.length < site.keys) {
+    if (!queries || !keys || queries.text.length < site.queries + (site.query_offset ?? 0) || keys.text.length < site.keys) {
       throw new PayloadError(`The data is damaged: ${site.path} has more queries or keys than there are tokens.`);
     }
   }
@@ -207,19 +217,27 @@ function readMetadata(json: Record<string, unknown>): Metadata {
 }
 
 function readEntry(name: string, value: unknown, dataStart: number, total: number): Entry {
-  const { dtype, shape, data_offsets: offsets } = (value ?? {}) as { dtype: Dtype; shape: number[]; data_offsets: number[] };
-  const whole = (list: unknown): list is number[] => Array.isArray(list) && list.every((n) => Number.isInteger(n) && n >= 0);
-  if (!whole(shape) || !whole(offsets) || offsets.length !== 2) throw new PayloadError(`The data is damaged: tensor ${name} has no shape.`);
+  const {
+    dtype,
+    shape,
+    data_offsets: offsets,
+  } = (value ?? {}) as { dtype: Dtype; shape: number[]; data_offsets: number[] };
+  const whole = (list: unknown): list is number[] =>
+    Array.isArray(list) && list.every((n) => Number.isInteger(n) && n >= 0);
+  if (!whole(shape) || !whole(offsets) || offsets.length !== 2)
+    throw new PayloadError(`The data is damaged: tensor ${name} has no shape.`);
   if (!(dtype in BYTES)) throw new PayloadError(`Tensor ${name} holds ${String(dtype)}, which this view cannot read.`);
   const [start, end] = offsets.map((offset) => offset + dataStart);
   if (end > total) throw new PayloadError(`The data is cut off: tensor ${name} ends after the last byte.`);
-  if (end - start !== product(shape) * BYTES[dtype]) throw new PayloadError(`The data is damaged: tensor ${name} does not fit its shape.`);
+  if (end - start !== product(shape) * BYTES[dtype])
+    throw new PayloadError(`The data is damaged: tensor ${name} does not fit its shape.`);
   return { dtype, shape, start, end };
 }
 
 /** IEEE half precision, subnormal numbers, infinities and NaN included. */
 export function fromHalf(bits: Uint16Array): Float32Array {
   const out = new Float32Array(bits.length);
+  const powers = Float64Array.from({ length: 32 }, (_, exponent) => 2 ** (exponent - 25));
   for (let i = 0; i < bits.length; i++) {
     const half = bits[i];
     const exponent = (half >> 10) & 31;
@@ -231,7 +249,7 @@ export function fromHalf(bits: Uint16Array): Float32Array {
           : Number.POSITIVE_INFINITY
         : exponent === 0
           ? fraction * 2 ** -24
-          : (1 + fraction / 1024) * 2 ** (exponent - 15);
+          : (1024 + fraction) * powers[exponent];
     out[i] = half & 0x8000 ? -size : size;
   }
   return out;

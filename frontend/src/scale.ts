@@ -14,7 +14,8 @@ type RGB = [number, number, number];
 export function nice(value: number): number {
   if (!(value > 0) || !Number.isFinite(value)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  for (const step of [1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9, 10]) if (value <= step * power * (1 + 1e-9)) return Number((step * power).toPrecision(3));
+  for (const step of [1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9, 10])
+    if (value <= step * power * (1 + 1e-9)) return Number((step * power).toPrecision(3));
   return 10 * power;
 }
 
@@ -24,14 +25,17 @@ export function nicePart(value: number): number {
   return 1;
 }
 
-/** A domain that one outlier does not flatten: the 99th percentile of magnitudes, rounded up. What lies beyond is clipped and marked. */
-export function robustDomain(values: ArrayLike<number>, sample = 20_000): number {
+/**
+ * A domain that one outlier does not flatten: a high percentile of magnitudes, rounded up. What lies beyond is clipped and
+ * marked: about one cell in fifty, also where a cell shows the largest of several neighbours.
+ */
+export function robustDomain(values: ArrayLike<number>, neighbours = 1, sample = 4096): number {
   const step = Math.max(1, Math.floor(values.length / sample));
   const sizes: number[] = [];
   for (let i = 0; i < values.length; i += step) if (Number.isFinite(values[i])) sizes.push(Math.abs(values[i]));
   if (sizes.length === 0) return 1;
   const sorted = Float64Array.from(sizes).sort();
-  const percentile = sorted[Math.ceil(0.99 * (sorted.length - 1))];
+  const percentile = sorted[Math.ceil((1 - 0.02 / neighbours) * (sorted.length - 1))];
   return nice(percentile || sorted[sorted.length - 1]);
 }
 
@@ -116,7 +120,7 @@ export function contrast(a: string | RGB, b: string | RGB): number {
 
 const STEPS = 128; // on each side of zero
 
-/** A diverging ramp, straight in OKLab from zero to each end. */
+/** A diverging ramp in OKLab from zero to each end. */
 export class Ramp {
   /** Little-endian RGBA, -1 … +1. */
   readonly pixels = new Uint32Array(2 * STEPS + 1);
@@ -129,7 +133,8 @@ export class Ramp {
     for (let i = -STEPS; i <= STEPS; i++) {
       const end = i < 0 ? negative : positive;
       const t = Math.abs(i) / STEPS;
-      const colour = fromOklab(zero.map((c, axis) => c + (end[axis] - c) * t) as RGB);
+      // lightness is linear in the value; colour comes a little sooner, so that small values show their sign
+      const colour = fromOklab(zero.map((c, axis) => c + (end[axis] - c) * (axis === 0 ? t : t ** 0.75)) as RGB);
       this.colours.push(colour);
       this.pixels[i + STEPS] = packed(colour);
     }
@@ -167,7 +172,14 @@ const packed = ([r, g, b]: RGB) => (0xff000000 | (b << 16) | (g << 8) | r) >>> 0
 let scratch: { image: ImageData; pixels: Uint32Array } | null = null;
 
 /** One vector as a row of cells. Clipped cells carry a notch; numbers that are not finite are barred in ink. */
-export function drawStrip(canvas: HTMLCanvasElement, values: ArrayLike<number>, strip: Strip, domain: number, ramp: Ramp, height: number): void {
+export function drawStrip(
+  canvas: HTMLCanvasElement,
+  values: ArrayLike<number>,
+  strip: Strip,
+  domain: number,
+  ramp: Ramp,
+  height: number,
+): void {
   const width = strip.cells * strip.cell;
   const rows = Math.round(height * strip.ratio);
   if (canvas.width !== width || canvas.height !== rows) {
@@ -176,7 +188,7 @@ export function drawStrip(canvas: HTMLCanvasElement, values: ArrayLike<number>, 
     canvas.style.width = `${width / strip.ratio}px`;
     canvas.style.height = `${rows / strip.ratio}px`;
   }
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   if (!context) return;
   if (scratch?.image.width !== width || scratch.image.height !== rows) {
     const image = new ImageData(width, rows);
@@ -204,7 +216,11 @@ export function drawStrip(canvas: HTMLCanvasElement, values: ArrayLike<number>, 
       const middle = left + Math.floor((cell - gap) / 2);
       for (let y = 0; y < notch; y++) {
         const reach = cell < 4 ? cell : notch - 1 - y;
-        pixels.fill(ramp.notch, y * width + Math.max(left, middle - reach), y * width + Math.min(right, middle + reach + 1));
+        pixels.fill(
+          ramp.notch,
+          y * width + Math.max(left, middle - reach),
+          y * width + Math.min(right, middle + reach + 1),
+        );
       }
     }
   }

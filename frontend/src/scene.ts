@@ -19,7 +19,11 @@ export interface Scene {
   tensors: HeadTensors;
   chain: Chain;
   state: State;
+  /** Position of the query among the tokens, and its row among the queries of the site. */
   query: number;
+  row: number;
+  /** The query vector; empty where the site holds weights only. */
+  q: Float32Array;
   /** The key under the lens: the pinned one, else the strongest. */
   key: number;
   pinned: boolean;
@@ -43,7 +47,6 @@ export interface Actions {
   set(change: Partial<State>): void;
   /** Puts a number into words, in the readout. */
   say(text: string): void;
-  redraw(): void;
 }
 
 export interface Level {
@@ -51,7 +54,8 @@ export interface Level {
   /** Controls of its own, shown beside the breadcrumb. */
   readonly tools: HTMLElement[];
   draw(scene: Scene): void;
-  /** Legends of its scales, for the foot. */
+  /** Something scrolled or was laid out: fit to what is in sight. */
+  look(): void;
   destroy(): void;
 }
 
@@ -60,7 +64,15 @@ const domainsOf = new WeakMap<HeadTensors, Domains>();
 export function domains(head: HeadTensors): Domains {
   let known = domainsOf.get(head);
   if (!known) {
-    known = { q: robustDomain(head.q), k: robustDomain(head.k), product: robustDomain(products(head)), v: robustDomain(head.v) };
+    // neighbours that share a cell in a strip of usual width, whatever the width just now
+    const n = (size: number) => Math.max(1, Math.ceil((2 * size) / 190));
+    const [keys, values] = [n(head.site.head_size), n(head.site.value_size)];
+    known = {
+      q: robustDomain(head.q, keys),
+      k: robustDomain(head.k, keys),
+      product: robustDomain(products(head), keys),
+      v: robustDomain(head.v, values),
+    };
     domainsOf.set(head, known);
   }
   return known;
@@ -70,7 +82,7 @@ export function domains(head: HeadTensors): Domains {
 function products(head: HeadTensors): Float32Array {
   const { queries, keys, head_size: D } = head.site;
   if (head.q.length === 0) return new Float32Array(0);
-  const pairs = Math.min(queries * keys, Math.max(64, Math.floor(20_000 / D)));
+  const pairs = Math.min(queries * keys, Math.max(64, Math.floor(8192 / D)));
   const out = new Float32Array(pairs * D);
   for (let p = 0; p < pairs; p++) {
     const pair = Math.floor((p * queries * keys) / pairs);
@@ -89,7 +101,9 @@ export function strongest(weights: ArrayLike<number>, among?: number[]): number 
 
 function largest(values: ArrayLike<number> | null, allowed: Uint8Array | null): number {
   let most = 0;
-  if (values) for (let j = 0; j < values.length; j++) if ((!allowed || allowed[j]) && Number.isFinite(values[j])) most = Math.max(most, Math.abs(values[j]));
+  if (values)
+    for (let j = 0; j < values.length; j++)
+      if ((!allowed || allowed[j]) && Number.isFinite(values[j])) most = Math.max(most, Math.abs(values[j]));
   return most;
 }
 
@@ -106,7 +120,8 @@ export function scene(
   look: { ramp: Ramp; dimSpecial: boolean },
 ): Scene {
   const { site } = tensors;
-  const chain = chainOf(tensors, state.query);
+  const row = state.query - (site.query_offset ?? 0);
+  const chain = chainOf(tensors, row);
   const queryLabels = labels[site.query_tokens];
   const keyLabels = labels[site.key_tokens];
   const segment = queryLabels[state.query].segment;
@@ -118,9 +133,21 @@ export function scene(
   }
   const pinned = state.key !== null;
   return {
-    meta, site, tensors, chain, state, query: state.query, pinned,
+    meta,
+    site,
+    tensors,
+    chain,
+    state,
+    query: state.query,
+    row,
+    q: tensors.query(row),
+    pinned,
     key: state.key ?? strongest(chain.weights, keys.length ? keys : undefined),
-    queryLabels, keyLabels, keys, outside, domains: domains(tensors),
+    queryLabels,
+    keyLabels,
+    keys,
+    outside,
+    domains: domains(tensors),
     scoreEnd: nice(largest(chain.biased, chain.allowed)),
     weightEnd: nicePart(Math.max(largest(chain.weights, null), largest(chain.share, null), chain.sink)),
     zEnd: nice(largest(chain.z, null)),

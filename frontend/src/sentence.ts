@@ -23,9 +23,15 @@ export function sentence(scene: Scene): Part[] {
   };
   if (chain.empty) {
     const uniform = site.mask.empty_rows === "uniform";
-    return [who, uniform ? " may look at no key at all; this implementation then spreads its weight evenly." : " may look at no key at all: no key allowed, and the head's output is zero."];
+    return [
+      who,
+      uniform
+        ? " may look at no key at all; this implementation then spreads its weight evenly."
+        : " may look at no key at all: no key allowed, and the head's output is zero.",
+    ];
   }
-  if (chain.weights.some(Number.isNaN)) return [who, " has weights that are not numbers: the model's own query or key vectors hold NaN."];
+  if (chain.weights.some(Number.isNaN))
+    return [who, " has weights that are not numbers: the model's own query or key vectors hold NaN."];
 
   const order = Array.from(chain.weights.keys()).sort((a, b) => chain.weights[b] - chain.weights[a] || a - b);
   const first = order[0];
@@ -35,7 +41,11 @@ export function sentence(scene: Scene): Part[] {
     let mass = 0;
     let needed = 0;
     while (mass < (1 - chain.sink) / 2 && needed < order.length) mass += chain.weights[order[needed++]];
-    parts.push(` spreads its weight widely: ${count(needed, "key")} share ${percentInWords(mass)}, and the strongest, `, key(first), `, has ${percentInWords(chain.weights[first])}.`);
+    parts.push(
+      ` spreads its weight widely: ${count(needed, "key")} share ${percentInWords(mass)}, and the strongest, `,
+      key(first),
+      `, has ${percentInWords(chain.weights[first])}.`,
+    );
   } else {
     parts.push(" attends most to ", key(first), ` with ${percentInWords(chain.weights[first])} of its weight`);
     if (then.length) {
@@ -44,9 +54,11 @@ export function sentence(scene: Scene): Part[] {
     }
     parts.push(".");
   }
-  if (chain.hasSink && chain.sink >= MENTIONED) parts.push(` ${percentInWords(chain.sink)} goes to the sink, a learned logit without a token.`);
-  parts.push(...parting(scene, key));
-  if (scene.state.filter !== "all") parts.push(` ${percentInWords(scene.outside)} of its weight lies outside the filter.`);
+  if (chain.hasSink && chain.sink >= MENTIONED)
+    parts.push(` ${percentInWords(chain.sink)} goes to the sink, a learned logit without a token.`);
+  if (scene.tensors.v.length) parts.push(...parting(scene, key));
+  if (scene.state.filter !== "all")
+    parts.push(` ${percentInWords(scene.outside)} of its weight lies outside the filter.`);
   return parts;
 }
 
@@ -57,17 +69,36 @@ function parting(scene: Scene, key: (j: number) => Part): Part[] {
   let over = -1;
   for (let j = 0; j < chain.weights.length; j++) {
     const gap = chain.weights[j] - chain.share[j];
-    if (gap >= 0.08 && chain.share[j] < chain.weights[j] / 2 && (under < 0 || gap > chain.weights[under] - chain.share[under])) under = j;
-    if (-gap >= 0.1 && chain.share[j] > 1.5 * chain.weights[j] && (over < 0 || -gap > chain.share[over] - chain.weights[over])) over = j;
+    if (
+      gap >= 0.08 &&
+      chain.share[j] < chain.weights[j] / 2 &&
+      (under < 0 || gap > chain.weights[under] - chain.share[under])
+    )
+      under = j;
+    if (
+      -gap >= 0.1 &&
+      chain.share[j] > 1.5 * chain.weights[j] &&
+      (over < 0 || -gap > chain.share[over] - chain.weights[over])
+    )
+      over = j;
   }
   if (under >= 0) {
     const middle = Float32Array.from(tensors.norms).sort()[tensors.norms.length >> 1];
-    const why = tensors.norms[under] < 0.2 * middle ? "its value is near zero" : "its value is shorter than the others'";
-    return [` ${percentInWords(chain.weights[under])} of its weight goes to `, key(under), `, which carries ${percentInWords(chain.share[under])} of the output: ${why}.`];
+    const why =
+      tensors.norms[under] < 0.2 * middle ? "its value is near zero" : "its value is shorter than the others'";
+    return [
+      ` ${percentInWords(chain.weights[under])} of its weight goes to `,
+      key(under),
+      `, which carries ${percentInWords(chain.share[under])} of the output: ${why}.`,
+    ];
   }
   if (over >= 0) {
     const top = strongest(chain.share) === over ? "most" : "more";
-    return [" ", key(over), ` carries ${top} of the output, ${percentInWords(chain.share[over])}, with ${percentInWords(chain.weights[over])} of the weight: its value is long.`];
+    return [
+      " ",
+      key(over),
+      ` carries ${top} of the output, ${percentInWords(chain.share[over])}, with ${percentInWords(chain.weights[over])} of the weight: its value is long.`,
+    ];
   }
   return [];
 }

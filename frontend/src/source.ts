@@ -1,7 +1,8 @@
 /** Where tensors come from. The app and its levels know this interface only, never the host behind it. */
+
+import { HeadTensors } from "./head";
 import type { Metadata, Payload } from "./payload";
 import { PayloadError } from "./payload";
-import { HeadTensors } from "./head";
 
 export interface Source {
   /** Describes every site, held or not. */

@@ -21,7 +21,17 @@ export interface State {
   why: string | null;
 }
 
-export const INITIAL: State = { level: "neuron", stack: null, layer: 0, head: 0, query: 0, key: null, theme: "auto", filter: "all", why: null };
+export const INITIAL: State = {
+  level: "neuron",
+  stack: null,
+  layer: 0,
+  head: 0,
+  query: 0,
+  key: null,
+  theme: "auto",
+  filter: "all",
+  why: null,
+};
 
 const whole = (text: string) => (/^\d{1,9}$/.test(text) ? Number(text) : null);
 

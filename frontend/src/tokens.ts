@@ -14,12 +14,12 @@ export interface Label {
   special: boolean;
   word: number | null;
   segment: number;
-  /** Same text elsewhere: needs its position to be told apart. */
-  repeated: boolean;
+  /** Follows the token before it without a space. */
+  tight: boolean;
 }
 
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cn}\p{Cs}]/gu;
-const JOINED = /(?<=[\p{Extended_Pictographic}\p{Emoji_Modifier}\ufe0f])\u200d(?=\p{Extended_Pictographic})/gu;
+const JOINED = /(?<=\p{Extended_Pictographic}|\p{Emoji_Modifier}|\ufe0f)\u200d(?=\p{Extended_Pictographic})/gu;
 
 /** Control and format characters as symbols; a joiner inside an emoji does its work unseen. */
 export function visible(text: string): string {
@@ -27,8 +27,9 @@ export function visible(text: string): string {
   const shown = kept.replace(HIDDEN, (c) => {
     const code = c.codePointAt(0) as number;
     if (code === 0xe000) return "\u200d";
-    if (code === 0x0a) return "\u2424"; // ␤
-    if (code < 0x20) return String.fromCodePoint(0x2400 + code);
+    // symbols that most fonts have; the control pictures of Unicode are in few
+    if (code === 0x0a) return "↵";
+    if (code === 0x09) return "⇥";
     return `⟨U+${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
   });
   if (shown === "") return "⟨empty⟩";
@@ -61,31 +62,60 @@ export function labels(table: TokenTable): Label[] {
   const pieces = table.text.map((raw, i) => {
     if (table.special[i]) return raw;
     let text = byteLevel ? fromByteLevel(raw) : raw;
-    if (text.startsWith("##") && text.length > 2 && table.words[i] !== null && table.words[i] === table.words[i - 1]) text = text.slice(2);
+    if (text.startsWith("##") && text.length > 2 && table.words[i] !== null && table.words[i] === table.words[i - 1])
+      text = text.slice(2);
     text = text.replace(/^▁(?=.)|<\/w>$|@@$/gu, "");
     return byteLevel && /^ \S/.test(text) ? text.slice(1) : text;
   });
-  const seen = new Map<string, number>();
   const out: Label[] = [];
   for (let i = 0; i < pieces.length; ) {
     const word = table.words[i] ?? null;
     let end = i + 1;
-    if (word !== null) while (end < pieces.length && table.words[end] === word && table.segments[end] === table.segments[i]) end++;
+    if (word !== null)
+      while (end < pieces.length && table.words[end] === word && table.segments[end] === table.segments[i]) end++;
     const shown = asWritten(pieces.slice(i, end), word === null ? undefined : table.word_text[word]);
     for (let j = i; j < end; j++) {
       const text = visible(shown[j - i]);
       out.push({
-        index: j, text, raw: table.text[j], id: table.ids[j] ?? null, word, repeated: false,
-        before: end - i > 1 ? shown.slice(0, j - i).map(visible).join("") : "",
-        after: end - i > 1 ? shown.slice(j - i + 1).map(visible).join("") : "",
-        special: table.special[j] ?? false, segment: table.segments[j] ?? 0,
+        index: j,
+        text,
+        raw: table.text[j],
+        id: table.ids[j] ?? null,
+        word,
+        tight: isTight(table, j, text),
+        before:
+          end - i > 1
+            ? shown
+                .slice(0, j - i)
+                .map(visible)
+                .join("")
+            : "",
+        after:
+          end - i > 1
+            ? shown
+                .slice(j - i + 1)
+                .map(visible)
+                .join("")
+            : "",
+        special: table.special[j] ?? false,
+        segment: table.segments[j] ?? 0,
       });
-      seen.set(text, (seen.get(text) ?? 0) + 1);
     }
     i = end;
   }
-  for (const label of out) label.repeated = (seen.get(label.text) as number) > 1;
   return out;
+}
+
+const CLOSING = /^[.,;:!?%)\]}…’”]|^['’]\w{0,2}$/u;
+
+/** By the offsets in the text where there are some; else punctuation follows the word before it. */
+function isTight(table: TokenTable, i: number, text: string): boolean {
+  if (i === 0 || table.special[i] || table.special[i - 1] || table.segments[i] !== table.segments[i - 1]) return false;
+  const { offsets } = table;
+  if (offsets?.length === table.text.length && offsets[i][1] > offsets[i][0]) {
+    return offsets[i][0] === offsets[i - 1][1] && !/^[\sĠ▁]/u.test(table.text[i]);
+  }
+  return CLOSING.test(text);
 }
 
 /** The pieces of one word with the capitals of the text, where the pieces spell the word. */
@@ -94,11 +124,15 @@ function asWritten(pieces: string[], written: string | undefined): string[] {
   if (pieces.length === 1) return [written];
   if (pieces.join("").toLowerCase() !== written.toLowerCase()) return pieces;
   let at = 0;
-  return pieces.map((piece) => written.slice(at, (at += piece.length)));
+  return pieces.map((piece) => {
+    at += piece.length;
+    return written.slice(at - piece.length, at);
+  });
 }
 
 /** A name for a token in a sentence: its position is said where the text has it twice. */
 export function named(label: Label): string {
-  const whole = label.before || label.after ? `${label.text} (in ${label.before}${label.text}${label.after})` : label.text;
+  const whole =
+    label.before || label.after ? `${label.text} (in ${label.before}${label.text}${label.after})` : label.text;
   return whole.length > 60 ? `${whole.slice(0, 57)}…` : whole;
 }

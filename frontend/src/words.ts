@@ -47,7 +47,7 @@ export function domainEnd(value: number): string {
 export const symmetric = (domain: number) => `${MINUS}${domainEnd(domain)} … +${domainEnd(domain)}`;
 
 export function count(n: number, one: string, many = `${one}s`): string {
-  return `${n.toLocaleString("en-US")} ${n === 1 ? one : many}`;
+  return `${String(n).replace(/\B(?=(\d{3})+$)/g, ",")} ${n === 1 ? one : many}`;
 }
 
 export function list(parts: string[]): string {

@@ -18,9 +18,11 @@ def write_atomically(path: Any, data: bytes) -> Path:
             file.write(data)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
-    except OSError as error:
+    except BaseException as error:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
+        if not isinstance(error, OSError):
+            raise
         raise OutputError(
             f"cannot write {target}: {error.strerror or error}. Nothing was changed there; give another path, in a folder "
             "that exists and that you may write to."

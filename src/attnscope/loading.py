@@ -52,7 +52,9 @@ def load(
         )
     source = str(demo_folder()) if str(name) == "demo" else os.path.expanduser(os.fspath(name))
     if isinstance(dtype, str):
-        dtype = getattr(torch, dtype)
+        dtype = getattr(torch, dtype.removeprefix("torch."), dtype)
+    if dtype is not None and not isinstance(dtype, torch.dtype):
+        raise LoadError(f"there is no dtype {dtype!r}: give float32, float16 or bfloat16, or None for the checkpoint's own.")
     hub = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         config = transformers.AutoConfig.from_pretrained(source, **hub)
@@ -63,7 +65,10 @@ def load(
     if str(name) == "demo":
         model.config._name_or_path = DEMO_NAME
     if device is not None:
-        model = model.to(device)
+        try:
+            model = model.to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise LoadError(f"the model could not be moved to {device!r} ({str(error).splitlines()[0]}): give a device that is there, such as cpu.") from error
     return model.eval(), reader
 
 

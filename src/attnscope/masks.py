@@ -17,7 +17,7 @@ from torch import Tensor
 from attnscope.blocks import query_blocks
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MaskRule:
     """Which keys a query may see: lower <= key - query <= upper, and keys[key], and rows[query]; or packed bits.
 
@@ -159,7 +159,7 @@ def _reproduces(rule: MaskRule, cells: Bool[Tensor, "Q K"]) -> bool:
     return all(torch.equal(rule.allowed(position[rows], keys), cells[rows]) for rows in query_blocks(queries, keys))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BiasRule:
     """A position bias added to the scores: one value per diagonal, or every cell.
 

@@ -89,6 +89,8 @@ def decode(data: bytes) -> Trace:
     meta, tensors = read(data)
     try:
         sites = [_site_from_json(entry, tensors) for entry in meta["sites"] if entry.get("held")]
+        if not sites:
+            raise ValueError("it holds the tensors of no site")
         tables = [_tokens_from_json(table) for table in meta["tokens"]]
         model = meta["model"]
         return Trace(
@@ -101,7 +103,7 @@ def decode(data: bytes) -> Trace:
             tuple(meta["notes"]),
             tuple(meta.get("unrecorded", ())),
         )
-    except (KeyError, TypeError, IndexError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, IndexError, ValueError, RuntimeError, AttributeError) as error:
         raise PayloadError(
             f"this is an attnscope payload, but a part of it is missing or does not fit ({type(error).__name__}: {error}). "
             "It may have been edited or damaged; save the trace again."
@@ -119,16 +121,22 @@ def read(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"this is not a whole .safetensors file ({str(error).strip() or type(error).__name__}): it is something else, "
             "or was cut short on the way."
         ) from error
-    text = header.get("__metadata__", {}).get(FORMAT)
+    text = (header.get("__metadata__") or {}).get(FORMAT)
     if text is None:
         raise PayloadError(
             "this .safetensors file holds no attnscope trace (model weights, perhaps?): expected a file written by "
             "Trace.save. To look at a model, give attnscope.load its folder."
         )
-    meta = json.loads(text)
-    if meta.get("format") != FORMAT or meta.get("version", 0) > VERSION:
+    try:
+        meta = json.loads(text)
+        known = meta["format"] == FORMAT and 1 <= meta["version"] <= VERSION
+    except (ValueError, KeyError, TypeError) as error:
         raise PayloadError(
-            f"this trace has format version {meta.get('version')}, and this attnscope reads up to {VERSION}: "
+            f"this .safetensors file has an entry named {FORMAT}, but it is not the description of a trace; save the trace again."
+        ) from error
+    if not known:
+        raise PayloadError(
+            f"this trace has format version {meta['version']}, and this attnscope reads up to {VERSION}: "
             "install a newer attnscope."
         )
     return meta, tensors

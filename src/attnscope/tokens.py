@@ -1,7 +1,8 @@
 """Tokens: what the model read, with the words and the text they came from."""
 
+import operator
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from attnscope.errors import InputError
@@ -48,31 +49,46 @@ class Tokens(Sequence[str]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.strings)
 
+    def select(self, positions: Sequence[int]) -> "Tokens":
+        """The tokens at these positions, with the words of the whole text."""
+        return replace(
+            self,
+            **{
+                name: tuple(getattr(self, name)[p] for p in positions)
+                for name in ("strings", "ids", "special", "words", "segments", "offsets")
+                if getattr(self, name)
+            },
+        )
+
     def find(self, wanted: int | str, what: str = "query") -> int:
         """The position of a token: a number (negative counts from the end) or a token or word as written.
 
         A string takes its first match: the token itself, else the word it is a piece of. Raises InputError otherwise.
         """
-        if isinstance(wanted, int):
+        if not isinstance(wanted, str):
+            wanted = operator.index(wanted)
             if not -len(self) <= wanted < len(self):
                 raise InputError(
                     f"{what} {wanted} is out of range: the text has {len(self)} tokens, so {what} goes from 0 to "
                     f"{len(self) - 1} (or from -{len(self)} to -1, from the end)."
                 )
             return wanted % len(self)
-        plain = [piece.replace("##", "").lstrip("Ġ▁ ") for piece in self.strings]
+        plain = [_plain(piece) for piece in self.strings]
         for candidates in (list(self.strings), plain, [p.casefold() for p in plain]):
             if wanted in candidates:
                 return candidates.index(wanted)
         for position, word in enumerate(self.words):
             if word is not None and self.word_text[word].casefold() == wanted.casefold():
                 return position
-        if wanted.casefold() in [p.casefold() for p in plain]:
-            return [p.casefold() for p in plain].index(wanted.casefold())
         raise InputError(
             f'{what} "{wanted}" is not among the tokens: {" ".join(self.strings[:40])}'
             f"{' …' if len(self) > 40 else ''}. Give one of them, or its position."
         )
+
+
+def _plain(piece: str) -> str:
+    """A piece without the marks of its place in a word."""
+    return piece.removeprefix("##").lstrip("Ġ▁ ")
 
 
 def _words_from_pieces(strings: Sequence[str], words: Sequence[int | None]) -> tuple[str, ...]:
@@ -80,7 +96,7 @@ def _words_from_pieces(strings: Sequence[str], words: Sequence[int | None]) -> t
     text: dict[int, str] = {}
     for piece, word in zip(strings, words, strict=True):
         if word is not None:
-            text[word] = text.get(word, "") + piece.replace("##", "").lstrip("Ġ▁")
+            text[word] = text.get(word, "") + _plain(piece)
     return tuple(text.get(index, "") for index in range(max(text, default=-1) + 1))
 
 

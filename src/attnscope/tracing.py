@@ -5,6 +5,7 @@ mask, sinks). Scores and weights are not stored; they are computed, by `attnscop
 rows that somebody looks at. The receipt recomputes the output and compares it with what the model itself returned.
 """
 
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,8 +32,10 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torc
 
 def parse_head(head: int | str | None, layer: int | None = None) -> tuple[int | None, int | None]:
     """(layer, head) from a head number or a name such as "L2H8", which also names the layer. Counts start at 0."""
-    if head is None or isinstance(head, int):
-        return layer, head
+    if head is None:
+        return layer, None
+    if not isinstance(head, str):
+        return layer, operator.index(head)
     match = re.fullmatch(r"[Ll](\d+)[Hh](\d+)", head.strip())
     if match and layer in (None, int(match[1])):
         return int(match[1]), int(match[2])
@@ -142,7 +145,7 @@ class Link:
         return tuple(self.value.shape)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Site:
     """One attention call of one layer. q: [H, Q, D]; k: [Hkv, K, D]; v: [Hkv, K, Dv]; as the model used them (after
     rotary embedding, before key/value heads are repeated), in the model's dtype. Everything computed is fp32."""
@@ -233,8 +236,8 @@ class Site:
         rows = torch.arange(self.queries)
         if queries is None:
             return rows
-        if isinstance(queries, int):
-            queries = [queries]
+        if not isinstance(queries, (slice, Tensor, Sequence)):
+            queries = [operator.index(queries)]
         try:
             return rows[queries if isinstance(queries, (slice, Tensor)) else list(queries)]
         except IndexError:
@@ -386,6 +389,8 @@ class Site:
             notes.append("NaN or infinite values differ between the model's output and the recomputed one")
         elif not bool(torch.isfinite(self.z).all()):
             notes.append("the model's own output has NaN or infinite values")
+            if not bool(torch.isfinite(self.z).any()):
+                return SiteReceipt("unverified", 0.0, tolerance, len(self.z_rows), self.queries, no_key, "; ".join(notes))
         status = "failed" if broken or not error <= tolerance else "exact"
         return SiteReceipt(status, error, tolerance, len(self.z_rows), self.queries, no_key, "; ".join(notes))
 
@@ -407,7 +412,7 @@ class ModelInfo:
     revision: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trace:
     """One text's way through a model's attention: the sites in the order in which they ran, and the tokens.
 
@@ -572,13 +577,16 @@ def _read_mask(mask: Any, heads: int, queries: int, keys: int) -> tuple[MaskRule
     if mask is None:
         return NO_MASK, None
     tensor = torch.as_tensor(mask)
+    if tensor.dtype != torch.bool and not tensor.is_floating_point():
+        raise InputError(f"mask has {tensor.dtype} numbers: make it boolean (True: may look) or a float that is added to the scores.")
     try:
-        tensor = tensor.expand(tensor.shape[0] if tensor.ndim == 3 else 1, queries, keys)
+        tensor = tensor[0] if tensor.ndim == 4 and len(tensor) == 1 else tensor
+        tensor = tensor.expand(heads if tensor.ndim == 3 and len(tensor) > 1 else 1, queries, keys)
     except RuntimeError:
         raise InputError(
             f"mask has shape {list(tensor.shape)}, which does not broadcast to (H, Q, K) = ({heads}, {queries}, {keys})."
         ) from None
     if tensor.dtype == torch.bool:
         return rule_of(tensor), None
-    allowed, bias, uniform = split_additive(tensor.float())
-    return rule_of(allowed, uniform), None if bias is None else bias_rule_of(bias)
+    allowed, bias, uniform = split_additive(tensor)
+    return rule_of(allowed, uniform), None if bias is None else bias_rule_of(bias.float())

@@ -15,7 +15,7 @@ from attnscope.tracing import Receipt, Trace
 LEVELS = ("neuron",)
 THEMES = ("auto", "light", "dark")
 FIGURES = (".png", ".svg", ".pdf")
-FILTERS = ("all", "A→A", "A→B", "B→A", "B→B")
+FILTERS = ("all", "aa", "ab", "ba", "bb")  # sentence of the query, then of the key
 COMPRESSED = 0.92  # what deflate leaves of byte-shuffled activations, about
 BASE64 = 4 / 3
 

@@ -4,6 +4,7 @@ import type { Metadata, Site } from "../payload";
 import type { Scene } from "../scene";
 import type { Label } from "../tokens";
 import { count } from "../words";
+import { queryRange, siteName } from "./place";
 
 export type CrumbName = "layer" | "head" | "query" | "key";
 
@@ -32,7 +33,13 @@ class Crumb {
       choose(value);
     });
     this.select.addEventListener("blur", () => this.empty());
-    this.element = h("span", { class: `crumb crumb-${name}` }, h("span", { class: "crumb-name" }, name), this.shown, this.select);
+    this.element = h(
+      "span",
+      { class: `crumb crumb-${name}` },
+      h("span", { class: "crumb-name" }, name),
+      this.shown,
+      this.select,
+    );
   }
 
   show(value: string, text: string): void {
@@ -63,12 +70,10 @@ export interface CrumbHost {
   choose(name: CrumbName, value: string): void;
 }
 
-const tokenOption = (label: Label): Option => ({ value: String(label.index), text: `${label.index}  ${label.before || label.after ? label.raw : label.text}`.slice(0, 60) });
-
-export function siteName(site: Site, meta: Metadata): string {
-  const twins = meta.sites.filter((other) => other.stack === site.stack && other.layer === site.layer).length > 1;
-  return `${site.stack ? `${site.stack} ` : ""}${site.layer}${twins ? ` (call ${site.call})` : ""}`;
-}
+const tokenOption = (label: Label): Option => ({
+  value: String(label.index),
+  text: `${label.index}  ${label.before || label.after ? label.raw : label.text}`.slice(0, 60),
+});
 
 export class Crumbs {
   readonly element: HTMLElement;
@@ -83,11 +88,22 @@ export class Crumbs {
           value: String(site.index),
           text: `${site.stack ? "" : "layer "}${siteName(site, meta)}${host.held(site) ? "" : "  · not held here"}`,
         })),
-      head: () => Array.from({ length: host.scene()?.site.heads ?? 0 }, (_, i) => ({ value: String(i), text: `head ${i}` })),
-      query: () => host.scene()?.queryLabels.slice(0, host.scene()?.site.queries).map(tokenOption) ?? [],
-      key: () => [{ value: "", text: "strongest key" }, ...(host.scene()?.keyLabels.slice(0, host.scene()?.site.keys).map(tokenOption) ?? [])],
+      head: () =>
+        Array.from({ length: host.scene()?.site.heads ?? 0 }, (_, i) => ({ value: String(i), text: `head ${i}` })),
+      query: () => {
+        const scene = host.scene();
+        if (!scene) return [];
+        const [first, last] = queryRange(scene.site);
+        return scene.queryLabels.slice(first, last + 1).map(tokenOption);
+      },
+      key: () => [
+        { value: "", text: "strongest key" },
+        ...(host.scene()?.keyLabels.slice(0, host.scene()?.site.keys).map(tokenOption) ?? []),
+      ],
     };
-    this.crumbs = (["layer", "head", "query", "key"] as const).map((name) => new Crumb(name, options[name], (value) => host.choose(name, value)));
+    this.crumbs = (["layer", "head", "query", "key"] as const).map(
+      (name) => new Crumb(name, options[name], (value) => host.choose(name, value)),
+    );
     this.about = aboutModel(meta);
     const model = button("", { class: "crumb crumb-model", "data-crumb": "model", "aria-expanded": "false" }, () => {
       this.about.hidden = !this.about.hidden;
@@ -121,10 +137,19 @@ function aboutModel(meta: Metadata): HTMLElement {
     ["attention", shape.join("; ")],
     ["computed by", `${model.implementation} in ${model.dtype}`],
     ["text", tokens.map((table) => count(table.text.length, "token")).join(" and ")],
-    ["versions", Object.entries(versions ?? {}).map(([name, version]) => `${name} ${version}`).join(", ")],
+    [
+      "versions",
+      Object.entries(versions ?? {})
+        .map(([name, version]) => `${name} ${version}`)
+        .join(", "),
+    ],
     ...(meta.notes ?? []).map((note): [string, string] => ["note", note]),
   ];
-  const list = h("dl", { class: "about", "data-about": true }, ...rows.flatMap(([name, text]) => [h("dt", {}, name), h("dd", {}, text)]));
+  const list = h(
+    "dl",
+    { class: "about", "data-about": true },
+    ...rows.flatMap(([name, text]) => [h("dt", {}, name), h("dd", {}, text)]),
+  );
   list.hidden = true;
   return list;
 }

@@ -20,8 +20,15 @@ export class Foot {
       "footer",
       { class: "foot" },
       receipt.panel,
-      h("div", { class: "foot-line" }, this.readout, receipt.summary),
-      h("div", { class: "foot-line" }, this.legends, h("span", { class: "keys" }, "↑ ↓ ← → move · Enter pins · Esc unpins · layers and heads count from 0")),
+      h(
+        "div",
+        { class: "foot-line" },
+        this.readout,
+        receipt.summary,
+        h("span", { class: "break" }),
+        this.legends,
+        h("span", { class: "keys" }, "↑ ↓ ← → move · Enter pins · Esc unpins"),
+      ),
       this.live,
     );
   }
@@ -35,7 +42,14 @@ export class Foot {
 
   draw(scene: Scene): void {
     const { domains, site, scoreEnd, weightEnd, zEnd, tensors, chain } = scene;
-    const signed: [string, number][] = site.weights_only ? [] : [["q", domains.q], ["k", domains.k], ["q × k", domains.product], ["score", scoreEnd]];
+    const signed: [string, number][] = site.weights_only
+      ? []
+      : [
+          ["q", domains.q],
+          ["k", domains.k],
+          ["q × k", domains.product],
+          ["score", scoreEnd],
+        ];
     if (tensors.v.length) signed.push(["v", domains.v], ["z", zEnd]);
     const masked = chain.allowed?.includes(0) ?? false;
     const key = JSON.stringify([signed, weightEnd, masked, tensors.broken > 0]);
@@ -46,12 +60,27 @@ export class Foot {
     swatch.style.backgroundImage = scene.ramp.gradient();
     const parts: HTMLElement[] = [];
     if (signed.length) {
-      parts.push(h("span", { class: "legend" }, swatch, ...signed.flatMap(([name, end]) => [h("span", {}, h("b", {}, name), `\u00a0±${domainEnd(end)}`)])));
-      parts.push(h("span", { class: "legend" }, h("i", { class: "swatch-notch" }), "beyond the scale"));
+      parts.push(
+        h(
+          "span",
+          { class: "legend" },
+          swatch,
+          ...signed.flatMap(([name, end]) => [h("span", {}, h("b", {}, name), `\u00a0±${domainEnd(end)}`)]),
+        ),
+      );
+      parts.push(h("span", { class: "legend" }, h("i", { class: "swatch-notch" }), "clipped"));
     }
-    parts.push(h("span", { class: "legend" }, h("i", { class: "swatch-ink" }), h("span", {}, h("b", {}, "weight, share"), ` 0 … ${weightEnd * 100} %`)));
+    parts.push(
+      h(
+        "span",
+        { class: "legend" },
+        h("i", { class: "swatch-ink" }),
+        h("span", {}, h("b", {}, "weight, share"), ` 0 … ${weightEnd * 100} %`),
+      ),
+    );
     if (masked) parts.push(h("span", { class: "legend" }, h("i", { class: "swatch-masked" }), "masked"));
-    if (tensors.broken) parts.push(h("span", { class: "legend" }, h("i", { class: "swatch-broken" }), "NaN or infinite"));
+    if (tensors.broken)
+      parts.push(h("span", { class: "legend" }, h("i", { class: "swatch-broken" }), "NaN or infinite"));
     this.legends.replaceChildren(...parts);
   }
 

@@ -1,5 +1,5 @@
 /** The receipt: are these the model's own numbers? In words a student reads. */
-import { recheck } from "../chain";
+import { rechecking } from "../chain";
 import { h, whenIdle } from "../dom";
 import type { HeadTensors } from "../head";
 import { number } from "../payload";
@@ -23,11 +23,15 @@ export function verdict(scene: Scene, mine: Check | undefined): Verdict {
   const paragraphs: string[] = [];
   const disagrees = mine != null && !(mine.difference <= Math.max(tolerance, 1e-5));
   if (receipt.status === "weights_only") {
-    paragraphs.push("Only the weights of this site were captured. Without its query and key vectors they cannot be computed again, so they are shown as the model gave them.");
+    paragraphs.push(
+      "Only the weights of this site were captured. Without its query and key vectors they cannot be computed again, so they are shown as the model gave them.",
+    );
     return { passed: null, mark: "–", short: "weights only: nothing to recompute", paragraphs };
   }
   if (receipt.status === "unverified") {
-    paragraphs.push(`What the model returned for this site is not known, so its numbers could not be checked.${receipt.note ? ` ${receipt.note}` : ""}`);
+    paragraphs.push(
+      `What the model returned for this site is not known, so its numbers could not be checked.${receipt.note ? ` ${receipt.note}` : ""}`,
+    );
     return { passed: null, mark: "–", short: "not checked against the model", paragraphs };
   }
   const failed = receipt.status === "failed" || disagrees;
@@ -35,12 +39,22 @@ export function verdict(scene: Scene, mine: Check | undefined): Verdict {
     `attnscope computed this layer's output again from the vectors shown here and compared it with what the model itself returned: the largest difference is ${scientific(error)} of the largest value, over ${receipt.rows} of ${count(receipt.of, "query row")}. Up to ${scientific(tolerance)} is rounding.`,
   );
   if (mine) {
-    paragraphs.push(`This browser did the same for head ${scene.state.head}, from the numbers it holds: largest difference ${scientific(mine.difference)} over ${count(mine.rows, "row")}${disagrees ? ", which is more than rounding" : ""}.`);
+    paragraphs.push(
+      `This browser did the same for head ${scene.state.head}, from the numbers it holds: largest difference ${scientific(mine.difference)} over ${count(mine.rows, "row")}${disagrees ? ", which is more than rounding" : ""}.`,
+    );
   }
-  if (receipt.no_key_rows) paragraphs.push(`${count(receipt.no_key_rows, "row")} with no key allowed ${receipt.no_key_rows === 1 ? "is" : "are"} left out of the comparison.`);
-  if (meta.receipt) paragraphs.push(`All layers in this view: ${meta.receipt.passed ? "passed" : "not all passed"}, largest difference ${scientific(number(meta.receipt.max_error))}.`);
+  if (receipt.no_key_rows)
+    paragraphs.push(
+      `${count(receipt.no_key_rows, "row")} with no key allowed ${receipt.no_key_rows === 1 ? "is" : "are"} left out of the comparison.`,
+    );
+  if (meta.receipt)
+    paragraphs.push(
+      `All layers in this view: ${meta.receipt.passed ? "passed" : "not all passed"}, largest difference ${scientific(number(meta.receipt.max_error))}.`,
+    );
   if (receipt.note) paragraphs.push(receipt.note);
-  const short = failed ? "does not match the model" : `checked against the model: largest difference ${scientific(Math.max(error, mine?.difference ?? 0))}`;
+  const short = failed
+    ? "does not match the model"
+    : `checked against the model: largest difference ${scientific(Math.max(error, mine?.difference ?? 0))}`;
   return { passed: !failed, mark: failed ? "✕" : "✓", short, paragraphs };
 }
 
@@ -53,7 +67,13 @@ export class ReceiptView {
   private cancel = () => {};
 
   constructor() {
-    this.summary = h("button", { type: "button", class: "receipt", "data-receipt": true, "aria-expanded": "false", "aria-controls": "receipt-panel" });
+    this.summary = h("button", {
+      type: "button",
+      class: "receipt",
+      "data-receipt": true,
+      "aria-expanded": "false",
+      "aria-controls": "receipt-panel",
+    });
     this.summary.addEventListener("click", () => {
       this.panel.hidden = !this.panel.hidden;
       this.summary.setAttribute("aria-expanded", String(!this.panel.hidden));
@@ -70,10 +90,22 @@ export class ReceiptView {
     const { tensors } = scene;
     if (this.checks.has(tensors)) return;
     this.cancel();
-    this.cancel = whenIdle(() => {
-      this.checks.set(tensors, { result: recheck(tensors) });
-      if (this.scene?.tensors === tensors) this.show();
-    });
+    // a few milliseconds at a time: whoever walks through the text does not wait for it
+    const rows = rechecking(tensors);
+    const go = () => {
+      const until = performance.now() + 4;
+      for (;;) {
+        const { done, value } = rows.next();
+        if (done) {
+          this.checks.set(tensors, { result: value ?? null });
+          if (this.scene?.tensors === tensors) this.show();
+          return;
+        }
+        if (performance.now() > until) break;
+      }
+      this.cancel = whenIdle(go);
+    };
+    this.cancel = whenIdle(go);
   }
 
   private show(): void {
@@ -88,7 +120,10 @@ export class ReceiptView {
     this.banner.hidden = passed !== false;
     this.banner.replaceChildren(
       ...(passed === false
-        ? [h("b", {}, "✕ These numbers do not match the model. "), "What is drawn here, computed again, differs from what the model returned by more than rounding. Do not rely on it; the receipt in the foot has the figures."]
+        ? [
+            h("b", {}, "✕ These numbers do not match the model. "),
+            "What is drawn here, computed again, differs from what the model returned by more than rounding. Do not rely on it; the receipt in the foot has the figures.",
+          ]
         : []),
     );
   }

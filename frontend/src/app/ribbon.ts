@@ -1,12 +1,13 @@
 /** The text as running words, each token underlined by its weight for the query. A click picks the query. */
-import { h, setAttribute } from "../dom";
+
 import { isMasked } from "../chain";
+import { h, setAttribute } from "../dom";
 import type { Scene } from "../scene";
 import type { Label } from "../tokens";
 import { percent } from "../words";
+import { queryRange } from "./place";
 
 const WINDOW = 640; // longer texts are shown in part, around the query
-const TIGHT = /^[.,;:!?%)\]}…’”]|^['’]\w{0,2}$/u;
 
 export interface RibbonHost {
   pickQuery(query: number): void;
@@ -14,17 +15,27 @@ export interface RibbonHost {
   say(text: string): void;
 }
 
+interface Token {
+  element: HTMLElement;
+  ink: HTMLElement | null;
+  /** As drawn: most of a long text does not change from query to query. */
+  length: number;
+  masked: boolean;
+}
+
 /** One text: `queries` to pick from, `keys` that carry weight, or both at once. */
 export class Ribbon {
   readonly element: HTMLElement;
   private readonly flow: HTMLElement;
-  private readonly tokens = new Map<number, { element: HTMLElement; ink: HTMLElement | null }>();
+  private readonly tokens = new Map<number, Token>();
   private labels: Label[] = [];
+  private inkHeight = 14;
   private from = 0;
   private to = 0;
   private current: HTMLElement | null = null;
   private ringed: HTMLElement | null = null;
   private scene: Scene | null = null;
+  private wanted: HTMLElement | null = null;
 
   constructor(
     private readonly role: "both" | "query" | "key",
@@ -33,8 +44,13 @@ export class Ribbon {
     private readonly id: string,
   ) {
     const purpose = role === "key" ? "the text of the keys; Enter pins a key" : "the text; arrow keys move the query";
-    this.flow = h("div", { class: "flow", role: "listbox", tabindex: 0, "aria-label": purpose, "data-ribbon": role });
-    this.element = h("div", { class: `ribbon ribbon-${role}` }, title && h("span", { class: "ribbon-title" }, title), this.flow);
+    this.flow = h("div", { class: "flow", role: "listbox", tabindex: 0, "aria-label": purpose, "data-ribbon": role === "key" ? "key" : "query" });
+    this.element = h(
+      "div",
+      { class: `ribbon ribbon-${role}` },
+      title && h("span", { class: "ribbon-title" }, title),
+      this.flow,
+    );
     this.flow.addEventListener("click", (event) => this.pick(event));
     this.flow.addEventListener("keydown", (event) => this.walk(event));
     this.flow.addEventListener("pointerover", (event) => this.hover(event));
@@ -61,7 +77,8 @@ export class Ribbon {
     let word: HTMLElement | null = null;
     for (let i = this.from; i < this.to; i++) {
       const label = labels[i];
-      if (segments && (i === 0 || labels[i - 1].segment !== label.segment)) parts.push(h("span", { class: "segment" }, "AB"[label.segment] ?? String(label.segment)));
+      if (segments && (i === 0 || labels[i - 1].segment !== label.segment))
+        parts.push(h("span", { class: "segment" }, "AB"[label.segment] ?? String(label.segment)));
       if (table.border === i) parts.push(h("span", { class: "border", "data-border": true }, "generated ▸"));
       const element = this.token(label);
       const inWord = label.before !== "" || label.after !== "";
@@ -72,32 +89,50 @@ export class Ribbon {
       if (inWord && word) word.append(element);
       else {
         word = null;
-        if (TIGHT.test(label.text)) element.classList.add("tight");
+        if (label.tight) element.classList.add("tight");
         parts.push(element);
       }
     }
     if (this.to < labels.length) parts.push(h("span", { class: "more" }, `${labels.length - this.to} tokens after …`));
+    const dense = this.to - this.from > 80;
+    this.inkHeight = dense ? 9 : 14;
+    this.element.classList.toggle("dense", dense);
     this.flow.replaceChildren(...parts);
   }
 
   private token(label: Label): HTMLElement {
     const text = h("span", { class: "t", dir: "auto" }, label.text);
     const ink = this.role === "query" ? null : h("i", { class: "ink" });
-    const element = h("span", { class: "token", role: "option", id: `${this.id}-${label.index}`, "data-token": label.index, "aria-selected": "false" }, text, ink);
-    // the same text in bold, unseen, keeps the line from moving when a token is picked
-    text.dataset.text = label.text;
+    const element = h(
+      "span",
+      {
+        class: "token",
+        role: "option",
+        id: `${this.id}-${label.index}`,
+        "data-token": label.index,
+        "aria-selected": "false",
+      },
+      text,
+      ink,
+    );
     if (label.special) element.classList.add("special");
-    this.tokens.set(label.index, { element, ink });
+    this.tokens.set(label.index, { element, ink, length: -1, masked: false });
     return element;
   }
 
   private ink(scene: Scene): void {
     const { chain, weightEnd } = scene;
-    for (const [index, { element, ink }] of this.tokens) {
+    for (const [index, token] of this.tokens) {
       const weight = index < chain.weights.length ? chain.weights[index] : 0;
-      const length = Number.isFinite(weight) ? Math.min(1, weight / weightEnd) : 0;
-      (ink as HTMLElement).style.transform = weight >= 0.0005 ? `scaleY(${Math.max(length, 0.07).toFixed(4)})` : "scaleY(0)";
-      element.classList.toggle("masked", isMasked(chain, index));
+      const part = Number.isFinite(weight) ? Math.min(1, weight / weightEnd) : 0;
+      // a trace of weight is still a hairline
+      const length = weight >= 0.0005 ? Math.max(this.inkHeight * part, 1) : 0;
+      const px = Math.round(length * 4) / 4;
+      if (px !== token.length) (token.ink as HTMLElement).style.backgroundSize = `100% ${px}px`;
+      token.length = px;
+      const masked = isMasked(chain, index);
+      if (masked !== token.masked) token.element.classList.toggle("masked", masked);
+      token.masked = masked;
     }
   }
 
@@ -118,15 +153,17 @@ export class Ribbon {
     }
     const active = current ?? ringed;
     if (active) this.flow.setAttribute("aria-activedescendant", active.id);
-    if (active && this.labels.length > 80) this.reveal(active);
+    this.wanted = active;
   }
 
-  /** Scrolls the ribbon only, never the page. */
-  private reveal(element: HTMLElement): void {
-    const { flow } = this;
-    if (flow.scrollHeight <= flow.clientHeight) return;
+  /** Scrolls the query into sight: the ribbon only, never the page. Called when the layout is known anyway. */
+  look(): void {
+    const { flow, wanted: element } = this;
+    this.wanted = null;
+    if (!element || this.labels.length < 80 || flow.scrollHeight <= flow.clientHeight) return;
     const top = element.offsetTop - flow.offsetTop;
-    if (top < flow.scrollTop || top + element.offsetHeight > flow.scrollTop + flow.clientHeight) flow.scrollTop = top - flow.clientHeight / 3;
+    if (top < flow.scrollTop || top + element.offsetHeight > flow.scrollTop + flow.clientHeight)
+      flow.scrollTop = top - flow.clientHeight / 3;
   }
 
   private indexAt(event: Event): number | null {
@@ -139,18 +176,25 @@ export class Ribbon {
     if (index === null || !this.scene) return;
     if (this.role === "key") {
       if (index < this.scene.site.keys) this.host.pin(index);
-    } else if (index < this.scene.site.queries) this.host.pickQuery(index);
+    } else this.host.pickQuery(index);
   }
 
   private walk(event: KeyboardEvent): void {
     const { scene } = this;
     if (!scene || event.ctrlKey || event.metaKey || event.altKey) return;
     const own = this.role === "key" ? scene.key : scene.query;
-    const last = (this.role === "key" ? scene.site.keys : scene.site.queries) - 1;
-    const steps: Record<string, number> = { ArrowLeft: own - 1, ArrowUp: own - 1, ArrowRight: own + 1, ArrowDown: own + 1, Home: 0, End: last };
+    const [first, last] = this.role === "key" ? [0, scene.site.keys - 1] : queryRange(scene.site);
+    const steps: Record<string, number> = {
+      ArrowLeft: own - 1,
+      ArrowUp: own - 1,
+      ArrowRight: own + 1,
+      ArrowDown: own + 1,
+      Home: first,
+      End: last,
+    };
     if (!(event.key in steps)) return;
     event.preventDefault();
-    const next = Math.max(0, Math.min(last, steps[event.key]));
+    const next = Math.max(first, Math.min(last, steps[event.key]));
     if (next === own) return;
     if (this.role === "key") this.host.pin(next);
     else this.host.pickQuery(next);
@@ -160,7 +204,12 @@ export class Ribbon {
     const index = this.indexAt(event);
     if (index === null || !this.scene) return;
     const label = this.labels[index];
-    const weight = this.role === "query" || index >= this.scene.chain.weights.length ? "" : isMasked(this.scene.chain, index) ? " · masked" : ` · weight ${percent(this.scene.chain.weights[index])}`;
+    const weight =
+      this.role === "query" || index >= this.scene.chain.weights.length
+        ? ""
+        : isMasked(this.scene.chain, index)
+          ? " · masked"
+          : ` · weight ${percent(this.scene.chain.weights[index])}`;
     this.host.say(`token ${index} · ${label.text}${label.raw !== label.text ? ` · piece ${label.raw}` : ""}${weight}`);
   }
 }

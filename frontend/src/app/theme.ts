@@ -31,6 +31,12 @@ export function onThemeChange(listener: () => void): () => void {
 export function rampOf(scope: HTMLElement): Ramp {
   const style = getComputedStyle(scope);
   const read = (name: string) => style.getPropertyValue(`--${name}`).trim();
-  const palette: Palette = { negative: read("negative"), zero: read("zero"), positive: read("positive"), ink: read("text"), ground: read("ground") };
+  const palette: Palette = {
+    negative: read("negative"),
+    zero: read("zero"),
+    positive: read("positive"),
+    ink: read("text"),
+    ground: read("ground"),
+  };
   return new Ramp(palette);
 }

@@ -1,8 +1,9 @@
 /** Which columns the table has at a width, how wide they are, and what stands in their headings. */
-import { fixed, percent, decimals, symmetric, count } from "../words";
-import type { Scene } from "../scene";
+
 import { isMasked } from "../chain";
 import { type Strip, stripFor } from "../scale";
+import type { Scene } from "../scene";
+import { count, decimals, fixed, percent, symmetric } from "../words";
 
 export type Column = "token" | "k" | "product" | "dot" | "score" | "weight" | "share" | "v";
 export type Mode = "wide" | "medium" | "narrow";
@@ -20,22 +21,29 @@ const MEDIUM = 900;
 const NARROW = 560;
 
 /** `shared`: what the one strip column shows where there is no room for all. */
-export function layoutFor(width: number, scene: Pick<Scene, "site">, shared: Column, ratio: number): Layout {
+export function layoutFor(width: number, scene: Scene, shared: Column, ratio: number): Layout {
   const { head_size, value_size, weights_only } = scene.site;
   const mode: Mode = width < NARROW ? "narrow" : width < MEDIUM ? "medium" : "wide";
   const gap = mode === "wide" ? 14 : mode === "medium" ? 10 : 8;
   const fixedWidths: Record<Mode, Partial<Record<Column, number>>> = {
-    wide: { token: 124, dot: 56, score: 104, weight: 108, share: 108 },
-    medium: { token: 96, dot: 54, score: 78, weight: 88, share: 60 },
+    wide: { token: 124, dot: 56, score: 116, weight: 108, share: 108 },
+    medium: { token: 96, dot: 54, score: 82, weight: 88, share: 64 },
     narrow: { token: 78, dot: 50, weight: 54, share: 50 },
   };
-  const hasValue = value_size > 0;
+  const hasValue = scene.tensors.v.length > 0;
   let columns: Column[] =
-    mode === "wide" ? ["token", "k", "product", "dot", "score", "weight", "share", "v"] : mode === "medium" ? ["token", shared, "dot", "score", "weight", "share", "v"] : ["token", shared, "dot", "weight", "share"];
-  if (weights_only) columns = columns.filter((column) => !["k", "product", "dot", "score"].includes(column) && (column !== "v" || hasValue));
+    mode === "wide"
+      ? ["token", "k", "product", "dot", "score", "weight", "share", "v"]
+      : mode === "medium"
+        ? ["token", shared, "dot", "score", "weight", "share", "v"]
+        : ["token", shared, "dot", "weight", "share"];
+  if (weights_only) columns = columns.filter((column) => !["k", "product", "dot", "score"].includes(column));
+  if (!hasValue) columns = columns.filter((column) => column !== "v" && column !== "share");
   const isStrip = (column: Column) => column === "k" || column === "product" || column === "v";
   const strips = columns.filter(isStrip).length;
-  const taken = columns.reduce((total, column) => total + (isStrip(column) ? 0 : (fixedWidths[mode][column] ?? 0)), 0) + gap * (columns.length - 1);
+  const taken =
+    columns.reduce((total, column) => total + (isStrip(column) ? 0 : (fixedWidths[mode][column] ?? 0)), 0) +
+    gap * (columns.length - 1);
   const room = Math.max(60, Math.floor((width - taken) / Math.max(1, strips)));
   const key = stripFor(Math.max(1, head_size), room, ratio);
   const value = stripFor(Math.max(1, value_size), room, ratio);
@@ -44,7 +52,11 @@ export function layoutFor(width: number, scene: Pick<Scene, "site">, shared: Col
       if (isStrip(column)) return `${column === "v" ? value.width : key.width}px`;
       const size = fixedWidths[mode][column] as number;
       // what is left over makes the bars longer
-      return column === "weight" || column === "share" ? `minmax(${size}px, ${mode === "narrow" ? `${size}px` : column === "weight" || mode === "wide" ? "1fr" : `${size}px`})` : column === "token" && mode === "narrow" ? `minmax(${size}px, 1fr)` : `${size}px`;
+      return column === "weight" || column === "share"
+        ? `minmax(${size}px, ${mode === "narrow" ? `${size}px` : column === "weight" || mode === "wide" ? "1fr" : `${size}px`})`
+        : column === "token" && mode === "narrow"
+          ? `minmax(${size}px, 1fr)`
+          : `${size}px`;
     })
     .join(" ");
   return { mode, columns, template, key, value };
@@ -67,7 +79,8 @@ export interface Heading {
 
 export function heading(column: Column, scene: Scene, layout: Layout): Heading {
   const { site, domains, scoreEnd, weightEnd } = scene;
-  const per = (strip: Strip) => (strip.perCell > 1 ? `${strip.perCell} per cell` : `${column === "v" ? site.value_size : site.head_size} numbers`);
+  const per = (strip: Strip) =>
+    strip.perCell > 1 ? `${strip.perCell} per cell` : `${column === "v" ? site.value_size : site.head_size} numbers`;
   const part = `0 … ${weightEnd * 100} %`;
   switch (column) {
     case "token":
@@ -83,7 +96,11 @@ export function heading(column: Column, scene: Scene, layout: Layout): Heading {
     case "weight":
       return { title: "weight", detail: site.weights_only ? "as captured" : "softmax", domain: part };
     case "share":
-      return { title: "share of output", detail: site.norms === "output" ? "‖weight · v · W_O‖" : "‖weight · v‖", domain: part };
+      return {
+        title: layout.mode === "wide" ? "share of output" : "share",
+        detail: site.norms === "output" ? "‖weight · v · W_O‖" : "‖weight · v‖",
+        domain: layout.mode === "wide" ? part : "",
+      };
     case "v":
       return { title: "v", detail: per(layout.value), domain: symmetric(domains.v) };
   }

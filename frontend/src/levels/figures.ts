@@ -58,13 +58,31 @@ export class Figures {
       return element;
     };
     this.element.replaceChildren(
-      h("div", { class: "figures-top" },
-        !scene.site.weights_only && h("div", { class: "switch", role: "group", "aria-label": "rows of the data table" }, choose("keys", "every key"), choose("dimensions", "the pair, every dimension")),
+      h(
+        "div",
+        { class: "figures-top" },
+        !scene.site.weights_only &&
+          h(
+            "div",
+            { class: "switch", role: "group", "aria-label": "rows of the data table" },
+            choose("keys", "every key"),
+            choose("dimensions", "the pair, every dimension"),
+          ),
         pages > 1 && turn(-1, "‹ earlier", this.page === 0),
         h("span", { class: "num" }, `rows ${from}–${to - 1} of ${content.rows}`),
-        pages > 1 && turn(1, "later ›", this.page === pages - 1)),
-      h("div", { class: "figures-scroll", tabindex: 0 },
-        h("table", {}, h("caption", {}, content.caption), h("thead", {}, h("tr", {}, ...content.columns.map((name) => h("th", { scope: "col" }, name)))), body)),
+        pages > 1 && turn(1, "later ›", this.page === pages - 1),
+      ),
+      h(
+        "div",
+        { class: "figures-scroll", tabindex: 0 },
+        h(
+          "table",
+          {},
+          h("caption", {}, content.caption),
+          h("thead", {}, h("tr", {}, ...content.columns.map((name) => h("th", { scope: "col" }, name)))),
+          body,
+        ),
+      ),
     );
   }
 }
@@ -81,13 +99,26 @@ function ofKeys(scene: Scene): Content {
   const numbers = optional.filter((pair): pair is [string, ArrayLike<number>] => pair[1] !== null);
   return {
     caption: `Layer ${site.layer}, head ${scene.state.head}, query “${queryLabels[query].text}” at ${query}: every key`,
-    columns: ["position", "token", ...numbers.map(([name]) => name), "mask", "weight", site.norms === "output" ? "‖v · W_O‖" : "‖v‖", "share of output"],
+    columns: [
+      "position",
+      "token",
+      ...numbers.map(([name]) => name),
+      "mask",
+      "weight",
+      site.norms === "output" ? "‖v · W_O‖" : "‖v‖",
+      "share of output",
+    ],
     rows: keys.length,
     row: (i) => {
       const key = keys[i];
       return [
-        String(key), keyLabels[key].text, ...numbers.map(([, values]) => fixed(values[key], 4)), isMasked(chain, key) ? "masked" : "allowed",
-        `${fixed(chain.weights[key] * 100, 4)} %`, fixed(tensors.norms[key], 4), percent(chain.share[key]),
+        String(key),
+        keyLabels[key].text,
+        ...numbers.map(([, values]) => fixed(values[key], 4)),
+        isMasked(chain, key) ? "masked" : "allowed",
+        `${fixed(chain.weights[key] * 100, 4)} %`,
+        fixed(tensors.norms[key], 4),
+        percent(chain.share[key]),
       ];
     },
   };
@@ -95,7 +126,7 @@ function ofKeys(scene: Scene): Content {
 
 function ofDimensions(scene: Scene): Content {
   const { tensors, query, key, queryLabels, keyLabels, site } = scene;
-  const q = tensors.query(query);
+  const { q } = scene;
   const k = tensors.key(key);
   let at = 0;
   let sum = 0;
@@ -107,6 +138,14 @@ function ofDimensions(scene: Scene): Content {
     caption: `Layer ${site.layer}, head ${scene.state.head}: query “${queryLabels[query].text}” and key “${keyLabels[key].text}”, every dimension`,
     columns: ["dimension", "q", "k", "q × k", "sum so far", "v of the key", "z"],
     rows: at,
-    row: (d) => [String(d), cell(q, d), cell(k, d), d < q.length ? fixed(q[d] * k[d], 4) : "", cell(sums, d), cell(v, d), cell(scene.chain.z, d)],
+    row: (d) => [
+      String(d),
+      cell(q, d),
+      cell(k, d),
+      d < q.length ? fixed(q[d] * k[d], 4) : "",
+      cell(sums, d),
+      cell(v, d),
+      cell(scene.chain.z, d),
+    ],
   };
 }

@@ -15,7 +15,8 @@ export interface Place {
 }
 
 export const isStrip = (column: Column) => column === "k" || column === "product" || column === "v";
-export const cellsIn = (column: Column, layout: Layout) => (column === "v" ? layout.value.cells : isStrip(column) ? layout.key.cells : 1);
+export const cellsIn = (column: Column, layout: Layout) =>
+  column === "v" ? layout.value.cells : isStrip(column) ? layout.key.cells : 1;
 
 /** Where a key leads; null when it is not one of ours. */
 export function step(place: Place, event: KeyboardEvent, lines: Line[], layout: Layout): Place | null {
@@ -36,7 +37,9 @@ export function step(place: Place, event: KeyboardEvent, lines: Line[], layout: 
     case "Home":
       return event.ctrlKey ? to(0) : { ...place, column: 0, cell: 0 };
     case "End":
-      return event.ctrlKey ? to(last) : { ...place, column: columns.length - 1, cell: cellsIn(columns[columns.length - 1], layout) - 1 };
+      return event.ctrlKey
+        ? to(last)
+        : { ...place, column: columns.length - 1, cell: cellsIn(columns[columns.length - 1], layout) - 1 };
     case "ArrowRight":
       if (!event.ctrlKey && place.cell < cells - 1) return { ...place, cell: place.cell + 1 };
       return place.column < columns.length - 1 ? { ...place, column: place.column + 1, cell: 0 } : place;
@@ -52,17 +55,24 @@ export function step(place: Place, event: KeyboardEvent, lines: Line[], layout: 
 
 /** A cell in words: its number and its index. */
 export function say(line: Line, column: Column, cell: number, scene: Scene, layout: Layout): string {
-  const { chain, tensors, keyLabels, query } = scene;
-  if (line.kind === "fold") return `${count(line.keys.length, "key")} with ${percent(line.weight)} together; Enter ${line.open ? "folds" : "opens"} them`;
+  const { chain, tensors, keyLabels } = scene;
+  if (line.kind === "fold")
+    return `${count(line.keys.length, "key")} with ${percent(line.weight)} together; Enter ${line.open ? "folds" : "opens"} them`;
   if (line.kind === "sink") return `sink (no token) · weight ${percent(chain.sink)}`;
   const { key } = line;
   const name = `${keyLabels[key].text} (key ${key})`;
   if (isStrip(column)) {
-    const values = column === "v" ? tensors.value(key) : column === "k" ? tensors.key(key) : product(tensors.query(query), tensors.key(key));
+    const values =
+      column === "v"
+        ? tensors.value(key)
+        : column === "k"
+          ? tensors.key(key)
+          : product(scene.q, tensors.key(key));
     const { perCell } = column === "v" ? layout.value : layout.key;
     const d = largestIn(values, cell * perCell, perCell);
     const title = column === "product" ? "q × k" : column;
-    const terms = column === "product" ? ` = ${precise(tensors.query(query)[d])} × ${precise(tensors.key(key)[d])}` : "";
+    const terms =
+      column === "product" ? ` = ${precise(scene.q[d])} × ${precise(tensors.key(key)[d])}` : "";
     const of = perCell > 1 ? `, largest of ${cell * perCell}–${Math.min(values.length, (cell + 1) * perCell) - 1}` : "";
     return `${name} · ${title} · dimension ${d}: ${precise(values[d])}${terms}${of}`;
   }

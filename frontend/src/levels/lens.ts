@@ -1,8 +1,9 @@
 /** The lens: one pair of query and key, multiplied out number by number down to its weight. */
-import { button, h, setAttribute, setText } from "../dom";
+
 import { isMasked } from "../chain";
+import { button, h, setAttribute, setText } from "../dom";
 import type { Actions, Scene } from "../scene";
-import { decimals, fixed, percent } from "../words";
+import { count, decimals, fixed, percent } from "../words";
 import { scalingName } from "./columns";
 
 const CELL = 34; // narrowest cell that holds a number
@@ -27,8 +28,12 @@ export class Lens {
   private readonly forth: HTMLButtonElement;
 
   constructor(private readonly actions: Actions) {
-    this.back = button("‹", { class: "quiet", "aria-label": "earlier dimensions", "data-lens-page": "previous" }, () => this.turn(-1));
-    this.forth = button("›", { class: "quiet", "aria-label": "later dimensions", "data-lens-page": "next" }, () => this.turn(1));
+    this.back = button("‹", { class: "quiet", "aria-label": "earlier dimensions", "data-lens-page": "previous" }, () =>
+      this.turn(-1),
+    );
+    this.forth = button("›", { class: "quiet", "aria-label": "later dimensions", "data-lens-page": "next" }, () =>
+      this.turn(1),
+    );
     this.pager.append(this.back, this.pageText, this.forth);
     const head = (name: Row | "index") => h("span", { class: `lens-head head-${name}` });
     this.heads = { index: head("index"), q: head("q"), k: head("k"), product: head("product"), sum: head("sum") };
@@ -74,16 +79,20 @@ export class Lens {
     if (this.scene) this.draw(this.scene);
   }
 
-  private drawTitle({ queryLabels, keyLabels, query, key, pinned, site }: Scene): void {
+  private drawTitle({ chain, queryLabels, keyLabels, query, key, pinned, site }: Scene): void {
     const q = queryLabels[query];
     const k = keyLabels[key];
     this.title.replaceChildren(
       h("span", { class: "role" }, "query "),
       h("span", { class: "tok boxed", dir: "auto" }, q.text),
       h("span", { class: "arrow", "aria-hidden": "true" }, " → "),
-      h("span", { class: "role" }, pinned ? "pinned key " : "strongest key "),
+      h("span", { class: "role" }, pinned ? "pinned key " : chain.empty ? "key " : "strongest key "),
       h("span", { class: "tok ringed", dir: "auto" }, k.text),
-      h("span", { class: "role" }, site.kind === "cross" ? ` · across: positions ${query} and ${key}` : ` · positions ${query} and ${key}`),
+      h(
+        "span",
+        { class: "role" },
+        site.kind === "cross" ? ` · across: positions ${query} and ${key}` : ` · positions ${query} and ${key}`,
+      ),
     );
   }
 
@@ -100,8 +109,8 @@ export class Lens {
   }
 
   private fill(scene: Scene, from: number, to: number, size: number): void {
-    const { tensors, domains, ramp, query, key } = scene;
-    const q = tensors.query(query);
+    const { tensors, domains, ramp, key } = scene;
+    const { q } = scene;
     const k = tensors.key(key);
     setText(this.heads.index, "");
     setText(this.heads.q, "q");
@@ -110,7 +119,12 @@ export class Lens {
     setText(this.heads.sum, from > 0 ? "… + sum" : "sum");
     let sum = 0;
     for (let d = 0; d < from; d++) sum += q[d] * k[d];
-    const digits: Record<Row, number> = { q: decimals(domains.q), k: decimals(domains.k), product: decimals(domains.product), sum: 2 };
+    const digits: Record<Row, number> = {
+      q: decimals(domains.q),
+      k: decimals(domains.k),
+      product: decimals(domains.product),
+      sum: 2,
+    };
     for (let i = 0; i < size; i++) {
       const d = from + i;
       const beyond = d >= to;
@@ -118,7 +132,12 @@ export class Lens {
       sum += product;
       this.cells.index[i].hidden = beyond;
       setText(this.cells.index[i], String(d));
-      const values: [Row, number, number][] = [["q", q[d], domains.q], ["k", k[d], domains.k], ["product", product, domains.product], ["sum", sum, 0]];
+      const values: [Row, number, number][] = [
+        ["q", q[d], domains.q],
+        ["k", k[d], domains.k],
+        ["product", product, domains.product],
+        ["sum", sum, 0],
+      ];
       for (const [row, value, domain] of values) {
         const cell = this.cells[row][i];
         cell.hidden = beyond;
@@ -140,7 +159,8 @@ export class Lens {
   private drawSteps(scene: Scene): void {
     const { chain, key, site } = scene;
     const steps: { name: string; text: string; link: string; value: number | null; note?: string }[] = [];
-    const put = (link: string, name: string, value: number) => steps.push({ link, name, text: fixed(value, decimals(Math.max(1, Math.abs(value)))), value });
+    const put = (link: string, name: string, value: number) =>
+      steps.push({ link, name, text: fixed(value, decimals(Math.max(1, Math.abs(value)))), value });
     if (chain.dot && chain.scaled && chain.capped && chain.biased) {
       put("dot", "q · k", chain.dot[key]);
       put("scaled", scalingName(scene), chain.scaled[key]);
@@ -150,17 +170,23 @@ export class Lens {
     const masked = isMasked(chain, key);
     if (!site.weights_only) {
       const text = masked ? "masked" : "allowed";
-      steps.push({ link: "masked", name: chain.allowed ? "mask" : "no mask", text, value: null });
+      steps.push({ link: "masked", name: chain.allowed ? "mask" : "mask (none)", text, value: null });
     }
     const among = chain.allowed ? chain.allowed.reduce((total, one) => total + one, 0) : site.keys;
     steps.push({
       link: "weight",
-      name: site.weights_only ? "weight, as captured" : `softmax over ${among} keys${chain.hasSink ? " and the sink" : ""}`,
+      name: site.weights_only
+        ? "weight, as captured"
+        : chain.empty
+          ? "no key allowed"
+          : `softmax over ${count(among, "key")}${chain.hasSink ? " and the sink" : ""}`,
       text: masked && !chain.weights[key] ? "masked" : percent(chain.weights[key]),
       value: chain.weights[key],
     });
     if (this.steps.children.length !== steps.length) {
-      this.steps.replaceChildren(...steps.map(() => h("li", {}, h("span", { class: "step-name" }), h("span", { class: "step-value" }))));
+      this.steps.replaceChildren(
+        ...steps.map(() => h("li", {}, h("span", { class: "step-name" }), h("span", { class: "step-value" }))),
+      );
     }
     steps.forEach((step, i) => {
       const [name, value] = this.steps.children[i].children as unknown as HTMLElement[];
@@ -181,4 +207,7 @@ export class Lens {
   }
 }
 
-export const precise = (value: number) => (Number.isFinite(value) && value !== 0 && (Math.abs(value) < 0.001 || Math.abs(value) >= 1e6) ? value.toExponential(3).replace("-", "−") : fixed(value, 4));
+export const precise = (value: number) =>
+  Number.isFinite(value) && value !== 0 && (Math.abs(value) < 0.001 || Math.abs(value) >= 1e6)
+    ? value.toExponential(3).replace("-", "−")
+    : fixed(value, 4);

@@ -15,13 +15,9 @@ export class NeuronLevel implements Level {
   private readonly fold: HTMLButtonElement;
   private readonly observer: ResizeObserver;
   private scene: Scene | null = null;
-  private frame = 0;
   private width = 0;
 
-  constructor(
-    private readonly actions: Actions,
-    viewport: () => Viewport,
-  ) {
+  constructor(actions: Actions, viewport: () => Viewport) {
     this.lens = new Lens(actions);
     this.table = new Table(actions, viewport);
     this.message.hidden = true;
@@ -50,26 +46,26 @@ export class NeuronLevel implements Level {
     if (first) this.measure();
     const { site, tensors } = scene;
     const notes: string[] = [];
-    if (site.weights_only) notes.push("Only weights were captured here: this implementation hands out no query and key vectors, so there is nothing to multiply out.");
-    if (tensors.broken) notes.push(`${tensors.broken} of this head's numbers are NaN or infinite. They are the model's own and are drawn barred.`);
+    if (site.weights_only)
+      notes.push(
+        "Only weights were captured here: this implementation hands out no query and key vectors, so there is nothing to multiply out.",
+      );
+    if (tensors.broken)
+      notes.push(
+        `${tensors.broken} of this head's numbers are NaN or infinite. They are the model's own and are drawn barred.`,
+      );
     this.message.textContent = notes.join(" ");
     this.message.hidden = notes.length === 0;
     setAttribute(this.message, "data-flag", tensors.broken ? "broken" : null);
     this.redraw();
   }
 
-  /** Called by the frame when something scrolled. */
   look(): void {
-    if (this.frame) return;
-    this.frame = requestAnimationFrame(() => {
-      this.frame = 0;
-      this.table.look();
-    });
+    this.table.look();
   }
 
   destroy(): void {
     this.observer.disconnect();
-    cancelAnimationFrame(this.frame);
   }
 
   private redraw(): void {
@@ -80,7 +76,6 @@ export class NeuronLevel implements Level {
     this.figures.draw(scene);
     this.fold.hidden = !this.table.folds;
     this.fold.setAttribute("aria-pressed", String(this.table.expanded));
-    this.look();
   }
 
   private measure(): void {
@@ -92,6 +87,5 @@ export class NeuronLevel implements Level {
       this.table.resize(width);
     }
     this.table.look();
-    this.actions.redraw();
   }
 }

@@ -45,7 +45,7 @@ export class RowView {
     const { element } = this;
     if (this.layout?.columns.join() !== layout.columns.join() || this.kind !== line.kind) this.build(line.kind, layout);
     this.layout = layout;
-    element.style.transform = `translateY(${top}px)`;
+    element.style.top = `${top}px`;
     setAttribute(element, "aria-rowindex", String(index + 2));
     element.dataset.line = String(index);
     if (line.kind === "key") this.fillKey(line.key, scene, layout);
@@ -63,7 +63,13 @@ export class RowView {
     element.removeAttribute("data-row-key");
     const parts: HTMLElement[] = [];
     if (kind === "fold") {
-      const cell = h("div", { class: "cell-fold", role: "gridcell", "data-col": "token", id: `${this.id}-token`, "aria-colspan": layout.columns.length });
+      const cell = h("div", {
+        class: "cell-fold",
+        role: "gridcell",
+        "data-col": "token",
+        id: `${this.id}-token`,
+        "aria-colspan": layout.columns.length,
+      });
       this.cells.set("token", { element: cell });
       parts.push(cell);
     } else {
@@ -78,7 +84,12 @@ export class RowView {
   }
 
   private makeCell(column: Column, kind: Line["kind"]): Cell {
-    const element = h("div", { class: `c c-${column}`, role: "gridcell", "data-col": column, id: `${this.id}-${column}` });
+    const element = h("div", {
+      class: `c c-${column}`,
+      role: "gridcell",
+      "data-col": column,
+      id: `${this.id}-${column}`,
+    });
     if (column === "token") {
       const position = h("span", { class: "position" });
       const number = h("span", { class: "tok", dir: "auto" });
@@ -119,7 +130,16 @@ export class RowView {
       token.element.title = label.id === null ? label.raw : `${label.raw} · id ${label.id}`;
     }
     this.strip("k", tensors.k, () => tensors.key(key), key, -1, domains.k, scene, layout);
-    this.strip("product", tensors.k, () => product(tensors.query(scene.query), tensors.key(key)), key, scene.query, domains.product, scene, layout);
+    this.strip(
+      "product",
+      tensors.k,
+      () => product(scene.q, tensors.key(key)),
+      key,
+      scene.query,
+      domains.product,
+      scene,
+      layout,
+    );
     this.strip("v", tensors.v, () => tensors.value(key), key, -1, domains.v, scene, layout);
     if (chain.dot && chain.biased) {
       this.number("dot", fixed(chain.dot[key], decimals(Math.max(1, Math.abs(chain.dot[key])))), chain.dot[key]);
@@ -146,20 +166,39 @@ export class RowView {
 
   private fillFold(line: Extract<Line, { kind: "fold" }>): void {
     const { keys, weight, masked, open } = line;
-    const what = masked === keys.length ? "masked" : `${percent(weight)} together${masked ? `, ${masked} of them masked` : ""}`;
+    const what =
+      masked === keys.length ? "masked" : `${percent(weight)} together${masked ? `, ${masked} of them masked` : ""}`;
     const cell = this.cells.get("token") as Cell;
     setText(cell.element, `${open ? "▾" : "▸"} ${count(keys.length, "key")}, ${what}`);
     this.element.dataset.fold = String(keys[0]);
     setAttribute(this.element, "aria-expanded", String(open));
   }
 
-  private strip(column: Column, values: Float32Array, read: () => Float32Array, key: number, query: number, domain: number, scene: Scene, layout: Layout): void {
+  private strip(
+    column: Column,
+    values: Float32Array,
+    read: () => Float32Array,
+    key: number,
+    query: number,
+    domain: number,
+    scene: Scene,
+    layout: Layout,
+  ): void {
     const cell = this.cells.get(column);
     if (!cell?.canvas || values.length === 0) return;
     const strip = column === "v" ? layout.value : layout.key;
     const old = this.drawn.get(column);
     const width = strip.cell * 10_000 + strip.cells;
-    if (old && old.values === values && old.key === key && old.query === query && old.domain === domain && old.width === width && old.ramp === scene.ramp) return;
+    if (
+      old &&
+      old.values === values &&
+      old.key === key &&
+      old.query === query &&
+      old.domain === domain &&
+      old.width === width &&
+      old.ramp === scene.ramp
+    )
+      return;
     this.drawn.set(column, { values, key, query, domain, width, ramp: scene.ramp });
     drawStrip(cell.canvas, read(), strip, domain, scene.ramp, STRIP_HEIGHT);
   }

@@ -1,7 +1,7 @@
 /** The table of keys: heading, the lines near the viewport, and the sum z. Only what is in sight is in the document. */
 import { button, h, setAttribute, setText } from "../dom";
 import { type Line, lines } from "../rows";
-import { drawStrip, type Strip } from "../scale";
+import { drawStrip } from "../scale";
 import type { Actions, Scene } from "../scene";
 import { percent, symmetric } from "../words";
 import { type Column, explanation, heading, type Layout, layoutFor } from "./columns";
@@ -9,7 +9,7 @@ import { cellsIn, isStrip, largestIn, type Place, say, step } from "./grid";
 import { precise } from "./lens";
 import { ROW_HEIGHT, RowView, STRIP_HEIGHT } from "./row";
 
-const SPARE = 8; // lines drawn beyond each edge of the viewport
+const SPARE = 3; // lines drawn beyond each edge of the viewport
 const MOST = 140; // where nothing scrolls, as in a frame as long as its content
 
 export interface Viewport {
@@ -20,7 +20,13 @@ export interface Viewport {
 let tables = 0;
 
 export class Table {
-  readonly element = h("div", { class: "table", role: "grid", tabindex: 0, "aria-label": "every key of the query", "data-grid": true });
+  readonly element = h("div", {
+    class: "table",
+    role: "grid",
+    tabindex: 0,
+    "aria-label": "every key of the query",
+    "data-grid": true,
+  });
   readonly head = h("div", { class: "thead" });
   private readonly headRow = h("div", { class: "row row-head", role: "row", "aria-rowindex": 1 });
   private readonly explain = h("p", { class: "explain", "data-explain": true, role: "status" });
@@ -40,6 +46,8 @@ export class Table {
   private explained: Column | null = null;
   private width = 0;
   private headKey = "";
+  private sumKey = "";
+  private readonly headings = new Map<Column, HTMLButtonElement>();
   shared: Column = "product";
   expanded = false;
   byWeight = false;
@@ -80,20 +88,31 @@ export class Table {
     const keep = new Set([scene.key]);
     if (scene.site.kind === "self") keep.add(scene.query);
     const at = this.lines[this.place.line];
-    this.lines = lines(scene.chain, { keys: scene.keys, keep, opened: this.opened, expanded: this.expanded, byWeight: this.byWeight });
+    this.lines = lines(scene.chain, {
+      keys: scene.keys,
+      keep,
+      opened: this.opened,
+      expanded: this.expanded,
+      byWeight: this.byWeight,
+    });
     this.follow(at);
     setAttribute(this.element, "aria-rowcount", String(this.lines.length + 2));
     setAttribute(this.element, "aria-colcount", String(layout.columns.length));
     this.body.style.height = `${this.lines.length * ROW_HEIGHT}px`;
-    this.drawHead(scene, layout);
-    this.drawSum(scene, layout);
+    this.heading.draw(scene, layout, this.shared);
+    this.sum.draw(scene, layout);
     this.fillRows();
     if (this.element.matches(":focus")) this.showPlace(false);
   }
 
   /** The lines have changed: the active cell stays with its key. */
   private follow(old: Line | undefined): void {
-    if (old?.kind === "key" && this.lines[this.place.line]?.kind === "key" && (this.lines[this.place.line] as { key: number }).key === old.key) return;
+    if (
+      old?.kind === "key" &&
+      this.lines[this.place.line]?.kind === "key" &&
+      (this.lines[this.place.line] as { key: number }).key === old.key
+    )
+      return;
     const scene = this.scene as Scene;
     const wanted = old?.kind === "key" ? old.key : scene.key;
     const find = (key: number) => this.lines.findIndex((line) => line.kind === "key" && line.key === key);
@@ -104,8 +123,11 @@ export class Table {
   /** Fits the drawn lines to what can be seen; called when something scrolled or changed its size. */
   look(): void {
     if (!this.scene) return;
-    const { top, bottom } = this.viewport();
+    const seen = this.viewport();
     const start = this.body.getBoundingClientRect().top;
+    // what the sticky heading and the sum cover is not in sight
+    const top = Math.max(seen.top, Math.min(this.head.getBoundingClientRect().bottom, seen.bottom));
+    const bottom = Math.min(seen.bottom, Math.max(this.sum.getBoundingClientRect().top, top));
     const first = Math.max(0, Math.floor((top - start) / ROW_HEIGHT) - SPARE);
     const last = Math.min(Math.ceil((bottom - start) / ROW_HEIGHT) + SPARE, first + MOST);
     if (first === this.range.first && last === this.range.last) return;
@@ -126,7 +148,9 @@ export class Table {
     for (let index = first; index < last; index++) {
       let row = this.used.get(index);
       if (!row) {
-        row = this.pool.pop() ?? new RowView(`${this.id}-${this.used.size + this.pool.length}-${Math.random().toString(36).slice(2, 7)}`);
+        row =
+          this.pool.pop() ??
+          new RowView(`${this.id}-${this.used.size + this.pool.length}-${Math.random().toString(36).slice(2, 7)}`);
         if (!row.element.parentNode) this.body.append(row.element);
         row.element.hidden = false;
         this.used.set(index, row);
@@ -134,81 +158,6 @@ export class Table {
       row.fill(this.lines[index], index, index * ROW_HEIGHT, scene, layout);
     }
     for (const row of this.pool) row.element.hidden = true;
-  }
-
-  private drawHead(scene: Scene, layout: Layout): void {
-    const all = layout.columns.map((column) => heading(column, scene, layout));
-    const key = JSON.stringify([all, layout.columns, this.explained]);
-    if (key !== this.headKey) {
-      this.headKey = key;
-      const focused = (this.element.getRootNode() as ShadowRoot).activeElement?.getAttribute("data-heading");
-      this.headRow.replaceChildren(...layout.columns.map((column, i) => this.headCell(column, all[i], i, scene, layout)));
-      if (focused) this.headRow.querySelector<HTMLElement>(`[data-heading="${focused}"]`)?.focus();
-    }
-    this.explain.hidden = this.explained === null;
-    if (this.explained) setText(this.explain, explanation(this.explained, scene));
-  }
-
-  private headCell(column: Column, { title, detail, domain }: ReturnType<typeof heading>, i: number, scene: Scene, layout: Layout): HTMLElement {
-    const open = this.explained === column;
-    const name = button("", { class: "heading", "data-heading": column, "aria-expanded": String(open), "aria-label": `${title}, ${detail}${domain ? `, ${domain}` : ""}: what is this?` }, () => {
-      this.explained = open ? null : column;
-      this.draw(this.scene as Scene);
-      this.actions.redraw();
-    });
-    name.append(h("b", {}, title), h("span", { class: "detail" }, detail), h("span", { class: "domain" }, domain || "\u00a0"));
-    const cell = h("div", { class: `c h-${column}`, role: "columnheader", "aria-colindex": i + 1 }, name);
-    if (layout.mode !== "wide" && column === this.shared && !scene.site.weights_only) cell.append(this.switch(layout));
-    return cell;
-  }
-
-  /** k, q × k (and v where it is narrow) take turns in one column. */
-  private switch(layout: Layout): HTMLElement {
-    const choices: [Column, string][] = [["k", "k"], ["product", "q × k"]];
-    if (layout.mode === "narrow") choices.push(["v", "v"]);
-    const group = h("div", { class: "switch", role: "group", "aria-label": "what the strips show" });
-    for (const [column, name] of choices) {
-      group.append(button(name, { "aria-pressed": String(this.shared === column), "data-switch": column }, () => {
-        this.shared = column;
-        this.explained = null;
-        this.draw(this.scene as Scene);
-        this.headRow.querySelector<HTMLElement>(`[data-switch="${column}"]`)?.focus();
-      }));
-    }
-    return group;
-  }
-
-  private drawSum(scene: Scene, layout: Layout): void {
-    const { chain, zEnd, keys } = scene;
-    const total = (values: ArrayLike<number>) => keys.reduce((sum, key) => sum + values[key], 0);
-    const cells = layout.columns.map((column) => {
-      const cell = h("div", { class: `c c-${column}`, role: "gridcell", "data-col": column });
-      if (column === "weight" || column === "share") {
-        const sum = total(column === "weight" ? chain.weights : chain.share);
-        cell.append(h("span", { class: "n" }, Number.isNaN(sum) ? "NaN" : percent(sum)));
-        cell.dataset.value = String(sum);
-      }
-      if (column === "v" && chain.z.length) cell.append(h("canvas", { "data-z": true, "aria-hidden": "true" }));
-      return cell;
-    });
-    const [first] = cells;
-    first.className = "c c-token";
-    const text = h("span", { class: "z-name" }, h("b", {}, "z = Σ weight · v"), h("span", { class: "domain" }, ` the head's output · ${symmetric(zEnd)}`));
-    if (scene.site.weights_only && !chain.z.length) text.replaceChildren(h("b", {}, "Σ"));
-    first.append(text);
-    this.sum.replaceChildren(...cells);
-    const canvas = this.sum.querySelector("canvas");
-    if (canvas) {
-      drawStrip(canvas, chain.z, layout.value, zEnd, scene.ramp, STRIP_HEIGHT);
-      (canvas.parentElement as HTMLElement).setAttribute("aria-label", `z, ${chain.z.length} numbers`);
-    } else if (chain.z.length && layout.columns.length) {
-      const strip: Strip = layout.value;
-      const extra = h("canvas", { "data-z": true, "aria-hidden": "true" });
-      // the narrow layout has no column for v: z follows its name
-      const slot = cells[1];
-      slot?.append(extra);
-      if (slot && isStrip(layout.columns[1])) drawStrip(extra, chain.z, strip, zEnd, scene.ramp, STRIP_HEIGHT);
-    }
   }
 
   // -- keyboard and pointer
@@ -256,7 +205,11 @@ export class Table {
     const name = this.layout.columns[column];
     const strip = name === "v" ? this.layout.value : this.layout.key;
     const inStrip = target instanceof HTMLCanvasElement ? Math.floor((event.offsetX * strip.ratio) / strip.cell) : 0;
-    return { line: Number(row.dataset.line), column, cell: Math.max(0, Math.min(cellsIn(name, this.layout) - 1, inStrip)) };
+    return {
+      line: Number(row.dataset.line),
+      column,
+      cell: Math.max(0, Math.min(cellsIn(name, this.layout) - 1, inStrip)),
+    };
   }
 
   private onHover(event: PointerEvent): void {
@@ -325,7 +278,12 @@ export class Table {
 /** The nearest ancestor that scrolls, through the shadow root. */
 export function scrollerOf(element: Element): Element | null {
   for (let node: Node | null = element; node; node = node.parentNode ?? (node as ShadowRoot).host ?? null) {
-    if (node instanceof Element && node.scrollHeight > node.clientHeight + 1 && /auto|scroll/.test(getComputedStyle(node).overflowY)) return node;
+    if (
+      node instanceof Element &&
+      node.scrollHeight > node.clientHeight + 1 &&
+      /auto|scroll/.test(getComputedStyle(node).overflowY)
+    )
+      return node;
   }
   return document.scrollingElement;
 }

@@ -106,7 +106,10 @@ export class CommSource implements Source {
   private receive(reply: Reply, buffers: ArrayBufferView[]): void {
     const pending = this.settle(reply?.id);
     if (!pending) return;
-    if (reply.kind !== "reply") return pending.reject(new PayloadError(reply.message || "The kernel could not answer."));
+    if (reply.kind !== "reply") {
+      pending.reject(new PayloadError(reply.message || "The kernel could not answer."));
+      return;
+    }
     try {
       if (!buffers?.length) throw new PayloadError("The kernel answered without data.");
       pending.resolve(new Payload(octetsOf(buffers[0])));
@@ -117,5 +120,7 @@ export class CommSource implements Source {
 }
 
 export function octetsOf(view: ArrayBufferView | ArrayBuffer): Uint8Array {
-  return view instanceof ArrayBuffer ? new Uint8Array(view) : new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+  return view instanceof ArrayBuffer
+    ? new Uint8Array(view)
+    : new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }

@@ -36,7 +36,10 @@ export class EmbeddedSource implements Source {
   }
 
   holds(site: number, head: number): boolean {
-    return this.holdings.holds(site, head) || this.rest.some((block) => !this.opened.has(block) && block.sites?.includes(site));
+    return (
+      this.holdings.holds(site, head) ||
+      this.rest.some((block) => !this.opened.has(block) && block.sites?.includes(site))
+    );
   }
 
   head(site: number, head: number): HeadTensors | Promise<HeadTensors> {

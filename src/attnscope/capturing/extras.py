@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 _lock = threading.Lock()
 _patched: dict[tuple[str, str], list[Any]] = {}  # (module, function) -> [original, count of open watchers]
-_rotary_inputs = threading.local()
+_rotary_inputs = threading.local()  # tensors: what went into rotary functions since the latest call; seen_by: its watchers
 
 
 class InputWatcher:
@@ -71,7 +71,10 @@ class RotaryWatcher:
     def inputs_of(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor] | None:
         """The latest (q, k) that went into a rotary function and have this call's shapes (key: its newest rows)."""
         seen: list[Tensor] = getattr(_rotary_inputs, "tensors", [])
-        _rotary_inputs.tensors = []
+        watchers: set[int] = getattr(_rotary_inputs, "seen_by", set())
+        if id(self) in watchers:
+            return None  # those belong to an earlier call: this layer has no rotary embedding
+        _rotary_inputs.seen_by = watchers | {id(self)}
         for q, k in itertools.pairwise(seen):
             fits = q.shape == query.shape and k.shape[1] == key.shape[1] and k.shape[3] == key.shape[3]
             if fits and k.shape[2] <= key.shape[2]:
@@ -83,7 +86,8 @@ def _remembering(function: Callable) -> Callable:
     @functools.wraps(function)
     def remembering(*args: Any, **kwargs: Any) -> Any:
         tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor) and a.ndim == 4][:2]
-        _rotary_inputs.tensors = [*getattr(_rotary_inputs, "tensors", [])[-2:], *tensors]
+        earlier = [] if getattr(_rotary_inputs, "seen_by", None) else getattr(_rotary_inputs, "tensors", [])[-2:]
+        _rotary_inputs.tensors, _rotary_inputs.seen_by = [*earlier, *tensors], set()
         return function(*args, **kwargs)
 
     return remembering

@@ -62,18 +62,21 @@ def stop_listening(listener: Listener) -> None:
 
 
 def _interface() -> type:
-    try:
-        from transformers.modeling_utils import AttentionInterface
-    except ImportError:
-        AttentionInterface = None
-    if AttentionInterface is None or not hasattr(AttentionInterface, "get_interface"):
-        import transformers
+    import transformers
+    from transformers import modeling_utils
 
+    interface = getattr(modeling_utils, "AttentionInterface", None)
+    if interface is None or not hasattr(interface, "get_interface") or not _supported(transformers.__version__):
         raise CaptureError(
             f"attnscope reads attention through an interface that transformers has from 5.1 on (below 6), and this is "
             f"{transformers.__version__}. Install a supported version: pip install 'transformers>=5.1,<6'."
         )
-    return AttentionInterface
+    return interface
+
+
+def _supported(version: str) -> bool:
+    major, minor = (int("".join(c for c in part if c.isdigit()) or 0) for part in f"{version}.0".split(".")[:2])
+    return major == 5 and minor >= 1
 
 
 def _install() -> Callable[[], None]:

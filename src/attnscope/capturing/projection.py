@@ -1,4 +1,4 @@
-"""Finds W_O by data: the first linear layer whose input shares the storage of a site's output.
+"""Finds W_O by data: the first linear layer whose input is a site's output, the same storage or a copy of it.
 
 No table of names: BERT keeps its W_O outside the attention module, others call it o_proj, out_proj, c_proj, dense …
 A gate or a norm between attention and the linear layer makes a new tensor, and then there rightly is no W_O.
@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from attnscope.tracing import Projection
@@ -41,13 +42,20 @@ class ProjectionFinder:
         if entry is None or not inputs or not isinstance(inputs[0], Tensor):
             return
         output, found = entry
-        if inputs[0].untyped_storage().data_ptr() != output.untyped_storage().data_ptr():
+        if not _same(inputs[0], output):
             return
         self._waiting.entry = None
         transposed = isinstance(module, nn.Linear)
         weight: Any = module.weight
         if weight.shape[1 if transposed else 0] == output.shape[-1] * output.shape[-2]:
             found(Projection(weight, getattr(module, "bias", None), transposed))
+
+
+def _same(x: Tensor, output: Tensor) -> bool:
+    """Whether `x` is the output: by its storage, or by its values where heads were joined into a copy (GPT-2, eager)."""
+    if x.untyped_storage().data_ptr() == output.untyped_storage().data_ptr():
+        return True
+    return x.shape[-1] == output.shape[-1] * output.shape[-2] and x.numel() == output.numel() and torch.equal(x.reshape(output.shape), output)
 
 
 def _is_linear(module: nn.Module) -> bool:

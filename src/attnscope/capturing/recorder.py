@@ -6,7 +6,7 @@ extras, and the returned z for a fixed sample of rows. Nothing of size Q × K su
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -44,7 +44,7 @@ class Recorder:
         self,
         model: nn.Module,
         keep_passes: int = 1,
-        keep: Sequence[str] | frozenset[str] = (),
+        keep: Collection[str] = (),
         layers: Sequence[int] | None = None,
         sites: Sequence[str] | None = None,
         all_rows: bool = False,
@@ -312,7 +312,7 @@ def _count(tokens: Tokens | None) -> int | None:
 def capture(
     model: nn.Module,
     keep_passes: int = 1,
-    keep: Sequence[str] | frozenset[str] = (),
+    keep: Collection[str] = (),
     layers: Sequence[int] | None = None,
     sites: Sequence[str] | None = None,
 ) -> Iterator[Recorder]:

@@ -1,0 +1,272 @@
+"""What a capture costs, beside a plain forward pass, `output_attentions=True` and TransformerLens.
+
+    python benchmarks/capture.py            # everything (about 20 minutes); writes its section of benchmarks/RESULTS.md
+    python benchmarks/capture.py --quick    # short texts, few rounds (about two minutes); prints only
+
+The model has BERT-base's sizes and random weights, and reads T random tokens. Time: rounds in which the rivals take
+turns, first each time another; every ratio is taken within a round, and the median over rounds is what counts. Memory:
+each figure comes from a fresh process that builds the model, runs it once on 16 tokens, gives freed memory back, resets
+the kernel's high-water mark of resident memory (the counter behind ru_maxrss, which would otherwise hold the peak of
+building the model, and that of the parent process) and runs once.
+"""
+
+import argparse
+import ctypes
+import gc
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded
+
+import torch
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+BEGIN, END = "<!-- capture: begin -->", "<!-- capture: end -->"
+LAYERS, WIDTH, LONGEST = 12, 768, 4096
+LENS_CACHE = ("q.hook_out", "k.hook_out", "v.hook_out", "hook_pattern")
+MB = 1e6
+
+
+# --- what is run ------------------------------------------------------------------------------------------------------
+
+
+def build(attention: str) -> Any:
+    """BERT-base with random weights and room for 4,096 tokens. Of its heads this is the smallest TransformerLens knows."""
+    from transformers import BertConfig, BertForNextSentencePrediction
+
+    torch.manual_seed(0)
+    config = BertConfig(max_position_embeddings=LONGEST, attn_implementation=attention)
+    config.architectures = ["BertForNextSentencePrediction"]
+    return BertForNextSentencePrediction(config).eval()
+
+
+def runner(kind: str) -> Callable[[torch.Tensor], Any]:
+    """A function that takes [1, T] ids: plain, trace (attnscope), eager (output_attentions=True) or lens, all without
+    gradients."""
+    import attnscope
+
+    if kind == "lens":
+        model = _bridge()
+        run = lambda ids: model.run_with_cache(ids, names_filter=lambda name: name.endswith(LENS_CACHE))  # noqa: E731
+    else:
+        model = build("eager" if kind == "eager" else "sdpa")
+        run = {
+            "plain": lambda ids: model(input_ids=ids),
+            "trace": lambda ids: attnscope.trace(model, None, inputs={"input_ids": ids}),
+            "eager": lambda ids: model(input_ids=ids, output_attentions=True),
+        }[kind]
+    return torch.no_grad()(run)
+
+
+def _bridge() -> Any:
+    """TransformerLens around the same model. It insists on a tokenizer, which ids as input never use."""
+    from tokenizers import Tokenizer, models
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({"[UNK]": 0, "[PAD]": 1}, unk_token="[UNK]"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]")
+    name = "google-bert/bert-base-uncased"
+    return TransformerBridge.boot_transformers(name, hf_model=build("eager"), tokenizer=tokenizer)
+
+
+def tokens(length: int) -> torch.Tensor:
+    return torch.randint(1000, 30000, (1, length), generator=torch.Generator().manual_seed(length))
+
+
+# --- time and memory --------------------------------------------------------------------------------------------------
+
+
+class Spent(NamedTuple):
+    wall: float
+    cpu: float
+
+
+def race(runs: dict[str, Callable], ids: torch.Tensor, rounds: int) -> dict[str, list[Spent]]:
+    """Seconds of every run in every round, after one round that does not count."""
+    spent: dict[str, list[Spent]] = {name: [] for name in runs}
+    names = list(runs)
+    for turn in range(rounds + 1):
+        for name in names:
+            gc.collect()
+            wall, cpu = time.perf_counter(), time.process_time()
+            kept = runs[name](ids)
+            took = Spent(time.perf_counter() - wall, time.process_time() - cpu)
+            del kept
+            if turn:
+                spent[name].append(took)
+        names = names[1:] + names[:1]
+    return spent
+
+
+def ratios(above: list[Spent], below: list[Spent], clock: str) -> tuple[float, float, float]:
+    """(median, first quartile, third quartile) of the ratio within each round."""
+    values = [getattr(a, clock) / getattr(b, clock) for a, b in zip(above, below, strict=True)]
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return statistics.median(values), low, high
+
+
+def peak(kind: str, length: int, threads: int) -> int:
+    """Peak resident bytes of a fresh process that runs this kind once."""
+    command = [sys.executable, __file__, "--peak", kind, str(length), "--threads", str(threads)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def print_peak(kind: str, length: int) -> None:
+    run, ids = runner(kind), tokens(length)
+    run(ids[:, :16])
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    kept = run(ids)
+    status = Path("/proc/self/status").read_text()
+    del kept
+    print(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024)
+
+
+# --- the report -------------------------------------------------------------------------------------------------------
+
+
+class Report:
+    """Prints every line as it is known, and keeps it."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, *lines: str) -> None:
+        print(*lines, sep="\n", flush=True)
+        self.lines += lines
+
+    def table(self, title: str, *columns: str) -> None:
+        self.say("", title, "", f"| {' | '.join(columns)} |", "|-" * len(columns) + "|")
+
+    def row(self, *cells: str) -> None:
+        self.say(f"| {' | '.join(cells)} |")
+
+    def write(self) -> None:
+        text = RESULTS.read_text() if RESULTS.exists() else "# Benchmarks\n\nEach section is written by its script.\n"
+        section = "\n".join([BEGIN, *self.lines, END])
+        old = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
+        text = old.sub(lambda _: section, text) if old.search(text) else f"{text.rstrip()}\n\n{section}\n"
+        RESULTS.write_text(text)
+
+
+def goal(reached: bool) -> str:
+    return "✓" if reached else "✕"
+
+
+def spread(values: tuple[float, float, float], digits: int) -> str:
+    median, low, high = values
+    return f"**{median:.{digits}f}** ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def machine(threads: int) -> str:
+    cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers")]
+    return (
+        f"Machine: {cpu[1].strip() if cpu else platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB; "
+        f"{platform.system()}, Python {platform.python_version()}, {', '.join(versions)}; fp32, {threads} thread(s) "
+        "unless a row says otherwise."
+    )
+
+
+def time_section(report: Report, lengths: list[int], rounds: int) -> None:
+    report.table(
+        f"**Time**, trace ÷ plain forward pass under sdpa: median of {rounds} rounds (quartiles). Goal: wall time ≤ 1.05.",
+        "T", "plain s", "trace s", "wall ratio", "CPU ratio", "goal",
+    )  # fmt: skip
+    import attnscope
+
+    model = build("sdpa")
+    runs = {
+        "plain": torch.no_grad()(lambda ids: model(input_ids=ids)),
+        "trace": lambda ids: attnscope.trace(model, None, inputs={"input_ids": ids}),
+    }
+    for length in lengths:
+        spent = race(runs, tokens(length), rounds)
+        seconds = [f"{statistics.median(s.wall for s in spent[name]):.2f}" for name in runs]
+        wall, cpu = (ratios(spent["trace"], spent["plain"], clock) for clock in ("wall", "cpu"))
+        report.row(f"{length:,}", *seconds, spread(wall, 3), spread(cpu, 3), goal(wall[0] <= 1.05))
+
+
+def memory_section(report: Report, lengths: list[int], threads: int) -> None:
+    report.table(
+        "**Memory**, peak of a fresh process in MB. Goals: trace − plain ≤ 1.1 × the bytes of q, k, v; at 4,096 tokens "
+        "≤ 1/10 of what `output_attentions=True` (eager) needs above plain.",
+        "T", "plain", "trace", "output_attentions", "trace − plain", "q, k, v", "÷ q, k, v", "goal", "÷ eager's", "goal",
+    )  # fmt: skip
+    for length in lengths:
+        plain, trace, eager = (peak(kind, length, threads) for kind in ("plain", "trace", "eager"))
+        more, kept = trace - plain, LAYERS * 3 * length * WIDTH * 4
+        shown = [f"{size / MB:,.0f}" for size in (plain, trace, eager, more, kept)]
+        share = more / (eager - plain)
+        judged = goal(share <= 0.1) if length == LONGEST else ""
+        report.row(
+            f"{length:,}", *shown, f"**{more / kept:.3f}**", goal(more <= 1.1 * kept), f"**{share:.3f}**", judged
+        )  # fmt: skip
+
+
+def lens_section(report: Report, length: int, rounds: int, threads: int) -> None:
+    if importlib.util.find_spec("transformer_lens") is None:
+        report.say("", "**TransformerLens** is not installed here: pip install 'attnscope[bench]'.")
+        return
+    report.table(
+        f"**TransformerLens {importlib.metadata.version('transformer-lens')}**, `run_with_cache` of q, k, v and pattern at "
+        f"{length:,} tokens, without gradients: median of {rounds} rounds (quartiles). Goal: trace at least 3 × faster.",
+        "threads", "plain s", "trace s", "TransformerLens s", "TransformerLens ÷ plain", "TransformerLens ÷ trace", "goal",
+    )  # fmt: skip
+    runs, ids = {kind: runner(kind) for kind in ("plain", "trace", "lens")}, tokens(length)
+    for count in sorted({threads, os.cpu_count() or 1}):
+        torch.set_num_threads(count)
+        spent = race(runs, ids, rounds)
+        seconds = [f"{statistics.median(s.wall for s in spent[name]):.2f}" for name in runs]
+        over_plain, over_trace = (ratios(spent["lens"], spent[name], "wall") for name in ("plain", "trace"))
+        report.row(str(count), *seconds, spread(over_plain, 2), spread(over_trace, 2), goal(over_trace[0] >= 3))
+    torch.set_num_threads(threads)
+    site, (_, cache) = runs["trace"](ids).sites[-1], runs["lens"](ids)
+    prefix = f"blocks.{LAYERS - 1}.attn."
+    q_error = (cache[prefix + "q.hook_out"][0].transpose(0, 1) - site.q).abs().max()
+    weight_error = (cache[prefix + "hook_pattern"][0, 0] - site.weights(head=0)).abs().max()
+    above = peak("lens", length, threads) - peak("plain", length, threads)
+    report.say(
+        "",
+        f"Both hold the same numbers: in the last layer q differs by at most {q_error:.0e}, the weights of head 0 by "
+        f"{weight_error:.0e}. TransformerLens needs {above / MB:,.0f} MB above plain.",
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="short texts, few rounds; prints only")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads (1: least disturbed by other programs)")
+    parser.add_argument("--peak", nargs=2, metavar=("KIND", "T"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.peak:
+        print_peak(options.peak[0], int(options.peak[1]))
+        return
+    lengths, pairs, rounds = ([512, 1024], 5, 3) if options.quick else ([512, 2048, 4096], 15, 5)
+    command = " ".join(["python", "benchmarks/capture.py", *sys.argv[1:]])
+    report = Report()
+    report.say("## Capture", "", f"`{command}` prints these figures. {machine(options.threads)}")
+    memory_section(report, lengths, options.threads)
+    time_section(report, lengths, pairs)
+    lens_section(report, lengths[1], rounds, options.threads)
+    if not options.quick:
+        report.write()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+/** A shadow root with our own styles: nothing of the host reaches in, nothing of ours leaks out. */
+import { h } from "../dom";
+import css from "../style.css";
+import { resolve } from "./theme";
+
+let sheet: CSSStyleSheet | null = null;
+
+export function shadow(root: HTMLElement): ShadowRoot {
+  const inside = root.shadowRoot ?? root.attachShadow({ mode: "open" });
+  if (!sheet) {
+    sheet = new CSSStyleSheet();
+    sheet.replaceSync(css);
+  }
+  inside.adoptedStyleSheets = [sheet];
+  inside.replaceChildren();
+  return inside;
+}
+
+/** Where nothing can be drawn: say why, in place of the view. */
+export function fail(root: HTMLElement, error: unknown): void {
+  const message = error instanceof Error ? error.message : String(error);
+  const alert = h("div", { role: "alert", class: "alert", "data-alert": true }, h("b", {}, "This view cannot be drawn. "), message);
+  shadow(root).append(h("div", { class: "scope failed", "data-theme": resolve("auto") }, alert));
+  delete root.dataset.ready;
+  root.dataset.failed = "";
+}

@@ -1,0 +1,41 @@
+/** What is said: the sentence, why the view opened here, and the summary for those who listen. */
+import { h, setText } from "../dom";
+import type { Scene } from "../scene";
+import { asText, sentence } from "../sentence";
+import type { State } from "../state";
+import { percent } from "../words";
+
+const SPOKEN = 8; // keys in the summary
+
+export class Story {
+  readonly element: HTMLElement;
+  private readonly sentence = h("p", { class: "sentence", "data-sentence": true, role: "status" });
+  private readonly why = h("span", { "data-why": true });
+  private readonly summary = h("p", { class: "unseen", "data-summary": true });
+
+  constructor() {
+    const below = h("p", { class: "why" }, "Layers and heads count from 0. ", this.why);
+    this.element = h("div", { class: "say" }, this.sentence, below, this.summary);
+  }
+
+  /** `opening`: the place that was chosen for the reader; its reason is said only there. */
+  draw(scene: Scene, opening: State | null): void {
+    const parts = sentence(scene);
+    this.sentence.replaceChildren(
+      ...parts.map((part) => {
+        if (typeof part === "string") return document.createTextNode(part);
+        const look = part.key === null ? "tok subject" : part.special ? "tok special" : "tok";
+        return h("span", { class: look, dir: "auto" }, part.token);
+      }),
+    );
+    const { state, chain } = scene;
+    const there = opening && (["stack", "layer", "head", "query"] as const).every((name) => state[name] === opening[name]);
+    setText(this.why, there ? (opening.why ?? "") : "");
+    const strongest = Array.from(chain.weights.keys())
+      .sort((a, b) => chain.weights[b] - chain.weights[a])
+      .slice(0, SPOKEN)
+      .map((key) => `${scene.keyLabels[key].text} ${percent(chain.weights[key])}`);
+    const place = `Layer ${state.layer}, head ${state.head}, query ${scene.query}.`;
+    setText(this.summary, `${place} ${asText(parts)} Strongest keys: ${strongest.join(", ")}.`);
+  }
+}

@@ -1,0 +1,79 @@
+"""What a page does with damaged data, hostile tokens, and numbers that are none."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from made_traces import made_trace
+
+import attnscope
+from attnscope.tokens import Tokens
+
+HOSTILE = (
+    "</script>", "<img src=x onerror=alert(1)>", "\u202eabc", "👩‍🚀", "x" * 100, "a\nb", "'\"&<>", "{{7*7}}", "\u0000", "[CLS]", "עברית",
+)  # fmt: skip
+
+
+def test_hostile_tokens_are_text(open_view):
+    words = tuple(range(len(HOSTILE)))
+    trace = made_trace(queries=11, tokens=Tokens(HOSTILE, words=words, word_text=HOSTILE))
+    for width in (1280, 700):
+        page = open_view(trace.show(layer=0, head=0, query=1), width=width)
+        assert page.locator("img").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+        text = page.locator("main").inner_text()
+        assert "</script>" in text
+        assert "onerror=alert(1)" in text
+        assert "\u202e" not in text, "direction characters are spelled out"
+
+
+def damage(page: str, how: str) -> str:
+    match = re.search(r'(data-attnscope-block[^>]*>)([A-Za-z0-9+/=]+)(</script>)', page)
+    assert match
+    text = match[2]
+    changed = {"cut": text[: len(text) // 2], "empty": "", "noise": "!!!!" + text[4:], "flipped": text[:2000] + text[2100:2000:-1] + text[2100:]}
+    return page[: match.start(2)] + changed[how] + page[match.end(2) :]
+
+
+@pytest.mark.parametrize("how", ["cut", "empty", "noise", "flipped"])
+def test_a_damaged_page_says_what_is_wrong(new_page, demo_trace, tmp_path, how):
+    (tmp_path / "damaged.html").write_text(damage(demo_trace.show(layer=2, head=8, query="it").html, how))
+    page = new_page()
+    page.goto((tmp_path / "damaged.html").as_uri())
+    alert = page.locator("[data-alert]")
+    alert.wait_for()
+    assert "cannot be drawn" in alert.inner_text()
+
+
+def test_nan_is_drawn_and_flagged(open_view):
+    trace = made_trace(queries=11)
+    k = trace.sites[0].k.clone()
+    k[:, 4, 2] = float("nan")
+    sites = [replace(trace.sites[0], k=k, z=replace(trace.sites[0], k=k).output()), trace.sites[1]]
+    page = open_view(trace.replace_sites(sites).show(layer=0, head=0, query=2))
+    assert page.locator("[data-row-key]").count() == 11
+    assert "NaN" in page.locator("main").inner_text()
+    assert "NaN" in page.locator('[data-row-key="4"] [data-col="dot"]').inner_text()
+
+
+def test_layers_that_are_not_held_say_how_to_get_them(open_view):
+    trace = made_trace(heads=3, kv_heads=3, queries=101, head_size=14, layers=7)
+    one = sum(x.numel() * 2 for x in (trace.sites[0].q, trace.sites[0].k, trace.sites[0].v)) / 1e6
+    view = trace.show(layer=4, head=0, query=5, max_mb=2.5 * one * 1.3)
+    page = open_view(view)
+    page.locator('[data-crumb="layer"]').select_option(index=0)
+    assert "max_mb" in page.locator("main").inner_text()
+    assert page.locator("[data-row-key]").count() > 0, "what was there stays"
+
+
+def test_only_weights_are_possible_too(open_view, demo):
+    """A token that is its own whole text."""
+    page = open_view(attnscope.show(*demo, "a"))
+    assert page.locator("[data-row-key]").count() == 3
+
+
+def test_a_single_query_and_key(open_view):
+    q = torch.randn(1, 1, 7)
+    page = open_view(attnscope.Trace.from_qkv(q, q, q).show())
+    assert float(page.locator('[data-row-key="0"] [data-col="weight"]').get_attribute("data-value")) == 1
