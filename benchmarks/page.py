@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded from the hub
 
-from playwright.sync_api import Browser, Page, Route, sync_playwright  # noqa: E402
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -87,8 +87,10 @@ PROBE = """(() => {
     next: (type, sign) => {
       const before = sign();
       const made = () => before === null || sign() !== before;
-      bench.took = new Promise((done) => addEventListener(type, (event) =>
-        painted(made, (now) => done(now - event.timeStamp)), { capture: true, once: true }));
+      bench.took = new Promise((done, fail) => {
+        addEventListener(type, (event) => painted(made, (now) => done(now - event.timeStamp)), { capture: true, once: true });
+        setTimeout(() => fail(new Error(`no ${type}, or nothing came of it`)), 15_000);
+      });
     },
     // centres of the elements that a pointer can reach there
     points: (selector) => bench.all(selector).map((e) => [e, e.getBoundingClientRect()])
@@ -158,7 +160,9 @@ class Driver:
     def hover(self, times: int) -> list[float]:
         points = self.page.evaluate("(selector) => bench.points(selector)", self.subject.hover)
         assert len(points) > 3, f"only {len(points)} places to point at"
-        took = [self.timed("pointermove", lambda i=i: self.page.mouse.move(*points[i % len(points)])) for i in range(times)]
+        took = [
+            self.timed("pointermove", lambda i=i: self.page.mouse.move(*points[i % len(points)])) for i in range(times)
+        ]
         self.page.mouse.move(1270, 1)
         return took
 
@@ -170,7 +174,8 @@ class Driver:
         keys = ["ArrowRight" if i % 12 < 6 else "ArrowLeft" for i in range(times)]
         if selector == self.subject.table:
             keys = [key.replace("Right", "Down").replace("Left", "Up") for key in keys]
-            self.page.keyboard.press("Home")
+        self.page.keyboard.press("Control+Home" if selector == self.subject.table else "Home")
+        self.page.wait_for_timeout(300)
         return [self.timed("keydown", lambda key=key: self.page.keyboard.press(key)) for key in keys]
 
     def layers(self) -> list[float]:
@@ -380,7 +385,9 @@ def main() -> None:
             report.row("BertViz ÷ attnscope", ratio(theirs, ours), digits=2)
         browser.close()
         if any(length > LIVE for length in lengths) and build_bertviz and not options.all:
-            report.say("", f"BertViz beyond {LIVE} tokens takes minutes and gigabytes: stored figures, `--all` repeats them.")
+            report.say(
+                "", f"BertViz beyond {LIVE} tokens takes minutes and gigabytes: stored figures, `--all` repeats them."
+            )
         if 512 in lengths:
             goals(report, ours, empty)
     if not options.quick:

@@ -209,7 +209,12 @@ function readMetadata(json: Record<string, unknown>): Metadata {
   if (!Array.isArray(meta.tokens) || meta.tokens.length === 0) throw new PayloadError("The data describes no tokens.");
   for (const site of meta.sites) {
     const [queries, keys] = [meta.tokens[site.query_tokens], meta.tokens[site.key_tokens]];
-    if (!queries || !keys || queries.text.length < site.queries + (site.query_offset ?? 0) || keys.text.length < site.keys) {
+    if (
+      !queries ||
+      !keys ||
+      queries.text.length < site.queries + (site.query_offset ?? 0) ||
+      keys.text.length < site.keys
+    ) {
       throw new PayloadError(`The data is damaged: ${site.path} has more queries or keys than there are tokens.`);
     }
   }

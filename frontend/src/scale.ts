@@ -155,10 +155,10 @@ export class Ramp {
     return `rgb(${r} ${g} ${b})`;
   }
 
-  /** Text that can be read on a cell of this value. */
+  /** Text that can be read on a cell of this value: of pure black and white one always has 4.5 : 1. */
   on(value: number, domain: number): string {
     const colour = this.colours[this.at(value, domain)];
-    return contrast(colour, [18, 19, 22]) >= contrast(colour, [255, 255, 255]) ? "rgb(18 19 22)" : "rgb(255 255 255)";
+    return contrast(colour, [0, 0, 0]) >= contrast(colour, [255, 255, 255]) ? "rgb(0 0 0)" : "rgb(255 255 255)";
   }
 
   gradient(): string {

@@ -261,7 +261,7 @@ def _put_site(
     return {
         "held": {"dtype": _DTYPES.get(dtype, "F32"), "heads": heads},
         "mask": mask, "bias": bias, "sinks": sinks,
-        "model_dtype": str(site.dtype or site.q.dtype).removeprefix("torch."),
+        "model_dtype": str(_coarser(site.dtype or site.q.dtype, dtype)).removeprefix("torch."),
     }  # fmt: skip
 
 

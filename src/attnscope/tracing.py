@@ -541,8 +541,7 @@ class Trace:
             if mask is not None:
                 raise InputError("mask and is_causal were both given; pass one of them.")
             rule = causal_rule(q.shape[1], k.shape[1])
-        longest = max(q.shape[1], k.shape[1])
-        named = tokens if isinstance(tokens, Tokens) else Tokens(tuple(map(str, tokens or range(longest))))
+        named = tokens if isinstance(tokens, Tokens) else Tokens(tuple(map(str, range(k.shape[1]) if tokens is None else tokens)))
         if len(named) != k.shape[1]:
             raise InputError(f"{len(named)} tokens were given for {k.shape[1]} keys; give one name for each.")
         crossed = q.shape[1] != k.shape[1]

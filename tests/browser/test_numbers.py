@@ -10,7 +10,7 @@ from attnscope.masks import MaskRule, causal_rule
 READ = """() => {
   const root = document.querySelector('[data-attnscope]').shadowRoot;
   const rows = {};
-  for (const row of root.querySelectorAll('[data-row-key]'))
+  for (const row of root.querySelectorAll('[data-row-key]')) if (row.checkVisibility())
     rows[row.dataset.rowKey] = Object.fromEntries([...row.querySelectorAll('[data-col][data-value]')].map(c => [c.dataset.col, Number(c.dataset.value)]));
   const links = Object.fromEntries([...root.querySelectorAll('[data-link]')].map(e => [e.dataset.link, Number(e.dataset.value)]));
   return {rows, links};

@@ -62,6 +62,7 @@ def test_layers_that_are_not_held_say_how_to_get_them(open_view):
     one = sum(x.numel() * 2 for x in (trace.sites[0].q, trace.sites[0].k, trace.sites[0].v)) / 1e6
     view = trace.show(layer=4, head=0, query=5, max_mb=2.5 * one * 1.3)
     page = open_view(view)
+    page.locator('[data-crumb="layer"]').focus()
     page.locator('[data-crumb="layer"]').select_option(index=0)
     assert "max_mb" in page.locator("main").inner_text()
     assert page.locator("[data-row-key]").count() > 0, "what was there stays"

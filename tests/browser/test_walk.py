@@ -10,7 +10,8 @@ from attnscope.tokens import Tokens
 
 
 def state(page) -> dict[str, str]:
-    """The state in the page's URL."""
+    """The state in the page's URL, which is written a moment after a change."""
+    page.wait_for_timeout(300)
     return dict(part.split("=", 1) for part in page.evaluate("location.hash").lstrip("#").split("&") if "=" in part)
 
 
@@ -32,7 +33,7 @@ def demo_page(open_view, demo_trace):
 
 def test_a_click_on_a_word_picks_the_query(demo_page):
     before = demo_page.locator("[data-sentence]").inner_text()
-    demo_page.locator('[data-ribbon="query"] [data-token="14"]').click()
+    demo_page.locator('[data-ribbon] [data-token="14"]').click()
     assert state(demo_page)["query"] == "14"
     after = demo_page.locator("[data-sentence]").inner_text()
     assert after != before
@@ -41,7 +42,7 @@ def test_a_click_on_a_word_picks_the_query(demo_page):
 
 
 def test_arrow_keys_move_the_query_in_the_ribbon(demo_page):
-    demo_page.locator('[data-ribbon="query"]').focus()
+    demo_page.locator('[data-ribbon]').focus()
     demo_page.keyboard.press("ArrowRight")
     assert state(demo_page)["query"] == "8"
     demo_page.keyboard.press("ArrowLeft")
@@ -81,7 +82,7 @@ def test_tab_reaches_everything_in_order(demo_page):
 def test_a_pin_survives_another_layer_and_head(demo_page):
     demo_page.locator('[data-row-key="15"] [data-col="token"]').click()
     assert state(demo_page)["key"] == "15"
-    demo_page.locator('[data-crumb="layer"]').select_option(label=re.compile("0")) if False else None
+    demo_page.locator('[data-crumb="head"]').focus()  # long menus are filled when they are reached
     demo_page.locator('[data-crumb="head"]').select_option("3")
     assert state(demo_page)["head"] == "3"
     assert state(demo_page)["key"] == "15"
@@ -126,7 +127,7 @@ def test_hovering_a_cell_says_its_number_and_index(demo_page, demo_trace):
     said = demo_page.locator("[data-readout]").inner_text()
     value = float(demo_trace.site(2).k[8, 8, 5])
     assert "5" in said
-    assert f"{abs(value):.2f}"[:4] in said
+    assert f"{abs(value):.4f}"[:5] in said
 
 
 def test_the_lens_shows_every_dimension_of_the_pinned_pair(demo_page, demo_trace):
@@ -144,9 +145,9 @@ def test_the_lens_shows_every_dimension_of_the_pinned_pair(demo_page, demo_trace
 def test_sentence_pairs_are_filtered(open_view, demo):
     trace = attnscope.trace(*demo, "The pilot checked the engine.", text_pair="It was still warm.")
     page = open_view(trace.show(layer=2, head=8, query="it"))
-    everything = page.locator("[data-row-key]").count()
+    everything = page.locator("[data-row-key]:visible").count()
     page.locator('[data-tool="filter"]').select_option("bb")
-    inside = [int(r) for r in page.locator("[data-row-key]").evaluate_all("rows => rows.map(r => r.dataset.rowKey)")]
+    inside = [int(r) for r in page.locator("[data-row-key]:visible").evaluate_all("rows => rows.map(r => r.dataset.rowKey)")]
     assert 0 < len(inside) < everything
     assert all(trace.tokens.segments[k] == 1 for k in inside)
     assert "%" in page.locator("main").inner_text()
@@ -223,4 +224,4 @@ def test_there_is_a_text_summary_and_a_data_table(demo_page):
     assert demo_page.locator("table").count() == 0
     demo_page.locator('[data-tool="table"]').click()
     assert demo_page.locator("table tbody tr").count() >= 24
-    assert "24.09" in demo_page.locator("table").inner_text()
+    assert re.search(r"8\s+flies\s+24\.0[89]", demo_page.locator("table").inner_text())

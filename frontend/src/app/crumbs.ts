@@ -13,16 +13,19 @@ interface Option {
   text: string;
 }
 
-/** A native menu under a text of our own: its options are made when it is opened, for a text can be long. */
+/** A native menu under a text of our own. */
 class Crumb {
   readonly element: HTMLElement;
   private readonly shown = h("span", { class: "crumb-value" });
   private readonly select: HTMLSelectElement;
   private current: Option = { value: "", text: "" };
+  private filled = "";
 
   constructor(
     readonly name: CrumbName,
     private readonly options: () => Option[],
+    /** A menu of a few: always filled. Else it is filled while it is open, for a text can be long. */
+    private readonly short: boolean,
     choose: (value: string) => void,
   ) {
     this.select = h("select", { "aria-label": name, "data-crumb": name });
@@ -46,18 +49,33 @@ class Crumb {
     const changed = value !== this.current.value || text !== this.current.text;
     this.current = { value, text };
     setText(this.shown, text);
+    if (this.short) {
+      this.refill();
+      return;
+    }
     if (!changed && this.select.options.length) return;
     if (this.select.options.length > 1) this.select.value = value;
     if (this.select.value !== value) this.empty();
   }
 
+  private refill(): void {
+    const options = this.options();
+    const key = options.map(({ text }) => text).join("\n");
+    if (key !== this.filled) {
+      this.filled = key;
+      this.select.replaceChildren(...options.map(({ value, text }) => h("option", { value }, text)));
+    }
+    this.select.value = this.current.value;
+  }
+
   private fill(): void {
-    if (this.select.options.length > 1) return;
+    if (this.short || this.select.options.length > 1) return;
     this.select.replaceChildren(...this.options().map(({ value, text }) => h("option", { value }, text)));
     this.select.value = this.current.value;
   }
 
   private empty(): void {
+    if (this.short) return;
     this.select.replaceChildren(h("option", { value: this.current.value }, this.current.text));
     this.select.value = this.current.value;
   }
@@ -102,7 +120,8 @@ export class Crumbs {
       ],
     };
     this.crumbs = (["layer", "head", "query", "key"] as const).map(
-      (name) => new Crumb(name, options[name], (value) => host.choose(name, value)),
+      (name) =>
+        new Crumb(name, options[name], name === "layer" || name === "head", (value) => host.choose(name, value)),
     );
     this.about = aboutModel(meta);
     const model = button("", { class: "crumb crumb-model", "data-crumb": "model", "aria-expanded": "false" }, () => {

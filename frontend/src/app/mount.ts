@@ -35,7 +35,12 @@ export interface Options {
 
 let mounted = 0;
 
-export async function mount(root: HTMLElement, source: Source, initial: Partial<State>, options: Options): Promise<View> {
+export async function mount(
+  root: HTMLElement,
+  source: Source,
+  initial: Partial<State>,
+  options: Options,
+): Promise<View> {
   const app = new App(root, source, options);
   await app.start(initial);
   return app;
@@ -98,7 +103,11 @@ class App implements View {
     const sheet = h("div", { class: "sheet" });
     sheet.append(this.masthead, this.crumbs.about, this.receipt.banner, this.notices, this.story.element, this.ribbons);
     sheet.append(h("div", { class: "middle" }, this.level.element), this.foot.element);
-    this.scope = h("main", { class: `scope fit-${options.fit}`, "aria-label": `attention of ${meta.model.name}` }, sheet);
+    this.scope = h(
+      "main",
+      { class: `scope fit-${options.fit}`, "aria-label": `attention of ${meta.model.name}` },
+      sheet,
+    );
     shadow(root).append(this.scope);
     this.listen();
   }

@@ -55,7 +55,8 @@ export function fitted(meta: Metadata, wanted: State, before: State, problems: s
   const [first, last] = queryRange(site);
   if (state.query < first || state.query > last) {
     // another layer may see fewer tokens: no fault of the reader's
-    if (state.query !== before.query) problems.push(`Query ${state.query} does not exist: queries are ${first}–${last}.`);
+    if (state.query !== before.query)
+      problems.push(`Query ${state.query} does not exist: queries are ${first}–${last}.`);
     state.query = before.query >= first && before.query <= last ? before.query : first;
   }
   if (state.key !== null && state.key >= site.keys) {

@@ -110,13 +110,15 @@ export class ReceiptView {
 
   private show(): void {
     const scene = this.scene as Scene;
+    const notes = scene.meta.notes ?? [];
     const known = this.checks.get(scene.tensors);
     const { passed, mark, short, paragraphs } = verdict(scene, known?.result);
     this.summary.dataset.receipt = passed === null ? "none" : passed ? "passed" : "failed";
     if (known) this.summary.dataset.recheck = known.result ? String(known.result.difference) : "none";
     else delete this.summary.dataset.recheck;
-    this.summary.replaceChildren(h("b", { "aria-hidden": "true" }, mark), ` ${short}`);
-    this.panel.replaceChildren(...paragraphs.map((text) => h("p", {}, text)));
+    const more = notes.length ? ` · ${count(notes.length, "note")}` : "";
+    this.summary.replaceChildren(h("b", { "aria-hidden": "true" }, mark), ` ${short}${more}`);
+    this.panel.replaceChildren(...[...paragraphs, ...notes].map((text) => h("p", {}, text)));
     this.banner.hidden = passed !== false;
     this.banner.replaceChildren(
       ...(passed === false

@@ -44,7 +44,13 @@ export class Ribbon {
     private readonly id: string,
   ) {
     const purpose = role === "key" ? "the text of the keys; Enter pins a key" : "the text; arrow keys move the query";
-    this.flow = h("div", { class: "flow", role: "listbox", tabindex: 0, "aria-label": purpose, "data-ribbon": role === "key" ? "key" : "query" });
+    this.flow = h("div", {
+      class: "flow",
+      role: "listbox",
+      tabindex: 0,
+      "aria-label": purpose,
+      "data-ribbon": role === "key" ? "key" : "query",
+    });
     this.element = h(
       "div",
       { class: `ribbon ribbon-${role}` },

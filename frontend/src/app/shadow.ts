@@ -19,7 +19,12 @@ export function shadow(root: HTMLElement): ShadowRoot {
 /** Where nothing can be drawn: say why, in place of the view. */
 export function fail(root: HTMLElement, error: unknown): void {
   const message = error instanceof Error ? error.message : String(error);
-  const alert = h("div", { role: "alert", class: "alert", "data-alert": true }, h("b", {}, "This view cannot be drawn. "), message);
+  const alert = h(
+    "div",
+    { role: "alert", class: "alert", "data-alert": true },
+    h("b", {}, "This view cannot be drawn. "),
+    message,
+  );
   shadow(root).append(h("div", { class: "scope failed", "data-theme": resolve("auto") }, alert));
   delete root.dataset.ready;
   root.dataset.failed = "";

@@ -29,7 +29,8 @@ export class Story {
       }),
     );
     const { state, chain } = scene;
-    const there = opening && (["stack", "layer", "head", "query"] as const).every((name) => state[name] === opening[name]);
+    const there =
+      opening && (["stack", "layer", "head", "query"] as const).every((name) => state[name] === opening[name]);
     setText(this.why, there ? (opening.why ?? "") : "");
     const strongest = Array.from(chain.weights.keys())
       .sort((a, b) => chain.weights[b] - chain.weights[a])

@@ -63,16 +63,11 @@ export function say(line: Line, column: Column, cell: number, scene: Scene, layo
   const name = `${keyLabels[key].text} (key ${key})`;
   if (isStrip(column)) {
     const values =
-      column === "v"
-        ? tensors.value(key)
-        : column === "k"
-          ? tensors.key(key)
-          : product(scene.q, tensors.key(key));
+      column === "v" ? tensors.value(key) : column === "k" ? tensors.key(key) : product(scene.q, tensors.key(key));
     const { perCell } = column === "v" ? layout.value : layout.key;
     const d = largestIn(values, cell * perCell, perCell);
     const title = column === "product" ? "q × k" : column;
-    const terms =
-      column === "product" ? ` = ${precise(scene.q[d])} × ${precise(tensors.key(key)[d])}` : "";
+    const terms = column === "product" ? ` = ${precise(scene.q[d])} × ${precise(tensors.key(key)[d])}` : "";
     const of = perCell > 1 ? `, largest of ${cell * perCell}–${Math.min(values.length, (cell + 1) * perCell) - 1}` : "";
     return `${name} · ${title} · dimension ${d}: ${precise(values[d])}${terms}${of}`;
   }
@@ -91,7 +86,7 @@ export function say(line: Line, column: Column, cell: number, scene: Scene, layo
   }
 }
 
-export function largestIn(values: Float32Array, start: number, n: number): number {
+export function largestIn(values: ArrayLike<number>, start: number, n: number): number {
   let at = Math.min(start, values.length - 1);
   for (let i = at; i < Math.min(start + n, values.length); i++) {
     if (!Number.isFinite(values[i])) return i;

@@ -1,15 +1,15 @@
 /** The table of keys: heading, the lines near the viewport, and the sum z. Only what is in sight is in the document. */
-import { button, h, setAttribute, setText } from "../dom";
+import { h, setAttribute } from "../dom";
 import { type Line, lines } from "../rows";
-import { drawStrip } from "../scale";
 import type { Actions, Scene } from "../scene";
-import { percent, symmetric } from "../words";
-import { type Column, explanation, heading, type Layout, layoutFor } from "./columns";
-import { cellsIn, isStrip, largestIn, type Place, say, step } from "./grid";
-import { precise } from "./lens";
-import { ROW_HEIGHT, RowView, STRIP_HEIGHT } from "./row";
+import { type Column, type Layout, layoutFor } from "./columns";
+import { cellsIn, isStrip, type Place, say, step } from "./grid";
+import { Heading } from "./heading";
+import { ROW_HEIGHT, RowView } from "./row";
+import { Sum } from "./sum";
 
 const SPARE = 3; // lines drawn beyond each edge of the viewport
+const WHOLE = 48; // as many are drawn whether in sight or not
 const MOST = 140; // where nothing scrolls, as in a frame as long as its content
 
 export interface Viewport {
@@ -27,11 +27,12 @@ export class Table {
     "aria-label": "every key of the query",
     "data-grid": true,
   });
-  readonly head = h("div", { class: "thead" });
-  private readonly headRow = h("div", { class: "row row-head", role: "row", "aria-rowindex": 1 });
-  private readonly explain = h("p", { class: "explain", "data-explain": true, role: "status" });
   private readonly body = h("div", { class: "tbody", role: "rowgroup" });
-  private readonly sum = h("div", { class: "row row-z", role: "row", "data-row": "z" });
+  private readonly heading = new Heading((column) => {
+    this.shared = column;
+    this.draw(this.scene as Scene);
+  });
+  private readonly sum: Sum;
   private readonly cursor = h("i", { class: "cursor", "aria-hidden": "true" });
   private readonly pool: RowView[] = [];
   private readonly used = new Map<number, RowView>();
@@ -42,12 +43,9 @@ export class Table {
   private place: Place = { line: 0, column: 0, cell: 0 };
   private range = { first: 0, last: 30 };
   private opened = new Set<number>();
+  private made = 0;
   private openedFor: unknown = null;
-  private explained: Column | null = null;
   private width = 0;
-  private headKey = "";
-  private sumKey = "";
-  private readonly headings = new Map<Column, HTMLButtonElement>();
   shared: Column = "product";
   expanded = false;
   byWeight = false;
@@ -56,15 +54,13 @@ export class Table {
     private readonly actions: Actions,
     private readonly viewport: () => Viewport,
   ) {
-    this.explain.hidden = true;
-    this.head.append(this.headRow, this.explain);
-    this.element.append(this.head, this.body, this.sum);
+    this.sum = new Sum(actions.say);
+    this.element.append(this.heading.element, this.body, this.sum.element);
     this.element.addEventListener("keydown", (event) => this.onKey(event));
     this.element.addEventListener("focus", () => this.showPlace(true));
     this.element.addEventListener("blur", () => this.clearPlace());
     this.body.addEventListener("click", (event) => this.onClick(event));
     this.body.addEventListener("pointermove", (event) => this.onHover(event));
-    this.sum.addEventListener("pointermove", (event) => this.onHoverSum(event));
   }
 
   get folds(): boolean {
@@ -126,38 +122,36 @@ export class Table {
     const seen = this.viewport();
     const start = this.body.getBoundingClientRect().top;
     // what the sticky heading and the sum cover is not in sight
-    const top = Math.max(seen.top, Math.min(this.head.getBoundingClientRect().bottom, seen.bottom));
-    const bottom = Math.min(seen.bottom, Math.max(this.sum.getBoundingClientRect().top, top));
+    const top = Math.max(seen.top, Math.min(this.heading.element.getBoundingClientRect().bottom, seen.bottom));
+    const bottom = Math.min(seen.bottom, Math.max(this.sum.element.getBoundingClientRect().top, top));
     const first = Math.max(0, Math.floor((top - start) / ROW_HEIGHT) - SPARE);
     const last = Math.min(Math.ceil((bottom - start) / ROW_HEIGHT) + SPARE, first + MOST);
     if (first === this.range.first && last === this.range.last) return;
     this.range = { first, last: Math.max(last, first) };
-    this.fillRows();
+    if (this.lines.length > WHOLE) this.fillRows();
   }
 
   private fillRows(): void {
     const scene = this.scene as Scene;
     const layout = this.layout as Layout;
-    const last = Math.min(this.lines.length, this.range.last);
-    const first = Math.min(this.range.first, Math.max(0, last - 1));
+    const whole = this.lines.length <= WHOLE;
+    const last = whole ? this.lines.length : Math.min(this.lines.length, this.range.last);
+    const first = whole ? 0 : Math.min(this.range.first, Math.max(0, last - 1));
     for (const [index, row] of this.used) {
       if (index >= first && index < last) continue;
       this.used.delete(index);
+      row.element.remove();
       this.pool.push(row);
     }
     for (let index = first; index < last; index++) {
       let row = this.used.get(index);
       if (!row) {
-        row =
-          this.pool.pop() ??
-          new RowView(`${this.id}-${this.used.size + this.pool.length}-${Math.random().toString(36).slice(2, 7)}`);
-        if (!row.element.parentNode) this.body.append(row.element);
-        row.element.hidden = false;
+        row = this.pool.pop() ?? new RowView(`${this.id}-${this.made++}`);
+        this.body.append(row.element);
         this.used.set(index, row);
       }
       row.fill(this.lines[index], index, index * ROW_HEIGHT, scene, layout);
     }
-    for (const row of this.pool) row.element.hidden = true;
   }
 
   // -- keyboard and pointer
@@ -219,16 +213,6 @@ export class Table {
     this.actions.say(say(line, this.layout.columns[place.column], place.cell, this.scene, this.layout));
   }
 
-  private onHoverSum(event: PointerEvent): void {
-    const { target } = event;
-    if (!(target instanceof HTMLCanvasElement) || !this.scene || !this.layout) return;
-    const { value } = this.layout;
-    const cell = Math.min(value.cells - 1, Math.floor((event.offsetX * value.ratio) / value.cell));
-    const z = Float32Array.from(this.scene.chain.z);
-    const d = largestIn(z, cell * value.perCell, value.perCell);
-    this.actions.say(`z · dimension ${d}: ${precise(this.scene.chain.z[d])} = Σ weight · v over all keys`);
-  }
-
   private clearPlace(): void {
     this.element.querySelector("[data-active]")?.removeAttribute("data-active");
     this.cursor.remove();
@@ -264,8 +248,8 @@ export class Table {
   private reveal(line: number): void {
     const { top, bottom } = this.viewport();
     const start = this.body.getBoundingClientRect().top + line * ROW_HEIGHT;
-    const above = this.head.getBoundingClientRect().bottom;
-    const below = Math.min(bottom, this.sum.getBoundingClientRect().top);
+    const above = this.heading.element.getBoundingClientRect().bottom;
+    const below = Math.min(bottom, this.sum.element.getBoundingClientRect().top);
     const limit = Math.max(top, above);
     const by = start < limit ? start - limit : start + ROW_HEIGHT > below ? start + ROW_HEIGHT - below : 0;
     if (by !== 0) {

@@ -102,7 +102,8 @@ def _rules(call: AttentionCall, mask: Tensor | None, bias: Tensor | None, causal
             rule, mask_bias = _read_mask_row(mask[index if len(mask) > 1 else 0], queries, keys, bias is not None)
             if mask_bias is not None:
                 row_bias = mask_bias if row_bias is None else row_bias + mask_bias
-        expanded = None if row_bias is None else row_bias.expand(-1, queries, keys)
+        # T5 gives its cross-attention a bias of zeros: that is none.
+        expanded = row_bias.expand(-1, queries, keys) if row_bias is not None and bool(row_bias.any()) else None
         pairs.append((rule, None if expanded is None else bias_rule_of(expanded)))
         if mask is None and (bias is None or len(bias) == 1):
             break
