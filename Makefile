@@ -28,7 +28,7 @@ ASSETS := src/attnscope/static/page.js src/attnscope/static/widget.js
 FRONT  := $(shell find frontend/src -type f 2>/dev/null) $(wildcard frontend/*.mjs frontend/tsconfig*.json)
 SAY    := @printf '\n==> %s\n'
 
-.PHONY: help demo test lint format bench build constraints clean
+.PHONY: help demo test lint format bench build pictures constraints clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -71,6 +71,9 @@ build: $(VENV)/.dev $(ASSETS)  ## wheel and sdist in dist/, then the tests again
 	@PIP_CONSTRAINT=constraints.txt $(PY) -m build --outdir dist
 	$(SAY) "Testing the wheel in an empty environment away from the source (some minutes)"
 	@PIP_ARGS="$(QUIET) $(INDEX)" tools/test-wheel $(PY)
+
+pictures: $(VENV)/.dev $(ASSETS)  ## draw the pictures of the README and the docs anew
+	@$(PY) tools/screenshots.py
 
 constraints:  ## write constraints.txt anew from what pip resolves today
 	$(SAY) "Resolving every extra in an empty environment (minutes)"

@@ -6,12 +6,13 @@
 The model has BERT-base's sizes and random weights, and reads T random tokens. Time: rounds in which the rivals take
 turns, first each time another; every ratio is taken within a round, and the median over rounds is what counts. Memory:
 each figure comes from a fresh process that builds the model, runs it once on 16 tokens, gives freed memory back, resets
-the kernel's high-water mark of resident memory (the counter behind ru_maxrss, which would otherwise hold the peak of
+Linux's high-water mark of resident memory (the counter behind ru_maxrss, which would otherwise hold the peak of
 building the model, and that of the parent process) and runs once.
 """
 
 import argparse
 import ctypes
+import functools
 import gc
 import importlib.metadata
 import importlib.util
@@ -41,6 +42,7 @@ MB = 1e6
 # --- what is run ------------------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def build(attention: str) -> Any:
     """BERT-base with random weights and room for 4,096 tokens. Of its heads this is the smallest TransformerLens knows."""
     from transformers import BertConfig, BertForNextSentencePrediction
@@ -56,16 +58,13 @@ def runner(kind: str) -> Callable[[torch.Tensor], Any]:
     gradients."""
     import attnscope
 
-    if kind == "lens":
-        model = _bridge()
-        run = lambda ids: model.run_with_cache(ids, names_filter=lambda name: name.endswith(LENS_CACHE))  # noqa: E731
-    else:
-        model = build("eager" if kind == "eager" else "sdpa")
-        run = {
-            "plain": lambda ids: model(input_ids=ids),
-            "trace": lambda ids: attnscope.trace(model, None, inputs={"input_ids": ids}),
-            "eager": lambda ids: model(input_ids=ids, output_attentions=True),
-        }[kind]
+    model = _bridge() if kind == "lens" else build("eager" if kind == "eager" else "sdpa")
+    run = {
+        "plain": lambda ids: model(input_ids=ids),
+        "trace": lambda ids: attnscope.trace(model, None, inputs={"input_ids": ids}),
+        "eager": lambda ids: model(input_ids=ids, output_attentions=True),
+        "lens": lambda ids: model.run_with_cache(ids, names_filter=lambda name: name.endswith(LENS_CACHE)),
+    }[kind]
     return torch.no_grad()(run)
 
 
@@ -139,7 +138,7 @@ def print_peak(kind: str, length: int) -> None:
 
 
 class Report:
-    """Prints every line as it is known, and keeps it."""
+    """Prints every line as it is known, and keeps it for RESULTS.md."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -178,7 +177,7 @@ def machine(threads: int) -> str:
     return (
         f"Machine: {cpu[1].strip() if cpu else platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB; "
         f"{platform.system()}, Python {platform.python_version()}, {', '.join(versions)}; fp32, {threads} thread(s) "
-        "unless a row says otherwise."
+        f"unless a row says otherwise. Load by other programs when it began: {os.getloadavg()[0]:.1f}."
     )
 
 
@@ -187,13 +186,7 @@ def time_section(report: Report, lengths: list[int], rounds: int) -> None:
         f"**Time**, trace ÷ plain forward pass under sdpa: median of {rounds} rounds (quartiles). Goal: wall time ≤ 1.05.",
         "T", "plain s", "trace s", "wall ratio", "CPU ratio", "goal",
     )  # fmt: skip
-    import attnscope
-
-    model = build("sdpa")
-    runs = {
-        "plain": torch.no_grad()(lambda ids: model(input_ids=ids)),
-        "trace": lambda ids: attnscope.trace(model, None, inputs={"input_ids": ids}),
-    }
+    runs = {kind: runner(kind) for kind in ("plain", "trace")}
     for length in lengths:
         spent = race(runs, tokens(length), rounds)
         seconds = [f"{statistics.median(s.wall for s in spent[name]):.2f}" for name in runs]
@@ -213,9 +206,8 @@ def memory_section(report: Report, lengths: list[int], threads: int) -> None:
         shown = [f"{size / MB:,.0f}" for size in (plain, trace, eager, more, kept)]
         share = more / (eager - plain)
         judged = goal(share <= 0.1) if length == LONGEST else ""
-        report.row(
-            f"{length:,}", *shown, f"**{more / kept:.3f}**", goal(more <= 1.1 * kept), f"**{share:.3f}**", judged
-        )  # fmt: skip
+        more_goal = goal(more <= 1.1 * kept)
+        report.row(f"{length:,}", *shown, f"**{more / kept:.3f}**", more_goal, f"**{share:.3f}**", judged)
 
 
 def lens_section(report: Report, length: int, rounds: int, threads: int) -> None:

@@ -27,9 +27,7 @@ def made_trace(
         k, v = (torch.randn(kv_heads, queries, head_size, generator=generator) * spread for _ in range(2))
         place = {"path": f"layers.{layer}.attn", "layer": layer}
         site = Site(q, k, v, head_size**-0.5, **place, **extras)
-        sites.append(
-            Site(q, k, v, head_size**-0.5, z=site.output(), z_rows=torch.arange(queries), **place, **extras)
-        )
+        sites.append(Site(q, k, v, head_size**-0.5, z=site.output(), z_rows=torch.arange(queries), **place, **extras))
     return Trace(tuple(sites), tokens or Tokens(tuple(f"word{i}" for i in range(queries))))
 
 

@@ -8,12 +8,16 @@ from torch.nn import functional as F
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 
-def plain_attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **options: Any) -> Any:
+def plain_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **options: Any
+) -> Any:
     """[B, H, Q, D] -> [B, Q, H, D], and no weights."""
     return F.scaled_dot_product_attention(query, key, value, attention_mask).transpose(1, 2).contiguous(), None
 
 
-def steered_attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **options: Any) -> Any:
+def steered_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **options: Any
+) -> Any:
     """As above, but with a tensor argument that changes the result: it moves the queries."""
     return plain_attention(module, query + options["steering"], key, value, attention_mask)
 
@@ -58,7 +62,7 @@ class Layers(nn.Module):
         return x
 
 
-def Gated() -> Layers:  # noqa: N802
+def Gated() -> Layers:
     return Layers(GatedAttention())
 
 

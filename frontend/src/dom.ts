@@ -42,3 +42,23 @@ export function whenIdle(work: () => void): () => void {
   const id = setTimeout(work, 200);
   return () => clearTimeout(id);
 }
+
+/** For what nobody sees at once: runs after the next frame was shown; a later call replaces an earlier one. */
+export class AfterFrame {
+  private frame = 0;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  run(work: () => void): void {
+    this.cancel();
+    this.frame = requestAnimationFrame(() => {
+      this.frame = requestAnimationFrame(() => {
+        this.timer = setTimeout(work);
+      });
+    });
+  }
+
+  cancel(): void {
+    cancelAnimationFrame(this.frame);
+    clearTimeout(this.timer);
+  }
+}

@@ -39,21 +39,15 @@ export function robustDomain(values: ArrayLike<number>, neighbours = 1, sample =
   return nice(percentile || sorted[sorted.length - 1]);
 }
 
-/** The cell's value: the one of largest magnitude among `n` neighbours; a number that is not finite wins. */
-export function bin(values: ArrayLike<number>, n: number): { value: number; index: number }[] {
-  const cells: { value: number; index: number }[] = [];
-  for (let start = 0; start < values.length; start += n) {
-    let index = start;
-    for (let i = start; i < Math.min(start + n, values.length); i++) {
-      if (!Number.isFinite(values[i])) {
-        index = i;
-        break;
-      }
-      if (Math.abs(values[i]) > Math.abs(values[index])) index = i;
-    }
-    cells.push({ value: values[index], index });
+/** What a cell of `n` neighbours shows: the index of the largest magnitude; a number that is not finite wins. */
+export function largestIn(values: ArrayLike<number>, start: number, n: number): number {
+  const end = Math.min(start + n, values.length);
+  let at = Math.min(start, values.length - 1);
+  for (let i = at; i < end; i++) {
+    if (!Number.isFinite(values[i])) return i;
+    if (Math.abs(values[i]) > Math.abs(values[at])) at = i;
   }
-  return cells;
+  return at;
 }
 
 export interface Strip {
@@ -199,11 +193,7 @@ export function drawStrip(
   const { perCell, cell, gap } = strip;
   const notch = Math.max(2, Math.round(3 * strip.ratio));
   for (let start = 0, left = 0; start < values.length; start += perCell, left += cell) {
-    let value = values[start];
-    for (let i = start + 1; i < start + perCell && i < values.length; i++) {
-      if (!Number.isFinite(value)) break;
-      if (!(Math.abs(values[i]) <= Math.abs(value))) value = values[i];
-    }
+    const value = perCell === 1 ? values[start] : values[largestIn(values, start, perCell)];
     const finite = Number.isFinite(value);
     const colour = finite ? ramp.pixel(value, domain) : ramp.ink;
     const right = left + cell - gap;

@@ -1,5 +1,6 @@
 """From what the user gives (text, pair, chat, ready tensors, a wish to continue) to the model's inputs and the tokens."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +57,7 @@ def prepare(
         ready = _ready(inputs)
     else:
         ready, encoding, texts = _encode(tokenizer, text, text_pair, messages)
+        ready = _wanted(model, ready)
     device = _device(model)
     ready = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in ready.items()}
     ids, named = ready.get("input_ids"), Tokens(())
@@ -160,6 +162,12 @@ def _encode(
 
 def _tensors(encoded: Any) -> dict[str, Any]:
     return {name: value for name, value in encoded.items() if isinstance(value, Tensor)}
+
+
+def _wanted(model: Any, ready: dict[str, Any]) -> dict[str, Any]:
+    """What of a tokenizer's output the model's forward takes by name; all, where its signature does not say."""
+    names = inspect.signature(model.forward).parameters if hasattr(model, "forward") else {}
+    return {name: value for name, value in ready.items() if name in names} if "input_ids" in names else ready
 
 
 def _fast_encoding(encoded: Any) -> Any:

@@ -45,6 +45,7 @@ def load(
     """
     import torch
     import transformers
+    from safetensors import SafetensorError
 
     if task is not None and task not in TASKS:
         raise LoadError(
@@ -54,13 +55,15 @@ def load(
     if isinstance(dtype, str):
         dtype = getattr(torch, dtype.removeprefix("torch."), dtype)
     if dtype is not None and not isinstance(dtype, torch.dtype):
-        raise LoadError(f"there is no dtype {dtype!r}: give float32, float16 or bfloat16, or None for the checkpoint's own.")
+        raise LoadError(
+            f"there is no dtype {dtype!r}: give float32, float16 or bfloat16, or None for the checkpoint's own."
+        )
     hub = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         config = transformers.AutoConfig.from_pretrained(source, **hub)
         model = _model_class(config, task).from_pretrained(source, dtype=dtype or "auto", **hub)
         reader = _reader(source, hub)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise LoadError(_explain(str(name), source, error)) from error
     if str(name) == "demo":
         model.config._name_or_path = DEMO_NAME
@@ -68,7 +71,9 @@ def load(
         try:
             model = model.to(device)
         except (RuntimeError, AssertionError) as error:
-            raise LoadError(f"the model could not be moved to {device!r} ({str(error).splitlines()[0]}): give a device that is there, such as cpu.") from error
+            raise LoadError(
+                f"the model could not be moved to {device!r} ({str(error).splitlines()[0]}): give a device that is there, such as cpu."
+            ) from error
     return model.eval(), reader
 
 

@@ -183,7 +183,8 @@ class BiasRule:
     def behind(self, front: int) -> "BiasRule":
         """The bias with `front` more keys before its own, which get none."""
         diagonals, cells = (
-            None if table is None else torch.nn.functional.pad(table, (front, 0)) for table in (self.diagonals, self.cells)
+            None if table is None else torch.nn.functional.pad(table, (front, 0))
+            for table in (self.diagonals, self.cells)
         )
         return BiasRule(diagonals, cells)
 

@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, SupportsIndex
 
 from attnscope.errors import InputError
 
@@ -60,7 +60,7 @@ class Tokens(Sequence[str]):
             },
         )
 
-    def find(self, wanted: int | str, what: str = "query") -> int:
+    def find(self, wanted: SupportsIndex | str, what: str = "query") -> int:
         """The position of a token: a number (negative counts from the end) or a token or word as written.
 
         A string takes its first match: the token itself, else the word it is a piece of. Raises InputError otherwise.

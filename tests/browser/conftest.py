@@ -31,7 +31,9 @@ def new_page(browser) -> Iterator[Callable[..., Page]]:
 
     def make(width: int = 1280, height: int = 1800, dark: bool = False, scale: float = 1) -> Page:
         context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", device_scale_factor=scale
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            device_scale_factor=scale,
         )
         context.set_offline(True)
         contexts.append(context)
@@ -63,7 +65,9 @@ def open_view(new_page, tmp_path) -> Callable[..., Opened]:
             page.wait_for_selector("[data-attnscope][data-ready]")
             return page
         sandbox = 'sandbox="allow-scripts"' if way == "sandboxed" else ""
-        path.write_text(f'<!doctype html><meta charset="utf-8"><iframe {sandbox} width=1240 height=1700 srcdoc="{html.escape(text)}"></iframe>')
+        path.write_text(
+            f'<!doctype html><meta charset="utf-8"><iframe {sandbox} width=1240 height=1700 srcdoc="{html.escape(text)}"></iframe>'
+        )
         page.goto(path.as_uri())
         frame = page.frames[1]
         frame.wait_for_selector("[data-attnscope][data-ready]")

@@ -49,7 +49,9 @@ def test_contrast_and_width(open_view, demo_trace, width, dark):
 def test_contrast_is_measured(open_view, demo_trace):
     """The check above can fail."""
     page = open_view(demo_trace.show(layer=2, head=8, query="it"))
-    page.evaluate("document.querySelector('[data-attnscope]').shadowRoot.querySelector('[data-sentence]').style.color = '#bbb'")
+    page.evaluate(
+        "document.querySelector('[data-attnscope]').shadowRoot.querySelector('[data-sentence]').style.color = '#bbb'"
+    )
     assert page.evaluate(CONTRAST)
 
 

@@ -70,7 +70,7 @@ def test_grouped_softcapped_biased_windowed_and_with_sinks(open_view, query):
     sink = page.locator('[data-row="sink"] [data-col="weight"]').get_attribute("data-value")
     assert float(sink) == pytest.approx(1 - float(trace.site(1).weights(4, query).sum()), abs=1e-5)
     if query == 4:
-        assert page.locator('.row.masked').count() == 8, "a window of 5 leaves keys 0 to 4 of 13"
+        assert page.locator(".row.masked").count() == 8, "a window of 5 leaves keys 0 to 4 of 13"
         assert page.locator('[data-row-key="9"] [data-col="weight"]').inner_text() == "masked"
 
 
@@ -127,9 +127,7 @@ def test_a_cached_step_names_its_query(open_view):
     from dataclasses import replace
 
     whole = made_trace(mask=causal_rule(13, 13))
-    sites = [
-        replace(s, q=s.q[:, 12:], z=s.z[:, 12:], z_rows=torch.tensor([0]), mask=MaskRule()) for s in whole.sites
-    ]
+    sites = [replace(s, q=s.q[:, 12:], z=s.z[:, 12:], z_rows=torch.tensor([0]), mask=MaskRule()) for s in whole.sites]
     trace = whole.replace_sites(sites)
     page = open_view(trace.show(layer=1, head=0))
     assert page.locator('[data-crumb="query"]').locator("..").inner_text().find("word12") >= 0

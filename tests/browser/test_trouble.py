@@ -29,10 +29,15 @@ def test_hostile_tokens_are_text(open_view):
 
 
 def damage(page: str, how: str) -> str:
-    match = re.search(r'(data-attnscope-block[^>]*>)([A-Za-z0-9+/=]+)(</script>)', page)
+    match = re.search(r"(data-attnscope-block[^>]*>)([A-Za-z0-9+/=]+)(</script>)", page)
     assert match
     text = match[2]
-    changed = {"cut": text[: len(text) // 2], "empty": "", "noise": "!!!!" + text[4:], "flipped": text[:2000] + text[2100:2000:-1] + text[2100:]}
+    changed = {
+        "cut": text[: len(text) // 2],
+        "empty": "",
+        "noise": "!!!!" + text[4:],
+        "flipped": text[:2000] + text[2100:2000:-1] + text[2100:],
+    }
     return page[: match.start(2)] + changed[how] + page[match.end(2) :]
 
 

@@ -42,7 +42,7 @@ def test_a_click_on_a_word_picks_the_query(demo_page):
 
 
 def test_arrow_keys_move_the_query_in_the_ribbon(demo_page):
-    demo_page.locator('[data-ribbon]').focus()
+    demo_page.locator("[data-ribbon]").focus()
     demo_page.keyboard.press("ArrowRight")
     assert state(demo_page)["query"] == "8"
     demo_page.keyboard.press("ArrowLeft")
@@ -99,7 +99,9 @@ def test_the_url_holds_the_state(open_view, demo_trace, demo_page):
     assert again.locator("main.scope").get_attribute("data-theme") == "dark"
 
 
-@pytest.mark.parametrize("hash", ["#layer=99&head=8&query=7", "#layer=two", "#query=-5&head=1e9", "#%%%", "#layer=2&head=<img src=x>"])
+@pytest.mark.parametrize(
+    "hash", ["#layer=99&head=8&query=7", "#layer=two", "#query=-5&head=1e9", "#%%%", "#layer=2&head=<img src=x>"]
+)
 def test_an_ill_address_says_so_and_shows_what_it_can(open_view, demo_trace, hash):
     page = open_view(demo_trace.show(layer=2, head=8, query="it"), hash=hash)
     assert page.locator("[data-row-key]").count() == 24
@@ -147,7 +149,9 @@ def test_sentence_pairs_are_filtered(open_view, demo):
     page = open_view(trace.show(layer=2, head=8, query="it"))
     everything = page.locator("[data-row-key]:visible").count()
     page.locator('[data-tool="filter"]').select_option("bb")
-    inside = [int(r) for r in page.locator("[data-row-key]:visible").evaluate_all("rows => rows.map(r => r.dataset.rowKey)")]
+    inside = [
+        int(r) for r in page.locator("[data-row-key]:visible").evaluate_all("rows => rows.map(r => r.dataset.rowKey)")
+    ]
     assert 0 < len(inside) < everything
     assert all(trace.tokens.segments[k] == 1 for k in inside)
     assert "%" in page.locator("main").inner_text()

@@ -4,11 +4,11 @@ what its implementation handed to the output projection, and W_O against the mod
 from typing import Any
 
 import pytest
-import tiny_models as tiny
 import torch
 from torch import Tensor
 
 import attnscope
+import tiny_models as tiny
 from attnscope import NotCaptured, Trace
 
 # Largest differences over all kinds here: weights 0 and 1e-2 and 1.3e-3 (scores up to 19, rounded on the way), outputs
@@ -65,7 +65,11 @@ def test_receipt(name: str, implementation: str, dtype: torch.dtype) -> None:
 
 def t5_projections() -> list[str]:
     encoder = [f"encoder.block.{i}.layer.0.SelfAttention.o" for i in range(2)]
-    return encoder + [f"decoder.block.{i}.layer.{j}.{kind}.o" for i in range(2) for j, kind in enumerate(("SelfAttention", "EncDecAttention"))]
+    return encoder + [
+        f"decoder.block.{i}.layer.{j}.{kind}.o"
+        for i in range(2)
+        for j, kind in enumerate(("SelfAttention", "EncDecAttention"))
+    ]
 
 
 def projections(name: str) -> list[str]:
@@ -170,7 +174,9 @@ def test_text_pair(name: str, implementation: str) -> None:
     for site, weights in zip(trace.sites, own_weights(reference, dict(encoded)), strict=True):
         assert difference(site.weights(), weights[0]) <= 2e-6
     one_type = {**encoded, "token_type_ids": torch.zeros_like(encoded["token_type_ids"])}
-    assert difference(trace.sites[0].weights(), own_weights(reference, one_type)[0][0]) > 1e-3, "token types must matter"
+    assert difference(trace.sites[0].weights(), own_weights(reference, one_type)[0][0]) > 1e-3, (
+        "token types must matter"
+    )
 
 
 def test_t5_bias_is_kept_by_diagonals() -> None:
@@ -226,7 +232,9 @@ def test_receipt_fails_when_something_is_wrong(field: str) -> None:
 
     trace = attnscope.trace(tiny.model("llama"), None, inputs=tiny.inputs("llama"))
     site = trace.site(layer=1)
-    wrong = {"scaling": site.scaling * 1.01, "mask": NO_MASK}.get(field, getattr(site, field) * 1.01 if field in "qkv" else None)
+    wrong = {"scaling": site.scaling * 1.01, "mask": NO_MASK}.get(
+        field, getattr(site, field) * 1.01 if field in "qkv" else None
+    )
     receipt = trace.replace_sites([trace.sites[0], replace(site, **{field: wrong})]).verify()
     assert not receipt
     assert [part.status for part in receipt.sites] == ["exact", "failed"]

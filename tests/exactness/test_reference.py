@@ -99,7 +99,9 @@ def test_every_link() -> None:
     q, k, v = qkv(H)
     bias, allowed, sinks = random(H, Q, K, seed=9), random(H, Q, K, seed=10) > -1, random(H, 1, 1, seed=11)
     steps = attention_steps(q, k, v, scaling=0.7, softcap=1.5, position_bias=bias, allowed=allowed, sinks=sinks)
-    dot = torch.stack([torch.stack([torch.stack([(q[h, i] * k[h, j]).sum() for j in range(K)]) for i in range(Q)]) for h in range(H)])
+    dot = torch.stack(
+        [torch.stack([torch.stack([(q[h, i] * k[h, j]).sum() for j in range(K)]) for i in range(Q)]) for h in range(H)]
+    )
     torch.testing.assert_close(steps.dot, dot)
     torch.testing.assert_close(steps.scaled, dot * 0.7)
     torch.testing.assert_close(steps.capped, 1.5 * torch.tanh(dot * 0.7 / 1.5))

@@ -38,7 +38,10 @@ class Lab:
 
     def trust(self, name: str) -> None:
         subprocess.run(
-            [sys.executable, "-m", "jupyter", "trust", str(self.folder / name)], env=self.env, check=True, capture_output=True
+            [sys.executable, "-m", "jupyter", "trust", str(self.folder / name)],
+            env=self.env,
+            check=True,
+            capture_output=True,
         )
 
 
@@ -60,7 +63,9 @@ def lab(tmp_path_factory) -> Iterator[Lab]:
     }
     settings = home / "settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    (settings / "notification.jupyterlab-settings").write_text(
+        json.dumps({"fetchNews": "false", "checkForUpdates": False})
+    )
     log = open(home / "log", "w")  # noqa: SIM115  lives as long as the server
     server = subprocess.Popen(
         [

@@ -58,7 +58,9 @@ def test_saved_notebooks(page, lab, executed, state, trusted):
     else:
         expected = "Error displaying widget" if trusted else "run this cell to see it"
         widget.filter(has_text=expected).wait_for(timeout=30_000)
-        assert widget.locator("[data-attnscope]").count() == 0, "a widget lives only where it is trusted and has its state"
+        assert widget.locator("[data-attnscope]").count() == 0, (
+            "a widget lives only where it is trusted and has its state"
+        )
 
 
 def test_with_all_scripts_stripped(executed):
@@ -101,7 +103,10 @@ def test_a_live_notebook_goes_both_ways(page, lab):
     view.wait_for(timeout=60_000)
     view.locator('[data-crumb="layer"]').focus()
     view.locator('[data-crumb="layer"]').select_option(index=0)
-    page.wait_for_function("document.querySelector('[data-attnscope]').shadowRoot.querySelector('[data-crumb=layer]').value == 0", timeout=30_000)
+    page.wait_for_function(
+        "document.querySelector('[data-attnscope]').shadowRoot.querySelector('[data-crumb=layer]').value == 0",
+        timeout=30_000,
+    )
     first = view.locator("[data-sentence]").inner_text()
     run(2)
     code.nth(2).locator(".jp-OutputArea-executeResult").wait_for(timeout=30_000)

@@ -17,7 +17,11 @@ SIZES = st.integers(1, 17)
 @st.composite
 def problems(draw: st.DrawFn) -> dict[str, Tensor]:
     """q [H, Q, D], k [Hkv, K, D], v [Hkv, K, Dv] and a mask [H, Q, K], of any sizes."""
-    groups, repeats, queries, keys, size, value_size = (draw(st.integers(1, 3)), draw(st.integers(1, 3)), *(draw(SIZES) for _ in range(4)))
+    groups, repeats, queries, keys, size, value_size = (
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, 3)),
+        *(draw(SIZES) for _ in range(4)),
+    )
     generator = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
 
     def random(*shape: int) -> Tensor:
@@ -25,7 +29,12 @@ def problems(draw: st.DrawFn) -> dict[str, Tensor]:
 
     heads = groups * repeats
     mask = torch.rand(heads, queries, keys, generator=generator) < draw(st.sampled_from([0.2, 0.7, 1.0]))
-    return {"q": random(heads, queries, size), "k": random(groups, keys, size), "v": random(groups, keys, value_size), "mask": mask}
+    return {
+        "q": random(heads, queries, size),
+        "k": random(groups, keys, size),
+        "v": random(groups, keys, value_size),
+        "mask": mask,
+    }
 
 
 @given(problem=problems())
@@ -33,7 +42,9 @@ def test_any_sizes_agree_with_torch(problem: dict[str, Tensor]) -> None:
     q, k, v, mask = problem.values()
     ours = scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
     repeats = len(q) // len(k)
-    theirs = F.scaled_dot_product_attention(q, k.repeat_interleave(repeats, 0), v.repeat_interleave(repeats, 0), attn_mask=mask)
+    theirs = F.scaled_dot_product_attention(
+        q, k.repeat_interleave(repeats, 0), v.repeat_interleave(repeats, 0), attn_mask=mask
+    )
     torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=1e-9)
 
 
@@ -75,7 +86,9 @@ def test_softmax(scores: list[float], shift: float, sink: float) -> None:
 def test_blocks_cover_every_query_once(queries: int, keys: int, heads: int, cells: int) -> None:
     blocks = list(query_blocks(queries, keys, heads, cells))
     assert [row for block in blocks for row in range(queries)[block]] == list(range(queries))
-    assert all(len(range(queries)[block]) == 1 or len(range(queries)[block]) * keys * heads <= cells for block in blocks)
+    assert all(
+        len(range(queries)[block]) == 1 or len(range(queries)[block]) * keys * heads <= cells for block in blocks
+    )
 
 
 @settings(max_examples=30)

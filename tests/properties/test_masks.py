@@ -60,7 +60,13 @@ def test_products_need_no_bits(mask: Tensor) -> None:
         assert rule.nbytes <= mask.shape[1] + mask.shape[2]
 
 
-@given(queries=SIZES, extra=st.integers(0, 7), window=st.one_of(st.none(), st.integers(1, 9)), hidden=st.integers(0, 5), left=st.booleans())
+@given(
+    queries=SIZES,
+    extra=st.integers(0, 7),
+    window=st.one_of(st.none(), st.integers(1, 9)),
+    hidden=st.integers(0, 5),
+    left=st.booleans(),
+)
 def test_what_models_use_is_a_rule(queries: int, extra: int, window: int | None, hidden: int, left: bool) -> None:
     """Causal with offset, with a window, with padding on either side: never packed."""
     keys = queries + extra

@@ -1,19 +1,20 @@
 """capture(): the model's numbers stay its own, nothing is left behind, and captures do not mix."""
 
+import contextlib
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
-import parts
 import pytest
-import tiny_models as tiny
 import torch
 import transformers
 from torch import Tensor, nn
 from transformers.modeling_utils import AttentionInterface
 
 import attnscope
+import parts
+import tiny_models as tiny
 from attnscope import CaptureError, InputError, Trace
 
 
@@ -114,16 +115,14 @@ def test_everything_is_taken_back(fails: bool) -> None:
     model = tiny.model("llama")
     module = transformers.models.llama.modeling_llama
     interface, rotary, before = AttentionInterface.get_interface, module.apply_rotary_pos_emb, hooks(model)
-    try:
+    with contextlib.suppress(ZeroDivisionError):
         with attnscope.capture(model, keep={"x", "pre_rotary"}):
             assert AttentionInterface.get_interface is not interface
             assert module.apply_rotary_pos_emb is not rotary
             assert hooks(model) > before
             logits(model, **tiny.inputs("llama"))
             if fails:
-                raise RuntimeError("on purpose")
-    except RuntimeError as error:
-        assert str(error) == "on purpose"
+                raise ZeroDivisionError
     assert AttentionInterface.get_interface is interface
     assert module.apply_rotary_pos_emb is rotary
     assert hooks(model) == before
@@ -148,7 +147,7 @@ def test_a_capture_that_cannot_open_leaves_nothing(monkeypatch: pytest.MonkeyPat
         pass
     assert hooks(model) == before
     monkeypatch.setattr(sys.modules["transformers"], "__version__", "6.0.0.dev0")
-    with pytest.raises(CaptureError, match="6.0.0"):
+    with pytest.raises(CaptureError, match=r"6\.0\.0"):
         attnscope.trace(model, None, inputs=tiny.inputs("llama"))
 
 
@@ -319,7 +318,9 @@ def test_sites() -> None:
     trace = attnscope.trace(model, None, inputs=inputs, sites=["decoder.block.1"])
     assert [(site.stack, site.layer) for site in trace.sites] == [("decoder", 1), ("cross", 1)]
     assert trace.verify().passed
-    with pytest.raises(InputError, match=r"sites=\['decoder.block.5'\] names none.*decoder.block.0.layer.0.SelfAttention"):
+    with pytest.raises(
+        InputError, match=r"sites=\['decoder.block.5'\] names none.*decoder.block.0.layer.0.SelfAttention"
+    ):
         attnscope.trace(model, None, inputs=inputs, sites=["decoder.block.5"])
 
 
@@ -330,7 +331,9 @@ def test_keep_pre_rotary(name: str) -> None:
     module = __import__(type(model).__module__, fromlist=["apply_rotary_pos_emb"])
     seen: list[Any] = []
     original = module.apply_rotary_pos_emb
-    module.apply_rotary_pos_emb = lambda *args, **kwargs: seen.append(((args, kwargs), original(*args, **kwargs))) or seen[-1][1]
+    module.apply_rotary_pos_emb = lambda *args, **kwargs: (
+        seen.append(((args, kwargs), original(*args, **kwargs))) or seen[-1][1]
+    )
     try:
         trace = attnscope.trace(model, None, inputs=tiny.inputs(name), keep={"pre_rotary"})
     finally:
@@ -504,7 +507,7 @@ def test_a_model_without_attention() -> None:
     model = nn.Sequential(nn.Linear(5, 7), nn.ReLU())
     with attnscope.capture(model) as recorder:
         model(torch.randn(3, 5))
-    with pytest.raises(CaptureError, match="no attention that attnscope knows. Its modules are: Linear, ReLU"):
+    with pytest.raises(CaptureError, match=r"no attention that attnscope knows\. Its modules are: Linear, ReLU"):
         recorder.trace()
 
 

@@ -10,17 +10,29 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.torch
-import tiny_models as tiny
 import torch
 
 import attnscope
+import tiny_models as tiny
 from attnscope import InputError, NotCaptured, OutputError, PayloadError, Trace, payload, tiles
 from attnscope.payload import Held, as_held, decode, encode, load_trace, read, trace_id
 from attnscope.tiles import TileRequest, answer
 from attnscope.tracing import Receipt
 
 FIELDS = ("q", "k", "v", "z", "z_rows", "sinks", "x", "pre_rotary_q", "pre_rotary_k")
-SCALARS = ("scaling", "path", "call", "kind", "stack", "layer", "softcap", "dtype", "note", "query_offset", "scaled_by_model")
+SCALARS = (
+    "scaling",
+    "path",
+    "call",
+    "kind",
+    "stack",
+    "layer",
+    "softcap",
+    "dtype",
+    "note",
+    "query_offset",
+    "scaled_by_model",
+)
 
 
 def traced(name: str, dtype: torch.dtype = torch.float32, **options: Any) -> Trace:
@@ -94,7 +106,9 @@ def test_padding_tokens_and_pairs_come_back(tmp_path: Path) -> None:
 def test_arbitrary_masks_and_biases_come_back() -> None:
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(3, n, 5, generator=generator) for n in (7, 11, 11))
-    mask = torch.where(torch.rand(3, 7, 11, generator=generator) < 0.5, torch.randn(3, 7, 11, generator=generator), -torch.inf)
+    mask = torch.where(
+        torch.rand(3, 7, 11, generator=generator) < 0.5, torch.randn(3, 7, 11, generator=generator), -torch.inf
+    )
     trace = Trace.from_qkv(q, k, v, mask=mask)
     assert trace.sites[0].mask.packed is not None
     check_same_numbers(trace, decode(encode(trace)))
@@ -191,7 +205,16 @@ def test_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [None, "site", {}, {"kind": "cancel"}, {"kind": "site"}, {"kind": "site", "site": "1"}, {"kind": "site", "site": 0, "head": None}]
+    "message",
+    [
+        None,
+        "site",
+        {},
+        {"kind": "cancel"},
+        {"kind": "site"},
+        {"kind": "site", "site": "1"},
+        {"kind": "site", "site": 0, "head": None},
+    ],
 )
 def test_messages_that_are_no_request(message: Any) -> None:
     with pytest.raises(InputError):

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_models as tiny
 import torch
 
 import attnscope
+import tiny_models as tiny
 from attnscope import InputError, NotCaptured, Tokens, Trace
 from attnscope.tracing import Receipt, SiteReceipt, parse_head
 
@@ -67,7 +67,7 @@ def test_half_precision_masks() -> None:
     """finfo.min of the mask's own dtype hides, whatever the dtype."""
     q = random(H, T, D)
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
-        mask = torch.where(torch.ones(T, T).tril().bool(), 0.0, torch.finfo(dtype).min).to(dtype)
+        mask = torch.full((T, T), torch.finfo(dtype).min, dtype=dtype).triu(1)
         site = Trace.from_qkv(q, q, q, mask=mask).sites[0]
         assert (site.mask.upper, site.position_bias) == (0, None)
 
@@ -119,7 +119,10 @@ def test_heads_by_name(trace: Trace) -> None:
     site = trace.site(layer=1)
     assert torch.equal(site.weights(head="L1H4"), site.weights(head=4))
     assert torch.equal(site.weights(head=-1), site.weights(head=5))
-    for head, message in ((6, "head 6 is out of range: layer 1 has 6 heads, so head goes from 0 to 5"), ("L0H1", "of layer 1")):
+    for head, message in (
+        (6, "head 6 is out of range: layer 1 has 6 heads, so head goes from 0 to 5"),
+        ("L0H1", "of layer 1"),
+    ):
         with pytest.raises(InputError, match=message):
             site.weights(head=head)
 
@@ -155,7 +158,18 @@ def test_steps_hold_together(trace: Trace) -> None:
     """Each link follows from the ones before it, and the last is what the model computed."""
     site = trace.site(layer=1)
     links = {link.name: link.value for link in site.steps(head="L1H4", query=6)}
-    assert list(links) == ["query", "keys", "values", "products", "dot", "scaled", "masked", "weights", "output", "write"]
+    assert list(links) == [
+        "query",
+        "keys",
+        "values",
+        "products",
+        "dot",
+        "scaled",
+        "masked",
+        "weights",
+        "output",
+        "write",
+    ]
     torch.testing.assert_close(links["products"], links["query"] * links["keys"])
     torch.testing.assert_close(links["products"].sum(-1), links["dot"])
     torch.testing.assert_close(links["dot"] * site.scaling, links["scaled"])
@@ -191,7 +205,9 @@ def test_repr(trace: Trace) -> None:
 
 
 def test_long_texts_keep_a_sample_of_outputs() -> None:
-    trace = attnscope.trace(tiny.model("llama", "sdpa", max_position_embeddings=400), None, inputs={"input_ids": tiny.ids(1, 307)})
+    trace = attnscope.trace(
+        tiny.model("llama", "sdpa", max_position_embeddings=400), None, inputs={"input_ids": tiny.ids(1, 307)}
+    )
     site = trace.sites[0]
     assert site.z_rows is not None
     assert (len(site.z_rows), int(site.z_rows[0]), int(site.z_rows[-1])) == (64, 0, 306)

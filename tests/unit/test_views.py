@@ -26,7 +26,9 @@ def random_trace(sites: int, heads: int, kv_heads: int, tokens: int, head_size: 
         k, v = (torch.randn(kv_heads, tokens, head_size, generator=generator) for _ in range(2))
         site = Site(q, k, v, head_size**-0.5, path=f"layers.{layer}.attn", layer=layer)
         rows = torch.tensor([0, tokens // 2, tokens - 1])
-        made.append(Site(q, k, v, head_size**-0.5, path=site.path, layer=layer, z=site.output(queries=rows), z_rows=rows))
+        made.append(
+            Site(q, k, v, head_size**-0.5, path=site.path, layer=layer, z=site.output(queries=rows), z_rows=rows)
+        )
     return Trace(tuple(made), Tokens(tuple(f"w{i}" for i in range(tokens))))
 
 
@@ -38,7 +40,9 @@ def held(block):
 def test_everything_fits_in_full_precision(demo_trace):
     blocks = demo_trace.show(layer=2, head=8, query="it").blocks
     assert [block.sites for block in blocks] == [(2,), (0,), (1,), (3,), (4,), (5,)]
-    assert all(entry["dtype"] == "F32" and entry["heads"] == list(range(12)) for b in blocks for entry in held(b).values())
+    assert all(
+        entry["dtype"] == "F32" and entry["heads"] == list(range(12)) for b in blocks for entry in held(b).values()
+    )
 
 
 def test_fp16_where_that_is_what_fits():

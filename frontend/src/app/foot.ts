@@ -12,7 +12,11 @@ export class Foot {
   private readonly live = h("p", { class: "unseen", "aria-live": "polite", "data-live": true });
   private readonly legends = h("div", { class: "legends", "data-legends": true });
   private timer: ReturnType<typeof setTimeout> | undefined;
-  private shown = "";
+  private built = "";
+  private ramp: unknown = null;
+  private readonly swatch = h("i", { class: "swatch" });
+  private readonly weightEnd = h("span");
+  private readonly ends = new Map<string, HTMLElement>();
 
   constructor(receipt: ReceiptView) {
     this.readout.textContent = HINT;
@@ -52,35 +56,30 @@ export class Foot {
         ];
     if (tensors.v.length) signed.push(["v", domains.v], ["z", zEnd]);
     const masked = chain.allowed?.includes(0) ?? false;
-    const key = JSON.stringify([signed, weightEnd, masked, tensors.broken > 0]);
-    if (key === this.shown && this.legends.dataset.ramp === scene.ramp.palette.zero) return;
-    this.shown = key;
-    this.legends.dataset.ramp = scene.ramp.palette.zero;
-    const swatch = h("i", { class: "swatch" });
-    swatch.style.backgroundImage = scene.ramp.gradient();
+    const share = tensors.v.length > 0;
+    const key = `${signed.map(([name]) => name)} ${share} ${masked} ${tensors.broken > 0}`;
+    if (key !== this.built) this.build(signed, share, masked, tensors.broken > 0);
+    this.built = key;
+    for (const [name, end] of signed) setText(this.ends.get(name) as Element, `\u00a0±${domainEnd(end)}`);
+    setText(this.weightEnd, ` 0 … ${domainEnd(weightEnd * 100)} %`);
+    if (this.ramp !== scene.ramp) this.swatch.style.backgroundImage = scene.ramp.gradient();
+    this.ramp = scene.ramp;
+  }
+
+  private build(signed: [string, number][], share: boolean, masked: boolean, broken: boolean): void {
+    const legend = (swatch: Element | string, ...text: (Element | string)[]) =>
+      h("span", { class: "legend" }, typeof swatch === "string" ? h("i", { class: swatch }) : swatch, ...text);
+    const quantity = (name: string) => {
+      const end = h("span");
+      this.ends.set(name, end);
+      return h("span", {}, h("b", {}, name), end);
+    };
     const parts: HTMLElement[] = [];
-    if (signed.length) {
-      parts.push(
-        h(
-          "span",
-          { class: "legend" },
-          swatch,
-          ...signed.flatMap(([name, end]) => [h("span", {}, h("b", {}, name), `\u00a0±${domainEnd(end)}`)]),
-        ),
-      );
-      parts.push(h("span", { class: "legend" }, h("i", { class: "swatch-notch" }), "clipped"));
-    }
-    parts.push(
-      h(
-        "span",
-        { class: "legend" },
-        h("i", { class: "swatch-ink" }),
-        h("span", {}, h("b", {}, "weight, share"), ` 0 … ${weightEnd * 100} %`),
-      ),
-    );
-    if (masked) parts.push(h("span", { class: "legend" }, h("i", { class: "swatch-masked" }), "masked"));
-    if (tensors.broken)
-      parts.push(h("span", { class: "legend" }, h("i", { class: "swatch-broken" }), "NaN or infinite"));
+    if (signed.length)
+      parts.push(legend(this.swatch, ...signed.map(([name]) => quantity(name))), legend("swatch-notch", "clipped"));
+    parts.push(legend("swatch-ink", h("span", {}, h("b", {}, share ? "weight, share" : "weight"), this.weightEnd)));
+    if (masked) parts.push(legend("swatch-masked", "masked"));
+    if (broken) parts.push(legend("swatch-broken", "NaN or infinite"));
     this.legends.replaceChildren(...parts);
   }
 

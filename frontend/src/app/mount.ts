@@ -185,6 +185,7 @@ class App implements View {
     cancelAnimationFrame(this.frame);
     for (const undo of this.cleanup) undo();
     this.level.destroy();
+    this.story.destroy();
     this.receipt.destroy();
     this.foot.destroy();
     this.listeners.clear();

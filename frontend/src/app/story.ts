@@ -1,10 +1,11 @@
 /** What is said: the sentence, why the view opened here, and the summary for those who listen. */
-import { h, setText } from "../dom";
+import { AfterFrame, h, setText } from "../dom";
 import type { Scene } from "../scene";
 import { asText, sentence } from "../sentence";
 import type { State } from "../state";
 import { percent } from "../words";
 
+const PERCENT = /(\(?\d[\d.]* %[).,:]?)/;
 const SPOKEN = 8; // keys in the summary
 
 export class Story {
@@ -12,6 +13,8 @@ export class Story {
   private readonly sentence = h("p", { class: "sentence", "data-sentence": true, role: "status" });
   private readonly why = h("span", { "data-why": true });
   private readonly summary = h("p", { class: "unseen", "data-summary": true });
+
+  private readonly afterFrame = new AfterFrame();
 
   constructor() {
     const below = h("p", { class: "why" }, "Layers and heads count from 0. ", this.why);
@@ -22,21 +25,34 @@ export class Story {
   draw(scene: Scene, opening: State | null): void {
     const parts = sentence(scene);
     this.sentence.replaceChildren(
-      ...parts.map((part) => {
-        if (typeof part === "string") return document.createTextNode(part);
+      ...parts.flatMap((part) => {
+        // a number and its percent sign stay on one line
+        if (typeof part === "string")
+          return part.split(PERCENT).map((text, i) => (i % 2 ? h("span", { class: "num" }, text) : text));
         const look = part.key === null ? "tok subject" : part.special ? "tok special" : "tok";
         return h("span", { class: look, dir: "auto" }, part.token);
       }),
     );
-    const { state, chain } = scene;
+    const { state } = scene;
     const there =
       opening && (["stack", "layer", "head", "query"] as const).every((name) => state[name] === opening[name]);
     setText(this.why, there ? (opening.why ?? "") : "");
-    const strongest = Array.from(chain.weights.keys())
-      .sort((a, b) => chain.weights[b] - chain.weights[a])
-      .slice(0, SPOKEN)
-      .map((key) => `${scene.keyLabels[key].text} ${percent(chain.weights[key])}`);
-    const place = `Layer ${state.layer}, head ${state.head}, query ${scene.query}.`;
-    setText(this.summary, `${place} ${asText(parts)} Strongest keys: ${strongest.join(", ")}.`);
+    // heard, not seen: no frame waits for it
+    const summarise = () => setText(this.summary, summary(scene, asText(parts)));
+    if (this.summary.textContent) this.afterFrame.run(summarise);
+    else summarise();
   }
+
+  destroy(): void {
+    this.afterFrame.cancel();
+  }
+}
+
+function summary({ state, chain, keyLabels, query }: Scene, sentence: string): string {
+  const strongest = Array.from(chain.weights.keys())
+    .sort((a, b) => chain.weights[b] - chain.weights[a])
+    .slice(0, SPOKEN)
+    .map((key) => `${keyLabels[key].text} ${percent(chain.weights[key])}`);
+  const place = `Layer ${state.layer}, head ${state.head}, query ${query}.`;
+  return `${place} ${sentence} Strongest keys: ${strongest.join(", ")}.`;
 }

@@ -1,6 +1,7 @@
 /** Walking the table by keyboard: one active cell, arrows between keys and across cells, the number always said. */
 import { isMasked } from "../chain";
 import type { Line } from "../rows";
+import { largestIn } from "../scale";
 import type { Scene } from "../scene";
 import { count, percent } from "../words";
 import type { Column, Layout } from "./columns";
@@ -84,13 +85,4 @@ export function say(line: Line, column: Column, cell: number, scene: Scene, layo
     default:
       return `${name} · token ${keyLabels[key].raw === keyLabels[key].text ? "" : `${keyLabels[key].raw} `}· weight ${masked ? "masked" : percent(chain.weights[key])}`;
   }
-}
-
-export function largestIn(values: ArrayLike<number>, start: number, n: number): number {
-  let at = Math.min(start, values.length - 1);
-  for (let i = at; i < Math.min(start + n, values.length); i++) {
-    if (!Number.isFinite(values[i])) return i;
-    if (Math.abs(values[i]) > Math.abs(values[at])) at = i;
-  }
-  return at;
 }

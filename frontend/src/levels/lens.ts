@@ -35,6 +35,14 @@ export class Lens {
       this.turn(1),
     );
     this.pager.append(this.back, this.pageText, this.forth);
+    this.title.append(
+      h("span", { class: "role" }, "query "),
+      h("span", { class: "tok boxed", dir: "auto" }),
+      h("span", { class: "arrow", "aria-hidden": "true" }, " → "),
+      h("span", { class: "role" }),
+      h("span", { class: "tok ringed", dir: "auto" }),
+      h("span", { class: "role" }),
+    );
     const head = (name: Row | "index") => h("span", { class: `lens-head head-${name}` });
     this.heads = { index: head("index"), q: head("q"), k: head("k"), product: head("product"), sum: head("sum") };
     this.element.append(h("div", { class: "lens-top" }, this.title, this.pager), this.grid, this.steps);
@@ -80,20 +88,11 @@ export class Lens {
   }
 
   private drawTitle({ chain, queryLabels, keyLabels, query, key, pinned, site }: Scene): void {
-    const q = queryLabels[query];
-    const k = keyLabels[key];
-    this.title.replaceChildren(
-      h("span", { class: "role" }, "query "),
-      h("span", { class: "tok boxed", dir: "auto" }, q.text),
-      h("span", { class: "arrow", "aria-hidden": "true" }, " → "),
-      h("span", { class: "role" }, pinned ? "pinned key " : chain.empty ? "key " : "strongest key "),
-      h("span", { class: "tok ringed", dir: "auto" }, k.text),
-      h(
-        "span",
-        { class: "role" },
-        site.kind === "cross" ? ` · across: positions ${query} and ${key}` : ` · positions ${query} and ${key}`,
-      ),
-    );
+    const [, q, , role, k, where] = this.title.children;
+    setText(q, queryLabels[query].text);
+    setText(role, pinned ? "pinned key " : chain.empty ? "key " : "strongest key ");
+    setText(k, keyLabels[key].text);
+    setText(where, ` · ${site.kind === "cross" ? "across: " : ""}positions ${query} and ${key}`);
   }
 
   /** As many cells as a page has; reused from then on. */

@@ -22,7 +22,7 @@ export class NeuronLevel implements Level {
     this.table = new Table(actions, viewport);
     this.message.hidden = true;
     this.element.append(this.message, this.lens.element, this.table.element, this.figures.element);
-    const order = button("by weight", { class: "tool", "aria-pressed": "false", "data-tool": "order" }, () => {
+    const order = button("sort by weight", { class: "tool", "aria-pressed": "false", "data-tool": "order" }, () => {
       this.table.byWeight = !this.table.byWeight;
       order.setAttribute("aria-pressed", String(this.table.byWeight));
       this.redraw();
@@ -66,6 +66,7 @@ export class NeuronLevel implements Level {
 
   destroy(): void {
     this.observer.disconnect();
+    this.table.destroy();
   }
 
   private redraw(): void {

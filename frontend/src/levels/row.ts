@@ -37,6 +37,11 @@ export class RowView {
 
   constructor(private readonly id: string) {}
 
+  /** It shows this key already, though perhaps with the numbers of another query. */
+  has(line: Line): boolean {
+    return line.kind === "key" && this.kind === "key" && this.element.dataset.rowKey === String(line.key);
+  }
+
   cell(column: Column): HTMLElement | undefined {
     return this.cells.get(column)?.element;
   }

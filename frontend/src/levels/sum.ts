@@ -1,10 +1,9 @@
 /** The last line: z = Σ weight · v on its own scale, and what weights and shares add up to. */
 import { h, setText } from "../dom";
-import { drawStrip } from "../scale";
+import { drawStrip, largestIn } from "../scale";
 import type { Scene } from "../scene";
 import { percent, symmetric } from "../words";
 import type { Column, Layout } from "./columns";
-import { largestIn } from "./grid";
 import { precise } from "./lens";
 import { STRIP_HEIGHT } from "./row";
 

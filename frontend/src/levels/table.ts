@@ -1,5 +1,5 @@
 /** The table of keys: heading, the lines near the viewport, and the sum z. Only what is in sight is in the document. */
-import { h, setAttribute } from "../dom";
+import { AfterFrame, h, setAttribute } from "../dom";
 import { type Line, lines } from "../rows";
 import type { Actions, Scene } from "../scene";
 import { type Column, type Layout, layoutFor } from "./columns";
@@ -44,6 +44,8 @@ export class Table {
   private range = { first: 0, last: 30 };
   private opened = new Set<number>();
   private made = 0;
+  private late = false;
+  private readonly afterFrame = new AfterFrame();
   private openedFor: unknown = null;
   private width = 0;
   shared: Column = "product";
@@ -65,6 +67,10 @@ export class Table {
 
   get folds(): boolean {
     return this.lines.some((line) => line.kind === "fold") || this.expanded;
+  }
+
+  destroy(): void {
+    this.afterFrame.cancel();
   }
 
   resize(width: number): void {
@@ -97,7 +103,7 @@ export class Table {
     this.body.style.height = `${this.lines.length * ROW_HEIGHT}px`;
     this.heading.draw(scene, layout, this.shared);
     this.sum.draw(scene, layout);
-    this.fillRows();
+    this.fillRows(true);
     if (this.element.matches(":focus")) this.showPlace(false);
   }
 
@@ -128,10 +134,10 @@ export class Table {
     const last = Math.min(Math.ceil((bottom - start) / ROW_HEIGHT) + SPARE, first + MOST);
     if (first === this.range.first && last === this.range.last) return;
     this.range = { first, last: Math.max(last, first) };
-    if (this.lines.length > WHOLE) this.fillRows();
+    if (this.late || this.lines.length > WHOLE) this.fillRows(false);
   }
 
-  private fillRows(): void {
+  private fillRows(defer: boolean): void {
     const scene = this.scene as Scene;
     const layout = this.layout as Layout;
     const whole = this.lines.length <= WHOLE;
@@ -143,8 +149,15 @@ export class Table {
       row.element.remove();
       this.pool.push(row);
     }
+    const { first: top, last: bottom } = this.range;
+    let late = false;
     for (let index = first; index < last; index++) {
       let row = this.used.get(index);
+      // a row out of sight can wait until the frame is shown
+      if (defer && row?.has(this.lines[index]) && (index < top || index >= bottom)) {
+        late = true;
+        continue;
+      }
       if (!row) {
         row = this.pool.pop() ?? new RowView(`${this.id}-${this.made++}`);
         this.body.append(row.element);
@@ -152,6 +165,8 @@ export class Table {
       }
       row.fill(this.lines[index], index, index * ROW_HEIGHT, scene, layout);
     }
+    this.late = late;
+    if (late) this.afterFrame.run(() => this.fillRows(false));
   }
 
   // -- keyboard and pointer

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 _lock = threading.Lock()
 _patched: dict[tuple[str, str], list[Any]] = {}  # (module, function) -> [original, count of open watchers]
-_rotary_inputs = threading.local()  # tensors: what went into rotary functions since the latest call; seen_by: its watchers
+_rotary_inputs = (
+    threading.local()
+)  # tensors: what went into rotary functions since the latest call; seen_by: its watchers
 
 
 class InputWatcher:

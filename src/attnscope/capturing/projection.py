@@ -55,7 +55,11 @@ def _same(x: Tensor, output: Tensor) -> bool:
     """Whether `x` is the output: by its storage, or by its values where heads were joined into a copy (GPT-2, eager)."""
     if x.untyped_storage().data_ptr() == output.untyped_storage().data_ptr():
         return True
-    return x.shape[-1] == output.shape[-1] * output.shape[-2] and x.numel() == output.numel() and torch.equal(x.reshape(output.shape), output)
+    return (
+        x.shape[-1] == output.shape[-1] * output.shape[-2]
+        and x.numel() == output.numel()
+        and torch.equal(x.reshape(output.shape), output)
+    )
 
 
 def _is_linear(module: nn.Module) -> bool:

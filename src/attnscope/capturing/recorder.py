@@ -17,7 +17,16 @@ from attnscope.capturing.extras import InputWatcher, RotaryWatcher
 from attnscope.capturing.interface import AttentionCall, listen, stop_listening
 from attnscope.capturing.projection import ProjectionFinder
 from attnscope.capturing.reading import MaskReader, is_cross, read_sinks, stack_names, unknown_tensors
-from attnscope.capturing.traces import Pass, Place, Record, broken_numbers, checked, given_names, name_positions, site_of
+from attnscope.capturing.traces import (
+    Pass,
+    Place,
+    Record,
+    broken_numbers,
+    checked,
+    given_names,
+    name_positions,
+    site_of,
+)
 from attnscope.errors import CaptureError, InputError
 from attnscope.tokens import Tokens
 from attnscope.tracing import ModelInfo, Trace
@@ -177,7 +186,9 @@ class Recorder:
             path=path,
             call=number,
             query=query,
-            key_value=self._cached.keep(path, number, query.shape[2], key, value) if may_change else lambda: (key, value),
+            key_value=self._cached.keep(path, number, query.shape[2], key, value)
+            if may_change
+            else lambda: (key, value),
             rules=opened.masks.read(call),
             scaling=float(query.shape[-1] ** -0.5 if scaling is None else scaling),
             softcap=call.options.get("softcap"),
@@ -267,7 +278,9 @@ class Recorder:
                 )
         if not found:
             paths = ", ".join(dict.fromkeys(path for path, _ in chosen.order))
-            raise InputError(f"sites={list(self._sites or ())} names none of the attention modules of this pass: {paths}.")
+            raise InputError(
+                f"sites={list(self._sites or ())} names none of the attention modules of this pass: {paths}."
+            )
         return found
 
     def _unrecorded(self, chosen: Pass) -> list[str]:

@@ -1,0 +1,114 @@
+import { deflateSync } from "node:zlib";
+import { describe, expect, it } from "vitest";
+import { fromBfloat, fromHalf, number, Payload, PayloadError } from "../src/payload";
+import { unpack, unshuffle } from "../src/unpack";
+import { f32, i32, meta, payload, safetensors, site, u8, u16 } from "./made";
+
+describe("numbers", () => {
+  it("half precision, subnormal numbers, infinities and NaN included", () => {
+    const decoded = fromHalf(
+      Uint16Array.from([0x3c00, 0xc000, 0x3555, 0x7bff, 0x0001, 0x0400, 0x8000, 0x7c00, 0xfc00, 0x7e00]),
+    );
+    expect(decoded[0]).toBe(1);
+    expect(decoded[1]).toBe(-2);
+    expect(decoded[2]).toBeCloseTo(0.333252, 6);
+    expect(decoded[3]).toBe(65504);
+    expect(decoded[4]).toBe(2 ** -24);
+    expect(decoded[5]).toBe(2 ** -14);
+    expect(Object.is(decoded[6], -0)).toBe(true);
+    expect(decoded[7]).toBe(Number.POSITIVE_INFINITY);
+    expect(decoded[8]).toBe(Number.NEGATIVE_INFINITY);
+    expect(decoded[9]).toBeNaN();
+  });
+
+  it("bfloat16", () => {
+    expect([...fromBfloat(Uint16Array.from([0x3f80, 0xc040, 0x7f80]))]).toEqual([1, -3, Number.POSITIVE_INFINITY]);
+  });
+
+  it("JSON writes what is no number as a string", () => {
+    expect([number(2), number("inf"), number("-inf")]).toEqual([2, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]);
+    expect(number("nan")).toBeNaN();
+    expect(number(null)).toBeNaN();
+  });
+});
+
+describe("a payload", () => {
+  it("is read, whole and in parts, wherever its bytes begin", () => {
+    const bytes = payload(site(), {
+      x: i32([4, 5]),
+      y: u8([2], [7, 8]),
+      odd: u8([1], [0]),
+      h: u16("F16", [2], [0x3c00, 0xbc00]),
+    });
+    const shifted = new Uint8Array(bytes.length + 3).subarray(3);
+    shifted.set(bytes);
+    const read = new Payload(shifted);
+    expect([...read.floats("s0.q", 1)]).toEqual([2, -1, 0.5, 0, -1, 3]);
+    expect([...read.floats("s0.k")]).toEqual([1, 2, -1, 0.5, 3, -2]);
+    expect([...read.integers("x")]).toEqual([4, 5]);
+    expect([...read.octets("y")]).toEqual([7, 8]);
+    expect([...read.floats("h")]).toEqual([1, -1]);
+    expect(() => read.floats("s0.q", 2)).toThrow(PayloadError);
+    expect(() => read.floats("nothing")).toThrow(/missing/);
+    expect(() => read.integers("y")).toThrow(/whole numbers/);
+  });
+
+  const damaged: [string, Uint8Array, RegExp][] = [
+    ["nothing", new Uint8Array(0), /cut off/],
+    ["a part", payload().slice(0, 40), /cut off/],
+    ["without its end", payload().slice(0, -4), /cut off/],
+    ["text", new TextEncoder().encode("<!doctype html><html></html>"), /cut off|damaged/],
+    ["foreign", safetensors({ w: f32([1], [1]) }, {}), /not written by attnscope/],
+    ["a later version", payload(site(), {}, { version: 2 }), /version 2/],
+    ["no sites", safetensors({}, { attnscope: JSON.stringify(meta([])) }), /no attention/],
+    ["too few tokens", payload(site({ keys: 9 })), /more queries or keys/],
+    [
+      "a wrong shape",
+      safetensors({ w: { ...f32([1], [1]), shape: [5] } }, { attnscope: JSON.stringify(meta([site()])) }),
+      /does not fit/,
+    ],
+    [
+      "a strange dtype",
+      safetensors({ w: { ...f32([1], [1]), dtype: "F8_E4M3" } }, { attnscope: JSON.stringify(meta([site()])) }),
+      /F8_E4M3/,
+    ],
+  ];
+  it.each(damaged)("that is damaged (%s) says so", (_, bytes, message) => {
+    expect(() => new Payload(bytes)).toThrow(PayloadError);
+    expect(() => new Payload(bytes)).toThrow(message);
+  });
+
+  it("with a header of noise says so", () => {
+    const bytes = payload();
+    bytes.fill(0xff, 8, 30);
+    expect(() => new Payload(bytes)).toThrow(/damaged/);
+  });
+});
+
+describe("an embedded block", () => {
+  /** As hosts/html.py packs it. */
+  function pack(bytes: Uint8Array, stride: number): string {
+    const start = 8 + new DataView(bytes.buffer).getUint32(0, true);
+    const n = Math.ceil((bytes.length - start) / stride);
+    const out = new Uint8Array(start + n * stride);
+    out.set(bytes.subarray(0, start));
+    for (let i = 0; i < bytes.length - start; i++)
+      out[start + (i % stride) * n + Math.floor(i / stride)] = bytes[start + i];
+    return deflateSync(out).toString("base64");
+  }
+
+  it.each([1, 2, 4])("comes back with stride %i", async (stride) => {
+    const bytes = payload(site(), { odd: u8([3], [1, 2, 3]) });
+    const back = await unpack(pack(bytes, stride), stride);
+    expect([...back.subarray(0, bytes.length)]).toEqual([...bytes]);
+    expect([...new Payload(back).octets("odd")]).toEqual([1, 2, 3]);
+  });
+
+  it("that is cut or no base64 says so", async () => {
+    const text = pack(payload(), 4);
+    await expect(unpack(text.slice(0, text.length >> 1), 4)).rejects.toThrow(PayloadError);
+    await expect(unpack(`!!${text.slice(2)}`, 4)).rejects.toThrow(/base64/);
+    await expect(unpack("", 4)).rejects.toThrow(PayloadError);
+    expect(() => unshuffle(payload().slice(0, -3), 4)).toThrow(PayloadError);
+  });
+});

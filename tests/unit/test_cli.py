@@ -1,0 +1,105 @@
+"""The command line answers mistakes with one paragraph and exit code 2, never with a traceback."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import tiny_models as tiny
+from attnscope.cli import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model and tokenizer on disk."""
+    path = tmp_path_factory.mktemp("model")
+    tiny.model("bert", "sdpa").save_pretrained(path)
+    tiny.tokenizer().save_pretrained(path)
+    return str(path)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["show", *arguments, "--no-open"])
+
+
+def check_refused(result: Result, message: str) -> None:
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert "Traceback" not in result.output
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, "one paragraph"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([""], "text is empty"),
+        (["the cat " * 40], "the text has 82 tokens, and this model reads at most 61"),
+        (["the cat", "--layer", "9"], "layer 9 is out of range: this trace has attention in layers 0 to 1"),
+        (["the cat", "--layer", "1", "--head", "7"], "head 7 is out of range: layer 1 has 3 heads, so head goes from 0 to 2"),
+        (["the cat", "--head", "L9H0"], "layer 9 is out of range"),
+        (["the cat", "--head", "third"], 'head "third" is not a head'),
+        (["the cat", "--query", "ship"], 'query "ship" is not among the tokens: [CLS] the cat [SEP]'),
+        (["the cat", "--query", "99"], "query 99 is out of range: the text has 4 tokens"),
+        (["the cat", "--key", "-5"], "key -5 is out of range"),
+        (["the cat", "--stack", "decoder"], "there is no stack 'decoder'"),
+        (["the cat", "--generate", "3"], "BertModel cannot generate text"),
+        (["the cat", "--target", "a dog"], "text_target is for encoder-decoder models"),
+        (["the cat", "--task", "mind-reading"], "there is no task 'mind-reading'"),
+    ],
+)  # fmt: skip
+def test_mistakes(arguments: list[str], message: str, folder: str, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    check_refused(run(*arguments, "--model", folder, "--out", str(out)), message)
+    assert not out.exists()
+
+
+def test_an_unknown_model_offline() -> None:
+    check_refused(run("the cat", "--model", "no-such-org/no-such-model"), "could not be loaded")
+
+
+def test_a_folder_that_holds_no_model(tmp_path: Path) -> None:
+    check_refused(run("the cat", "--model", str(tmp_path)), "could not be loaded as a model")
+
+
+def test_a_page_that_cannot_be_written(folder: str, tmp_path: Path) -> None:
+    check_refused(run("the cat", "--model", folder, "--out", str(tmp_path / "no" / "page.html")), "cannot write")
+    taken = tmp_path / "page.txt"
+    taken.write_text("before")
+    check_refused(run("the cat", "--model", folder, "--out", str(taken)), "ends in .html")
+    assert taken.read_text() == "before"
+
+
+def test_an_existing_page_stays_whole(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    page = tmp_path / "page.html"
+    page.write_text("before")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    check_refused(run("the cat", "--model", folder, "--out", str(page)), "No space left on device")
+    assert page.read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_a_long_text_is_cut_on_request(folder: str, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    result = run("the cat " * 40, "--model", folder, "--truncate", "--out", str(out))
+    assert result.exit_code == 0, result.output
+    assert str(out) in result.stdout
+    assert "cut to the 61 tokens" in " ".join(result.stdout.split())
+    assert out.exists()
+
+
+def test_a_text_is_shown(folder: str, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    result = run(
+        "the cat sat on a mat", "--model", folder, "--layer", "1", "--head", "2", "--query", "cat", "--out", str(out)
+    )
+    assert result.exit_code == 0, result.output
+    for expected in ("layer 1", "head 2", "mat", "%"):
+        assert expected in result.stdout

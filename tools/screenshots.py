@@ -1,0 +1,43 @@
+"""The pictures of the README and the docs: `make pictures` draws them anew from the demo model.
+
+Each is what a reader sees who opens the page: 1280 × 900, light and dark.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from find_browser import find
+from playwright.sync_api import sync_playwright
+
+import attnscope
+
+SENTENCE = "As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed."
+PICTURES = Path(__file__).parents[1] / "docs" / "images"
+ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+def main() -> None:
+    browser_path = find()
+    if browser_path is None:
+        sys.exit("no browser found: install chromium, or name yours with ATTNSCOPE_BROWSER=/path/to/chrome")
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    view = attnscope.show(*attnscope.load("demo"), SENTENCE, layer=2, head=8, query="it")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        page_file = view.save(Path(folder) / "scope.html")
+        browser = playwright.chromium.launch(executable_path=browser_path, args=ARGS)
+        for theme in ("light", "dark"):
+            page = browser.new_page(
+                viewport={"width": 1280, "height": 900}, color_scheme=theme, device_scale_factor=1.5
+            )
+            page.goto(page_file.as_uri())
+            page.wait_for_selector("[data-ready]")
+            page.wait_for_timeout(500)  # the browser's own check of the receipt has been said
+            path = PICTURES / f"neuron-{theme}.png"
+            page.screenshot(path=path)
+            print(path.relative_to(PICTURES.parents[1]))
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
