@@ -4,8 +4,9 @@ import html
 from collections.abc import Callable, Iterator
 
 import pytest
-from browser_tools import launch
 from playwright.sync_api import Browser, Frame, FrameLocator, Page, sync_playwright
+
+from browser_tools import launch
 
 Opened = Page | Frame | FrameLocator
 

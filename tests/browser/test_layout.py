@@ -1,6 +1,9 @@
 """Widths, themes and sizes: nothing scrolls sideways, strips stay whole pixels, contrast holds."""
 
+import itertools
+
 import pytest
+
 from made_traces import made_trace
 
 STRIPS = """() => [...document.querySelector('[data-attnscope]').shadowRoot.querySelectorAll('[data-row-key] canvas')].map(c => {
@@ -106,7 +109,7 @@ def test_headings_do_not_run_into_each_other(open_view, demo_trace):
             "hs => hs.map(h => { const r = document.createRange(); r.selectNodeContents(h); const b = r.getBoundingClientRect(); return [b.left, b.right, b.top]; })"
         )
         boxes = sorted(box for box in boxes if box[1] > box[0])
-        for (_, right, top), (left, _, other) in zip(boxes, boxes[1:], strict=False):
+        for (_, right, top), (left, _, other) in itertools.pairwise(boxes):
             assert abs(top - other) > 12 or right <= left + 1, (width, boxes)
 
 

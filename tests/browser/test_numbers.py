@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from made_traces import WAYS, made_trace, with_everything
 
 import attnscope
 from attnscope.masks import MaskRule, causal_rule
+from made_traces import WAYS, made_trace, with_everything
 
 READ = """() => {
   const root = document.querySelector('[data-attnscope]').shadowRoot;

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from made_traces import made_trace
 
 import attnscope
 from attnscope.tokens import Tokens
+from made_traces import made_trace
 
 HOSTILE = (
     "</script>", "<img src=x onerror=alert(1)>", "\u202eabc", "👩‍🚀", "x" * 100, "a\nb", "'\"&<>", "{{7*7}}", "\u0000", "[CLS]", "עברית",

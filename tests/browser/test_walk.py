@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from made_traces import made_trace
 
 import attnscope
 from attnscope.tokens import Tokens
+from made_traces import made_trace
 
 
 def state(page) -> dict[str, str]:

@@ -6,7 +6,6 @@ from torch import nn
 from torch.nn import functional
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, LlamaConfig, LlamaModel
 
-import attnscope
 from attnscope.attention import (
     KeyValueCache,
     MultiHeadAttention,
@@ -172,9 +171,8 @@ def test_other_models_are_refused(demo):
 
 def test_steps_are_the_sites_own(demo, demo_trace):
     """The course's layer and the microscope's site are the same numbers."""
-    model, tokenizer = demo
+    model, _ = demo
     ids = torch.tensor([demo_trace.tokens.ids])
     with torch.no_grad():
         _, _, steps = TransformerEncoder.from_bert(model)(ids, return_steps=True)
     assert torch.allclose(steps[2].weights[0, 8], demo_trace.site(2).weights(8), atol=1e-5)
-    assert attnscope.trace is not None

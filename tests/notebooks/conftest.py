@@ -15,9 +15,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from browser_tools import launch
 from nbclient import NotebookClient
 from playwright.sync_api import Page, sync_playwright
+
+from browser_tools import launch
 
 SETUP = """import attnscope
 model, tokenizer = attnscope.load("demo")

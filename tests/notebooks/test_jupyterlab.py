@@ -5,7 +5,6 @@ scripts stripped, as GitHub shows it; and one that runs.
 """
 
 import copy
-import json
 
 import nbformat
 import pytest
@@ -73,14 +72,12 @@ def test_with_all_scripts_stripped(executed):
 
 def test_a_live_notebook_goes_both_ways(page, lab):
     """Run in the browser: the widget follows its traits, its traits follow the widget, and missing layers are fetched."""
-    cells = [
+    setup = (
         'import attnscope\nmodel, tokenizer = attnscope.load("demo")\n'
         'trace = attnscope.trace(model, tokenizer, "The kite climbs when a strong wind lifts it. " * 6)\n'
-        "view = trace.show(layer=2, head=8, query=3, max_mb=0.5)\nlen(view.blocks)",
-        "view",
-        "view.widget.layer, view.widget.head",
-        "view.widget.head = 5",
-    ]
+        "view = trace.show(layer=2, head=8, query=3, max_mb=0.5)\nlen(view.blocks)"
+    )
+    cells = [setup, "view", "view.widget.layer, view.widget.head", "view.widget.head = 5"]
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
