@@ -64,7 +64,8 @@ class Figures(NamedTuple):
     layer: float | None
 
 
-# BertViz 1.4.1's neuron view of the same model, measured in the same way on two shared cores (--all repeats it).
+# BertViz 1.4.1's neuron view of the same model, from an earlier run by another script on two shared cores; where that
+# script ended its times is not recorded, so compare orders of magnitude (--all measures them as the rest here).
 STORED = {
     16: Figures(0.14, 1.97, 0.53, 3_893, 30, None, None, 90),
     64: Figures(0.70, 12.7, 1.7, 36_869, 91, None, None, 922),
@@ -401,7 +402,8 @@ def main() -> None:
         browser.close()
         if any(length > LIVE for length in lengths) and build_bertviz and not options.all:
             report.say(
-                "", f"BertViz beyond {LIVE} tokens takes minutes and gigabytes: stored figures, `--all` repeats them."
+                "",
+                f"BertViz beyond {LIVE} tokens takes minutes and gigabytes: the stored figures are from an earlier run by another script, good for orders of magnitude; `--all` measures them here.",
             )
         if 512 in lengths:
             goals(report, ours, empty)

@@ -58,8 +58,7 @@ async function open({ root, state, blocks }: Found, ownsHash: boolean): Promise<
     // a reader's link chooses the place: the reason for the automatic choice no longer holds
     if (embedded.why && (["layer", "head", "query"] as const).some((name) => initial[name] !== embedded[name]))
       initial.why = null;
-    const view = await mount(root, source, initial, { fit: "page" });
-    if (problems.length) view.tell(problems);
+    const view = await mount(root, source, initial, { fit: "page", problems });
     if (!ownsHash) return;
     // browsers refuse a few hundred changes of the address within seconds, and a held arrow key makes that many
     let timer: ReturnType<typeof setTimeout> | undefined;
@@ -79,8 +78,7 @@ async function open({ root, state, blocks }: Found, ownsHash: boolean): Promise<
       clearTimeout(timer);
       if (location.hash === toHash(view.get())) return;
       const read = fromHash(location.hash);
-      view.set(read.state);
-      if (read.problems.length) view.tell(read.problems);
+      view.set(read.state, read.problems);
     });
   } catch (error) {
     fail(root, error);

@@ -67,8 +67,7 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
       const { state, problems } = read(model);
       const now = view.get();
       if (TRAITS.every((name) => state[name] === undefined || state[name] === now[name])) return;
-      view.set(state);
-      if (problems.length) view.tell(problems);
+      view.set(state, problems);
     });
   };
 
@@ -80,10 +79,9 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
       const blocks = (model.get("blocks") as ArrayBufferView[] | null) ?? [];
       source = new CommSource(blocks.map(octetsOf), channelOf(model));
       const { state, problems } = read(model);
-      const mounted = await mount(root, source, state, { fit: "cell" });
+      const mounted = await mount(root, source, state, { fit: "cell", problems });
       if (closed) return mounted.destroy();
       view = mounted;
-      if (problems.length) view.tell(problems);
       view.onState(publish);
       publish(view.get());
     } catch (error) {

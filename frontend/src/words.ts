@@ -36,7 +36,7 @@ export function scientific(value: number): string {
   if (!Number.isFinite(value)) return fixed(value, 0);
   if (value === 0) return "0";
   if (value >= 0.01 && value < 1000) return Number(value.toPrecision(2)).toString();
-  return value.toExponential(1).replace(/e([+-])/, (_, sign) => (sign === "-" ? "e-" : "e"));
+  return value.toExponential(1).replace(".0e", "e").replace("e+", "e");
 }
 
 /** The end of a domain, without noise: 3, 0.25, 1200. */

@@ -21,16 +21,17 @@ export { fail } from "./shadow";
 
 export interface View {
   get(): State;
-  set(change: Partial<State>): void;
+  /** `problems`: what was wrong with the change already, said together with what else is. */
+  set(change: Partial<State>, problems?: string[]): void;
   onState(listener: (state: State) => void): () => void;
-  /** Says something is wrong, in the view itself. */
-  tell(problems: string[]): void;
   destroy(): void;
 }
 
 export interface Options {
   /** "page" fills the window; "cell" grows with its content up to a height. */
   fit: "page" | "cell";
+  /** What was wrong with the initial state. */
+  problems?: string[];
 }
 
 let mounted = 0;
@@ -42,7 +43,7 @@ export async function mount(
   options: Options,
 ): Promise<View> {
   const app = new App(root, source, options);
-  await app.start(initial);
+  await app.start(initial, options.problems ?? []);
   return app;
 }
 
@@ -100,8 +101,9 @@ class App implements View {
       dim: () => this.redraw(),
     });
     this.masthead.append(h("span", { class: "mark" }, "attnscope"), this.crumbs.element, this.tools.element);
+    this.masthead.append(this.crumbs.about);
     const sheet = h("div", { class: "sheet" });
-    sheet.append(this.masthead, this.crumbs.about, this.receipt.banner, this.notices, this.story.element, this.ribbons);
+    sheet.append(this.masthead, this.receipt.banner, this.notices, this.story.element, this.ribbons);
     sheet.append(h("div", { class: "middle" }, this.level.element), this.foot.element);
     this.scope = h(
       "main",
@@ -112,9 +114,9 @@ class App implements View {
     this.listen();
   }
 
-  async start(initial: Partial<State>): Promise<void> {
+  async start(initial: Partial<State>, given: string[]): Promise<void> {
     const { source } = this;
-    const problems: string[] = [];
+    const problems = [...given];
     let state = fitted(source.meta, { ...INITIAL, ...initial }, INITIAL, problems);
     if (!source.live) state = this.nearestHeld(state, problems);
     this.state = state;
@@ -134,7 +136,8 @@ class App implements View {
     return () => this.listeners.delete(listener);
   }
 
-  tell(problems: string[]): void {
+  /** Says something is wrong, in the view itself. */
+  private tell(problems: string[]): void {
     const notice = (text: string) => {
       const line = h("p", { class: "notice" }, h("span", {}, text));
       line.append(button("×", { class: "quiet", "aria-label": "dismiss" }, () => line.remove()));
@@ -144,9 +147,9 @@ class App implements View {
   }
 
   /** Takes what fits, says what does not; waits for data where it must, and keeps what it has until then. */
-  set(change: Partial<State>): void {
+  set(change: Partial<State>, given: string[] = []): void {
     const { source } = this;
-    const problems: string[] = [];
+    const problems = [...given];
     const next = fitted(source.meta, { ...this.state, ...change }, this.state, problems);
     const site = siteOf(source.meta, next);
     const token = ++this.asked;
