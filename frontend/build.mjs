@@ -37,6 +37,9 @@ for (const [entry, format] of [
   });
   // "</script" inside an inline script would end it
   const text = result.outputFiles[0].text.replaceAll("</script", "<\\/script");
+  // esbuild leaves regular expressions as they are
+  const foreign = text.match(/[^\n\r\t -~]/u);
+  if (foreign) throw new Error(`${entry}.js holds ${JSON.stringify(foreign[0])}: write it as an escape`);
   const size = gzipSync(text).length;
   if (size > LIMIT) throw new Error(`${entry}.js is ${size} bytes after gzip, more than ${LIMIT}`);
   const target = join(out, `${entry}.js`);

@@ -4,7 +4,7 @@ import { named } from "./tokens";
 import { count, percentInWords } from "./words";
 
 /** Text, or a token to be set as one. */
-export type Part = string | { token: string; key: number | null; special: boolean };
+export type Part = string | { token: string; key: number | null; special: boolean; at?: number };
 
 const MENTIONED = 0.05;
 
@@ -17,9 +17,9 @@ export function sentence(scene: Scene): Part[] {
     const label = keyLabels[j];
     const name = named(label);
     // the same word twice in one sentence: say which
-    const text = (said.get(name) ?? j) !== j || name === named(queryLabels[query]) ? `${name} at ${j}` : name;
+    const again = (said.get(name) ?? j) !== j || name === named(queryLabels[query]);
     if (!said.has(name)) said.set(name, j);
-    return { token: text, key: j, special: label.special };
+    return { token: name, key: j, special: label.special, at: again ? j : undefined };
   };
   if (chain.empty) {
     const uniform = site.mask.empty_rows === "uniform";
@@ -103,4 +103,7 @@ function parting(scene: Scene, key: (j: number) => Part): Part[] {
   return [];
 }
 
-export const asText = (parts: Part[]) => parts.map((part) => (typeof part === "string" ? part : part.token)).join("");
+export const after = (part: Exclude<Part, string>) => (part.at === undefined ? "" : ` at ${part.at}`);
+
+export const asText = (parts: Part[]) =>
+  parts.map((part) => (typeof part === "string" ? part : part.token + after(part))).join("");

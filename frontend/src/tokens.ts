@@ -64,7 +64,7 @@ export function labels(table: TokenTable): Label[] {
     let text = byteLevel ? fromByteLevel(raw) : raw;
     if (text.startsWith("##") && text.length > 2 && table.words[i] !== null && table.words[i] === table.words[i - 1])
       text = text.slice(2);
-    text = text.replace(/^▁(?=.)|<\/w>$|@@$/gu, "");
+    text = text.replace(/^\u2581(?=.)|<\/w>$|@@$/gu, "");
     return byteLevel && /^ \S/.test(text) ? text.slice(1) : text;
   });
   const out: Label[] = [];
@@ -106,14 +106,14 @@ export function labels(table: TokenTable): Label[] {
   return out;
 }
 
-const CLOSING = /^[.,;:!?%)\]}…’”]|^['’]\w{0,2}$/u;
+const CLOSING = /^[.,;:!?%)\]}\u2026\u2019\u201d]|^['\u2019]\w{0,2}$/u;
 
 /** By the offsets in the text where there are some; else punctuation follows the word before it. */
 function isTight(table: TokenTable, i: number, text: string): boolean {
   if (i === 0 || table.special[i] || table.special[i - 1] || table.segments[i] !== table.segments[i - 1]) return false;
   const { offsets } = table;
   if (offsets?.length === table.text.length && offsets[i][1] > offsets[i][0]) {
-    return offsets[i][0] === offsets[i - 1][1] && !/^[\sĠ▁]/u.test(table.text[i]);
+    return offsets[i][0] === offsets[i - 1][1] && !/^[\s\u0120\u2581]/u.test(table.text[i]);
   }
   return CLOSING.test(text);
 }

@@ -229,3 +229,17 @@ def test_there_is_a_text_summary_and_a_data_table(demo_page):
     demo_page.locator('[data-tool="table"]').click()
     assert demo_page.locator("table tbody tr").count() >= 24
     assert re.search(r"8\s+flies\s+24\.0[89]", demo_page.locator("table").inner_text())
+
+
+def test_the_lens_is_walked_by_keyboard(open_view):
+    trace = made_trace(heads=2, kv_heads=2, queries=7, head_size=128, layers=1)
+    page = open_view(trace.show(layer=0, head=1, query=3, key=5))
+    page.locator(".lens-grid").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("End")
+    value = float(trace.site(0).k[1, 5, 127])
+    said = page.locator("[data-readout]").inner_text()
+    assert "k · dimension 127" in said
+    assert f"{abs(value):.4f}" in said
+    page.keyboard.press("Home")
+    assert "k · dimension 0" in page.locator("[data-readout]").inner_text()

@@ -167,7 +167,7 @@ export class Ribbon {
     const { flow, wanted: element } = this;
     this.wanted = null;
     if (!element || this.labels.length < 80 || flow.scrollHeight <= flow.clientHeight) return;
-    const top = element.offsetTop - flow.offsetTop;
+    const top = element.offsetTop; // within the flow, which is positioned
     if (top < flow.scrollTop || top + element.offsetHeight > flow.scrollTop + flow.clientHeight)
       flow.scrollTop = top - flow.clientHeight / 3;
   }

@@ -1,7 +1,7 @@
 /** What is said: the sentence, why the view opened here, and the summary for those who listen. */
 import { AfterFrame, h, setText } from "../dom";
 import type { Scene } from "../scene";
-import { asText, sentence } from "../sentence";
+import { after, asText, sentence } from "../sentence";
 import type { State } from "../state";
 import { percent } from "../words";
 
@@ -30,7 +30,7 @@ export class Story {
         if (typeof part === "string")
           return part.split(PERCENT).map((text, i) => (i % 2 ? h("span", { class: "num" }, text) : text));
         const look = part.key === null ? "tok subject" : part.special ? "tok special" : "tok";
-        return h("span", { class: look, dir: "auto" }, part.token);
+        return [h("span", { class: look, dir: "auto" }, part.token), after(part)];
       }),
     );
     const { state } = scene;

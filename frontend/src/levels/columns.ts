@@ -27,7 +27,7 @@ export function layoutFor(width: number, scene: Scene, shared: Column, ratio: nu
   const gap = mode === "wide" ? 14 : mode === "medium" ? 10 : 8;
   const fixedWidths: Record<Mode, Partial<Record<Column, number>>> = {
     wide: { token: 124, dot: 56, score: 116, weight: 108, share: 108 },
-    medium: { token: 96, dot: 54, score: 82, weight: 88, share: 64 },
+    medium: { token: 96, dot: 54, score: 84, weight: 92, share: 64 },
     narrow: { token: 78, dot: 50, weight: 54, share: 50 },
   };
   const hasValue = scene.tensors.v.length > 0;

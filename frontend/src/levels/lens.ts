@@ -16,12 +16,19 @@ export class Lens {
   private readonly title = h("div", { class: "lens-title" });
   private readonly pager = h("div", { class: "pager" });
   private readonly pageText = h("span", { class: "num" });
-  private readonly grid = h("div", { class: "lens-grid" });
+  private readonly grid = h("div", {
+    class: "lens-grid",
+    role: "group",
+    tabindex: 0,
+    "aria-label": "the pinned pair, dimension by dimension; arrow keys walk its numbers",
+  });
   private readonly steps = h("ol", { class: "steps", "aria-label": "from q · k to the weight" });
   private readonly cells: Record<Row | "index", HTMLElement[]> = { index: [], q: [], k: [], product: [], sum: [] };
   private readonly heads: Record<Row | "index", HTMLElement>;
   private page = 0;
   private width = 0;
+  /** The cell under the keyboard: a row, and a dimension of the whole vector. */
+  private walk: { row: number; dim: number } | null = null;
   private scene: Scene | null = null;
   private shownTensors: unknown = null;
   private readonly back: HTMLButtonElement;
@@ -47,6 +54,9 @@ export class Lens {
     this.heads = { index: head("index"), q: head("q"), k: head("k"), product: head("product"), sum: head("sum") };
     this.element.append(h("div", { class: "lens-top" }, this.title, this.pager), this.grid, this.steps);
     this.grid.addEventListener("pointerover", (event) => this.hover(event));
+    this.grid.addEventListener("keydown", (event) => this.key(event));
+    this.grid.addEventListener("focus", () => this.goTo(this.walk ?? { row: 0, dim: this.page * this.cells.q.length }));
+    this.grid.addEventListener("blur", () => this.mark(null));
   }
 
   resize(width: number): void {
@@ -197,9 +207,49 @@ export class Lens {
     setAttribute(this.steps, "data-only", site.weights_only ? "weights" : null);
   }
 
+  private key(event: KeyboardEvent): void {
+    const { row, dim } = this.walk ?? { row: 0, dim: 0 };
+    const size = this.cells.q.length;
+    const moves: Record<string, [number, number]> = {
+      ArrowLeft: [row, dim - 1],
+      ArrowRight: [row, dim + 1],
+      ArrowUp: [row - 1, dim],
+      ArrowDown: [row + 1, dim],
+      PageUp: [row, dim - size],
+      PageDown: [row, dim + size],
+      Home: [row, 0],
+      End: [row, Number.MAX_SAFE_INTEGER],
+    };
+    const move = moves[event.key];
+    if (!move || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.goTo({ row: move[0], dim: move[1] });
+  }
+
+  /** Walk to a cell, turning the page where it stands on another. */
+  private goTo({ row, dim }: { row: number; dim: number }): void {
+    if (!this.scene || this.scene.site.weights_only) return;
+    const last = this.scene.site.head_size - 1;
+    this.walk = { row: Math.min(ROWS.length - 1, Math.max(0, row)), dim: Math.min(last, Math.max(0, dim)) };
+    const page = Math.floor(this.walk.dim / this.cells.q.length);
+    if (page !== this.page) this.turn(page - this.page);
+    const cell = this.cells[ROWS[this.walk.row]][this.walk.dim - this.page * this.cells.q.length];
+    this.mark(cell);
+    this.sayCell(cell);
+  }
+
+  private mark(cell: HTMLElement | null): void {
+    this.grid.querySelector(".walked")?.classList.remove("walked");
+    cell?.classList.add("walked");
+  }
+
   private hover(event: Event): void {
     const cell = (event.target as Element).closest<HTMLElement>("[data-dim]");
-    if (!cell || !this.scene) return;
+    if (cell && this.scene) this.sayCell(cell);
+  }
+
+  private sayCell(cell: HTMLElement): void {
     const name = ROWS.find((row) => cell.classList.contains(`cell-${row}`)) as Row;
     const words: Record<Row, string> = { q: "q", k: "k", product: "q × k", sum: "sum of q × k up to here" };
     this.actions.say(`${words[name]} · dimension ${cell.dataset.dim}: ${precise(Number(cell.dataset.value))}`);

@@ -124,6 +124,7 @@ export class RowView {
     element.classList.toggle("pinned", key === scene.key);
     element.classList.toggle("is-query", site.kind === "self" && key === scene.query);
     element.classList.toggle("masked", masked);
+    element.classList.toggle("generated", key === scene.meta.tokens[site.key_tokens].border);
     element.classList.toggle("special", label.special);
     element.classList.toggle("dimmed", label.special && scene.dimSpecial && key !== scene.key && key !== scene.query);
     setAttribute(element, "aria-selected", String(key === scene.key));

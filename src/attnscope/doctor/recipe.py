@@ -1,0 +1,215 @@
+"""Attention from a handful of choices, each of them one thing that people get right or wrong.
+
+A `Recipe` with its defaults is the reference of `attnscope.attention`; with one field changed it makes one known mistake,
+with two fields changed two. The doctor looks for the recipe that computes what the suspect computes, so pairs of
+mistakes need no code of their own. Every choice becomes one argument of the reference's functions or one line here.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnscope.attention import cap, dot_product, merge_heads, repeat_heads, rotary, split_heads, weighted_sum
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to compute attention. The defaults are right; `causal`, `rotary`, `scaling`, `softcap` are free conventions."""
+
+    softmax: str = "keys"  # keys | queries | heads | batch | all
+    scale: str = "head"  # head: 1/√D | one | times: √D | model: 1/√(H·D) | linear: 1/D | length: 1/√T | declared | twice
+    causal: bool = False
+    offset: int = 0  # of the triangle's diagonal: 0 is right
+    polarity: str = "keep"  # keep | drop: the causal mask is read the wrong way round | transposed
+    causal_how: str = "fill"  # fill | after | multiply | zero | add_keep | add_drop | low
+    aligned: str = "upper"  # upper | lower: where the triangle stands when Q < K
+    mask_how: str = "fill"
+    mask_axis: str = "keys"  # keys | queries: which axis a padding mask removes
+    mask_order: str = "batch"  # batch | tiled: which row of a batch's masks a head gets
+    fill: float = -math.inf
+    split: str = "heads"  # heads | view
+    merge: str = "heads"  # heads | view
+    groups: str = "neighbours"  # neighbours | tiled
+    rotary: str = "none"  # none | half | adjacent | angles_adjacent | angles_half | query_only
+    theta: float = 10_000.0
+    batch: str = "first"  # first | swapped | reshaped
+    scaling: float | None = None  # for scale = "declared"
+    softcap: float | None = None
+    value_scaled: bool = False
+
+    def but(self, **changes: Any) -> "Recipe":
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Operands:
+    """What goes in: q, k, v as [B, T, H·D] where `heads` are still to be split, else [B, H, T, D]."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    heads: int = 0  # 0: already split
+    kv_heads: int = 0
+    out: tuple[Tensor, Tensor | None] | None = None  # output projection: [H·D, M], [M]
+    sinks: Tensor | None = None  # [H]
+    order: str = "head-major"  # or "size-major": the width is laid out [D, H]
+
+
+@dataclass(frozen=True)
+class Result:
+    """scores and weights [B, H, Q, K]; output as the operands were: [B, T, M] or [B, H, T, D]. NaN: nothing to compare."""
+
+    scores: Tensor
+    weights: Tensor
+    output: Tensor
+
+
+def factor(recipe: Recipe, head_size: int, heads: int, length: int) -> float:
+    """What q · k is multiplied by."""
+    match recipe.scale:
+        case "one":
+            return 1.0
+        case "times":
+            return head_size**0.5
+        case "model":
+            return (head_size * heads) ** -0.5
+        case "linear":
+            return 1 / head_size
+        case "length":
+            return length**-0.5
+        case "declared":
+            return float(recipe.scaling or 1.0)
+    return head_size**-0.5
+
+
+def triangle(recipe: Recipe, queries: int, keys: int) -> Tensor:
+    """[Q, K], True where this recipe lets a query look."""
+    shift = keys - queries if recipe.aligned == "lower" else 0
+    right = torch.ones(queries, keys, dtype=torch.bool).tril(recipe.offset + shift)
+    if recipe.polarity == "transposed":
+        return torch.ones(queries, keys, dtype=torch.bool).triu(recipe.offset + shift)
+    return ~right if recipe.polarity == "drop" else right
+
+
+def impose(scores: Tensor, allowed: Tensor | None, how: str, fill: float) -> Tensor:
+    """The mask, before the softmax (`after` comes later)."""
+    if allowed is None or how in ("after", "ignored"):
+        return scores
+    match how:
+        case "multiply":
+            return scores * allowed
+        case "zero":
+            return torch.where(allowed, scores, 0.0)
+        case "add_keep":
+            return scores + allowed.to(scores.dtype)
+        case "add_drop":
+            return scores + (~allowed).to(scores.dtype)
+        case "minus_one":
+            return torch.where(allowed, scores, -1.0)
+        case "minus_ten":
+            return torch.where(allowed, scores, -10.0)
+    return torch.where(allowed, scores, fill)
+
+
+def _turn(x: Tensor, recipe: Recipe, which: str) -> Tensor:
+    """Rotary embedding of [B, H, T, D], in this recipe's way."""
+    if recipe.rotary == "none" or (recipe.rotary == "query_only" and which == "key"):
+        return x
+    positions, half = torch.arange(x.shape[-2]), x.shape[-1] // 2
+    if recipe.rotary in ("half", "query_only"):
+        return rotary(x, positions, recipe.theta)
+    if recipe.rotary == "adjacent":  # pair (2d, 2d + 1): lay pairs out by halves, turn, lay back
+        there = torch.cat([x[..., 0::2], x[..., 1::2]], dim=-1)
+        turned = rotary(there, positions, recipe.theta)
+        return torch.stack([turned[..., :half], turned[..., half:]], dim=-1).flatten(-2)
+    angle = positions[:, None] * recipe.theta ** (-torch.arange(half).to(x.dtype) / half)
+    if recipe.rotary == "angles_adjacent":  # angles for pairs (2d, 2d + 1), rotation by halves
+        angle = angle.repeat_interleave(2, dim=-1)
+        rotated = torch.cat([-x[..., half:], x[..., :half]], dim=-1)
+    else:  # angles for halves, rotation of adjacent pairs
+        angle = torch.cat([angle, angle], dim=-1)
+        rotated = torch.stack([-x[..., 1::2], x[..., 0::2]], dim=-1).flatten(-2)
+    return x * angle.cos().to(x.dtype) + rotated * angle.sin().to(x.dtype)
+
+
+def _split(x: Tensor, heads: int, operands: Operands, recipe: Recipe) -> Tensor:
+    if recipe.batch == "reshaped":
+        x = x.reshape(x.shape[1], x.shape[0], x.shape[2]).transpose(0, 1)
+    elif recipe.batch == "swapped":
+        x = x.transpose(0, 1)
+    if operands.order == "size-major":
+        x = x.unflatten(-1, (-1, heads)).transpose(-1, -2).flatten(-2)
+    if recipe.split == "view":
+        return x.reshape(x.shape[0], heads, x.shape[1], -1)
+    return split_heads(x, heads)
+
+
+def _join(z: Tensor, operands: Operands, recipe: Recipe) -> Tensor:
+    if recipe.merge == "view":
+        joined = z.reshape(z.shape[0], z.shape[2], -1)
+    else:
+        joined = merge_heads(z)
+        if operands.order == "size-major":
+            joined = joined.unflatten(-1, (z.shape[1], -1)).transpose(-1, -2).flatten(-2)
+    if recipe.batch == "swapped":
+        joined = joined.transpose(0, 1)
+    elif recipe.batch == "reshaped":
+        joined = joined.transpose(0, 1).reshape(*joined.shape)
+    if operands.out is not None:
+        weight, bias = operands.out
+        joined = joined @ weight + (0 if bias is None else bias)
+    return joined
+
+
+def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -> Result:
+    """Attention by this recipe. `allowed` is the mask that was passed in: [B or 1, H or 1, Q, K], True: may look."""
+    if operands.heads:
+        query, key, value = (
+            _split(x, n, operands, recipe)
+            for x, n in (
+                (operands.query, operands.heads), (operands.key, operands.kv_heads), (operands.value, operands.kv_heads)
+            )
+        )  # fmt: skip
+    else:
+        query, key, value = operands.query, operands.key, operands.value
+        if recipe.batch == "swapped":
+            query, key, value = (x.transpose(0, 2) for x in (query, key, value))
+    heads = query.shape[1]
+    if recipe.groups == "tiled":
+        key, value = (x.repeat(1, heads // x.shape[1], 1, 1) for x in (key, value))
+    key, value = repeat_heads(key, heads), repeat_heads(value, heads)
+    query, key = _turn(query, recipe, "query"), _turn(key, recipe, "key")
+
+    scores = dot_product(query, key) * factor(recipe, query.shape[-1], heads, key.shape[-2])
+    scores = cap(scores, recipe.softcap)
+    if allowed is not None:
+        allowed = allowed.expand(query.shape[0], heads, *scores.shape[-2:])
+        if recipe.mask_order == "tiled":
+            order = torch.arange(query.shape[0] * heads) % query.shape[0]
+            allowed = allowed[:, :1].flatten(0, 1)[order].view(query.shape[0], heads, *scores.shape[-2:])
+    own = triangle(recipe, *scores.shape[-2:]) if recipe.causal else None
+    scores = impose(scores, own, recipe.causal_how, recipe.fill)
+    scores = impose(scores, allowed, recipe.mask_how, recipe.fill)
+
+    weights = _normalise(scores, recipe, operands.sinks)
+    if own is not None and recipe.causal_how == "after":
+        weights = weights * own
+    if allowed is not None and recipe.mask_how == "after":
+        weights = weights * allowed
+    output = weighted_sum(weights, value)
+    if operands.heads:
+        return Result(scores, weights, _join(output, operands, recipe))
+    return Result(scores, weights, output.transpose(0, 2) if recipe.batch == "swapped" else output)
+
+
+def _normalise(scores: Tensor, recipe: Recipe, sinks: Tensor | None) -> Tensor:
+    """Softmax over the axis that this recipe takes; a slice without any key is NaN: whatever comes out there is fine."""
+    if sinks is not None:
+        column = sinks.to(scores.dtype).reshape(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
+        return torch.softmax(torch.cat([scores, column], dim=-1), dim=-1)[..., :-1]
+    if recipe.softmax == "all":
+        return torch.softmax(scores.flatten(-2), dim=-1).view(scores.shape)
+    return torch.softmax(scores, dim={"keys": -1, "queries": -2, "heads": 1, "batch": 0}[recipe.softmax])
