@@ -12,9 +12,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-SENTENCE = (
-    "As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed."
-)
+SENTENCE = "As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed."
 
 torch.set_num_threads(2)
 

@@ -1,0 +1,185 @@
+"""Runs somebody else's code once, so that whatever it does ends in an Outcome.
+
+It may raise, loop for ever, print, change its inputs in place, or throw dice. The time limit works by SIGALRM and so holds
+on the main thread of a process on Unix only; the command line runs everything in a child process that is killed. Each
+run starts from a seed of its own, so two runs of code that throws dice differ, and a run with every dropout
+switched off differs from a run without.
+"""
+
+import contextlib
+import inspect
+import io
+import random
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+LIMIT = 10.0  # seconds for one call
+
+
+class OutOfTime(BaseException):
+    """Not an Exception, so that user code that catches every Exception does not catch it."""
+
+
+@dataclass
+class Seen:
+    """What the watch saw in one run."""
+
+    dropout: float = 0.0  # largest probability of a dropout that was on
+    low: torch.dtype | None = None  # a half-precision type that results had
+    overflow: str = ""  # the operation whose finite inputs became -inf in half precision
+    sentinels: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run: the value, or the error; and what else it did."""
+
+    value: Any = None
+    error: str = ""
+    line: int | None = None
+    timed_out: bool = False
+    printed: str = ""
+    mutated: tuple[int, ...] = ()  # positions of inputs that were changed in place
+    seconds: float = 0.0
+    seen: Seen = field(default_factory=Seen)
+
+    @property
+    def ok(self) -> bool:
+        return not self.error
+
+
+class _Watch(TorchFunctionMode):
+    """Notes dropout and half precision; with `still`, switches dropout off."""
+
+    def __init__(self, seen: Seen, still: bool) -> None:
+        super().__init__()
+        self.seen, self.still = seen, still
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        name = getattr(func, "__name__", "")
+        if "dropout" in name and args and isinstance(args[0], Tensor):
+            p = _argument(args, kwargs, 1, "p", 0.5)
+            on = bool(_argument(args, kwargs, 2, "train" if "train" in kwargs else "training", True))
+            if on and p:
+                self.seen.dropout = max(self.seen.dropout, float(p))
+                if self.still:
+                    return args[0]
+        elif name == "scaled_dot_product_attention":
+            p = _argument(args, kwargs, 4, "dropout_p", 0.0)
+            if p:
+                self.seen.dropout = max(self.seen.dropout, float(p))
+                if self.still and "dropout_p" in kwargs:
+                    kwargs["dropout_p"] = 0.0
+                elif self.still:
+                    args = (*args[:4], 0.0, *args[5:])
+        result = func(*args, **kwargs)
+        if isinstance(result, Tensor) and "__get__" not in name:
+            self._note(name, result, args, kwargs)
+        return result
+
+    def _note(self, name: str, result: Tensor, args: Any, kwargs: Any) -> None:
+        numbers = [x for x in (*args, *kwargs.values()) if isinstance(x, float | int) and not isinstance(x, bool)]
+        self.seen.sentinels += [float(x) for x in numbers if -1e30 < x < -50]
+        if result.dtype not in (torch.float16, torch.bfloat16):
+            return
+        self.seen.low = result.dtype
+        inputs = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+        infinite = any(abs(x) == float("inf") for x in numbers)
+        if self.seen.overflow or infinite or not inputs or name in ("masked_fill", "where"):
+            return
+        if (
+            bool((result == -torch.inf).any())
+            and all(bool(x.isfinite().all()) for x in inputs if x.is_floating_point())
+        ):  # fmt: skip
+            biggest = min(numbers, default=0.0)
+            self.seen.overflow = f"{name}({biggest:g})" if biggest < -1e3 else name
+
+
+def _argument(args: Any, kwargs: Any, position: int, name: str, default: Any) -> Any:
+    return args[position] if len(args) > position else kwargs.get(name, default)
+
+
+@contextlib.contextmanager
+def _limit(seconds: float) -> Iterator[None]:
+    """Raises OutOfTime in the code inside, where signals can be had."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: Any) -> None:
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)  # again and again: an `except:` may swallow the first
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def run(
+    fn: Callable, args: tuple, kwargs: dict[str, Any] | None = None, *, seed: int = 0, still: bool = False,
+    limit: float = LIMIT,
+) -> Outcome:  # fmt: skip
+    """Calls fn once on copies of the tensors given. Never raises, but for KeyboardInterrupt."""
+    kwargs = kwargs or {}
+    given = tuple(x.clone() if isinstance(x, Tensor) else x for x in args)
+    named = {name: x.clone() if isinstance(x, Tensor) else x for name, x in kwargs.items()}
+    seen, out = Seen(), io.StringIO()
+    state, dice = torch.get_rng_state(), random.getstate()
+    value, error, line, timed_out = None, "", None, False
+    started = time.perf_counter()
+    try:
+        torch.manual_seed(seed)
+        random.seed(seed)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            with torch.no_grad(), _limit(limit), _Watch(seen, still):
+                value = fn(*given, **named)
+    except OutOfTime:
+        timed_out, error = True, f"did not return within {limit:g} s"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as problem:  # SystemExit too: user code may call exit()
+        error = f"{type(problem).__name__}: {problem}".strip()
+        line = _own_line(problem, fn)
+    finally:
+        torch.set_rng_state(state)
+        random.setstate(dice)
+    before, after = (*args, *kwargs.values()), (*given, *named.values())
+    mutated = tuple(
+        i
+        for i, (a, b) in enumerate(zip(before, after, strict=True))
+        if isinstance(a, Tensor) and (a.shape != b.shape or not torch.equal(a.nan_to_num(), b.nan_to_num()))
+    )
+    return Outcome(
+        value, error, line, timed_out, out.getvalue(), mutated, time.perf_counter() - started, seen
+    )  # fmt: skip
+
+
+def _own_line(problem: BaseException, fn: Any) -> int | None:
+    """The deepest line of the user's own file in the traceback."""
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(fn) if callable(fn) and not hasattr(fn, "forward") else type(fn))
+    except TypeError:
+        return None
+    lines = [frame.lineno for frame in traceback.extract_tb(problem.__traceback__) if frame.filename == file]
+    return lines[-1] if lines else None
+
+
+def source_of(fn: Any) -> str:
+    """The user's source with its comments and docstrings, or an empty string."""
+    try:
+        return inspect.getsource(type(fn) if isinstance(fn, torch.nn.Module) else inspect.unwrap(fn))
+    except (OSError, TypeError):
+        return ""
