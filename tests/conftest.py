@@ -30,3 +30,16 @@ def demo_trace(demo):
     import attnscope
 
     return attnscope.trace(*demo, SENTENCE)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One headless Chromium for all tests that look at pages (Playwright allows one at a time)."""
+    from playwright.sync_api import sync_playwright
+
+    from browser_tools import launch
+
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()

@@ -25,6 +25,7 @@ _HOME = {
     "Trace": "tracing",
     "View": "views",
     "capture": "capturing",
+    "check": "doctor",
     "load": "loading",
     "load_trace": "payload",
     "show": "api",
@@ -45,6 +46,7 @@ __all__ = [
     "Trace",
     "View",
     "capture",
+    "check",
     "load",
     "load_trace",
     "show",
@@ -54,6 +56,7 @@ __all__ = [
 if TYPE_CHECKING:
     from attnscope.api import show, trace
     from attnscope.capturing import capture
+    from attnscope.doctor import check
     from attnscope.errors import (
         AttnscopeError,
         CaptureError,

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 import attnscope
-from attnscope.errors import AttnscopeError
+from attnscope.errors import AttnscopeError, InputError
 
 
 class _Commands(click.Group):
@@ -71,6 +71,36 @@ def show(
     click.echo(str(path))
     if opens and has_display():
         view.open(path)
+
+
+@main.command()
+@click.argument("target", metavar="FILE.py:NAME")
+@click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
+@click.option("--hint", type=click.IntRange(1, 3), help="1: only what fails; 2: and where; 3: the mistake and its cure.")
+@click.option("--scaling", type=float, help="What q · k is multiplied by, where it is not 1/√d on purpose.")
+@click.option("--softcap", type=float, help="The cap of soft-capped scores.")
+@click.option("--causal/--no-causal", default=None, help="Declare that it is causal, or that it is not.")
+@click.option("--limit", type=click.FloatRange(min=0, min_open=True), default=60, show_default=True, help="Seconds after which the code is stopped.")
+@click.pass_context
+def check(
+    ctx: click.Context, target: str, as_json: bool, hint: int | None, scaling: float | None, softcap: float | None,
+    causal: bool | None, limit: float,
+) -> None:  # fmt: skip
+    """Name the mistake in a hand-written attention function or module.
+
+    NAME is a function, a module's class that needs no arguments, or a call such as 'Attention(30, 5)'. The code runs in
+    a process of its own. Exit code: 0 nothing found, 1 a finding, 2 wrong usage.
+    """
+    import json
+
+    from attnscope.doctor.child import examine_file
+
+    options = {"scaling": scaling, "softcap": softcap, "causal": causal, "hint": hint}
+    answer = examine_file(target, options, limit, colour=sys.stdout.isatty() and not as_json)
+    if answer["code"] == 2 and not as_json:
+        raise InputError(answer["text"])
+    click.echo(json.dumps(answer["json"], indent=1) if as_json else answer["text"])
+    ctx.exit(answer["code"])
 
 
 def _position(value: str | None) -> int | str | None:

@@ -4,9 +4,7 @@ import html
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Frame, FrameLocator, Page, sync_playwright
-
-from browser_tools import launch
+from playwright.sync_api import Frame, FrameLocator, Page
 
 Opened = Page | Frame | FrameLocator
 
@@ -15,14 +13,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "tests/browser" in str(item.path):
             item.add_marker(pytest.mark.browser)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -16,9 +16,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from playwright.sync_api import Page, sync_playwright
-
-from browser_tools import launch
+from playwright.sync_api import Page
 
 SETUP = """import attnscope
 model, tokenizer = attnscope.load("demo")
@@ -103,8 +101,7 @@ def executed() -> nbformat.NotebookNode:
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        yield browser.new_page(viewport={"width": 1280, "height": 1600})
-        browser.close()
+def page(browser) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1280, "height": 1600})
+    yield page
+    page.close()

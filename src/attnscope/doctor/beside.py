@@ -1,0 +1,96 @@
+"""What needs something to compare with: `like=` (rows 15, 17, 21), `cached=` (row 18); and what was left out."""
+
+import copy
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from attnscope.doctor.diagnosis import Finding
+from attnscope.doctor.projections import candidates
+from attnscope.doctor.recipe import compute
+from attnscope.doctor.search import Fit, Run, error_of
+from attnscope.doctor.suspects import Suspect, read_signature
+
+if TYPE_CHECKING:
+    from attnscope.doctor.examine import Examination
+
+
+def examine(exam: "Examination", fit: Fit | None, ways: list[tuple[Suspect, list[Run]]]) -> None:
+    """The comparisons that were asked for; the others are listed as not examined."""
+    if exam.like is None:
+        exam.not_examined.append("layout of fused weights, heads sliced after the output projection (rows 15, 21): pass like= a reference with the same weights")  # fmt: skip
+    else:
+        _like(exam, fit, ways)
+    if exam.cached is None:
+        exam.not_examined.append("a key/value cache (row 18): pass cached=")
+    else:
+        _cached(exam, fit or Fit(ways[0][0], exam.base))
+    exam.not_examined.append("a model in use (rows 20, 23): check does not look at model= yet" if exam.model is not None else "a model in use (rows 20, 23): left padding, tiled masks")  # fmt: skip
+
+
+def _like(exam: "Examination", fit: Fit | None, ways: list[tuple[Suspect, list[Run]]]) -> None:
+    suspect = fit.suspect if fit else ways[0][0]
+    mine = copy.deepcopy(exam.fn).eval() if isinstance(exam.fn, nn.Module) else exam.fn
+    other = copy.deepcopy(exam.like).eval() if isinstance(exam.like, nn.Module) else exam.like
+    inputs = suspect.inputs("like", 7)
+    reference = replace(suspect, fn=other, call=read_signature(other.forward if isinstance(other, nn.Module) else other, "like")).run(inputs, still=True)  # fmt: skip
+    theirs = replace(suspect, fn=mine).run(inputs, still=True)
+    if reference.output is None:
+        exam.not_examined.append(f"like=: it gives no output to compare with ({reference.outcome.error or reference.wrong})")  # fmt: skip
+        return
+    if theirs.output is not None and error_of(theirs.output, reference.output) < 1e-3:
+        exam.conventions["like"] = "the same output"
+        return
+    far = float("inf") if theirs.output is None else error_of(theirs.output, reference.output)
+    evidence = f"output differs from like= by up to {far:.2g} standard deviations"
+    if isinstance(mine, nn.Module) and fit is not None and not fit.mistakes and suspect.projections is not None:
+        for p in candidates(mine):
+            other_fit = replace(fit, suspect=replace(suspect, projections=p, heads=p.heads, kv_heads=p.kv_heads))
+            own = suspect.projections.layout
+            if p.layout != own and p.heads == suspect.heads and _close(other_fit, inputs, reference.output):
+                exam.findings.append(Finding("fused-layout", 15, f"the fused weight is read as {own}; the reference reads the same weight as {p.layout}", "The shapes are the same in both layouts, so trained weights load and give noise.", "reshape to (heads, 3, size) for NeoX and BLOOM, to (3, heads, size) for GPT-2", evidence, "the same weights give the same output", "where q, k and v are taken from the fused projection"))  # fmt: skip
+                return
+        for turn in ("half", "adjacent"):
+            if turn != fit.recipe.rotary and fit.recipe.rotary != "none" and _close(replace(fit, recipe=fit.recipe.but(rotary=turn)), inputs, reference.output, mine):  # fmt: skip
+                exam.findings.append(Finding("rotary-pairs", 17, f"rotary pairs are {fit.recipe.rotary}; the reference pairs {turn}", "Both are in use; weights trained with one give noise in the other unless they are permuted.", "pair dimensions as the weights were trained", evidence, "the same weights give the same output", "the rotary embedding"))  # fmt: skip
+                return
+    if fit is None or not fit.mistakes:
+        exam.findings.append(Finding("unlike", None, "it differs from the reference that was given", "", "compare the steps of both", evidence, "the same weights give the same output", "unknown"))  # fmt: skip
+
+
+def _close(fit: Fit, inputs: Any, output: torch.Tensor, module: nn.Module | None = None) -> bool:
+    if module is not None:
+        p = next((p for p in candidates(module) if p.heads == fit.suspect.heads), None)
+        fit = replace(fit, suspect=replace(fit.suspect, projections=p))
+    try:
+        return error_of(compute(fit.recipe, fit.operands(inputs)).output, output) < 1e-3
+    except RuntimeError:
+        return False
+
+
+def _cached(exam: "Examination", fit: Fit) -> None:
+    """The last queries over all keys, as with a cache, against the same rows of the whole."""
+    suspect = fit.suspect
+    if suspect.flat:
+        exam.not_examined.append("a key/value cache of a module (row 18): cached= works for functions of query, key, value")
+        return
+    inputs = suspect.inputs("cached", 7)
+    step = exam.fn if exam.cached is True else exam.cached
+    if not callable(step):
+        exam.not_examined.append("cached=: pass True, or a function of (query, key, value) for the last queries")
+        return
+    whole = suspect.run(inputs, still=True, causal=True)
+    last = (inputs[0][..., -3:, :], *inputs[1:])
+    part = replace(suspect, fn=step).run(last, still=True, causal=True)
+    if whole.output is None or part.output is None:
+        exam.not_examined.append(f"cached=: {part.outcome.error or part.wrong or whole.outcome.error}")
+        return
+    far = error_of(part.output, whole.output[..., -3:, :])
+    if far < 1e-3:
+        exam.conventions["cached"] = "the same as uncached"
+        return
+    exam.findings.append(Finding("causal-upper-left", 18, "with a key/value cache (Q < K) the causal triangle stands at the upper left; it belongs at the lower right", "The last queries then see only the first keys: scaled_dot_product_attention(is_causal=True) does this.", "torch.ones(Q, K, dtype=torch.bool).tril(diagonal=K - Q)", f"the last 3 rows differ from the uncached run by up to {far:.2g} standard deviations", "a run with a cache gives what a run without gives", "the causal triangle when Q < K"))  # fmt: skip
+
+

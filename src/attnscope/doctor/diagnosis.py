@@ -1,0 +1,202 @@
+"""What `check` returns: findings with evidence and cure, what was found out on the way, and what was not examined."""
+
+import html
+import io
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One mistake. `row` is its row in the table of attention bugs, where it has one."""
+
+    name: str
+    row: int | None
+    title: str
+    why: str
+    cure: str
+    evidence: str
+    invariant: str
+    place: str
+    line: int | None = None
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """The suspect's weights of one head beside the reference's, and the first cell (query, key) that differs."""
+
+    theirs: Tensor
+    reference: Tensor
+    cell: tuple[int, int] | None
+    note: str
+    operands: tuple[Tensor, Tensor, Tensor] | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Diagnosis:
+    """True when nothing was found, so that `assert attnscope.check(my_attention)` works and prints why it fails.
+
+    With `hint` 1 the report names only the invariant that fails, with 2 the place too, with 3 (or None) everything.
+    """
+
+    name: str
+    findings: tuple[Finding, ...] = ()
+    conventions: dict[str, str] = field(default_factory=dict)
+    not_examined: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    matrices: Matrices | None = None
+    hint: int | None = None
+    seconds: float = 0.0
+
+    def __bool__(self) -> bool:
+        return not self.findings
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """Rows of the table of attention bugs that were named."""
+        return tuple(f.row for f in self.findings if f.row is not None)
+
+    @property
+    def level(self) -> int:
+        return 3 if self.hint is None else self.hint
+
+    def lines(self) -> list[str]:
+        """The report as plain text, without the matrices."""
+        if not self.findings:
+            said = [f"{self.name}: nothing found"]
+        else:
+            said = [f"{self.name}: {len(self.findings)} finding{'s' * (len(self.findings) > 1)}"]
+        for number, found in enumerate(self.findings, 1):
+            if self.level < 3:
+                said.append(f"{number}. this does not hold: {found.invariant}")
+                if self.level == 2:
+                    said.append(f"   look at: {found.place}")
+                continue
+            said.append(f"{number}. {found.title}" + (f" (line {found.line})" if found.line else ""))
+            said += [f"   {label}: {text}" for label, text in (("evidence", found.evidence), ("why", found.why), ("cure", found.cure)) if text]  # fmt: skip
+        if self.conventions and self.level == 3:
+            said.append("as found: " + "; ".join(f"{key}: {value}" for key, value in self.conventions.items()))
+        said += [f"note: {note}" for note in self.notes if self.level == 3]
+        said += [f"not examined: {what}" for what in self.not_examined]
+        return said
+
+    def __repr__(self) -> str:
+        grids = self.text_grids()
+        return "\n".join([*self.lines(), *([grids] if grids else [])])
+
+    def text_grids(self) -> str:
+        """Both matrices side by side, as the terminal shows them."""
+        from rich.console import Console
+
+        out = io.StringIO()
+        table = self._table()
+        if table is None:
+            return ""
+        Console(file=out, width=120, color_system=None).print(table)
+        return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+    def _table(self, limit: int = 7) -> Any:
+        m = self.matrices
+        if m is None or self.level < 3 or not self.findings:
+            return None
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, title=m.note, title_justify="left", title_style="")
+        queries, keys = min(m.theirs.shape[0], limit), min(m.theirs.shape[1], limit)
+        table.add_column("")
+        table.add_column("theirs", justify="left", no_wrap=True)
+        table.add_column("reference", justify="left", no_wrap=True)
+        for q in range(queries):
+            cells = []
+            for grid in (m.theirs, m.reference):
+                row = Text()
+                for k in range(keys):
+                    here = m.cell == (q, k)
+                    shown = _number(float(grid[q, k]))
+                    row.append(f"[{shown}]" if here else f" {shown} ", style="bold red" if here else "")
+                row.append(f"  Σ {_number(float(grid[q].sum()))}", style="dim")
+                cells.append(row)
+            table.add_row(f"query {q}", *cells)
+        return table
+
+    def report(self, console: Any = None) -> None:
+        """Prints the diagnosis, in colour where the terminal has it."""
+        from rich.console import Console
+        from rich.text import Text
+
+        console = console or Console()
+        for line in self.lines():
+            bold = not line.startswith(("   ", "as found", "not examined", "note"))
+            console.print(Text(line, style="bold" if bold else "dim" if not line.startswith("   ") else ""))
+        table = self._table()
+        if table is not None:
+            console.print(table)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values; what `hint` withholds is left out."""
+        findings = []
+        for found in self.findings:
+            entry = asdict(found)
+            shown = {1: ("invariant",), 2: ("invariant", "place")}.get(self.level, tuple(entry))
+            findings.append({key: entry[key] for key in shown})
+        data: dict[str, Any] = {
+            "version": 1, "name": self.name, "passed": bool(self), "findings": findings, "conventions": self.conventions,
+            "not_examined": list(self.not_examined), "notes": list(self.notes), "seconds": round(self.seconds, 3),
+        }  # fmt: skip
+        if self.matrices is not None and self.level == 3 and self.findings:
+            m = self.matrices
+            data["matrices"] = {
+                "note": m.note, "theirs": _plain(m.theirs), "reference": _plain(m.reference), "first_differing_cell": m.cell,
+            }  # fmt: skip
+        return data
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+    def trace(self, which: str = "reference") -> Any:
+        """The probe that showed it, as a Trace to be looked at in the instrument: which = "reference" or "theirs"."""
+        from attnscope.tracing import Trace
+
+        if self.matrices is None:
+            raise ValueError("this diagnosis holds no matrices; it has none where nothing was found or the code did not run.")
+        if which == "theirs":
+            return Trace.from_attentions([self.matrices.theirs[None]], [str(i) for i in range(self.matrices.theirs.shape[1])])  # fmt: skip
+        assert self.matrices.operands is not None
+        return Trace.from_qkv(*self.matrices.operands)
+
+    def _repr_html_(self) -> str:
+        lines = "".join(f"<div style='white-space:pre-wrap'>{html.escape(line)}</div>" for line in self.lines())
+        m = self.matrices
+        if m is None or self.level < 3 or not self.findings:
+            return f"<div>{lines}</div>"
+        grids = "".join(
+            f"<td style='vertical-align:top;text-align:left'><b>{title}</b>{_grid(grid, m.cell)}</td>"
+            for title, grid in (("theirs", m.theirs), ("reference", m.reference))
+        )
+        return f"<div>{lines}<div>{html.escape(m.note)}</div><table><tr>{grids}</tr></table></div>"
+
+
+def _number(x: float) -> str:
+    return " NaN" if math.isnan(x) else f"{x:.2f}".replace("-", "−") if abs(x) < 1000 else f"{x:.0e}"
+
+
+def _plain(grid: Tensor) -> list[list[float | None]]:
+    return [[round(x, 6) if math.isfinite(x) else None for x in row] for row in grid.tolist()]
+
+
+def _grid(grid: Tensor, cell: tuple[int, int] | None) -> str:
+    """Cells with their number, ink by weight, the first that differs outlined."""
+    rows = []
+    for q, row in enumerate(grid.tolist()):
+        cells = []
+        for k, x in enumerate(row):
+            ink = min(max(x, 0.0), 1.0) if math.isfinite(x) else 0.0
+            outline = "outline:2px solid #d33;" if cell == (q, k) else ""
+            cells.append(f"<td style='{outline}background:rgba(70,110,180,{0.75 * ink:.2f});padding:1px 4px;font-variant-numeric:tabular-nums'>{_number(x)}</td>")  # fmt: skip
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    return f"<table style='border-collapse:collapse'>{''.join(rows)}</table>"
