@@ -69,25 +69,42 @@ export function chainOf(head: HeadTensors, query: number): Chain {
 /** A key is masked when the rule forbids it and it indeed has no weight from a uniform "no key allowed" row. */
 export const isMasked = (chain: Chain, key: number) => chain.allowed !== null && !chain.allowed[key];
 
-/** Largest |recomputed z - returned z|, relative to the largest |z|; what this browser finds for one head. A row at a time. */
-export function* rechecking(head: HeadTensors): Generator<undefined, { difference: number; rows: number } | null> {
+export interface Recheck {
+  /** Largest |recomputed z - returned z| where both are finite, relative to the largest |z| there. */
+  difference: number;
+  rows: number;
+  /** Numbers that are NaN or infinite in both. */
+  broken: number;
+  /** Numbers that are NaN or infinite in one of them only. */
+  parted: number;
+}
+
+/** What this browser finds for one head, a row at a time. */
+export function* rechecking(head: HeadTensors): Generator<undefined, Recheck | null> {
   const { z, zRows, site } = head;
   if (!z || zRows.length === 0 || head.weights) return null;
   let largest = 0;
   let difference = 0;
+  let broken = 0;
+  let parted = 0;
   for (let r = 0; r < zRows.length; r++) {
     if (r > 0) yield;
     const mine = chainOf(head, zRows[r]).z;
     for (let d = 0; d < site.value_size; d++) {
       const theirs = z[r * site.value_size + d];
-      largest = Math.max(largest, Math.abs(theirs)); // NaN stays NaN
-      difference = Math.max(difference, Math.abs(mine[d] - theirs));
+      const known = Number.isFinite(theirs);
+      if (known !== Number.isFinite(mine[d])) parted++;
+      else if (!known) broken++;
+      else {
+        largest = Math.max(largest, Math.abs(theirs));
+        difference = Math.max(difference, Math.abs(mine[d] - theirs));
+      }
     }
   }
-  return { difference: largest > 0 ? difference / largest : difference, rows: zRows.length };
+  return { difference: largest > 0 ? difference / largest : difference, rows: zRows.length, broken, parted };
 }
 
-export function recheck(head: HeadTensors): { difference: number; rows: number } | null {
+export function recheck(head: HeadTensors): Recheck | null {
   const rows = rechecking(head);
   for (;;) {
     const { done, value } = rows.next();

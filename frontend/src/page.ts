@@ -54,12 +54,19 @@ async function open({ root, state, blocks }: Found, ownsHash: boolean): Promise<
       }
     }
     const embedded = initial;
-    if (ownsHash && location.hash.length > 1) take(fromHash(location.hash));
+    let asked = false;
+    if (ownsHash && location.hash.length > 1) {
+      const read = fromHash(location.hash);
+      asked = Object.keys(read.state).length > 0 || read.problems.length > 0;
+      take(read);
+    }
     // a reader's link chooses the place: the reason for the automatic choice no longer holds
     if (embedded.why && (["layer", "head", "query"] as const).some((name) => initial[name] !== embedded[name]))
       initial.why = null;
-    const view = await mount(root, source, initial, { fit: "page", problems });
+    const view = await mount(root, source, initial, { fit: "page", problems, base: embedded });
     if (!ownsHash) return;
+    // an address that asked for what is not there says what is shown instead
+    if (asked) writeHash(toHash(view.get()));
     // browsers refuse a few hundred changes of the address within seconds, and a held arrow key makes that many
     let timer: ReturnType<typeof setTimeout> | undefined;
     let credit = 20;

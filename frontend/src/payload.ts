@@ -19,6 +19,8 @@ export interface MaskRule {
   rows: string | null;
   packed: string | null;
   empty_rows: "zero" | "uniform";
+  /** The rule for people: "causal, window of 4 tokens". */
+  words?: string;
 }
 
 export interface SiteReceipt {

@@ -21,8 +21,11 @@ export interface Folding {
 export const FOLD_BEYOND = 40;
 export const FOLD_BELOW = 0.01;
 
+export const ordered = (chain: Chain, keys: number[], byWeight: boolean): number[] =>
+  byWeight ? [...keys].sort((a, b) => chain.weights[b] - chain.weights[a] || a - b) : keys;
+
 export function lines(chain: Chain, { keys, keep, opened, expanded, byWeight }: Folding): Line[] {
-  const order = byWeight ? [...keys].sort((a, b) => chain.weights[b] - chain.weights[a] || a - b) : keys;
+  const order = ordered(chain, keys, byWeight);
   const out: Line[] = [];
   const folding = keys.length > FOLD_BEYOND && !expanded;
   let run: number[] = [];

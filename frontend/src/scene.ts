@@ -56,6 +56,10 @@ export interface Level {
   draw(scene: Scene): void;
   /** Something scrolled or was laid out: fit to what is in sight. */
   look(): void;
+  /** The view has opened and is laid out within what scrolls: show what it was opened for. */
+  arrive(within: Element): void;
+  /** Closes what the reader opened on top of it; false when nothing was open. */
+  close(): boolean;
   destroy(): void;
 }
 

@@ -73,7 +73,12 @@ if TYPE_CHECKING:
     from attnscope.views import View
 
 
+_ROOMS = ("attention", "bertviz", "errors")  # submodules that are part of the door
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"attnscope.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'attnscope' has no attribute {name!r}; it has {', '.join(__all__)}")
     value = getattr(import_module(f"attnscope.{_HOME[name]}"), name)
@@ -82,4 +87,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *_ROOMS, "__version__"})

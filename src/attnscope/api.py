@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from attnscope import hosts
-from attnscope.capturing import Recorder
-from attnscope.errors import InputError
+from attnscope.capturing import Recorder, looks_like_attention, no_attention
+from attnscope.errors import CaptureError, InputError
 from attnscope.inputs import Prepared, prepare
 from attnscope.opening import choose_opening
 from attnscope.tracing import Trace, parse_head
@@ -37,6 +38,12 @@ def trace(
     and traces the whole in one causal pass. `layers` and `sites` limit what is kept; `keep` adds "x" and "pre_rotary".
     `truncate=True` cuts a text that is too long, and says so in the trace's notes; otherwise that is an InputError.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"the first argument must be the model, a torch module; {type(model).__name__} came. The tokenizer is the second."
+        )
+    if not any(map(looks_like_attention, model.modules())):
+        raise CaptureError(f"{type(model).__name__} cannot be traced: {no_attention(model)}")
     prepared = prepare(
         model, tokenizer, text=text, text_pair=text_pair, text_target=text_target, messages=messages, inputs=inputs,
         generate=generate, truncate=truncate,
@@ -48,7 +55,7 @@ def _run(
     model: Any, prepared: Prepared, layers: Sequence[int] | None, sites: Sequence[str] | None, keep: frozenset[str]
 ) -> Trace:
     """One forward pass in eval mode, without gradients and without a cache."""
-    recorder = Recorder(model, keep=keep, layers=layers, sites=sites)
+    recorder = Recorder(model, keep=keep, layers=layers, sites=sites, own_thread=True)
     notes = list(prepared.notes)
     was_training = model.training
     if was_training:
@@ -117,6 +124,12 @@ def show_trace(
     _check_choice("level", level, LEVELS)
     _check_choice("theme", theme, THEMES)
     _check_choice("filter", filter, FILTERS)
+    for name, value in (("layer", layer), ("query", query), ("key", key)):
+        if isinstance(value, bool) or not (
+            value is None or hasattr(value, "__index__") or (isinstance(value, str) and name != "layer")
+        ):
+            kinds = "a number" if name == "layer" else "a position or a token as written"
+            raise InputError(f"{name} must be {kinds}; {value!r} came.")
     layer, number = parse_head(head, layer)
     state = _place(traced, layer, number, query, key, stack)
     return View(traced, State(level, theme=theme, filter=filter, **state), hosts.HOSTS, static=static, max_mb=max_mb)

@@ -76,11 +76,19 @@ def show(
 @main.command()
 @click.argument("target", metavar="FILE.py:NAME")
 @click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
-@click.option("--hint", type=click.IntRange(1, 3), help="1: only what fails; 2: and where; 3: the mistake and its cure.")
+@click.option(
+    "--hint", type=click.IntRange(1, 3), help="1: only what fails; 2: and where; 3: the mistake and its cure."
+)
 @click.option("--scaling", type=float, help="What q · k is multiplied by, where it is not 1/√d on purpose.")
 @click.option("--softcap", type=float, help="The cap of soft-capped scores.")
 @click.option("--causal/--no-causal", default=None, help="Declare that it is causal, or that it is not.")
-@click.option("--limit", type=click.FloatRange(min=0, min_open=True), default=60, show_default=True, help="Seconds after which the code is stopped.")
+@click.option(
+    "--limit",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60,
+    show_default=True,
+    help="Seconds after which the code is stopped.",
+)
 @click.pass_context
 def check(
     ctx: click.Context, target: str, as_json: bool, hint: int | None, scaling: float | None, softcap: float | None,
@@ -110,10 +118,12 @@ def _position(value: str | None) -> int | str | None:
 
 def _quiet() -> None:
     """Leave the terminal to what the user asked for."""
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()
 
 
 def _print_table(view: Any, rows: int = 12) -> None:

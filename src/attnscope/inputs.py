@@ -49,9 +49,16 @@ def prepare(
         raise InputError(
             f"give exactly one of text, messages and inputs; {'none' if not given else ' and '.join(given)} was given."
         )
+    if isinstance(generate, bool) or not hasattr(generate, "__index__"):
+        raise InputError(f"generate is the number of tokens to add; {generate!r} came.")
     if generate < 0:
         raise InputError(f"generate is {generate}; it is the largest number of tokens to add: 0 or more.")
     notes: list[str] = []
+    main = getattr(model, "main_input_name", "input_ids")
+    if inputs is None and main in ("pixel_values", "input_values", "input_features"):
+        raise InputError(
+            f"{type(model).__name__} reads {main}, not text: pass inputs=…, as the model's processor returns them."
+        )
     encoding, texts = None, []
     if inputs is not None:
         ready = _ready(inputs)
@@ -71,6 +78,9 @@ def prepare(
                 f"The text was cut to the {len(kept)} tokens that this model can read, of {len(named)}; its last token was kept."
             )
             named = named.select(kept)
+        made_for = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+        if isinstance(made_for, int) and len(named) + generate > made_for and max_positions(model) is None:
+            notes.append(f"The text is longer than the {made_for} tokens that this model was made for.")
     target = None
     if encoder_decoder:
         ready, target, note = _decoder_inputs(model, tokenizer, ready, text_target, generate, device)

@@ -51,6 +51,8 @@ def load(
         raise LoadError(
             f"there is no task {task!r}: give one of {', '.join(TASKS)}, or None for the checkpoint's own class."
         )
+    if not isinstance(name, (str, os.PathLike)):
+        raise LoadError(f"give a hub name, a folder, or 'demo'; {type(name).__name__} came.")
     source = str(demo_folder()) if str(name) == "demo" else os.path.expanduser(os.fspath(name))
     if isinstance(dtype, str):
         dtype = getattr(torch, dtype.removeprefix("torch."), dtype)

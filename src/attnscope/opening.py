@@ -27,7 +27,7 @@ class Opening:
 
 def choose_opening(trace: Trace, sites: tuple[Site, ...], head: int | None = None, query: int | None = None) -> Opening:
     """The strongest link, among these sites (and this head, and this query, if given), between two different words
-    that are neither special nor neighbours; ties go to the lowest layer, head and position. Long texts are sampled."""
+    that are neither special nor neighbours (the first token where there is none); ties go to the lowest layer, head and position. Long texts are sampled."""
     best = (0.0, None, 0, 0, 0)
     sampled = False
     for site in sites:
@@ -46,17 +46,27 @@ def choose_opening(trace: Trace, sites: tuple[Site, ...], head: int | None = Non
                 q, k = divmod(rest, site.keys)
                 best = (strongest, site, head if head is not None else h, int(rows[block][q]) + site.query_offset, k)
     weight, site, found, row, key = best
-    if site is None:
-        first = sites[0]
-        row = min(first.queries - 1 + first.query_offset, query if query is not None else first.query_offset + 1)
-        key = int(first.weights(head or 0, row - first.query_offset)[0].nan_to_num(0.0).argmax())
-        return Opening(first, head or 0, row, key, "")
-    where = "this text" if len(sites) > 1 or head is None else f"{site.name}, head {head}"
+    where = _where(trace, sites, head, query)
     words = "the strongest link between two different words that are neither special nor neighbours"
     sample = f" (among {SAMPLED_QUERIES} queries spread evenly over the text)" if sampled else ""
+    if site is not None:
+        return Opening(
+            site, found, row, key, f"Opened here because it is {words} in {where}{sample}: {100 * weight:.0f} %."
+        )
+    site = sites[0]
+    row = query if query is not None else min(site.query_offset + 1, site.query_offset + site.queries - 1)
+    key = int(site.weights(head or 0, row - site.query_offset)[0].nan_to_num(0.0).argmax())
     return Opening(
-        site, found, row, key, f"Opened here because it is {words} in {where}{sample}: {100 * weight:.0f} %."
+        site, head or 0, row, key, f"Opened at the beginning: there is no link between two such words in {where}."
     )
+
+
+def _where(trace: Trace, sites: tuple[Site, ...], head: int | None, query: int | None) -> str:
+    """What was searched, in words."""
+    parts = [sites[0].name] if len(sites) == 1 and len(trace.sites) > 1 else []
+    parts += [f"head {head}"] if head is not None else []
+    place = ", ".join(parts) or "this text"
+    return place if query is None else f"{place}, from “{trace.query_tokens(sites[0])[query]}”"
 
 
 def _links(queries: Tokens, keys: Tokens, rows: Tensor, kind: str) -> Bool[Tensor, "q K"]:

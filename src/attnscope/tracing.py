@@ -126,10 +126,15 @@ class Receipt:
 
     def __str__(self) -> str:
         bad = [f"site {i}: {site}" for i, site in enumerate(self.sites) if site.status != "exact"]
-        head = (
-            f"{'✓' if self.passed else '✕'} {len(self.sites) - len(bad)} of {len(self.sites)} sites match the model's own "
-            f"output: largest difference {self.max_error:.1e}, {self.rows} of {self.of} query rows checked"
-        )
+        failed = sum(site.status == "failed" for site in self.sites)
+        exact = len(self.sites) - len(bad)
+        if not exact and not failed:
+            head = f"– none of {len(self.sites)} sites could be checked against a model's output"
+        else:
+            head = (
+                f"{'✕' if failed else '✓' if self.passed else '–'} {exact} of {len(self.sites)} sites match the model's own "
+                f"output: largest difference {self.max_error:.1e}, {self.rows} of {self.of} query rows checked"
+            )
         return "\n".join([head, *bad[:8]])
 
 
@@ -145,6 +150,11 @@ class Link:
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self.value.shape)
+
+    def __repr__(self) -> str:
+        first = ", ".join(f"{x:.4g}" for x in self.value.flatten()[:4].tolist())
+        more = ", …" if self.value.numel() > 4 else ""
+        return f"Link({self.name}: {self.symbol} = {self.formula}; {list(self.shape)}: {first}{more})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,8 +251,8 @@ class Site:
         if not isinstance(queries, (slice, Tensor, Sequence)):
             queries = [operator.index(queries)]
         try:
-            return rows[queries if isinstance(queries, (slice, Tensor)) else list(queries)]
-        except IndexError:
+            return rows[queries if isinstance(queries, (slice, Tensor)) else torch.tensor(list(queries))]
+        except (IndexError, TypeError, ValueError):
             raise InputError(
                 f"query {queries} is out of range: {self.name} has {self.queries} queries, 0 to {self.queries - 1}."
             ) from None
@@ -568,8 +578,15 @@ class Trace:
         return replace(self, sites=tuple(sites))
 
 
+def _as_tensor(name: str, value: Any) -> Tensor:
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{name} must be a tensor or an array of numbers; {type(value).__name__} came.") from None
+
+
 def _as_heads(name: str, tensor: Any) -> Float[Tensor, "H T D"]:
-    x = torch.as_tensor(tensor).detach()
+    x = _as_tensor(name, tensor).detach()
     if x.ndim == 4 and x.shape[0] == 1:
         x = x[0]
     if x.ndim == 2:
@@ -585,7 +602,7 @@ def _as_heads(name: str, tensor: Any) -> Float[Tensor, "H T D"]:
 def _read_mask(mask: Any, heads: int, queries: int, keys: int) -> tuple[MaskRule, BiasRule | None]:
     if mask is None:
         return NO_MASK, None
-    tensor = torch.as_tensor(mask)
+    tensor = _as_tensor("mask", mask)
     if tensor.dtype != torch.bool and not tensor.is_floating_point():
         raise InputError(
             f"mask has {tensor.dtype} numbers: make it boolean (True: may look) or a float that is added to the scores."

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,8 @@ class View:
         static: bool = False,
         max_mb: float = 12,
     ) -> None:
+        if not max_mb > 0:
+            raise InputError(f"max_mb is {max_mb:g}; it is the largest size of a page in MB, so it must be above 0.")
         self.trace = trace
         self.state = state
         self.static = static
@@ -90,14 +93,28 @@ class View:
     def blocks(self) -> tuple[Block, ...]:
         """Payloads: the first with the site the view opens on, then its neighbours, nearest first, as many as fit."""
         if self._blocks is None:
-            plan = plan_blocks(self.trace, self.site_index, self.state.head, self.max_mb)
-            self._blocks = make_blocks(self.trace, self.site_index, plan)
+            self._blocks = make_blocks(self.trace, self.site_index, self._plan, self.receipts)
         return self._blocks
+
+    @cached_property
+    def _plan(self) -> "Plan":
+        return plan_blocks(self.trace, self.site_index, self.state.head, self.max_mb)
+
+    @cached_property
+    def receipts(self) -> Receipt:
+        """The receipts of the numbers as this view holds them, rounded where it rounds."""
+        held, exact = self._plan.held, self.trace.verify().sites
+        return Receipt(
+            tuple(
+                as_held(site, held[i]).verify() if i in held and held[i].dtype else exact[i]
+                for i, site in enumerate(self.trace.sites)
+            )
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the size limit did to this view, in words: rounding, layers left out."""
-        return plan_blocks(self.trace, self.site_index, self.state.head, self.max_mb).notes
+        return self._plan.notes
 
     @property
     def html(self) -> str:
@@ -179,14 +196,8 @@ def plan_blocks(trace: Trace, site: int, head: int, max_mb: float) -> Plan:
     return Plan(held, (note, words))
 
 
-def make_blocks(trace: Trace, site: int, plan: Plan) -> tuple[Block, ...]:
+def make_blocks(trace: Trace, site: int, plan: Plan, receipts: Receipt) -> tuple[Block, ...]:
     """The plan, carried out: one payload for the opening site, one for each other that is held."""
-    receipts = Receipt(
-        tuple(
-            as_held(s, plan.held[i]).verify() if i in plan.held and plan.held[i].dtype else trace.verify().sites[i]
-            for i, s in enumerate(trace.sites)
-        )
-    )
     order = [site, *(i for i in plan.held if i != site)]
     return tuple(
         Block(

@@ -243,3 +243,22 @@ def test_the_lens_is_walked_by_keyboard(open_view):
     assert f"{abs(value):.4f}" in said
     page.keyboard.press("Home")
     assert "k · dimension 0" in page.locator("[data-readout]").inner_text()
+
+
+def test_the_first_click_is_not_lost_in_a_low_window(open_view, demo_trace):
+    """The focus that a press gives must not scroll: the click would land on another row, or on none."""
+    page = open_view(demo_trace.show(layer=2, head=8, query="it", key=23), height=600)
+    page.evaluate("document.querySelector('[data-attnscope]').shadowRoot.querySelector('main').scrollTop = 0")
+    page.locator('[data-row-key="2"] [data-col="token"]').click()
+    assert state(page)["key"] == "2"
+
+    trace = made_trace(queries=300, head_size=11, spread=2.5)
+    page = open_view(trace.show(layer=0, head=1, query=150, key=290), height=800)
+    fold = page.locator("[data-fold]").first
+    fold.scroll_into_view_if_needed()
+    page.wait_for_timeout(100)
+    before = page.locator("main").evaluate("main => main.scrollTop")
+    box = fold.locator("[data-col]").bounding_box()
+    page.mouse.click(box["x"] + 20, box["y"] + box["height"] / 2)
+    assert fold.get_attribute("aria-expanded") == "true"
+    assert page.locator("main").evaluate("main => main.scrollTop") == before

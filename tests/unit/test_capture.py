@@ -507,7 +507,7 @@ def test_a_model_without_attention() -> None:
     model = nn.Sequential(nn.Linear(5, 7), nn.ReLU())
     with attnscope.capture(model) as recorder:
         model(torch.randn(3, 5))
-    with pytest.raises(CaptureError, match=r"no attention that attnscope knows\. Its modules are: Linear, ReLU"):
+    with pytest.raises(CaptureError, match=r"no attention that attnscope can read\. Its modules are: Linear, ReLU"):
         recorder.trace()
 
 
@@ -556,3 +556,14 @@ def test_large_values_are_not_flagged() -> None:
     x = torch.full((2, 3, 5), 3e38)
     assert broken_numbers(Trace.from_qkv(x, x, x).sites) == []
     assert broken_numbers(Trace.from_qkv(x, x, x * float("inf")).sites) != []
+
+
+def test_generate_returns_one_token_more_than_the_model_read() -> None:
+    model = tiny.model("gpt2")
+    prompt = torch.arange(5)[None]
+    with attnscope.capture(model) as recorder, torch.no_grad():
+        out = model.generate(prompt, max_new_tokens=4, do_sample=False, pad_token_id=0)
+    trace = recorder.trace(input_ids=out)
+    assert len(trace.tokens) == out.shape[1] - 1 == trace.sites[0].keys
+    with pytest.raises(InputError, match="tokens were given"):
+        recorder.trace(input_ids=torch.cat([out, out], dim=1))

@@ -273,7 +273,7 @@ def test_a_model_without_attention() -> None:
             super().__init__()
             self.table = nn.Embedding(97, 5)
 
-    with pytest.raises(CaptureError, match=r"no attention that attnscope knows\. Its modules are: Embedding"):
+    with pytest.raises(CaptureError, match=r"no attention that attnscope can read\. Its modules are: Embedding"):
         attnscope.trace(Plain(), None, inputs={"input_ids": tiny.ids()})
 
 

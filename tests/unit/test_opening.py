@@ -66,8 +66,16 @@ def test_no_such_link() -> None:
     x = torch.zeros(2, 2, 3)
     trace = Trace.from_qkv(x, x, x, tokens=["a", "b"])
     opening = choose_opening(trace, trace.sites)
-    assert opening.why == ""
+    assert "no link between two such words" in opening.why
     assert 0 <= opening.query < 2
+
+
+def test_the_reason_names_what_was_searched(demo_trace) -> None:
+    anywhere = demo_trace.show().state.why
+    assert "in this text: 9" in anywhere
+    here = demo_trace.show(layer=2, query="it").state.why
+    assert "in layer 2, from “it”: 53 %" in here
+    assert demo_trace.show(layer=2, head=8, query="it").state.why == ""
 
 
 def test_nan_is_never_the_strongest() -> None:

@@ -85,6 +85,7 @@ export interface CrumbHost {
   meta: Metadata;
   scene(): Scene | null;
   held(site: Site): boolean;
+  holds(site: Site, head: number): boolean;
   choose(name: CrumbName, value: string): void;
 }
 
@@ -96,6 +97,7 @@ const tokenOption = (label: Label): Option => ({
 export class Crumbs {
   readonly element: HTMLElement;
   readonly about: HTMLElement;
+  private readonly model: HTMLButtonElement;
   private readonly crumbs: Crumb[];
 
   constructor(host: CrumbHost) {
@@ -106,8 +108,13 @@ export class Crumbs {
           value: String(site.index),
           text: `${site.stack ? "" : "layer "}${siteName(site, meta)}${host.held(site) ? "" : "  · not held here"}`,
         })),
-      head: () =>
-        Array.from({ length: host.scene()?.site.heads ?? 0 }, (_, i) => ({ value: String(i), text: `head ${i}` })),
+      head: () => {
+        const site = host.scene()?.site;
+        return Array.from({ length: site?.heads ?? 0 }, (_, i) => ({
+          value: String(i),
+          text: `head ${i}${site && host.holds(site, i) ? "" : "  · not held here"}`,
+        }));
+      },
       query: () => {
         const scene = host.scene();
         if (!scene) return [];
@@ -124,14 +131,24 @@ export class Crumbs {
         new Crumb(name, options[name], name === "layer" || name === "head", (value) => host.choose(name, value)),
     );
     this.about = aboutModel(meta);
-    const model = button("", { class: "crumb crumb-model", "data-crumb": "model", "aria-expanded": "false" }, () => {
-      this.about.hidden = !this.about.hidden;
-      model.setAttribute("aria-expanded", String(!this.about.hidden));
-    });
-    model.append(h("span", { class: "crumb-value" }, meta.model.name));
-    const parts: HTMLElement[] = [model];
+    const attributes = { class: "crumb crumb-model", "data-crumb": "model", "aria-expanded": "false" };
+    this.model = button("", attributes, () => this.open(this.about.hidden));
+    this.model.append(h("span", { class: "crumb-value" }, meta.model.name));
+    const parts: HTMLElement[] = [this.model];
     for (const crumb of this.crumbs) parts.push(h("span", { class: "sep", "aria-hidden": "true" }, "▸"), crumb.element);
     this.element = h("nav", { class: "crumbs", "aria-label": "where you are" }, ...parts);
+  }
+
+  /** Closes what is said of the model; false when it was not open. */
+  close(): boolean {
+    const was = !this.about.hidden;
+    this.open(false);
+    return was;
+  }
+
+  private open(open: boolean): void {
+    this.about.hidden = !open;
+    this.model.setAttribute("aria-expanded", String(open));
   }
 
   show(scene: Scene): void {

@@ -32,6 +32,8 @@ export interface Options {
   fit: "page" | "cell";
   /** What was wrong with the initial state. */
   problems?: string[];
+  /** What is shown where the initial state asks for what does not exist. */
+  base?: Partial<State>;
 }
 
 let mounted = 0;
@@ -43,7 +45,7 @@ export async function mount(
   options: Options,
 ): Promise<View> {
   const app = new App(root, source, options);
-  await app.start(initial, options.problems ?? []);
+  await app.start(initial, options.problems ?? [], options.base ?? {});
   return app;
 }
 
@@ -62,7 +64,7 @@ class App implements View {
   private readonly ribbons = h("div", { class: "ribbons" });
   private readonly crumbs: Crumbs;
   private readonly tools: Tools;
-  private readonly story = new Story();
+  private readonly story: Story;
   private readonly receipt = new ReceiptView();
   private readonly foot = new Foot(this.receipt);
   private readonly level: NeuronLevel;
@@ -74,6 +76,7 @@ class App implements View {
   private asked = 0;
   private drawn = 0;
   private frame = 0;
+  private arriving = true;
   private heights = "";
   private readonly id = `a${++mounted}`;
 
@@ -84,12 +87,14 @@ class App implements View {
   ) {
     const { meta } = source;
     this.labels = meta.tokens.map(labels);
+    this.story = new Story(meta.notes ?? []);
     const actions: Actions = { set: (change) => this.choose(change), say: (text) => this.foot.say(text) };
     this.level = new NeuronLevel(actions, () => this.viewport());
     this.crumbs = new Crumbs({
       meta,
       scene: () => this.scene,
       held: (site) => held(source, site),
+      holds: (site, head) => source.live || source.holds(site.index, head),
       choose: (name, value) => this.chooseCrumb(name, value),
     });
     this.tools = new Tools(meta, this.level.tools, {
@@ -114,10 +119,11 @@ class App implements View {
     this.listen();
   }
 
-  async start(initial: Partial<State>, given: string[]): Promise<void> {
+  async start(initial: Partial<State>, given: string[], base: Partial<State>): Promise<void> {
     const { source } = this;
     const problems = [...given];
-    let state = fitted(source.meta, { ...INITIAL, ...initial }, INITIAL, problems);
+    const before = fitted(source.meta, { ...INITIAL, ...base }, INITIAL, []);
+    let state = fitted(source.meta, { ...INITIAL, ...initial }, before, problems);
     if (!source.live) state = this.nearestHeld(state, problems);
     this.state = state;
     this.opening = state.why ? state : null;
@@ -328,7 +334,7 @@ class App implements View {
     addEventListener("resize", look, { passive: true });
     this.scope.addEventListener("scroll", look, { passive: true });
     this.scope.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && this.state.key !== null) this.choose({ key: null });
+      if (event.key === "Escape") this.escape();
     });
     this.cleanup.push(
       () => sizes.disconnect(),
@@ -342,6 +348,12 @@ class App implements View {
     );
   }
 
+  /** Closes what lies open, one after another; with nothing open it unpins. */
+  private escape(): void {
+    if (this.receipt.close() || this.crumbs.close() || this.level.close()) return;
+    if (this.state.key !== null) this.choose({ key: null });
+  }
+
   /** With the next frame, when everything is laid out: what needs to know where things are. */
   private look(): void {
     if (this.frame) return;
@@ -349,6 +361,9 @@ class App implements View {
       this.frame = 0;
       for (const ribbon of this.ribbonViews) ribbon.look();
       this.level.look();
+      if (!this.arriving) return;
+      this.arriving = false;
+      if (!this.scope.hasAttribute("data-low")) this.level.arrive(this.scope);
     });
   }
 

@@ -1,61 +1,82 @@
 /** The receipt: are these the model's own numbers? In words a student reads. */
-import { rechecking } from "../chain";
+import { type Recheck, rechecking } from "../chain";
 import { h, whenIdle } from "../dom";
 import type { HeadTensors } from "../head";
 import { number } from "../payload";
 import type { Scene } from "../scene";
 import { count, scientific } from "../words";
 
-type Check = { difference: number; rows: number } | null;
+type Check = Recheck | null;
 
 export interface Verdict {
-  passed: boolean | null;
-  mark: "✓" | "✕" | "–";
+  /** flagged: it agrees as far as there are numbers to compare; the rest is NaN in the model itself. */
+  status: "passed" | "failed" | "flagged" | "none";
+  mark: "✓" | "✕" | "!" | "–";
   short: string;
   paragraphs: string[];
 }
 
-export function verdict(scene: Scene, mine: Check | undefined): Verdict {
+const OWN_NAN = "the model itself gave NaN here";
+
+export function verdict(scene: Pick<Scene, "site" | "meta" | "state">, mine: Check | undefined): Verdict {
   const { site, meta } = scene;
   const { receipt } = site;
   const tolerance = number(receipt.tolerance);
   const error = number(receipt.max_error);
-  const paragraphs: string[] = [];
-  const disagrees = mine != null && !(mine.difference <= Math.max(tolerance, 1e-5));
+  const note = receipt.note ? `${receipt.note[0].toUpperCase()}${receipt.note.slice(1)}.`.replace(/\.\.$/, ".") : "";
   if (receipt.status === "weights_only") {
-    paragraphs.push(
-      "Only the weights of this site were captured. Without its query and key vectors they cannot be computed again, so they are shown as the model gave them.",
-    );
-    return { passed: null, mark: "–", short: "weights only: nothing to recompute", paragraphs };
+    const text =
+      "Only the weights of this site were captured. Without its query and key vectors they cannot be computed again, so they are shown as the model gave them.";
+    return { status: "none", mark: "–", short: "weights only: nothing to recompute", paragraphs: [text] };
   }
-  if (receipt.status === "unverified") {
-    paragraphs.push(
-      `What the model returned for this site is not known, so its numbers could not be checked.${receipt.note ? ` ${receipt.note}` : ""}`,
-    );
-    return { passed: null, mark: "–", short: "not checked against the model", paragraphs };
+  // rows that were looked at and held no number at all are the model's own NaN; without rows nothing is known
+  const flagged = (mine?.broken ?? 0) > 0 || /own output has NaN/.test(receipt.note);
+  if (receipt.status === "unverified" && !(flagged && !mine?.parted)) {
+    const text = `What the model returned for this site is not known, so its numbers could not be checked.${note && ` ${note}`}`;
+    return { status: "none", mark: "–", short: "not checked against the model", paragraphs: [text] };
   }
+  const beyond = mine != null && !(mine.difference <= Math.max(tolerance, 1e-5));
+  const disagrees = mine != null && (beyond || mine.parted > 0);
   const failed = receipt.status === "failed" || disagrees;
-  paragraphs.push(
-    `attnscope computed this layer's output again from the vectors shown here and compared it with what the model itself returned: the largest difference is ${scientific(error)} of the largest value, over ${receipt.rows} of ${count(receipt.of, "query row")}. Up to ${scientific(tolerance)} is rounding.`,
-  );
-  if (mine) {
+  const over = `over ${receipt.rows} of ${count(receipt.of, "query row")}`;
+  const compared =
+    "attnscope computed this layer's output again from the vectors shown here and compared it with what the model itself returned";
+  const paragraphs: string[] = [];
+  if (receipt.status === "unverified")
+    paragraphs.push(`${compared}, ${over}: the model's output holds no finite number, so there is nothing to compare.`);
+  else if (receipt.status === "failed" && !(error > tolerance))
     paragraphs.push(
-      `This browser did the same for head ${scene.state.head}, from the numbers it holds: largest difference ${scientific(mine.difference)} over ${count(mine.rows, "row")}${disagrees ? ", which is more than rounding" : ""}.`,
+      `${compared}, ${over}: NaN or infinite values stand in one of the two where the other has a number.`,
+    );
+  else
+    paragraphs.push(
+      `${compared}: the largest difference in this layer is ${scientific(error)} of the largest value, ${over}. Up to ${scientific(tolerance)} is rounding.`,
+    );
+  if (mine) {
+    const found: string[] = [];
+    if (mine.parted)
+      found.push(`${count(mine.parted, "number")} of its output are NaN or infinite in one of the two only`);
+    if (beyond || !mine.parted)
+      found.push(
+        `largest difference ${scientific(mine.difference)}${mine.broken ? " where the model gave a number" : ""}, ${count(mine.rows, "row")}${beyond ? ", which is more than rounding" : ""}`,
+      );
+    paragraphs.push(
+      `This browser did the same for head ${scene.state.head}, from the numbers it holds: ${found.join("; ")}.`,
     );
   }
-  if (receipt.no_key_rows)
-    paragraphs.push(
-      `${count(receipt.no_key_rows, "row")} with no key allowed ${receipt.no_key_rows === 1 ? "is" : "are"} left out of the comparison.`,
-    );
   if (meta.receipt)
     paragraphs.push(
       `All layers in this view: ${meta.receipt.passed ? "passed" : "not all passed"}, largest difference ${scientific(number(meta.receipt.max_error))}.`,
     );
-  if (receipt.note) paragraphs.push(receipt.note);
-  const short = failed
-    ? "does not match the model"
-    : `checked against the model: largest difference ${scientific(Math.max(error, mine?.difference ?? 0))}`;
-  return { passed: !failed, mark: failed ? "✕" : "✓", short, paragraphs };
+  if (receipt.no_key_rows)
+    paragraphs.push(
+      `${count(receipt.no_key_rows, "row")} with no key allowed ${receipt.no_key_rows === 1 ? "is" : "are"} left out of the comparison.`,
+    );
+  if (note) paragraphs.push(note);
+  if (failed) return { status: "failed", mark: "✕", short: "does not match the model", paragraphs };
+  if (flagged) return { status: "flagged", mark: "!", short: OWN_NAN, paragraphs };
+  const short = `checked against the model: largest difference in this layer ${scientific(error)}`;
+  return { status: "passed", mark: "✓", short, paragraphs };
 }
 
 export class ReceiptView {
@@ -112,22 +133,30 @@ export class ReceiptView {
     const scene = this.scene as Scene;
     const notes = scene.meta.notes ?? [];
     const known = this.checks.get(scene.tensors);
-    const { passed, mark, short, paragraphs } = verdict(scene, known?.result);
-    this.summary.dataset.receipt = passed === null ? "none" : passed ? "passed" : "failed";
+    const { status, mark, short, paragraphs } = verdict(scene, known?.result);
+    this.summary.dataset.receipt = status;
     if (known) this.summary.dataset.recheck = known.result ? String(known.result.difference) : "none";
     else delete this.summary.dataset.recheck;
-    const more = notes.length ? ` · ${count(notes.length, "note")}` : "";
-    this.summary.replaceChildren(h("b", { "aria-hidden": "true" }, mark), ` ${short}${more}`);
+    this.summary.replaceChildren(h("b", { "aria-hidden": "true" }, mark), ` ${short}`);
     this.panel.replaceChildren(...[...paragraphs, ...notes].map((text) => h("p", {}, text)));
-    this.banner.hidden = passed !== false;
+    const failed = status === "failed";
+    this.banner.hidden = !failed;
     this.banner.replaceChildren(
-      ...(passed === false
+      ...(failed
         ? [
             h("b", {}, "✕ These numbers do not match the model. "),
             "What is drawn here, computed again, differs from what the model returned by more than rounding. Do not rely on it; the receipt in the foot has the figures.",
           ]
         : []),
     );
+  }
+
+  /** True when it was open. */
+  close(): boolean {
+    if (this.panel.hidden) return false;
+    this.panel.hidden = true;
+    this.summary.setAttribute("aria-expanded", "false");
+    return true;
   }
 
   destroy(): void {

@@ -168,8 +168,15 @@ export class Ribbon {
     this.wanted = null;
     if (!element || this.labels.length < 80 || flow.scrollHeight <= flow.clientHeight) return;
     const top = element.offsetTop; // within the flow, which is positioned
-    if (top < flow.scrollTop || top + element.offsetHeight > flow.scrollTop + flow.clientHeight)
-      flow.scrollTop = top - flow.clientHeight / 3;
+    if (top >= flow.scrollTop && top + element.offsetHeight <= flow.scrollTop + flow.clientHeight) return;
+    // to the beginning of a line: a line cut in half is a row of bare underlines
+    const height = element.offsetHeight;
+    let line = top;
+    for (const { element: token } of this.tokens.values()) {
+      line = token.offsetTop;
+      if (line >= top - flow.clientHeight / 3 - height / 2) break;
+    }
+    flow.scrollTop = line - 2;
   }
 
   private indexAt(event: Event): number | null {

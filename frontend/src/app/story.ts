@@ -16,9 +16,12 @@ export class Story {
 
   private readonly afterFrame = new AfterFrame();
 
-  constructor() {
+  /** `notes`: what a reader must know of the whole trace; always in sight, a line each. */
+  constructor(notes: string[]) {
     const below = h("p", { class: "why" }, "Layers and heads count from 0. ", this.why);
-    this.element = h("div", { class: "say" }, this.sentence, below, this.summary);
+    const known = h("ul", { class: "notes", "data-notes": true, "aria-label": "notes" });
+    for (const note of new Set(notes)) known.append(h("li", {}, note));
+    this.element = h("div", { class: "say" }, this.sentence, below, notes.length > 0 && known, this.summary);
   }
 
   /** `opening`: the place that was chosen for the reader; its reason is said only there. */

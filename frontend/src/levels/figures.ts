@@ -1,6 +1,7 @@
 /** The same numbers as a plain table, on request, a page at a time. */
 import { isMasked } from "../chain";
 import { button, h } from "../dom";
+import { ordered } from "../rows";
 import type { Scene } from "../scene";
 import { fixed, percent } from "../words";
 
@@ -18,22 +19,24 @@ export class Figures {
   private scene: Scene | null = null;
   private kind: "keys" | "dimensions" = "keys";
   private page = 0;
+  private byWeight = false;
 
   constructor() {
     this.element.hidden = true;
   }
 
-  toggle(scene: Scene): boolean {
+  toggle(scene: Scene, byWeight: boolean): boolean {
     this.element.hidden = !this.element.hidden;
-    this.draw(scene);
-    if (!this.element.hidden) this.element.scrollIntoView({ block: "nearest" });
+    this.draw(scene, byWeight);
+    if (!this.element.hidden) this.element.scrollIntoView({ block: "start" }); // its margin clears what is sticky
     return !this.element.hidden;
   }
 
-  draw(scene: Scene): void {
+  draw(scene: Scene, byWeight: boolean): void {
     this.scene = scene;
+    this.byWeight = byWeight;
     if (this.element.hidden) return;
-    const content = this.kind === "keys" || scene.site.weights_only ? ofKeys(scene) : ofDimensions(scene);
+    const content = this.kind === "keys" || scene.site.weights_only ? ofKeys(scene, byWeight) : ofDimensions(scene);
     const pages = Math.max(1, Math.ceil(content.rows / PAGE));
     this.page = Math.min(this.page, pages - 1);
     const from = this.page * PAGE;
@@ -47,12 +50,12 @@ export class Figures {
       button(name, { "aria-pressed": String(this.kind === kind) }, () => {
         this.kind = kind;
         this.page = 0;
-        this.draw(this.scene as Scene);
+        this.draw(this.scene as Scene, this.byWeight);
       });
     const turn = (by: number, name: string, off: boolean) => {
       const element = button(name, { class: "quiet" }, () => {
         this.page += by;
-        this.draw(this.scene as Scene);
+        this.draw(this.scene as Scene, this.byWeight);
       });
       element.disabled = off;
       return element;
@@ -87,8 +90,9 @@ export class Figures {
   }
 }
 
-function ofKeys(scene: Scene): Content {
-  const { chain, keyLabels, tensors, site, keys, query, queryLabels } = scene;
+function ofKeys(scene: Scene, byWeight: boolean): Content {
+  const { chain, keyLabels, tensors, site, query, queryLabels } = scene;
+  const keys = ordered(chain, scene.keys, byWeight);
   const optional: [string, ArrayLike<number> | null][] = [
     ["q · k", chain.dot],
     ["scaled", chain.scaled],
@@ -98,7 +102,7 @@ function ofKeys(scene: Scene): Content {
   ];
   const numbers = optional.filter((pair): pair is [string, ArrayLike<number>] => pair[1] !== null);
   return {
-    caption: `Layer ${site.layer}, head ${scene.state.head}, query “${queryLabels[query].text}” at ${query}: every key`,
+    caption: `Layer ${site.layer}, head ${scene.state.head}, query “${queryLabels[query].text}” at ${query}: every key${byWeight ? ", by weight" : ""}`,
     columns: [
       "position",
       "token",

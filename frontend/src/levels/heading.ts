@@ -38,6 +38,14 @@ export class Heading {
     this.tell();
   }
 
+  /** True when an explanation was open. */
+  close(): boolean {
+    if (this.explain.hidden) return false;
+    this.explained = null;
+    this.tell();
+    return true;
+  }
+
   private tell(): void {
     const { explained, scene, layout } = this;
     for (const [column, element] of this.buttons) setAttribute(element, "aria-expanded", String(explained === column));

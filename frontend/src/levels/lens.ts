@@ -178,7 +178,8 @@ export class Lens {
     }
     const masked = isMasked(chain, key);
     if (!site.weights_only) {
-      const text = masked ? "masked" : "allowed";
+      const rule = chain.allowed && site.mask.words ? `${site.mask.words}: ` : "";
+      const text = `${rule}${masked ? "masked" : "allowed"}`;
       steps.push({ link: "masked", name: chain.allowed ? "mask" : "mask (none)", text, value: null });
     }
     const among = chain.allowed ? chain.allowed.reduce((total, one) => total + one, 0) : site.keys;

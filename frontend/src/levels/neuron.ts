@@ -11,6 +11,7 @@ export class NeuronLevel implements Level {
   private readonly lens: Lens;
   private readonly table: Table;
   private readonly figures = new Figures();
+  private readonly figuresTool: HTMLButtonElement;
   private readonly message = h("p", { class: "message", role: "note" });
   private readonly fold: HTMLButtonElement;
   private readonly observer: ResizeObserver;
@@ -31,10 +32,10 @@ export class NeuronLevel implements Level {
       this.table.expanded = !this.table.expanded;
       this.redraw();
     });
-    const figures = button("data table", { class: "tool", "aria-pressed": "false", "data-tool": "table" }, () => {
-      if (this.scene) figures.setAttribute("aria-pressed", String(this.figures.toggle(this.scene)));
-    });
-    this.tools = [order, this.fold, figures];
+    this.figuresTool = button("data table", { class: "tool", "aria-pressed": "false", "data-tool": "table" }, () =>
+      this.toggleFigures(),
+    );
+    this.tools = [order, this.fold, this.figuresTool];
     this.observer = new ResizeObserver(() => this.measure());
     this.observer.observe(this.element);
     this.observer.observe(this.lens.element);
@@ -64,6 +65,23 @@ export class NeuronLevel implements Level {
     this.table.look();
   }
 
+  arrive(within: Element): void {
+    this.table.revealPinned(within);
+  }
+
+  close(): boolean {
+    if (this.table.close()) return true;
+    if (this.figures.element.hidden) return false;
+    this.toggleFigures();
+    return true;
+  }
+
+  private toggleFigures(): void {
+    if (!this.scene) return;
+    const open = this.figures.toggle(this.scene, this.table.byWeight);
+    this.figuresTool.setAttribute("aria-pressed", String(open));
+  }
+
   destroy(): void {
     this.observer.disconnect();
     this.table.destroy();
@@ -74,7 +92,7 @@ export class NeuronLevel implements Level {
     if (!scene) return;
     this.lens.draw(scene);
     this.table.draw(scene);
-    this.figures.draw(scene);
+    this.figures.draw(scene, this.table.byWeight);
     this.fold.hidden = !this.table.folds;
     this.fold.setAttribute("aria-pressed", String(this.table.expanded));
   }

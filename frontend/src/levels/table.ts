@@ -48,6 +48,8 @@ export class Table {
   private readonly afterFrame = new AfterFrame();
   private openedFor: unknown = null;
   private width = 0;
+  /** The pointer is giving the focus: nothing may move away from under it before it is let go. */
+  private pressed = false;
   shared: Column = "product";
   expanded = false;
   byWeight = false;
@@ -59,7 +61,8 @@ export class Table {
     this.sum = new Sum(actions.say);
     this.element.append(this.heading.element, this.body, this.sum.element);
     this.element.addEventListener("keydown", (event) => this.onKey(event));
-    this.element.addEventListener("focus", () => this.showPlace(true));
+    this.element.addEventListener("mousedown", (event) => this.onPress(event));
+    this.element.addEventListener("focus", () => this.showPlace(!this.pressed));
     this.element.addEventListener("blur", () => this.clearPlace());
     this.body.addEventListener("click", (event) => this.onClick(event));
     this.body.addEventListener("pointermove", (event) => this.onHover(event));
@@ -71,6 +74,10 @@ export class Table {
 
   destroy(): void {
     this.afterFrame.cancel();
+  }
+
+  close(): boolean {
+    return this.heading.close();
   }
 
   resize(width: number): void {
@@ -120,6 +127,15 @@ export class Table {
     const find = (key: number) => this.lines.findIndex((line) => line.kind === "key" && line.key === key);
     const found = find(wanted) >= 0 ? find(wanted) : find(scene.key);
     this.place = { ...this.place, line: Math.max(0, found) };
+  }
+
+  /** Brings the pinned row into sight, where the heading above it stays in place and only this view would scroll. */
+  revealPinned(within: Element): void {
+    const { scene } = this;
+    if (!scene?.pinned || getComputedStyle(this.heading.element).position !== "sticky") return;
+    if (scrollerOf(this.element) !== within) return;
+    const line = this.lines.findIndex((one) => one.kind === "key" && one.key === scene.key);
+    if (line >= 0) this.reveal(line);
   }
 
   /** Fits the drawn lines to what can be seen; called when something scrolled or changed its size. */
@@ -195,6 +211,14 @@ export class Table {
       this.draw(this.scene as Scene);
       this.look();
     }
+  }
+
+  private onPress(event: MouseEvent): void {
+    this.place = this.placeAt(event) ?? this.place;
+    this.pressed = true;
+    setTimeout(() => {
+      this.pressed = false; // the focus comes with the press, in the same task
+    });
   }
 
   private onClick(event: Event): void {

@@ -61,6 +61,11 @@ def stop_listening(listener: Listener) -> None:
             _restore = None
 
 
+def listeners() -> tuple[Listener, ...]:
+    """Who listens now."""
+    return _listeners
+
+
 def _interface() -> type:
     import transformers
     from transformers import modeling_utils

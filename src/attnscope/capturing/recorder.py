@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from attnscope.capturing.caches import KeyKeeper
 from attnscope.capturing.extras import InputWatcher, RotaryWatcher
-from attnscope.capturing.interface import AttentionCall, listen, stop_listening
+from attnscope.capturing.interface import AttentionCall, listen, listeners, stop_listening
 from attnscope.capturing.projection import ProjectionFinder
 from attnscope.capturing.reading import MaskReader, is_cross, read_sinks, stack_names, unknown_tensors
 from attnscope.capturing.traces import (
@@ -57,7 +57,13 @@ class Recorder:
         layers: Sequence[int] | None = None,
         sites: Sequence[str] | None = None,
         all_rows: bool = False,
+        own_thread: bool = False,
     ) -> None:
+        if not isinstance(model, nn.Module):
+            raise InputError(
+                f"the first argument must be the model, a torch module; {type(model).__name__} came. attnscope.load(name) gives "
+                "a model and its tokenizer."
+            )
         if keep_passes < 1:
             raise InputError(f"keep_passes is {keep_passes}; at least the last pass must be kept: 1 or more.")
         if unknown := set(keep) - KEEP:
@@ -74,6 +80,8 @@ class Recorder:
         self._layers = None if layers is None else set(layers)
         self._sites = None if sites is None else tuple(sites)
         self._all_rows = all_rows
+        self._own_thread = own_thread
+        self.thread = threading.get_ident()
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._kept: list[Pass] = []
         self._current = threading.local()
@@ -108,6 +116,7 @@ class Recorder:
         self._rotary = RotaryWatcher(self.model) if "pre_rotary" in self._keep else None
         self._closers += [watcher.close for watcher in (self._inputs, self._rotary) if watcher]
         self._closers.append(lambda: stop_listening(self))
+        self.thread = threading.get_ident()
         listen(self)
 
     def close(self) -> None:
@@ -118,18 +127,33 @@ class Recorder:
         for kept in self._kept:
             kept.masks = MaskReader()
 
+    def _takes_this_thread(self) -> bool:
+        """Whether a call in this thread is for this recorder: always in the thread that opened it; in another one
+        unless that one has a capture of its own open on the same model, or only the own thread is wanted."""
+        here = threading.get_ident()
+        if self.thread == here:
+            return True
+        return not self._own_thread and not any(
+            isinstance(other, Recorder) and other.thread == here and other.model is self.model for other in listeners()
+        )
+
     def _saw_module(self, path: str) -> Callable[..., None]:
-        return lambda *_: self._ran.add(path)
+        return lambda *_: self._ran.add(path) if self._takes_this_thread() else None
 
     def _enter_model(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not self._takes_this_thread():
+            return
         self._current.depth = getattr(self._current, "depth", 0) + 1
         if self._current.depth == 1:
             self._begin_pass()
             self._current.cached = any(hasattr(value, "get_seq_length") for value in (*args, *kwargs.values()))
 
     def _leave_model(self, *_: Any) -> None:
-        self._current.depth = max(0, getattr(self._current, "depth", 1) - 1)
-        if self._current.depth == 0 and self._current.opened is not None:
+        depth = getattr(self._current, "depth", 0)
+        if depth == 0:  # this pass began before the capture was opened
+            return
+        self._current.depth = depth - 1
+        if depth == 1 and self._current.opened is not None:
             self._current.opened.masks = MaskReader()
             self._drop_layers(self._current.opened)
             self._current.opened = None
@@ -161,10 +185,12 @@ class Recorder:
 
     def record(self, call: AttentionCall) -> None:
         path = self._paths[id(call.module)]
+        loose = getattr(self._current, "depth", 0) == 0  # a part of the model was called by itself
+        if not self._takes_this_thread() or (loose and self.thread != threading.get_ident()):
+            return  # another capture's, or a pass of another thread that began before this capture was opened
         if torch._C._current_graph_task_id() != -1:
             return  # gradient checkpointing runs the layers once more within backward: that is no new pass
         opened: Pass | None = getattr(self._current, "opened", None)
-        loose = getattr(self._current, "depth", 0) == 0  # a part of the model was called by itself
         if opened is None or (loose and path in opened.calls):
             opened = self._begin_pass()
         number, cross = opened.calls[path], is_cross(call, path)
@@ -180,7 +206,7 @@ class Recorder:
         z = z if len(rows) == z.shape[1] else z[:, rows.to(z.device)]
         dropped = bool(call.options.get("dropout")) and call.module.training
         scaling = call.options.get("scaling")
-        may_change = loose or self._current.cached
+        may_change = loose or getattr(self._current, "cached", False)
         record = Record(
             place=len(opened.order) - 1,
             path=path,
@@ -307,8 +333,16 @@ class Recorder:
                 f"{kind} ran, but none of its attention went through transformers' attention interface. Modules that look "
                 f"like attention: {', '.join(ran[:12])}{' …' if len(ran) > 12 else ''}. attnscope cannot read this architecture yet."
             )
-        names = sorted({type(module).__name__ for module in self.model.modules()} - {kind})
-        return f"{kind} ran, but it has no attention that attnscope knows. Its modules are: {', '.join(names[:16])}."
+        return f"{kind} ran, but {no_attention(self.model)}"
+
+
+def no_attention(model: nn.Module) -> str:
+    """What to say of a model without attention that can be read: the modules seen, and another way."""
+    names = sorted({type(module).__name__ for module in model.modules()})
+    return (
+        f"it has no attention that attnscope can read. Its modules are: {', '.join(names[:16])}"
+        f"{' …' if len(names) > 16 else ''}. Query, key and value tensors of your own can be looked at with Trace.from_qkv."
+    )
 
 
 def looks_like_attention(module: nn.Module) -> bool:
@@ -329,7 +363,8 @@ def capture(
     layers: Sequence[int] | None = None,
     sites: Sequence[str] | None = None,
 ) -> Iterator[Recorder]:
-    """Record the attention of every forward pass of `model` inside the with block, from any thread.
+    """Record the attention of every forward pass of `model` inside the with block, from any thread that has no capture
+    of its own open on that model.
 
     The model's outputs stay bit for bit what they are without; on the way out, also by an exception, nothing is left
     behind. `keep` may add "x" (module inputs) and "pre_rotary" (q, k before rotary embedding); `layers` and `sites`
@@ -349,7 +384,7 @@ def capture(
 
 def rerun(model: nn.Module, trace: Trace) -> Trace:
     """Run `model` again on the trace's own inputs, keeping every row of every site's output."""
-    recorder = Recorder(model, all_rows=True)
+    recorder = Recorder(model, all_rows=True, own_thread=True)
     was_training = model.training
     model.eval()
     recorder.open()

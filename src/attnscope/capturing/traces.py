@@ -121,6 +121,8 @@ def name_positions(sites: Sequence[Site], named: Tokens | None, target: Tokens |
     elif target is not None:
         _check_length(target, decoder)
     named = named if named is not None else _numbers(read if read is not None else decoder or 0)
+    if any(site.query_offset for site in sites) and len(named) == (read or 0) + 1:
+        named = named.select(range(len(named) - 1))  # generate() returns one token more than the model has read
     _check_length(named, read if read is not None else decoder)
     return named, target
 

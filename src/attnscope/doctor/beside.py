@@ -11,7 +11,7 @@ from attnscope.doctor.diagnosis import Finding
 from attnscope.doctor.projections import candidates
 from attnscope.doctor.recipe import compute
 from attnscope.doctor.search import Fit, Run, error_of
-from attnscope.doctor.suspects import Suspect, read_signature
+from attnscope.doctor.suspects import Reading, Suspect, _tensors, read_signature
 
 if TYPE_CHECKING:
     from attnscope.doctor.examine import Examination
@@ -42,6 +42,10 @@ def _like(exam: "Examination", fit: Fit | None, ways: list[tuple[Suspect, list[R
         return
     if theirs.output is not None and error_of(theirs.output, reference.output) < 1e-3:
         exam.conventions["like"] = "the same output"
+        if suspect.flat and _by_heads(theirs) and not _by_heads(reference):
+            exam.findings.append(
+                Finding("heads-after-projection", 21, "what it returns as heads are slices of the output after W_O; each slice mixes all heads", "The output projection adds every head into every dimension, so a slice of its result belongs to no head.", "take the heads before the projection: z[:, h], or its share of the output: z[:, h] @ W_O[h]", "put side by side, they are the reference's whole output", "the sum over heads of what each writes, plus the bias, is the output", "where heads are taken")  # fmt: skip
+            )
         return
     far = float("inf") if theirs.output is None else error_of(theirs.output, reference.output)
     evidence = f"output differs from like= by up to {far:.2g} standard deviations"
@@ -60,6 +64,12 @@ def _like(exam: "Examination", fit: Fit | None, ways: list[tuple[Suspect, list[R
         exam.findings.append(Finding("unlike", None, "it differs from the reference that was given", "", "compare the steps of both", evidence, "the same weights give the same output", "unknown"))  # fmt: skip
 
 
+def _by_heads(reading: Reading) -> bool:
+    """Whether the output came back with an axis of heads."""
+    shapes = [x.ndim for x in _tensors(reading.outcome.value)]
+    return bool(shapes) and shapes[0] == 4
+
+
 def _close(fit: Fit, inputs: Any, output: torch.Tensor, module: nn.Module | None = None) -> bool:
     if module is not None:
         p = next((p for p in candidates(module) if p.heads == fit.suspect.heads), None)
@@ -74,7 +84,9 @@ def _cached(exam: "Examination", fit: Fit) -> None:
     """The last queries over all keys, as with a cache, against the same rows of the whole."""
     suspect = fit.suspect
     if suspect.flat:
-        exam.not_examined.append("a key/value cache of a module (row 18): cached= works for functions of query, key, value")
+        exam.not_examined.append(
+            "a key/value cache of a module (row 18): cached= works for functions of query, key, value"
+        )
         return
     inputs = suspect.inputs("cached", 7)
     step = exam.fn if exam.cached is True else exam.cached
@@ -92,5 +104,3 @@ def _cached(exam: "Examination", fit: Fit) -> None:
         exam.conventions["cached"] = "the same as uncached"
         return
     exam.findings.append(Finding("causal-upper-left", 18, "with a key/value cache (Q < K) the causal triangle stands at the upper left; it belongs at the lower right", "The last queries then see only the first keys: scaled_dot_product_attention(is_causal=True) does this.", "torch.ones(Q, K, dtype=torch.bool).tril(diagonal=K - Q)", f"the last 3 rows differ from the uncached run by up to {far:.2g} standard deviations", "a run with a cache gives what a run without gives", "the causal triangle when Q < K"))  # fmt: skip
-
-

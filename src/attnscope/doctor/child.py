@@ -64,7 +64,8 @@ def _load(file: str, name: str) -> Any:
     """The object: a name, or an expression such as Attention(30, 5), in the file's own namespace."""
     sys.path.insert(0, str(Path(file).parent))
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[Path(file).stem] = module
     spec.loader.exec_module(module)
@@ -96,7 +97,9 @@ def _examine(request: dict[str, Any]) -> dict[str, Any]:
         return {"code": 2, "text": str(error), "json": {"error": str(error)}}
     except BaseException as error:
         title = f"its file raises {type(error).__name__}: {error}"
-        found = Finding("raises", None, title, "", "make `python FILE.py` run first", "", "it can be imported", "the file")
+        found = Finding(
+            "raises", None, title, "", "make `python FILE.py` run first", "", "it can be imported", "the file"
+        )
         diagnosis = Diagnosis(request["name"], (found,), hint=request["options"].get("hint"))
     out = io.StringIO()
     diagnosis.report(Console(file=out, force_terminal=request["colour"], width=None if request["colour"] else 120))

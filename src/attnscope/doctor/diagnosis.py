@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
+from attnscope.errors import NotCaptured
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -158,15 +160,12 @@ class Diagnosis:
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
-    def trace(self, which: str = "reference") -> Any:
-        """The probe that showed it, as a Trace to be looked at in the instrument: which = "reference" or "theirs"."""
+    def trace(self) -> Any:
+        """The probe that showed it, as a Trace to be looked at in the instrument: the reference on the same q, k, v."""
         from attnscope.tracing import Trace
 
-        if self.matrices is None:
-            raise ValueError("this diagnosis holds no matrices; it has none where nothing was found or the code did not run.")
-        if which == "theirs":
-            return Trace.from_attentions([self.matrices.theirs[None]], [str(i) for i in range(self.matrices.theirs.shape[1])])  # fmt: skip
-        assert self.matrices.operands is not None
+        if self.matrices is None or self.matrices.operands is None:
+            raise NotCaptured("this diagnosis holds no matrices: nothing was found, or the code did not run.")
         return Trace.from_qkv(*self.matrices.operands)
 
     def _repr_html_(self) -> str:

@@ -4,7 +4,6 @@ import inspect
 import math
 import re
 import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ LENGTHS = (7, 5)
 
 
 def check(
-    fn: Callable, *, scaling: float | None = None, softcap: float | None = None, sinks: Tensor | None = None,
+    fn: Any, *, scaling: float | None = None, softcap: float | None = None, sinks: Tensor | None = None,
     causal: bool | None = None, like: Any = None, cached: Any = None, model: Any = None, hint: int | None = None,
 ) -> Diagnosis:  # fmt: skip
     """Name the mistake in a hand-written attention function or module.
@@ -52,7 +51,14 @@ class Examination:
     ) -> None:  # fmt: skip
         self.name = _name(fn)
         self.fn = _ready(fn, self.name)
-        self.sinks, self.causal, self.like, self.cached, self.model, self.hint = sinks, causal, like, cached, model, hint
+        self.sinks, self.causal, self.like, self.cached, self.model, self.hint = (
+            sinks,
+            causal,
+            like,
+            cached,
+            model,
+            hint,
+        )
         self.base = Recipe(scale="head" if scaling is None else "declared", scaling=scaling, softcap=softcap)
         self.text = source_of(self.fn)
         self.findings: list[Finding] = []
@@ -92,8 +98,9 @@ class Examination:
         failed: list[Reading] = []
         for tier in tiers:
             ways, known = [], {}
-            for suspect in tier:
-                key = (suspect.layout, suspect.widths, suspect.spread, suspect.kv_heads if not suspect.flat else 0, suspect.flat)  # fmt: skip
+            for suspect in (way for one in tier for way in one.permitting()):
+                key = (
+                    suspect.permit,suspect.layout, suspect.widths, suspect.spread, suspect.kv_heads if not suspect.flat else 0, suspect.flat)  # fmt: skip
                 if key not in known:
                     known[key] = self._runs(suspect)
                     failed += [r.reading for r in known[key][:1] if r.reading.output is None]
@@ -119,7 +126,6 @@ class Examination:
         if reading.output is None and suspect.call.inputs != 1:
             other = suspect.inputs("other", second)
             reading = suspect.run(other, seed=12, sinks=self.sinks, still=self.still)
-            self.conventions.setdefault("lengths", "Q = K only")
         return [*runs, Run(other, reading)]
 
     def _reread(self, suspect: Suspect, run: Run) -> Run:
@@ -188,8 +194,9 @@ class Examination:
                 self._other_scale(fit)
         if fit is None:
             return None
-        self._found_conventions(fit)
-        run = next((r for s, runs in ways if s is fit.suspect for r in runs), ways[0][1][0])
+        runs = next((runs for suspect, runs in ways if suspect is fit.suspect), ways[0][1])
+        run = runs[0]
+        self._found_conventions(fit, runs[-1])
         for mistake in fit.mistakes:
             self.add(mistake, fit, run)
         self.draw(fit, run)
@@ -239,14 +246,18 @@ class Examination:
             f"head size {size}", "for queries and keys of unit variance, scores have a standard deviation near 1", "the scale of the scores",
         ))  # fmt: skip
 
-    def _found_conventions(self, fit: Fit) -> None:
+    def _found_conventions(self, fit: Fit, other: Run) -> None:
         recipe, suspect = fit.recipe, fit.suspect
         self.conventions["layout"] = suspect.layout
         if suspect.projections is not None:
             p = suspect.projections
             groups = f", {p.kv_heads} key/value heads" if p.kv_heads != p.heads else ""
             self.conventions["projections"] = f"{p.heads} heads{groups}, {p.found}" + (f", {p.layout}" if p.layout != "separate" else "")  # fmt: skip
+        if suspect.call.inputs > 1 and other.inputs[0].shape[-2] == other.inputs[1].shape[-2]:
+            self.conventions["lengths"] = "queries and keys of one length only"
         self.conventions["causal"] = "yes" if recipe.causal else "no"
+        if recipe.window:
+            self.conventions["window"] = f"{recipe.window} keys"
         if recipe.rotary != "none":
             pairs = "halves" if recipe.rotary == "half" else "adjacent"
             self.conventions["rotary"] = f"{pairs if not fit.mistakes else recipe.rotary}, base {recipe.theta:g}"
@@ -329,5 +340,3 @@ def _ready(fn: Any, name: str) -> Any:
     if not callable(fn):
         raise InputError(f"{name} cannot be called; check wants a function of (query, key, value[, mask]) or a module.")
     return fn
-
-

@@ -5,7 +5,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attnscope.doctor import probes
 from attnscope.doctor.diagnosis import Finding
@@ -23,14 +23,13 @@ _FULL = probes.Form("(batch, heads, query, key)", False)
 def after_match(exam: "Examination", fit: Fit) -> None:
     """Everything that needs to know how the suspect attends."""
     _flag(exam, fit)
-    found = None
     for name in fit.suspect.call.masks[:3]:
-        found = _mask(exam, fit, name) or found
+        _mask(exam, fit, name)
     if not fit.suspect.call.masks and not fit.recipe.causal:
         exam.not_examined.append("masks (rows 4 to 7, 9, 10, 12): it takes none and is not causal")
     elif not fit.suspect.call.masks:
         exam.not_examined.append("padding and empty rows (rows 7, 12): it takes no mask")
-    if found is None and fit.recipe.causal:
+    if fit.recipe.causal and not any(f.row == 6 for f in exam.findings):
         _huge(exam, fit, None, None)
 
 
@@ -51,7 +50,9 @@ def _flag(exam: "Examination", fit: Fit) -> None:
     causal = [m for m in MISTAKES if m.needs == "causal"]
     for count in (1, 2):
         for chosen in combinations(causal, count):
-            wrong = replace(fit, recipe=base.but(**{k: v for m in chosen for k, v in m.change.items()}), mistakes=chosen)
+            wrong = replace(
+                fit, recipe=base.but(**{k: v for m in chosen for k, v in m.change.items()}), mistakes=chosen
+            )
             if agrees(wrong, [run], exam.sinks):
                 for mistake in chosen:
                     exam.add(mistake, wrong, run)
@@ -173,9 +174,17 @@ def _empty(exam: "Examination", fit: Fit, name: str, form: probes.Form, conventi
     if reading.output is None:
         return
     seen = reading.outcome.seen
-    nan = int(reading.output.isnan().any(-1).sum())
+    plain = fit.suspect.run(inputs, still=exam.still, sinks=exam.sinks).output
+    already = torch.zeros(()) if plain is None else plain.isnan().any(-1)  # rows that its own triangle leaves empty
+    nan = int((reading.output.isnan().any(-1) & ~already.bool()).sum())
     if seen.overflow and convention.kind != "additive":
         exam.findings.append(_range_finding(f"{seen.overflow} gave -inf in {str(seen.low).removeprefix('torch.')}" + (f"; an all-masked row: {nan} output rows are NaN" if nan else "")))  # fmt: skip
+    elif (
+        nan and isinstance(exam.fn, nn.Module) and any(isinstance(m, nn.MultiheadAttention) for m in exam.fn.modules())
+    ):
+        exam.notes.append(
+            "an all-masked row is NaN, as torch's nn.MultiheadAttention has it (row 7): keep such rows out."
+        )
     elif nan and convention.kind != "additive":
         which = "all keys of text 0 are masked" if form.padding else "query 2 may see no key"
         exam.findings.append(Finding(
@@ -222,5 +231,3 @@ def _huge(exam: "Examination", fit: Fit, name: str | None, how: tuple[probes.For
                 "-inf, or torch.finfo(scores.dtype).min", "with scores near ±1e5 and beyond, masked keys get weight", "a masked key has a weight of exactly 0, whatever the scores", "the sentinel of the mask",
             ))  # fmt: skip
             return
-
-

@@ -245,7 +245,10 @@ def _fused(width: int, heads: int) -> Iterator[tuple[str, list[Any]]]:
     blocks = list(where.view(3, -1))
     yield "q|k|v blocks", blocks
     if heads > 1:
-        yield "per head (q, k, v of head 0, then of head 1 …)", [x.flatten() for x in where.view(heads, 3, size).unbind(1)]
+        yield (
+            "per head (q, k, v of head 0, then of head 1 …)",
+            [x.flatten() for x in where.view(heads, 3, size).unbind(1)],
+        )
     yield "interleaved (size, 3, heads)", [x.T.flatten() for x in where.view(size, 3, heads).unbind(1)]
     yield "interleaved (heads, size, 3)", [x.flatten() for x in where.view(heads, size, 3).unbind(2)]
     yield "k|q|v blocks", [blocks[1], blocks[0], blocks[2]]

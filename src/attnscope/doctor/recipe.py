@@ -20,7 +20,9 @@ class Recipe:
     """How to compute attention. The defaults are right; `causal`, `rotary`, `scaling`, `softcap` are free conventions."""
 
     softmax: str = "keys"  # keys | queries | heads | batch | all
-    scale: str = "head"  # head: 1/√D | one | times: √D | model: 1/√(H·D) | linear: 1/D | length: 1/√T | declared | twice
+    scale: str = (
+        "head"  # head: 1/√D | one | times: √D | model: 1/√(H·D) | linear: 1/D | length: 1/√T | declared | twice
+    )
     causal: bool = False
     offset: int = 0  # of the triangle's diagonal: 0 is right
     polarity: str = "keep"  # keep | drop: the causal mask is read the wrong way round | transposed
@@ -38,7 +40,7 @@ class Recipe:
     batch: str = "first"  # first | swapped | reshaped
     scaling: float | None = None  # for scale = "declared"
     softcap: float | None = None
-    value_scaled: bool = False
+    window: int = 0  # keys that a query sees, itself included, to the left (causal) or to both sides; 0: all
 
     def but(self, **changes: Any) -> "Recipe":
         return replace(self, **changes)
@@ -191,6 +193,10 @@ def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -
             order = torch.arange(query.shape[0] * heads) % query.shape[0]
             allowed = allowed[:, :1].flatten(0, 1)[order].view(query.shape[0], heads, *scores.shape[-2:])
     own = triangle(recipe, *scores.shape[-2:]) if recipe.causal else None
+    if recipe.window:
+        apart = torch.arange(scores.shape[-2])[:, None] - torch.arange(scores.shape[-1])
+        near = apart.abs() < recipe.window
+        own = near if own is None else own & near
     scores = impose(scores, own, recipe.causal_how, recipe.fill)
     scores = impose(scores, allowed, recipe.mask_how, recipe.fill)
 

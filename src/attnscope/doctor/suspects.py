@@ -51,7 +51,7 @@ def read_signature(fn: Callable, what: str) -> Call:
     if not parameters and any(p.kind == p.VAR_POSITIONAL for p in inspect.signature(fn).parameters.values()):
         return Call(3)
     required = [p for p in parameters if p.default is p.empty and p.kind != p.KEYWORD_ONLY]
-    tensors = [p for p in required if not (_MASK.search(p.name) or _NOT_MASK.search(p.name)) or role_of(p.name) in ("q", "k", "v")]  # fmt: skip
+    tensors = [p for p in required if not (_MASK.search(p.name) or _NOT_MASK.search(p.name)) or role_of(p.name) in ("q", "k", "v") or re.search(r"context|memory|encoder|source", p.name)]  # fmt: skip
     roles = [role_of(re.sub(r"\d+$", "", p.name.split("_")[-1])) or role_of(p.name) for p in parameters[:3]]
     order, inputs = (0, 1, 2), min(len(tensors), 3)
     if sorted(str(r) for r in roles) == ["k", "q", "v"]:
@@ -121,6 +121,7 @@ class Suspect:
     size: int = probes.SIZE
     spread: float = 1.0
     batch: int = probes.BATCH
+    permit: tuple[str, str] | None = None  # the form and kind of the mask that permits all, where one must be passed
 
     def inputs(self, name: str, queries: int, keys: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Canonical q, k, v: [B, H, T, D], or [B, T, width] where heads are split by the user's code. Without `keys`:
@@ -161,9 +162,28 @@ class Suspect:
         if mask is not None and name:
             kwargs[name] = mask
         elif self.call.needs_mask:
-            kwargs[self.call.masks[0]] = None
+            kwargs[self.call.masks[0]] = self._permission(inputs)
         outcome = run(self.fn, args, kwargs, **options)
         return self._read(outcome, inputs)
+
+    def _permission(self, inputs: tuple[Tensor, ...]) -> Tensor | None:
+        """A mask that permits everything, if this way of calling reads its user's masks rightly."""
+        if self.permit is None:
+            return None
+        form, kind = self.permit
+        every = torch.ones(inputs[0].shape[0], 1, inputs[0].shape[-2], inputs[1].shape[-2], dtype=torch.bool)
+        mask = next(f for f in probes.FORMS if f.name == form).shaped(every)
+        assert mask is not None
+        mask = mask if kind.startswith("ones") else ~mask
+        return mask.float() if kind.endswith("float") else mask
+
+    def permitting(self) -> "list[Suspect]":
+        """This way of calling, once for every mask that may be the one that permits all."""
+        if not self.call.needs_mask:
+            return [self]
+        forms = ("(batch, 1, query, key)" if self.heads > 1 else "(batch, query, key)", "(batch, key)", "(query, key)")
+        kinds = ("ones bool", "ones float", "zeros bool", "zeros float")
+        return [self, *(replace(self, permit=(form, kind)) for form in forms for kind in kinds)]
 
     def _read(self, outcome: Outcome, inputs: tuple[Tensor, ...]) -> Reading:
         if not outcome.ok:
@@ -240,7 +260,7 @@ def of_function(fn: Callable, what: str) -> list[list[Suspect]]:
     known: list[Suspect] = []
     if call.heads_name:
         width = probes.HEADS * probes.SIZE
-        flat = Suspect(fn, call, "(batch, length, width)", "(batch, head, query, key)", 2, probes.HEADS, probes.HEADS, widths=(width,) * 3, flat=True)  # fmt: skip
+        flat = Suspect(fn, call, "(batch, length, width)", "(batch, head, query, key)", 2, probes.HEADS, probes.HEADS, widths=(width, width, width), flat=True)  # fmt: skip
         known.append(flat)
     three = Suspect(fn, call, "(batch, length, size)", "(batch, query, key)", 1)
     four = Suspect(fn, call, "(batch, heads, length, size)", "(batch, head, query, key)", 2, probes.HEADS, probes.HEADS)
@@ -252,8 +272,8 @@ def of_function(fn: Callable, what: str) -> list[list[Suspect]]:
     ways = {"3": three, "4": four, "4late": late, "2": two, "3first": first}
     known += [ways[h] for h in hints]
     if re.search(r"repeat|expand|kv_heads|gqa|group", text, re.IGNORECASE):
-        known = [grouped, *known]
-    return [known, [way for way in (three, four, late, two) if way not in known]]
+        known = [grouped, replace(grouped, layout="(batch, length, heads, size)"), *known]
+    return [known, [way for way in (three, four, late) if way not in known], [two]]
 
 
 def layout_hints(text: str) -> list[str]:

@@ -130,10 +130,10 @@ def _limit(seconds: float) -> Iterator[None]:
 
 def run(
     fn: Callable, args: tuple, kwargs: dict[str, Any] | None = None, *, seed: int = 0, still: bool = False,
-    limit: float = LIMIT,
+    limit: float | None = None,
 ) -> Outcome:  # fmt: skip
     """Calls fn once on copies of the tensors given. Never raises, but for KeyboardInterrupt."""
-    kwargs = kwargs or {}
+    kwargs, limit = kwargs or {}, limit or LIMIT
     given = tuple(x.clone() if isinstance(x, Tensor) else x for x in args)
     named = {name: x.clone() if isinstance(x, Tensor) else x for name, x in kwargs.items()}
     seen, out = Seen(), io.StringIO()

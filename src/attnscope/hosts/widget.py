@@ -29,10 +29,27 @@ class Scope(anywidget.AnyWidget):
     why = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, view: View) -> None:
+        self._trace = view.trace  # before the traits, which are checked against it
         super().__init__(_esm=asset("widget.js"), blocks=[block.data for block in view.blocks], **view.traits())
-        self._trace = view.trace
         self._title = title(view)
         self.on_msg(self._on_message)
+
+    @traitlets.validate("layer", "head", "query", "key")
+    def _in_range(self, proposal: Any) -> Any:
+        """A place that the trace has. Raises TraitError, which names the range."""
+        name, value = proposal["trait"].name, proposal["value"]
+        if value is None:
+            return value
+        try:
+            site = self._trace.site(value if name == "layer" else self.layer, self.stack)
+        except AttnscopeError as error:
+            if name == "layer":
+                raise traitlets.TraitError(str(error)) from None
+            return value  # the layer itself is wrong, and says so
+        count = {"head": site.heads, "query": site.query_offset + site.queries, "key": site.keys}.get(name)
+        if count is not None and not 0 <= value < count:
+            raise traitlets.TraitError(f"{name} {value} is out of range: {site.name} has {name} 0 to {count - 1}.")
+        return value
 
     def __repr__(self) -> str:
         """What a reader sees where widgets are not drawn."""
