@@ -78,14 +78,14 @@ export function softmax(
   return { weights, sink: sinkMass / total, empty };
 }
 
-/** z = Σ_j weights[j] · values[j]. */
-export function output(weights: Float64Array, values: Float32Array): Float64Array {
+/** z = Σ_j weights[j] · values[j]. `broken`: values hold NaN or infinities, which a weight of zero does not undo. */
+export function output(weights: Float64Array, values: Float32Array, broken = false): Float64Array {
   const K = weights.length;
   const Dv = K === 0 ? 0 : values.length / K;
   const out = new Float64Array(Dv);
   for (let j = 0, at = 0; j < K; j++) {
     const weight = weights[j];
-    if (weight === 0) at += Dv;
+    if (weight === 0 && !broken) at += Dv;
     else for (let d = 0; d < Dv; d++, at++) out[d] += weight * values[at];
   }
   return out;

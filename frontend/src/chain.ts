@@ -38,7 +38,7 @@ export function chainOf(head: HeadTensors, query: number): Chain {
       hasSink: false,
       empty: false,
       share: share(weights, head.norms),
-      z: output(weights, head.v),
+      z: output(weights, head.v, head.broken > 0),
     };
   }
   const allowed = head.allowed(query);
@@ -62,7 +62,7 @@ export function chainOf(head: HeadTensors, query: number): Chain {
     hasSink: sink !== null,
     empty,
     share: share(weights, head.norms),
-    z: output(weights, head.v),
+    z: output(weights, head.v, head.broken > 0),
   };
 }
 

@@ -59,6 +59,8 @@ async function open({ root, state, blocks }: Found, ownsHash: boolean): Promise<
       const read = fromHash(location.hash);
       asked = Object.keys(read.state).length > 0 || read.problems.length > 0;
       take(read);
+      // a link to a place without a key follows the strongest key there, not the one this page was made with
+      if (!("key" in read.state) && ["layer", "head", "query"].some((name) => name in read.state)) initial.key = null;
     }
     // a reader's link chooses the place: the reason for the automatic choice no longer holds
     if (embedded.why && (["layer", "head", "query"] as const).some((name) => initial[name] !== embedded[name]))

@@ -155,6 +155,18 @@ describe("the receipt of this browser", () => {
     ).toBeGreaterThan(0.01);
   });
 
+  it("compares where both are finite, and wants NaN in the same places", () => {
+    const v = f32([1, 3, 2], [1, Number.NaN, 0, 1, 2, 2]);
+    const zRows = i32([0, 1, 2]);
+    const own = [0, 1, 2].flatMap((q) => Array.from(chainOf(head(site(), { "s0.v": v }), q).z));
+    expect(own.some(Number.isNaN)).toBe(true);
+    const same = recheck(head(site(), { "s0.v": v, "s0.z": f32([2, 3, 2], [...own, ...own]), "s0.z_rows": zRows }));
+    expect(same).toMatchObject({ rows: 3, broken: 3, parted: 0 });
+    expect(same?.difference).toBeLessThan(1e-6);
+    const none = recheck(head(site(), { "s0.z": f32([2, 3, 2], [...own, ...own]), "s0.z_rows": zRows }));
+    expect(none?.parted).toBe(3);
+  });
+
   it("has nothing to say without z", () => {
     expect(recheck(head(site()))).toBeNull();
   });

@@ -192,7 +192,8 @@ def plan_blocks(trace: Trace, site: int, head: int, max_mb: float) -> Plan:
         )
     nearest = sorted(sorted(range(chosen.heads), key=lambda h: (abs(h - head), h))[:fit])
     held = {site: Held(tuple(nearest), _small(chosen, half))}
-    words = f"This view holds heads {nearest[0]} to {nearest[-1]} of {chosen.name}; a larger max_mb holds more."
+    which = f"head {nearest[0]}" if len(nearest) == 1 else f"heads {nearest[0]} to {nearest[-1]}"
+    words = f"This view holds {which} of {chosen.name}; a larger max_mb holds more."
     return Plan(held, (note, words))
 
 

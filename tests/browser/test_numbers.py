@@ -56,6 +56,7 @@ def test_fp16_pages_show_the_rounded_numbers(open_view, demo_trace):
     seen = page.evaluate(READ)["rows"]
     assert seen["8"]["weight"] == pytest.approx(0.527, abs=2e-3)
     assert seen["8"]["dot"] != pytest.approx(float(demo_trace.site(2).dot(8, 7)[0, 8]), rel=1e-7)
+    assert "fp16" in page.locator("[data-notes]").inner_text(), "in sight without a click"
     page.locator("[data-receipt]").click()
     assert "fp16" in page.locator("main").inner_text()
 

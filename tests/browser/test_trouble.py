@@ -60,6 +60,9 @@ def test_nan_is_drawn_and_flagged(open_view):
     assert page.locator("[data-row-key]").count() == 11
     assert "NaN" in page.locator("main").inner_text()
     assert "NaN" in page.locator('[data-row-key="4"] [data-col="dot"]').inner_text()
+    page.wait_for_selector("[data-recheck]")
+    assert page.locator("[data-receipt]").inner_text() == "! the model itself gave NaN here"
+    assert not page.locator(".banner").is_visible(), "the model's own NaN is no mismatch"
 
 
 def test_layers_that_are_not_held_say_how_to_get_them(open_view):

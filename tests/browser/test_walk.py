@@ -262,3 +262,51 @@ def test_the_first_click_is_not_lost_in_a_low_window(open_view, demo_trace):
     page.mouse.click(box["x"] + 20, box["y"] + box["height"] / 2)
     assert fold.get_attribute("aria-expanded") == "true"
     assert page.locator("main").evaluate("main => main.scrollTop") == before
+
+
+def test_escape_closes_what_is_open_before_it_unpins(demo_page):
+    panels = {
+        '[data-heading="weight"]': "[data-explain]",
+        '[data-crumb="model"]': "[data-about]",
+        "[data-receipt]": ".receipt-panel",
+        '[data-tool="table"]': "[data-figures]",
+    }
+    for opener, panel in panels.items():
+        demo_page.locator(opener).click()
+        assert demo_page.locator(panel).is_visible()
+        demo_page.keyboard.press("Escape")
+        assert not demo_page.locator(panel).is_visible()
+        assert "pinned key" in demo_page.locator(".lens-title").inner_text()
+    demo_page.keyboard.press("Escape")
+    assert "strongest key" in demo_page.locator(".lens-title").inner_text()
+
+
+def test_an_address_that_does_not_exist_is_rewritten(open_view, demo_trace):
+    page = open_view(demo_trace.show(layer=2, head=8, query="it"), hash="#layer=99&head=77&query=3")
+    said = page.locator("[data-notices]").inner_text()
+    assert "Layer 99" in said
+    assert "Head 77" in said
+    assert state(page) == {"layer": "2", "head": "8", "query": "3"}
+
+
+def test_a_long_text_opens_with_its_pinned_row_in_sight(open_view):
+    trace = made_trace(queries=300, head_size=32, spread=1.6)
+    page = open_view(trace.show(layer=0, head=1, query=150, key=170), width=700, height=900)
+    page.wait_for_timeout(300)
+    row = page.locator('[data-row-key="170"]').bounding_box()
+    head = page.locator(".thead").bounding_box()
+    z = page.locator('[data-row="z"]').bounding_box()
+    assert head["y"] + head["height"] <= row["y"] <= z["y"] - row["height"]
+    cut = page.locator("[data-ribbon]").evaluate(
+        "flow => [...flow.querySelectorAll('.token')].some(t => { const y = t.offsetTop - flow.scrollTop; return y < 0 && y + t.offsetHeight > 4; })"
+    )
+    assert not cut, "the ribbon begins with a whole line"
+
+
+def test_the_data_table_follows_the_order_and_opens_clear_of_the_lens(open_view, demo_trace):
+    page = open_view(demo_trace.show(layer=2, head=8, query="it"), height=800)
+    page.locator('[data-tool="order"]').click()
+    page.locator('[data-tool="table"]').click()
+    assert page.locator("[data-figures] tbody th").all_inner_texts()[:3] == ["8", "0", "9"]
+    lens = page.locator(".lens").bounding_box()
+    assert page.locator("[data-figures] thead").bounding_box()["y"] >= lens["y"] + lens["height"]

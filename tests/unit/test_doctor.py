@@ -85,6 +85,17 @@ class Heads(nn.Module):
         return y.transpose(0, 1) if wrong.get("batch") else y
 
 
+class Block(nn.Module):
+    """Attention inside a pre-norm block: the doctor looks at the attention alone."""
+
+    def __init__(self, **wrong):
+        super().__init__()
+        self.norm, self.attention = nn.LayerNorm(30), Heads(**wrong)
+
+    def forward(self, x):
+        return x + self.attention(self.norm(x))
+
+
 def turning(x, angle, rotate):
     first, second = (x[..., : x.shape[-1] // 2], x[..., x.shape[-1] // 2 :]) if rotate == "half" else (x[..., 0::2], x[..., 1::2])  # fmt: skip
     pair = (-second, first)
@@ -147,6 +158,8 @@ BROKEN = {
     "dropout in eval": (Heads(dropout=True), {19}, {}),
     "batch swapped": (Heads(batch=True), {22}, {}),
     "masks tiled": (Heads(tiled_mask=True), {23}, {}),
+    "inside a block": (Block(model=True, split=True), {3, 13}, {}),
+    "sentinel of -1e4, added": (make_function(inner=lambda s: s - 1e4 * (~triangle(s)).float()), {6}, {}),
     "two: softmax and scale": (make_function(dim=-2, scale=one), {1, 2}, {}),
     "two: split and scale": (Heads(split=True, model=True), {3, 13}, {}),
     "two: groups and causal": (Heads(heads=6, kv_heads=2, tile=True, causal=1), {11, 16}, {}),
@@ -236,17 +249,6 @@ class PerHeadFused(nn.Module):
         return self.dense(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
 
 
-class Block(nn.Module):
-    """Attention inside a pre-norm block: the doctor looks at the attention alone."""
-
-    def __init__(self, **wrong):
-        super().__init__()
-        self.norm, self.attention = nn.LayerNorm(30), Heads(**wrong)
-
-    def forward(self, x):
-        return x + self.attention(self.norm(x))
-
-
 SOUND = {
     "torch's own": (F.scaled_dot_product_attention, {}),
     "the reference": (scaled_dot_product_attention, {}),
@@ -270,6 +272,7 @@ SOUND = {
     "heads, grouped": (Heads(heads=6, kv_heads=2), {}),
     "rotary, halves": (Rotary(), {}),
     "rotary, adjacent": (Rotary("adjacent", "adjacent"), {}),
+    "inside a block": (Block(), {}),
     "NeoX layout": (PerHeadFused(), {}),
     "the reference module": (MultiHeadAttention(48, 6, kv_heads=2, causal=True, rotary_theta=1e4), {}),
     "nn.MultiheadAttention": (nn.MultiheadAttention(30, 5, batch_first=True), {}),

@@ -74,7 +74,7 @@ def test_the_reason_names_what_was_searched(demo_trace) -> None:
     anywhere = demo_trace.show().state.why
     assert "in this text: 9" in anywhere
     here = demo_trace.show(layer=2, query="it").state.why
-    assert "in layer 2, from “it”: 53 %" in here
+    assert "in layer 2, from “it”: 42 %" in here
     assert demo_trace.show(layer=2, head=8, query="it").state.why == ""
 
 

@@ -74,7 +74,7 @@ def test_some_heads_when_a_layer_does_not_fit():
     heads = held(view.blocks[0])[1]["heads"]
     assert 11 in heads
     assert 1 <= len(heads) < 13
-    assert any("heads" in note for note in view.notes)
+    assert any("This view holds head" in note for note in view.notes)
     with pytest.raises(InputError, match="larger max_mb"):
         _ = trace.show(layer=1, head=11, query=5, max_mb=0.001).blocks
 

@@ -363,7 +363,11 @@ class App implements View {
       this.level.look();
       if (!this.arriving) return;
       this.arriving = false;
-      if (!this.scope.hasAttribute("data-low")) this.level.arrive(this.scope);
+      // a frame later all sizes are measured, and sticky parts stand where they will stay
+      this.frame = requestAnimationFrame(() => {
+        this.frame = 0;
+        if (!this.scope.hasAttribute("data-low")) this.level.arrive(this.scope);
+      });
     });
   }
 

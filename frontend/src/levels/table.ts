@@ -135,7 +135,7 @@ export class Table {
     if (!scene?.pinned || getComputedStyle(this.heading.element).position !== "sticky") return;
     if (scrollerOf(this.element) !== within) return;
     const line = this.lines.findIndex((one) => one.kind === "key" && one.key === scene.key);
-    if (line >= 0) this.reveal(line);
+    if (line >= 0) this.reveal(line, 2);
   }
 
   /** Fits the drawn lines to what can be seen; called when something scrolled or changed its size. */
@@ -284,13 +284,15 @@ export class Table {
     if (reveal) this.actions.say(text);
   }
 
-  private reveal(line: number): void {
+  /** `spare`: so many lines of its surroundings too. */
+  private reveal(line: number, spare = 0): void {
     const { top, bottom } = this.viewport();
     const start = this.body.getBoundingClientRect().top + line * ROW_HEIGHT;
     const above = this.heading.element.getBoundingClientRect().bottom;
     const below = Math.min(bottom, this.sum.element.getBoundingClientRect().top);
     const limit = Math.max(top, above);
-    const by = start < limit ? start - limit : start + ROW_HEIGHT > below ? start + ROW_HEIGHT - below : 0;
+    const end = start + ROW_HEIGHT;
+    const by = start < limit ? start - limit - spare * ROW_HEIGHT : end > below ? end - below + spare * ROW_HEIGHT : 0;
     if (by !== 0) {
       scrollerOf(this.element)?.scrollBy({ top: by, behavior: "instant" });
       this.look();

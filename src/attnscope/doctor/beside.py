@@ -44,7 +44,16 @@ def _like(exam: "Examination", fit: Fit | None, ways: list[tuple[Suspect, list[R
         exam.conventions["like"] = "the same output"
         if suspect.flat and _by_heads(theirs) and not _by_heads(reference):
             exam.findings.append(
-                Finding("heads-after-projection", 21, "what it returns as heads are slices of the output after W_O; each slice mixes all heads", "The output projection adds every head into every dimension, so a slice of its result belongs to no head.", "take the heads before the projection: z[:, h], or its share of the output: z[:, h] @ W_O[h]", "put side by side, they are the reference's whole output", "the sum over heads of what each writes, plus the bias, is the output", "where heads are taken")  # fmt: skip
+                Finding(
+                    "heads-after-projection",
+                    21,
+                    "what it returns as heads are slices of the output after W_O; each slice mixes all heads",
+                    "The output projection adds every head into every dimension, so a slice of its result belongs to no head.",
+                    "take the heads before the projection: z[:, h], or its share of the output: z[:, h] @ W_O[h]",
+                    "put side by side, they are the reference's whole output",
+                    "the sum over heads of what each writes, plus the bias, is the output",
+                    "where heads are taken",
+                )
             )
         return
     far = float("inf") if theirs.output is None else error_of(theirs.output, reference.output)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnscope.doctor import beside, extremes, invariants
+from attnscope.doctor import beside, extremes, inside, invariants
 from attnscope.doctor.diagnosis import Diagnosis, Finding, Matrices
 from attnscope.doctor.mistakes import Mistake
 from attnscope.doctor.recipe import Recipe, compute, factor
@@ -78,7 +78,7 @@ class Examination:
             fit = self._match(ways)
             if fit is not None:
                 extremes.after_match(self, fit)
-            else:
+            elif not self._inside(ways):
                 invariants.unmatched(self, ways)
             beside.examine(self, fit, ways)
         return Diagnosis(
@@ -194,13 +194,37 @@ class Examination:
                 self._other_scale(fit)
         if fit is None:
             return None
+        self._state(fit, ways)
+        return fit
+
+    def _inside(self, ways: list[tuple[Suspect, list[Run]]]) -> bool:
+        """The attention inside a larger module: only its arithmetic is compared, since masks come from outside."""
+        if not isinstance(self.fn, nn.Module) or not isinstance(ways[0][0].fn, nn.Module):
+            return False
+        options = {"still": self.still, "sinks": self.sinks}
+        found = inside.between(ways[0][0].fn, *ways[0], options)
+        if found is None:
+            return False
+        runs, where = found
+        inner = [(suspect, runs) for suspect, _ in ways]
+        fit = search(inner, self.base, self.causal, self.text, self.sinks)
+        if fit is None:
+            return False
+        self._state(fit, inner)
+        self.notes.append(f"there is more in it than attention; compared was what happens {where}.")
+        self.not_examined.append(
+            "masks, empty rows, sentinels (rows 4 to 8, 12) of an attention inside a larger module"
+        )
+        return True
+
+    def _state(self, fit: Fit, ways: list[tuple[Suspect, list[Run]]]) -> None:
+        """What the fit says, as conventions and findings."""
         runs = next((runs for suspect, runs in ways if suspect is fit.suspect), ways[0][1])
         run = runs[0]
         self._found_conventions(fit, runs[-1])
         for mistake in fit.mistakes:
             self.add(mistake, fit, run)
         self.draw(fit, run)
-        return fit
 
     def add(self, mistake: Mistake, fit: Fit, run: Run, evidence: str = "") -> None:
         """A known mistake becomes a finding, in the suspect's own words and numbers."""

@@ -200,15 +200,10 @@ def _huge(exam: "Examination", fit: Fit, name: str | None, how: tuple[probes.For
         return
     if how is not None and how[1].kind == "additive" and not recipe.causal:
         return
-    if suspect.flat:
-        inputs = tuple(x * 800 for x in suspect.inputs("huge", 7))
-    else:
-        q, k, v = suspect.inputs("huge", 7)
-        q, k = torch.zeros_like(q), torch.zeros_like(k)
-        q[..., 0], k[..., 0] = 1e3, -1.2e3
-        inputs = (q, k, v)
-        if suspect.call.inputs == 1:
-            return
+    inputs = suspect.inputs("huge", 7)
+    inputs = (inputs[0] * 800,) * 3 if suspect.call.inputs == 1 else (inputs[0] * 800, inputs[1] * 800, inputs[2])
+    if suspect.call.inputs == 2:
+        inputs = (inputs[0], inputs[1], inputs[1])
     allowed = mask = None
     if how is not None:
         form, convention = how
@@ -222,8 +217,11 @@ def _huge(exam: "Examination", fit: Fit, name: str | None, how: tuple[probes.For
     operands = fit.operands(inputs)  # type: ignore[arg-type]
     if error_of(reading.output, compute(recipe, operands, allowed).output) < 1e-2:
         return
-    for fill in (-1e4, -1e5, -1e3, -1e2, -1e6, -50.0):
-        if error_of(reading.output, compute(recipe.but(fill=fill), operands, allowed).output) < 1e-2:
+    changes = [{"fill": fill} for fill in (-1e4, -1e5, -1e3, -1e2, -1e6, -50.0)]
+    changes += [{**c, "mask_how": "lower", "causal_how": "lower"} for c in changes]
+    for change in changes:
+        if error_of(reading.output, compute(recipe.but(**change), operands, allowed).output) < 1e-2:
+            fill = change["fill"]
             used = [s for s in reading.outcome.seen.sentinels if -2e6 < s < -40]
             number = used[-1] if used else fill
             exam.findings.append(Finding(

@@ -109,6 +109,8 @@ def impose(scores: Tensor, allowed: Tensor | None, how: str, fill: float) -> Ten
             return scores + allowed.to(scores.dtype)
         case "add_drop":
             return scores + (~allowed).to(scores.dtype)
+        case "lower":  # the sentinel is added
+            return torch.where(allowed, scores, scores + fill)
         case "minus_one":
             return torch.where(allowed, scores, -1.0)
         case "minus_ten":

@@ -272,7 +272,8 @@ def of_function(fn: Callable, what: str) -> list[list[Suspect]]:
     ways = {"3": three, "4": four, "4late": late, "2": two, "3first": first}
     known += [ways[h] for h in hints]
     if re.search(r"repeat|expand|kv_heads|gqa|group", text, re.IGNORECASE):
-        known = [grouped, replace(grouped, layout="(batch, length, heads, size)"), *known]
+        late_too = [replace(grouped, layout="(batch, length, heads, size)")] if "4late" in hints else []
+        known = [grouped, *late_too, *known]  # 6 heads on 2: nothing but grouped queries runs on that
     return [known, [way for way in (three, four, late) if way not in known], [two]]
 
 
