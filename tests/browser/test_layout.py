@@ -43,10 +43,13 @@ def sideways(page) -> int:
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [1280, 700])
-def test_contrast_and_width(open_view, demo_trace, width, dark):
+def test_contrast_and_width(open_view, demo_trace, tmp_path, width, dark):
     page = open_view(demo_trace.show(layer=2, head=8, query="it"), width=width, dark=dark)
     assert sideways(page) <= 0
     assert page.evaluate(CONTRAST) == []
+    picture = tmp_path / f"neuron-{'dark' if dark else 'light'}-{width}.png"
+    page.screenshot(path=picture)  # for people: pytest keeps the folder of the last runs
+    assert len(set(picture.read_bytes())) > 100
 
 
 def test_contrast_is_measured(open_view, demo_trace):
