@@ -31,9 +31,8 @@ from typing import Any, NamedTuple
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded
 
 import torch
+from results import write_section
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
-BEGIN, END = "<!-- capture: begin -->", "<!-- capture: end -->"
 LAYERS, WIDTH, LONGEST = 12, 768, 4096
 LENS_CACHE = ("q.hook_out", "k.hook_out", "v.hook_out", "hook_pattern")
 MB = 1e6
@@ -155,11 +154,7 @@ class Report:
         self.say(f"| {' | '.join(cells)} |")
 
     def write(self) -> None:
-        text = RESULTS.read_text() if RESULTS.exists() else "# Benchmarks\n\nEach section is written by its script.\n"
-        section = "\n".join([BEGIN, *self.lines, END])
-        old = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
-        text = old.sub(lambda _: section, text) if old.search(text) else f"{text.rstrip()}\n\n{section}\n"
-        RESULTS.write_text(text)
+        write_section("capture", self.lines)
 
 
 def goal(reached: bool) -> str:

@@ -13,7 +13,6 @@ import importlib.util
 import json
 import os
 import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -22,12 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from results import write_section
 
 import attnscope
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "RESULTS.md"
-BEGIN, END = "<!-- doctor: begin -->", "<!-- doctor: end -->"
 
 
 def load(folder: Path, entry: dict[str, Any]) -> Any:
@@ -111,11 +109,7 @@ def main() -> None:
     lines += ["", *(["Not right:", "", *misses] if misses else ["Nothing was missed."])]
     print("\n".join(lines))
     if not options.quick:
-        section = "\n".join([BEGIN, *lines, END])
-        text = RESULTS.read_text() if RESULTS.exists() else "# Benchmarks\n\nEach section is written by its script.\n"
-        old = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
-        text = old.sub(lambda _: section, text) if old.search(text) else f"{text.rstrip()}\n\n{section}\n"
-        RESULTS.write_text(text)
+        write_section("doctor", lines)
 
 
 if __name__ == "__main__":

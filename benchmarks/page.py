@@ -32,10 +32,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded from the h
 
 import torch
 from playwright.sync_api import Browser, Page, Route, sync_playwright
+from results import write_section
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).with_name("RESULTS.md")
-BEGIN, END = "<!-- page: begin -->", "<!-- page: end -->"
 LENGTHS, LIVE = (16, 64, 128, 256, 512), 128
 TEXT = """A river that rises in the hills carries fine sand to the sea, and the sea gives some of it back as a beach.
 When the wind turns to the north, the fishermen pull their boats above the line of weed that the last storm left.
@@ -321,11 +320,7 @@ class Report:
         self.say(f"| {name} | {' | '.join(shown)} |")
 
     def write(self) -> None:
-        text = RESULTS.read_text() if RESULTS.exists() else "# Benchmarks\n\nEach section is written by its script.\n"
-        section = "\n".join([BEGIN, *self.lines, END])
-        old = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
-        text = old.sub(lambda _: section, text) if old.search(text) else f"{text.rstrip()}\n\n{section}\n"
-        RESULTS.write_text(text)
+        write_section("page", self.lines)
 
 
 def ratio(theirs: Figures, ours: Figures) -> Figures:

@@ -1,5 +1,7 @@
-"""Small modules of the tests' own that attend through transformers' interface."""
+"""Small modules of the tests' own that attend through transformers' interface, and jobs side by side."""
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -71,3 +73,22 @@ class MyAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(x, x, x)
+
+
+def in_threads(*jobs: Callable[[], None]) -> None:
+    """Run jobs side by side; the first error of any is raised here."""
+    errors: list[BaseException] = []
+
+    def guarded(job: Callable[[], None]) -> None:
+        try:
+            job()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    if errors:
+        raise errors[0]

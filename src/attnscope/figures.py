@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from attnscope.errors import InputError
+from attnscope.spelling import percent, printable
 from attnscope.tracing import Trace
 
 if TYPE_CHECKING:
@@ -47,10 +48,10 @@ def neuron_figure(trace: Trace, place: Place, width: float = 7.2) -> "Figure":
     drawn = torch.arange(site.keys)
     if site.keys > MOST_KEYS:
         drawn = weights.nan_to_num(-1.0).argsort(descending=True, stable=True)[:MOST_KEYS].sort().values
-    names = [_visible(trace.key_tokens(site)[int(k)]) for k in drawn]
+    names = [printable(trace.key_tokens(site)[int(k)])[:24] for k in drawn]
     figure = Figure(figsize=(width, 0.75 + 0.17 * len(drawn)))
     top, bottom = 1 - 0.55 / figure.get_figheight(), 0.14 / figure.get_figheight()
-    query = _visible(trace.query_tokens(site)[place.query])
+    query = printable(trace.query_tokens(site)[place.query])[:24]
     figure.text(0.012, 1 - 0.13 / figure.get_figheight(), f"{site.name}, head {place.head}, query “{query}”", va="top", size=9, weight="bold", color=INK, parse_math=False)  # fmt: skip
     columns = [
         (0.16, 0.20, "k", lambda axes: _strips(axes, chain.key[drawn])),
@@ -62,8 +63,8 @@ def neuron_figure(trace: Trace, place: Place, width: float = 7.2) -> "Figure":
             lambda axes: _numbers(axes, [f"{x:.2f}".replace("-", "−") for x in chain.dot[0, drawn].tolist()]),
         ),
         (0.66, 0.07, "weight", lambda axes: _bars(axes, weights[drawn])),
-        (0.73, 0.05, "", lambda axes: _numbers(axes, [_percent(x) for x in weights[drawn].tolist()])),
-        (0.785, 0.055, "share", lambda axes: _numbers(axes, [_percent(x) for x in share[drawn].tolist()])),
+        (0.73, 0.05, "", lambda axes: _numbers(axes, [percent(x) for x in weights[drawn].tolist()])),
+        (0.785, 0.055, "share", lambda axes: _numbers(axes, [percent(x) for x in share[drawn].tolist()])),
         (0.85, 0.14, "v", lambda axes: _strips(axes, chain.value[drawn])),
     ]
     for left, wide, title, draw in columns:
@@ -115,11 +116,3 @@ def _bars(axes: "Axes", weights: Any) -> None:
 def _numbers(axes: "Axes", texts: list[str]) -> None:
     for row, text in enumerate(texts):
         axes.text(1, row, text, ha="right", va="center", size=7, color=INK, transform=axes.get_yaxis_transform())
-
-
-def _percent(part: float) -> str:
-    return "<0.1 %" if 0 < part < 0.0005 else f"{100 * part:.1f} %"
-
-
-def _visible(token: str) -> str:
-    return "".join(c if c.isprintable() else f"⟨U+{ord(c):04X}⟩" for c in token)[:24]

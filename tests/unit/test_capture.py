@@ -3,7 +3,6 @@
 import contextlib
 import sys
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -188,25 +187,6 @@ def test_captures_that_overlap_without_nesting() -> None:
     assert (a.passes, b.passes) == (1, 1)
 
 
-def in_threads(*jobs: Callable[[], None]) -> None:
-    """Run jobs side by side; the first error of any is raised here."""
-    errors: list[BaseException] = []
-
-    def guarded(job: Callable[[], None]) -> None:
-        try:
-            job()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    if errors:
-        raise errors[0]
-
-
 def test_threads_with_models_of_their_own() -> None:
     names = ["llama", "gpt2", "bert", "t5"]
     inputs = {name: tiny.inputs(name) for name in names}
@@ -219,7 +199,7 @@ def test_threads_with_models_of_their_own() -> None:
             trace = attnscope.trace(tiny.model(name, "sdpa"), None, inputs=inputs[name])
             assert same_numbers(trace, expected[name])
 
-    in_threads(*(lambda name=name: job(name) for name in names))
+    parts.in_threads(*(lambda name=name: job(name) for name in names))
 
 
 def test_threads_with_one_model() -> None:
@@ -234,7 +214,7 @@ def test_threads_with_one_model() -> None:
             logits(model, input_ids=tiny.ids(1, 13, seed=seed))
 
     with attnscope.capture(model, keep_passes=99) as recorder:
-        in_threads(*(lambda seed=seed: job(seed) for seed in seeds))
+        parts.in_threads(*(lambda seed=seed: job(seed) for seed in seeds))
     assert recorder.passes == 24
     found = [recorder.trace(forward=number) for number in range(24)]
     for seed in seeds:
@@ -251,7 +231,7 @@ def test_threads_that_generate_with_one_model() -> None:
         texts[seed] = model.generate(tiny.ids(1, 7, seed=seed), max_new_tokens=6, do_sample=False, eos_token_id=None)
 
     with attnscope.capture(model, keep_passes=99) as recorder:
-        in_threads(*(lambda seed=seed: job(seed) for seed in seeds))
+        parts.in_threads(*(lambda seed=seed: job(seed) for seed in seeds))
     last = [trace for n in range(18) if (trace := recorder.trace(forward=n)).sites[0].keys == 12]
     whole = [attnscope.trace(model, None, inputs={"input_ids": text[:, :-1]}) for text in texts.values()]
     assert len(last) == 3

@@ -7,6 +7,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 import attnscope
+import parts
 
 
 @pytest.fixture(scope="module")
@@ -16,25 +17,6 @@ def model():
         hidden_size=35, num_attention_heads=5, num_hidden_layers=2, intermediate_size=53, vocab_size=101
     )
     return BertModel(config).eval()
-
-
-def in_threads(jobs):
-    """Run the jobs at the same time; the first error of any is raised here."""
-    errors = []
-
-    def guarded(job):
-        try:
-            job()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 def ids(length):
@@ -58,7 +40,7 @@ def test_plain_passes_in_another_thread_go_on_undisturbed(model):
         finally:
             done.set()
 
-    in_threads([plain, traces])
+    parts.in_threads(plain, traces)
 
 
 def test_traces_of_one_model_in_several_threads(model):
@@ -71,7 +53,7 @@ def test_traces_of_one_model_in_several_threads(model):
 
         return run
 
-    in_threads([job(length) for length in (3, 5, 7, 11)])
+    parts.in_threads(*(job(length) for length in (3, 5, 7, 11)))
 
 
 def test_captures_of_one_model_in_several_threads(model):
@@ -89,10 +71,10 @@ def test_captures_of_one_model_in_several_threads(model):
 
         return run
 
-    in_threads([job(length) for length in (3, 5, 7, 11)])
+    parts.in_threads(*(job(length) for length in (3, 5, 7, 11)))
 
 
 def test_a_capture_sees_the_passes_of_threads_without_one(model):
     with attnscope.capture(model) as recorder:
-        in_threads([lambda: model(input_ids=ids(5))])
+        parts.in_threads(lambda: model(input_ids=ids(5)))
     assert recorder.trace().sites[0].queries == 5

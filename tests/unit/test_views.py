@@ -11,8 +11,9 @@ import torch
 import attnscope
 from attnscope.errors import InputError, OutputError
 from attnscope.hosts.html import pack
-from attnscope.hosts.words import number, percent, printable, strongest
+from attnscope.hosts.words import strongest
 from attnscope.payload import read
+from attnscope.spelling import number, percent, printable
 from attnscope.tokens import Tokens
 from attnscope.tracing import Site, Trace
 

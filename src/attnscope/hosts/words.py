@@ -1,8 +1,8 @@
 """A view in words and numbers, for hosts that cannot draw: a terminal, a page without scripts, a screen reader."""
 
-import math
 from dataclasses import dataclass
 
+from attnscope.spelling import number, percent, printable
 from attnscope.tracing import SiteReceipt
 from attnscope.views import View
 
@@ -18,22 +18,6 @@ class Row:
     weight: str
     share: str
     value: float
-
-
-def percent(part: float) -> str:
-    """A weight as people read it: 52.7 %, and <0.1 % for what is there but tiny."""
-    if math.isnan(part):
-        return "NaN"
-    return "<0.1 %" if 0 < part < 0.0005 else f"{100 * part:.1f} %"
-
-
-def number(value: float) -> str:
-    """Two decimals, a real minus, and words for what is no number."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "masked" if value < 0 else "∞"
-    return f"{value:.2f}".replace("-", "−")
 
 
 def strongest(view: View, rows: int) -> list[Row]:
@@ -79,8 +63,3 @@ def receipt(view: View) -> str:
     found: SiteReceipt = view.receipts.sites[view.site_index]
     mark = {"exact": "✓", "failed": "✕"}.get(found.status, "–")
     return f"{mark} {found}"
-
-
-def printable(token: str) -> str:
-    """The token as one visible line: control and direction characters are spelled out."""
-    return "".join(c if c.isprintable() else f"⟨U+{ord(c):04X}⟩" for c in token)
