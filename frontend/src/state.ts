@@ -4,8 +4,14 @@ export type Theme = "auto" | "light" | "dark";
 export type Filter = "all" | "aa" | "ab" | "ba" | "bb";
 export const THEMES: readonly Theme[] = ["auto", "light", "dark"];
 export const FILTERS: readonly Filter[] = ["all", "aa", "ab", "ba", "bb"];
-export const LEVELS = ["neuron"] as const;
+export const LEVELS = ["model", "head", "matrix", "neuron", "steps"] as const;
 export type LevelName = (typeof LEVELS)[number];
+/** What a head's picture is the mean of. */
+export const AVERAGES = ["none", "heads", "layers", "all"] as const;
+export const COMBINATIONS = ["mean", "sum"] as const;
+export const QUANTITIES = ["weights", "scores", "dot"] as const;
+export const SPECIALS = ["show", "hide"] as const;
+export const THUMBS = ["matrix", "lines"] as const;
 
 export interface State {
   level: LevelName;
@@ -17,6 +23,26 @@ export interface State {
   key: number | null;
   theme: Theme;
   filter: Filter;
+  /** head: heads drawn over each other beside `head`, in the order they were picked. */
+  heads: number[];
+  /** head, matrix: the mean over the heads of the layer, over this head of all layers, or over all. */
+  average: (typeof AVERAGES)[number];
+  /** head: query tokens selected beside `query`, and how their rows become one. */
+  queries: number[];
+  combine: (typeof COMBINATIONS)[number];
+  /** head: weights below are not drawn; how much that leaves out is said. */
+  threshold: number;
+  /** matrix: what the cells hold, and whether on a logarithmic scale. */
+  quantity: (typeof QUANTITIES)[number];
+  log: boolean;
+  /** Pieces of a word drawn as one: their weights summed as keys, averaged as queries. */
+  words: boolean;
+  special: (typeof SPECIALS)[number];
+  /** model: by layer, or by a statistic of the payload; how a thumbnail is drawn. */
+  sort: string;
+  thumbs: (typeof THUMBS)[number];
+  /** steps: the dimension the running dot product has come to; null shows all of it. */
+  dim: number | null;
   /** Why this place was chosen, when the reader did not choose it. */
   why: string | null;
 }
@@ -30,57 +56,109 @@ export const INITIAL: State = {
   key: null,
   theme: "auto",
   filter: "all",
+  heads: [],
+  average: "none",
+  queries: [],
+  combine: "mean",
+  threshold: 0,
+  quantity: "weights",
+  log: false,
+  words: false,
+  special: "show",
+  sort: "layer",
+  thumbs: "matrix",
+  dim: null,
   why: null,
 };
 
-const whole = (text: string) => (/^\d{1,9}$/.test(text) ? Number(text) : null);
+/** What a field may hold, and how that is said. */
+type Reader = { read(text: string): unknown; expected: string };
+
+const whole = (text: string) => (/^\d{1,9}$/.test(text) ? Number(text) : undefined);
+const position: Reader = { read: whole, expected: "a whole number from 0" };
+const optional: Reader = { read: (text) => (text === "" ? null : whole(text)), expected: position.expected };
+const words: Reader = { read: (text) => text || null, expected: "text" };
+const oneOf = (choices: readonly string[]): Reader => ({
+  read: (text) => choices.find((choice) => choice === text),
+  expected: `one of ${choices.join(", ")}`,
+});
+const several: Reader = {
+  read: (text) => {
+    const numbers = text === "" ? [] : text.split(",").map((part) => whole(part.trim()));
+    return numbers.length <= 1000 && numbers.every((n) => n !== undefined) ? [...new Set(numbers)] : undefined;
+  },
+  expected: "whole numbers from 0 with commas between",
+};
+const part: Reader = {
+  read: (text) => (/^(0(\.\d{1,9})?|1(\.0{1,9})?|\d(\.\d{1,9})?e-\d{1,2})$/.test(text) ? Number(text) : undefined),
+  expected: "a number from 0 to 1",
+};
+const flag: Reader = {
+  read: (text) => ({ 1: true, true: true, 0: false, false: false })[text],
+  expected: "1 or 0",
+};
+
+const READERS: Record<keyof State, Reader> = {
+  level: oneOf(LEVELS),
+  stack: words,
+  layer: position,
+  head: position,
+  query: position,
+  key: optional,
+  theme: { ...oneOf(THEMES), read: (text) => oneOf(THEMES).read(text === "system" ? "auto" : text) },
+  filter: oneOf(FILTERS),
+  heads: several,
+  average: oneOf(AVERAGES),
+  queries: several,
+  combine: oneOf(COMBINATIONS),
+  threshold: part,
+  quantity: oneOf(QUANTITIES),
+  log: flag,
+  words: flag,
+  special: oneOf(SPECIALS),
+  sort: { read: (text) => (/^[a-z_]{1,40}$/.test(text) ? text : undefined), expected: "the name of a statistic" },
+  thumbs: oneOf(THUMBS),
+  dim: optional,
+  why: words,
+};
+/** Fields for which an empty text means something; elsewhere it means "as it was". */
+const MAY_BE_EMPTY: ReadonlySet<string> = new Set(["stack", "key", "heads", "queries", "dim", "why"]);
 
 /** Reads a hash or the traits of a widget; what cannot be read is left out and said in `problems`. */
 export function parse(entries: Iterable<[string, unknown]>): { state: Partial<State>; problems: string[] } {
-  const state: Partial<State> = {};
+  const state: Record<string, unknown> = {};
   const problems: string[] = [];
-  const ill = (name: string, value: unknown, expected: string) =>
-    problems.push(`${name}=${String(value).slice(0, 40)} is not ${expected}; it is left as it was.`);
   for (const [name, value] of entries) {
+    if (!Object.hasOwn(READERS, name)) continue;
     const text = value === null || value === undefined ? "" : String(value);
-    if (name === "layer" || name === "head" || name === "query") {
-      const n = whole(text);
-      if (n !== null) state[name] = n;
-      else if (text !== "") ill(name, value, "a whole number from 0");
-    } else if (name === "key") {
-      const n = whole(text);
-      if (n !== null) state.key = n;
-      else if (text === "") state.key = null;
-      else ill(name, value, "a whole number from 0");
-    } else if (name === "stack") state.stack = text || null;
-    else if (name === "why") state.why = text || null;
-    else if (name === "theme") {
-      const theme = text === "system" ? "auto" : text;
-      if (THEMES.includes(theme as Theme)) state.theme = theme as Theme;
-      else if (text) ill(name, value, "one of auto, light, dark");
-    } else if (name === "filter") {
-      if (FILTERS.includes(text as Filter)) state.filter = text as Filter;
-      else if (text) ill(name, value, "one of all, aa, ab, ba, bb");
-    } else if (name === "level") {
-      if ((LEVELS as readonly string[]).includes(text)) state.level = text as LevelName;
-      else if (text) ill(name, value, `a level of this view (${LEVELS.join(", ")})`);
-    }
+    if (text === "" && !MAY_BE_EMPTY.has(name)) continue;
+    const { read, expected } = READERS[name as keyof State];
+    const found = read(text);
+    if (found !== undefined) state[name] = found;
+    else problems.push(`${name}=${text.slice(0, 40)} is not ${expected}; it is left as it was.`);
   }
-  return { state, problems };
+  return { state: state as Partial<State>, problems };
 }
 
 export function fromHash(hash: string): { state: Partial<State>; problems: string[] } {
   return parse(new URLSearchParams(hash.replace(/^#/, "")));
 }
 
+/** Always in the address, whatever they are. */
+const ALWAYS: ReadonlySet<string> = new Set(["layer", "head", "query"]);
+
 /** Defaults are left out; layer, head and query always stand in it. */
 export function toHash(state: State): string {
   const entries: [string, string][] = [];
-  if (state.level !== INITIAL.level) entries.push(["level", state.level]);
-  if (state.stack) entries.push(["stack", state.stack]);
-  entries.push(["layer", String(state.layer)], ["head", String(state.head)], ["query", String(state.query)]);
-  if (state.key !== null) entries.push(["key", String(state.key)]);
-  if (state.theme !== "auto") entries.push(["theme", state.theme]);
-  if (state.filter !== "all") entries.push(["filter", state.filter]);
+  for (const name of Object.keys(INITIAL) as (keyof State)[]) {
+    if (name === "why") continue;
+    const text = spelled(state[name]);
+    if (ALWAYS.has(name) || text !== spelled(INITIAL[name])) entries.push([name, text]);
+  }
   return `#${new URLSearchParams(entries)}`;
+}
+
+function spelled(value: State[keyof State]): string {
+  if (typeof value === "boolean") return value ? "1" : "0";
+  return value === null ? "" : String(value);
 }

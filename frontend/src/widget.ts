@@ -1,7 +1,7 @@
 /** A notebook: the anywidget entry. State lives in traits, missing layers come from the kernel. */
 import { fail, mount, type View } from "./app/mount";
 import { type Channel, CommSource, octetsOf, type Reply } from "./sources/comm";
-import { parse, type State } from "./state";
+import { INITIAL, parse, type State } from "./state";
 
 /** What anywidget hands over. */
 interface Model {
@@ -13,7 +13,9 @@ interface Model {
   off(event: string, callback: (...args: never[]) => void): void;
 }
 
-const TRAITS = ["level", "stack", "layer", "head", "query", "key", "theme", "filter"] as const;
+const TRAITS = (Object.keys(INITIAL) as (keyof State)[]).filter((name) => name !== "why");
+/** Traits hold lists, which are never the same object twice. */
+const same = (a: unknown, b: unknown) => String(a ?? "") === String(b ?? "");
 
 function channelOf(model: Model): Channel {
   return {
@@ -43,7 +45,7 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
     let changed = false;
     syncing = true;
     for (const name of TRAITS) {
-      if ((model.get(name) ?? null) === state[name]) continue;
+      if (same(model.get(name), state[name])) continue;
       model.set(name, state[name]);
       changed = true;
     }
@@ -66,7 +68,7 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
       if (!view || closed) return;
       const { state, problems } = read(model);
       const now = view.get();
-      if (TRAITS.every((name) => state[name] === undefined || state[name] === now[name])) return;
+      if (TRAITS.every((name) => state[name] === undefined || same(state[name], now[name]))) return;
       view.set(state, problems);
     });
   };

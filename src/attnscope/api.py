@@ -1,6 +1,7 @@
 """The public functions that join rooms: trace and show."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -11,8 +12,9 @@ from attnscope.capturing import Recorder, looks_like_attention, no_attention
 from attnscope.errors import CaptureError, InputError
 from attnscope.inputs import Prepared, prepare
 from attnscope.opening import choose_opening
+from attnscope.state import State
 from attnscope.tracing import Trace, parse_head
-from attnscope.views import FILTERS, LEVELS, THEMES, State, View
+from attnscope.views import View
 
 
 def trace(
@@ -95,9 +97,11 @@ def show(
     **options: Any,
 ) -> View:
     """Trace a text and look at it: `show_trace(trace(model, tokenizer, text, **options), …)`."""
+    look = {name: options.pop(name) for name in [*options] if name in State.__dataclass_fields__}
     traced = trace(model, tokenizer, text, **options)
     return show_trace(
-        traced, level=level, layer=layer, head=head, query=query, key=key, stack=stack, theme=theme, static=static, max_mb=max_mb
+        traced, level=level, layer=layer, head=head, query=query, key=key, stack=stack, theme=theme, static=static,
+        max_mb=max_mb, **look,
     )  # fmt: skip
 
 
@@ -114,16 +118,17 @@ def show_trace(
     filter: str = "all",
     static: bool = False,
     max_mb: float = 12,
+    **look: Any,
 ) -> View:
     """A View of a trace; draws nothing by itself.
 
     Layers and heads count from 0; `head` may be a name such as "L2H8". `query` and `key` are positions or tokens as
-    written. What is not given is chosen: the strongest link between two different words, and the view says so.
-    Raises InputError for anything out of range.
+    written. What is not given is chosen: the strongest link between two different words, and the view says so. `look`
+    takes the other fields of `attnscope.state.State`: heads, average, queries, combine, threshold, quantity, log, words,
+    special, sort, thumbs, dim. Raises InputError for anything out of range.
     """
-    _check_choice("level", level, LEVELS)
-    _check_choice("theme", theme, THEMES)
-    _check_choice("filter", filter, FILTERS)
+    _check_look(look)
+    State(level, theme=theme, filter=filter, **look)  # raises for what no view can be asked
     for name, value in (("layer", layer), ("query", query), ("key", key)):
         if isinstance(value, bool) or not (
             value is None or hasattr(value, "__index__") or (isinstance(value, str) and name != "layer")
@@ -132,7 +137,9 @@ def show_trace(
             raise InputError(f"{name} must be {kinds}; {value!r} came.")
     layer, number = parse_head(head, layer)
     state = _place(traced, layer, number, query, key, stack)
-    return View(traced, State(level, theme=theme, filter=filter, **state), hosts.HOSTS, static=static, max_mb=max_mb)
+    return View(
+        traced, State(level, theme=theme, filter=filter, **look, **state), hosts.HOSTS, static=static, max_mb=max_mb
+    )
 
 
 def _place(
@@ -177,6 +184,10 @@ def _place(
     }  # fmt: skip
 
 
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise InputError(f"{name} {value!r} is not one of {', '.join(map(repr, choices))}.")
+def _check_look(look: Mapping[str, Any]) -> None:
+    known = {field.name for field in fields(State)} - {"why"}
+    for name in look:
+        if name not in known:
+            raise InputError(
+                f"show() has no argument {name!r}; it takes {', '.join(sorted(known))}, static and max_mb."
+            )

@@ -11,29 +11,12 @@ import torch
 from attnscope.errors import InputError
 from attnscope.files import write_atomically
 from attnscope.payload import Held, as_held, encode
+from attnscope.state import State
 from attnscope.tracing import Receipt, Trace
 
-LEVELS = ("neuron",)
-THEMES = ("auto", "light", "dark")
 FIGURES = (".png", ".svg", ".pdf")
-FILTERS = ("all", "aa", "ab", "ba", "bb")  # sentence of the query, then of the key
 COMPRESSED = 0.92  # what deflate leaves of byte-shuffled activations, about
 BASE64 = 4 / 3
-
-
-@dataclass(frozen=True)
-class State:
-    """Where a view looks: the same names in a page's URL, a widget's traits and here."""
-
-    level: str = "neuron"
-    stack: str | None = None
-    layer: int = 0
-    head: int = 0
-    query: int = 0
-    key: int | None = None
-    theme: str = "auto"
-    filter: str = "all"
-    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,7 +141,7 @@ class View:
 
     def traits(self) -> dict[str, Any]:
         """The state as plain values."""
-        return asdict(self.state)
+        return {name: list(x) if isinstance(x, tuple) else x for name, x in asdict(self.state).items()}
 
 
 def plan_blocks(trace: Trace, site: int, head: int, max_mb: float) -> Plan:

@@ -14,7 +14,7 @@ from attnscope.views import View
 
 
 class Scope(anywidget.AnyWidget):
-    """Traits level, stack, layer, head, query, key, theme and filter follow the page, and the page follows them."""
+    """The fields of `State` as traits: they follow the page, and the page follows them."""
 
     _esm = traitlets.Unicode().tag(sync=True)
     blocks = traitlets.List(traitlets.Bytes()).tag(sync=True)
@@ -26,6 +26,18 @@ class Scope(anywidget.AnyWidget):
     key = traitlets.Int(None, allow_none=True).tag(sync=True)
     theme = traitlets.Unicode("auto").tag(sync=True)
     filter = traitlets.Unicode("all").tag(sync=True)
+    heads = traitlets.List(traitlets.Int()).tag(sync=True)
+    average = traitlets.Unicode("none").tag(sync=True)
+    queries = traitlets.List(traitlets.Int()).tag(sync=True)
+    combine = traitlets.Unicode("mean").tag(sync=True)
+    threshold = traitlets.Float(0.0).tag(sync=True)
+    quantity = traitlets.Unicode("weights").tag(sync=True)
+    log = traitlets.Bool(False).tag(sync=True)
+    words = traitlets.Bool(False).tag(sync=True)
+    special = traitlets.Unicode("show").tag(sync=True)
+    sort = traitlets.Unicode("layer").tag(sync=True)
+    thumbs = traitlets.Unicode("matrix").tag(sync=True)
+    dim = traitlets.Int(None, allow_none=True).tag(sync=True)
     why = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, view: View) -> None:
