@@ -28,7 +28,7 @@ ASSETS := src/attnscope/static/page.js src/attnscope/static/widget.js
 FRONT  := $(shell find frontend/src -type f 2>/dev/null) $(wildcard frontend/*.mjs frontend/tsconfig*.json)
 SAY    := @printf '\n==> %s\n'
 
-.PHONY: help demo test lint format bench build pictures constraints clean
+.PHONY: help demo test lint format bench build docs course pictures constraints clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -72,6 +72,15 @@ build: $(VENV)/.dev $(ASSETS)  ## wheel and sdist in dist/, then the tests again
 	$(SAY) "Testing the wheel in an empty environment away from the source (some minutes)"
 	@PIP_ARGS="$(QUIET) $(INDEX)" tools/test-wheel $(PY)
 
+docs: $(VENV)/.dev $(ASSETS)  ## build the site in docs/_build: runs the course (a few minutes), checks links
+	$(SAY) "Building the site and running the course (a few minutes)"
+	@$(PY) -m sphinx --quiet --fail-on-warning --keep-going --builder html docs docs/_build
+	@$(PY) tools/check_site.py docs/_build
+	@printf '\nopen docs/_build/index.html\n'
+
+course: $(VENV)/.dev  ## write the course's notebooks for Colab anew from their text
+	@$(PY) tools/course.py
+
 pictures: $(VENV)/.dev $(ASSETS)  ## draw the pictures of the README and the docs anew
 	@$(PY) tools/screenshots.py
 
@@ -80,7 +89,7 @@ constraints:  ## write constraints.txt anew from what pip resolves today
 	@tools/freeze "$(PYTHON)" $(QUIET) $(INDEX)
 
 clean:  ## remove everything that these commands made
-	rm -rf $(VENV) $(VENV)-bench dist demo.html frontend/node_modules src/attnscope/static
+	rm -rf $(VENV) $(VENV)-bench dist docs/_build demo.html frontend/node_modules src/attnscope/static
 	rm -rf .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 

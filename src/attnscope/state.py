@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from attnscope.errors import InputError
@@ -86,7 +86,7 @@ class State:
         return urlencode(entries)
 
     @classmethod
-    def from_url(cls, url: str) -> Self:
+    def from_url(cls, url: str) -> "State":
         """The state in a page's address, or in the part after its #. Raises InputError for what it cannot read."""
         text = urlsplit(url).fragment if "#" in url else url
         given: dict[str, Any] = {}

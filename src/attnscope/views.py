@@ -1,5 +1,6 @@
 """A View: a trace, where to look, and the blocks of payload that fit its size. It knows no host; api hands it some."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -40,6 +41,7 @@ class View:
     """A look at a trace. A notebook cell draws it as its last value; `display()` draws it elsewhere; `save` writes it.
 
     `static=True` makes a cell show the page in a frame, which lives without a kernel; otherwise it is the live widget.
+    ATTNSCOPE_STATIC=1 in the environment does the same for every view, for documents that are built.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class View:
             raise InputError(f"max_mb is {max_mb:g}; it is the largest size of a page in MB, so it must be above 0.")
         self.trace = trace
         self.state = state
-        self.static = static
+        self.static = static or os.environ.get("ATTNSCOPE_STATIC") == "1"
         self.max_mb = max_mb
         self._hosts = hosts
         self._blocks: tuple[Block, ...] | None = None
