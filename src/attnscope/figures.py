@@ -43,8 +43,7 @@ def neuron_figure(trace: Trace, place: Place, width: float = 7.2) -> "Figure":
         raise InputError("figures need matplotlib: pip install 'attnscope[plot]'.") from None
     site = trace.sites[place.site]
     row = place.query - site.query_offset
-    chain = site.chain(place.head, row)
-    weights, share = chain.weights[0], site.share(place.head, row)
+    weights = site.weights(place.head, row)[0]
     drawn = torch.arange(site.keys)
     if site.keys > MOST_KEYS:
         drawn = weights.nan_to_num(-1.0).argsort(descending=True, stable=True)[:MOST_KEYS].sort().values

@@ -24,6 +24,7 @@ from attnscope.files import write_atomically
 from attnscope.masks import BiasRule, MaskRule
 from attnscope.tokens import Tokens
 from attnscope.tracing import ModelInfo, Projection, Receipt, Site, SiteReceipt, Trace
+from attnscope.weights_only import WeightsSite
 
 FORMAT = "attnscope"
 VERSION = 1
@@ -174,10 +175,11 @@ def arrays(trace: Trace) -> dict[str, np.ndarray]:
 
 def as_held(site: Site, what: Held) -> Site:
     """The site as it will be decoded: q, k, v rounded to the held dtype. The receipt of a view is computed from this."""
-    if what.dtype is None or what.dtype == site.q.dtype:
+    if what.dtype is None or what.dtype == site.kept_dtype:
         return site
-    q, k, v = (x.to(what.dtype).to(torch.float32) for x in (site.q, site.k, site.v))
-    return replace(site, q=q, k=k, v=v, dtype=_coarser(site.dtype or site.q.dtype, what.dtype))
+    rounded = {name: tensor.to(what.dtype).to(torch.float32) for name, tensor in site.kept.items()}
+    changes: dict[str, Any] = {"given": rounded["weights"]} if site.weights_only else rounded
+    return replace(site, **changes, dtype=_coarser(site.dtype or site.kept_dtype, what.dtype))
 
 
 def _coarser(first: torch.dtype, second: torch.dtype) -> torch.dtype:
@@ -189,7 +191,8 @@ def trace_id(trace: Trace) -> str:
     digest = hashlib.sha256(repr((trace.tokens.ids or trace.tokens.strings, trace.model)).encode())
     for site in trace.sites:
         digest.update(site.path.encode())
-        digest.update(site.q.detach()[0, -1].float().cpu().numpy().tobytes())
+        first = next(iter(site.kept.values()))
+        digest.update(first.detach()[0, -1].float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -212,14 +215,14 @@ def _describe(index: int, site: Site, receipt: SiteReceipt) -> dict[str, Any]:
     return {
         "index": index, "path": site.path, "call": site.call, "kind": site.kind, "stack": site.stack, "layer": site.layer,
         "heads": site.heads, "kv_heads": site.kv_heads, "queries": site.queries, "keys": site.keys,
-        "head_size": site.head_size, "value_size": site.v.shape[-1], "query_offset": site.query_offset,
-        "scaling": site.scaling, "scaled_by_model": site.scaled_by_model, "softcap": site.softcap,
+        "head_size": site.head_size, "value_size": site.value_size, "query_offset": site.query_offset,
+        "scaling": 1.0 if site.weights_only else site.scaling, "scaled_by_model": site.scaled_by_model, "softcap": site.softcap,
         "query_tokens": 1 if site.stack in ("decoder", "cross") else 0,
         "key_tokens": 0 if crossing or site.stack != "decoder" else 1,
         "mask": {"lower": site.mask.lower, "upper": site.mask.upper, "keys": None, "rows": None, "packed": None,
                  "empty_rows": "uniform" if site.mask.uniform_empty_rows else "zero", "words": site.mask.describe()},
         "bias": None, "sinks": None, "norms": "output" if site.projection is not None or site.stored_norms is not None else "value",
-        "weights_only": False, "held": None, "note": site.note,
+        "weights_only": site.weights_only, "held": None, "note": site.note,
         "receipt": _site_receipt_to_json(receipt),
     }  # fmt: skip
 
@@ -230,15 +233,14 @@ def _put_site(
     """Add the site's tensors, and return the part of its description that names them."""
     heads = list(range(site.heads)) if what.heads is None else sorted(what.heads)
     groups = sorted({head // (site.heads // site.kv_heads) for head in heads})
-    dtype = what.dtype or site.q.dtype
+    dtype = what.dtype or site.kept_dtype
     # Slices of one fused projection share storage; each is written as a tensor of its own.
-    tensors[f"s{index}.q"] = site.q[heads].to(dtype)
-    tensors[f"s{index}.k"] = site.k[groups].to(dtype)
-    tensors[f"s{index}.v"] = site.v[groups].to(dtype)
+    for name, tensor in site.kept.items():
+        tensors[f"s{index}.{name}"] = tensor[groups if name in ("k", "v") else heads].to(dtype)
     if site.z is not None and site.z_rows is not None:
         tensors[f"s{index}.z"] = site.z[heads].float()
         tensors[f"s{index}.z_rows"] = site.z_rows.to(torch.int32)
-    if norms:
+    if norms and not site.weights_only:
         tensors[f"s{index}.norms"] = site.norms()[1][heads].float()
     for name in ("x", "pre_rotary_q", "pre_rotary_k"):
         if (kept := getattr(site, name)) is not None and what.heads is None:
@@ -261,7 +263,7 @@ def _put_site(
     return {
         "held": {"dtype": _DTYPES.get(dtype, "F32"), "heads": heads},
         "mask": mask, "bias": bias, "sinks": sinks,
-        "model_dtype": str(_coarser(site.dtype or site.q.dtype, dtype)).removeprefix("torch."),
+        "model_dtype": str(_coarser(site.dtype or site.kept_dtype, dtype)).removeprefix("torch."),
     }  # fmt: skip
 
 
@@ -291,10 +293,13 @@ def _site_from_json(entry: dict[str, Any], tensors: dict[str, Tensor]) -> Site:
         )
     projection = entry.get("projection")
     bits = {part: tensors[mask[part]].bool() if mask[part] else None for part in ("keys", "rows")}
+    place = {name: entry[name] for name in ("path", "call", "kind", "stack", "layer", "note")}
+    place["dtype"] = getattr(torch, entry["model_dtype"])
+    if entry["weights_only"]:
+        return WeightsSite(given=tensors[f"s{index}.weights"], **place)
     return Site(
         q=tensors[f"s{index}.q"], k=tensors[f"s{index}.k"], v=tensors[f"s{index}.v"],
-        scaling=entry["scaling"], path=entry["path"], call=entry["call"], kind=entry["kind"], stack=entry["stack"],
-        layer=entry["layer"], softcap=entry["softcap"],
+        **place, scaling=entry["scaling"], softcap=entry["softcap"],
         mask=MaskRule(mask["lower"], mask["upper"], bits["keys"], bits["rows"],
                       tensors[mask["packed"]] if mask["packed"] else None, mask["empty_rows"] == "uniform"),
         position_bias=None if bias is None else (
@@ -308,7 +313,6 @@ def _site_from_json(entry: dict[str, Any], tensors: dict[str, Tensor]) -> Site:
         ),
         x=tensors.get(f"s{index}.x"), pre_rotary_q=tensors.get(f"s{index}.pre_rotary_q"), pre_rotary_k=tensors.get(f"s{index}.pre_rotary_k"),
         stored_norms=tensors.get(f"s{index}.norms") if entry["norms"] == "output" else None,
-        dtype=getattr(torch, entry["model_dtype"]), note=entry["note"],
     )  # fmt: skip
 
 

@@ -42,14 +42,14 @@ class State:
     key: int | None = None
     theme: str = "auto"
     filter: str = "all"
-    heads: tuple[int, ...] = ()
+    heads: Any = ()  # a tuple of int, as `queries`; like the flags, checked below
     average: str = "none"
-    queries: tuple[int, ...] = ()
+    queries: Any = ()
     combine: str = "mean"
     threshold: float = 0.0
     quantity: str = "weights"
-    log: bool = False
-    words: bool = False
+    log: Any = False
+    words: Any = False
     special: str = "show"
     sort: str = "layer"
     thumbs: str = "matrix"
@@ -137,7 +137,7 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-def _numbers(name: str, values: Iterable[Any]) -> tuple[int, ...]:
+def _numbers(name: str, values: Any) -> tuple[int, ...]:
     """Each once, in the order given."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise InputError(f"{name} is {values!r}; it is a sequence of numbers, such as {name}=[3, 5].")

@@ -45,8 +45,8 @@ def answer(trace: Trace, request: TileRequest) -> Tile:
     site = trace.sites[request.site]
     if not 0 <= request.head < site.heads:
         raise InputError(f"head {request.head} is out of range: {site.name} has {site.heads} heads.")
-    size = site.q.nbytes + site.k.nbytes + site.v.nbytes
-    held = Held() if size <= MAX_BYTES else Held(dtype=torch.float16 if site.q.element_size() > 2 else None)
+    size = sum(tensor.nbytes for tensor in site.kept.values())
+    held = Held() if size <= MAX_BYTES else Held(dtype=torch.float16 if site.kept_dtype.itemsize > 2 else None)
     if size / 2 > MAX_BYTES:
         held = Held((request.head,), held.dtype)
     receipts = trace.verify()

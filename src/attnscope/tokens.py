@@ -1,11 +1,15 @@
 """Tokens: what the model read, with the words and the text they came from."""
 
 import operator
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, SupportsIndex
 
 from attnscope.errors import InputError
+
+# Special tokens as vocabularies write them: [CLS], </s>, <|endoftext|>, <bos>.
+_SPECIAL = re.compile(r"\[(CLS|SEP|PAD|MASK|UNK|BOS|EOS)\]|</?s>|<(pad|unk|mask|bos|eos)>|<\|[^|]+\|>")
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,14 @@ def tokens_of(
         texts[0] if texts else "",
         border,
     )
+
+
+def tokens_of_strings(strings: Sequence[str]) -> Tokens:
+    """Tokens of which nothing but their spelling is known: [CLS] and its like are taken for special by their brackets,
+    and pieces are joined into words by their own marks."""
+    special = tuple(bool(_SPECIAL.fullmatch(s)) for s in strings)
+    words, word_text = _guess_words(strings, special)
+    return Tokens(tuple(strings), special=special, words=words, word_text=word_text)
 
 
 def _string(tokenizer: Any, token_id: int) -> str:

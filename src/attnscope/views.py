@@ -197,20 +197,20 @@ def make_blocks(trace: Trace, site: int, plan: Plan, receipts: Receipt) -> tuple
 
 def _small(site: Any, half: torch.dtype) -> torch.dtype | None:
     """fp16 where that is smaller (bf16 where fp16 would overflow); 16-bit sites stay as they are."""
-    if site.q.element_size() <= 2:
+    if site.kept_dtype.itemsize <= 2:
         return None
-    largest = max(float(x.abs().max()) for x in (site.q, site.k, site.v))
+    largest = max(float(x.abs().max()) for x in site.kept.values())
     return half if not largest > torch.finfo(torch.float16).max else torch.bfloat16
 
 
 def _width(site: Any, held: Held) -> int:
-    return held.dtype.itemsize if held.dtype else site.q.element_size()
+    return (held.dtype or site.kept_dtype).itemsize
 
 
 def _bytes(site: Any, dtype: torch.dtype | None) -> int:
-    """What the site's q, k, v, samples of z and norms take in a payload."""
-    width = min(site.q.element_size(), dtype.itemsize) if dtype else site.q.element_size()
-    values = site.q.numel() + site.k.numel() + site.v.numel()
+    """What the site's q, k, v (or weights), samples of z and norms take in a payload."""
+    width = min(site.kept_dtype.itemsize, (dtype or site.kept_dtype).itemsize)
+    values = sum(tensor.numel() for tensor in site.kept.values())
     samples = site.z.numel() * 4 if site.z is not None else 0
     return values * width + samples + site.heads * site.keys * 4 + site.mask.nbytes
 

@@ -24,6 +24,8 @@ def strongest(view: View, rows: int) -> list[Row]:
     """The keys of the view's query by weight, strongest first."""
     site, state = view.trace.sites[view.site_index], view.state
     row = state.query - site.query_offset
+    if site.weights_only:
+        return _strongest_of_weights(view, rows)
     chain = site.chain(state.head, row)
     share = site.share(state.head, row)
     tokens = view.trace.key_tokens(site)
@@ -43,6 +45,14 @@ def strongest(view: View, rows: int) -> list[Row]:
         )
         for k in order
     ]
+
+
+def _strongest_of_weights(view: View, rows: int) -> list[Row]:
+    """The same where there is nothing but weights."""
+    site, state = view.trace.sites[view.site_index], view.state
+    tokens, weights = view.trace.key_tokens(site), site.weights(state.head, state.query - site.query_offset)[0]
+    order = weights.nan_to_num(-1.0).argsort(descending=True, stable=True)[:rows].tolist()
+    return [Row(k, printable(tokens[k]), "–", "–", percent(float(weights[k])), "–", float(weights[k])) for k in order]
 
 
 def title(view: View) -> str:
