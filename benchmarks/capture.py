@@ -153,8 +153,8 @@ class Report:
     def row(self, *cells: str) -> None:
         self.say(f"| {' | '.join(cells)} |")
 
-    def write(self) -> None:
-        write_section("capture", self.lines)
+    def write(self, section: str) -> None:
+        write_section(section, self.lines)
 
 
 def goal(reached: bool) -> str:
@@ -172,8 +172,8 @@ def machine(threads: int) -> str:
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers")]
     return (
         f"Machine: {cpu[1].strip() if cpu else platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB; "
-        f"{platform.system()}, Python {platform.python_version()}, {', '.join(versions)}; fp32, {threads} thread(s) "
-        f"unless a row says otherwise. Load by other programs when it began: {os.getloadavg()[0]:.1f}."
+        f"{platform.system()}, Python {platform.python_version()}, {', '.join(versions)}; fp32, {threads} thread(s). "
+        f"Load by other programs when it began: {os.getloadavg()[0]:.1f}."
     )
 
 
@@ -206,37 +206,38 @@ def memory_section(report: Report, lengths: list[int], threads: int) -> None:
         report.row(f"{length:,}", *shown, f"**{more / kept:.3f}**", more_goal, f"**{share:.3f}**", judged)
 
 
-def lens_section(report: Report, length: int, rounds: int, threads: int) -> None:
+def lens_section(report: Report, rounds: dict[int, int], threads: int) -> None:
+    """`rounds`: how many, by length."""
     if importlib.util.find_spec("transformer_lens") is None:
-        report.say("", "**TransformerLens** is not installed here: pip install 'attnscope[bench]'.")
+        report.say("", "TransformerLens is not installed here: pip install 'attnscope[bench]'.")
         return
     report.table(
-        f"**TransformerLens {importlib.metadata.version('transformer-lens')}**, `run_with_cache` of q, k, v and pattern at "
-        f"{length:,} tokens: median of {rounds} rounds (quartiles). Goal: trace at least 3 × faster than a call of "
-        "`run_with_cache` as it stands, which keeps gradients on; inside `torch.no_grad()` it is shown beside.",
-        "threads", "plain s", "trace s", "TransformerLens", "s", "÷ plain", "÷ trace", "goal",
+        f"TransformerLens {importlib.metadata.version('transformer-lens')}, `run_with_cache` of q, k, v and pattern, beside a "
+        "trace in the same rounds: median (quartiles). Goal: trace at least 3 × faster than a call of `run_with_cache` as it "
+        "stands, which keeps gradients on; inside `torch.no_grad()` it is shown beside.",
+        "T", "rounds", "plain s", "trace s", "TransformerLens", "s", "÷ plain", "÷ trace", "goal",
     )  # fmt: skip
-    kinds = ("plain", "trace", "lens_as_called", "lens")
-    runs, ids = {kind: runner(kind) for kind in kinds}, tokens(length)
-    for count in sorted({threads, os.cpu_count() or 1}):
-        torch.set_num_threads(count)
-        spent = race(runs, ids, rounds)
+    runs = {kind: runner(kind) for kind in ("plain", "trace", "lens_as_called", "lens")}
+    for length, turns in rounds.items():
+        spent = race(runs, tokens(length), turns)
         median = {name: f"{statistics.median(s.wall for s in spent[name]):.2f}" for name in runs}
         for name, words in (("lens_as_called", "as called"), ("lens", "without gradients")):
             over_plain, over_trace = (ratios(spent[name], spent[other], "wall") for other in ("plain", "trace"))
             judged = goal(over_trace[0] >= 3) if name == "lens_as_called" else ""
             shown = (spread(over_plain, 2), spread(over_trace, 2), judged)
-            report.row(str(count), median["plain"], median["trace"], words, median[name], *shown)
-    torch.set_num_threads(threads)
+            report.row(f"{length:,}", str(turns), median["plain"], median["trace"], words, median[name], *shown)
+    length = min(rounds)
+    ids = tokens(length)
     site, (_, cache) = runs["trace"](ids).sites[-1], runs["lens"](ids)
     prefix = f"blocks.{LAYERS - 1}.attn."
     q_error = (cache[prefix + "q.hook_out"][0].transpose(0, 1) - site.q).abs().max()
     weight_error = (cache[prefix + "hook_pattern"][0, 0] - site.weights(head=0)).abs().max()
-    above = peak("lens", length, threads) - peak("plain", length, threads)
+    above = {kind: peak(kind, length, threads) - peak("plain", length, threads) for kind in ("lens", "trace")}
     report.say(
         "",
         f"Both hold the same numbers: in the last layer q differs by at most {q_error:.0e}, the weights of head 0 by "
-        f"{weight_error:.0e}. TransformerLens needs {above / MB:,.0f} MB above plain.",
+        f"{weight_error:.0e}. At {length:,} tokens TransformerLens needs {above['lens'] / MB:,.0f} MB above plain, a trace "
+        f"{above['trace'] / MB:,.0f} MB.",
     )
 
 
@@ -244,21 +245,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="short texts, few rounds; prints only")
     parser.add_argument("--threads", type=int, default=1, help="torch threads (1: least disturbed by other programs)")
+    parser.add_argument("--only", choices=["plain", "lens"], help="the comparison with one of them only")
     parser.add_argument("--peak", nargs=2, metavar=("KIND", "T"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.peak:
         print_peak(options.peak[0], int(options.peak[1]))
         return
-    lengths, pairs, rounds = ([512, 1024], 5, 3) if options.quick else ([512, 2048, 4096], 15, 5)
+    lengths, pairs = ([512, 1024], 5) if options.quick else ([512, 2048, 4096], 15)
+    rounds = {512: 3} if options.quick else {2048: 5, 4096: 3}
     command = " ".join(["python", "benchmarks/capture.py", *sys.argv[1:]])
-    report = Report()
-    report.say("## Capture", "", f"`{command}` prints these figures. {machine(options.threads)}")
-    memory_section(report, lengths, options.threads)
-    time_section(report, lengths, pairs)
-    lens_section(report, lengths[1], rounds, options.threads)
-    if not options.quick:
-        report.write()
+    for section, title in (("capture", "Capture"), ("lens", "Capture beside TransformerLens")):
+        if options.only and (options.only == "lens") != (section == "lens"):
+            continue
+        report = Report()
+        report.say(f"## {title}", "", f"`{command}` prints these figures. {machine(options.threads)}")
+        if section == "capture":
+            memory_section(report, lengths, options.threads)
+            time_section(report, lengths, pairs)
+        else:
+            lens_section(report, rounds, options.threads)
+        if not options.quick:
+            report.write(section)
 
 
 if __name__ == "__main__":

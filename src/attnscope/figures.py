@@ -5,6 +5,7 @@ are the page's: blue below zero, orange above, ink for weight.
 """
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import torch
 
 from attnscope.errors import InputError
 from attnscope.spelling import percent, printable
-from attnscope.tracing import Trace
+from attnscope.tracing import Site, Trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 INK, NEGATIVE, POSITIVE, MUTED = "#1d1f24", "#2166ac", "#b4530a", "#5c5f66"
 MOST_KEYS = 40
+Column = tuple[float, float, str, Callable[[Any], None]]  # left, width, title, what draws it
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Place:
 
 
 def neuron_figure(trace: Trace, place: Place, width: float = 7.2) -> "Figure":
-    """The neuron level of one query: a row per key with k, q × k, q · k, weight, share of the output and v.
+    """The neuron level of one query: a row per key with k, q × k, q · k, weight, share of the output and v;
+    the weight alone where nothing else is known.
 
     Beyond 40 keys the strongest 40 are drawn, in text order. `width` is in inches. Raises InputError without matplotlib.
     """
@@ -52,20 +55,7 @@ def neuron_figure(trace: Trace, place: Place, width: float = 7.2) -> "Figure":
     top, bottom = 1 - 0.55 / figure.get_figheight(), 0.14 / figure.get_figheight()
     query = printable(trace.query_tokens(site)[place.query])[:24]
     figure.text(0.012, 1 - 0.13 / figure.get_figheight(), f"{site.name}, head {place.head}, query “{query}”", va="top", size=9, weight="bold", color=INK, parse_math=False)  # fmt: skip
-    columns = [
-        (0.16, 0.20, "k", lambda axes: _strips(axes, chain.key[drawn])),
-        (0.37, 0.20, "q × k", lambda axes: _strips(axes, chain.query[0] * chain.key[drawn])),
-        (
-            0.58,
-            0.07,
-            "q · k",
-            lambda axes: _numbers(axes, [f"{x:.2f}".replace("-", "−") for x in chain.dot[0, drawn].tolist()]),
-        ),
-        (0.66, 0.07, "weight", lambda axes: _bars(axes, weights[drawn])),
-        (0.73, 0.05, "", lambda axes: _numbers(axes, [percent(x) for x in weights[drawn].tolist()])),
-        (0.785, 0.055, "share", lambda axes: _numbers(axes, [percent(x) for x in share[drawn].tolist()])),
-        (0.85, 0.14, "v", lambda axes: _strips(axes, chain.value[drawn])),
-    ]
+    columns = _weight_columns(weights[drawn]) if site.weights_only else _columns(site, place, drawn)
     for left, wide, title, draw in columns:
         axes = figure.add_axes((left, bottom, wide, top - bottom))
         axes.set(ylim=(len(drawn) - 0.5, -0.5), xticks=[], yticks=[])
@@ -81,6 +71,30 @@ def neuron_figure(trace: Trace, place: Place, width: float = 7.2) -> "Figure":
                 label.set_color(MUTED if trace.key_tokens(site).special[key] else INK)
                 label.set_fontweight("bold" if key == place.key else "normal")
     return figure
+
+
+def _columns(site: Site, place: Place, drawn: Any) -> list[Column]:
+    row = place.query - site.query_offset
+    chain, share = site.chain(place.head, row), site.share(place.head, row)
+    dots = [f"{x:.2f}".replace("-", "−") for x in chain.dot[0, drawn].tolist()]
+    weights = chain.weights[0, drawn]
+    return [
+        (0.16, 0.20, "k", lambda axes: _strips(axes, chain.key[drawn])),
+        (0.37, 0.20, "q × k", lambda axes: _strips(axes, chain.query[0] * chain.key[drawn])),
+        (0.58, 0.07, "q · k", lambda axes: _numbers(axes, dots)),
+        (0.66, 0.07, "weight", lambda axes: _bars(axes, weights)),
+        (0.73, 0.05, "", lambda axes: _numbers(axes, [percent(x) for x in weights.tolist()])),
+        (0.785, 0.055, "share", lambda axes: _numbers(axes, [percent(x) for x in share[drawn].tolist()])),
+        (0.85, 0.14, "v", lambda axes: _strips(axes, chain.value[drawn])),
+    ]
+
+
+def _weight_columns(weights: Any) -> list[Column]:
+    """Of a site that holds nothing else."""
+    return [
+        (0.16, 0.74, "weight", lambda axes: _bars(axes, weights)),
+        (0.91, 0.07, "", lambda axes: _numbers(axes, [percent(x) for x in weights.tolist()])),
+    ]
 
 
 def to_bytes(figure: "Figure", kind: str = "png", dpi: int = 160) -> bytes:

@@ -146,6 +146,7 @@ def _encode(
             raise InputError(
                 "this tokenizer has no chat template, so messages cannot be turned into a text: pass text=… instead."
             )
+        _check_messages(messages)
         try:
             text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=False)
         except Exception as error:  # a template is a program of the model's authors, and raises what it likes
@@ -168,6 +169,20 @@ def _encode(
     if encoded["input_ids"].shape[-1] == 0:
         raise InputError(f"the tokenizer made no tokens of {text!r}. Give at least one word.")
     return _tensors(encoded), _fast_encoding(encoded), [a for a in arguments if a is not None]
+
+
+def _check_messages(messages: Any) -> None:
+    """A template prints what is missing as nothing, so a message of the wrong form would go through in silence."""
+    expected = 'each is a mapping with a "role" and a "content", such as {"role": "user", "content": "Hello."}'
+    if isinstance(messages, (str, Mapping)) or not isinstance(messages, Sequence) or not messages:
+        came = "an empty one" if isinstance(messages, Sequence) and not messages else type(messages).__name__
+        raise InputError(f"messages must be a list of messages, and {came} came: {expected}.")
+    for position, message in enumerate(messages):
+        known = isinstance(message, Mapping)
+        # A call of a tool may stand in place of a content.
+        if not known or "role" not in message or not ({"content", "tool_calls"} & message.keys()):
+            came = f"the keys {', '.join(map(repr, message)) or 'of nothing'}" if known else repr(message)[:60]
+            raise InputError(f"messages[{position}] is not a message: {expected}, and {came} came.")
 
 
 def _tensors(encoded: Any) -> dict[str, Any]:
