@@ -1,7 +1,8 @@
 """The public functions that join rooms: trace and show."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -11,10 +12,14 @@ from attnscope import hosts
 from attnscope.capturing import Recorder, looks_like_attention, no_attention
 from attnscope.errors import CaptureError, InputError
 from attnscope.inputs import Prepared, prepare
+from attnscope.loading import loaded_as
 from attnscope.opening import choose_opening
 from attnscope.state import State
 from attnscope.tracing import Trace, parse_head
 from attnscope.views import View
+
+FOR_STEPS = frozenset({"x", "pre_rotary", "projections"})  # what show() keeps, for texts of up to so many tokens
+KEEP_UP_TO = 1024
 
 
 def trace(
@@ -37,7 +42,9 @@ def trace(
     Give exactly one of `text` (with `text_pair` for two sentences), `messages` (a chat, through the tokenizer's own
     template) and `inputs` (ready tensors, one row). Encoder-decoder models read `text_target` in their decoder, or start
     from decoder_start_token_id and say so. `generate=40` lets the model continue the text greedily by up to 40 tokens
-    and traces the whole in one causal pass. `layers` and `sites` limit what is kept; `keep` adds "x" and "pre_rotary".
+    and traces the whole in one causal pass. `layers` and `sites` limit what is kept; `keep` adds what the
+    chain has before q, k and v: "x" (the input of every layer: layers × T × M numbers), "pre_rotary" (q and k before rotary
+    embedding: as much as q and k) and "projections" (W_q, W_k, W_v: references to the model's parameters, no copies).
     `truncate=True` cuts a text that is too long, and says so in the trace's notes; otherwise that is an InputError.
     """
     if not isinstance(model, nn.Module):
@@ -50,7 +57,23 @@ def trace(
         model, tokenizer, text=text, text_pair=text_pair, text_target=text_target, messages=messages, inputs=inputs,
         generate=generate, truncate=truncate,
     )  # fmt: skip
-    return _run(getattr(model, "_orig_mod", model), prepared, layers, sites, frozenset(keep))
+    kept = frozenset() if keep is FOR_STEPS and len(prepared.tokens) > KEEP_UP_TO else frozenset(keep)
+    given = {
+        "text": text, "text_pair": text_pair, "text_target": text_target, "messages": messages, "inputs": inputs is not None,
+        "generate": generate, "layers": layers, "sites": sites, "truncate": truncate,
+        "keep": None if keep is FOR_STEPS else sorted(keep),
+    }  # fmt: skip
+    model = getattr(model, "_orig_mod", model)
+    return replace(_run(model, prepared, layers, sites, kept), source=_source(model, given))
+
+
+def _source(model: Any, given: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What was traced, as arguments that Python can be given again; None where they cannot be written as JSON."""
+    said = {**loaded_as(model), **{name: value for name, value in given.items() if value}}
+    try:
+        return json.loads(json.dumps(said, default=list))
+    except (TypeError, ValueError):
+        return None
 
 
 def _run(
@@ -94,14 +117,21 @@ def show(
     theme: str = "auto",
     static: bool = False,
     max_mb: float = 12,
+    steps: str = "head",
     **options: Any,
 ) -> View:
-    """Trace a text and look at it: `show_trace(trace(model, tokenizer, text, **options), …)`."""
+    """Trace a text and look at it: `show_trace(trace(model, tokenizer, text, **options), …)`.
+
+    For texts of up to 1,024 tokens it also keeps x, q and k before rotary embedding, and the projections of every head
+    (references, no copies), so that the steps level begins at x. `steps` says for whom the view holds them: "head" (the
+    one it opens on), "all" or "none".
+    """
     look = {name: options.pop(name) for name in [*options] if name in State.__dataclass_fields__}
-    traced = trace(model, tokenizer, text, **options)
+    keep = options.pop("keep", {"head": FOR_STEPS, "all": set(FOR_STEPS)}.get(steps, ()))
+    traced = trace(model, tokenizer, text, keep=keep, **options)
     return show_trace(
         traced, level=level, layer=layer, head=head, query=query, key=key, stack=stack, theme=theme, static=static,
-        max_mb=max_mb, **look,
+        max_mb=max_mb, steps=steps, **look,
     )  # fmt: skip
 
 
@@ -118,6 +148,7 @@ def show_trace(
     filter: str = "all",
     static: bool = False,
     max_mb: float = 12,
+    steps: str = "head",
     **look: Any,
 ) -> View:
     """A View of a trace; draws nothing by itself.
@@ -138,7 +169,12 @@ def show_trace(
     layer, number = parse_head(head, layer)
     state = _place(traced, layer, number, query, key, stack)
     return View(
-        traced, State(level, theme=theme, filter=filter, **look, **state), hosts.HOSTS, static=static, max_mb=max_mb
+        traced,
+        State(level, theme=theme, filter=filter, **look, **state),
+        hosts.HOSTS,
+        static=static,
+        max_mb=max_mb,
+        steps=steps,
     )
 
 

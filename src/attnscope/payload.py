@@ -7,7 +7,7 @@ biases that sites share are written once.
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,6 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from attnscope import workings
 from attnscope.errors import NotCaptured, PayloadError
 from attnscope.files import write_atomically
 from attnscope.masks import BiasRule, MaskRule
@@ -47,8 +48,13 @@ def encode(
     receipts: Receipt | None = None,
     notes: tuple[str, ...] = (),
     norms: bool = True,
+    steps: Mapping[int, Sequence[int]] | None = None,
 ) -> bytes:
-    """The trace as a payload that holds the sites in `held` (by index; None: all, as they are)."""
+    """The trace as a payload that holds the sites in `held` (by index; None: all, as they are).
+
+    `steps` are the heads, by site, whose x and projections it holds for the steps level; None: x and q, k before rotary
+    of whole sites, and with `projections` W_q, W_k and W_v too.
+    """
     held = dict.fromkeys(range(len(trace.sites)), Held()) if held is None else held
     receipts = receipts or trace.verify()
     tensors: dict[str, Tensor] = {}
@@ -61,6 +67,14 @@ def encode(
             description |= _put_site(tensors, shared, index, site, what, norms)
             if projections:
                 description["projection"] = _put_projection(tensors, shared, site)
+        if not site.weights_only:
+            whole = what is not None and what.heads is None
+            heads = steps.get(index, ()) if steps is not None else range(site.heads) if whole else ()
+            description["steps"] = workings.describe(site)
+            if heads:
+                dtype = None if what is None else what.dtype
+                every = projections or steps is not None
+                description["steps"]["heads"] = workings.put(tensors, index, site, heads, dtype, every)
         sites.append(description)
     meta = {
         "format": FORMAT,
@@ -76,6 +90,7 @@ def encode(
         "receipt": _receipt_to_json(receipts),
         "notes": [*trace.notes, *notes],
         "unrecorded": list(trace.unrecorded),
+        "source": None if trace.source is None else dict(trace.source),
     }  # fmt: skip
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(_plain(meta), ensure_ascii=False, separators=(",", ":"))
@@ -103,6 +118,7 @@ def decode(data: bytes) -> Trace:
             ),
             tuple(meta["notes"]),
             tuple(meta.get("unrecorded", ())),
+            source=meta.get("source"),
         )
     except (KeyError, TypeError, IndexError, ValueError, RuntimeError, AttributeError) as error:
         raise PayloadError(
@@ -167,6 +183,7 @@ def arrays(trace: Trace) -> dict[str, np.ndarray]:
     tensors: dict[str, Tensor] = {}
     for index, site in enumerate(trace.sites):
         _put_site(tensors, {}, index, site, Held(), norms=False)
+        workings.put(tensors, index, site, range(site.heads), projections=False)
     return {
         name: (tensor.detach().float() if tensor.is_floating_point() else tensor).cpu().numpy()
         for name, tensor in tensors.items()
@@ -242,9 +259,6 @@ def _put_site(
         tensors[f"s{index}.z_rows"] = site.z_rows.to(torch.int32)
     if norms and not site.weights_only:
         tensors[f"s{index}.norms"] = site.norms()[1][heads].float()
-    for name in ("x", "pre_rotary_q", "pre_rotary_k"):
-        if (kept := getattr(site, name)) is not None and what.heads is None:
-            tensors[f"s{index}.{name}"] = kept
     mask = {"lower": site.mask.lower, "upper": site.mask.upper, "empty_rows": "uniform" if site.mask.uniform_empty_rows else "zero",
             "words": site.mask.describe()}  # fmt: skip
     for part in ("keys", "rows", "packed"):
@@ -311,7 +325,7 @@ def _site_from_json(entry: dict[str, Any], tensors: dict[str, Tensor]) -> Site:
         projection=None if not projection else Projection(
             tensors[projection["weight"]], tensors[projection["bias"]] if projection["bias"] else None, projection["transposed"]
         ),
-        x=tensors.get(f"s{index}.x"), pre_rotary_q=tensors.get(f"s{index}.pre_rotary_q"), pre_rotary_k=tensors.get(f"s{index}.pre_rotary_k"),
+        **workings.read(entry, tensors),
         stored_norms=tensors.get(f"s{index}.norms") if entry["norms"] == "output" else None,
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ import torch
 
 from attnscope.errors import InputError
 from attnscope.payload import Held, as_held, encode
-from attnscope.protocol import SITE
+from attnscope.protocol import SITE, STEPS
 from attnscope.tracing import Receipt, Trace
 
 MAX_BYTES = 48_000_000  # of one reply; beyond, fp16 and then fewer heads
@@ -15,20 +15,22 @@ MAX_BYTES = 48_000_000  # of one reply; beyond, fp16 and then fewer heads
 
 @dataclass(frozen=True)
 class TileRequest:
-    """A site of the trace, by index, and the head that will be looked at."""
+    """A site of the trace, by index, and the head that will be looked at. `steps`: only what the steps level needs of
+    that head beyond q, k and v, the rest being there."""
 
     site: int
     head: int = 0
+    steps: bool = False
 
     @classmethod
     def from_message(cls, message: Any) -> "TileRequest":
         """Read a message of the page. Raises InputError for anything that is not a request."""
-        if not isinstance(message, dict) or message.get("kind") != SITE:
-            raise InputError(f"expected a request of kind {SITE!r}, got {message!r}.")
+        if not isinstance(message, dict) or message.get("kind") not in (SITE, STEPS):
+            raise InputError(f"expected a request of kind {SITE!r} or {STEPS!r}, got {message!r}.")
         site, head = message.get("site"), message.get("head", 0)
         if not isinstance(site, int) or not isinstance(head, int):
             raise InputError(f"a request needs a site and a head as numbers, got {site!r} and {head!r}.")
-        return cls(site, head)
+        return cls(site, head, message["kind"] == STEPS)
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ def answer(trace: Trace, request: TileRequest) -> Tile:
     site = trace.sites[request.site]
     if not 0 <= request.head < site.heads:
         raise InputError(f"head {request.head} is out of range: {site.name} has {site.heads} heads.")
+    if request.steps:
+        return Tile(encode(trace, {}, steps={request.site: (request.head,)}))
     size = sum(tensor.nbytes for tensor in site.kept.values())
     held = Held() if size <= MAX_BYTES else Held(dtype=torch.float16 if site.kept_dtype.itemsize > 2 else None)
     if size / 2 > MAX_BYTES:
@@ -54,4 +58,4 @@ def answer(trace: Trace, request: TileRequest) -> Tile:
         sites = list(receipts.sites)
         sites[request.site] = as_held(site, held).verify()
         receipts = Receipt(tuple(sites))
-    return Tile(encode(trace, {request.site: held}, receipts=receipts))
+    return Tile(encode(trace, {request.site: held}, receipts=receipts, steps={request.site: (request.head,)}))

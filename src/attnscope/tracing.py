@@ -39,6 +39,8 @@ class Trace:
 
     `tokens` are what the model read; for encoder-decoder models they are the source, and `target` what the decoder
     read. `notes` say what a reader of any view must know (text was cut, dropout was off, modules went unrecorded).
+    `source` says what was traced, as the arguments of attnscope.load ("model" is the name) and attnscope.trace;
+    {"inputs": True} stands for tensors, and what was left at its default is left out. None: nobody knows.
     """
 
     sites: tuple[Site, ...]
@@ -48,6 +50,7 @@ class Trace:
     notes: tuple[str, ...] = ()
     unrecorded: tuple[str, ...] = ()
     inputs: Mapping[str, Any] | None = field(default=None, repr=False)
+    source: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         stacks = ", ".join(

@@ -2,19 +2,21 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from attnscope import workings
 from attnscope.errors import InputError
 from attnscope.files import write_atomically
 from attnscope.payload import Held, as_held, encode
 from attnscope.state import State
 from attnscope.tracing import Receipt, Trace
 
+STEPS = ("head", "all", "none")  # for whom a view holds x and the projections
 FIGURES = (".png", ".svg", ".pdf")
 COMPRESSED = 0.92  # what deflate leaves of byte-shuffled activations, about
 BASE64 = 4 / 3
@@ -35,6 +37,9 @@ class Plan:
 
     held: Mapping[int, Held]
     notes: tuple[str, ...]
+    steps: Mapping[int, tuple[int, ...]] = field(
+        default_factory=dict
+    )  # heads whose x and projections it holds, by site
 
 
 class View:
@@ -52,13 +57,17 @@ class View:
         *,
         static: bool = False,
         max_mb: float = 12,
+        steps: str = "head",
     ) -> None:
+        if steps not in STEPS:
+            raise InputError(f"steps is {steps!r}; it is one of {', '.join(map(repr, STEPS))}: see attnscope.show.")
         if not max_mb > 0:
             raise InputError(f"max_mb is {max_mb:g}; it is the largest size of a page in MB, so it must be above 0.")
         self.trace = trace
         self.state = state
         self.static = static or os.environ.get("ATTNSCOPE_STATIC") == "1"
         self.max_mb = max_mb
+        self.steps = steps
         self._hosts = hosts
         self._blocks: tuple[Block, ...] | None = None
         self._widget: Any = None
@@ -83,7 +92,7 @@ class View:
 
     @cached_property
     def _plan(self) -> "Plan":
-        return plan_blocks(self.trace, self.site_index, self.state.head, self.max_mb)
+        return plan_blocks(self.trace, self.site_index, self.state.head, self.max_mb, self.steps)
 
     @cached_property
     def receipts(self) -> Receipt:
@@ -146,10 +155,28 @@ class View:
         return {name: list(x) if isinstance(x, tuple) else x for name, x in asdict(self.state).items()}
 
 
-def plan_blocks(trace: Trace, site: int, head: int, max_mb: float) -> Plan:
+def plan_blocks(trace: Trace, site: int, head: int, max_mb: float, steps: str = "head") -> Plan:
     """Choose dtype and sites: everything as it is if that fits, else in fp16, else fp16 of the nearest sites, else some
-    heads of one site."""
+    heads of one site. Before that, room is set aside for what the steps level needs of the head it opens on, if that is
+    a quarter or less; or of all heads, where they are asked for. Raises InputError where those do not fit."""
     budget = max_mb * 1e6 / (BASE64 * COMPRESSED)
+    if steps == "all":
+        wanted = {index: tuple(range(one.heads)) for index, one in enumerate(trace.sites) if not one.weights_only}
+        room = sum(workings.sizes(trace.sites[index])[1] for index in wanted)
+        if room > budget:
+            raise InputError(
+                f"x and the projections of all heads take {room * BASE64 * COMPRESSED / 1e6:.1f} MB, and max_mb is {max_mb:g}: "
+                'pass a larger max_mb, fewer layers (layers=[2] when tracing), or steps="head" for the head it opens on.'
+            )
+        return replace(_plan(trace, site, head, max_mb, budget - room), steps=wanted)
+    room = workings.sizes(trace.sites[site])[0] if steps == "head" else 0
+    fits = 0 < room <= budget / 4
+    plan = _plan(trace, site, head, max_mb, budget - room if fits else budget)
+    return replace(plan, steps={site: (head,)}) if fits else plan
+
+
+def _plan(trace: Trace, site: int, head: int, max_mb: float, budget: float) -> Plan:
+    """What of q, k and v fits into `budget` bytes."""
     native = [_bytes(s, None) for s in trace.sites]
     if sum(native) <= budget:
         return Plan(dict.fromkeys(range(len(trace.sites)), Held()), ())
@@ -187,7 +214,13 @@ def make_blocks(trace: Trace, site: int, plan: Plan, receipts: Receipt) -> tuple
     order = [site, *(i for i in plan.held if i != site)]
     return tuple(
         Block(
-            encode(trace, {index: plan.held[index]}, receipts=receipts, notes=plan.notes),
+            encode(
+                trace,
+                {index: plan.held[index]},
+                receipts=receipts,
+                notes=plan.notes,
+                steps={index: plan.steps[index]} if index in plan.steps else {},
+            ),
             (index,),
             2 if _width(trace.sites[index], plan.held[index]) == 2 else 4,
         )
@@ -226,4 +259,11 @@ def _held_note(trace: Trace, held: Mapping[int, Held]) -> tuple[str, ...]:
 
 def with_state(view: View, **changes: Any) -> View:
     """The same view, looking elsewhere."""
-    return View(view.trace, replace(view.state, **changes), view._hosts, static=view.static, max_mb=view.max_mb)
+    return View(
+        view.trace,
+        replace(view.state, **changes),
+        view._hosts,
+        static=view.static,
+        max_mb=view.max_mb,
+        steps=view.steps,
+    )

@@ -14,6 +14,7 @@ import attnscope
 import parts
 import tiny_models as tiny
 from attnscope import CaptureError, InputError, LoadError
+from attnscope.inputs import _check_messages
 
 TEMPLATE = "{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} . {% endfor %}"
 HOSTILE = [
@@ -231,6 +232,40 @@ def test_messages() -> None:
     tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
     with pytest.raises(InputError, match=r"refuses these messages .*roles must alternate"):
         attnscope.trace(tiny.model("llama"), tokenizer, messages=messages)
+
+
+@pytest.mark.parametrize(
+    ("messages", "came"),
+    [
+        ([{"foo": 1}], r"messages\[0\] is not a message: .*\"role\" and a \"content\".*the keys 'foo' came"),
+        (
+            [{"role": "user", "content": "a"}, {"role": "user"}],
+            r"messages\[1\] is not a message: .*the keys 'role' came",
+        ),
+        ([{}], "the keys of nothing came"),
+        ([], "an empty one came"),
+    ],
+)
+def test_what_is_not_a_message(messages, came) -> None:
+    import copy
+
+    tokenizer = copy.deepcopy(tiny.tokenizer())
+    tokenizer.chat_template = TEMPLATE
+    with pytest.raises(InputError, match=came):
+        attnscope.trace(tiny.model("llama"), tokenizer, messages=messages)
+
+
+@pytest.mark.parametrize(
+    ("messages", "came"),
+    [
+        (["hello"], r"messages\[0\] .*'hello' came"),
+        ("hello", "str came"),
+        ({"role": "user", "content": "a"}, "dict came"),
+    ],
+)
+def test_what_is_not_a_list_of_messages(messages, came) -> None:
+    with pytest.raises(InputError, match=came):
+        _check_messages(messages)
 
 
 def test_encoder_decoder_without_a_target() -> None:

@@ -22,7 +22,7 @@ class ProjectionFinder:
     def __init__(self, model: nn.Module) -> None:
         self._waiting = threading.local()
         self._handles = [
-            module.register_forward_pre_hook(self._before_linear) for module in model.modules() if _is_linear(module)
+            module.register_forward_pre_hook(self._before_linear) for module in model.modules() if is_linear(module)
         ]
 
     def close(self) -> None:
@@ -62,5 +62,6 @@ def _same(x: Tensor, output: Tensor) -> bool:
     )
 
 
-def _is_linear(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"  # GPT-2's, stored [in, out]
+def is_linear(module: nn.Module) -> bool:
+    """A layer x · W + b: torch's, or GPT-2's Conv1D, which stores W as [in, out]."""
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"

@@ -7,6 +7,7 @@ extras, and the returned z for a fixed sample of rows. Nothing of size Q × K su
 import contextlib
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from attnscope.capturing.caches import KeyKeeper
 from attnscope.capturing.extras import InputWatcher, RotaryWatcher
 from attnscope.capturing.interface import AttentionCall, listen, listeners, stop_listening
+from attnscope.capturing.origins import OriginFinder, sources
 from attnscope.capturing.projection import ProjectionFinder
 from attnscope.capturing.reading import MaskReader, is_cross, read_sinks, stack_names, unknown_tensors
 from attnscope.capturing.traces import (
@@ -33,7 +35,7 @@ from attnscope.tracing import ModelInfo, Trace
 
 ALL_ROWS_UP_TO = 256
 SAMPLED_ROWS = 64
-KEEP = frozenset({"x", "pre_rotary"})
+KEEP = frozenset({"x", "pre_rotary", "projections"})
 
 
 def sampled_rows(queries: int) -> Tensor:
@@ -113,8 +115,9 @@ class Recorder:
         self._projections = ProjectionFinder(self.model)
         self._closers.append(self._projections.close)
         self._inputs = InputWatcher(self.model) if "x" in self._keep else None
-        self._rotary = RotaryWatcher(self.model) if "pre_rotary" in self._keep else None
-        self._closers += [watcher.close for watcher in (self._inputs, self._rotary) if watcher]
+        self._rotary = RotaryWatcher(self.model) if self._keep & {"pre_rotary", "projections"} else None
+        self._origins = OriginFinder(self.model) if "projections" in self._keep else None
+        self._closers += [watcher.close for watcher in (self._inputs, self._rotary, self._origins) if watcher]
         self._closers.append(lambda: stop_listening(self))
         self.thread = threading.get_ident()
         listen(self)
@@ -230,8 +233,13 @@ class Recorder:
         if self._inputs is not None:
             x = self._inputs.input_of(call.module)
             record.x = None if x is None else x.detach()
-        if self._rotary is not None:
-            record.pre_rotary = self._rotary.inputs_of(query, key)
+        before_rotary = None if self._rotary is None else self._rotary.inputs_of(query, key)
+        if "pre_rotary" in self._keep:
+            record.pre_rotary = before_rotary
+        if self._origins is not None:
+            found = self._origins.of(query, key, value, before_rotary)
+            record.x, record.x_keys = sources(found, record.x) if "x" in self._keep else (None, None)
+            record.origins = {name: replace(origin, x=None) for name, origin in found.items()}
         opened.records.append(record)
         self._projections.expect(call.output, lambda found: setattr(record, "projection", found))
 
@@ -367,8 +375,9 @@ def capture(
     of its own open on that model.
 
     The model's outputs stay bit for bit what they are without; on the way out, also by an exception, nothing is left
-    behind. `keep` may add "x" (module inputs) and "pre_rotary" (q, k before rotary embedding); `layers` and `sites`
-    (module paths) limit what is kept. Raises CaptureError for a compiled model or an unsupported transformers.
+    behind. `keep` may add "x" (module inputs), "pre_rotary" (q, k before rotary embedding) and "projections"
+    (W_q, W_k, W_v: references to the model's parameters); `layers` and `sites` (module paths) limit what is kept. Raises
+    CaptureError for a compiled model or an unsupported transformers.
 
         with attnscope.capture(model) as recorder:
             model(**inputs)

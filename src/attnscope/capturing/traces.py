@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnscope.capturing.caches import KeyValue, Laid
+from attnscope.capturing.origins import Origin
 from attnscope.capturing.reading import BatchRules, MaskReader
 from attnscope.errors import CaptureError, InputError
 from attnscope.tokens import Tokens, tokens_of
@@ -42,6 +43,8 @@ class Record:
     projection: Projection | None = None
     x: Tensor | None = None
     pre_rotary: tuple[Tensor, Tensor] | None = None
+    x_keys: Tensor | None = None
+    origins: dict[str, Origin] = field(default_factory=dict)
 
 
 @dataclass
@@ -87,10 +90,23 @@ def site_of(record: Record, place: Place, index: int, names: int | None) -> Site
         z_rows=None if record.z is None else record.z_rows,
         projection=record.projection,
         x=_row(record.x, index) if record.x is not None and record.x.ndim == 3 else None,
+        x_keys=None
+        if record.x_keys is None or record.x_keys.shape[1] != laid.k.shape[1]
+        else _row(record.x_keys, index),
         pre_rotary_q=None if pre_q is None else _row(pre_q, index).detach(),
         pre_rotary_k=None if pre_k is None else _row(pre_k, index).detach(),
+        **_origins(record, index),
         note=note,
     )
+
+
+def _origins(record: Record, index: int) -> dict[str, Any]:
+    """W_q, W_k and W_v, as far as they were found, and what went into the norms between them and q, k."""
+    found: dict[str, Any] = {f"w_{name}": origin.projection for name, origin in record.origins.items()}
+    for name, origin in record.origins.items():
+        if origin.before is not None and name != "v":
+            found[f"pre_norm_{name}"] = _row(origin.before, index)
+    return found
 
 
 def _row(tensor: Float[Tensor, "B *rest"], index: int) -> Float[Tensor, "*rest"]:

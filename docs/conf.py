@@ -1,0 +1,84 @@
+"""The docs site: `make docs`. It opens from disk: nothing in it is fetched, not even a font.
+
+The notebooks of the course are run while the site is built, with errors fatal. ATTNSCOPE_STATIC makes what they show the
+page in a frame instead of the live widget.
+"""
+
+import os
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+from pygments.lexers.data import JsonLexer  # noqa: E402
+
+import course  # noqa: E402
+from docstrings import to_rst  # noqa: E402
+
+# The kernels of the notebooks inherit these.
+os.environ |= {"ATTNSCOPE_STATIC": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+
+project = "attnscope"
+author = "the attnscope authors"
+version = release = re.search(r'__version__ = "(.*)"', (ROOT / "src/attnscope/__init__.py").read_text())[1]  # type: ignore[index]
+
+extensions = ["myst_nb", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build", "course/README.md", "course/notebooks"]
+suppress_warnings = [
+    "mystnb.mime_priority",
+    "misc.highlighting_failure",  # pages quote formats with … in them
+]
+nitpicky = True
+# Names of attnscope must lead somewhere. Those of torch and Python are not looked up: that would need the network.
+nitpick_ignore_regex = [(r"py:.*", r"(?!attnscope).*"), (r"py:class", r"attnscope\.(views\.Block|state\.State|views\.State)")]
+
+html_theme = "furo"
+html_title = f"attnscope {version}"
+html_static_path = ["_static"]
+html_css_files = ["attnscope.css"]
+html_copy_source = False
+html_show_sphinx = False
+html_show_search_summary = False  # it would fetch pages, which a browser refuses from disk
+html_theme_options: dict[str, Any] = {"top_of_page_buttons": []}
+
+myst_enable_extensions = ["deflist", "colon_fence"]
+myst_heading_anchors = 3
+
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_timeout = 120
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+nb_merge_streams = True
+nb_ipywidgets_js = {}  # no widget is drawn in the site, so nothing is asked of a CDN
+nb_number_source_lines = False
+
+default_role = "code"  # docstrings write `names` in single backquotes
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+autodoc_default_options = {"show-inheritance": False}
+python_maximum_signature_line_length = 90
+maximum_signature_line_length = 90
+add_module_names = False
+
+
+def _docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    lines[:] = to_rst(lines)
+
+
+def _badge(app: Any, docname: str, source: list[str]) -> None:
+    """Under the title of a notebook of the course: the same notebook, to be run."""
+    stem = docname.removeprefix("course/")
+    if docname.startswith("course/") and stem in course.names():
+        source[0] = re.sub(r"^(# .*\n)", rf"\1\n{course.links(stem)}\n", source[0], count=1, flags=re.M)
+
+
+def setup(app: Any) -> None:
+    app.add_lexer("jsonc", JsonLexer)
+    app.connect("autodoc-process-docstring", _docstring)
+    app.connect("source-read", _badge)
