@@ -2,7 +2,8 @@
 import { biased, capped, dot, masked, output, scaled, share, softmax } from "./attention";
 import type { HeadTensors } from "./head";
 
-export interface Chain {
+/** The chain up to the weights. */
+export interface Links {
   query: number;
   /** null where the site holds weights only: nothing before the softmax is known. */
   dot: Float64Array | null;
@@ -17,11 +18,21 @@ export interface Chain {
   hasSink: boolean;
   /** No key was allowed. */
   empty: boolean;
+}
+
+/** All of the chain. */
+export interface Chain extends Links {
   share: Float64Array;
   z: Float64Array;
 }
 
 export function chainOf(head: HeadTensors, query: number): Chain {
+  const links = linksOf(head, query);
+  const { weights } = links;
+  return { ...links, share: share(weights, head.norms), z: output(weights, head.v, head.broken > 0) };
+}
+
+export function linksOf(head: HeadTensors, query: number): Links {
   const { site } = head;
   if (head.weights) {
     const weights = Float64Array.from(head.weights.subarray(query * site.keys, (query + 1) * site.keys));
@@ -37,8 +48,6 @@ export function chainOf(head: HeadTensors, query: number): Chain {
       sink: 0,
       hasSink: false,
       empty: false,
-      share: share(weights, head.norms),
-      z: output(weights, head.v, head.broken > 0),
     };
   }
   const allowed = head.allowed(query);
@@ -61,13 +70,11 @@ export function chainOf(head: HeadTensors, query: number): Chain {
     sink: taken,
     hasSink: sink !== null,
     empty,
-    share: share(weights, head.norms),
-    z: output(weights, head.v, head.broken > 0),
   };
 }
 
 /** A key is masked when the rule forbids it and it indeed has no weight from a uniform "no key allowed" row. */
-export const isMasked = (chain: Chain, key: number) => chain.allowed !== null && !chain.allowed[key];
+export const isMasked = (chain: Links, key: number) => chain.allowed !== null && !chain.allowed[key];
 
 export interface Recheck {
   /** Largest |recomputed z - returned z| where both are finite, relative to the largest |z| there. */

@@ -17,6 +17,7 @@ export class HeadTensors {
   readonly zRows: Int32Array;
   /** Numbers among q, k and v that are not finite. */
   readonly broken: number;
+  private biases: Float32Array | null = null;
 
   constructor(
     private readonly payload: Payload,
@@ -91,7 +92,8 @@ export class HeadTensors {
     const { bias, queries, keys } = this.site;
     if (!bias) return null;
     const heads = this.payload.shape(bias.tensor)[0];
-    const values = this.payload.floats(bias.tensor, heads === 1 ? 0 : this.head);
+    this.biases ??= this.payload.floats(bias.tensor, heads === 1 ? 0 : this.head);
+    const values = this.biases;
     if (bias.form === "full") return values.subarray(query * keys, (query + 1) * keys);
     const start = queries - 1 - query; // key - query + Q - 1 at key 0
     return values.subarray(start, start + keys);

@@ -1,7 +1,8 @@
 /** A page: finds its data and its state in the document, and writes the state into the URL. */
+import { follow, isWhole, write } from "./app/address";
 import { fail, mount } from "./app/mount";
 import { type Block, EmbeddedSource } from "./sources/embedded";
-import { fromHash, parse, type State, toHash } from "./state";
+import { fromHash, INITIAL, parse, type State, toHash } from "./state";
 
 interface Found {
   root: HTMLElement;
@@ -40,7 +41,7 @@ function find(): Found[] {
 async function open({ root, state, blocks }: Found, ownsHash: boolean): Promise<void> {
   try {
     const source = await EmbeddedSource.open(blocks);
-    const problems: string[] = [];
+    const problems = [...source.problems];
     let initial: Partial<State> = {};
     const take = (read: { state: Partial<State>; problems: string[] }) => {
       initial = { ...initial, ...read.state };
@@ -58,6 +59,8 @@ async function open({ root, state, blocks }: Found, ownsHash: boolean): Promise<
     if (ownsHash && location.hash.length > 1) {
       const read = fromHash(location.hash);
       asked = Object.keys(read.state).length > 0 || read.problems.length > 0;
+      // a whole address says everything; what this page was made with stays for what cannot be read
+      if (isWhole(read.state)) initial = { ...INITIAL, why: initial.why };
       take(read);
       // a link to a place without a key follows the strongest key there, not the one this page was made with
       if (!("key" in read.state) && ["layer", "head", "query"].some((name) => name in read.state)) initial.key = null;
@@ -65,46 +68,14 @@ async function open({ root, state, blocks }: Found, ownsHash: boolean): Promise<
     // a reader's link chooses the place: the reason for the automatic choice no longer holds
     if (embedded.why && (["layer", "head", "query"] as const).some((name) => initial[name] !== embedded[name]))
       initial.why = null;
-    const view = await mount(root, source, initial, { fit: "page", problems, base: embedded });
+    const alone = ownsHash && document.querySelectorAll("[data-attnscope]").length === 1;
+    const view = await mount(root, source, initial, { fit: "page", problems, base: embedded, alone });
     if (!ownsHash) return;
     // an address that asked for what is not there says what is shown instead
-    if (asked) writeHash(toHash(view.get()));
-    // browsers refuse a few hundred changes of the address within seconds, and a held arrow key makes that many
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    let credit = 20;
-    let last = performance.now();
-    view.onState(() => {
-      clearTimeout(timer);
-      const now = performance.now();
-      credit = Math.min(20, credit + (now - last) / 70);
-      last = now;
-      if (credit >= 1) {
-        credit--;
-        writeHash(toHash(view.get()));
-      } else timer = setTimeout(() => writeHash(toHash(view.get())), 250);
-    });
-    addEventListener("hashchange", () => {
-      clearTimeout(timer);
-      if (location.hash === toHash(view.get())) return;
-      const read = fromHash(location.hash);
-      view.set(read.state, read.problems);
-    });
+    if (asked) write(toHash(view.get()), "set");
+    follow(view, asked ? { ...INITIAL, ...embedded } : view.get(), INITIAL);
   } catch (error) {
     fail(root, error);
-  }
-}
-
-/** In a srcdoc frame the history cannot be written, the hash can. */
-function writeHash(hash: string): void {
-  if (location.hash === hash) return;
-  try {
-    history.replaceState(history.state, "", hash);
-  } catch {
-    try {
-      location.hash = hash;
-    } catch {
-      // a view without an address is still a view
-    }
   }
 }
 

@@ -63,7 +63,32 @@ export interface Site {
   weights_only: boolean;
   held: { dtype: string; heads: number[] } | null;
   receipt: SiteReceipt;
+  /** What the trace keeps beyond q, k and v, and the heads for which it is in these bytes. */
+  steps?: SiteSteps;
 }
+
+export interface SiteSteps {
+  heads: number[];
+  kept: string[];
+  /** Bytes of one head, and of all. */
+  bytes: number;
+  all_bytes: number;
+  projections: Partial<Record<"q" | "k" | "v", ProjectionNote>>;
+}
+
+/** Where W_q, W_k or W_v stands in the model, and what the model does with what it makes. */
+export interface ProjectionNote {
+  path: string;
+  norm: string;
+  factor: number;
+  flipped: boolean;
+  first: number;
+  head_step: number;
+  size_step: number;
+}
+
+/** What was traced, as arguments of `attnscope.load` ("model" is the name) and `attnscope.trace`. */
+export type TraceSource = Record<string, unknown>;
 
 export interface Metadata {
   format: string;
@@ -81,6 +106,7 @@ export interface Metadata {
     of: number;
   } | null;
   notes: string[];
+  source?: TraceSource | null;
 }
 
 /** Something is wrong with the bytes; the message is meant to be read by people. */

@@ -1,7 +1,8 @@
 /** Where tensors come from. The app and its levels know this interface only, never the host behind it. */
 
+import { Given } from "./given";
 import { HeadTensors } from "./head";
-import type { Metadata, Payload } from "./payload";
+import type { Metadata, Payload, Site } from "./payload";
 import { PayloadError } from "./payload";
 
 export interface Source {
@@ -13,6 +14,10 @@ export interface Source {
   readonly live: boolean;
   /** One head's tensors; at once when they are already decoded. */
   head(site: number, head: number, signal?: AbortSignal): HeadTensors | Promise<HeadTensors>;
+  /** What one head's q, k and v were made of, where it is here. */
+  given?(site: number, head: number): Given | null;
+  /** Asks for it, where somebody can be asked. */
+  fetchGiven?(site: number, head: number): Promise<Given>;
   /** Says that more is held now. */
   onChange?(listener: () => void): () => void;
 }
@@ -20,6 +25,8 @@ export interface Source {
 /** Payloads of one trace, added up. Every source keeps its bytes here. */
 export class Holdings {
   private readonly holders: { payload: Payload; site: number; heads: Set<number> }[] = [];
+  private readonly workings: { payload: Payload; site: Site }[] = [];
+  private readonly made = new Map<string, Given>();
   private readonly decoded = new Map<string, HeadTensors>();
 
   constructor(readonly meta: Metadata) {}
@@ -27,12 +34,23 @@ export class Holdings {
   add(payload: Payload): void {
     if (payload.meta.trace !== this.meta.trace) throw new PayloadError("The data belongs to another trace.");
     for (const site of payload.meta.sites) {
+      if (site.steps?.heads.length) this.workings.push({ payload, site });
       if (site.held) this.holders.push({ payload, site: site.index, heads: new Set(site.held.heads) });
     }
   }
 
   holds(site: number, head: number): boolean {
     return this.holders.some((holder) => holder.site === site && holder.heads.has(head));
+  }
+
+  given(site: number, head: number): Given | null {
+    const name = `${site}.${head}`;
+    const found = this.workings.find((one) => one.site.index === site && one.site.steps?.heads.includes(head));
+    if (!found) return null;
+    const known = this.made.get(name) ?? new Given(found.payload, found.site, head);
+    this.made.clear(); // the last one is enough
+    this.made.set(name, known);
+    return known;
   }
 
   head(site: number, head: number): HeadTensors | null {

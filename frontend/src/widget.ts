@@ -1,6 +1,6 @@
 /** A notebook: the anywidget entry. State lives in traits, missing layers come from the kernel. */
 import { fail, mount, type View } from "./app/mount";
-import { type Channel, CommSource, octetsOf, type Reply } from "./sources/comm";
+import { type Channel, CommSource, GONE, octetsOf, type Reply } from "./sources/comm";
 import { INITIAL, parse, type State } from "./state";
 
 /** What anywidget hands over. */
@@ -11,6 +11,8 @@ interface Model {
   send(message: unknown): void;
   on(event: string, callback: (...args: never[]) => void): void;
   off(event: string, callback: (...args: never[]) => void): void;
+  /** False once the comm is closed, where the host says so (Jupyter's widget manager). */
+  readonly comm_live?: boolean;
 }
 
 const TRAITS = (Object.keys(INITIAL) as (keyof State)[]).filter((name) => name !== "why");
@@ -25,6 +27,7 @@ function channelOf(model: Model): Channel {
       model.on("msg:custom", receive as never);
       return () => model.off("msg:custom", receive as never);
     },
+    alive: () => model.comm_live !== false,
   };
 }
 
@@ -91,14 +94,23 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
     }
   };
 
+  /** The kernel died or was restarted: say so, and keep what is here. */
+  const lost = () => {
+    if (model.comm_live !== false) return;
+    source?.lose();
+    view?.notice(GONE);
+  };
+
   const reopen = () => void open();
   for (const name of TRAITS) model.on(`change:${name}`, receive as never);
   model.on("change:blocks", reopen as never);
+  model.on("comm_live_update", lost as never);
   await open();
   return () => {
     closed = true;
     for (const name of TRAITS) model.off(`change:${name}`, receive as never);
     model.off("change:blocks", reopen as never);
+    model.off("comm_live_update", lost as never);
     view?.destroy();
     source?.destroy();
     root.remove();

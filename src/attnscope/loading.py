@@ -4,8 +4,10 @@ import functools
 import hashlib
 import importlib.util
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from attnscope.errors import LoadError
 
@@ -76,7 +78,20 @@ def load(
             raise LoadError(
                 f"the model could not be moved to {device!r} ({str(error).splitlines()[0]}): give a device that is there, such as cpu."
             ) from error
+    given = {
+        "model": str(name), "task": task, "device": device and str(device), "revision": revision,
+        "dtype": None if dtype is None else str(dtype).removeprefix("torch."), "trust_remote_code": trust_remote_code,
+    }  # fmt: skip
+    _loaded[model] = {key: value for key, value in given.items() if value}
     return model.eval(), reader
+
+
+_loaded: "WeakKeyDictionary[Any, Mapping[str, Any]]" = WeakKeyDictionary()
+
+
+def loaded_as(model: Any) -> Mapping[str, Any]:
+    """What `load` was given for this model, its name under "model", defaults left out; empty where it is not from load."""
+    return _loaded.get(model, {})
 
 
 def demo_folder() -> Path:

@@ -73,8 +73,10 @@ def encode(
             description["steps"] = workings.describe(site)
             if heads:
                 dtype = None if what is None else what.dtype
-                every = projections or steps is not None
-                description["steps"]["heads"] = workings.put(tensors, index, site, heads, dtype, every)
+                asked = steps is not None  # W_O of whole sites is written once, by _put_projection
+                description["steps"]["heads"] = workings.put(
+                    tensors, index, site, heads, dtype, projections=projections or asked, output=asked
+                )
         sites.append(description)
     meta = {
         "format": FORMAT,
@@ -183,7 +185,7 @@ def arrays(trace: Trace) -> dict[str, np.ndarray]:
     tensors: dict[str, Tensor] = {}
     for index, site in enumerate(trace.sites):
         _put_site(tensors, {}, index, site, Held(), norms=False)
-        workings.put(tensors, index, site, range(site.heads), projections=False)
+        workings.put(tensors, index, site, range(site.heads), projections=False, output=False)
     return {
         name: (tensor.detach().float() if tensor.is_floating_point() else tensor).cpu().numpy()
         for name, tensor in tensors.items()

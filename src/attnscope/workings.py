@@ -19,21 +19,24 @@ def groups_of(site: Site, heads: Sequence[int]) -> list[int]:
     return sorted({head // (site.heads // site.kv_heads) for head in heads})
 
 
-def workings(site: Site, heads: Sequence[int], projections: bool = True) -> Iterator[tuple[str, Tensor]]:
-    """(name, tensor) of all that is kept for these heads, as the names of docs/payload.md without their "s{i}."."""
+def workings(
+    site: Site, heads: Sequence[int], projections: bool = True, output: bool = True
+) -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of all that is kept for these heads, as the names of docs/payload.md without their "s{i}.".
+
+    `projections`: W_q, W_k and W_v too; `output`: W_O too. No two share storage, nor those of two sites.
+    """
     if site.weights_only:
         return
     groups = groups_of(site, heads)
     for name in ("x", "x_keys"):
         if (kept := getattr(site, name)) is not None:
-            yield name, kept
+            yield name, kept.clone()
     for name in ("pre_rotary_q", "pre_norm_q", "pre_rotary_k", "pre_norm_k"):
         kept = getattr(site, name)
         if kept is not None and (name.endswith("q") or kept.shape[1] == site.keys):
             yield name, kept[list(heads) if name.endswith("q") else groups]
-    if not projections:
-        return
-    for letter in "qkv":
+    for letter in "qkv" if projections else "":
         made: HeadProjection | None = getattr(site, f"w_{letter}")
         if made is None:
             continue
@@ -42,10 +45,10 @@ def workings(site: Site, heads: Sequence[int], projections: bool = True) -> Iter
         offsets = [made.offset(head) for head in chosen]
         if all(offset is not None for offset in offsets):
             yield f"b_{letter}", torch.stack([offset for offset in offsets if offset is not None])
-    if site.projection is not None:
+    if output and site.projection is not None:
         yield "w_o", site.projection.blocks(site.heads, heads)
         if site.projection.bias is not None:
-            yield "b_o", site.projection.bias.detach()
+            yield "b_o", site.projection.bias.detach().clone()
 
 
 def sizes(site: Site) -> tuple[int, int]:
@@ -87,9 +90,10 @@ def put(
     heads: Sequence[int],
     dtype: torch.dtype | None = None,
     projections: bool = True,
+    output: bool = True,
 ) -> list[int]:
     """Add the tensors of these heads (floats in `dtype`, None: their own), and return the heads."""
-    for name, tensor in workings(site, heads, projections):
+    for name, tensor in workings(site, heads, projections, output):
         tensors[f"s{index}.{name}"] = tensor if dtype is None else tensor.to(dtype)
     return list(heads)
 

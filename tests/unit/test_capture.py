@@ -339,7 +339,7 @@ def test_keep_x() -> None:
         assert x.shape == (13, 18)
         q = model.model.layers[layer].self_attn.q_proj(x).unflatten(-1, (6, 10)).transpose(0, 1)
         assert torch.allclose(q, site.pre_rotary_q, atol=1e-6)
-    assert [link.name for link in site.steps(head=0, query=5)][:2] == ["x", "query"]
+    assert [link.name for link in site.steps(head=0, query=5)][:3] == ["x", "pre_rotary_query", "query"]
     plain = attnscope.trace(model, None, inputs=tiny.inputs("llama")).sites[0]
     assert plain.x is None
     assert plain.pre_rotary_q is None

@@ -1,6 +1,7 @@
 """The doctor: each known mistake in a small implementation, sound code of many styles, and code that misbehaves."""
 
 import json
+import linecache
 import math
 import subprocess
 import sys
@@ -175,6 +176,32 @@ def test_the_mistake_is_named(name):
     assert set(diagnosis.rows) == rows, repr(diagnosis)
     assert not diagnosis
     assert all(f.title and f.invariant and f.place for f in diagnosis.findings)
+
+
+def test_a_class_from_a_notebook_is_read_too(monkeypatch):
+    """Such a class has no file; without its source the rotary embedding is not looked for."""
+    source = textwrap.dedent(
+        """
+        class Turning(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.query, self.key, self.value = (nn.Linear(20, 12) for _ in range(3))
+
+            def turn(self, x):
+                angle = (torch.arange(x.shape[1])[:, None] * 10_000 ** (-torch.arange(6) / 6)).repeat_interleave(2, -1)
+                return x * angle.cos() + torch.cat([-x[..., 6:], x[..., :6]], -1) * angle.sin()
+
+            def forward(self, x):
+                return F.scaled_dot_product_attention(self.turn(self.query(x)), self.turn(self.key(x)), self.value(x))
+        """
+    )
+    linecache.cache["<cell 1>"] = (len(source), None, source.splitlines(True), "<cell 1>")  # as IPython does
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)  # a kernel's main module has no file
+    cell = {"nn": nn, "torch": torch, "F": F, "__name__": "__main__"}
+    exec(compile(source, "<cell 1>", "exec"), cell)
+    assert attnscope.check(cell["Turning"]()).rows == (17,)
+    cell["Turning"].turn = lambda self, x: x.nothing  # its error is a finding as well, though no file tells the line
+    assert [f.name for f in attnscope.check(cell["Turning"]()).findings] == ["raises"]
 
 
 # --- sound code --------------------------------------------------------------------------------------------------------

@@ -1,25 +1,32 @@
 /** The foot: the readout, the legends of all scales with their domains, the receipt, the keys that work. */
 import { h, setText } from "../dom";
-import type { Scene } from "../scene";
-import { domainEnd } from "../words";
+import { scales } from "../levels/scales";
+import type { Legend, Level, Scene } from "../scene";
+import type { LevelName } from "../state";
 import type { ReceiptView } from "./receipt";
 
-const HINT = "Point at a cell, or walk to it with the arrow keys: its number is said here.";
+const HINT = "Point at a number, or walk to it with the arrow keys: it is said here.";
+const SWATCHES = {
+  sign: "swatch swatch-sign",
+  ink: "swatch-ink",
+  masked: "swatch-masked",
+  notch: "swatch-notch",
+  broken: "swatch-broken",
+};
 
 export class Foot {
   readonly element: HTMLElement;
   private readonly readout = h("p", { class: "readout", "data-readout": true });
   private readonly live = h("p", { class: "unseen", "aria-live": "polite", "data-live": true });
   private readonly legends = h("div", { class: "legends", "data-legends": true });
+  private readonly keys = h("span", { class: "keys", "data-keys": true });
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private level: LevelName | null = null;
   private built = "";
-  private ramp: unknown = null;
-  private readonly swatch = h("i", { class: "swatch" });
-  private readonly weightEnd = h("span");
-  private readonly ends = new Map<string, HTMLElement>();
+  private swatches: unknown[] = [];
+  private domains: HTMLElement[] = [];
 
   constructor(receipt: ReceiptView) {
-    this.readout.textContent = HINT;
     this.element = h(
       "footer",
       { class: "foot" },
@@ -31,7 +38,7 @@ export class Foot {
         receipt.summary,
         h("span", { class: "break" }),
         this.legends,
-        h("span", { class: "keys" }, "↑ ↓ ← → move · Enter pins · Esc unpins"),
+        this.keys,
       ),
       this.live,
     );
@@ -44,42 +51,42 @@ export class Foot {
     this.timer = setTimeout(() => setText(this.live, text), 400);
   }
 
-  draw(scene: Scene): void {
-    const { domains, site, scoreEnd, weightEnd, zEnd, tensors, chain } = scene;
-    const signed: [string, number][] = site.weights_only
-      ? []
-      : [
-          ["q", domains.q],
-          ["k", domains.k],
-          ["q × k", domains.product],
-          ["score", scoreEnd],
-        ];
-    if (tensors.v.length) signed.push(["v", domains.v], ["z", zEnd]);
-    const masked = chain.allowed?.includes(0) ?? false;
-    const share = tensors.v.length > 0;
-    const key = `${signed.map(([name]) => name)} ${share} ${masked} ${tensors.broken > 0}`;
-    if (key !== this.built) this.build(signed, share, masked, tensors.broken > 0);
-    this.built = key;
-    for (const [name, end] of signed) setText(this.ends.get(name) as Element, `\u00a0±${domainEnd(end)}`);
-    setText(this.weightEnd, ` 0 … ${domainEnd(weightEnd * 100)} %`);
-    if (this.ramp !== scene.ramp) this.swatch.style.backgroundImage = scene.ramp.gradient();
-    this.ramp = scene.ramp;
+  draw(scene: Scene, level: Level): void {
+    // a number of another level would be read as one of this
+    if (level.name !== this.level) setText(this.readout, HINT);
+    this.level = level.name;
+    const legends = level.scales?.(scene) ?? scales(scene);
+    const shape = legends
+      .map(({ swatch, said }) => `${typeof swatch === "string" ? swatch : "own"}:${said.map(([name]) => name)}`)
+      .join(";");
+    const swatches = legends.map(({ swatch }) => swatch);
+    if (shape !== this.built || swatches.some((swatch, i) => swatch !== this.swatches[i])) this.build(legends);
+    this.built = shape;
+    this.swatches = swatches;
+    legends
+      .flatMap(({ said }) => said)
+      .forEach(([name, domain], i) => {
+        setText(this.domains[i], name ? `\u00a0${domain}` : domain);
+      });
   }
 
-  private build(signed: [string, number][], share: boolean, masked: boolean, broken: boolean): void {
-    const legend = (swatch: Element | string, ...text: (Element | string)[]) =>
-      h("span", { class: "legend" }, typeof swatch === "string" ? h("i", { class: swatch }) : swatch, ...text);
-    const quantity = (name: string) => {
-      const end = h("span");
-      this.ends.set(name, end);
-      return h("span", {}, h("b", {}, name), end);
-    };
-    const parts: HTMLElement[] = [];
-    if (signed.length)
-      parts.push(legend(this.swatch, ...signed.map(([name]) => quantity(name))), legend("swatch-notch", "clipped"));
-    parts.push(legend("swatch-ink", h("span", {}, h("b", {}, share ? "weight, share" : "weight"), this.weightEnd)));
-    if (masked) parts.push(legend("swatch-masked", "masked"));
-    if (broken) parts.push(legend("swatch-broken", "NaN or infinite"));
+  /** `out`: what Escape does here, in words. */
+  sayKeys(own: string | undefined, inward: boolean, out: string | null): void {
+    const parts = [own, inward && "Enter goes in", out && `Esc ${out}`, "? help"];
+    setText(this.keys, parts.filter(Boolean).join(" · "));
+  }
+
+  private build(legends: Legend[]): void {
+    this.domains = [];
+    const parts = legends.map(({ swatch, said }) => {
+      const mark = typeof swatch === "string" ? h("i", { class: SWATCHES[swatch] }) : swatch;
+      const quantities = said.map(([name]) => {
+        const domain = h("span");
+        this.domains.push(domain);
+        return h("span", {}, name && h("b", {}, name), domain);
+      });
+      return h("span", { class: "legend" }, mark, ...quantities);
+    });
     this.legends.replaceChildren(...parts);
   }
 

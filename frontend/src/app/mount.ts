@@ -1,29 +1,40 @@
 /** The frame: breadcrumb, sentence, ribbon, the level in the middle, the foot. It owns the state; levels draw. */
 import { button, h, setAttribute, whenIdle } from "../dom";
 import type { HeadTensors } from "../head";
-import { NeuronLevel } from "../levels/neuron";
 import type { Ramp } from "../scale";
-import { type Actions, type Scene, scene as sceneOf } from "../scene";
+import { type Actions, type Level, type Scene, scene as sceneOf } from "../scene";
 import type { Source } from "../source";
-import { type Filter, INITIAL, type State } from "../state";
+import { type Filter, INITIAL, type LevelName, type State } from "../state";
 import { type Label, labels } from "../tokens";
 import { type CrumbName, Crumbs } from "./crumbs";
 import { Foot } from "./foot";
-import { absent, filtered, firstHeld, fitted, held, queryRange, siteName, siteOf } from "./place";
+import { help } from "./help";
+import { Hint } from "./hint";
+import { rung } from "./ladder";
+import { Panels } from "./panels";
+import { absent, filtered, fitted, held, nearestHeld, queryRange, siteName, siteOf } from "./place";
 import { ReceiptView } from "./receipt";
 import { Ribbon } from "./ribbon";
 import { shadow } from "./shadow";
+import { Stage } from "./stage";
 import { Story } from "./story";
+import { Switch } from "./switch";
+import { pythonPanel, savePanel } from "./takeaway";
 import { onThemeChange, rampOf, resolve } from "./theme";
 import { Tools } from "./tools";
 
 export { fail } from "./shadow";
 
+/** How a change came about: by going somewhere, from where one can go back, or by changing what is on screen. */
+export type Step = "go" | "set";
+
 export interface View {
   get(): State;
   /** `problems`: what was wrong with the change already, said together with what else is. */
   set(change: Partial<State>, problems?: string[]): void;
-  onState(listener: (state: State) => void): () => void;
+  onState(listener: (state: State, step: Step) => void): () => void;
+  /** Says something is wrong, in the view itself, until it is dismissed. */
+  notice(text: string): void;
   destroy(): void;
 }
 
@@ -34,6 +45,8 @@ export interface Options {
   problems?: string[];
   /** What is shown where the initial state asks for what does not exist. */
   base?: Partial<State>;
+  /** The page is this view alone: keys pressed outside of it are meant for it. */
+  alone?: boolean;
 }
 
 let mounted = 0;
@@ -64,32 +77,44 @@ class App implements View {
   private readonly ribbons = h("div", { class: "ribbons" });
   private readonly crumbs: Crumbs;
   private readonly tools: Tools;
+  private readonly switch: Switch;
   private readonly story: Story;
+  private readonly hint = new Hint();
   private readonly receipt = new ReceiptView();
   private readonly foot = new Foot(this.receipt);
-  private readonly level: NeuronLevel;
+  private readonly panels = new Panels();
+  private readonly helpOpener: HTMLButtonElement;
+  private readonly stage: Stage;
   private ribbonViews: Ribbon[] = [];
   private ribbonTables = "";
-  private readonly listeners = new Set<(state: State) => void>();
+  private readonly listeners = new Set<(state: State, step: Step) => void>();
   private readonly cleanup: (() => void)[] = [];
   private cancelPrefetch = () => {};
   private asked = 0;
   private drawn = 0;
   private frame = 0;
   private arriving = true;
+  private refocus = false;
+  private passing: Element[] = [];
   private heights = "";
   private readonly id = `a${++mounted}`;
 
   constructor(
     private readonly root: HTMLElement,
     private readonly source: Source,
-    options: Options,
+    private readonly options: Options,
   ) {
     const { meta } = source;
     this.labels = meta.tokens.map(labels);
-    this.story = new Story(meta.notes ?? []);
-    const actions: Actions = { set: (change) => this.choose(change), say: (text) => this.foot.say(text) };
-    this.level = new NeuronLevel(actions, () => this.viewport());
+    this.story = new Story(meta.notes ?? [], this.hint.element);
+    const actions: Actions = {
+      set: (change) => this.choose(change, "set"),
+      go: (change) => this.choose(change, "go"),
+      say: (text) => this.foot.say(text),
+      notice: (text) => this.notice(text),
+    };
+    this.stage = new Stage(actions, () => this.viewport(), source);
+    this.switch = new Switch(this.stage.has, (level) => this.change({ level }, "go"));
     this.crumbs = new Crumbs({
       meta,
       scene: () => this.scene,
@@ -97,19 +122,35 @@ class App implements View {
       holds: (site, head) => source.live || source.holds(site.index, head),
       choose: (name, value) => this.chooseCrumb(name, value),
     });
-    this.tools = new Tools(meta, this.level.tools, {
-      filter: (filter) => {
-        const { queryLabels, keyLabels } = this.scene as Scene;
-        this.set(filtered(filter, this.state, queryLabels, keyLabels));
+    this.helpOpener = this.panels.opener("?", "help", { "data-tool": "help", "aria-keyshortcuts": "?" }, () =>
+      help(meta, this.stage.has),
+    );
+    const scene = () => this.scene as Scene;
+    const takeAway = [
+      this.panels.opener("save", "save a picture", { "data-tool": "save" }, () =>
+        savePanel(scene(), () => this.stage.level?.picture?.() ?? null),
+      ),
+      this.panels.opener("Python", "copy as Python", { "data-tool": "python" }, () => pythonPanel(scene())),
+      this.helpOpener,
+    ];
+    this.tools = new Tools(
+      meta,
+      {
+        filter: (filter) => {
+          const { queryLabels, keyLabels } = this.scene as Scene;
+          this.set(filtered(filter, this.state, queryLabels, keyLabels));
+        },
+        theme: (theme) => this.set({ theme }),
+        special: (special) => this.set({ special }),
+        words: (words) => this.set({ words }),
       },
-      theme: (theme) => this.set({ theme }),
-      dim: () => this.redraw(),
-    });
-    this.masthead.append(h("span", { class: "mark" }, "attnscope"), this.crumbs.element, this.tools.element);
-    this.masthead.append(this.crumbs.about);
+      takeAway,
+    );
+    this.masthead.append(h("span", { class: "mark" }, "attnscope"), this.crumbs.element, this.tools.page);
+    this.masthead.append(this.crumbs.about, h("div", { class: "second" }, this.switch.element, this.tools.element));
     const sheet = h("div", { class: "sheet" });
-    sheet.append(this.masthead, this.receipt.banner, this.notices, this.story.element, this.ribbons);
-    sheet.append(h("div", { class: "middle" }, this.level.element), this.foot.element);
+    sheet.append(this.masthead, this.panels.element, this.receipt.banner, this.notices, this.story.element);
+    sheet.append(this.ribbons, this.stage.element, this.foot.element);
     this.scope = h(
       "main",
       { class: `scope fit-${options.fit}`, "aria-label": `attention of ${meta.model.name}` },
@@ -123,12 +164,23 @@ class App implements View {
     const { source } = this;
     const problems = [...given];
     const before = fitted(source.meta, { ...INITIAL, ...base }, INITIAL, []);
-    let state = fitted(source.meta, { ...INITIAL, ...initial }, before, problems);
-    if (!source.live) state = this.nearestHeld(state, problems);
+    let state = this.atLevel(fitted(source.meta, { ...INITIAL, ...initial }, before, problems), problems);
+    if (!source.live) state = nearestHeld(source, state, problems);
+    for (;;) {
+      try {
+        this.tensors = await source.head(siteOf(source.meta, state).index, state.head);
+        break;
+      } catch (error) {
+        // what is damaged is no longer held: show what is left, and say what is wrong
+        const next = source.live ? state : nearestHeld(source, state, []);
+        if (next.stack === state.stack && next.layer === state.layer && next.head === state.head) throw error;
+        problems.push(`Layer ${siteName(siteOf(source.meta, state), source.meta)}: ${said(error)}`);
+        state = next;
+      }
+    }
     this.state = state;
     this.opening = state.why ? state : null;
     this.applyTheme();
-    this.tensors = await source.head(siteOf(source.meta, state).index, state.head);
     this.redraw();
     if (problems.length) this.tell(problems);
   }
@@ -137,50 +189,60 @@ class App implements View {
     return this.state;
   }
 
-  onState(listener: (state: State) => void): () => void {
+  onState(listener: (state: State, step: Step) => void): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
   }
 
-  /** Says something is wrong, in the view itself. */
+  /** Says something is wrong, in the view itself, until it is dismissed; the same thing once. */
+  notice(text: string): void {
+    for (const line of this.notices.children) if (line.firstElementChild?.textContent === text) return;
+    const line = h("p", { class: "notice" }, h("span", {}, text));
+    line.append(button("×", { class: "quiet", "aria-label": "dismiss" }, () => line.remove()));
+    this.notices.append(line);
+  }
+
+  /** What is wrong with the last change, in place of what was with the one before. */
   private tell(problems: string[]): void {
-    const notice = (text: string) => {
-      const line = h("p", { class: "notice" }, h("span", {}, text));
-      line.append(button("×", { class: "quiet", "aria-label": "dismiss" }, () => line.remove()));
-      return line;
-    };
-    this.notices.replaceChildren(...problems.map(notice));
+    for (const line of this.passing) line.remove();
+    const before = new Set(this.notices.children);
+    for (const text of problems) this.notice(text);
+    this.passing = [...this.notices.children].filter((line) => !before.has(line));
+  }
+
+  set(change: Partial<State>, given: string[] = []): void {
+    this.change(change, "set", given);
   }
 
   /** Takes what fits, says what does not; waits for data where it must, and keeps what it has until then. */
-  set(change: Partial<State>, given: string[] = []): void {
+  private change(change: Partial<State>, step: Step, given: string[] = []): void {
     const { source } = this;
     const problems = [...given];
-    const next = fitted(source.meta, { ...this.state, ...change }, this.state, problems);
+    const next = this.atLevel(fitted(source.meta, { ...this.state, ...change }, this.state, problems), problems);
     const site = siteOf(source.meta, next);
     const token = ++this.asked;
     if (!source.live && !source.holds(site.index, next.head)) {
       this.tell([...problems, absent(source, site, next.head)]);
-      this.announce();
+      this.announce("set");
       return;
     }
+    const place = `layer ${siteName(site, source.meta)}, head ${next.head}`;
     const lost = (error: unknown) => {
       if (token !== this.asked) return;
-      this.tell([error instanceof Error ? error.message : String(error)]);
-      this.announce();
+      this.tell([...problems, `${place[0].toUpperCase()}${place.slice(1)}: ${said(error)}`]);
+      this.announce("set");
     };
     try {
       const tensors = source.head(site.index, next.head);
       if (!(tensors instanceof Promise)) {
-        this.commit(next, tensors, problems);
+        this.commit(next, tensors, problems, step);
         return;
       }
-      const place = `layer ${siteName(site, source.meta)}, head ${next.head}`;
       const waiting = source.live && setTimeout(() => this.tell([`Asking the kernel for ${place} …`]), 150);
       tensors
         .finally(() => waiting && clearTimeout(waiting))
         .then((ready) => {
-          if (token === this.asked) this.commit(next, ready, problems);
+          if (token === this.asked) this.commit(next, ready, problems, step);
         })
         .catch(lost);
     } catch (error) {
@@ -193,7 +255,7 @@ class App implements View {
     this.cancelPrefetch();
     cancelAnimationFrame(this.frame);
     for (const undo of this.cleanup) undo();
-    this.level.destroy();
+    this.stage.destroy();
     this.story.destroy();
     this.receipt.destroy();
     this.foot.destroy();
@@ -205,9 +267,12 @@ class App implements View {
 
   // -- what the reader chooses
 
-  private choose(change: Partial<State>): void {
-    if (change.key !== undefined) this.pinnedByReader = change.key !== null;
-    this.set(change);
+  private choose(change: Partial<State>, step: Step): void {
+    if (change.key !== undefined) {
+      this.pinnedByReader = change.key !== null;
+      if (change.key !== null) this.hint.did("number");
+    }
+    this.change(change, step);
   }
 
   /** A key that the opening chose gives way to the strongest of the next query; one that the reader pinned stays. */
@@ -218,6 +283,7 @@ class App implements View {
       this.tell([`${queryLabels[query].text} at ${query} is a key here, not a query: queries are ${first}–${last}.`]);
       return;
     }
+    this.hint.did("word");
     const change: Partial<State> = { query };
     if (!this.pinnedByReader) change.key = null;
     const { filter } = this.state;
@@ -228,36 +294,37 @@ class App implements View {
   private chooseCrumb(name: CrumbName, value: string): void {
     if (name === "layer") {
       const site = this.source.meta.sites.find((one) => String(one.index) === value);
-      if (site) this.set({ stack: site.stack, layer: site.layer });
+      if (site) this.change({ stack: site.stack, layer: site.layer }, "go");
     } else if (name === "query") this.pickQuery(Number(value));
-    else if (name === "key") this.choose({ key: value === "" ? null : Number(value) });
-    else this.set({ head: Number(value) });
+    else if (name === "key") this.choose({ key: value === "" ? null : Number(value) }, "set");
+    else this.change({ head: Number(value) }, "go");
   }
 
-  /** A page may open on a layer or a head that it does not hold: show what it does hold, and say so. */
-  private nearestHeld(state: State, problems: string[]): State {
-    const { source } = this;
-    const site = siteOf(source.meta, state);
-    if (source.holds(site.index, state.head)) return state;
-    const other = held(source, site) ? site : source.meta.sites.find((one) => held(source, one));
-    if (!other) return state;
-    problems.push(absent(source, site, state.head));
-    const head = source.holds(other.index, state.head) ? state.head : (firstHeld(source, other) ?? 0);
-    return fitted(source.meta, { ...state, stack: other.stack, layer: other.layer, head }, state, problems);
+  /** One level in or out, with what is selected; false at the end. */
+  private step(by: 1 | -1): boolean {
+    const level = this.next(by);
+    if (level) this.change({ level }, "go");
+    return level !== null;
   }
 
-  private commit(state: State, tensors: HeadTensors, problems: string[]): void {
+  private atLevel(state: State, problems: string[]): State {
+    if (this.stage.has(state.level)) return state;
+    problems.push(`There is no level ${state.level} in this view; it shows the level neuron.`);
+    return { ...state, level: "neuron" };
+  }
+
+  private commit(state: State, tensors: HeadTensors, problems: string[], step: Step): void {
     const themed = state.theme !== this.state.theme;
     this.state = state;
     this.tensors = tensors;
     if (themed) this.applyTheme();
     this.tell(problems);
     this.redraw();
-    this.announce();
+    this.announce(step);
   }
 
-  private announce(): void {
-    for (const listener of this.listeners) listener(this.state);
+  private announce(step: Step): void {
+    for (const listener of this.listeners) listener(this.state, step);
   }
 
   // -- drawing
@@ -265,26 +332,58 @@ class App implements View {
   private applyTheme(): void {
     this.scope.dataset.theme = resolve(this.state.theme);
     this.ramp = rampOf(this.scope);
+    this.scope.style.setProperty("--ramp", this.ramp.gradient());
   }
 
   private redraw(): void {
     const { state, tensors, ramp } = this;
     if (!tensors || !ramp) return;
-    const { dimSpecial } = this.tools;
+    const dimSpecial = state.special === "hide";
     const scene = sceneOf(this.source.meta, tensors, state, this.labels, { ramp, dimSpecial });
     this.scene = scene;
     this.scope.classList.toggle("dim-special", dimSpecial);
-    this.tools.show(state);
+    const level = this.show(state.level);
+    this.tools.show(state, level);
+    this.switch.show(state.level);
     this.crumbs.show(scene);
-    this.story.draw(scene, this.opening);
+    this.story.draw(scene, this.opening, level.sentence?.(scene) ?? null);
     this.drawRibbons(scene);
-    this.level.draw(scene);
+    level.draw(scene);
     this.receipt.draw(scene);
-    this.foot.draw(scene);
+    this.foot.draw(scene, level);
+    this.foot.sayKeys(level.keys, this.next(1) !== null, this.escapes());
     this.root.dataset.drawn = String(++this.drawn);
     this.root.dataset.ready = "";
     this.look();
     this.prefetch(scene);
+  }
+
+  /** Puts a level into the middle. What lies above it stays where it is; the keyboard goes on in it. */
+  private show(name: LevelName): Level {
+    const { stage, scope } = this;
+    const before = stage.level;
+    const inside = before?.element.matches(":focus-within") ?? false;
+    const top = stage.element.offsetTop - this.masthead.offsetHeight;
+    if (stage.show(name) && before) {
+      this.panels.close();
+      this.scope.dataset.shows = name;
+      if (scope.scrollTop > top) scope.scrollTop = Math.max(0, top);
+      this.arriving = true;
+      if (inside) this.refocus = true;
+    }
+    this.scope.dataset.shows = name;
+    return stage.level as Level;
+  }
+
+  private next(by: 1 | -1): LevelName | null {
+    return rung(this.state.level, by, this.stage.has, this.stage.drawing);
+  }
+
+  /** What Escape does, in words. */
+  private escapes(): string | null {
+    const out = this.next(-1) && "goes out";
+    if (this.state.level !== "neuron" || this.state.key === null) return out;
+    return out ? "unpins, then goes out" : "unpins";
   }
 
   private drawRibbons(scene: Scene): void {
@@ -293,7 +392,7 @@ class App implements View {
       this.ribbonTables = `${queries},${keys}`;
       const host = {
         pickQuery: (query: number) => this.pickQuery(query),
-        pin: (key: number) => this.choose({ key }),
+        pin: (key: number) => this.choose({ key }, "set"),
         say: (text: string) => this.foot.say(text),
       };
       this.ribbonViews =
@@ -333,13 +432,16 @@ class App implements View {
     addEventListener("scroll", look, { capture: true, passive: true });
     addEventListener("resize", look, { passive: true });
     this.scope.addEventListener("scroll", look, { passive: true });
-    this.scope.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") this.escape();
-    });
+    this.scope.addEventListener("keydown", (event) => this.onKey(event));
+    const onKey = (event: KeyboardEvent) => {
+      if (event.target === document.body) this.onKey(event);
+    };
+    if (this.options.alone) addEventListener("keydown", onKey);
     this.cleanup.push(
       () => sizes.disconnect(),
       () => removeEventListener("scroll", look, { capture: true }),
       () => removeEventListener("resize", look),
+      () => removeEventListener("keydown", onKey),
       onThemeChange(() => {
         if (resolve(this.state.theme) === this.scope.dataset.theme) return;
         this.applyTheme();
@@ -348,10 +450,26 @@ class App implements View {
     );
   }
 
-  /** Closes what lies open, one after another; with nothing open it unpins. */
+  private onKey(event: KeyboardEvent): void {
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+    const target = event.composedPath()[0] as Element;
+    const writes = target.matches?.("input:not([type=checkbox]), textarea, select");
+    if (event.key === "Escape") this.escape();
+    else if (event.key === "?" && !writes) this.helpOpener.click();
+    else if (event.key === "Enter" && !writes && !target.closest?.("button, a, input, [data-panel]")) this.step(1);
+    else return;
+    event.preventDefault();
+  }
+
+  /** Closes what lies open, one after another; then it unpins; then it goes one level out. */
   private escape(): void {
-    if (this.receipt.close() || this.crumbs.close() || this.level.close()) return;
-    if (this.state.key !== null) this.choose({ key: null });
+    const { level } = this.stage;
+    if (this.panels.close() || this.receipt.close() || this.crumbs.close() || level?.close()) return;
+    if (level?.name === "neuron" && this.state.key !== null) {
+      this.choose({ key: null }, "set");
+      return;
+    }
+    if (this.step(-1)) this.hint.did("out");
   }
 
   /** With the next frame, when everything is laid out: what needs to know where things are. */
@@ -360,13 +478,15 @@ class App implements View {
     this.frame = requestAnimationFrame(() => {
       this.frame = 0;
       for (const ribbon of this.ribbonViews) ribbon.look();
-      this.level.look();
+      this.stage.level?.look();
+      if (this.refocus) this.stage.focus();
+      this.refocus = false;
       if (!this.arriving) return;
       this.arriving = false;
       // a frame later all sizes are measured, and sticky parts stand where they will stay
       this.frame = requestAnimationFrame(() => {
         this.frame = 0;
-        if (!this.scope.hasAttribute("data-low")) this.level.arrive(this.scope);
+        if (!this.scope.hasAttribute("data-low")) this.stage.level?.arrive(this.scope);
       });
     });
   }
@@ -379,6 +499,7 @@ class App implements View {
     const heights = `${masthead},${foot},${height}`;
     if (heights === this.heights) return;
     this.heights = heights;
+    this.scope.style.setProperty("--sight", `${height}px`);
     this.scope.style.setProperty("--bar", `${masthead}px`);
     this.scope.style.setProperty("--foot", `${foot}px`);
     setAttribute(this.scope, "data-low", height < 620 ? "" : null);
@@ -390,3 +511,5 @@ class App implements View {
     return { top: Math.max(0, top), bottom: Math.min(innerHeight, bottom) };
   }
 }
+
+const said = (error: unknown) => (error instanceof Error ? error.message : String(error));

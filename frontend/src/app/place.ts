@@ -63,8 +63,26 @@ export function fitted(meta: Metadata, wanted: State, before: State, problems: s
     if (state.key !== before.key) problems.push(`Key ${state.key} does not exist: keys are 0–${site.keys - 1}.`);
     state.key = null;
   }
+  state.heads = only(state.heads, (head) => head < site.heads && head !== state.head);
+  state.queries = only(state.queries, (query) => query >= first && query <= last && query !== state.query);
+  if (state.dim !== null && state.dim >= Math.max(site.head_size, site.value_size)) state.dim = null;
   if (state.filter !== "all" && new Set(meta.tokens[0].segments).size < 2) state.filter = "all";
   return state;
+}
+
+/** The same array where nothing is left out. */
+const only = (numbers: number[], keep: (n: number) => boolean) =>
+  numbers.every(keep) ? numbers : numbers.filter(keep);
+
+/** A page may open on a layer or a head that it does not hold: what it does hold, and why. */
+export function nearestHeld(source: Source, state: State, problems: string[]): State {
+  const site = siteOf(source.meta, state);
+  if (source.holds(site.index, state.head)) return state;
+  const other = held(source, site) ? site : source.meta.sites.find((one) => held(source, one));
+  if (!other) return state;
+  problems.push(absent(source, site, state.head));
+  const head = source.holds(other.index, state.head) ? state.head : (firstHeld(source, other) ?? 0);
+  return fitted(source.meta, { ...state, stack: other.stack, layer: other.layer, head }, state, problems);
 }
 
 /** What to say where a layer is not in this page, and how to get it. */

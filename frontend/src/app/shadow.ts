@@ -1,15 +1,18 @@
 /** A shadow root with our own styles: nothing of the host reaches in, nothing of ours leaks out. */
 import { h } from "../dom";
+import headCss from "../levels/head.css";
 import css from "../style.css";
 import { resolve } from "./theme";
 
+/** The frame's style, and one of each level. */
+const STYLES = [css, headCss];
 let sheet: CSSStyleSheet | null = null;
 
 export function shadow(root: HTMLElement): ShadowRoot {
   const inside = root.shadowRoot ?? root.attachShadow({ mode: "open" });
   if (!sheet) {
     sheet = new CSSStyleSheet();
-    sheet.replaceSync(css);
+    sheet.replaceSync(STYLES.join("\n"));
   }
   inside.adoptedStyleSheets = [sheet];
   inside.replaceChildren();

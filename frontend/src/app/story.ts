@@ -1,7 +1,7 @@
 /** What is said: the sentence, why the view opened here, and the summary for those who listen. */
 import { AfterFrame, h, setText } from "../dom";
 import type { Scene } from "../scene";
-import { after, asText, sentence } from "../sentence";
+import { after, asText, type Part, sentence } from "../sentence";
 import type { State } from "../state";
 import { percent } from "../words";
 
@@ -17,16 +17,19 @@ export class Story {
   private readonly afterFrame = new AfterFrame();
 
   /** `notes`: what a reader must know of the whole trace; always in sight, a line each. */
-  constructor(notes: string[]) {
-    const below = h("p", { class: "why" }, "Layers and heads count from 0. ", this.why);
+  constructor(notes: string[], hint: HTMLElement) {
+    const below = h("p", { class: "why" }, h("span", {}, "Layers and heads count from 0. ", this.why), hint);
     const known = h("ul", { class: "notes", "data-notes": true, "aria-label": "notes" });
     for (const note of new Set(notes)) known.append(h("li", {}, note));
     this.element = h("div", { class: "say" }, this.sentence, below, notes.length > 0 && known, this.summary);
   }
 
-  /** `opening`: the place that was chosen for the reader; its reason is said only there. */
-  draw(scene: Scene, opening: State | null): void {
-    const parts = sentence(scene);
+  /**
+   * `opening`: the place that was chosen for the reader; its reason is said only there. `own`: what the level says
+   * instead of the sentence of the query.
+   */
+  draw(scene: Scene, opening: State | null, own: Part[] | null): void {
+    const parts = own ?? sentence(scene);
     this.sentence.replaceChildren(
       ...parts.flatMap((part) => {
         // a number and its percent sign stay on one line

@@ -1,13 +1,18 @@
 /** The neuron level: one query against every key, number by number. */
 import { button, h, setAttribute } from "../dom";
-import type { Actions, Level, Scene } from "../scene";
+import type { Actions, Level, Picture, Scene } from "../scene";
 import { Figures } from "./figures";
 import { Lens } from "./lens";
+import { picture } from "./picture";
+import { scales } from "./scales";
 import { Table, type Viewport } from "./table";
 
 export class NeuronLevel implements Level {
+  readonly name = "neuron";
   readonly element = h("div", { class: "neuron", "data-level": "neuron" });
   readonly tools: HTMLElement[];
+  readonly keys = "↑ ↓ ← → move · Enter pins";
+  readonly scales = scales;
   private readonly lens: Lens;
   private readonly table: Table;
   private readonly figures = new Figures();
@@ -74,6 +79,10 @@ export class NeuronLevel implements Level {
     if (this.figures.element.hidden) return false;
     this.toggleFigures();
     return true;
+  }
+
+  picture(): Picture | null {
+    return this.scene && picture(this.scene);
   }
 
   private toggleFigures(): void {

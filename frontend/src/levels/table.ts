@@ -191,6 +191,9 @@ export class Table {
     if ((event.target as Element).closest("button, select, input")) return;
     if (!this.scene || !this.layout || event.metaKey || event.altKey) return;
     if (event.key === "Enter" || event.key === " ") {
+      const line = this.lines[this.place.line];
+      // pinned already: Enter is the frame's, which goes one level in
+      if (event.key === "Enter" && line?.kind === "key" && this.scene.pinned && line.key === this.scene.key) return;
       event.preventDefault();
       this.enter(this.lines[this.place.line]);
       return;

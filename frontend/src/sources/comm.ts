@@ -1,4 +1,5 @@
 /** A live notebook: what the widget holds, and one request to the kernel for each site that it does not. */
+import type { Given } from "../given";
 import type { HeadTensors } from "../head";
 import { type Metadata, Payload, PayloadError } from "../payload";
 import { Holdings, type Source } from "../source";
@@ -13,6 +14,8 @@ export interface Reply {
 export interface Channel {
   send(message: object): void;
   listen(listener: (reply: Reply, buffers: ArrayBufferView[]) => void): () => void;
+  /** False where the host knows that nobody listens any more. */
+  alive?(): boolean;
 }
 
 interface Pending {
@@ -23,6 +26,9 @@ interface Pending {
 
 export const SILENT =
   "The kernel does not answer: it is busy, or it is no longer running. What is already here stays; run the cell again for the rest.";
+
+export const GONE =
+  "The kernel of this view is no longer running, or was restarted. What is already here stays and can be looked at; run the cell again for the rest.";
 
 export class CommSource implements Source {
   readonly live = true;
@@ -64,6 +70,17 @@ export class CommSource implements Source {
     return asked;
   }
 
+  given(site: number, head: number): Given | null {
+    return this.holdings.given(site, head);
+  }
+
+  async fetchGiven(site: number, head: number): Promise<Given> {
+    this.holdings.add(await this.ask("steps", site, head));
+    const given = this.holdings.given(site, head);
+    if (!given) throw new PayloadError("This trace keeps neither x nor the projections of that head.");
+    return given;
+  }
+
   /** Withdraws what is still being waited for. */
   destroy(): void {
     this.stop();
@@ -79,21 +96,30 @@ export class CommSource implements Source {
     this.pending.clear();
   }
 
+  /** The kernel is gone: nothing that was asked for will come. */
+  lose(): void {
+    for (const id of [...this.pending.keys()]) this.settle(id)?.reject(new PayloadError(GONE));
+  }
+
   private async request(site: number, head: number): Promise<HeadTensors> {
-    const payload = await new Promise<Payload>((resolve, reject) => {
+    this.holdings.add(await this.ask("site", site, head));
+    const tensors = this.holdings.head(site, head);
+    if (!tensors) throw new PayloadError("The kernel answered without the head that was asked for.");
+    return tensors;
+  }
+
+  private async ask(kind: "site" | "steps", site: number, head: number): Promise<Payload> {
+    if (this.channel.alive?.() === false) throw new PayloadError(GONE);
+    return new Promise<Payload>((resolve, reject) => {
       const id = this.nextId++;
       const timer = setTimeout(() => this.settle(id)?.reject(new PayloadError(SILENT)), this.timeout);
       this.pending.set(id, { resolve, reject, timer });
       try {
-        this.channel.send({ id, kind: "site", site, head });
+        this.channel.send({ id, kind, site, head });
       } catch {
         this.settle(id)?.reject(new PayloadError(SILENT));
       }
     });
-    this.holdings.add(payload);
-    const tensors = this.holdings.head(site, head);
-    if (!tensors) throw new PayloadError("The kernel answered without the head that was asked for.");
-    return tensors;
   }
 
   private settle(id: number): Pending | undefined {

@@ -1,4 +1,5 @@
 /** Payloads that stand in the page itself. The first block is decoded at once, the others when they are wanted. */
+import type { Given } from "../given";
 import type { HeadTensors } from "../head";
 import { type Metadata, Payload, PayloadError } from "../payload";
 import { Holdings, type Source } from "../source";
@@ -18,17 +19,30 @@ export class EmbeddedSource implements Source {
   private constructor(
     private readonly holdings: Holdings,
     private readonly rest: Block[],
+    /** What could not be read, in words. */
+    readonly problems: string[],
   ) {}
 
+  /** Opens on the first block that can be read; each describes the whole trace. */
   static async open(blocks: Block[]): Promise<EmbeddedSource> {
     if (blocks.length === 0) throw new PayloadError("This page holds no data.");
-    const [first, ...rest] = blocks;
-    const payload = new Payload(await unpack(first.text(), first.stride));
-    const holdings = new Holdings(payload.meta);
-    holdings.add(payload);
-    const source = new EmbeddedSource(holdings, rest);
-    for (const block of rest) if (!block.sites) await source.unpackBlock(block);
-    return source;
+    const problems: string[] = [];
+    let failure: unknown;
+    for (const [i, first] of blocks.entries()) {
+      try {
+        const payload = new Payload(await unpack(first.text(), first.stride));
+        const holdings = new Holdings(payload.meta);
+        holdings.add(payload);
+        const source = new EmbeddedSource(holdings, blocks.slice(i + 1), problems);
+        for (const block of source.rest)
+          if (!block.sites) await source.unpackBlock(block).catch((error) => problems.push(damaged(error)));
+        return source;
+      } catch (error) {
+        failure ??= error;
+        problems.push(damaged(error));
+      }
+    }
+    throw failure;
   }
 
   get meta(): Metadata {
@@ -44,6 +58,10 @@ export class EmbeddedSource implements Source {
 
   head(site: number, head: number): HeadTensors | Promise<HeadTensors> {
     return this.holdings.head(site, head) ?? this.later(site, head);
+  }
+
+  given(site: number, head: number): Given | null {
+    return this.holdings.given(site, head);
   }
 
   private async later(site: number, head: number): Promise<HeadTensors> {
@@ -65,3 +83,6 @@ export class EmbeddedSource implements Source {
     return opening;
   }
 }
+
+const damaged = (error: unknown) =>
+  `A part of this page cannot be read; what is left is shown. ${error instanceof Error ? error.message : String(error)}`;

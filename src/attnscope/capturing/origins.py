@@ -135,7 +135,7 @@ def _layout(target: Tensor, one: Made) -> tuple[int, int, int] | None:
     tokens = target.shape[2]
     if given.ndim != 3 or given.shape[1] != tokens or (tokens > 1 and target.stride(2) != given.stride(1)):
         return None
-    first = (target.storage_offset() - given.storage_offset()) // unit
+    first = int(target.storage_offset() - given.storage_offset()) // unit
     head_step = target.stride(1) // unit if target.shape[1] > 1 else 0
     size_step = target.stride(3) // unit if target.shape[3] > 1 else 1
     last = first + (target.shape[1] - 1) * head_step + (target.shape[3] - 1) * size_step

@@ -1,4 +1,4 @@
-"""What needs something to compare with: `like=` (rows 15, 17, 21), `cached=` (row 18); and what was left out."""
+"""What needs something to compare with: `like=` (rows 15, 17, 21), and by way of others `cached=` and `model=`."""
 
 import copy
 from dataclasses import replace
@@ -7,30 +7,36 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from attnscope.doctor import caches, models
 from attnscope.doctor.diagnosis import Finding
 from attnscope.doctor.projections import candidates
+from attnscope.doctor.readings import Reading, tensors_in
 from attnscope.doctor.recipe import compute
-from attnscope.doctor.search import Fit, Run, error_of
-from attnscope.doctor.suspects import Reading, Suspect, _tensors, read_signature
+from attnscope.doctor.search import Fit, Ways, error_of
+from attnscope.doctor.signatures import read_signature
 
 if TYPE_CHECKING:
     from attnscope.doctor.examine import Examination
 
 
-def examine(exam: "Examination", fit: Fit | None, ways: list[tuple[Suspect, list[Run]]]) -> None:
-    """The comparisons that were asked for; the others are listed as not examined."""
+def examine(exam: "Examination", fit: Fit | None, ways: Ways) -> None:
+    """The comparisons that were asked for; the others are listed as not examined, with the argument that asks."""
+    suspect = fit.suspect if fit else ways[0][0]
     if exam.like is None:
-        exam.not_examined.append("layout of fused weights, heads sliced after the output projection (rows 15, 21): pass like= a reference with the same weights")  # fmt: skip
+        exam.not_examined.append("fused weights in another layout, heads sliced after the output projection (rows 15, 21): pass like= a reference with the same weights")  # fmt: skip
     else:
         _like(exam, fit, ways)
-    if exam.cached is None:
-        exam.not_examined.append("a key/value cache (row 18): pass cached=")
+    if exam.cached is None or exam.cached is False:
+        exam.not_examined.append(caches.wanted(suspect))
     else:
-        _cached(exam, fit or Fit(ways[0][0], exam.base))
-    exam.not_examined.append("a model in use (rows 20, 23): check does not look at model= yet" if exam.model is not None else "a model in use (rows 20, 23): left padding, tiled masks")  # fmt: skip
+        caches.examine(exam, fit or Fit(suspect, exam.base))
+    if exam.model is None:
+        exam.not_examined.append("left padding without position ids, masks of several texts (rows 20, 23): pass model= the module or function of (ids or embeddings, mask) that uses it")  # fmt: skip
+    else:
+        models.examine(exam)
 
 
-def _like(exam: "Examination", fit: Fit | None, ways: list[tuple[Suspect, list[Run]]]) -> None:
+def _like(exam: "Examination", fit: Fit | None, ways: Ways) -> None:
     suspect = fit.suspect if fit else ways[0][0]
     mine = copy.deepcopy(exam.fn).eval() if isinstance(exam.fn, nn.Module) else exam.fn
     other = copy.deepcopy(exam.like).eval() if isinstance(exam.like, nn.Module) else exam.like
@@ -75,7 +81,7 @@ def _like(exam: "Examination", fit: Fit | None, ways: list[tuple[Suspect, list[R
 
 def _by_heads(reading: Reading) -> bool:
     """Whether the output came back with an axis of heads."""
-    shapes = [x.ndim for x in _tensors(reading.outcome.value)]
+    shapes = [x.ndim for x in tensors_in(reading.outcome.value)]
     return bool(shapes) and shapes[0] == 4
 
 
@@ -87,29 +93,3 @@ def _close(fit: Fit, inputs: Any, output: torch.Tensor, module: nn.Module | None
         return error_of(compute(fit.recipe, fit.operands(inputs)).output, output) < 1e-3
     except RuntimeError:
         return False
-
-
-def _cached(exam: "Examination", fit: Fit) -> None:
-    """The last queries over all keys, as with a cache, against the same rows of the whole."""
-    suspect = fit.suspect
-    if suspect.flat:
-        exam.not_examined.append(
-            "a key/value cache of a module (row 18): cached= works for functions of query, key, value"
-        )
-        return
-    inputs = suspect.inputs("cached", 7)
-    step = exam.fn if exam.cached is True else exam.cached
-    if not callable(step):
-        exam.not_examined.append("cached=: pass True, or a function of (query, key, value) for the last queries")
-        return
-    whole = suspect.run(inputs, still=True, causal=True)
-    last = (inputs[0][..., -3:, :], *inputs[1:])
-    part = replace(suspect, fn=step).run(last, still=True, causal=True)
-    if whole.output is None or part.output is None:
-        exam.not_examined.append(f"cached=: {part.outcome.error or part.wrong or whole.outcome.error}")
-        return
-    far = error_of(part.output, whole.output[..., -3:, :])
-    if far < 1e-3:
-        exam.conventions["cached"] = "the same as uncached"
-        return
-    exam.findings.append(Finding("causal-upper-left", 18, "with a key/value cache (Q < K) the causal triangle stands at the upper left; it belongs at the lower right", "The last queries then see only the first keys: scaled_dot_product_attention(is_causal=True) does this.", "torch.ones(Q, K, dtype=torch.bool).tril(diagonal=K - Q)", f"the last 3 rows differ from the uncached run by up to {far:.2g} standard deviations", "a run with a cache gives what a run without gives", "the causal triangle when Q < K"))  # fmt: skip

@@ -1,15 +1,18 @@
 """What `check` returns: findings with evidence and cure, what was found out on the way, and what was not examined."""
 
-import html
 import io
 import json
-import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
+from attnscope.doctor.drawing import number
 from attnscope.errors import NotCaptured
+
+if TYPE_CHECKING:
+    from attnscope.tracing import Trace
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,11 @@ class Matrices:
     reference: Tensor
     cell: tuple[int, int] | None
     note: str
-    operands: tuple[Tensor, Tensor, Tensor] | None = None
+    all_theirs: Tensor | None = None  # [H, Q, K], every head of that text
+    all_reference: Tensor | None = None
+    operands: tuple[Tensor, Tensor, Tensor] | None = None  # q, k, v, each [H, T, D]
+    scaling: float | None = None
+    allowed: Tensor | None = None  # [H, Q, K], what the reference lets a query see; None: everything
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,6 +60,7 @@ class Diagnosis:
     matrices: Matrices | None = None
     hint: int | None = None
     seconds: float = 0.0
+    source: tuple[int, tuple[str, ...]] | None = None  # the number of the first line, and the lines
 
     def __bool__(self) -> bool:
         return not self.findings
@@ -72,13 +80,13 @@ class Diagnosis:
             said = [f"{self.name}: nothing found"]
         else:
             said = [f"{self.name}: {len(self.findings)} finding{'s' * (len(self.findings) > 1)}"]
-        for number, found in enumerate(self.findings, 1):
+        for place, found in enumerate(self.findings, 1):
             if self.level < 3:
-                said.append(f"{number}. this does not hold: {found.invariant}")
+                said.append(f"{place}. this does not hold: {found.invariant}")
                 if self.level == 2:
                     said.append(f"   look at: {found.place}")
                 continue
-            said.append(f"{number}. {found.title}" + (f" (line {found.line})" if found.line else ""))
+            said.append(f"{place}. {found.title}" + (f" (line {found.line})" if found.line else ""))
             said += [f"   {label}: {text}" for label, text in (("evidence", found.evidence), ("why", found.why), ("cure", found.cure)) if text]  # fmt: skip
         if self.conventions and self.level == 3:
             said.append("as found: " + "; ".join(f"{key}: {value}" for key, value in self.conventions.items()))
@@ -119,9 +127,9 @@ class Diagnosis:
                 row = Text()
                 for k in range(keys):
                     here = m.cell == (q, k)
-                    shown = _number(float(grid[q, k]))
+                    shown = number(float(grid[q, k]))
                     row.append(f"[{shown}]" if here else f" {shown} ", style="bold red" if here else "")
-                row.append(f"  Σ {_number(float(grid[q].sum()))}", style="dim")
+                row.append(f"  Σ {number(float(grid[q].sum()))}", style="dim")
                 cells.append(row)
             table.add_row(f"query {q}", *cells)
         return table
@@ -160,42 +168,50 @@ class Diagnosis:
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
-    def trace(self) -> Any:
-        """The probe that showed it, as a Trace to be looked at in the instrument: the reference on the same q, k, v."""
+    def theirs(self) -> "Trace":
+        """The weights that the code gave on the probe, every head of them, as a Trace for the instrument.
+
+        They are weights alone, as the code returned them (or as the recipe that reproduces its output recomputes them).
+        Raises NotCaptured where nothing was found, or the code did not run, or `hint` withholds the answer.
+        """
         from attnscope.tracing import Trace
 
-        if self.matrices is None or self.matrices.operands is None:
-            raise NotCaptured("this diagnosis holds no matrices: nothing was found, or the code did not run.")
-        return Trace.from_qkv(*self.matrices.operands)
+        return Trace.from_attentions(*_named(self._shown().all_theirs))
+
+    def reference(self) -> "Trace":
+        """The same probe through the reference, as a Trace for the instrument: with q and k where the chain of a plain
+        trace says the same as the reference (no rotary embedding, cap, bias or sinks), else its weights alone.
+
+        Raises NotCaptured as `theirs` does.
+        """
+        from attnscope.tracing import Trace
+
+        m = self._shown()
+        weights, names = _named(m.all_reference)
+        if m.operands is not None:
+            trace = Trace.from_qkv(*m.operands, tokens=names, mask=m.allowed, scaling=m.scaling)
+            seen = trace.sites[0].weights()
+            if seen.shape == weights.shape and torch.allclose(seen, weights, atol=1e-5):
+                return trace
+        return Trace.from_attentions(weights, names)
+
+    def _shown(self) -> Matrices:
+        m = self.matrices
+        if m is None or self.level < 3 or not self.findings or m.all_theirs is None or m.all_reference is None:
+            raise NotCaptured("this diagnosis shows no matrices: nothing was found, the code did not run, or hint withholds them.")  # fmt: skip
+        return m
 
     def _repr_html_(self) -> str:
-        lines = "".join(f"<div style='white-space:pre-wrap'>{html.escape(line)}</div>" for line in self.lines())
-        m = self.matrices
-        if m is None or self.level < 3 or not self.findings:
-            return f"<div>{lines}</div>"
-        grids = "".join(
-            f"<td style='vertical-align:top;text-align:left'><b>{title}</b>{_grid(grid, m.cell)}</td>"
-            for title, grid in (("theirs", m.theirs), ("reference", m.reference))
-        )
-        return f"<div>{lines}<div>{html.escape(m.note)}</div><table><tr>{grids}</tr></table></div>"
+        from attnscope.doctor.drawing import as_html
+
+        return as_html(self)
 
 
-def _number(x: float) -> str:
-    return " NaN" if math.isnan(x) else f"{x:.2f}".replace("-", "−") if abs(x) < 1000 else f"{x:.0e}"
+def _named(weights: Tensor | None) -> tuple[Tensor, list[str]]:
+    """Weights [H, Q, K] and a name for each place; rows and columns of the probe are one text, or made one by zeros."""
+    assert weights is not None
+    return weights.nan_to_num().clamp_min(0), [f"token {i}" for i in range(weights.shape[-1])]
 
 
 def _plain(grid: Tensor) -> list[list[float | None]]:
     return [[round(x, 6) if math.isfinite(x) else None for x in row] for row in grid.tolist()]
-
-
-def _grid(grid: Tensor, cell: tuple[int, int] | None) -> str:
-    """Cells with their number, ink by weight, the first that differs outlined."""
-    rows = []
-    for q, row in enumerate(grid.tolist()):
-        cells = []
-        for k, x in enumerate(row):
-            ink = min(max(x, 0.0), 1.0) if math.isfinite(x) else 0.0
-            outline = "outline:2px solid #d33;" if cell == (q, k) else ""
-            cells.append(f"<td style='{outline}background:rgba(70,110,180,{0.75 * ink:.2f});padding:1px 4px;font-variant-numeric:tabular-nums'>{_number(x)}</td>")  # fmt: skip
-        rows.append(f"<tr>{''.join(cells)}</tr>")
-    return f"<table style='border-collapse:collapse'>{''.join(rows)}</table>"

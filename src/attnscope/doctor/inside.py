@@ -4,53 +4,64 @@ Where no recipe reproduces the whole module, forward hooks take what went into i
 its output projection, and the recipes are compared with the attention between the two.
 """
 
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-from attnscope.doctor.projections import role_of
-from attnscope.doctor.search import Run
-from attnscope.doctor.suspects import Reading, Suspect
+from attnscope.doctor.projections import Projections
+from attnscope.doctor.readings import Reading, to_user
+from attnscope.doctor.trial import Outcome
 
 
-def between(module: nn.Module, suspect: Suspect, runs: list[Run], options: dict[str, Any]) -> tuple[list[Run], str] | None:  # fmt: skip
-    """The same probes, as the projections saw them, and where that was; None where hooks do not find both ends."""
-    first, last = _ends(module)
-    if first is None or last is None or suspect.call.inputs != 1:
-        return None
-    found: list[Run] = []
-    for run in runs:
+def _noting(seen: dict[str, Tensor], role: str) -> Callable[[nn.Module, tuple], None]:
+    """A hook that keeps the first input of a part under `role`."""
+
+    def hook(_: nn.Module, args: tuple) -> None:
+        if args:
+            seen.setdefault(role, args[0])
+
+    return hook
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Paths of the modules that project to queries, keys, values, and from the heads' outputs."""
+
+    query: str
+    key: str
+    value: str
+    out: str
+
+    @classmethod
+    def of(cls, projections: Projections | None) -> "Ends | None":
+        """None where one of them is no module of its own (a bare parameter, a list of heads)."""
+        paths = projections.paths if projections else {}
+        found = [next((paths[role] for role in roles if role in paths), None) for roles in (("q", "qkv"), ("k", "kv", "qkv"), ("v", "kv", "qkv"), ("o",))]  # fmt: skip
+        return None if None in found else cls(*found)  # type: ignore[arg-type]
+
+    @contextlib.contextmanager
+    def watched(self, module: Any) -> Iterator[dict[str, Tensor]]:
+        """What the ends see while the module runs: "query", "key", "value" going in, "out" coming out."""
         seen: dict[str, Tensor] = {}
-        hooks = [
-            module.get_submodule(first).register_forward_pre_hook(lambda _, args, s=seen: s.setdefault("x", args[0])),
-            module.get_submodule(last).register_forward_hook(lambda _, args, out, s=seen: s.setdefault("y", out)),
-        ]
+        hooks = [module.get_submodule(self.out).register_forward_hook(lambda _, args, out: seen.setdefault("out", out))]
+        for role in ("query", "key", "value"):
+            part: nn.Module = module.get_submodule(getattr(self, role))
+            hooks.append(part.register_forward_pre_hook(_noting(seen, role)))  # fmt: skip
         try:
-            reading = suspect.run(run.inputs, seed=11, **options)
+            yield seen
         finally:
             for hook in hooks:
                 hook.remove()
-        x, y = seen.get("x"), seen.get("y")
-        if x is None or y is None or x.ndim != 3 or y.ndim != 3:
-            return None
-        inner = Reading(reading.outcome, y.detach().float(), None)
-        found.append(Run((x, x, x), inner))
-    return found, f"between the input of {first} and the output of {last}"
 
+    def reading(self, outcome: Outcome, seen: dict[str, Tensor], layout: str) -> Reading:
+        """The output and the inputs of the attention between, where all were seen as (batch, length, width)."""
+        if not outcome.ok or len(seen) < 4 or any(x.ndim != 3 for x in seen.values()):
+            return Reading(outcome)
+        q, k, v, out = (to_user(seen[name].detach().float(), layout) for name in ("query", "key", "value", "out"))
+        return Reading(outcome, out, None, saw=(q, k, v))
 
-def _ends(module: nn.Module) -> tuple[str | None, str | None]:
-    """Paths of the first projection and of the output projection after it."""
-    first = last = None
-    for path, part in module.named_modules():
-        if (
-            getattr(part, "weight", None) is None
-            or getattr(part.weight, "ndim", 0) != 2
-            or isinstance(part, nn.Embedding)
-        ):
-            continue
-        role = next((r for name in reversed(path.split(".")) if not name.isdigit() and (r := role_of(name))), None)
-        if role in ("q", "k", "v", "qkv", "kv"):
-            first = first or path
-        elif role == "o" and first is not None and last is None:
-            last = path
-    return first, last
+    def __str__(self) -> str:
+        return f"between the input of {self.query} and the output of {self.out}"

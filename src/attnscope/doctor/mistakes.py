@@ -24,7 +24,7 @@ class Mistake:
     invariant: str  # what fails, without saying where: hint=1
     place: str  # hint=2
     change: dict[str, Any] = field(default_factory=dict)
-    needs: str = ""  # "", "causal", "heads", "groups", "rotary", "batch", "mask"
+    needs: str = ""  # "", "causal", "heads", "split", "fused", "groups", "rotary", "batch", "mask"
 
     def applies(self, recipe: Recipe, heads: int, kv_heads: int, flat: bool) -> bool:
         match self.needs:
@@ -34,6 +34,8 @@ class Mistake:
                 return heads > 1
             case "split":
                 return heads > 1 and flat
+            case "fused":
+                return flat and kv_heads == heads
             case "groups":
                 return 1 < kv_heads < heads
             case "rotary":
@@ -123,12 +125,12 @@ MISTAKES: tuple[Mistake, ...] = (
         "use the lower triangle: torch.ones(T, T, dtype=torch.bool).tril()", _CAUSE, "the causal triangle", {"polarity": "transposed"}, "causal",
     ),
     Mistake(
-        "mask-added-keep", 10, "a 0/1 mask (1: keep) is added to the scores as if it were 0/-inf",
+        "causal-added-keep", 10, "a 0/1 mask (1: keep) is added to the scores as if it were 0/-inf",
         "Adding 1 to what may be seen masks nothing: later tokens still get weight.",
         "pass a boolean mask, or turn it into 0 and -inf first", _CAUSE, "how the causal mask is applied", {"causal_how": "add_keep"}, "causal",
     ),
     Mistake(
-        "mask-added-drop", 10, "a 0/1 mask (1: drop) is added to the scores as if it were 0/-inf",
+        "causal-added-drop", 10, "a 0/1 mask (1: drop) is added to the scores as if it were 0/-inf",
         "Adding 1 to what must not be seen masks nothing, it favours it.",
         "pass a boolean mask, or multiply it by -inf's stand-in first", _CAUSE, "how the causal mask is applied", {"causal_how": "add_drop"}, "causal",
     ),
@@ -146,6 +148,11 @@ MISTAKES: tuple[Mistake, ...] = (
         "split-without-transpose", 13, "heads are split by view alone; (batch, length, width) needs view and then transpose(1, 2)",
         "view(batch, heads, length, size) cuts the text into pieces, one per head, instead of each token's vector.",
         "x.view(B, T, H, D).transpose(1, 2)", _PERM, "where heads are split", {"split": "view"}, "split",
+    ),
+    Mistake(
+        "fused-split-without-transpose", 13, "the fused projection is reshaped to (batch, 3, heads, length, size) at once; its axes are (batch, length, 3, heads, size)",
+        "reshape keeps the order in memory, so queries, keys and values are cut from pieces of the text.",
+        "qkv.reshape(B, T, 3, H, D).permute(2, 0, 3, 1, 4)", _PERM, "where heads are split", {"split": "fused_view"}, "fused",
     ),
     Mistake(
         "merge-without-transpose", 14, "heads are merged without transposing back: (batch, heads, length, size) is reshaped as it is",
@@ -173,6 +180,11 @@ MISTAKES: tuple[Mistake, ...] = (
         "turn q and k alike", "a score depends on i - j alone", "the rotary embedding", {"rotary": "query_only"}, "rotary",
     ),
     Mistake(
+        "rotary-on-values", 17, "rotary: values are turned as well as queries and keys",
+        "Outputs then depend on where a token stands; only the scores are to know the distance.",
+        "turn q and k, leave v as it is", "values enter the output as they are, each by its weight", "the rotary embedding", {"rotary": "value_too"}, "rotary",
+    ),
+    Mistake(
         "batch-and-sequence-swapped", 22, "attention runs across the batch: the input is read as (length, batch, width)",
         "Texts of one batch see each other and a text's own tokens do not.",
         "batch_first=True, or transpose(0, 1) before and after", "a text's output does not change when another text of the batch changes", "the order of batch and sequence", {"batch": "swapped"}, "batch",
@@ -187,6 +199,21 @@ MISTAKES: tuple[Mistake, ...] = (
         "mask-after-softmax", 4, "the mask is applied after the softmax",
         "Masked keys have already taken their share: the weights that are left sum to less than 1.",
         "mask the scores with -inf, then take the softmax", _MASK, "where the mask is applied", {"mask_how": "after"}, "mask",
+    ),
+    Mistake(
+        "mask-filled-after-softmax", 4, "the mask's sentinel is written into the weights, after the softmax",
+        "The weights are what multiplies the values: -1e9 there is a weight of minus a billion.",
+        "mask the scores with -inf, then take the softmax", _MASK, "where the mask is applied", {"mask_how": "after_fill"}, "mask",
+    ),
+    Mistake(
+        "mask-added-keep", 10, "a 0/1 mask (1: keep) is added to the scores as if it were 0/-inf",
+        "Adding 1 to what may be seen masks nothing: masked keys still get weight.",
+        "scores.masked_fill(~allowed, -inf), or turn it into 0 and -inf first", _MASK, "how the mask is applied", {"mask_how": "add_keep"}, "mask",
+    ),
+    Mistake(
+        "mask-added-drop", 10, "a 0/1 mask (1: drop) is added to the scores as if it were 0/-inf",
+        "Adding 1 to what must not be seen masks nothing, it favours it.",
+        "scores.masked_fill(dropped, -inf), or multiply it by a large negative number first", _MASK, "how the mask is applied", {"mask_how": "add_drop"}, "mask",
     ),
     Mistake(
         "mask-multiplied", 5, "the mask multiplies the scores; a score of 0 still gets weight exp(0)",

@@ -53,6 +53,8 @@ FORMS = tuple(
     )
 )  # fmt: skip
 
+FULL = Form("(batch, heads, query, key)", False)
+
 
 @dataclass(frozen=True)
 class Convention:

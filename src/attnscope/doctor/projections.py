@@ -7,21 +7,13 @@ comes out as several candidates; the one under which the module agrees with the 
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
 from torch import Tensor, nn
 
-_NOISE = r"(?:proj|projection|projections|linear|lin|layer|weights?|matrix|mat|net|map|fc|dense|transform|head|heads|w|to|mlp)"
-_ROLES = {
-    "q": "q|query|queries|querys|qs",
-    "k": "k|key|keys|ks",
-    "v": "v|value|values|vs|val|vals",
-    "qkv": "qkv|kqv|cattn|in|querykeyvalue|allheads|fused|packed|fusedqkv|packedqkv|inprojection",
-    "kv": "kv|keyvalue|keysvalues",
-    "o": "o|out|output|outputs|unify|unifyheads|c|final|combine|merge|result|cproj|back|mix|outproj|concat",
-}
+from attnscope.doctor.parameters import Owner, head_counts, numbers_in, owners_of, role_of
 
 
 @dataclass(frozen=True)
@@ -52,93 +44,15 @@ class Projections:
     layout: str = "separate"  # of a fused weight: "q|k|v blocks", "per head", ...
     found: str = "by name"
     unused: tuple[str, ...] = ()
-
-
-def role_of(name: str) -> str | None:
-    """q, k, v, qkv, kv, o, or None, from one component of a parameter's path."""
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().split("_")
-    bare = "".join(word for word in words if word and not re.fullmatch(_NOISE, word)) or "".join(words)
-    plain = "".join(words)
-    for role, names in _ROLES.items():
-        forms = rf"{_NOISE}?(?:{names}){_NOISE}?"
-        if re.fullmatch(forms, bare) or re.fullmatch(forms, plain):
-            return role
-    return "o" if plain in ("proj", "projection", "dense", "fc", "linear", "cproj", "wo") else None
-
-
-@dataclass
-class _Owner:
-    path: tuple[str, ...]
-    weight: Tensor | None = None
-    bias: Tensor | None = None
-    raw: bool = False  # a bare nn.Parameter: its orientation is anyone's guess
-
-
-def _owners(module: nn.Module) -> list[_Owner]:
-    found: dict[tuple[str, ...], _Owner] = {}
-    for name, parameter in module.named_parameters():
-        *path, leaf = name.split(".")
-        holder = module.get_submodule(".".join(path))
-        if isinstance(holder, nn.LayerNorm | nn.Embedding) or "norm" in type(holder).__name__.lower():
-            continue
-        raw = leaf not in ("weight", "bias")
-        is_bias = "bias" in leaf or (raw and bool(re.match(r"b_?[a-z]+$", leaf, re.IGNORECASE)) and parameter.ndim < 3)
-        if raw:
-            leaf = re.sub(r"_?(weight|bias)$", "", leaf)
-            path = [*path, re.sub(r"^b_?(?=[a-z])", "", leaf, flags=re.IGNORECASE) if is_bias else re.sub(r"^[wW]_?(?=[a-zA-Z])", "", leaf)]  # fmt: skip
-        owner = found.setdefault(tuple(path), _Owner(tuple(path)))
-        owner.raw = owner.raw or (raw and "in_proj" not in leaf and not leaf.endswith("_proj"))
-        value = parameter.detach()
-        if is_bias:
-            owner.bias = value
-        else:
-            while value.ndim > 2 and value.shape[-1] == 1:  # a convolution over single positions
-                value = value.squeeze(-1)
-            linear = raw or type(holder).__name__ == "Conv1D" or value.ndim != 2
-            owner.weight = value if linear and not (raw and not owner.raw) else value.T
-    return [owner for owner in found.values() if owner.weight is not None and owner.weight.ndim in (2, 3)]
-
-
-def numbers_in(module: nn.Module) -> dict[str, Any]:
-    """Whole and real numbers among a module's attributes, its children's and their configurations'."""
-    found: dict[str, Any] = {}
-    for part in module.modules():
-        for name, value in vars(part).items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                found.setdefault(name, value)
-            elif name in ("cfg", "config", "args", "params", "hparams", "conf") and value is not None:
-                entries = value if isinstance(value, dict) else getattr(value, "__dict__", {})
-                for inner, number in entries.items():
-                    if isinstance(number, int | float) and not isinstance(number, bool):
-                        found.setdefault(inner, number)
-    return found
-
-
-def head_counts(module: nn.Module, width: int) -> list[int]:
-    """Likely numbers of heads, likeliest first."""
-
-    def rank(name: str) -> int:
-        low = name.lower()
-        if "head" in low and not re.search("dim|size|kv|key|group|width|channels|d_head", low):
-            return 0
-        return 1 if low in ("h", "nh", "nq", "n", "num", "n_q", "q_heads") else 2
-
-    named = sorted((rank(n), i, v) for i, (n, v) in enumerate(numbers_in(module).items()) if isinstance(v, int))
-    certain = [v for r, _, v in named if r == 0 and 0 < v <= width and width % v == 0]
-    likely = [v for r, _, v in named if r > 0 and 1 < v < width and width % v == 0]
-    rest = [1, *(h for h in range(2, min(width, 65)) if width % h == 0)]
-    return list(dict.fromkeys(certain or [*likely, *rest]))
-
-
-def _three(owners: list[_Owner], roles: dict[int, str]) -> tuple[list[_Owner], int]:
-    return [o for i, o in enumerate(owners) if roles.get(i) == "q"], 0
+    norms: tuple[Any, Any] = (None, None)  # modules that normalise queries and keys
+    paths: dict[str, str] = field(default_factory=dict)  # from q, k, v, o to the module that projects
 
 
 def candidates(module: nn.Module) -> Iterator[Projections]:
     """Every reading of the module's parameters as projections, likeliest first."""
-    owners = _owners(module)
-    by_role: dict[str, list[_Owner]] = {}
-    other: list[_Owner] = []
+    owners = owners_of(module)
+    by_role: dict[str, list[Owner]] = {}
+    other: list[Owner] = []
     for owner in owners:
         role = next(
             (role for part in reversed(owner.path) if not part.isdigit() and (role := role_of(part)) is not None), None
@@ -152,6 +66,8 @@ def candidates(module: nn.Module) -> Iterator[Projections]:
     raw = [role for role, found in by_role.items() if any(o.raw and o.weight.ndim == 2 for o in found)]  # type: ignore[union-attr]
     flips = product((False, True), repeat=1 if raw else 0)
     unused = tuple(".".join(o.path) for o in other)
+    paths = {role: ".".join(found[0].path) for role, found in by_role.items() if len(found) == 1 and not found[0].raw and found[0].path}  # fmt: skip
+    norms = (_norm_of(module, "q|query|queries"), _norm_of(module, "k|key|keys"))
     for flip in flips:
         turned = set(raw) if flip and flip[0] else set()
         affine = {role: _stacked(found, role in turned) for role, found in by_role.items()}
@@ -164,10 +80,22 @@ def candidates(module: nn.Module) -> Iterator[Projections]:
                 if out.weight.shape[1] == v.weight.shape[1] * heads // kv_heads and out.weight.shape[0] == 1:
                     continue
                 out = None
-            yield Projections(q, k, v, out, heads, kv_heads, layout, how, unused)
+            made = Projections(q, k, v, out, heads, kv_heads, layout, how, unused, paths=paths)
+            if norms != (None, None):
+                yield replace(made, norms=norms)
+            yield made
 
 
-def _stacked(found: list[_Owner], turned: bool) -> Affine:
+def _norm_of(module: nn.Module, names: str) -> nn.Module | None:
+    """The norm of queries, or of keys, by its name: q_norm, norm_q, ln_q, query_layernorm."""
+    kind = r"(layer_?|rms_?)?(norm|ln)"
+    for path, part in module.named_modules():
+        if re.fullmatch(rf"({names})_?{kind}|{kind}_?({names})", path.rpartition(".")[2], re.IGNORECASE):
+            return part
+    return None
+
+
+def _stacked(found: list[Owner], turned: bool) -> Affine:
     """One matrix [in, out] from a matrix, a matrix per head, or a list of one-head matrices."""
     weights, biases = [], []
     for owner in found:
@@ -186,7 +114,7 @@ def _stacked(found: list[_Owner], turned: bool) -> Affine:
     return Affine(torch.cat(weights, dim=1), bias)
 
 
-def _by_shape(owners: list[_Owner]) -> dict[str, list[_Owner]]:
+def _by_shape(owners: list[Owner]) -> dict[str, list[Owner]]:
     """Projections in the order in which they were made: q, k, v[, o], or one three times as wide[, o]."""
     flat = [o for o in owners if o.weight is not None and o.weight.ndim == 2]
     shapes = [tuple(o.weight.shape) for o in flat]  # type: ignore[union-attr]

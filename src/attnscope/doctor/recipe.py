@@ -40,6 +40,8 @@ class Recipe:
     batch: str = "first"  # first | swapped | reshaped
     scaling: float | None = None  # for scale = "declared"
     softcap: float | None = None
+    qk: str = "plain"  # plain | rms | l2 | layer: whether queries and keys are normalised before they meet
+    turned: int = 0  # dimensions that the rotary embedding turns; 0: all
     window: int = 0  # keys that a query sees, itself included, to the left (causal) or to both sides; 0: all
 
     def but(self, **changes: Any) -> "Recipe":
@@ -58,6 +60,10 @@ class Operands:
     out: tuple[Tensor, Tensor | None] | None = None  # output projection: [H·D, M], [M]
     sinks: Tensor | None = None  # [H]
     order: str = "head-major"  # or "size-major": the width is laid out [D, H]
+    norms: tuple[Any, Any] = (None, None)  # the module's own norms of queries and of keys
+    bias: Tensor | None = None  # [H or 1, Q, K], added to the scores
+    pattern: Tensor | None = None  # [H or 1, Q, K], True: may look; stands where the triangle would
+    factors: Tensor | None = None  # [H], for scale = "own"
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def factor(recipe: Recipe, head_size: int, heads: int, length: int) -> float:
             return 1 / head_size
         case "length":
             return length**-0.5
-        case "declared":
+        case "declared" | "own":
             return float(recipe.scaling or 1.0)
     return head_size**-0.5
 
@@ -98,7 +104,7 @@ def triangle(recipe: Recipe, queries: int, keys: int) -> Tensor:
 
 def impose(scores: Tensor, allowed: Tensor | None, how: str, fill: float) -> Tensor:
     """The mask, before the softmax (`after` comes later)."""
-    if allowed is None or how in ("after", "ignored"):
+    if allowed is None or how in ("after", "after_fill"):
         return scores
     match how:
         case "multiply":
@@ -122,8 +128,11 @@ def _turn(x: Tensor, recipe: Recipe, which: str) -> Tensor:
     """Rotary embedding of [B, H, T, D], in this recipe's way."""
     if recipe.rotary == "none" or (recipe.rotary == "query_only" and which == "key"):
         return x
+    if recipe.turned and recipe.turned < x.shape[-1]:
+        turned = _turn(x[..., : recipe.turned], recipe.but(turned=0), which)
+        return torch.cat([turned, x[..., recipe.turned :]], dim=-1)
     positions, half = torch.arange(x.shape[-2]), x.shape[-1] // 2
-    if recipe.rotary in ("half", "query_only"):
+    if recipe.rotary in ("half", "query_only", "value_too"):
         return rotary(x, positions, recipe.theta)
     if recipe.rotary == "adjacent":  # pair (2d, 2d + 1): lay pairs out by halves, turn, lay back
         there = torch.cat([x[..., 0::2], x[..., 1::2]], dim=-1)
@@ -137,6 +146,21 @@ def _turn(x: Tensor, recipe: Recipe, which: str) -> Tensor:
         angle = torch.cat([angle, angle], dim=-1)
         rotated = torch.stack([-x[..., 1::2], x[..., 0::2]], dim=-1).flatten(-2)
     return x * angle.cos().to(x.dtype) + rotated * angle.sin().to(x.dtype)
+
+
+_NORMS = {
+    "rms": lambda x: x * x.pow(2).mean(-1, keepdim=True).clamp_min(1e-12).rsqrt(),
+    "l2": lambda x: torch.nn.functional.normalize(x, dim=-1),
+    "layer": lambda x: torch.nn.functional.layer_norm(x, x.shape[-1:]),
+}
+
+
+def _normed(x: Tensor, norm: Any) -> Tensor:
+    """The module's own norm where its size is that of the last axis; other sizes belong to another step."""
+    if norm is None:
+        return x
+    size = next((p.shape[-1] for p in norm.parameters()), x.shape[-1])
+    return norm(x) if size == x.shape[-1] else x
 
 
 def _split(x: Tensor, heads: int, operands: Operands, recipe: Recipe) -> Tensor:
@@ -171,12 +195,14 @@ def _join(z: Tensor, operands: Operands, recipe: Recipe) -> Tensor:
 def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -> Result:
     """Attention by this recipe. `allowed` is the mask that was passed in: [B or 1, H or 1, Q, K], True: may look."""
     if operands.heads:
-        query, key, value = (
-            _split(x, n, operands, recipe)
-            for x, n in (
-                (operands.query, operands.heads), (operands.key, operands.kv_heads), (operands.value, operands.kv_heads)
-            )
-        )  # fmt: skip
+        flat = (_normed(operands.query, operands.norms[0]), _normed(operands.key, operands.norms[1]), operands.value)
+        if recipe.split == "fused_view":
+            fused = torch.cat(flat, dim=-1)
+            query, key, value = fused.reshape(fused.shape[0], 3, operands.heads, fused.shape[1], -1).unbind(1)
+        else:
+            counts = (operands.heads, operands.kv_heads, operands.kv_heads)
+            query, key, value = (_split(x, n, operands, recipe) for x, n in zip(flat, counts, strict=True))
+        query, key = (x if x.shape[1] == 1 and operands.heads == 1 else _normed(x, n) for x, n in zip((query, key), operands.norms, strict=True))  # fmt: skip
     else:
         query, key, value = operands.query, operands.key, operands.value
         if recipe.batch == "swapped":
@@ -185,16 +211,24 @@ def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -
     if recipe.groups == "tiled":
         key, value = (x.repeat(1, heads // x.shape[1], 1, 1) for x in (key, value))
     key, value = repeat_heads(key, heads), repeat_heads(value, heads)
+    if recipe.qk != "plain":
+        query, key = _NORMS[recipe.qk](query), _NORMS[recipe.qk](key)
     query, key = _turn(query, recipe, "query"), _turn(key, recipe, "key")
+    if recipe.rotary == "value_too":
+        value = _turn(value, recipe, "value")
 
-    scores = dot_product(query, key) * factor(recipe, query.shape[-1], heads, key.shape[-2])
+    own_factor = operands.factors is not None and recipe.scale == "own"
+    scores = dot_product(query, key) * (operands.factors[:, None, None] if own_factor else factor(recipe, query.shape[-1], heads, key.shape[-2]))  # type: ignore[index]  # fmt: skip
     scores = cap(scores, recipe.softcap)
+    scores = scores if operands.bias is None else scores + operands.bias
     if allowed is not None:
         allowed = allowed.expand(query.shape[0], heads, *scores.shape[-2:])
         if recipe.mask_order == "tiled":
             order = torch.arange(query.shape[0] * heads) % query.shape[0]
             allowed = allowed[:, :1].flatten(0, 1)[order].view(query.shape[0], heads, *scores.shape[-2:])
-    own = triangle(recipe, *scores.shape[-2:]) if recipe.causal else None
+    own = None
+    if recipe.causal:
+        own = triangle(recipe, *scores.shape[-2:]) if operands.pattern is None else operands.pattern
     if recipe.window:
         apart = torch.arange(scores.shape[-2])[:, None] - torch.arange(scores.shape[-1])
         near = apart.abs() < recipe.window
@@ -207,6 +241,8 @@ def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -
         weights = weights * own
     if allowed is not None and recipe.mask_how == "after":
         weights = weights * allowed
+    elif allowed is not None and recipe.mask_how == "after_fill":
+        weights = torch.where(allowed, weights, -1e9)
     output = weighted_sum(weights, value)
     if operands.heads:
         return Result(scores, weights, _join(output, operands, recipe))

@@ -1,28 +1,23 @@
 """Which recipe computes what the suspect computes: the right one, one with a mistake, one with two."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from attnscope.doctor.mistakes import Mistake, with_mistakes
-from attnscope.doctor.projections import numbers_in
+from attnscope.doctor.designs import PATTERN_FREE, designs
+from attnscope.doctor.mistakes import BY_NAME, Mistake, with_mistakes
+from attnscope.doctor.parameters import numbers_in
+from attnscope.doctor.readings import Reading
 from attnscope.doctor.recipe import Operands, Recipe, compute
-from attnscope.doctor.suspects import Reading, Suspect
+from attnscope.doctor.suspects import Run, Suspect
 
 EXACT, HALF, BFLOAT = 3e-4, 2e-2, 8e-2  # of the output's standard deviation
-PATIENCE = 4000  # recipes tried with pairs of mistakes: a count, so that a busy machine finds the same
-
-
-@dataclass(frozen=True)
-class Run:
-    """One probe through one way of calling."""
-
-    inputs: tuple[Tensor, Tensor, Tensor]
-    reading: Reading
-    allowed: Tensor | None = None
+CAPS = (5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 100.0)  # soft caps that are tried
+PATIENCE = 1600  # recipes tried with pairs of mistakes: a count, so that a busy machine finds the same
 
 
 @dataclass(frozen=True)
@@ -70,91 +65,165 @@ def agrees(fit: Fit, runs: Iterable[Run], sinks: Tensor | None = None) -> bool:
 
 def conventions(suspect: Suspect, base: Recipe, causal: bool | None, text: str, every: bool) -> Iterator[tuple[Recipe, str]]:  # fmt: skip
     """What is free to choose: causal or not, rotary embedding or not and how, the order within the width."""
-    turns: list[tuple[str, float]] = [("none", 1e4)]
-    heads = max(suspect.heads, 1)
-    p = suspect.projections
-    size = p.query.weight.shape[1] // heads if p else 1
-    if p is not None and size % 2 == 0 and (every or re.search("rot|rope|cos|freq|polar", text, re.IGNORECASE)):
-        named = [float(v) for n, v in numbers_in(suspect.fn).items() if re.search("theta|base|rope", n, re.IGNORECASE) and v > 10] if isinstance(suspect.fn, torch.nn.Module) else []  # fmt: skip
-        for theta in dict.fromkeys([*named, 1e4, *((5e5, 1e6) if every else ())]):
-            turns += [("half", theta), ("adjacent", theta)]
+    heads, p = max(suspect.heads, 1), suspect.projections
     for order in ("head-major", "size-major") if every and p is not None and heads > 1 else ("head-major",):
-        for turn, theta in turns:
+        for turn, theta, turned in _turns(suspect, text, every):
             for is_causal in (False, True) if causal is None else (causal,):
-                recipe = base.but(causal=is_causal, rotary=turn, theta=theta)
+                recipe = base.but(causal=is_causal, rotary=turn, theta=theta, turned=turned)
                 yield recipe, order
                 if is_causal:
                     yield recipe.but(aligned="lower"), order
 
 
-def search(
-    ways: list[tuple[Suspect, list[Run]]], base: Recipe, causal: bool | None, text: str, sinks: Tensor | None = None,
-    fits: Callable[[Fit, list[Run]], bool] | None = None,
-) -> Fit | None:  # fmt: skip
-    """The right recipe under any convention; else one mistake; else two. The fewest mistakes win, then the order."""
-    fits = fits or (lambda fit, runs: agrees(fit, runs, sinks))
-    for suspect, runs in ways:
-        for recipe, order in conventions(suspect, base, causal, text, every=True):
-            fit = Fit(suspect, recipe, (), order)
-            if fits(fit, runs):
-                return fit
-    for suspect, runs in ways[:6]:
-        for recipe, order in conventions(suspect, base, causal, text, every=False):
-            for window in range(1, 7) if recipe.aligned == "upper" else ():
-                fit = Fit(suspect, recipe.but(window=window), (), order)
-                if fits(fit, runs):
+def _turns(suspect: Suspect, text: str, every: bool) -> Iterator[tuple[str, float, int]]:
+    """Rotary embeddings to try: pairs, base, and how many dimensions are turned (0: all)."""
+    yield "none", 1e4, 0
+    p = suspect.projections
+    told = re.search(r"rot|rope|freq|polar|cos\(", text, re.IGNORECASE)
+    if not told and (p is None or not every):
+        return
+    size = p.query.weight.shape[1] // max(suspect.heads, 1) if p else suspect.size
+    numbers = numbers_in(suspect.fn) if isinstance(suspect.fn, torch.nn.Module) else {}
+    named = [float(v) for n, v in numbers.items() if re.search("theta|base|rope", n, re.IGNORECASE) and v > 10]
+    sizes = [0] if size % 2 == 0 else [size - 1]
+    if told:  # a part of the head: by its number of dimensions, or as a share
+        counts = [int(v * size) if isinstance(v, float) and 0 < v < 1 else v for v in numbers.values()]
+        sizes += [v for v in dict.fromkeys([*counts, size // 2]) if isinstance(v, int) and 2 <= v < size and v % 2 == 0][:4]  # fmt: skip
+    for turned in sizes:
+        for theta in dict.fromkeys([*named, 1e4, *((5e5, 1e6) if every else ())]):
+            yield "half", theta, turned
+            yield "adjacent", theta, turned
+
+
+Ways = list[tuple[Suspect, list[Run]]]
+
+
+@dataclass(frozen=True)
+class Hunt:
+    """What to look for among the ways of calling: which conventions are declared, and what the source says."""
+
+    base: Recipe
+    causal: bool | None
+    text: str
+    sinks: Tensor | None
+    options: dict[str, Any]
+
+    def search(self, ways: Ways) -> Fit | None:
+        """The right recipe under any convention; else one mistake; else a design of the suspect's own, right or with one
+        mistake; else two mistakes. The fewest mistakes win, then the order."""
+        fit = self.right(ways) or self._windows(ways[:6]) or self._mistaken(ways[:24], 1)
+        if fit is not None:
+            return fit
+        own = list(self._designed(ways[:10]))
+        return self._of_designs(own, 0) or self._of_designs(own, 1) or self._mistaken(ways[:4], 2) or self._of_designs(own[:6], 2)  # fmt: skip
+
+    def right(self, ways: Ways) -> Fit | None:
+        for suspect, runs in ways:
+            for recipe, order in conventions(suspect, self.base, self.causal, self.text, every=True):
+                fit = Fit(suspect, recipe, (), order)
+                if agrees(fit, runs, self.sinks):
                     return fit
-    tried = 0
-    for count, reach in ((1, 24), (2, 4)):
-        for suspect, runs in ways[:reach]:
-            p = suspect.projections
-            for recipe, order in conventions(suspect, base, causal, text, every=False):
-                if (recipe.aligned == "lower" and count == 2) or tried > PATIENCE:
-                    continue
-                kv = p.kv_heads if p else suspect.kv_heads
-                for wrong, mistakes in with_mistakes(recipe, suspect.heads, kv, suspect.flat, count):
-                    fit = Fit(suspect, wrong, mistakes, order)
-                    tried += count == 2
-                    if fits(fit, runs):
-                        return fit
-    return None
-
-
-def scale_of(ways: list[tuple[Suspect, list[Run]]], base: Recipe, causal: bool | None, text: str) -> Fit | None:
-    """A scale or a soft cap of the suspect's own, by trying: the right recipe but for one number."""
-    for suspect, runs in ways[:3]:
-        for recipe, order in conventions(suspect, base, causal, text, every=False):
-            if base.softcap is None:
-                for cap in (10.0, 15.0, 20.0, 30.0, 50.0, 100.0):
-                    fit = Fit(suspect, recipe.but(softcap=cap), (), order)
-                    if agrees(fit, runs):
-                        return fit
-            fit = _best_scale(suspect, recipe, order, runs)
-            if fit is not None:
-                return fit
-    return None
-
-
-def _best_scale(suspect: Suspect, recipe: Recipe, order: str, runs: list[Run]) -> Fit | None:
-    """Golden search for the factor that brings the outputs nearest, on a logarithmic axis."""
-
-    def miss(log: float) -> float:
-        tried = recipe.but(scale="declared", scaling=10**log)
-        result = compute(tried, suspect.operands(runs[0].inputs, order=order))
-        theirs = runs[0].reading.output
-        known = result.output.isfinite()
-        if theirs is None or theirs.shape != result.output.shape or not bool(theirs[known].isfinite().all()):
-            return float("inf")
-        return float((theirs[known] - result.output[known]).square().mean())
-
-    try:
-        grid = [-3 + i * 0.15 for i in range(30)]
-        best = min(grid, key=miss)
-        low, high, golden = best - 0.15, best + 0.15, 0.6180339887
-        for _ in range(45):
-            a, b = high - golden * (high - low), low + golden * (high - low)
-            low, high = (low, b) if miss(a) < miss(b) else (a, high)
-    except RuntimeError:
         return None
-    fit = Fit(suspect, recipe.but(scale="declared", scaling=10 ** ((low + high) / 2)), (), order)
-    return fit if agrees(fit, runs) else None
+
+    def _windows(self, ways: Ways) -> Fit | None:
+        for suspect, runs in ways:
+            for recipe, order in conventions(suspect, self.base, self.causal, self.text, every=False):
+                for window in range(1, 7) if recipe.aligned == "upper" else ():
+                    fit = Fit(suspect, recipe.but(window=window), (), order)
+                    if agrees(fit, runs, self.sinks):
+                        return fit
+        return None
+
+    def _mistaken(self, ways: Ways, count: int) -> Fit | None:
+        tried = 0
+        for suspect, runs in ways:
+            for recipe, order in conventions(suspect, self.base, self.causal, self.text, every=False):
+                if recipe.aligned == "lower" and count == 2:
+                    continue
+                for fit in _mistakes(suspect, recipe, order, count):
+                    tried += count == 2
+                    if tried > PATIENCE:
+                        return None
+                    if agrees(fit, runs, self.sinks):
+                        return fit
+        return None
+
+    def _designed(self, ways: Ways) -> Iterator[tuple[Suspect, list[Run], Recipe, str]]:
+        """Suspects with something of their own measured, and the recipes to try on each."""
+        for suspect, runs in ways:
+            for own, fields in designs(suspect, runs[0].inputs, runs[0].reading, self.text, self.options):
+                base = self.base.but(**fields)
+                causal = True if own.patterned else self.causal
+                for recipe, order in conventions(own, base, causal, self.text, every=False):
+                    if recipe.aligned == "upper":
+                        yield own, runs, recipe, order
+
+    def _of_designs(self, own: list[tuple[Suspect, list[Run], Recipe, str]], count: int) -> Fit | None:
+        tried = 0
+        for suspect, runs, recipe, order in own:
+            for fit in _mistakes(suspect, recipe, order, count) if count else [Fit(suspect, recipe, (), order)]:
+                if suspect.patterned and any(f in m.change for m in fit.mistakes for f in PATTERN_FREE):
+                    continue
+                tried += 1
+                if tried > PATIENCE:
+                    return None
+                if agrees(fit, runs, self.sinks):
+                    return _with_after(fit)
+        return None
+
+    def other_scale(self, ways: Ways) -> Fit | None:
+        """A scale or a soft cap of the suspect's own, by trying: the right recipe but for one or two numbers."""
+        for suspect, runs in ways[:3]:
+            for recipe, order in conventions(suspect, self.base, self.causal, self.text, every=False):
+                if recipe.aligned == "lower":
+                    continue
+                for cap in CAPS if self.base.softcap is None else ():
+                    fit = Fit(suspect, recipe.but(softcap=cap), (), order)
+                    if agrees(fit, runs, self.sinks):
+                        return fit
+                fit = self._one_number(suspect, recipe, order, runs, "scaling")
+                if fit is None and self.base.softcap is None and "tanh" in self.text:
+                    fit = self._one_number(suspect, recipe, order, runs, "softcap")
+                if fit is not None:
+                    return fit
+        return None
+
+    def _one_number(self, suspect: Suspect, recipe: Recipe, order: str, runs: list[Run], name: str) -> Fit | None:
+        """Golden search for the number that brings the outputs nearest, on a logarithmic axis."""
+
+        def of(log: float) -> Recipe:
+            return recipe.but(scale="declared", scaling=10**log) if name == "scaling" else recipe.but(softcap=10**log)
+
+        def miss(log: float) -> float:
+            result = compute(of(log), suspect.operands(runs[0].inputs, self.sinks, order=order))
+            theirs = runs[0].reading.output
+            known = result.output.isfinite()
+            if theirs is None or theirs.shape != result.output.shape or not bool(theirs[known].isfinite().all()):
+                return float("inf")
+            return float((theirs[known] - result.output[known]).square().mean())
+
+        try:
+            grid = [-3 + i * 0.15 for i in range(30)]
+            best = min(grid, key=miss)
+            low, high, golden = best - 0.15, best + 0.15, 0.6180339887
+            for _ in range(45):
+                a, b = high - golden * (high - low), low + golden * (high - low)
+                low, high = (low, b) if miss(a) < miss(b) else (a, high)
+        except RuntimeError:
+            return None
+        fit = Fit(suspect, of((low + high) / 2), (), order)
+        return fit if agrees(fit, runs, self.sinks) else None
+
+
+def _with_after(fit: Fit) -> Fit:
+    """A pattern that only the weights show was applied after the softmax: a mistake, whatever else there is."""
+    if fit.recipe.causal_how == "after" and "causal-after-softmax" not in [m.name for m in fit.mistakes]:
+        return replace(fit, mistakes=(*fit.mistakes, BY_NAME["causal-after-softmax"]))
+    return fit
+
+
+def _mistakes(suspect: Suspect, recipe: Recipe, order: str, count: int) -> Iterator[Fit]:
+    p = suspect.projections
+    kv_heads = p.kv_heads if p else suspect.kv_heads
+    for wrong, mistakes in with_mistakes(recipe, suspect.heads, kv_heads, suspect.flat, count):
+        yield Fit(suspect, wrong, mistakes, order)

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 LIMIT = 10.0  # seconds for one call
+MOST_SCORES = 64  # calls of softmax that are remembered
 
 
 class OutOfTime(BaseException):
@@ -37,6 +38,7 @@ class Seen:
     low: torch.dtype | None = None  # a half-precision type that results had
     overflow: str = ""  # the operation whose finite inputs became -inf in half precision
     sentinels: list[float] = field(default_factory=list)
+    scores: list[Tensor] = field(default_factory=list)  # what went into a softmax, or into torch's own attention
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,10 @@ class _Watch(TorchFunctionMode):
                 elif self.still:
                     args = (*args[:4], 0.0, *args[5:])
         result = func(*args, **kwargs)
+        if name in ("softmax", "log_softmax") and isinstance(result, Tensor) and len(self.seen.scores) < MOST_SCORES:
+            self.seen.scores.append(_argument(args, kwargs, 0, "input", None))
+        elif name == "scaled_dot_product_attention" and len(self.seen.scores) < MOST_SCORES:
+            self.seen.scores.append(_scores_of(*args, **kwargs))
         if isinstance(result, Tensor) and "__get__" not in name:
             self._note(name, result, args, kwargs)
         return result
@@ -103,6 +109,21 @@ class _Watch(TorchFunctionMode):
         ):  # fmt: skip
             biggest = min(numbers, default=0.0)
             self.seen.overflow = f"{name}({biggest:g})" if biggest < -1e3 else name
+
+
+def _scores_of(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False,
+    scale: float | None = None, enable_gqa: bool = False,
+) -> Tensor:  # fmt: skip
+    """What enters the softmax inside torch's own attention."""
+    if enable_gqa:
+        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], dim=-3)
+    scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if is_causal:
+        scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), -torch.inf)
+    if attn_mask is None:
+        return scores
+    return scores.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
 
 
 def _argument(args: Any, kwargs: Any, position: int, name: str, default: Any) -> Any:
@@ -171,7 +192,7 @@ def _own_line(problem: BaseException, fn: Any) -> int | None:
     """The deepest line of the user's own file in the traceback."""
     try:
         file = inspect.getsourcefile(inspect.unwrap(fn) if callable(fn) and not hasattr(fn, "forward") else type(fn))
-    except TypeError:
+    except (OSError, TypeError):  # OSError: a class that was defined in a notebook
         return None
     lines = [frame.lineno for frame in traceback.extract_tb(problem.__traceback__) if frame.filename == file]
     return lines[-1] if lines else None
@@ -182,4 +203,7 @@ def source_of(fn: Any) -> str:
     try:
         return inspect.getsource(type(fn) if isinstance(fn, torch.nn.Module) else inspect.unwrap(fn))
     except (OSError, TypeError):
-        return ""
+        if not isinstance(fn, torch.nn.Module):
+            return ""
+    # A class that was defined in a notebook has no file to be found in; its methods have their source all the same.
+    return "\n".join(filter(None, (source_of(part) for part in vars(type(fn)).values() if inspect.isfunction(part))))

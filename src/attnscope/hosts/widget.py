@@ -9,6 +9,7 @@ from attnscope.errors import AttnscopeError
 from attnscope.hosts.assets import asset
 from attnscope.hosts.words import title
 from attnscope.protocol import CANCEL, ERROR, REPLY
+from attnscope.state import CHOICES
 from attnscope.tiles import TileRequest, answer
 from attnscope.views import View
 
@@ -45,6 +46,45 @@ class Scope(anywidget.AnyWidget):
         super().__init__(_esm=asset("widget.js"), blocks=[block.data for block in view.blocks], **view.traits())
         self._title = title(view)
         self.on_msg(self._on_message)
+
+    @traitlets.validate(*CHOICES)
+    def _one_of(self, proposal: Any) -> Any:
+        """One of the values that a view knows. Raises TraitError, which names them."""
+        name, value = proposal["trait"].name, proposal["value"]
+        if value not in CHOICES[name]:
+            raise traitlets.TraitError(f"{name} {value!r} is not one of {', '.join(map(repr, CHOICES[name]))}.")
+        return value
+
+    @traitlets.validate("threshold")
+    def _part(self, proposal: Any) -> float:
+        """A weight. Raises TraitError outside 0 to 1."""
+        if not 0 <= proposal["value"] <= 1:
+            raise traitlets.TraitError(f"threshold is {proposal['value']!r}; it is a weight, from 0 to 1.")
+        return proposal["value"]
+
+    @traitlets.validate("heads", "queries")
+    def _several(self, proposal: Any) -> list[int]:
+        """Heads or queries that the layer has, each once. Raises TraitError, which names the range."""
+        name = proposal["trait"].name
+        values = list(dict.fromkeys(proposal["value"]))
+        try:
+            site = self._trace.site(self.layer, self.stack)
+        except AttnscopeError:
+            return values  # the layer itself is wrong, and says so
+        count = site.heads if name == "heads" else site.query_offset + site.queries
+        for value in values:
+            if not 0 <= value < count:
+                raise traitlets.TraitError(
+                    f"{name} holds {value}, which is out of range: {site.name} has {name} 0 to {count - 1}."
+                )
+        return values
+
+    @traitlets.validate("dim")
+    def _dimension(self, proposal: Any) -> Any:
+        """A dimension, or None. Raises TraitError below 0."""
+        if proposal["value"] is not None and proposal["value"] < 0:
+            raise traitlets.TraitError(f"dim is {proposal['value']}; it is a dimension, counted from 0, or None.")
+        return proposal["value"]
 
     @traitlets.validate("layer", "head", "query", "key")
     def _in_range(self, proposal: Any) -> Any:

@@ -1,0 +1,59 @@
+/** The middle of the frame: one level is shown, each is made when it is first shown, and keeps what it was until then. */
+import { h } from "../dom";
+import type { Actions, Level } from "../scene";
+import type { Source } from "../source";
+import type { LevelName } from "../state";
+import { type Drawing, drawingOf } from "./ladder";
+import { REGISTRY } from "./levels";
+
+export class Stage {
+  readonly element = h("div", { class: "middle" });
+  /** How a head was drawn last. */
+  drawing: Drawing = "head";
+  private readonly made = new Map<LevelName, Level>();
+  private shown: Level | null = null;
+
+  constructor(
+    private readonly actions: Actions,
+    private readonly viewport: () => { top: number; bottom: number },
+    private readonly source: Source,
+  ) {}
+
+  readonly has = (name: LevelName) => REGISTRY[name] !== undefined;
+
+  get level(): Level | null {
+    return this.shown;
+  }
+
+  /** True where another level was shown before. */
+  show(name: LevelName): boolean {
+    if (this.shown?.name === name) return false;
+    let level = this.made.get(name);
+    if (!level) {
+      const make = REGISTRY[name];
+      if (!make) throw new Error(`There is no level ${name} in this view.`);
+      level = make(this.actions, this.viewport, this.source);
+      this.made.set(name, level);
+      this.element.append(level.element);
+    }
+    if (this.shown) this.shown.element.hidden = true;
+    level.element.hidden = false;
+    this.shown = level;
+    this.drawing = drawingOf(name) ?? this.drawing;
+    return true;
+  }
+
+  /** Where the keyboard goes on: what was in focus is hidden now. */
+  focus(): void {
+    const element = this.shown?.element;
+    if (!element) return;
+    const target =
+      element.querySelector<HTMLElement>("[data-grid]") ?? element.querySelector<HTMLElement>("[tabindex='0']");
+    if (!target) element.tabIndex = -1;
+    (target ?? element).focus({ preventScroll: true });
+  }
+
+  destroy(): void {
+    for (const level of this.made.values()) level.destroy();
+  }
+}

@@ -1,0 +1,46 @@
+/** Lines between two columns of tokens: which are drawn, and where. Pure. */
+
+export interface Line {
+  query: number;
+  key: number;
+  weight: number;
+  /** Which of the heads laid over each other. */
+  head: number;
+}
+
+/** A calm S from the left edge to the right one. */
+export function curve(width: number, from: number, to: number): string {
+  const [a, b] = [round(from), round(to)];
+  return `M0 ${a}C${round(width * 0.42)} ${a} ${round(width * 0.58)} ${b} ${round(width)} ${b}`;
+}
+
+const round = (value: number) => Math.round(value * 10) / 10;
+
+/** Thickness in pixels: what is twice the weight is twice the line, above a hairline. */
+export const thickness = (weight: number, most: number) => 0.75 + Math.min(1, weight) * most;
+
+export interface Chosen {
+  lines: Line[];
+  /** Weight of all lines that were offered, and of those chosen. */
+  offered: number;
+  drawn: number;
+}
+
+/** Lines at or above `threshold`, the strongest `budget` of them. What is not a number is a line of no weight. */
+export function choose(lines: Line[], threshold: number, budget: number): Chosen {
+  let offered = 0;
+  const above: Line[] = [];
+  for (const line of lines) {
+    if (Number.isFinite(line.weight)) offered += line.weight;
+    if (line.weight > 0 && line.weight >= threshold) above.push(line);
+  }
+  if (above.length > budget) {
+    above.sort((a, b) => b.weight - a.weight || a.query - b.query || a.key - b.key);
+    above.length = budget;
+  }
+  return { lines: above, offered, drawn: above.reduce((sum, line) => sum + line.weight, 0) };
+}
+
+/** Positions of a slider from 0 to 100 to thresholds from 0 to 1, fine where weights are small. */
+export const thresholdAt = (position: number) => Number(((position / 100) ** 2).toFixed(4));
+export const positionOf = (threshold: number) => Math.round(Math.sqrt(threshold) * 100);

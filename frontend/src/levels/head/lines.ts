@@ -1,0 +1,124 @@
+/** The lines between the columns: faint ones on a canvas for all queries, strong ones as SVG for what is looked at. */
+import { h, setAttribute } from "../../dom";
+import { curve, type Line, thickness } from "./geometry";
+import type { Pen } from "./palette";
+
+const SVG = "http://www.w3.org/2000/svg";
+const LEVELS = 10; // of darkness among faint lines: lines of one level are one stroke
+
+export interface Drawn extends Line {
+  /** Tokens of its ends. */
+  queryToken: number;
+  keyToken: number;
+  /** The exact weight. */
+  value: number;
+}
+
+export interface Ends {
+  query(slot: number): number;
+  key(slot: number): number;
+}
+
+export class Lines {
+  readonly element = h("div", { class: "lines", "aria-hidden": "true" });
+  private readonly canvas = h("canvas");
+  private readonly svg = document.createElementNS(SVG, "svg");
+  private faint: Line[] = [];
+  private strong: Drawn[] = [];
+  private paths: SVGPathElement[] = [];
+  private pens: Pen[] = [];
+  private end = 1;
+  private scale = 1;
+
+  constructor(private readonly ends: Ends) {
+    this.svg.setAttribute("focusable", "false");
+    this.element.append(this.canvas, this.svg);
+  }
+
+  /** `end`: the weight that is drawn at full strength among the faint lines. */
+  setFaint(lines: Line[], pens: Pen[], end: number): void {
+    this.faint = lines;
+    this.pens = pens;
+    this.end = end;
+    this.drawFaint();
+  }
+
+  setStrong(lines: Drawn[], pens: Pen[], most: number): void {
+    this.strong = [...lines].sort((a, b) => a.weight - b.weight);
+    this.pens = pens;
+    while (this.paths.length > this.strong.length) this.paths.pop()?.remove();
+    while (this.paths.length < this.strong.length) {
+      const path = document.createElementNS(SVG, "path");
+      this.paths.push(path);
+      this.svg.append(path);
+    }
+    this.strong.forEach((line, i) => {
+      const path = this.paths[i];
+      const pen = pens[line.head];
+      const width = thickness(line.weight, most);
+      path.dataset.query = String(line.queryToken);
+      path.dataset.key = String(line.keyToken);
+      path.dataset.overlay = String(line.head);
+      path.dataset.value = String(line.value);
+      path.style.stroke = pen.colour;
+      path.style.strokeWidth = String(width);
+      path.style.opacity = String(Math.min(1, 0.3 + line.weight * 1.4));
+      setAttribute(
+        path,
+        "stroke-dasharray",
+        pen.dash.map((length) => length * Math.max(1, width / 2)).join(" ") || null,
+      );
+    });
+    this.place();
+  }
+
+  /** Something scrolled: the same lines elsewhere. */
+  move(): void {
+    this.place();
+    this.drawFaint();
+  }
+
+  private place(): void {
+    const width = this.element.clientWidth;
+    this.strong.forEach((line, i) => {
+      this.paths[i].setAttribute("d", curve(width, this.ends.query(line.query), this.ends.key(line.key)));
+    });
+  }
+
+  private drawFaint(): void {
+    const { clientWidth: width, clientHeight: height } = this.element;
+    this.scale = devicePixelRatio || 1;
+    const [w, hgt] = [Math.round(width * this.scale), Math.round(height * this.scale)];
+    if (this.canvas.width !== w || this.canvas.height !== hgt) {
+      this.canvas.width = w;
+      this.canvas.height = hgt;
+    }
+    const context = this.canvas.getContext("2d");
+    if (!context || !w) return;
+    context.setTransform(this.scale, 0, 0, this.scale, 0, 0);
+    context.clearRect(0, 0, width, height);
+    const strokes = new Map<string, { path: Path2D; pen: Pen; level: number }>();
+    for (const line of this.faint) {
+      const [a, b] = [this.ends.query(line.query), this.ends.key(line.key)];
+      if ((a < 0 && b < 0) || (a > height && b > height)) continue;
+      const level = Math.max(1, Math.ceil(Math.min(1, line.weight / this.end) * LEVELS));
+      const name = `${line.head} ${level}`;
+      const stroke = strokes.get(name) ?? { path: new Path2D(), pen: this.pens[line.head], level };
+      strokes.set(name, stroke);
+      stroke.path.moveTo(0, a);
+      stroke.path.bezierCurveTo(width * 0.42, a, width * 0.58, b, width, b);
+    }
+    for (const { path, pen, level } of strokes.values()) {
+      context.strokeStyle = pen.colour;
+      context.globalAlpha = 0.05 + (0.3 * level) / LEVELS;
+      context.lineWidth = 0.6 + (1.6 * level) / LEVELS;
+      context.setLineDash(pen.dash as number[]);
+      context.stroke(path);
+    }
+    context.globalAlpha = 1;
+  }
+
+  get lines(): { faint: Line[]; strong: Drawn[] } {
+    return { faint: this.faint, strong: this.strong };
+  }
+}

@@ -1,0 +1,30 @@
+/** Long work in slices, so that no frame waits for it. */
+
+const SLICE = 8; // ms of a frame
+
+export class Slices {
+  private frame = 0;
+
+  /** `step` does a little and says whether there is more; `shown` runs once a frame after it; `done` at the end. */
+  run(step: () => boolean, shown: () => void, done: () => void): void {
+    this.cancel();
+    const turn = () => {
+      const until = performance.now() + SLICE;
+      let more = step();
+      while (more && performance.now() < until) more = step();
+      this.frame = more ? requestAnimationFrame(turn) : 0;
+      shown();
+      if (!more) done();
+    };
+    this.frame = requestAnimationFrame(turn);
+  }
+
+  get running(): boolean {
+    return this.frame !== 0;
+  }
+
+  cancel(): void {
+    cancelAnimationFrame(this.frame);
+    this.frame = 0;
+  }
+}

@@ -1,0 +1,90 @@
+"""What is known about the patient: the model, its tokenizer, what it is to read, and what was found so far."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnscope.doctor.diagnosis import Finding
+from attnscope.spelling import printable
+from attnscope.tokens import tokens_of
+
+
+@dataclass
+class Chart:
+    """One examination. `inputs` is what the model's forward is given; `ids` is [B, T] on the CPU, or None.
+
+    texts: what was typed, or rendered from messages, one per row; () where only ready tensors were given.
+    route: "text", "messages" or "inputs".
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    inputs: dict[str, Any]
+    ids: Tensor | None
+    texts: tuple[str, ...]
+    route: str
+    pair: str | None = None
+    findings: list[Finding] = field(default_factory=list)
+    conventions: dict[str, str] = field(default_factory=dict)
+    not_examined: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def find(
+        self, name: str, title: str, *, why: str, evidence: str, cure: str, invariant: str, place: str, row: int | None = None
+    ) -> None:  # fmt: skip
+        self.findings.append(Finding(name, row, title, why, cure, evidence, invariant, place))
+
+    def found(self, *names: str) -> bool:
+        return any(finding.name in names for finding in self.findings)
+
+    @property
+    def config(self) -> Any:
+        return getattr(self.model, "config", None)
+
+    @property
+    def mask(self) -> Tensor | None:
+        """The padding mask as bool [B, T] on the CPU; None where there is none, or one of another kind."""
+        mask = self.inputs.get("attention_mask")
+        if isinstance(mask, Tensor) and self.ids is not None and mask.shape == self.ids.shape:
+            return mask.cpu() != 0
+        return None
+
+    def visible(self, row: int = 0) -> list[int]:
+        """The ids of a row that the mask lets the model see."""
+        assert self.ids is not None
+        seen = self.ids[row] if self.mask is None else self.ids[row][self.mask[row]]
+        return seen.tolist()
+
+    def strings(self, ids: Sequence[int], limit: int = 12) -> str:
+        """Tokens by name, for a report: one visible line."""
+        size = len(self.tokenizer) if hasattr(self.tokenizer, "__len__") else None
+        tokenizer = self.tokenizer if hasattr(self.tokenizer, "convert_ids_to_tokens") else None
+        names = [
+            printable(tokens_of(tokenizer, [i]).strings[0]) if i >= 0 and (size is None or i < size) else f"#{i}"
+            for i in ids[:limit]
+        ]
+        return " ".join(names) + (" …" if len(ids) > limit else "")
+
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        """Ids as the tokenizer makes them, with or without the special tokens that it adds."""
+        ids = self.tokenizer(text, add_special_tokens=special)["input_ids"]
+        return torch.as_tensor(ids).reshape(-1).tolist()
+
+    def pad(self) -> int | None:
+        """The id that fills rows up, as the tokenizer or else the model's configuration has it."""
+        for owner in (self.tokenizer, self.config):
+            value = getattr(owner, "pad_token_id", None)
+            if isinstance(value, int) and value >= 0:
+                return value
+        return None
+
+    def embedding(self) -> nn.Embedding | None:
+        """The table that input_ids index."""
+        try:
+            table = self.model.get_input_embeddings()  # pyright: ignore[reportCallIssue]
+        except (AttributeError, NotImplementedError):
+            return None
+        return table if isinstance(getattr(table, "weight", None), Tensor) else None

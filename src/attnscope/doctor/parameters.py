@@ -1,0 +1,93 @@
+"""The parameters of a module by owner, the part each plays (query, key, …) by its name, and the numbers among attributes."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+_NOISE = r"(?:proj|projection|projections|linear|lin|layer|weights?|matrix|mat|net|map|fc|dense|transform|head|heads|w|to|mlp)"
+_ROLES = {
+    "q": "q|query|queries|querys|qs",
+    "k": "k|key|keys|ks",
+    "v": "v|value|values|vs|val|vals",
+    "qkv": "qkv|kqv|cattn|in|querykeyvalue|allheads|fused|packed|fusedqkv|packedqkv|inprojection",
+    "kv": "kv|keyvalue|keysvalues",
+    "o": "o|out|output|outputs|unify|unifyheads|c|final|combine|merge|result|cproj|back|mix|outproj|concat",
+}
+
+
+def role_of(name: str) -> str | None:
+    """q, k, v, qkv, kv, o, or None, from one component of a parameter's path."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().split("_")
+    bare = "".join(word for word in words if word and not re.fullmatch(_NOISE, word)) or "".join(words)
+    plain = "".join(words)
+    for role, names in _ROLES.items():
+        forms = rf"{_NOISE}?(?:{names}){_NOISE}?"
+        if re.fullmatch(forms, bare) or re.fullmatch(forms, plain):
+            return role
+    return "o" if plain in ("proj", "projection", "dense", "fc", "linear", "cproj", "wo") else None
+
+
+@dataclass
+class Owner:
+    path: tuple[str, ...]
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    raw: bool = False  # a bare nn.Parameter: its orientation is anyone's guess
+
+
+def owners_of(module: nn.Module) -> list[Owner]:
+    found: dict[tuple[str, ...], Owner] = {}
+    for name, parameter in module.named_parameters():
+        *path, leaf = name.split(".")
+        holder = module.get_submodule(".".join(path))
+        if isinstance(holder, nn.LayerNorm | nn.Embedding) or "norm" in type(holder).__name__.lower():
+            continue
+        raw = leaf not in ("weight", "bias")
+        is_bias = "bias" in leaf or (raw and bool(re.match(r"b_?[a-z]+$", leaf, re.IGNORECASE)) and parameter.ndim < 3)
+        if raw:
+            leaf = re.sub(r"_?(weight|bias)$", "", leaf)
+            path = [*path, re.sub(r"^b_?(?=[a-z])", "", leaf, flags=re.IGNORECASE) if is_bias else re.sub(r"^[wW]_?(?=[a-zA-Z])", "", leaf)]  # fmt: skip
+        owner = found.setdefault(tuple(path), Owner(tuple(path)))
+        owner.raw = owner.raw or (raw and "in_proj" not in leaf and not leaf.endswith("_proj"))
+        value = parameter.detach()
+        if is_bias:
+            owner.bias = value
+        else:
+            while value.ndim > 2 and value.shape[-1] == 1:  # a convolution over single positions
+                value = value.squeeze(-1)
+            linear = raw or type(holder).__name__ == "Conv1D" or value.ndim != 2
+            owner.weight = value if linear and not (raw and not owner.raw) else value.T
+    return [owner for owner in found.values() if owner.weight is not None and owner.weight.ndim in (2, 3)]
+
+
+def numbers_in(module: nn.Module) -> dict[str, Any]:
+    """Whole and real numbers among a module's attributes, its children's and their configurations'."""
+    found: dict[str, Any] = {}
+    for part in module.modules():
+        for name, value in vars(part).items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                found.setdefault(name, value)
+            elif name in ("cfg", "config", "args", "params", "hparams", "conf") and value is not None:
+                entries = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+                for inner, number in entries.items():
+                    if isinstance(number, int | float) and not isinstance(number, bool):
+                        found.setdefault(inner, number)
+    return found
+
+
+def head_counts(module: nn.Module, width: int) -> list[int]:
+    """Likely numbers of heads, likeliest first."""
+
+    def rank(name: str) -> int:
+        low = name.lower()
+        if "head" in low and not re.search("dim|size|kv|key|group|width|channels|d_head", low):
+            return 0
+        return 1 if low in ("h", "nh", "nq", "n", "num", "n_q", "q_heads") else 2
+
+    named = sorted((rank(n), i, v) for i, (n, v) in enumerate(numbers_in(module).items()) if isinstance(v, int))
+    certain = [v for r, _, v in named if r == 0 and 0 < v <= width and width % v == 0]
+    likely = [v for r, _, v in named if r > 0 and 1 < v < width and width % v == 0]
+    rest = [1, *(h for h in range(2, min(width, 65)) if width % h == 0)]
+    return list(dict.fromkeys(certain or [*likely, *rest]))

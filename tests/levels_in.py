@@ -1,0 +1,42 @@
+"""Levels of a view in a browser: which there are, and a view opened on one."""
+
+import pytest
+
+SWITCHES = {"model": "[data-level-switch=model]", "neuron": "[data-level-switch=neuron]", "steps": "[data-level-switch=steps]"}  # fmt: skip
+
+
+def levels_there(page) -> list[str]:
+    """The levels that the switch offers, outermost first; the two drawings of a head count as two."""
+    return page.evaluate(
+        """() => { const root = document.querySelector('[data-attnscope]').shadowRoot;
+             const drawings = [...root.querySelectorAll('[data-drawing]')].map(b => b.dataset.drawing);
+             return [...root.querySelectorAll('[data-level-switch]')].flatMap(
+               b => b.dataset.levelSwitch === 'head' && drawings.length ? drawings : [b.dataset.levelSwitch]); }"""
+    )
+
+
+def switch_to(page, level: str) -> None:
+    """Go to a level by its button, and wait until it is drawn."""
+    drawn = page.locator("[data-attnscope]").get_attribute("data-drawn")
+    if page.locator("main").get_attribute("data-shows") == level:
+        return
+    if level in ("head", "matrix"):
+        page.locator('[data-level-switch="head"]').click()
+        if page.locator("main").get_attribute("data-shows") != level:
+            page.locator(f'[data-drawing="{level}"]').click()
+    else:
+        page.locator(SWITCHES[level]).click()
+    page.wait_for_function(
+        "([level, drawn]) => { const e = document.querySelector('[data-attnscope]'); return e.dataset.drawn !== drawn && e.shadowRoot.querySelector('main').dataset.shows === level }",
+        arg=[level, drawn],
+    )
+    page.wait_for_timeout(100)
+
+
+def open_level(open_view, view, level: str, **options):
+    """The view's page, looking at a level."""
+    page = open_view(view, **options)
+    if level not in levels_there(page):
+        pytest.skip(f"this build has no level {level}")
+    switch_to(page, level)
+    return page
