@@ -1,30 +1,32 @@
 """The docs site: `make docs`. It opens from disk: nothing in it is fetched, not even a font.
 
-The notebooks of the course are run while the site is built, with errors fatal. ATTNSCOPE_STATIC makes what they show the
-page in a frame instead of the live widget.
+The notebooks of the course are run while the site is built; what a cell raises ends the build. ATTNSCOPE_STATIC makes
+what they show the page in a frame instead of the live widget.
 """
 
+import logging
 import os
 import re
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
-from pygments.lexers.data import JsonLexer  # noqa: E402
-
 import course  # noqa: E402
 from docstrings import to_rst  # noqa: E402
+from pygments.lexers.data import JsonLexer  # noqa: E402
+
+import attnscope  # noqa: E402
 
 # The kernels of the notebooks inherit these.
 os.environ |= {"ATTNSCOPE_STATIC": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+logging.getLogger("traitlets").setLevel(logging.WARNING)  # nbclient tells which kernel it starts
 
 project = "attnscope"
 author = "the attnscope authors"
-version = release = re.search(r'__version__ = "(.*)"', (ROOT / "src/attnscope/__init__.py").read_text())[1]  # type: ignore[index]
+version = release = attnscope.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build", "course/README.md", "course/notebooks"]
@@ -33,8 +35,8 @@ suppress_warnings = [
     "misc.highlighting_failure",  # pages quote formats with … in them
 ]
 nitpicky = True
-# Names of attnscope must lead somewhere. Those of torch and Python are not looked up: that would need the network.
-nitpick_ignore_regex = [(r"py:.*", r"(?!attnscope).*"), (r"py:class", r"attnscope\.(views\.Block|state\.State|views\.State)")]
+# attnscope's public names lead somewhere wherever they stand. Inner types need not, and torch's would need the network.
+nitpick_ignore_regex = [(r"py:.*", rf"(?!attnscope\.(\w+\.)*({'|'.join(attnscope.__all__)})$).*")]
 
 html_theme = "furo"
 html_title = f"attnscope {version}"
@@ -51,8 +53,9 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_timeout = 120
-nb_execution_raise_on_error = True
-nb_execution_show_tb = True
+nb_execution_show_tb = (
+    True  # a cell that raises is a warning with its traceback, and warnings are errors: --fail-on-warning
+)
 nb_merge_streams = True
 nb_ipywidgets_js = {}  # no widget is drawn in the site, so nothing is asked of a CDN
 nb_number_source_lines = False

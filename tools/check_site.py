@@ -18,7 +18,16 @@ FETCHED = {
     ("iframe", "src"), ("video", "src"), ("video", "poster"), ("audio", "src"), ("embed", "src"), ("object", "data"),
     ("image", "href"), ("use", "href"), ("input", "src"), ("track", "src"),
 }  # fmt: skip
-IDLE = {"canonical", "next", "prev", "index", "search", "author", "license", "genindex"}  # <link rel=…> fetches none of these
+IDLE = {
+    "canonical",
+    "next",
+    "prev",
+    "index",
+    "search",
+    "author",
+    "license",
+    "genindex",
+}  # <link rel=…> fetches none of these
 ELSEWHERE = re.compile(r"^(https?:)?//", re.I)
 IN_STYLE = re.compile(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')\s;]+)", re.I)
 
@@ -44,7 +53,9 @@ class Page(HTMLParser):
         idle = tag == "link" and set(given.get("rel", "").split()) <= IDLE
         for name, value in given.items():
             if (tag, name) in FETCHED and not idle:
-                self.fetched += [part.split()[0] for part in value.split(",") if part.split()] if name == "srcset" else [value]
+                self.fetched += (
+                    [part.split()[0] for part in value.split(",") if part.split()] if name == "srcset" else [value]
+                )
         self.fetched += IN_STYLE.findall(given.get("style", ""))
         if "srcdoc" in given:
             self.fetched += [address for address in read(given["srcdoc"]).fetched if ELSEWHERE.match(address)]

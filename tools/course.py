@@ -1,7 +1,7 @@
 """The course's notebooks: text in docs/course/NN-*.md, exported to docs/course/notebooks/NN-*.ipynb for Colab.
 
-    python tools/course.py            writes the exported notebooks
-    python tools/course.py --check    says whether they are what their text would give; exit code 1 if not
+python tools/course.py            writes the exported notebooks
+python tools/course.py --check    says whether they are what their text would give; exit code 1 if not
 """
 
 import base64

@@ -7,20 +7,25 @@ import re
 def to_rst(lines: list[str]) -> list[str]:
     """Indented blocks become literal blocks, and what would be markup outside of backquotes is escaped."""
     out: list[str] = []
-    literal = False
-    for number, line in enumerate(lines):
-        before = lines[number - 1] if number else ""
-        if line.startswith("    ") and not literal and not before.strip() and not line.lstrip().startswith(">>>"):
-            literal = True
+    inside, before = "", ""  # inside a "literal" block, a "doctest", or neither
+    for line in lines:
+        if not line.strip():
+            inside = "" if inside == "doctest" else inside
+        elif inside == "literal" and not line.startswith("    "):
+            inside = ""
+        if line.lstrip().startswith(">>>"):
+            inside = "doctest"
+        elif line.startswith("    ") and not inside and not before.strip():
+            inside = "literal"
             out += ["::", ""]
-        elif line.strip() and not line.startswith("    "):
-            literal = False
-        doctest = line.lstrip().startswith((">>>", "..."))
-        out.append(line if literal or doctest or not line.strip() else _escaped(line))
+        out.append(line if inside else _escaped(line))
+        before = line
     return out
 
 
 def _escaped(line: str) -> str:
     """Asterisks and bars as they are; a trailing underscore is no link. Backquoted parts stay."""
     parts = re.split(r"(``[^`]*``|`[^`]*`)", line)
-    return "".join(part if index % 2 else re.sub(r"([*|\\]|_(?!\w))", r"\\\1", part) for index, part in enumerate(parts))
+    return "".join(
+        part if index % 2 else re.sub(r"([*|\\]|_(?!\w))", r"\\\1", part) for index, part in enumerate(parts)
+    )

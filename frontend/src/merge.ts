@@ -100,6 +100,7 @@ export interface SlotRow {
 /** Rows of the pieces of one query, put together by the axis of the keys. */
 export function mergedRow(rows: Row[], axis: Axis): SlotRow {
   const n = axis.slots.length;
+  if (rows.length === 1 && n === rows[0].weights.length) return asIs(rows[0]);
   const out: SlotRow = {
     weights: new Float64Array(n),
     scores: rows.every((row) => row.scores) ? new Float64Array(n) : null,
@@ -136,6 +137,21 @@ export function mergedRow(rows: Row[], axis: Axis): SlotRow {
     if (out.dot) out.dot[s] = dot / (rows.length * tokens.length);
   }
   return out;
+}
+
+/** Nothing merged and nothing hidden. */
+function asIs({ weights, scores, dot, allowed, sink, empty }: Row): SlotRow {
+  return {
+    weights: Float64Array.from(weights),
+    scores:
+      scores && Float64Array.from(scores, (score, j) => (!allowed || allowed[j] ? score : Number.NEGATIVE_INFINITY)),
+    dot: dot && Float64Array.from(dot),
+    masked: allowed ? allowed.map((one) => (one ? 0 : 1)) : new Uint8Array(weights.length),
+    sink,
+    empty,
+    hidden: 0,
+    outside: 0,
+  };
 }
 
 /** Several rows as one: their mean, or their sum. Scores have neither. */

@@ -65,6 +65,25 @@ export interface Site {
   receipt: SiteReceipt;
   /** What the trace keeps beyond q, k and v, and the heads for which it is in these bytes. */
   steps?: SiteSteps;
+  /** Of every site, held or not, in the first block of a view. */
+  thumb?: Thumb;
+  /** A number per head; null where no query allows one. */
+  stats?: Record<string, (number | null)[]>;
+  /** Query, key and weight of each head's strongest link between two tokens that are not special. */
+  links?: ([number, number, number] | null)[];
+}
+
+/** Where the pooled weights of a site's heads are, U8 [heads, rows, columns], and what its bytes mean. */
+export interface Thumb {
+  tensor: string;
+  rows: number;
+  columns: number;
+  method: string;
+  /** A byte up to here is a weight times it. */
+  steps: number;
+  masked: number;
+  broken: number;
+  queries_sampled: number | null;
 }
 
 export interface SiteSteps {
@@ -107,6 +126,10 @@ export interface Metadata {
   } | null;
   notes: string[];
   source?: TraceSource | null;
+  /** What the numbers in `stats` are: a sentence, a title, a unit. */
+  stat_words?: Record<string, string>;
+  stat_titles?: Record<string, string>;
+  stat_units?: Record<string, string>;
 }
 
 /** Something is wrong with the bytes; the message is meant to be read by people. */

@@ -18,6 +18,10 @@ export interface Source {
   given?(site: number, head: number): Given | null;
   /** Asks for it, where somebody can be asked. */
   fetchGiven?(site: number, head: number): Promise<Given>;
+  /** Why a site that should be here cannot be read; null: nothing is known to be wrong with it. */
+  damage?(site: number): string | null;
+  /** A tensor of bytes that any of the data here has, by its name. */
+  octets?(name: string): Uint8Array | null;
   /** Says that more is held now. */
   onChange?(listener: () => void): () => void;
 }
@@ -28,11 +32,13 @@ export class Holdings {
   private readonly workings: { payload: Payload; site: Site }[] = [];
   private readonly made = new Map<string, Given>();
   private readonly decoded = new Map<string, HeadTensors>();
+  private readonly payloads: Payload[] = [];
 
   constructor(readonly meta: Metadata) {}
 
   add(payload: Payload): void {
     if (payload.meta.trace !== this.meta.trace) throw new PayloadError("The data belongs to another trace.");
+    this.payloads.push(payload);
     for (const site of payload.meta.sites) {
       if (site.steps?.heads.length) this.workings.push({ payload, site });
       if (site.held) this.holders.push({ payload, site: site.index, heads: new Set(site.held.heads) });
@@ -51,6 +57,10 @@ export class Holdings {
     this.made.clear(); // the last one is enough
     this.made.set(name, known);
     return known;
+  }
+
+  octets(name: string): Uint8Array | null {
+    return this.payloads.find((payload) => payload.has(name))?.octets(name) ?? null;
   }
 
   head(site: number, head: number): HeadTensors | null {

@@ -11,7 +11,7 @@ interface Model {
   send(message: unknown): void;
   on(event: string, callback: (...args: never[]) => void): void;
   off(event: string, callback: (...args: never[]) => void): void;
-  /** False once the comm is closed, where the host says so (Jupyter's widget manager). */
+  /** False once the comm is closed, where the host shows it. */
   readonly comm_live?: boolean;
 }
 
@@ -19,15 +19,18 @@ const TRAITS = (Object.keys(INITIAL) as (keyof State)[]).filter((name) => name !
 /** Traits hold lists, which are never the same object twice. */
 const same = (a: unknown, b: unknown) => String(a ?? "") === String(b ?? "");
 
-function channelOf(model: Model): Channel {
+function channelOf(model: Model, link: { gone: boolean }): Channel {
   return {
     send: (message) => model.send(message),
     listen(listener) {
-      const receive = (reply: Reply, buffers: ArrayBufferView[]) => listener(reply, buffers);
+      const receive = (reply: Reply, buffers: ArrayBufferView[]) => {
+        link.gone = false; // whoever answers is there
+        listener(reply, buffers);
+      };
       model.on("msg:custom", receive as never);
       return () => model.off("msg:custom", receive as never);
     },
-    alive: () => model.comm_live !== false,
+    alive: () => !link.gone,
   };
 }
 
@@ -39,6 +42,7 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
   el.append(root);
   let view: View | null = null;
   let source: CommSource | null = null;
+  const link = { gone: model.comm_live === false };
   let closed = false;
   let syncing = false;
 
@@ -82,7 +86,7 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
     view = null;
     try {
       const blocks = (model.get("blocks") as ArrayBufferView[] | null) ?? [];
-      source = new CommSource(blocks.map(octetsOf), channelOf(model));
+      source = new CommSource(blocks.map(octetsOf), channelOf(model, link));
       const { state, problems } = read(model);
       const mounted = await mount(root, source, state, { fit: "cell", problems });
       if (closed) return mounted.destroy();
@@ -94,9 +98,10 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
     }
   };
 
-  /** The kernel died or was restarted: say so, and keep what is here. */
+  /** The kernel died or was restarted: say so, and keep what is here. A host that hides the state tells of a loss only. */
   const lost = () => {
-    if (model.comm_live !== false) return;
+    link.gone = !(model.comm_live ?? false);
+    if (!link.gone) return;
     source?.lose();
     view?.notice(GONE);
   };
@@ -104,13 +109,14 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
   const reopen = () => void open();
   for (const name of TRAITS) model.on(`change:${name}`, receive as never);
   model.on("change:blocks", reopen as never);
-  model.on("comm_live_update", lost as never);
+  // Jupyter's widget manager tells both, when the kernel dies or restarts and when the comm is closed
+  for (const event of ["comm_live_update", "comm:close"]) model.on(event, lost as never);
   await open();
   return () => {
     closed = true;
     for (const name of TRAITS) model.off(`change:${name}`, receive as never);
     model.off("change:blocks", reopen as never);
-    model.off("comm_live_update", lost as never);
+    for (const event of ["comm_live_update", "comm:close"]) model.off(event, lost as never);
     view?.destroy();
     source?.destroy();
     root.remove();

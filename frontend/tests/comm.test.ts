@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { type Channel, CommSource, type Reply, SILENT } from "../src/sources/comm";
+import { type Channel, CommSource, GONE, type Reply, SILENT } from "../src/sources/comm";
 import { payload, site } from "./made";
 
 const held = site({ index: 0, layer: 0 });
@@ -71,6 +71,19 @@ describe("a live notebook", () => {
       throw new Error("comm closed");
     };
     await expect(new CommSource([first()], channel).head(1, 0)).rejects.toThrow(SILENT);
+  });
+
+  it("says at once that the kernel is gone where the host knows it, and keeps what it has", async () => {
+    const { sent, channel } = kernel();
+    let alive = true;
+    const source = new CommSource([first()], { ...channel, alive: () => alive });
+    const waiting = expect(source.head(1, 0)).rejects.toThrow(GONE);
+    alive = false;
+    source.lose();
+    await waiting;
+    await expect(source.head(1, 0)).rejects.toThrow(GONE);
+    expect(sent).toHaveLength(1);
+    expect(source.head(0, 1)).not.toBeInstanceOf(Promise);
   });
 
   it("withdraws what is open when it is closed", async () => {

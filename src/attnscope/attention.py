@@ -21,7 +21,11 @@ from torch import Tensor, nn
 
 
 def dot_product(query: Float[Tensor, "*B Q D"], key: Float[Tensor, "*B K D"]) -> Float[Tensor, "*B Q K"]:
-    """How well each query matches each key: the sum over d of q[d] · k[d]."""
+    """How well each query matches each key: the sum over d of q[d] · k[d].
+
+    >>> dot_product(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, -1.0]]))
+    tensor([[11.,  3.]])
+    """
     return torch.einsum("...qd,...kd->...qk", query, key)
 
 
@@ -56,6 +60,14 @@ def softmax_over_keys(
 
     With `sinks`, one more score per query joins the softmax and its column is dropped, so rows sum to less than 1
     (gpt-oss). A row in which no key is allowed (all -inf) gets zeros, not NaN.
+
+    >>> scores = torch.tensor([[0.0, 0.0], [0.0, -math.inf], [-math.inf, -math.inf]])
+    >>> softmax_over_keys(scores)
+    tensor([[0.5000, 0.5000],
+            [1.0000, 0.0000],
+            [0.0000, 0.0000]])
+    >>> softmax_over_keys(scores, sinks=torch.zeros(1, 1))[0].sum()  # a third goes to the sink
+    tensor(0.6667)
     """
     if sinks is not None:
         column = sinks.expand(*masked.shape[:-1], 1)
@@ -80,6 +92,9 @@ def repeat_heads(x: Float[Tensor, "*B G T D"], heads: int) -> Float[Tensor, "*B 
     """Grouped queries: give each of `heads` query heads its own view of the key/value head that it shares.
 
     Key/value head g serves the neighbouring query heads g·n … g·n + n-1 (repeat_interleave, not tiling).
+
+    >>> repeat_heads(torch.tensor([[[1.0]], [[2.0]]]), 4).flatten()
+    tensor([1., 1., 2., 2.])
     """
     return x if x.shape[-3] == heads else x.repeat_interleave(heads // x.shape[-3], dim=-3)
 
@@ -127,7 +142,12 @@ def attention_steps(
 
 
 def causal(queries: int, keys: int, device: torch.device | None = None) -> Bool[Tensor, "Q K"]:
-    """True where key <= query: a token sees itself and what came before (aligned to the upper left, as in torch)."""
+    """True where key <= query: a token sees itself and what came before (aligned to the upper left, as in torch).
+
+    >>> causal(2, 3)
+    tensor([[ True, False, False],
+            [ True,  True, False]])
+    """
     return torch.ones(queries, keys, dtype=torch.bool, device=device).tril()
 
 
@@ -162,7 +182,15 @@ def scaled_dot_product_attention(
 
 
 def split_heads(x: Float[Tensor, "B T width"], heads: int) -> Float[Tensor, "B H T D"]:
-    """Cut each token's vector into one piece per head: [B, T, H·D] -> [B, T, H, D] -> [B, H, T, D]."""
+    """Cut each token's vector into one piece per head: [B, T, H·D] -> [B, T, H, D] -> [B, H, T, D].
+
+    >>> split_heads(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), heads=2)[0]  # two tokens, two heads of size 1
+    tensor([[[1.],
+             [3.]],
+    <BLANKLINE>
+            [[2.],
+             [4.]]])
+    """
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 

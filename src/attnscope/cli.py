@@ -135,7 +135,7 @@ def check(
 def _refuse_mixed(targets: tuple[str, ...], model: str | None, code: dict[str, Any], in_use: dict[str, Any]) -> None:
     """`check` answers two questions; what belongs to the one says nothing in the other."""
     stray = [f"--{name}" for name, value in (in_use if model is None else code).items() if value is not None]
-    first, *others = targets
+    first, *others = list(targets)
     if model is None and (stray or others or ".py:" not in first):
         what = f"{stray[0]} is for a model" if stray else f"{[first, *others][-1]!r} is not FILE.py:NAME"
         raise InputError(
@@ -164,7 +164,7 @@ def _check_model(
     _quiet()
     with Console(stderr=True).status(f"loading {name} …"):
         model, tokenizer = attnscope.load(name, task=task, dtype=dtype)
-    text, *others = texts
+    text, *others = list(texts)
     if chat:
         read: dict[str, Any] = {"messages": [{"role": "user", "content": text}]}
     else:

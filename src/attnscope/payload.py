@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from attnscope import workings
+from attnscope import thumbnails, workings
 from attnscope.errors import NotCaptured, PayloadError
 from attnscope.files import write_atomically
 from attnscope.masks import BiasRule, MaskRule
@@ -49,20 +49,25 @@ def encode(
     notes: tuple[str, ...] = (),
     norms: bool = True,
     steps: Mapping[int, Sequence[int]] | None = None,
+    thumbs: bool = False,
 ) -> bytes:
     """The trace as a payload that holds the sites in `held` (by index; None: all, as they are).
 
     `steps` are the heads, by site, whose x and projections it holds for the steps level; None: x and q, k before rotary
-    of whole sites, and with `projections` W_q, W_k and W_v too.
+    of whole sites, and with `projections` W_q, W_k and W_v too. `thumbs` adds the thumbnails of every site.
     """
     held = dict.fromkeys(range(len(trace.sites)), Held()) if held is None else held
     receipts = receipts or trace.verify()
     tensors: dict[str, Tensor] = {}
     shared: dict[int, str] = {}
     sites = []
+    small = thumbnails.thumbnails_of(trace) if thumbs else ()
     for index, site in enumerate(trace.sites):
         what = held.get(index)
         description = _describe(index, site, receipts.sites[index])
+        if thumbs:
+            tensors[f"t{index}"] = small[index].pixels
+            description |= thumbnails.describe(small[index], f"t{index}")
         if what is not None:
             description |= _put_site(tensors, shared, index, site, what, norms)
             if projections:
@@ -93,6 +98,7 @@ def encode(
         "notes": [*trace.notes, *notes],
         "unrecorded": list(trace.unrecorded),
         "source": None if trace.source is None else dict(trace.source),
+        **(thumbnails.words_of(small) if thumbs else {}),
     }  # fmt: skip
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(_plain(meta), ensure_ascii=False, separators=(",", ":"))

@@ -220,6 +220,7 @@ def make_blocks(trace: Trace, site: int, plan: Plan, receipts: Receipt) -> tuple
                 receipts=receipts,
                 notes=plan.notes,
                 steps={index: plan.steps[index]} if index in plan.steps else {},
+                thumbs=index == site,
             ),
             (index,),
             2 if _width(trace.sites[index], plan.held[index]) == 2 else 4,

@@ -28,17 +28,21 @@ def test_hostile_tokens_are_text(open_view):
         assert "\u202e" not in text, "direction characters are spelled out"
 
 
-def damage(page: str, how: str) -> str:
-    match = re.search(r"(data-attnscope-block[^>]*>)([A-Za-z0-9+/=]+)(</script>)", page)
-    assert match
-    text = match[2]
-    changed = {
-        "cut": text[: len(text) // 2],
-        "empty": "",
-        "noise": "!!!!" + text[4:],
-        "flipped": text[:2000] + text[2100:2000:-1] + text[2100:],
-    }
-    return page[: match.start(2)] + changed[how] + page[match.end(2) :]
+BLOCK = re.compile(r"(data-attnscope-block[^>]*>)([A-Za-z0-9+/=]+)(</script>)")
+
+
+def damage(page: str, how: str, which: slice = slice(None)) -> str:
+    """The page with some of its blocks (all, if not said) damaged."""
+    for match in reversed([*BLOCK.finditer(page)][which]):
+        text = match[2]
+        changed = {
+            "cut": text[: len(text) // 2],
+            "empty": "",
+            "noise": "!!!!" + text[4:],
+            "flipped": text[:2000] + text[2100:2000:-1] + text[2100:],
+        }
+        page = page[: match.start(2)] + changed[how] + page[match.end(2) :]
+    return page
 
 
 @pytest.mark.parametrize("how", ["cut", "empty", "noise", "flipped"])
@@ -49,6 +53,37 @@ def test_a_damaged_page_says_what_is_wrong(new_page, demo_trace, tmp_path, how):
     alert = page.locator("[data-alert]")
     alert.wait_for()
     assert "cannot be drawn" in alert.inner_text()
+
+
+@pytest.mark.parametrize("how", ["cut", "noise", "flipped"])
+def test_what_is_not_damaged_is_shown(open_view, demo_trace, how):
+    """The block of the layer it opens on cannot be read: it says so and opens on another, and the rest can be looked at."""
+    whole = demo_trace.show(layer=2, head=8, query="it").html
+    assert len(BLOCK.findall(whole)) > 2
+    page = open_view(damage(whole, how, slice(0, 1)))
+    said = page.locator("[data-notices]").inner_text()
+    assert "cannot be read" in said
+    assert "Layer 2" in said
+    assert page.locator("[data-row-key]").count() == 24
+    page.locator('[data-crumb="layer"]').focus()
+    page.locator('[data-crumb="layer"]').select_option(label="layer 4")
+    page.wait_for_timeout(300)
+    weight = page.locator('[data-row-key="8"] [data-col="weight"] [data-value], [data-row-key="8"] [data-col="weight"]')
+    expected = float(demo_trace.site(4).weights(8, 7)[0, 8])
+    assert float(weight.first.get_attribute("data-value")) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_damaged_layer_leaves_the_others(open_view, demo_trace):
+    whole = demo_trace.show(layer=2, head=8, query="it").html
+    page = open_view(damage(whole, "cut", slice(1, 2)))
+    assert page.locator("[data-notices]").inner_text() == "", "what nobody asked for is not complained about"
+    site = re.findall(r'data-sites="(\d+)"', whole)[1]
+    page.locator('[data-crumb="layer"]').focus()
+    page.locator('[data-crumb="layer"]').select_option(site)
+    page.locator(".notice").first.wait_for()
+    assert f"Layer {site}" in page.locator("[data-notices]").inner_text()
+    assert "damaged" in page.locator("[data-notices]").inner_text()
+    assert page.locator(".crumb-layer .crumb-value").inner_text().startswith("2"), "what was there stays"
 
 
 def test_nan_is_drawn_and_flagged(open_view):

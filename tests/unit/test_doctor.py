@@ -522,7 +522,11 @@ def test_json_is_plain():
 def test_it_draws_itself_and_opens_in_the_instrument():
     diagnosis = attnscope.check(make_function(dim=1))
     assert diagnosis._repr_html_().count("<table") == 3
-    assert diagnosis.trace().sites
+    assert "first cell that differs" in diagnosis._repr_html_()
+    theirs, reference = diagnosis.theirs(), diagnosis.reference()
+    assert torch.allclose(theirs.sites[0].weights()[0], diagnosis.matrices.theirs, atol=1e-6)
+    assert torch.allclose(reference.sites[0].weights()[0], diagnosis.matrices.reference, atol=1e-5)
+    assert reference.sites[0].q is not None  # the chain, not the weights alone
     assert isinstance(diagnosis, Diagnosis)
 
 

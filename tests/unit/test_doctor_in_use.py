@@ -1,7 +1,6 @@
 """attnscope.check(model, tokenizer, text): each finding fires on a model made ill on purpose, and none on sound ones."""
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +70,7 @@ def test_sound_models(kind: str, implementation: str) -> None:
         assert diagnosis, diagnosis
         assert "nothing found" in repr(diagnosis)
         assert diagnosis.conventions["causal" if kind not in ("bert", "roberta") else "tokens"]
-    ready = {name: x for name, x in tokenizer(TEXTS, padding=True, return_tensors="pt").items()}
+    ready = dict(tokenizer(TEXTS, padding=True, return_tensors="pt"))
     ready.pop("token_type_ids", None)
     assert attnscope.check(model, tokenizer, inputs=ready)
     assert attnscope.check(model, None, inputs=ready)
@@ -215,7 +214,7 @@ def test_no_chat_template_used() -> None:
     only(attnscope.check(tiny.model("qwen3"), tokenizer, inputs=ready), "no-chat-template")
 
 
-@pytest.mark.parametrize(("kind", "table"), [("bert", True), ("gpt2", True), ("opt", True), ("roberta", True), ("llama", False), ("qwen3", False)])  # fmt: skip
+@pytest.mark.parametrize(("kind", "table"), [("bert", False), ("gpt2", True), ("opt", True), ("roberta", True), ("llama", False), ("qwen3", False)])  # fmt: skip
 def test_text_beyond_the_window(kind: str, table: bool) -> None:
     model, tokenizer = tiny.model(kind, "sdpa"), reader(kind)
     diagnosis = attnscope.check(model, tokenizer, "cat " * 70)
@@ -238,12 +237,12 @@ def test_text_cut() -> None:
     model, tokenizer = tiny.model("bert"), tiny.tokenizer(11)
     text = "the cat sat on a mat of air in a plane to a dog"
     found = only(attnscope.check(model, tokenizer, text), "text-cut")
-    assert "17 tokens" in found.title
+    assert "16 tokens" in found.title
     assert "model_max_length = 11" in found.evidence
     ready = tokenizer(text, truncation=True, return_tensors="pt")
     found = only(attnscope.check(model, tokenizer, text, inputs=ready), "text-cut")
-    assert "9 of the text's 15 tokens" in found.title
-    assert "in a plane to a dog" in found.evidence
+    assert "9 of the text's 14 tokens" in found.title
+    assert "plane to a dog" in found.evidence
     whole = tiny.tokenizer()(text, return_tensors="pt")
     assert attnscope.check(model, tiny.tokenizer(), text, inputs=whole)
     assert any("exactly" in note for note in attnscope.check(model, tokenizer, inputs=ready).notes)
@@ -559,20 +558,19 @@ def test_the_model_is_left_as_it_was_found() -> None:
     model.train()
     model.transformer.h[1].eval()
     model.register_buffer("counted", torch.zeros(3))
-    model.register_forward_hook(lambda m, *_: m.counted.add_(1))
+    model.register_forward_hook(lambda m, *_: (m.counted.add_(1), None)[1])
     flags = {name: m.training for name, m in model.named_modules()}
     hooks = {
         name: (list(m._forward_hooks), list(m._forward_pre_hooks), set(vars(m))) for name, m in model.named_modules()
     }
     state = {name: x.clone() for name, x in model.state_dict().items()}
     config = model.config.to_dict()
-    torch.manual_seed(7), random.seed(7), np.random.seed(7)
-    wanted = torch.rand(3), random.random(), np.random.rand()
-    torch.manual_seed(7), random.seed(7), np.random.seed(7)
+    model.register_forward_pre_hook(lambda *_: (torch.rand(3), np.random.rand(3), None)[2])  # noqa: NPY002
+    hooks[""][1].extend(model._forward_pre_hooks)
+    states = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
     assert not attnscope.check(model, tokenizer, TEXTS)
-    got = torch.rand(3), random.random(), np.random.rand()
-    assert torch.equal(got[0], wanted[0])
-    assert got[1:] == wanted[1:]
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert np.random.get_state()[1].tolist() == states[1]  # noqa: NPY002
     assert flags == {name: m.training for name, m in model.named_modules()}
     assert hooks == {
         name: (list(m._forward_hooks), list(m._forward_pre_hooks), set(vars(m))) for name, m in model.named_modules()

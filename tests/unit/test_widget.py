@@ -40,3 +40,37 @@ def test_every_request_gets_a_reply_or_an_error(scope):
     scope._on_message(scope, {"id": 5, "kind": "cancel"}, [])
     scope._on_message(scope, "noise", [])
     assert scope.sent == []
+
+
+def test_traits_refuse_what_no_view_can_be_asked(scope):
+    bad = {
+        "level": ("atoms", "'model', 'head', 'matrix', 'neuron', 'steps'"),
+        "theme": ("pink", "'auto'"),
+        "filter": ("ac", "'ab'"),
+        "average": ("rows", "'layers'"),
+        "combine": ("max", "'sum'"),
+        "quantity": ("logits", "'scores'"),
+        "special": ("dim", "'hide'"),
+        "thumbs": ("bars", "'lines'"),
+        "threshold": (1.5, "from 0 to 1"),
+        "heads": ([3, 12], "heads 0 to 11"),
+        "queries": ([24], "queries 0 to 23"),
+        "dim": (-1, "counted from 0"),
+    }
+    before = {name: getattr(scope, name) for name in bad}
+    for name, (value, said) in bad.items():
+        with pytest.raises(traitlets.TraitError, match=said):
+            setattr(scope, name, value)
+    assert {name: getattr(scope, name) for name in bad} == before
+
+
+def test_traits_take_every_level_and_can_be_observed(scope):
+    from attnscope.state import LEVELS
+
+    seen = []
+    scope.observe(lambda change: seen.append(change["new"]), "level")
+    for level in LEVELS:
+        scope.level = level
+    assert seen == list(LEVELS)
+    scope.heads, scope.queries, scope.threshold = [3, 5, 3], [1, 2], 0.25
+    assert (scope.heads, scope.queries, scope.threshold) == ([3, 5], [1, 2], 0.25)

@@ -1,10 +1,16 @@
 /** The levels there are: each is made when it is first shown. A new level adds its line here and its style in shadow.ts. */
 import { HeadLevel } from "../levels/head";
+import { MatrixLevel } from "../levels/matrix";
+import { ModelLevel } from "../levels/model";
 import { NeuronLevel } from "../levels/neuron";
+import { StepsLevel } from "../levels/steps";
 import type { MakeLevel } from "../scene";
 import type { LevelName } from "../state";
 
 export const REGISTRY: Partial<Record<LevelName, MakeLevel>> = {
+  model: (actions, viewport, source) => new ModelLevel(actions, viewport, source),
   head: (actions, viewport, source) => new HeadLevel(actions, viewport, source),
+  matrix: (actions, viewport, source) => new MatrixLevel(actions, viewport, source),
   neuron: (actions, viewport) => new NeuronLevel(actions, viewport),
+  steps: (actions, viewport, source) => new StepsLevel(actions, viewport, source),
 };

@@ -146,7 +146,9 @@ class App implements View {
       },
       takeAway,
     );
-    this.masthead.append(h("span", { class: "mark" }, "attnscope"), this.crumbs.element, this.tools.page);
+    // a page of its own has a title; a cell stands under those of its notebook
+    const mark = h(options.fit === "page" ? "h1" : "span", { class: "mark" }, "attnscope");
+    this.masthead.append(mark, this.crumbs.element, this.tools.page);
     this.masthead.append(this.crumbs.about, h("div", { class: "second" }, this.switch.element, this.tools.element));
     const sheet = h("div", { class: "sheet" });
     sheet.append(this.masthead, this.panels.element, this.receipt.banner, this.notices, this.story.element);
@@ -494,15 +496,16 @@ class App implements View {
   /** Sticky parts stand below and above each other: each needs to know how tall the others are. */
   private measure(): void {
     const masthead = this.masthead.offsetHeight;
+    const sticky = () => getComputedStyle(this.masthead).position === "sticky";
     const foot = this.foot.element.offsetHeight;
     const height = Math.min(this.scope.clientHeight || innerHeight, innerHeight);
     const heights = `${masthead},${foot},${height}`;
     if (heights === this.heights) return;
     this.heights = heights;
     this.scope.style.setProperty("--sight", `${height}px`);
-    this.scope.style.setProperty("--bar", `${masthead}px`);
     this.scope.style.setProperty("--foot", `${foot}px`);
     setAttribute(this.scope, "data-low", height < 620 ? "" : null);
+    this.scope.style.setProperty("--bar", `${sticky() ? masthead : 0}px`);
     this.look();
   }
 

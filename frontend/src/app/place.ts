@@ -88,6 +88,8 @@ export function nearestHeld(source: Source, state: State, problems: string[]): S
 /** What to say where a layer is not in this page, and how to get it. */
 export function absent(source: Source, site: Site, head: number): string {
   const { meta } = source;
+  const damage = source.damage?.(site.index);
+  if (damage) return `Layer ${siteName(site, meta)} cannot be shown. ${damage}`;
   const here = meta.sites.filter((one) => held(source, one));
   const names = [...new Set(here.map((one) => one.stack))].map((stack) => {
     const layers = here.filter((one) => one.stack === stack).map((one) => one.layer);

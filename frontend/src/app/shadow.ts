@@ -1,11 +1,14 @@
 /** A shadow root with our own styles: nothing of the host reaches in, nothing of ours leaks out. */
 import { h } from "../dom";
 import headCss from "../levels/head.css";
+import matrixCss from "../levels/matrix.css";
+import modelCss from "../levels/model.css";
+import stepsCss from "../levels/steps.css";
 import css from "../style.css";
 import { resolve } from "./theme";
 
 /** The frame's style, and one of each level. */
-const STYLES = [css, headCss];
+const STYLES = [css, headCss, matrixCss, stepsCss, modelCss];
 let sheet: CSSStyleSheet | null = null;
 
 export function shadow(root: HTMLElement): ShadowRoot {

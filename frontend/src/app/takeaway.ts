@@ -32,6 +32,13 @@ export function savePanel(scene: Scene, picture: () => Promise<Picture | null> |
   ];
 }
 
+/** Asked where a browser can tell beforehand: an attempt would be an error in its log. */
+function forbidden(): boolean {
+  type Policy = { allowsFeature(name: string): boolean };
+  const { featurePolicy } = document as Document & { featurePolicy?: Policy };
+  return featurePolicy?.allowsFeature("clipboard-write") === false;
+}
+
 export function pythonPanel(scene: Scene): HTMLElement[] {
   const code = python(scene.meta, scene.state);
   const lines = code.split("\n").length;
@@ -41,6 +48,7 @@ export function pythonPanel(scene: Scene): HTMLElement[] {
   const status = h("p", { role: "status", "data-status": true });
   const copy = async () => {
     try {
+      if (forbidden()) throw new Error();
       await navigator.clipboard.writeText(code);
       setText(status, "Copied.");
     } catch {

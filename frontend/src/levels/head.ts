@@ -24,7 +24,7 @@ import { SharedTools } from "./head/tools";
 
 const FAINT = 1500; // lines of the queries that are not looked at
 const FAINT_FROM = 0.03;
-const STRONG = 400;
+const STRONG = 160;
 const THICK = 7;
 let made = 0;
 
@@ -67,7 +67,7 @@ export class HeadLevel implements Level {
   private beside: { query: Beside | null; key: Beside | null } = { query: null, key: null };
   private waiting = 0;
   private revealed = "";
-  private size = "";
+  private high = 0;
 
   constructor(
     private readonly actions: Actions,
@@ -131,7 +131,7 @@ export class HeadLevel implements Level {
     this.queries.lay(axes.queries, height, border(site.query_tokens));
     this.keyColumn.lay(axes.keys, height, border(site.key_tokens));
     this.room(axes);
-    this.measure(false);
+    this.measure();
     this.drawFaint(scene, axes);
     this.focus();
     const place = `${axes.name} ${scene.query}`;
@@ -156,7 +156,7 @@ export class HeadLevel implements Level {
     const legends: Legend[] = [
       {
         swatch: "ink",
-        said: [["weight", "by thickness and darkness; bars 0 … " + percentInWords(this.beside.key?.end ?? 1)]],
+        said: [["weight", `by thickness and darkness; bars 0 … ${percentInWords(this.beside.key?.end ?? 1)}`]],
       },
     ];
     if (scene.chain.allowed?.includes(0)) legends.push({ swatch: "masked", said: [["", "masked"]] });
@@ -366,20 +366,20 @@ export class HeadLevel implements Level {
     const { state } = this.scene as Scene;
     const names = slots.length === 1 ? [queries.slots[slots[0]].text] : [];
     const of: (string | Node)[] = names.length
-      ? ["of ", h("bdi", { class: "tok" }, names[0])]
-      : [`${state.combine} over ${slots.length} queries`];
+      ? ["weight of ", h("bdi", { class: "tok" }, names[0])]
+      : [`${state.combine} of ${slots.length} queries`];
     const heads =
       this.heads.length > 1 && this.heads.length <= 3
         ? this.heads.map((head) => h("span", { class: "head-name" }, `head ${head}`))
         : [];
     this.keyHead.replaceChildren(
       h("b", {}, "keys"),
-      h("span", { class: "what" }, " weight ", ...of),
+      h("span", { class: "what" }, ...of),
       h("span", { class: "head-names" }, ...heads),
     );
     const key = looked >= 0 ? keys.slots[looked] : null;
     this.queryHead.replaceChildren(
-      key ? h("span", { class: "what" }, "weight given to ", h("bdi", { class: "tok" }, key.text)) : h("span"),
+      key ? h("span", { class: "what" }, "given to ", h("bdi", { class: "tok" }, key.text)) : h("span"),
       h("b", {}, "queries"),
     );
   }
@@ -492,7 +492,7 @@ export class HeadLevel implements Level {
   // -- place
 
   /** As high as its tokens, or as what is in sight allows. */
-  private measure(redraw = true): void {
+  private measure(): void {
     const { axes } = this;
     if (!axes) return;
     const slots = Math.max(axes.queries.slots.length, axes.keys.slots.length);
@@ -503,15 +503,20 @@ export class HeadLevel implements Level {
       (sum, name) => sum + (Number.parseFloat(style.getPropertyValue(name)) || 0),
       0,
     );
-    const height = Math.min(content, Math.max(320, bottom - top - taken - 96));
-    const size = `${height} ${this.element.clientWidth}`;
-    if (size === this.size) return;
-    this.size = size;
-    this.picture_.style.setProperty("--picture", `${height}px`);
-    if (redraw) {
-      this.lines.move();
-      this.edges();
+    const most = Math.max(320, bottom - top - taken - 96);
+    const scrolled = this.element.closest(".scope")?.scrollTop ?? 0;
+    const begin = this.picture_.getBoundingClientRect().top - top + scrolled + 26;
+    const atOnce = bottom - top - begin - (Number.parseFloat(style.getPropertyValue("--foot")) || 0) - 8;
+    // what does not fit anyhow fits without scrolling the page, if that leaves it some height
+    const height = content <= most ? content : Math.min(most, atOnce >= 340 ? atOnce : most);
+    if (height !== this.high) {
+      this.high = height;
+      this.picture_.style.setProperty("--picture", `${height}px`);
+      this.queries.resize(height);
+      this.keyColumn.resize(height);
     }
+    this.lines.resize(this.lines.element.clientWidth, height);
+    this.edges();
   }
 
   /** The columns are as wide as their tokens, within reason. */

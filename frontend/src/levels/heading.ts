@@ -33,7 +33,6 @@ export class Heading {
       [title, detail, domain || "\u00a0"].forEach((text, i) => {
         setText(element.children[i], text);
       });
-      setAttribute(element, "aria-label", `${[title, detail, domain].filter(Boolean).join(", ")}: what is this?`);
     }
     this.tell();
   }
@@ -54,7 +53,7 @@ export class Heading {
   }
 
   private cell(column: Column, i: number, scene: Scene, layout: Layout, shared: Column): HTMLElement {
-    const name = button("", { class: "heading", "data-heading": column }, () => {
+    const name = button("", { class: "heading", "data-heading": column, title: "what is this?" }, () => {
       this.explained = this.explained === column ? null : column;
       this.tell();
     });

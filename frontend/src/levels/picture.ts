@@ -28,14 +28,14 @@ export function picture(scene: Scene): Picture {
   const end = { "text-anchor": "end" };
   const cells: Cells = (values, domain, x, top, width, height) =>
     Array.from(values, (value, i) => {
-      const at = {
-        x: x + (i * width) / values.length,
-        y: top,
-        width: Math.max(0.6, width / values.length - 0.6),
-        height,
-      };
+      const [left, across] = [x + (i * width) / values.length, Math.max(0.6, width / values.length - 0.6)];
+      const at = { x: left, y: top, width: across, height };
       const fill = Number.isFinite(value) ? scene.ramp.css(value, domain) : "url(#barred)";
-      return tag("rect", { ...at, fill, "data-dim": i, "data-value": String(value) });
+      const cell = tag("rect", { ...at, fill, "data-dim": i, "data-value": String(value) });
+      if (!(Math.abs(value) > domain)) return cell;
+      const [middle, reach] = [left + across / 2, Math.min(4, across / 2)];
+      const notch = `${middle - reach},${top} ${middle + reach},${top} ${middle},${top + 4}`;
+      return cell + tag("polygon", { points: notch, fill: palette.ground });
     });
 
   for (const line of wrapped(asText(sentence(scene)), 108)) {
@@ -49,8 +49,8 @@ export function picture(scene: Scene): Picture {
 
   y += 20;
   parts.push(tag("line", { x1: LEFT, x2: RIGHT, y1: y - 12, y2: y - 12, stroke: palette.ink, opacity: 0.3 }));
-  const said = scales(scene).map((one) => one.said.map(([name, domain]) => `${name} ${domain}`.trim()).join("  "));
-  for (const line of wrapped(said.join("  ·  "), 150)) {
+  const said = scales(scene).map((one) => one.said.map(([name, domain]) => `${name} ${domain}`.trim()).join(", "));
+  for (const line of wrapped(said.join(" · "), 150)) {
     y += 16;
     text(line, LEFT, y - 10, muted);
   }
@@ -129,7 +129,7 @@ function lens(scene: Scene, top: number, parts: string[], cells: Cells, text: Te
   if (site.softcap !== null) links.push(`capped ${at(chain.capped)}`);
   if (chain.bias) links.push(`with bias ${at(chain.biased)}`);
   links.push(isMasked(chain, key) ? "masked" : `weight ${percent(chain.weights[key])}`);
-  text(links.join("  →  "), LEFT + 50, y + 20, { "font-size": 14 });
+  text(links.join(" → "), LEFT + 50, y + 20, { "font-size": 14 });
   return y + 24;
 }
 

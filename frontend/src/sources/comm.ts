@@ -58,6 +58,10 @@ export class CommSource implements Source {
     return this.holdings.holds(site, head);
   }
 
+  octets(name: string): Uint8Array | null {
+    return this.holdings.octets(name);
+  }
+
   head(site: number, head: number): HeadTensors | Promise<HeadTensors> {
     const here = this.holdings.head(site, head);
     if (here) return here;

@@ -15,6 +15,7 @@ export interface Block {
 export class EmbeddedSource implements Source {
   readonly live = false;
   private readonly opened = new Map<Block, Promise<void>>();
+  private readonly damaged = new Map<Block, string>();
 
   private constructor(
     private readonly holdings: Holdings,
@@ -35,11 +36,11 @@ export class EmbeddedSource implements Source {
         holdings.add(payload);
         const source = new EmbeddedSource(holdings, blocks.slice(i + 1), problems);
         for (const block of source.rest)
-          if (!block.sites) await source.unpackBlock(block).catch((error) => problems.push(damaged(error)));
+          if (!block.sites) await source.unpackBlock(block).catch((error) => problems.push(partly(error)));
         return source;
       } catch (error) {
         failure ??= error;
-        problems.push(damaged(error));
+        problems.push(partly(error));
       }
     }
     throw failure;
@@ -54,6 +55,15 @@ export class EmbeddedSource implements Source {
       this.holdings.holds(site, head) ||
       this.rest.some((block) => !this.opened.has(block) && block.sites?.includes(site))
     );
+  }
+
+  damage(site: number): string | null {
+    for (const [block, why] of this.damaged) if (block.sites?.includes(site)) return why;
+    return null;
+  }
+
+  octets(name: string): Uint8Array | null {
+    return this.holdings.octets(name);
   }
 
   head(site: number, head: number): HeadTensors | Promise<HeadTensors> {
@@ -77,12 +87,17 @@ export class EmbeddedSource implements Source {
   private unpackBlock(block: Block): Promise<void> {
     let opening = this.opened.get(block);
     if (!opening) {
-      opening = unpack(block.text(), block.stride).then((bytes) => this.holdings.add(new Payload(bytes)));
+      opening = unpack(block.text(), block.stride)
+        .then((bytes) => this.holdings.add(new Payload(bytes)))
+        .catch((error) => {
+          this.damaged.set(block, said(error));
+          throw error;
+        });
       this.opened.set(block, opening);
     }
     return opening;
   }
 }
 
-const damaged = (error: unknown) =>
-  `A part of this page cannot be read; what is left is shown. ${error instanceof Error ? error.message : String(error)}`;
+const said = (error: unknown) => (error instanceof Error ? error.message : String(error));
+const partly = (error: unknown) => `A part of this page cannot be read; what is left is shown. ${said(error)}`;

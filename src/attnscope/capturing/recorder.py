@@ -233,11 +233,10 @@ class Recorder:
         if self._inputs is not None:
             x = self._inputs.input_of(call.module)
             record.x = None if x is None else x.detach()
-        before_rotary = None if self._rotary is None else self._rotary.inputs_of(query, key)
-        if "pre_rotary" in self._keep:
-            record.pre_rotary = before_rotary
+        if self._rotary is not None:
+            record.pre_rotary = self._rotary.inputs_of(query, key)
         if self._origins is not None:
-            found = self._origins.of(query, key, value, before_rotary)
+            found = self._origins.of(query, key, value, record.pre_rotary)
             record.x, record.x_keys = sources(found, record.x) if "x" in self._keep else (None, None)
             record.origins = {name: replace(origin, x=None) for name, origin in found.items()}
         opened.records.append(record)
@@ -376,7 +375,7 @@ def capture(
 
     The model's outputs stay bit for bit what they are without; on the way out, also by an exception, nothing is left
     behind. `keep` may add "x" (module inputs), "pre_rotary" (q, k before rotary embedding) and "projections"
-    (W_q, W_k, W_v: references to the model's parameters); `layers` and `sites` (module paths) limit what is kept. Raises
+    (W_q, W_k, W_v: references to the model's parameters, and with them what "pre_rotary" keeps); `layers` and `sites` (module paths) limit what is kept. Raises
     CaptureError for a compiled model or an unsupported transformers.
 
         with attnscope.capture(model) as recorder:

@@ -155,8 +155,8 @@ class Diagnosis:
             shown = {1: ("invariant",), 2: ("invariant", "place")}.get(self.level, tuple(entry))
             findings.append({key: entry[key] for key in shown})
         data: dict[str, Any] = {
-            "version": 1, "name": self.name, "passed": bool(self), "findings": findings, "conventions": self.conventions,
-            "not_examined": list(self.not_examined), "notes": list(self.notes), "seconds": round(self.seconds, 3),
+            "version": 1, "name": self.name, "passed": bool(self), "findings": findings, "conventions": self.conventions if self.level == 3 else {},
+            "not_examined": list(self.not_examined), "notes": list(self.notes) if self.level == 3 else [], "seconds": round(self.seconds, 3),
         }  # fmt: skip
         if self.matrices is not None and self.level == 3 and self.findings:
             m = self.matrices

@@ -1,6 +1,5 @@
 """attnscope.check: one door for two questions, told apart by what comes with the first argument."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -12,12 +11,12 @@ from attnscope.errors import InputError
 def check(
     fn: Any,
     tokenizer: Any = None,
-    text: str | Sequence[str] | None = None,
+    text: Any = None,
     *,
-    messages: Sequence[Mapping[str, Any]] | None = None,
-    inputs: Mapping[str, Any] | None = None,
-    text_pair: str | None = None,
-    hint: int | None = None,
+    messages: Any = None,
+    inputs: Any = None,
+    text_pair: Any = None,
+    hint: Any = None,
     **declared: Any,
 ) -> Diagnosis:
     """What is wrong with this attention, or with how this model reads a text? A Diagnosis is true when nothing was found.

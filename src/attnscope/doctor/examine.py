@@ -15,8 +15,8 @@ from attnscope.doctor.readings import Reading
 from attnscope.doctor.recipe import Recipe
 from attnscope.doctor.search import Fit, Hunt, Ways
 from attnscope.doctor.suspects import Run, Suspect
-from attnscope.doctor.trial import source_of
-from attnscope.doctor.ways import of_function, of_module, width_of
+from attnscope.doctor.trial import TOTAL, Spent, budget, source_of
+from attnscope.doctor.ways import layout_hints, of_function, of_module, width_of
 from attnscope.errors import InputError
 
 LENGTHS = (7, 5)
@@ -30,13 +30,18 @@ def check(
 
     `fn` is a function (query, key, value[, mask][, ...]) on (B, T, D) or (B, H, T, D), or a module with projections; it
     returns the output, or output and weights in either order. What it does on purpose is declared: `scaling` (what
-    q · k is multiplied by, 1/√D unless said), `softcap`, `sinks`, `causal`. `like` is a reference with the same weights (a
-    module, or a function), `cached` a function for the last queries over all keys (True: fn itself takes Q < K).
-    `hint` = 1 reports only the invariant that fails, 2 the place as well, 3 everything.
+    q · k is multiplied by, 1/√D unless said), `softcap`, `sinks` ([H] or [1], one more score each), `causal`. The axes of
+    a function are told by its comments (# (batch, heads, length, size)) where trying leaves two readings.
 
-    Returns a Diagnosis, which is true when nothing was found. The code under test is given 10 seconds a call, which
-    holds on the main thread of a Unix process only; `attnscope check FILE.py:NAME` kills whatever takes longer. Raises
-    InputError where there is nothing to check, or where an argument is missing that nothing tells how to fill.
+    `like` is a reference with the same weights (a module, or a function). `cached`: for a function of query, key, value
+    True (fn itself takes Q < K) or a function for the last queries; for a module whose forward takes a cache True, or a
+    function that makes an empty one. `model` is a module or function of (ids or embeddings, mask) that uses the attention:
+    it is run on one text and on a batch. `hint` = 1 reports only the invariant that fails, 2 the place as well, 3 everything.
+
+    Returns a Diagnosis, which is true when nothing was found. The code under test is given 10 seconds a call and 40 in
+    all. The limit of a call holds on the main thread of a Unix process only; `attnscope check FILE.py:NAME` kills
+    whatever takes longer. Seeds that it sets are ignored, so that they hide no dice. Raises InputError where there is
+    nothing to check, or where an argument is missing that nothing tells how to fill.
     """
     if hint not in (None, 1, 2, 3):
         raise InputError(f"hint is {hint!r}; it is 1 (what fails), 2 (and where) or 3 (the mistake and its cure).")
@@ -79,6 +84,17 @@ class Examination:
         return {"still": self.still, "sinks": self.sinks}
 
     def diagnose(self) -> Diagnosis:
+        with budget():
+            try:
+                self._course()
+            except Spent:
+                verdicts.too_long(self, TOTAL)
+        return Diagnosis(
+            self.name, tuple(self.findings), self.conventions, tuple(dict.fromkeys(self.not_examined)),
+            tuple(dict.fromkeys(self.notes)), self.matrices, self.hint, time.perf_counter() - self.started, self.source,
+        )  # fmt: skip
+
+    def _course(self) -> None:
         ways = self._first_runs()
         if ways:
             verdicts.side_effects(self, ways)
@@ -90,10 +106,6 @@ class Examination:
             else:
                 invariants.unmatched(self, ways)
             beside.examine(self, fit, ways)
-        return Diagnosis(
-            self.name, tuple(self.findings), self.conventions, tuple(dict.fromkeys(self.not_examined)),
-            tuple(dict.fromkeys(self.notes)), self.matrices, self.hint, time.perf_counter() - self.started, self.source,
-        )  # fmt: skip
 
     def _first_runs(self) -> Ways:
         """Every way of calling that works, with its runs; findings where none does."""
@@ -119,7 +131,12 @@ class Examination:
                     ways.append((suspect, [_reread(suspect, run) for run in known[key]]))
             if ways:
                 return ways
-        verdicts.not_run(self, next((r for r in failed if r.wrong), failed[0]))
+        shape = next((r for r in failed if r.wrong), None)
+        unused = tiers[0][0].projections.unused if isinstance(self.fn, nn.Module) and tiers[0][0].projections else ()
+        if shape is not None and unused:
+            self.not_examined.append(f"everything: it {shape.wrong}; {', '.join(unused)} may be queries of its own. Check the function inside it")  # fmt: skip
+        else:
+            verdicts.not_run(self, shape or failed[0])
         return []
 
     def _runs(self, suspect: Suspect) -> list[Run]:
@@ -155,8 +172,22 @@ class Examination:
         if fit is None and self.sinks is None:
             fit = self._undeclared_sinks(hunt, ways)
         if fit is not None:
+            self._ambiguity(hunt, ways, fit)
             statements.state(self, fit, next((runs for suspect, runs in ways if _same_call(suspect) == _same_call(fit.suspect)), ways[0][1]))  # fmt: skip
         return fit
+
+    def _ambiguity(self, hunt: Hunt, ways: Ways, fit: Fit) -> None:
+        """Another layout of a function's axes under which the mistake has another name: its text can settle that."""
+        if not fit.mistakes or fit.suspect.projections is not None or layout_hints(self.text):
+            return
+        for suspect, runs in ways:
+            if suspect.layout == fit.suspect.layout or suspect.heads == fit.suspect.heads:
+                continue
+            other = hunt.mistaken([(suspect, runs)], 1)
+            if other is not None and other.mistakes != fit.mistakes:
+                names = " and ".join(m.name.replace("-", " ") for m in other.mistakes)
+                self.notes.append(f"its axes were taken as {fit.suspect.layout}; as {suspect.layout} the mistake is: {names}. Write the one that is meant into it as a comment, # {suspect.layout}, to settle it.")  # fmt: skip
+                return
 
     def _undeclared_sinks(self, hunt: Hunt, ways: Ways) -> Fit | None:
         """One more score in the softmax: the module's own parameter, or one that its row sums tell."""

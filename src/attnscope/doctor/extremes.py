@@ -1,5 +1,8 @@
 """Extremes, with the recipe and the mask's convention known: rows without a key, huge scores, half precision."""
 
+import copy
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,6 +25,44 @@ def range_finding(evidence: str, line: int | None = None) -> Finding:
         "torch.finfo(scores.dtype).min as the sentinel, with masked_fill and not by adding; or softmax in float32", evidence,
         "masked scores are finite numbers of the type it computes in", "the sentinel of the mask", line,
     )  # fmt: skip
+
+
+def half_range(exam: "Examination", fit: Fit, name: str | None, how: tuple[probes.Form, probes.Convention] | None) -> Finding | None:  # fmt: skip
+    """The same code given float16. Beyond its range is a finding where the source speaks of it, else a note."""
+    suspect = fit.suspect
+    if suspect.ends is not None or any(f.row == 8 for f in exam.findings):
+        return None
+    fn = suspect.fn
+    if isinstance(fn, nn.Module):
+        try:
+            fn = copy.deepcopy(fn).half()
+        except Exception:
+            return None
+    inputs = suspect.inputs("half", 7)
+    low = tuple(x.half() for x in inputs)
+    mask = None
+    if how is not None:
+        form, convention = how
+        if convention.kind == "additive":  # the caller brings the sentinel
+            return None
+        allowed = probes.allowed_keys(inputs[0].shape[0], 7, 7) if form.padding else probes.allowed_pairs(inputs[0].shape[0], 7, 7, shared=form.name == "(query, key)")  # fmt: skip
+        shaped = allowed.expand(-1, suspect.heads, -1, -1) if form is FULL else form.shaped(allowed)
+        assert shaped is not None
+        mask = convention.encode(shaped)
+        mask = mask.half() if convention.kind == "number" else mask
+    full = suspect.run(inputs, mask.float() if mask is not None and mask.dtype == torch.float16 else mask, name, **exam.options)  # fmt: skip
+    reading = replace(suspect, fn=fn).run(low, mask, name, **exam.options)
+    said = ""
+    if "without overflow" in reading.outcome.error:
+        said = f"given float16 it raises {reading.outcome.error}"
+    elif reading.output is not None and full.output is not None and bool(full.output.isfinite().all()) and not bool(reading.output.isfinite().all()):  # fmt: skip
+        said = f"given float16, {int((~reading.output.isfinite()).any(-1).sum())} output rows are not finite ({reading.outcome.seen.overflow or 'overflow'})"  # fmt: skip
+    if not said:
+        return None
+    if re.search(r"half|float16|fp16|autocast|\bamp\b", exam.text, re.IGNORECASE):
+        return range_finding(said, reading.outcome.line)
+    exam.notes.append(f"{said}: torch.finfo(scores.dtype).min instead of the sentinel, before it is used in half precision (row 8).")  # fmt: skip
+    return None
 
 
 def empty(exam: "Examination", fit: Fit, name: str, form: probes.Form, convention: probes.Convention) -> None:

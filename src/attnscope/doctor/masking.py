@@ -1,5 +1,6 @@
 """The mask argument: its convention, found by trying, or the mistake that is made with it; and the causal flag."""
 
+import re
 from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -8,8 +9,8 @@ from torch import Tensor
 
 from attnscope.doctor import probes, statements
 from attnscope.doctor.diagnosis import Finding
-from attnscope.doctor.extremes import empty, huge, range_finding
-from attnscope.doctor.mistakes import MISTAKES, Mistake
+from attnscope.doctor.extremes import empty, half_range, huge, range_finding
+from attnscope.doctor.mistakes import CAUSE, MISTAKES, Mistake
 from attnscope.doctor.probes import FULL
 from attnscope.doctor.search import Fit, agrees, error_of
 from attnscope.doctor.suspects import Reading, Run
@@ -27,6 +28,9 @@ def after_match(exam: "Examination", fit: Fit) -> None:
         exam.not_examined.append("masks (rows 4 to 7, 9, 10, 12): it takes none and is not causal")
     elif not fit.suspect.call.masks:
         exam.not_examined.append("padding and empty rows (rows 7, 12): it takes no mask")
+    if not fit.suspect.call.masks:
+        beyond = half_range(exam, fit, None, None)
+        exam.findings += [beyond] if beyond else []
     if fit.recipe.causal and not any(f.row == 6 for f in exam.findings):
         huge(exam, fit, None, None)
 
@@ -85,7 +89,10 @@ def _mask(exam: "Examination", fit: Fit, name: str) -> bool | None:
             if agrees(fit, [run], exam.sinks):
                 exam.conventions[name] = f"{form.name}, {convention.name}"
                 _mutation(exam, reading, name)
+                _contradiction(exam, name, convention)
                 empty(exam, fit, name, form, convention)
+                beyond = half_range(exam, fit, name, (form, convention))
+                exam.findings += [beyond] if beyond else []
                 huge(exam, fit, name, (form, convention))
                 return True
     if _half_overflow(exam, errors, name):
@@ -115,6 +122,49 @@ def _mask(exam: "Examination", fit: Fit, name: str) -> bool | None:
                     return None
     _unknown(exam, name, runs, plain, errors)
     return None
+
+
+_DROP = r"not\b|n't|drop|ignor|masked|mask out|hid|pad|forbid|block|exclu|remov|skip|future|invalid|-inf"
+_KEEP = r"keep|kept|attend|visib|allow|valid|real|\bmay\b|\bcan\b|\bsee|look|\buse|token|observed|present"
+
+
+def told_polarity(text: str) -> str | None:
+    """ "keep" or "drop", where comments or docstring say what True (or 1) of a mask means; None where they do not, or say both."""
+    quoted = [a or b for a, b in re.findall(r'"{3}(.*?)"{3}|\'{3}(.*?)\'{3}', text, re.DOTALL)]
+    prose = "\n".join([*re.findall(r"#(.*)", text), *quoted])
+    said = set()
+    for line in prose.splitlines():
+        if "mask" not in line.lower():
+            continue
+        for meaning in re.findall(
+            r"(?<![\w.-])(?:True|1s?|ones)\b\s*(?:=|:|means|marks|where|for|at|on|->)\s*([^,.;)\n]{2,50})", line
+        ):
+            meaning = re.split(r"\b(?:and|or|0s?|False|else|otherwise)\b", meaning)[0]
+            if re.search(_DROP, meaning, re.IGNORECASE):
+                said.add("drop")
+            elif re.search(_KEEP, meaning, re.IGNORECASE):
+                said.add("keep")
+    return said.pop() if len(said) == 1 else None
+
+
+def _contradiction(exam: "Examination", name: str, convention: probes.Convention) -> None:
+    """What its own words say of the mask, and what it does with it."""
+    told = told_polarity(exam.text)
+    if told is None:
+        return
+    if convention.kind == "additive":
+        exam.findings.append(Finding(
+            "mask-added", 10, f"its text says that True or 1 in {name!r} means {told}, and the mask is added to the scores as it is",
+            "Adding 1 masks nothing; only 0 and -inf (or a large negative number) can be added.", "scores.masked_fill(~mask, -inf), or say that the mask is additive",
+            f"it agrees with the reference for masks of 0 and -inf ({convention.name})", CAUSE, "how the mask is applied",
+        ))  # fmt: skip
+    elif (told == "keep") != convention.keep:
+        does = "keep" if convention.keep else "drop"
+        exam.findings.append(Finding(
+            "mask-inverted", 9, f"its text says that True or 1 in {name!r} means {told}; it is used as {does}",
+            "In scaled_dot_product_attention True means keep, in nn.MultiheadAttention True means drop; masked_fill fills where True.", "invert the mask where it is applied, or correct the text",
+            f"it agrees with the reference for {convention.name}", CAUSE, "the polarity of the mask",
+        ))  # fmt: skip
 
 
 def _unknown(exam: "Examination", name: str, runs: list, plain: Tensor | None, errors: list[Reading]) -> None:

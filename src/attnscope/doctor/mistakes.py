@@ -49,7 +49,7 @@ class Mistake:
 
 _SUMS = "every query's weights sum to 1"
 _SCALE = "for queries and keys of unit variance, scores have a standard deviation near 1"
-_CAUSE = "what a token sees does not change when a later token changes"
+CAUSE = "what a token sees does not change when a later token changes"
 _PERM = "when tokens change places, outputs change places alike"
 _MASK = "a masked key has a weight of exactly 0, and the weights of the others sum to 1"
 
@@ -117,27 +117,27 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake(
         "causal-inverted", 9, "the causal mask is read the wrong way round: a token sees only what comes after it",
         "In scaled_dot_product_attention True means keep, in nn.MultiheadAttention True means drop; masked_fill fills where True.",
-        "invert the mask: torch.ones(T, T, dtype=torch.bool).tril() is True where a token may look", _CAUSE, "the polarity of the causal mask", {"polarity": "drop"}, "causal",
+        "invert the mask: torch.ones(T, T, dtype=torch.bool).tril() is True where a token may look", CAUSE, "the polarity of the causal mask", {"polarity": "drop"}, "causal",
     ),
     Mistake(
         "causal-transposed", 9, "the causal triangle is the upper one: a token sees itself and what comes after it",
         "Rows are queries and columns are keys, so the past of a token is left of the diagonal.",
-        "use the lower triangle: torch.ones(T, T, dtype=torch.bool).tril()", _CAUSE, "the causal triangle", {"polarity": "transposed"}, "causal",
+        "use the lower triangle: torch.ones(T, T, dtype=torch.bool).tril()", CAUSE, "the causal triangle", {"polarity": "transposed"}, "causal",
     ),
     Mistake(
         "causal-added-keep", 10, "a 0/1 mask (1: keep) is added to the scores as if it were 0/-inf",
         "Adding 1 to what may be seen masks nothing: later tokens still get weight.",
-        "pass a boolean mask, or turn it into 0 and -inf first", _CAUSE, "how the causal mask is applied", {"causal_how": "add_keep"}, "causal",
+        "pass a boolean mask, or turn it into 0 and -inf first", CAUSE, "how the causal mask is applied", {"causal_how": "add_keep"}, "causal",
     ),
     Mistake(
         "causal-added-drop", 10, "a 0/1 mask (1: drop) is added to the scores as if it were 0/-inf",
         "Adding 1 to what must not be seen masks nothing, it favours it.",
-        "pass a boolean mask, or multiply it by -inf's stand-in first", _CAUSE, "how the causal mask is applied", {"causal_how": "add_drop"}, "causal",
+        "pass a boolean mask, or multiply it by -inf's stand-in first", CAUSE, "how the causal mask is applied", {"causal_how": "add_drop"}, "causal",
     ),
     Mistake(
         "causal-one-too-many", 11, "the causal triangle is off by one: each token sees the next one",
         "tril(diagonal=1) lets the answer through, so training loss falls and generation fails.",
-        "tril(diagonal=0), or triu(diagonal=1) for what to drop", _CAUSE, "the diagonal of the causal triangle", {"offset": 1}, "causal",
+        "tril(diagonal=0), or triu(diagonal=1) for what to drop", CAUSE, "the diagonal of the causal triangle", {"offset": 1}, "causal",
     ),
     Mistake(
         "causal-one-too-few", 11, "the causal triangle is off by one: a token does not see itself",
@@ -163,6 +163,16 @@ MISTAKES: tuple[Mistake, ...] = (
         "groups-tiled", 16, "key/value heads are tiled (repeat); neighbouring query heads share one (repeat_interleave)",
         "Query head h must use key/value head h // n. Trained weights put into this code give noise.",
         "k.repeat_interleave(n, dim=1)", "query heads of one group use the same key/value head", "where key/value heads are repeated", {"groups": "tiled"}, "groups",
+    ),
+    Mistake(
+        "groups-keys-tiled", 16, "keys are tiled over the query heads and values are repeated one by one; both belong to neighbouring heads",
+        "Query head h then scores the keys of one group and takes the values of another.",
+        "repeat_interleave(n, dim=1) for both", "query heads of one group use the same key/value head", "where key/value heads are repeated", {"groups": "keys_tiled"}, "groups",
+    ),
+    Mistake(
+        "groups-values-tiled", 16, "values are tiled over the query heads and keys are repeated one by one; both belong to neighbouring heads",
+        "Query head h then scores the keys of one group and takes the values of another.",
+        "repeat_interleave(n, dim=1) for both", "query heads of one group use the same key/value head", "where key/value heads are repeated", {"groups": "values_tiled"}, "groups",
     ),
     Mistake(
         "rotary-angles-adjacent", 17, "rotary: angles are laid out for adjacent pairs (2d, 2d+1), the rotation pairs halves (d, d + D/2)",

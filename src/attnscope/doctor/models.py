@@ -50,8 +50,10 @@ def examine(exam: "Examination") -> None:
         exam.not_examined.append(f"model= (rows 20, 23): it runs on neither ids nor embeddings with {mask!r} ({batch.error})")  # fmt: skip
         return
     exam.conventions["model"] = f"{kind[0]}; {mask}: {kind[1]}"
-    _padded_right(exam, batch)
-    _padded_left(exam, batch)
+    if _padded_right(exam, batch):
+        _padded_left(exam, batch)
+    else:
+        exam.not_examined.append("left padding (row 20): two texts do not come out as each alone anyhow")
 
 
 def _padded_left(exam: "Examination", batch: "_Batch") -> None:
@@ -73,15 +75,16 @@ def _padded_left(exam: "Examination", batch: "_Batch") -> None:
     ))  # fmt: skip
 
 
-def _padded_right(exam: "Examination", batch: "_Batch") -> None:
+def _padded_right(exam: "Examination", batch: "_Batch") -> bool:
+    """Whether two texts in one batch come out as each alone."""
     first, second, both = batch.alone(0), batch.alone(1), batch.together("right")
     if first is None or second is None or both is None:
         exam.not_examined.append(f"two texts with two masks (row 23): {batch.error}")
-        return
+        return True
     far = [error_of(both[0], first[0]), error_of(both[1, :SHORT], second[0])]
     if max(far) < NEAR:
         exam.conventions["batch"] = "two texts with two masks come out as each alone"
-        return
+        return True
     said = " and ".join(f"text {i} by up to {x:.2g}" for i, x in enumerate(far) if x >= NEAR)
     exam.findings.append(Finding(
         "masks-of-a-batch", 23, "two texts with different masks come out differently than each alone",
@@ -89,6 +92,7 @@ def _padded_right(exam: "Examination", batch: "_Batch") -> None:
         "mask.repeat_interleave(heads, dim=0), or mask[:, None, None, :] and broadcasting", f"differ from the same text alone: {said} standard deviations",
         "each text of a batch gets its own mask", "where the mask is repeated or broadcast over heads",
     ))  # fmt: skip
+    return False
 
 
 class _Batch:

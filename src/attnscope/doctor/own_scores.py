@@ -1,15 +1,17 @@
 """What a suspect adds to its scores by itself: a position bias (ALiBi), a window, a fixed pattern of keys.
 
-Where every query is zero (in a function), or every token the same (in a module), q · k tells no key from another, and
+Where queries are zero (in a module: its input and its biases), q · k tells no key from another, and
 what is left in the scores is the suspect's own. The scores are read off as they enter the softmax; a function without
 one (flash-style code) is given unit vectors as values, so that its output is its weights.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from attnscope.doctor.suspects import Reading, Suspect
@@ -56,14 +58,15 @@ class OwnScores:
         suspect = self.suspect
         inputs = suspect.inputs("own", queries, None if suspect.call.inputs == 1 else keys)
         if suspect.projections is not None:
-            inputs = tuple(x[:1, :1].expand_as(x).clone() for x in inputs)  # type: ignore[assignment]
+            inputs = tuple(torch.zeros_like(x) for x in inputs)  # type: ignore[assignment]
         else:
             zero = torch.zeros_like(inputs[0])
             inputs = (zero, zero, zero) if suspect.call.inputs == 1 else (zero, *inputs[1:])
         unit = suspect.projections is None and suspect.call.inputs == 3 and not suspect.flat and keys <= suspect.size
         if unit:
             inputs = (*inputs[:2], unit_values(inputs[2]))
-        reading = suspect.run(inputs, seed=5, **self.options)
+        with _without_biases(suspect.fn):
+            reading = suspect.run(inputs, seed=5, **self.options)
         if reading.output is None:
             return None
         weights = reading.output[..., :keys] if unit else None
@@ -79,6 +82,24 @@ class OwnScores:
             pattern = (weights[0].abs() > 1e-9).expand_as(scores)
         bias = torch.where(pattern, scores, 0.0)
         return Own(torch.where(bias.abs() < 1e-5, 0.0, bias), pattern, late)
+
+
+@contextlib.contextmanager
+def _without_biases(module: Any) -> Iterator[None]:
+    """With the biases of linear maps and norms at zero, in which zeros give queries and keys of zero."""
+    parts = list(module.modules()) if isinstance(module, nn.Module) else []
+    named = [getattr(part, "bias", None) for part in parts if hasattr(part, "weight")]
+    biases = [bias for bias in named if isinstance(bias, nn.Parameter)]
+    before = [bias.detach().clone() for bias in biases]
+    with torch.no_grad():
+        for bias in biases:
+            bias.zero_()
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for bias, value in zip(biases, before, strict=True):
+                bias.copy_(value)
 
 
 def unit_values(value: Tensor) -> Tensor:

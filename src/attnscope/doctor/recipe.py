@@ -192,6 +192,7 @@ def _join(z: Tensor, operands: Operands, recipe: Recipe) -> Tensor:
     return joined
 
 
+@torch.no_grad()
 def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -> Result:
     """Attention by this recipe. `allowed` is the mask that was passed in: [B or 1, H or 1, Q, K], True: may look."""
     if operands.heads:
@@ -208,8 +209,8 @@ def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -
         if recipe.batch == "swapped":
             query, key, value = (x.transpose(0, 2) for x in (query, key, value))
     heads = query.shape[1]
-    if recipe.groups == "tiled":
-        key, value = (x.repeat(1, heads // x.shape[1], 1, 1) for x in (key, value))
+    tiled = {"tiled": (True, True), "keys_tiled": (True, False), "values_tiled": (False, True)}.get(recipe.groups, (False, False))  # fmt: skip
+    key, value = (x.repeat(1, heads // x.shape[1], 1, 1) if t else x for x, t in zip((key, value), tiled, strict=True))
     key, value = repeat_heads(key, heads), repeat_heads(value, heads)
     if recipe.qk != "plain":
         query, key = _NORMS[recipe.qk](query), _NORMS[recipe.qk](key)

@@ -17,7 +17,7 @@ from attnscope.doctor.suspects import Run, Suspect
 
 EXACT, HALF, BFLOAT = 3e-4, 2e-2, 8e-2  # of the output's standard deviation
 CAPS = (5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 100.0)  # soft caps that are tried
-PATIENCE = 1600  # recipes tried with pairs of mistakes: a count, so that a busy machine finds the same
+PATIENCE = 700  # recipes tried with pairs of mistakes: a count, so that a busy machine finds the same
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,11 @@ class Hunt:
     def search(self, ways: Ways) -> Fit | None:
         """The right recipe under any convention; else one mistake; else a design of the suspect's own, right or with one
         mistake; else two mistakes. The fewest mistakes win, then the order."""
-        fit = self.right(ways) or self._windows(ways[:6]) or self._mistaken(ways[:24], 1)
+        fit = self.right(ways) or self._windows(ways[:6]) or self.mistaken(ways[:24], 1)
         if fit is not None:
             return fit
         own = list(self._designed(ways[:10]))
-        return self._of_designs(own, 0) or self._of_designs(own, 1) or self._mistaken(ways[:4], 2) or self._of_designs(own[:6], 2)  # fmt: skip
+        return self._of_designs(own, 0) or self._of_designs(own, 1) or self.mistaken(ways[:4], 2) or self._of_designs(own[:6], 2)  # fmt: skip
 
     def right(self, ways: Ways) -> Fit | None:
         for suspect, runs in ways:
@@ -134,7 +134,7 @@ class Hunt:
                         return fit
         return None
 
-    def _mistaken(self, ways: Ways, count: int) -> Fit | None:
+    def mistaken(self, ways: Ways, count: int) -> Fit | None:
         tried = 0
         for suspect, runs in ways:
             for recipe, order in conventions(suspect, self.base, self.causal, self.text, every=False):

@@ -70,6 +70,11 @@ def state(exam: "Examination", fit: Fit, runs: list[Run]) -> None:
     for mistake in fit.mistakes:
         add(exam, mistake, fit, runs[0])
     _of_its_own(exam, fit, runs[0])
+    if runs[0].reading.outcome.seen.turned and fit.recipe.rotary == "none" and fit.suspect.own is None and re.search("rot|rope|freq", exam.text, re.IGNORECASE):  # fmt: skip
+        exam.findings.append(Finding(
+            "rotary-without-effect", 17, "rotary: angles are computed, and where a token stands changes nothing", "Queries and keys of all places are turned alike, so the turns cancel: the angles follow the heads or the batch instead of the tokens, or are not applied.",
+            "let the angles' axis of positions meet the axis of tokens: (1, 1, T, D) for (batch, heads, length, size)", "attention without positions gives the same output", "a score depends on i - j", "the rotary embedding",
+        ))  # fmt: skip
     draw(exam, fit, runs[0])
 
 
@@ -154,7 +159,7 @@ def _of_its_own(exam: "Examination", fit: Fit, run: Run) -> None:
         return
     pattern = own.pattern[0]
     reach = [n for n in range(2 - queries, keys - 1) if torch.equal(pattern, torch.ones_like(pattern).tril(n))]
-    if reach and fit.recipe.causal_how == "fill":
+    if reach and reach[0]:
         far = reach[0]
         title = f"the causal triangle is off: each token sees the next {far}" if far > 0 else f"the causal triangle is off: a token does not see the last {-far}"  # fmt: skip
         exam.findings.append(Finding(
@@ -162,6 +167,8 @@ def _of_its_own(exam: "Examination", fit: Fit, run: Run) -> None:
             "tril(diagonal=0), or triu(diagonal=1) for what to drop", f"the keys that are seen end {far} after the diagonal",
             "what a token sees does not change when a later token changes", "the diagonal of the causal triangle",
         ))  # fmt: skip
+        return
+    if reach:
         return
     future = bool(pattern.triu(1).any())
     exam.conventions["pattern"] = f"its own; {int(pattern.sum())} of {pattern.numel()} pairs may look" + ("" if future else ", none ahead")  # fmt: skip

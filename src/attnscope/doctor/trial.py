@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,11 +24,45 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 LIMIT = 10.0  # seconds for one call
+TOTAL = 40.0  # seconds for all calls of one examination
+_SPENT: ContextVar[list[float] | None] = ContextVar("spent", default=None)
 MOST_SCORES = 64  # calls of softmax that are remembered
 
 
 class OutOfTime(BaseException):
     """Not an Exception, so that user code that catches every Exception does not catch it."""
+
+
+class Spent(Exception):
+    """All calls together have taken the seconds that one examination has."""
+
+
+@contextlib.contextmanager
+def budget() -> Iterator[None]:
+    """Adds up what the runs inside take; the run after TOTAL raises Spent."""
+    token = _SPENT.set([0.0])
+    try:
+        yield
+    finally:
+        _SPENT.reset(token)
+
+
+@contextlib.contextmanager
+def _no_seeds() -> Iterator[None]:
+    """Seeds that the code sets on this thread have no effect, so that they cannot hide its dice."""
+    mine, places = threading.get_ident(), ((torch, "manual_seed"), (torch.random, "manual_seed"), (random, "seed"))
+    before = [getattr(place, name) for place, name in places]
+
+    def quiet(seed: Callable) -> Callable:
+        return lambda *args, **kwargs: None if threading.get_ident() == mine else seed(*args, **kwargs)
+
+    for (place, name), seed in zip(places, before, strict=True):
+        setattr(place, name, quiet(seed))
+    try:
+        yield
+    finally:
+        for (place, name), seed in zip(places, before, strict=True):
+            setattr(place, name, seed)
 
 
 @dataclass
@@ -38,6 +73,7 @@ class Seen:
     low: torch.dtype | None = None  # a half-precision type that results had
     overflow: str = ""  # the operation whose finite inputs became -inf in half precision
     sentinels: list[float] = field(default_factory=list)
+    turned: bool = False  # whether a cosine was taken, or a complex number made from an angle
     scores: list[Tensor] = field(default_factory=list)  # what went into a softmax, or into torch's own attention
 
 
@@ -85,6 +121,7 @@ class _Watch(TorchFunctionMode):
                 elif self.still:
                     args = (*args[:4], 0.0, *args[5:])
         result = func(*args, **kwargs)
+        self.seen.turned = self.seen.turned or name in ("cos", "polar")
         if name in ("softmax", "log_softmax") and isinstance(result, Tensor) and len(self.seen.scores) < MOST_SCORES:
             self.seen.scores.append(_argument(args, kwargs, 0, "input", None))
         elif name == "scaled_dot_product_attention" and len(self.seen.scores) < MOST_SCORES:
@@ -153,8 +190,10 @@ def run(
     fn: Callable, args: tuple, kwargs: dict[str, Any] | None = None, *, seed: int = 0, still: bool = False,
     limit: float | None = None,
 ) -> Outcome:  # fmt: skip
-    """Calls fn once on copies of the tensors given. Never raises, but for KeyboardInterrupt."""
-    kwargs, limit = kwargs or {}, limit or LIMIT
+    """Calls fn once on copies of the tensors given. Never raises, but for KeyboardInterrupt, and Spent inside a budget."""
+    kwargs, limit, spent = kwargs or {}, limit or LIMIT, _SPENT.get()
+    if spent is not None and spent[0] > TOTAL:
+        raise Spent
     given = tuple(x.clone() if isinstance(x, Tensor) else x for x in args)
     named = {name: x.clone() if isinstance(x, Tensor) else x for name, x in kwargs.items()}
     seen, out = Seen(), io.StringIO()
@@ -165,7 +204,7 @@ def run(
         torch.manual_seed(seed)
         random.seed(seed)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-            with torch.no_grad(), _limit(limit), _Watch(seen, still):
+            with torch.no_grad(), _limit(limit), _no_seeds(), _Watch(seen, still):
                 value = fn(*given, **named)
     except OutOfTime:
         timed_out, error = True, f"did not return within {limit:g} s"
@@ -177,6 +216,8 @@ def run(
     finally:
         torch.set_rng_state(state)
         random.setstate(dice)
+    if spent is not None:
+        spent[0] += time.perf_counter() - started
     before, after = (*args, *kwargs.values()), (*given, *named.values())
     mutated = tuple(
         i

@@ -1,5 +1,6 @@
 """Findings about running alone: it raises, never returns, gives another shape, changes its inputs, throws dice."""
 
+import re
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -19,9 +20,10 @@ def not_run(exam: "Examination", reading: Reading) -> None:
         name, title, cure = "too-slow", f"it {outcome.error}", "look for a loop that never ends"
     elif reading.wrong:
         name, title, cure = "wrong-shape", f"it {reading.wrong}", "return the output in the shape of the queries (with the size of the values), alone or with the weights"  # fmt: skip
+    elif re.search("cuda|nvidia|mps", outcome.error, re.IGNORECASE):
+        name, title, cure = "needs-a-gpu", f"it needs a GPU: it raises {outcome.error}", "make it run on the CPU: take the device from the inputs (x.device), and no .cuda()"  # fmt: skip
     else:
-        gpu = "cuda" in outcome.error.lower() or "nvidia" in outcome.error.lower()
-        name, title, cure = "raises", f"it raises {outcome.error}", "make it run on the CPU: take the device from the inputs" if gpu else "make it run on query, key and value of (batch, length, size) or (batch, heads, length, size)"  # fmt: skip
+        name, title, cure = "raises", f"it raises {outcome.error}", "make it run on query, key and value of (batch, length, size) or (batch, heads, length, size)"  # fmt: skip
     exam.findings.append(Finding(name, None, title, "", cure, "", "it runs and returns one vector for each query", "the call itself", outcome.line))  # fmt: skip
 
 
@@ -59,3 +61,8 @@ def dice(exam: "Examination", way: tuple[Suspect, list[Run]]) -> None:
 
 def _apart(a: Tensor, b: Tensor | None) -> float:
     return 0.0 if b is None or a.shape != b.shape else float((a.nan_to_num() - b.nan_to_num()).abs().max())
+
+
+def too_long(exam: "Examination", seconds: float) -> None:
+    """All calls together took longer than an examination may."""
+    exam.findings.append(Finding("too-slow", None, f"its calls took {seconds:g} s together, on tensors of a few hundred numbers", "", "look for a loop that grows with every call, or a sleep", "", "it runs and returns", "the call itself"))  # fmt: skip

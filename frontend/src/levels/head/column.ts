@@ -36,6 +36,9 @@ export class Column {
   private beside: Beside | null = null;
   private marked = { selected: new Set<number>(), main: -1, pinned: -1, hovered: -1 };
   private cursor = 0;
+  /** Read when they change: to ask the browser anew for each line would lay everything out each time. */
+  private top = 0;
+  private room = 700;
 
   constructor(
     readonly side: Side,
@@ -56,6 +59,7 @@ export class Column {
     });
     this.element.append(this.space);
     this.element.addEventListener("scroll", () => {
+      this.top = this.element.scrollTop;
       this.fill();
       host.scrolled();
     });
@@ -89,6 +93,7 @@ export class Column {
     this.border = border === null ? -1 : axis.slots.findIndex((slot) => slot.tokens[0] >= border);
     this.rows.clear();
     this.space.replaceChildren();
+    this.top = Math.max(0, Math.min(this.top, axis.slots.length * height - this.room));
     this.space.style.height = `${axis.slots.length * height}px`;
     this.fill();
   }
@@ -105,14 +110,24 @@ export class Column {
     for (const [slot, row] of this.rows) this.number(slot, row);
   }
 
+  /** So many pixels are in sight. */
+  resize(room: number): void {
+    if (room === this.room) return;
+    this.room = room;
+    this.fill();
+  }
+
   /** Scrolls a slot into sight, within the list. */
   reveal(slot: number): void {
     if (slot < 0) return;
-    const { element, height } = this;
-    const top = slot * height;
-    if (top < element.scrollTop) element.scrollTop = Math.max(0, top - element.clientHeight / 3);
-    else if (top + height > element.scrollTop + element.clientHeight)
-      element.scrollTop = top - (element.clientHeight * 2) / 3;
+    const { height, room } = this;
+    const at = slot * height;
+    let top = this.top;
+    if (at < top || at + height > top + room) top = at - room / 3;
+    top = Math.max(0, Math.min(top, (this.axis?.slots.length ?? 0) * height - room));
+    if (top === this.top) return;
+    this.top = top;
+    this.element.scrollTop = top;
     this.fill();
   }
 
@@ -124,24 +139,21 @@ export class Column {
 
   /** Height of the middle of a slot within what is in sight. */
   y(slot: number): number {
-    return (slot + 0.5) * this.height - this.element.scrollTop;
+    return (slot + 0.5) * this.height - this.top;
   }
 
   /** First and last slot in sight. */
   sight(): [number, number] {
-    const { element, height } = this;
     const last = (this.axis?.slots.length ?? 1) - 1;
-    const from = Math.max(0, Math.round(element.scrollTop / height));
-    return [from, Math.min(last, Math.floor((element.scrollTop + element.clientHeight + 2) / height) - 1)];
+    const from = Math.max(0, Math.round(this.top / this.height));
+    return [from, Math.min(last, Math.floor((this.top + this.room + 2) / this.height) - 1)];
   }
 
   private fill(): void {
-    const { axis } = this;
+    const { axis, top, room } = this;
     if (!axis) return;
-    const { scrollTop, clientHeight } = this.element;
-    const room = clientHeight || 700;
-    const from = Math.max(0, Math.floor(scrollTop / this.height) - BEYOND);
-    const to = Math.min(axis.slots.length, Math.ceil((scrollTop + room) / this.height) + BEYOND);
+    const from = Math.max(0, Math.floor(top / this.height) - BEYOND);
+    const to = Math.min(axis.slots.length, Math.ceil((top + room) / this.height) + BEYOND);
     for (const [slot, row] of this.rows)
       if (slot < from || slot >= to) {
         row.remove();
@@ -220,7 +232,7 @@ export class Column {
 
   private key(event: KeyboardEvent): void {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const page = Math.max(1, Math.floor(this.element.clientHeight / this.height) - 1);
+    const page = Math.max(1, Math.floor(this.room / this.height) - 1);
     const moves: Record<string, number> = {
       ArrowUp: this.cursor - 1,
       ArrowDown: this.cursor + 1,

@@ -19,6 +19,9 @@ const round = (value: number) => Math.round(value * 10) / 10;
 /** Thickness in pixels: what is twice the weight is twice the line, above a hairline. */
 export const thickness = (weight: number, most: number) => 0.75 + Math.min(1, weight) * most;
 
+/** Weak lines are pale, so that a fan of them is no haze. */
+export const opacity = (weight: number) => Math.min(1, 0.08 + 1.5 * Math.sqrt(Math.max(0, weight)));
+
 export interface Chosen {
   lines: Line[];
   /** Weight of all lines that were offered, and of those chosen. */

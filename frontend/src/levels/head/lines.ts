@@ -1,6 +1,6 @@
 /** The lines between the columns: faint ones on a canvas for all queries, strong ones as SVG for what is looked at. */
 import { h, setAttribute } from "../../dom";
-import { curve, type Line, thickness } from "./geometry";
+import { curve, type Line, opacity, thickness } from "./geometry";
 import type { Pen } from "./palette";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -28,7 +28,8 @@ export class Lines {
   private paths: SVGPathElement[] = [];
   private pens: Pen[] = [];
   private end = 1;
-  private scale = 1;
+  private width = 0;
+  private height = 0;
 
   constructor(private readonly ends: Ends) {
     this.svg.setAttribute("focusable", "false");
@@ -62,7 +63,7 @@ export class Lines {
       path.dataset.value = String(line.value);
       path.style.stroke = pen.colour;
       path.style.strokeWidth = String(width);
-      path.style.opacity = String(Math.min(1, 0.3 + line.weight * 1.4));
+      path.style.opacity = String(opacity(line.weight));
       setAttribute(
         path,
         "stroke-dasharray",
@@ -72,6 +73,13 @@ export class Lines {
     this.place();
   }
 
+  resize(width: number, height: number): void {
+    if (width === this.width && height === this.height) return;
+    this.width = width;
+    this.height = height;
+    this.move();
+  }
+
   /** Something scrolled: the same lines elsewhere. */
   move(): void {
     this.place();
@@ -79,28 +87,37 @@ export class Lines {
   }
 
   private place(): void {
-    const width = this.element.clientWidth;
+    const { width } = this;
     this.strong.forEach((line, i) => {
-      this.paths[i].setAttribute("d", curve(width, this.ends.query(line.query), this.ends.key(line.key)));
+      const beside = this.beside(line.head);
+      const [from, to] = [this.ends.query(line.query) + beside, this.ends.key(line.key) + beside];
+      this.paths[i].setAttribute("d", curve(width, from, to));
     });
   }
 
+  /** Lines of several heads between the same tokens lie beside each other. */
+  beside(head: number): number {
+    const room = Math.min(3, 14 / this.pens.length);
+    return (head - (this.pens.length - 1) / 2) * room;
+  }
+
   private drawFaint(): void {
-    const { clientWidth: width, clientHeight: height } = this.element;
-    this.scale = devicePixelRatio || 1;
-    const [w, hgt] = [Math.round(width * this.scale), Math.round(height * this.scale)];
+    const { width, height } = this;
+    const scale = devicePixelRatio || 1;
+    const [w, hgt] = [Math.round(width * scale), Math.round(height * scale)];
     if (this.canvas.width !== w || this.canvas.height !== hgt) {
       this.canvas.width = w;
       this.canvas.height = hgt;
     }
     const context = this.canvas.getContext("2d");
     if (!context || !w) return;
-    context.setTransform(this.scale, 0, 0, this.scale, 0, 0);
+    context.setTransform(scale, 0, 0, scale, 0, 0);
     context.clearRect(0, 0, width, height);
     const strokes = new Map<string, { path: Path2D; pen: Pen; level: number }>();
     for (const line of this.faint) {
       const [a, b] = [this.ends.query(line.query), this.ends.key(line.key)];
-      if ((a < 0 && b < 0) || (a > height && b > height)) continue;
+      // a line that ends out of sight would only be a stripe across the picture
+      if (a < 0 || b < 0 || a > height || b > height) continue;
       const level = Math.max(1, Math.ceil(Math.min(1, line.weight / this.end) * LEVELS));
       const name = `${line.head} ${level}`;
       const stroke = strokes.get(name) ?? { path: new Path2D(), pen: this.pens[line.head], level };

@@ -1,7 +1,7 @@
 /** The lines as an SVG that needs nothing beside itself. */
 import type { Picture } from "../../scene";
 import { percent } from "../../words";
-import { curve, type Line, thickness } from "./geometry";
+import { curve, type Line, opacity, thickness } from "./geometry";
 import type { Pen } from "./palette";
 
 export const escapeXml = (text: string) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
@@ -83,7 +83,7 @@ ${text(16, 24, "start", of.title, `fill="${colours.text}" font-weight="600"`)}
 <clipPath id="within"><rect width="${of.width}" height="${of.height}"/></clipPath>
 <g fill="none" clip-path="url(#within)">
 ${of.faint.map((line) => path(line, 0.05 + 0.3 * Math.min(1, line.weight / of.faintEnd), 0.6 + 1.6 * Math.min(1, line.weight / of.faintEnd))).join("\n")}
-${of.strong.map((line) => path(line, Math.min(1, 0.3 + line.weight * 1.4), thickness(line.weight, LINE_THICKNESS))).join("\n")}
+${of.strong.map((line) => path(line, opacity(line.weight), thickness(line.weight, LINE_THICKNESS))).join("\n")}
 </g>
 ${of.queries.map((one) => side(one, true)).join("")}
 ${of.keys.map((one) => side(one, false)).join("")}

@@ -1,6 +1,6 @@
 /** Long work in slices, so that no frame waits for it. */
 
-const SLICE = 8; // ms of a frame
+const SLICE = 10; // ms of a frame
 
 export class Slices {
   private frame = 0;

@@ -4,10 +4,10 @@ import type { Actions, Scene } from "../../scene";
 import { AVERAGES, type State } from "../../state";
 
 const NAMES: Record<State["average"], string> = {
-  none: "this head alone",
-  heads: "mean over its layer's heads",
-  layers: "mean over all layers",
-  all: "mean over all heads and layers",
+  none: "one head",
+  heads: "mean of heads",
+  layers: "mean of layers",
+  all: "mean of all",
 };
 
 export function menu<T extends string>(

@@ -70,14 +70,18 @@ export function turns(before: ArrayLike<number>, after: ArrayLike<number>): (Tur
   let turned = 0;
   for (let d = 0; d < D; d++) if (Math.abs(before[d] - after[d]) > 1e-6 * size) turned = d + 1;
   if (turned === 0) return Array.from({ length: D }, () => null);
-  const widths = [D, D / 2, D / 4, turned, turned + 1].filter((R, i, all) => R >= turned && R % 2 === 0 && all.indexOf(R) === i);
+  const widths = [D, D / 2, D / 4, turned, turned + 1].filter(
+    (R, i, all) => R >= turned && R % 2 === 0 && all.indexOf(R) === i,
+  );
   for (const neighbours of [false, true]) {
     for (const R of widths) {
       const pairs = Array.from({ length: R / 2 }, (_, i) => (neighbours ? [2 * i, 2 * i + 1] : [i, i + R / 2]));
       const length = (of: ArrayLike<number>, [a, b]: number[]) => Math.hypot(of[a], of[b]);
       const factor =
-        pairs.reduce((sum, pair) => sum + length(after, pair), 0) / pairs.reduce((sum, pair) => sum + length(before, pair), 0);
-      if (!pairs.every((pair) => Math.abs(length(after, pair) - factor * length(before, pair)) <= 2e-3 * size)) continue;
+        pairs.reduce((sum, pair) => sum + length(after, pair), 0) /
+        pairs.reduce((sum, pair) => sum + length(before, pair), 0);
+      if (!pairs.every((pair) => Math.abs(length(after, pair) - factor * length(before, pair)) <= 2e-3 * size))
+        continue;
       const found: (Turn | null)[] = Array.from({ length: D }, () => null);
       for (const [a, b] of pairs) {
         const squared = before[a] ** 2 + before[b] ** 2;

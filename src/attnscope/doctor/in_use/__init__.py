@@ -2,9 +2,9 @@
 
     assert attnscope.check(model, tokenizer, "The cat sat.")
 
-It looks at the ids that the model would read (`texts`), runs the model on them and on small variations of them, and
+It looks at the ids that the model would read (`texts`, `markers`), runs the model on them and on small variations of them, and
 compares: hidden tokens against other hidden tokens, a padded row against the row alone, one seed against another
-(`padding`, `numbers`, `adapters`). What it claims, it has measured. It imports neither transformers nor peft.
+(`masks`, `padding`, `numbers`, `adapters`). What it claims, it has measured. It imports neither transformers nor peft.
 """
 
 from attnscope.doctor.in_use.examine import check_model

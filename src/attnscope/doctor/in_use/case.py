@@ -13,7 +13,7 @@ from attnscope.errors import InputError
 
 
 def open_chart(
-    model: Any, tokenizer: Any, text: Any, messages: Any, inputs: Any, text_pair: str | None
+    model: Any, tokenizer: Any, text: Any, messages: Any, inputs: Any, text_pair: Any
 ) -> Chart:  # fmt: skip
     """Checks the arguments and makes the tensors that the model is to read."""
     if not isinstance(model, nn.Module):
@@ -127,7 +127,7 @@ def _ready(inputs: Any) -> dict[str, Any]:
 def _complete(chart: Chart, device: torch.device) -> None:
     """What the forward pass needs besides: a decoder's start, and no cache."""
     config = chart.config
-    if getattr(config, "is_encoder_decoder", False) and chart.ids is not None and not {"decoder_input_ids", "decoder_inputs_embeds", "labels"} & chart.inputs.keys():  # fmt: skip
+    if chart.decoder and chart.ids is not None and not {"decoder_input_ids", "decoder_inputs_embeds", "labels"} & chart.inputs.keys():  # fmt: skip
         chart.inputs["decoder_input_ids"] = torch.full((len(chart.ids), 1), start_token(chart), device=device)
         chart.notes.append("The decoder read its start token alone.")
     if "use_cache" not in chart.inputs and getattr(config, "use_cache", None):

@@ -1,5 +1,7 @@
 """What is known about the patient: the model, its tokenizer, what it is to read, and what was found so far."""
 
+import inspect
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +54,17 @@ class Chart:
             return mask.cpu() != 0
         return None
 
+    @property
+    def decoder(self) -> bool:
+        """Whether the model has an encoder and a decoder."""
+        return bool(getattr(self.config, "is_encoder_decoder", False))
+
+    def takes(self, name: str) -> bool:
+        """Whether the model's forward takes such an input; a wrapper that passes on what it is given takes all."""
+        parameters = inspect.signature(self.model.forward).parameters
+        anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values()) and "input_ids" not in parameters
+        return name in parameters or name in self.inputs or anything
+
     def visible(self, row: int = 0) -> list[int]:
         """The ids of a row that the mask lets the model see."""
         assert self.ids is not None
@@ -67,6 +80,14 @@ class Chart:
             for i in ids[:limit]
         ]
         return " ".join(names) + (" …" if len(ids) > limit else "")
+
+    def spelled(self) -> tuple[str, ...]:
+        """The texts that were given; without any, the rows of ids as the tokenizer spells them."""
+        if self.texts or self.ids is None or not hasattr(self.tokenizer, "decode"):
+            return self.texts
+        rows = [[i for i in row if 0 <= i < len(self.tokenizer)] for row in self.ids.tolist()]
+        # Word pieces are spelled with spaces around signs: '< | im _ start | >'.
+        return tuple(re.sub(r"\s*([\[\]<>|_])\s*", r"\1", self.tokenizer.decode(row)) for row in rows)
 
     def encode(self, text: str, special: bool = True) -> list[int]:
         """Ids as the tokenizer makes them, with or without the special tokens that it adds."""

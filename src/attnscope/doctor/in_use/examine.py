@@ -1,26 +1,25 @@
 """One examination of a model in use, from what was given to the Diagnosis."""
 
 import time
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attnscope.doctor.diagnosis import Diagnosis
-from attnscope.doctor.in_use import adapters, numbers, padding, texts, window
+from attnscope.doctor.in_use import adapters, masks, numbers, padding, texts, window
 from attnscope.doctor.in_use.case import open_chart
 from attnscope.doctor.in_use.chart import Chart
-from attnscope.doctor.in_use.runs import as_found
+from attnscope.doctor.in_use.runs import as_found, mode
 from attnscope.errors import InputError
 
 
 def check_model(
     model: Any,
     tokenizer: Any,
-    text: str | Sequence[str] | None = None,
+    text: Any = None,
     *,
-    messages: Sequence[Mapping[str, Any]] | None = None,
-    inputs: Mapping[str, Any] | None = None,
-    text_pair: str | None = None,
-    hint: int | None = None,
+    messages: Any = None,
+    inputs: Any = None,
+    text_pair: Any = None,
+    hint: Any = None,
 ) -> Diagnosis:
     """Name what is wrong with how a model reads a text.
 
@@ -62,10 +61,16 @@ def _course(chart: Chart) -> None:
         adapters.examine(chart, steady=False)
         return
     steady = numbers.dice(chart)
-    if steady:
-        padding.examine(chart, outputs)
-    else:
+    if chart.ids is None:
+        chart.not_examined.append("masks and padding: these inputs hold no input_ids")
+    elif not steady:
         chart.not_examined.append("masks and padding: the model's outputs cannot be compared with each other")
+    else:
+        with mode(chart.model):
+            masks.mask_is_followed(chart)
+            masks.order_is_followed(chart)
+            padding.pads_attended(chart, outputs)
+            padding.left_padding(chart, outputs)
     adapters.examine(chart, steady)
 
 

@@ -77,6 +77,8 @@ def first_run(chart: Chart) -> Outputs | None:
     finally:
         watch.close()
     if isinstance(answer, Failed):
+        if window.examine(chart, answer.error):
+            return None
         chart.find(
             "raises", f"the model raises {answer.error}", why="", evidence=f"the last module that was entered: {answer.path or 'the model itself'}",
             cure="run model(**inputs) by itself, and make that work first", invariant="the model reads its inputs", place=answer.path or "the call",

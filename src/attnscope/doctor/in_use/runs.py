@@ -5,7 +5,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, no_type_check
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ class _Tables(TorchFunctionMode):
         super().__init__()
         self.paths = {id(p): name.rpartition(".")[0] for name, p in model.named_parameters()}
 
+    @no_type_check  # called for every operation: too often for the checks of types in tests
     def __torch_function__(self, func: Callable, types: Any, args: Sequence = (), kwargs: Mapping | None = None) -> Any:
         if func in (torch.nn.functional.embedding, torch.embedding):
             bound = dict(zip(("input", "weight"), args[:2], strict=False)) | dict(kwargs or {})

@@ -23,17 +23,20 @@ def made_for(config: Any) -> tuple[int, str] | None:
     return stretched, said
 
 
-def examine(chart: Chart) -> None:
-    """After the model has run without leaving a table: longer than it was made for?"""
+def examine(chart: Chart, raised: str = "") -> bool:
+    """Longer than the configuration says? Asked after the pass; `raised` is what the model said, where it raised."""
     window = made_for(chart.config)
     if chart.ids is None or window is None:
-        return
+        return False
     limit, said = window
     chart.conventions["made for"] = f"{limit} tokens"
     longest = max(len(chart.visible(row)) for row in range(len(chart.ids)))
-    if longest > limit:
-        _found(chart, f"the text has {longest} tokens, and the model was made for {limit}", f"{said}; {longest - limit} tokens lie beyond", limit,
-               "Rotary angles beyond those of training give scores that the model never learned to read.")  # fmt: skip
+    if longest <= limit:
+        return False
+    why = "The model has no position for what stands beyond." if raised else "Rotary angles beyond those of training give scores that the model never learned to read."  # fmt: skip
+    evidence = f"{said}; {longest - limit} tokens lie beyond" + (f"; the model raises {raised}" if raised else "")
+    _found(chart, f"the text has {longest} tokens, and the model was made for {limit}", evidence, limit, why)
+    return True
 
 
 def left_table(chart: Chart, beyond: Beyond) -> None:

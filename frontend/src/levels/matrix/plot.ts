@@ -1,0 +1,193 @@
+/** The grid as it is drawn: cells, labels, sums; what is pointed at lies over it as elements. */
+import { h } from "../../dom";
+import { nice } from "../../scale";
+import { domainEnd } from "../../words";
+import type { Field } from "./field";
+import { axisLabels, labelRoom } from "./labels";
+import { type Marks, paint } from "./paint";
+import type { Shade } from "./shade";
+import type { Plot, ViewBox } from "./viewbox";
+
+export interface Room {
+  /** Of the labels, and of the sums. */
+  left: number;
+  top: number;
+  right: number;
+  bottom: number;
+  /** Of the cells. */
+  plot: Plot;
+}
+
+export interface Colours {
+  ground: string;
+  text: string;
+  muted: string;
+  line: string;
+  hatch: string;
+  ink: string;
+}
+
+export interface Drawing {
+  field: Field;
+  box: ViewBox;
+  shade: Shade;
+  query: number;
+  key: number;
+  /** Row and column where generated text begins; -1: nowhere. */
+  border: { query: number; key: number };
+}
+
+export const MONO = "ui-monospace, 'SF Mono', 'Cascadia Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace";
+const SUM = 54; // px of a sum of full length
+/** Where the bars of sums end; sums of weights are one but for rounding. */
+export const sumEnd = (sums: Float64Array) => nice(sums.reduce((most, sum) => Math.max(most, sum), 0) - 1e-6);
+/** Thickness of a bar beside a cell of this size. */
+export const barOf = (cell: number) => (cell >= 8 ? Math.min(8, cell * 0.4) : cell);
+const TILT = -Math.PI / 3;
+
+/** `width`: all there is; `height`: of the cells at most. */
+export function roomFor(field: Field, width: number, height: number, sums: boolean): Room {
+  const { queries, keys } = field.axes;
+  const narrow = width < 560;
+  const character = narrow ? 6.6 : 7.8;
+  const left = Math.min(labelRoom(queries.slots, character), narrow ? 84 : 150);
+  const top = Math.min(labelRoom(keys.slots, character) * 0.87, 110) + 8;
+  const right = sums ? SUM + 34 : 30;
+  return {
+    left,
+    top,
+    right,
+    bottom: sums ? SUM + 22 : 8,
+    plot: { width: Math.max(80, width - left - right), height: Math.max(120, height) },
+  };
+}
+
+export const packed = (hex: string): number => {
+  const n = Number.parseInt(hex.slice(1), 16);
+  return (0xff000000 | ((n & 255) << 16) | (n & 0xff00) | (n >> 16)) >>> 0;
+};
+
+export class PlotView {
+  readonly canvas = h("canvas", { "aria-hidden": "true" });
+  /** Cells in sight take this much of the plot. */
+  covered: Plot = { width: 0, height: 0 };
+
+  draw(room: Room, drawing: Drawing, colours: Colours, ratio: number, canvas = this.canvas, bare = false): void {
+    const { field, box, shade } = drawing;
+    const { plot } = room;
+    this.covered = {
+      width: Math.min(plot.width, (field.columns - box.x) * box.cellX),
+      height: Math.min(plot.height, (field.rows - box.y) * box.cellY),
+    };
+    const width = bare ? this.covered.width : room.left + this.covered.width + room.right;
+    const height = bare ? this.covered.height : room.top + this.covered.height + room.bottom;
+    const [w, hgt] = [Math.round(width * ratio), Math.round(height * ratio)];
+    if (canvas.width !== w || canvas.height !== hgt) {
+      canvas.width = w;
+      canvas.height = hgt;
+      canvas.style.width = `${w / ratio}px`;
+      canvas.style.height = `${hgt / ratio}px`;
+    }
+    const context = canvas.getContext("2d");
+    if (!context || !w || !hgt) return;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, w, hgt);
+    const marks: Marks = { ground: packed(colours.ground), hatch: packed(colours.hatch), ink: packed(colours.text) };
+    const [cw, ch] = [Math.round(this.covered.width * ratio), Math.round(this.covered.height * ratio)];
+    if (cw > 0 && ch > 0) {
+      const image = paint(field, box, shade, marks, cw, ch, ratio);
+      context.putImageData(image, bare ? 0 : Math.round(room.left * ratio), bare ? 0 : Math.round(room.top * ratio));
+    }
+    if (bare) return;
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    this.labels(context, room, drawing, colours);
+    if (shade.quantity === "weights") this.sums(context, room, drawing, colours);
+    this.borders(context, room, drawing, colours);
+  }
+
+  private labels(
+    context: CanvasRenderingContext2D,
+    room: Room,
+    { field, box, query, key }: Drawing,
+    colours: Colours,
+  ): void {
+    const { covered } = this;
+    const size = Math.max(9, Math.min(13, Math.max(box.cellY, 12) * 0.95));
+    context.textBaseline = "middle";
+    const draw = (text: string, chosen: boolean, special: boolean) => {
+      context.font = `${chosen ? "700 " : ""}${size}px ${MONO}`;
+      context.fillStyle = special && !chosen ? colours.muted : colours.text;
+      context.fillText(text, 0, 0);
+    };
+    context.textAlign = "right";
+    for (const label of axisLabels(field.axes.queries.slots, box.y, box.cellY, covered.height, query)) {
+      context.save();
+      context.translate(room.left - 9, room.top + label.at);
+      draw(label.text, label.chosen, label.special);
+      context.restore();
+    }
+    context.textAlign = "left";
+    for (const label of axisLabels(field.axes.keys.slots, box.x, box.cellX, covered.width, key)) {
+      context.save();
+      context.translate(room.left + label.at, room.top - 7);
+      context.rotate(TILT);
+      draw(label.text, label.chosen, label.special);
+      context.restore();
+    }
+  }
+
+  /** Bars whose ends are said: row sums to the right, column sums below. */
+  private sums(context: CanvasRenderingContext2D, room: Room, { field, box }: Drawing, colours: Colours): void {
+    const { covered } = this;
+    const [right, below] = [room.left + covered.width + 8, room.top + covered.height + 8];
+    const rowEnd = sumEnd(field.rowSums);
+    const columnEnd = sumEnd(field.columnSums);
+    context.fillStyle = colours.ink;
+    const [wide, high] = [barOf(box.cellX), barOf(box.cellY)];
+    // whole pixels: thin bars side by side leave no stripes between them
+    const ratio = context.getTransform().a;
+    const span = (at: number, size: number): [number, number] => {
+      const from = Math.floor((at - size / 2) * ratio) / ratio;
+      return [from, Math.max(1 / ratio, Math.ceil((at + size / 2) * ratio) / ratio - from)];
+    };
+    for (let r = Math.floor(box.y); r < field.rows; r++) {
+      const y = (r + 0.5 - box.y) * box.cellY;
+      if (y > covered.height) break;
+      const [from, size] = span(room.top + y, high);
+      if (y >= 0) context.fillRect(right, from, (SUM * field.rowSums[r]) / rowEnd, size);
+    }
+    for (let c = Math.floor(box.x); c < field.columns; c++) {
+      const x = (c + 0.5 - box.x) * box.cellX;
+      if (x > covered.width) break;
+      const [from, size] = span(room.left + x, wide);
+      if (x >= 0) context.fillRect(from, below, size, (SUM * field.columnSums[c]) / columnEnd);
+    }
+    context.fillStyle = colours.muted;
+    context.font = "11px system-ui, 'DejaVu Sans', sans-serif";
+    context.textBaseline = "alphabetic";
+    context.textAlign = "left";
+    context.fillText(`sum 0 … ${domainEnd(rowEnd)}`, right, room.top - 6);
+    context.fillText(`0 … ${domainEnd(columnEnd)}`, right, below + 10);
+    context.fillText("received", right, below + 24);
+  }
+
+  private borders(context: CanvasRenderingContext2D, room: Room, { box, border }: Drawing, colours: Colours): void {
+    const { covered } = this;
+    context.strokeStyle = colours.muted;
+    context.setLineDash([4, 3]);
+    context.lineWidth = 1;
+    context.beginPath();
+    const y = (border.query - box.y) * box.cellY;
+    const x = (border.key - box.x) * box.cellX;
+    if (border.query >= 0 && y >= 0 && y <= covered.height) {
+      context.moveTo(room.left - 8, room.top + y);
+      context.lineTo(room.left + covered.width, room.top + y);
+    }
+    if (border.key >= 0 && x >= 0 && x <= covered.width) {
+      context.moveTo(room.left + x, room.top - 6);
+      context.lineTo(room.left + x, room.top + covered.height);
+    }
+    context.stroke();
+    context.setLineDash([]);
+  }
+}

@@ -1,0 +1,67 @@
+/** From numbers to colours: ink for weights, the ramp of signs for scores and q · k. */
+import { nice, nicePart, Ramp } from "../../scale";
+import { domainEnd, percentInWords, symmetric } from "../../words";
+import type { Quantity } from "./field";
+
+/** Weights below are not told apart on a logarithmic scale. */
+export const FLOOR = 1e-4;
+
+export const NAMES: Record<Quantity, string> = { weights: "weight", scores: "score", dot: "q · k" };
+
+const inks = new WeakMap<Ramp, Ramp>();
+
+/** Zero to ink in even steps of lightness. */
+export function inkRamp(ramp: Ramp): Ramp {
+  let ink = inks.get(ramp);
+  if (!ink) {
+    const { zero, ink: end } = ramp.palette;
+    ink = new Ramp({ ...ramp.palette, negative: zero, positive: end });
+    inks.set(ramp, ink);
+  }
+  return ink;
+}
+
+export class Shade {
+  readonly ramp: Ramp;
+  readonly end: number;
+
+  constructor(
+    ramp: Ramp,
+    readonly quantity: Quantity,
+    end: number,
+    readonly largest: number,
+    readonly log: boolean,
+  ) {
+    this.ramp = quantity === "weights" ? inkRamp(ramp) : ramp;
+    this.end = quantity === "weights" ? nicePart(log ? largest : end) : nice(end);
+  }
+
+  get clips(): boolean {
+    return this.largest > this.end * (1 + 1e-6);
+  }
+
+  /** The part of the scale that a number has, -1 … 1. */
+  part(value: number): number {
+    if (!this.log) return value / this.end;
+    return value <= FLOOR ? 0 : Math.log(value / FLOOR) / Math.log(this.end / FLOOR);
+  }
+
+  pixel(value: number): number {
+    return this.ramp.pixel(this.part(value), 1);
+  }
+
+  /** The domain, in words. */
+  get said(): string {
+    if (this.quantity !== "weights") return symmetric(this.end);
+    const end = `${domainEnd(this.end * 100)} %`;
+    return this.log
+      ? `${percentInWords(FLOOR).replace("less than 0.1 %", "0.01 %")} … ${end}, logarithmic; less is drawn as zero`
+      : `0 … ${end}`;
+  }
+
+  gradient(): string {
+    if (this.quantity !== "weights") return this.ramp.gradient();
+    const stops = [0, 0.25, 0.5, 0.75, 1].map((t) => this.ramp.css(t, 1));
+    return `linear-gradient(to right, ${stops.join(", ")})`;
+  }
+}

@@ -1,0 +1,55 @@
+/** The controls of the grid: what the cells hold, on which scale, how near. */
+import { button, h } from "../../dom";
+import type { Actions, Scene } from "../../scene";
+import { menu } from "../head/tools";
+import type { Quantity } from "./field";
+
+export class GridTools {
+  readonly elements: HTMLElement[];
+  private readonly quantity: HTMLSelectElement;
+  private readonly log: HTMLInputElement = h("input", { type: "checkbox", "data-tool": "log" });
+  private readonly logLabel = h("label", { class: "tool check" }, this.log, "log scale");
+  private readonly out: HTMLButtonElement;
+  private readonly all: HTMLButtonElement;
+
+  constructor(actions: Actions, zoom: (by: number) => void) {
+    const quantity = menu<Quantity>(
+      "what the cells hold",
+      "quantity",
+      [
+        ["weights", "weights"],
+        ["scores", "scores"],
+        ["dot", "q · k"],
+      ],
+      (value) => actions.set({ quantity: value }),
+    );
+    this.quantity = quantity.select;
+    this.log.addEventListener("change", () => actions.set({ log: this.log.checked }));
+    const tool = (text: string, name: string, tool: string, by: number) =>
+      button(text, { class: "tool zoom", "aria-label": name, title: name, "data-tool": tool }, () => zoom(by));
+    this.out = tool("−", "zoom out", "zoom-out", 1 / 1.5);
+    this.all = tool("fit", "show all cells", "zoom-fit", 0);
+    const zooms = h(
+      "span",
+      { class: "zooms", role: "group", "aria-label": "zoom" },
+      this.out,
+      this.all,
+      tool("+", "zoom in", "zoom-in", 1.5),
+    );
+    this.elements = [quantity.element, this.logLabel, zooms];
+  }
+
+  show({ state }: Scene, quantity: Quantity, hasScores: boolean): void {
+    this.quantity.value = quantity;
+    for (const option of this.quantity.options) option.disabled = option.value !== "weights" && !hasScores;
+    this.log.checked = state.log;
+    this.log.disabled = quantity !== "weights";
+    this.logLabel.title =
+      quantity === "weights" ? "small weights told apart" : "only weights have a logarithmic scale: scores have a sign";
+  }
+
+  zoomed(away: boolean): void {
+    this.out.disabled = !away;
+    this.all.disabled = !away;
+  }
+}

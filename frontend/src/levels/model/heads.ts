@@ -1,0 +1,152 @@
+/** Every head of every layer: its pooled weights, its statistics, and the order in which it is shown. */
+import type { Metadata, Site, Thumb } from "../../payload";
+import type { Source } from "../../source";
+import { count, fixed, percent } from "../../words";
+
+export interface Head {
+  site: Site;
+  head: number;
+  /** Pooled weights [rows, columns] as bytes; null where the data has none. */
+  octets: Uint8Array | null;
+}
+
+/** By layer, "L2H8"; with its stack where there are several. */
+export function nameOf({ site, head }: Pick<Head, "site" | "head">): string {
+  return `${site.stack ? `${site.stack} ` : ""}L${site.layer}H${head}`;
+}
+
+export function headsOf(source: Pick<Source, "meta" | "octets">): Head[] {
+  return source.meta.sites.flatMap((site) => {
+    const { thumb } = site;
+    let all: Uint8Array | null = null;
+    try {
+      all = (thumb && source.octets?.(thumb.tensor)) ?? null;
+    } catch {
+      // damaged: an empty frame says so
+    }
+    const size = thumb ? thumb.rows * thumb.columns : 0;
+    if (all && all.length !== size * site.heads) all = null;
+    return Array.from({ length: site.heads }, (_, head) => ({
+      site,
+      head,
+      octets: all?.subarray(head * size, (head + 1) * size) ?? null,
+    }));
+  });
+}
+
+export class Statistics {
+  readonly names: string[];
+  private readonly sorted = new Map<string, number[]>();
+
+  constructor(
+    private readonly meta: Metadata,
+    readonly heads: Head[],
+  ) {
+    this.names = Object.keys(meta.stat_words ?? {});
+  }
+
+  has(name: string): boolean {
+    return this.names.includes(name);
+  }
+
+  title(name: string): string {
+    return this.meta.stat_titles?.[name] ?? name;
+  }
+
+  /** Without its place in a list of weights: "weight on itself". */
+  full(name: string): string {
+    const title = this.title(name);
+    return /^(on|after) /.test(title) ? `weight ${title}` : title;
+  }
+
+  words(name: string): string {
+    return this.meta.stat_words?.[name] ?? "";
+  }
+
+  value({ site, head }: Head, name: string): number | null {
+    const value = site.stats?.[name]?.[head];
+    return typeof value === "number" ? value : null;
+  }
+
+  said(head: Head, name: string): string {
+    const value = this.value(head, name);
+    return value === null ? "–" : this.written(value, name);
+  }
+
+  written(value: number, name: string): string {
+    const unit = this.meta.stat_units?.[name] ?? "";
+    if (unit === "part") return percent(value);
+    return `${fixed(value, unit === "tokens" ? 1 : 2)}${unit ? ` ${unit}` : ""}`;
+  }
+
+  /** How many heads have a larger number, plus one; null without a number. */
+  rank(head: Head, name: string): { rank: number; of: number } | null {
+    const value = this.value(head, name);
+    if (value === null) return null;
+    let all = this.sorted.get(name);
+    if (!all) {
+      all = this.heads.map((one) => this.value(one, name)).filter((one) => one !== null);
+      this.sorted.set(
+        name,
+        all.sort((a, b) => b - a),
+      );
+    }
+    return { rank: 1 + all.findIndex((one) => one <= value), of: all.length };
+  }
+
+  /** Largest first; equal ones by stack, layer and head; heads without a number last. */
+  ordered(name: string): Head[] {
+    const key = (head: Head) => this.value(head, name) ?? Number.NEGATIVE_INFINITY;
+    return this.has(name) ? [...this.heads].sort((a, b) => key(b) - key(a) || 0) : this.heads;
+  }
+}
+
+/** The patch of an axis that an index lies in: patch p of n holds p·size//n up to (p+1)·size//n. */
+export function patchOf(index: number, size: number, patches: number): number {
+  return Math.floor(((index + 1) * patches - 1) / size);
+}
+
+/** The same in the other direction: first and last index. */
+export function patchRange(patch: number, size: number, patches: number): [number, number] {
+  return [Math.floor((patch * size) / patches), Math.floor(((patch + 1) * size) / patches) - 1];
+}
+
+export interface Stock {
+  masked: boolean;
+  broken: boolean;
+  /** Several tokens to a patch. */
+  pooled: boolean;
+  sampled: Site | null;
+  /** A weight that few rows of any head go beyond. */
+  high: number;
+}
+
+/** What the thumbnails hold, taken together. */
+export function stockOf(heads: Head[]): Stock {
+  const stock: Stock = { masked: false, broken: false, pooled: false, sampled: null, high: 1 };
+  const largest: number[] = [];
+  for (const { site, octets } of heads) {
+    const thumb = site.thumb as Thumb;
+    if (!octets) continue;
+    stock.pooled ||= thumb.rows < site.queries || thumb.columns < site.keys;
+    if (thumb.queries_sampled !== null) stock.sampled ??= site;
+    for (let row = 0; row < thumb.rows; row++) {
+      let most = 0;
+      for (let at = row * thumb.columns; at < (row + 1) * thumb.columns; at++) {
+        const byte = octets[at];
+        if (byte === thumb.masked) stock.masked = true;
+        else if (byte === thumb.broken) stock.broken = true;
+        else if (byte > most) most = byte;
+      }
+      largest.push(most / thumb.steps);
+    }
+  }
+  if (largest.length) {
+    largest.sort((a, b) => a - b);
+    stock.high = largest[Math.floor(0.8 * (largest.length - 1))];
+  }
+  return stock;
+}
+
+export const sampleSaid = (site: Site) =>
+  `From ${count(site.thumb?.queries_sampled ?? 0, "query", "queries")} of ${count(site.queries, "query", "queries")}, spread evenly over the text.`;

@@ -1,0 +1,109 @@
+/** One head, enlarged, with its numbers; beside the grid, so that it never covers what it speaks of. */
+import { button, h, setAttribute, setText } from "../../dom";
+import type { Label } from "../../tokens";
+import { count } from "../../words";
+import { linkSaid } from "./finding";
+import { type Head, nameOf, patchOf, type Statistics } from "./heads";
+import { type Look, paint } from "./paint";
+
+export class Panel {
+  readonly element = h("aside", { class: "model-panel", "aria-label": "the head enlarged" });
+  private readonly title = h("b", { class: "model-panel-title" });
+  private readonly canvas = h("canvas", { role: "img" });
+  private readonly ring = h("i", { class: "model-ring", "aria-hidden": "true" });
+  private readonly link = h("p", { class: "model-link" });
+  private readonly list = h("dl", { class: "model-stats" });
+  private readonly absent = h("p", { class: "model-absent" });
+  private readonly open: HTMLButtonElement;
+  private shown: Head | null = null;
+  private drawn = "";
+
+  constructor(
+    private readonly statistics: Statistics,
+    private readonly labels: Label[][],
+    open: (head: Head) => void,
+  ) {
+    this.open = button("open this head", { class: "choice", "data-open": true }, () => this.shown && open(this.shown));
+    const axes = h(
+      "p",
+      { class: "model-axes", "aria-hidden": "true" },
+      h("span", {}, "queries ↓"),
+      h("span", {}, "keys →"),
+    );
+    const picture = h("div", { class: "model-large" }, this.canvas, this.ring);
+    this.element.append(
+      h("div", { class: "model-panel-top" }, this.title, this.open),
+      h("div", { class: "model-panel-picture" }, picture, axes),
+      h("div", { class: "model-panel-said" }, this.link, this.list, this.absent),
+    );
+  }
+
+  /** `sort`: the statistic in use, which comes to the fore. */
+  show(head: Head, sort: string, absent: boolean, look: Look, lines: boolean, ratio: number): void {
+    this.shown = head;
+    const side = this.canvas.parentElement?.clientWidth || 256;
+    const name = `${nameOf(head)} ${head.site.index} ${sort} ${absent} ${look.end} ${look.palette.ground} ${lines} ${ratio} ${side}`;
+    if (name === this.drawn) return;
+    this.drawn = name;
+    const { site } = head;
+    this.element.dataset.enlarged = `${site.index}.${head.head}`;
+    setText(this.title, `${site.stack ? `${site.stack} ` : ""}layer ${site.layer}, head ${head.head}`);
+    paint(this.canvas, [{ head, x: 0, absent: false }], side, side, ratio, look, lines);
+    setAttribute(
+      this.canvas,
+      "aria-label",
+      `weights of ${nameOf(head)}, ${count(site.queries, "query", "queries")} by ${count(site.keys, "key")}`,
+    );
+    this.showLink(head, lines);
+    this.list.replaceChildren(
+      ...this.statistics.names
+        .filter((one) => this.statistics.value(head, one) !== null || one === sort)
+        .flatMap((one) => {
+          const rank = this.statistics.rank(head, one);
+          const current = one === sort ? "current" : null;
+          const value = h(
+            "span",
+            { class: "n", "data-stat": one, "data-value": this.statistics.value(head, one) },
+            this.statistics.said(head, one),
+          );
+          const place = rank && rank.of > 1 && h("span", { class: "rank" }, `${rank.rank} of ${rank.of}`);
+          return [
+            h("dt", { class: current, title: this.statistics.words(one) }, this.statistics.title(one)),
+            h("dd", { class: current }, value, place || h("span", { class: "rank" })),
+          ];
+        }),
+    );
+    this.absent.hidden = !absent;
+    this.open.hidden = absent;
+    if (absent)
+      setText(
+        this.absent,
+        `Not in this page. To see it: trace.show(layer=${site.layer}, head=${head.head}${site.stack ? `, stack="${site.stack}"` : ""}), or a larger max_mb.`,
+      );
+  }
+
+  private showLink(head: Head, lines: boolean): void {
+    const { site } = head;
+    const link = site.links?.[head.head];
+    const thumb = site.thumb;
+    this.ring.hidden = !link || !thumb || lines;
+    this.link.hidden = !link;
+    if (!link || !thumb) return;
+    const parts = linkSaid(head, link, this.labels).map((part) =>
+      typeof part === "string" ? part : h("bdi", { class: "tok", dir: "auto" }, part.token),
+    );
+    this.link.replaceChildren(h("span", { class: "what" }, "strongest link"), " ", ...parts);
+    const [row, column] = [
+      patchOf(link[0] - (site.query_offset ?? 0), site.queries, thumb.rows),
+      patchOf(link[1], site.keys, thumb.columns),
+    ];
+    const { style } = this.ring;
+    style.left = `${(100 * (column + 0.5)) / thumb.columns}%`;
+    style.top = `${(100 * (row + 0.5)) / thumb.rows}%`;
+  }
+
+  /** Sizes changed: the picture is drawn again. */
+  forget(): void {
+    this.drawn = "";
+  }
+}

@@ -1,0 +1,11 @@
+"""Figures through matplotlib (extra `plot`): every level of a view on paper, with the numbers and colours of the page.
+
+Vectors are small bars about a baseline and weights grow darker in even steps of lightness, so that sign and order
+survive a grey print. What a figure leaves out it says beneath the picture.
+"""
+
+from attnscope.figures.draw import figure, plot
+from attnscope.figures.export import KINDS, to_bytes
+from attnscope.figures.metadata import describe
+
+__all__ = ["KINDS", "describe", "figure", "plot", "to_bytes"]

@@ -1,0 +1,74 @@
+"""The page's light colours, and its two ramps: zero to ink for weights, blue over zero to orange for signs."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+GROUND, TEXT, MUTED, LINE = "#ffffff", "#17181a", "#5c5f66", "#b9b8b2"
+NEGATIVE, ZERO, POSITIVE, INK, HATCH = "#1d5fb4", "#ecebe7", "#c4500d", "#2b2d31", "#c9c8c3"
+# Of heads laid over each other: colours that do not repeat, each told apart by its dashes as well (in points).
+HEADS = (
+    "#00688b", "#b5342b", "#4f7a00", "#7a3fb0", "#946000", "#c0267a",
+    "#20795a", "#4d4fc4", "#8a4b32", "#5e6470", "#a03fa0", "#2f6fd0",
+)  # fmt: skip
+DASHES = ((), (9, 3), (2, 3), (9, 3, 2, 3), (5, 3), (14, 3))
+STEPS = 128  # on each side of zero
+_LMS = np.array(
+    [[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566], [0.0883024619, 0.2817188376, 0.6299787005]]
+)  # fmt: skip
+_LAB = np.array(
+    [[0.2104542553, 0.793617785, -0.0040720468], [1.9779984951, -2.428592205, 0.4505937099], [0.0259040371, 0.7827717662, -0.808675766]]
+)  # fmt: skip
+
+
+def _oklab(colour: str) -> "np.ndarray":
+    """OKLab of a #rrggbb (Ottosson 2020)."""
+    c = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    return _LAB @ np.cbrt(_LMS @ linear)
+
+
+def _rgb(lab: "np.ndarray") -> "np.ndarray":
+    """[n, 3] of OKLab to [n, 3] of RGB, 0 … 1."""
+    linear = (lab @ np.linalg.inv(_LAB).T) ** 3 @ np.linalg.inv(_LMS).T
+    linear = linear.clip(0, 1)
+    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055).clip(0, 1)
+
+
+def _half(end: str) -> "np.ndarray":
+    """Zero to `end`: lightness is linear in the value; colour comes a little sooner, so that small values show their sign."""
+    t = np.linspace(0, 1, STEPS + 1)[:, None]
+    zero = _oklab(ZERO)
+    return _rgb(zero + (_oklab(end) - zero) * np.hstack([t, t**0.75, t**0.75]))
+
+
+@cache
+def weight_ramp() -> Any:
+    """A matplotlib colormap of 0 … 1, monotone in lightness; what is not a number keeps the ground."""
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(_half(INK), "attnscope weight").with_extremes(bad=GROUND)
+
+
+@cache
+def sign_ramp() -> Any:
+    """A matplotlib colormap of -1 … 1."""
+    from matplotlib.colors import ListedColormap
+
+    both = np.vstack([_half(NEGATIVE)[:0:-1], _half(POSITIVE)])
+    return ListedColormap(both, "attnscope sign").with_extremes(bad=GROUND)
+
+
+def nice(value: float) -> float:
+    """The next round number at or above."""
+    if not 0 < value < float("inf"):
+        return 1.0
+    power = 10.0 ** np.floor(np.log10(value))
+    steps = (1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9, 10)
+    return float(f"{next((s for s in steps if value <= s * power * (1 + 1e-9)), 10) * power:.3g}")
+
+
+def nice_part(value: float) -> float:
+    """The upper end of a scale for parts of one."""
+    return next((end for end in (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8) if value <= end), 1.0)

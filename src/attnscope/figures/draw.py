@@ -1,0 +1,136 @@
+"""A state of a trace as a figure of its own, or within somebody's axes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+from attnscope.errors import InputError
+from attnscope.figures.colours import GROUND, MUTED
+from attnscope.figures.fonts import warn_of_missing
+from attnscope.figures.scene import Scene
+from attnscope.figures.sheet import POINT, PROSE, Sheet
+from attnscope.places import check_place
+from attnscope.state import State
+from attnscope.tracing import Trace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NARROWEST, WIDEST, TALLEST, SMALLEST = 2.4, 40.0, 60.0, 0.45
+MARGIN = 0.06
+TITLE, NOTE = 8.5, 6.5  # points
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a level puts on paper: a title, a body of so many inches, and what has to be said beneath it."""
+
+    title: str
+    height: float
+    draw: Callable[[Sheet, float], None]  # the sheet, and where the body begins
+    notes: tuple[str, ...] = ()
+
+
+def figure(trace: Trace, state: State, width: float = 7.2) -> "Figure":
+    """A matplotlib figure of this width in inches, as high as it needs. Raises InputError where it does not fit or
+    matplotlib is missing, NotCaptured where the level needs q and k that are not there."""
+    needed()
+    from matplotlib.figure import Figure
+
+    _check_width(width)
+    scene = _scene(trace, state)
+    plan = _plan(scene, width)
+    height = _height(plan, width)
+    if height > TALLEST:
+        raise InputError(
+            f"this figure would be {height:.0f} inches high at a width of {width:g}: give a larger width, or leave something "
+            "out (a shorter text, fewer layers, another level)."
+        )
+    made = Figure(figsize=(width, height), facecolor=GROUND)
+    _put(Sheet(made.add_axes((0, 0, 1, 1), label=state.level), width, height), plan)
+    return made
+
+
+def plot(trace: Trace, state: State, ax: Any = None, width: float = 7.2) -> "Axes":
+    """The same within `ax`, where what is written shrinks until all of it fits; without one, in a new pyplot figure.
+
+    Returns the axes; the parts of the picture are its `child_axes`. Raises InputError where `ax` is too small.
+    """
+    needed()
+    scene = _scene(trace, state)
+    if ax is None:
+        from matplotlib import pyplot
+
+        _check_width(width)
+        height = min(_height(_plan(scene, width), width), TALLEST)
+        ax = pyplot.figure(figsize=(width, height), facecolor=GROUND).add_axes((0, 0, 1, 1), label=state.level)
+    elif not hasattr(ax, "inset_axes"):
+        raise InputError(f"ax is {ax!r}; a matplotlib Axes was expected, such as fig, ax = plt.subplots() gives.")
+    box = ax.get_window_extent().transformed(ax.get_figure().dpi_scale_trans.inverted())
+    scale = 1.0
+    for _ in range(12):
+        plan = _plan(scene, box.width / scale)
+        if (wanted := _height(plan, box.width / scale)) <= box.height / scale * 1.001:
+            break
+        scale *= max(0.5, (box.height / scale / wanted) ** 0.6)
+    if scale < SMALLEST or wanted > box.height / scale * 1.001:
+        raise InputError(
+            f"these axes are too small for this picture ({box.width:.1f} × {box.height:.1f} inches): it needs about "
+            f"{_height(_plan(scene, max(box.width, NARROWEST)), max(box.width, NARROWEST)):.1f} inches of height at that width. Make the figure larger, or leave ax out."
+        )
+    _put(Sheet(ax, box.width / scale, box.height / scale, scale), plan)
+    return ax
+
+
+def needed() -> None:
+    """Raises InputError without matplotlib."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise InputError("figures need matplotlib: pip install 'attnscope[plot]'.") from None
+
+
+def _check_width(width: Any) -> None:
+    if isinstance(width, bool) or not isinstance(width, int | float) or not NARROWEST <= width <= WIDEST:
+        raise InputError(
+            f"width is {width!r}; it is in inches, from {NARROWEST:g} to {WIDEST:g} (a column is about 3.4, a page 7.2)."
+        )
+
+
+def _scene(trace: Trace, state: State) -> Scene:
+    check_place(trace, state)
+    return Scene(trace, state)
+
+
+def _plan(scene: Scene, width: float) -> Plan:
+    return import_module(f"attnscope.figures.{scene.state.level}").plan(scene, width)
+
+
+def _lines(text: str, size: float, width: float) -> list[str]:
+    return wrap(text, max(20, int((width - 2 * MARGIN) / (PROSE * size * POINT)))) or [""]
+
+
+def _notes(plan: Plan, width: float) -> list[str]:
+    return _lines(" ".join(plan.notes), NOTE, width * 1.08) if plan.notes else []
+
+
+def _height(plan: Plan, width: float) -> float:
+    title = len(_lines(plan.title, TITLE * 1.1, width)) * 1.35 * TITLE * POINT
+    notes = len(_notes(plan, width)) * 1.35 * NOTE * POINT
+    return 2 * MARGIN + title + 0.08 + plan.height + (0.06 + notes if notes else 0)
+
+
+def _put(sheet: Sheet, plan: Plan) -> None:
+    y = MARGIN
+    for line in _lines(plan.title, TITLE * 1.1, sheet.width):
+        y += 1.35 * TITLE * POINT
+        sheet.say(MARGIN, y - 0.6 * TITLE * POINT, line, TITLE, weight="bold")
+    plan.draw(sheet, y + 0.08)
+    y += 0.08 + plan.height + 0.06
+    for line in _notes(plan, sheet.width):
+        y += 1.35 * NOTE * POINT
+        sheet.say(MARGIN, y - 0.6 * NOTE * POINT, line, NOTE, color=MUTED)
+    warn_of_missing(sheet.tokens)

@@ -1,0 +1,57 @@
+"""What several levels say and measure alike."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnscope.figures.scene import Scene
+from attnscope.figures.slots import Axis
+from attnscope.spelling import percent
+
+
+def largest(values: Tensor) -> float:
+    """A size that one outlier does not flatten: 98 % of the magnitudes lie below."""
+    sizes = values[torch.isfinite(values)].abs().flatten().float()
+    if not len(sizes):
+        return 0.0
+    found = float(sizes.sort().values[int(0.98 * (len(sizes) - 1) + 0.999999)])
+    return found or float(sizes.max())
+
+
+def hidden_notes(scene: Scene, weights: Tensor, axis: Axis) -> list[str]:
+    """Where the weight of a row [K] goes that is not drawn: special tokens by name, the other sentence, the sink."""
+    notes = []
+    if axis.hidden:
+        masses = sorted(((float(weights[k]), k) for k in axis.hidden), reverse=True)
+        named = [f"{percent(w)} of this row goes to {scene.key_names[k]}" for w, k in masses if w >= 0.005][:3]
+        total = float(weights[list(axis.hidden)].sum())
+        notes.append(f"{', '.join(named)}, hidden here." if named else f"Special tokens are hidden; they have {percent(total)} of this row.")
+    if scene.state.filter != "all":
+        outside = float(weights[list(axis.outside)].sum()) if axis.outside else 0.0
+        notes.append(f"{percent(outside)} of this row lies outside the filter.")
+    if scene.site.sinks is not None:
+        notes.append(f"{percent(max(0.0, 1 - float(weights.sum())))} goes to the sink, a learned logit without a token.")
+    return notes
+
+
+def shape_notes(scene: Scene, axes: Sequence[Axis]) -> list[str]:
+    """What was put together, and where the queries begin."""
+    notes = []
+    if any(axis.merged for axis in axes):
+        notes.append("Pieces of a word are drawn as one: weights are summed into it as keys and averaged out of it as queries.")
+    if scene.state.average != "none":
+        notes.append(f"Mean over {len(scene.members(scene.state.head))} heads.")
+    if scene.site.query_offset:
+        notes.append(f"Queries begin at token {scene.site.query_offset}: those before are keys only.")
+    return notes
+
+
+def legend_end(end: float) -> str:
+    """The end of a scale of weights, in percent."""
+    return f"{100 * end:g} %"
+
+
+def quoted(names: Sequence[Any]) -> str:
+    return ", ".join(f"“{name}”" for name in names)

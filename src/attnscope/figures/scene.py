@@ -1,0 +1,97 @@
+"""A view's state against its trace: the site, the names, the two axes, the heads a picture is the mean of."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from attnscope.figures.names import names
+from attnscope.figures.slots import Axis, Slot, axis_of
+from attnscope.state import State
+from attnscope.tracing import Site, Trace
+
+_SEGMENT = {"a": 0, "b": 1}
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What a figure is of. `state` has been checked against `trace`."""
+
+    trace: Trace
+    state: State
+
+    @cached_property
+    def site(self) -> Site:
+        return self.trace.site(self.state.layer, self.state.stack)
+
+    @property
+    def row(self) -> int:
+        """The query, counted among those of the site."""
+        return self.state.query - self.site.query_offset
+
+    @cached_property
+    def key(self) -> int:
+        """The pinned key, or the strongest of the query."""
+        if self.state.key is not None:
+            return self.state.key
+        return int(self.site.weights(self.state.head, self.row)[0].nan_to_num(0.0).argmax())
+
+    @cached_property
+    def query_names(self) -> tuple[str, ...]:
+        return names(self.trace.query_tokens(self.site))
+
+    @cached_property
+    def key_names(self) -> tuple[str, ...]:
+        return names(self.trace.key_tokens(self.site))
+
+    @property
+    def place(self) -> str:
+        """ "layer 2, head 8", or what the picture is the mean of."""
+        state, stack = self.state, f"{self.site.stack} " if self.site.stack else ""
+        match state.average:
+            case "heads":
+                return f"mean over all heads of {self.site.name}"
+            case "layers":
+                return f"mean over head {state.head} of all {stack}layers"
+            case "all":
+                return f"mean over all heads of all {stack}layers"
+        return f"{self.site.name}, head {state.head}"
+
+    @cached_property
+    def queries(self) -> Axis:
+        site, state, tokens = self.site, self.state, self.trace.query_tokens(self.site)
+        hide = state.special == "hide"
+        keep = state.query if hide and tokens.special[state.query] else None
+        return axis_of(
+            tokens, site.query_offset, site.query_offset + site.queries,
+            words=state.words, hide_special=hide, segment=self._segment(0), keep=keep,
+        )  # fmt: skip
+
+    @cached_property
+    def keys(self) -> Axis:
+        return self.key_axis(self.state.words)
+
+    def key_axis(self, words: bool) -> Axis:
+        """The keys, with the pieces of a word as one or each by itself."""
+        return axis_of(
+            self.trace.key_tokens(self.site), 0, self.site.keys,
+            words=words, hide_special=self.state.special == "hide", segment=self._segment(1),
+        )  # fmt: skip
+
+    def single_slots(self, tokens: tuple[int, ...]) -> tuple[Slot, ...]:
+        """These keys, each as a place of its own."""
+        special = self.trace.key_tokens(self.site).special
+        return tuple(Slot((k,), self.key_names[k], special[k]) for k in tokens)
+
+    def _segment(self, side: int) -> int | None:
+        return None if self.state.filter == "all" else _SEGMENT[self.state.filter[side]]
+
+    def members(self, head: int) -> tuple[tuple[Site, int], ...]:
+        """The heads that the state asks the mean of, on sites with the same tokens on both sides; else the head alone."""
+        here, average = self.site, self.state.average
+        sites = (
+            [s for s in self.trace.sites if (s.stack, s.kind, s.queries, s.keys) == (here.stack, here.kind, here.queries, here.keys)]
+            if average in ("layers", "all")
+            else [here]
+        )  # fmt: skip
+        if average in ("heads", "all"):
+            return tuple((site, h) for site in sites for h in range(site.heads))
+        return tuple((site, head) for site in sites if head < site.heads)

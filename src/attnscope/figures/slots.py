@@ -1,0 +1,88 @@
+"""Tokens drawn as fewer: the pieces of a word as one, special tokens hidden, one sentence of a pair alone."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from attnscope.figures.names import names
+from attnscope.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What one place on an axis stands for: positions of its tokens, and what is written there."""
+
+    tokens: tuple[int, ...]
+    text: str
+    special: bool
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The places of an axis; `hidden` are special tokens that are not drawn, `outside` those of the other sentence."""
+
+    slots: tuple[Slot, ...]
+    hidden: tuple[int, ...] = ()
+    outside: tuple[int, ...] = ()
+
+    @cached_property
+    def of(self) -> dict[int, int]:
+        """Token -> slot."""
+        return {token: i for i, slot in enumerate(self.slots) for token in slot.tokens}
+
+    @property
+    def merged(self) -> bool:
+        return any(len(slot.tokens) > 1 for slot in self.slots)
+
+    @property
+    def tokens(self) -> Int[Tensor, " t"]:
+        """All tokens drawn, slot by slot."""
+        return torch.tensor([token for slot in self.slots for token in slot.tokens], dtype=torch.long)
+
+    @property
+    def owners(self) -> Int[Tensor, " t"]:
+        """The slot of each of these."""
+        return torch.tensor([i for i, slot in enumerate(self.slots) for _ in slot.tokens], dtype=torch.long)
+
+    def select(self, wanted: list[int]) -> "Axis":
+        """Some of the slots, in order."""
+        return Axis(tuple(self.slots[i] for i in wanted), self.hidden, self.outside)
+
+
+def axis_of(
+    tokens: Tokens,
+    start: int,
+    stop: int,
+    *,
+    words: bool,
+    hide_special: bool,
+    segment: int | None,
+    keep: int | None = None,
+) -> Axis:
+    """Tokens start … stop - 1 as places. `keep` is drawn whatever it is."""
+    slots: list[Slot] = []
+    hidden: list[int] = []
+    outside: list[int] = []
+    texts, last = names(tokens), None
+    for i in range(start, stop):
+        elsewhere = segment is not None and tokens.segments[i] != segment
+        if i != keep and (elsewhere or (hide_special and tokens.special[i])):
+            (outside if elsewhere else hidden).append(i)
+            last = None
+            continue
+        joined = (
+            words
+            and last is not None
+            and tokens.words[i] is not None
+            and tokens.words[i] == tokens.words[last]
+            and tokens.segments[i] == tokens.segments[last]
+        )
+        if joined:
+            slots[-1] = Slot((*slots[-1].tokens, i), slots[-1].text + texts[i], slots[-1].special)
+        else:
+            slots.append(Slot((i,), texts[i], tokens.special[i]))
+        last = i
+    return Axis(tuple(slots), tuple(hidden), tuple(outside))

@@ -1,0 +1,82 @@
+"""The widget's module with a notebook's model played by the test: what it says when the kernel is gone, and what it keeps."""
+
+import base64
+
+import pytest
+
+from attnscope.hosts.assets import asset
+
+PLAY = """async ([code, blocks, traits, live]) => {
+  const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
+  const values = {...traits, blocks: blocks.map(text => new DataView(bytes(text).buffer))};
+  const heard = {}, sent = [];
+  const model = {
+    get: name => values[name], set: (name, value) => { values[name] = value; }, save_changes() {},
+    send: message => sent.push(message),
+    on: (event, callback) => (heard[event] ??= []).push(callback),
+    off: (event, callback) => { heard[event] = (heard[event] ?? []).filter(one => one !== callback); },
+    ...(live ? {comm_live: true} : {}),
+  };
+  window.play = {values, sent, model, fire: (event, ...given) => (heard[event] ?? []).forEach(call => call(...given))};
+  const module = await import(URL.createObjectURL(new Blob([code], {type: 'text/javascript'})));
+  const el = document.body.appendChild(document.createElement('div'));
+  window.play.close = await module.default.render({model, el});
+}"""
+
+
+@pytest.fixture
+def play(new_page, demo_trace):
+    def played(live: bool = True):
+        view = demo_trace.show(layer=2, head=8, query="it")
+        first = base64.b64encode(view.blocks[0].data).decode()
+        traits = {name: list(v) if isinstance(v, tuple) else v for name, v in view.traits().items()}
+        page = new_page()
+        page.evaluate(PLAY, [asset("widget.js"), [first], traits, live])
+        page.wait_for_selector("[data-attnscope][data-ready]")
+        return page
+
+    return played
+
+
+def other_layer(page) -> None:
+    page.locator('[data-crumb="layer"]').focus()
+    page.locator('[data-crumb="layer"]').select_option(index=5)
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["a host that shows the state", "a host that hides it"])
+def test_a_dead_kernel_is_said_and_what_is_here_is_kept(play, live):
+    page = play(live)
+    assert page.locator("[data-notices]").inner_text() == ""
+    other_layer(page)
+    page.wait_for_timeout(250)
+    assert page.evaluate("play.sent.length") == 1
+    assert "Asking the kernel" in page.locator("[data-notices]").inner_text()
+    page.evaluate(
+        "() => { if ('comm_live' in play.model) play.model.comm_live = false; play.fire('comm_live_update'); }"
+    )
+    page.locator(".notice").filter(has_text="no longer running").first.wait_for()
+    assert page.locator("[data-row-key]").count() == 24
+    other_layer(page)
+    assert page.evaluate("play.sent.length") == 1, "nobody is asked any more"
+    page.locator('[data-ribbon] [data-token="14"]').click()
+    assert page.locator("[data-sentence]").inner_text().startswith("lower")
+    assert page.evaluate("play.values.query") == 14
+    assert "no longer running" in page.locator("[data-notices]").inner_text(), "it is said until it is dismissed"
+    page.locator('[data-level-switch="head"]').click()
+    assert page.locator("main").get_attribute("data-shows") == "head"
+
+
+def test_traits_follow_the_level_and_the_level_follows_them(play):
+    page = play()
+    page.locator('[data-level-switch="head"]').click()
+    assert page.evaluate("play.values.level") == "head"
+    page.evaluate(
+        "() => { play.values.level = 'neuron'; play.values.query = 5; play.fire('change:level'); play.fire('change:query'); }"
+    )
+    page.wait_for_function(
+        "document.querySelector('[data-attnscope]').shadowRoot.querySelector('main').dataset.shows === 'neuron'"
+    )
+    assert page.locator("[data-sentence]").inner_text().startswith("lighter")
+    page.evaluate("() => { play.values.level = 'atoms'; play.fire('change:level'); }")
+    page.locator(".notice").filter(has_text="level=atoms").wait_for()
+    assert page.locator("main").get_attribute("data-shows") == "neuron"
