@@ -74,9 +74,9 @@ build: $(VENV)/.dev $(ASSETS)  ## wheel and sdist in dist/, then the tests again
 
 docs: $(VENV)/.dev $(ASSETS)  ## build the site in docs/_build: runs the course (a few minutes), checks links
 	$(SAY) "Building the site and running the course (a few minutes)"
-	@$(PY) -m sphinx --quiet --fail-on-warning --keep-going --builder html docs docs/_build
-	@$(PY) tools/check_site.py docs/_build
-	@printf '\nopen docs/_build/index.html\n'
+	@$(PY) -m sphinx --quiet --fail-on-warning --keep-going --builder html docs docs/_build/html
+	@$(PY) tools/check_site.py docs/_build/html
+	@printf '\nopen docs/_build/html/index.html\n'
 
 course: $(VENV)/.dev  ## write the course's notebooks for Colab anew from their text
 	@$(PY) tools/course.py

@@ -75,7 +75,7 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
       if (!view || closed) return;
       const { state, problems } = read(model);
       const now = view.get();
-      if (TRAITS.every((name) => state[name] === undefined || same(state[name], now[name]))) return;
+      if (!problems.length && TRAITS.every((name) => state[name] === undefined || same(state[name], now[name]))) return;
       view.set(state, problems);
     });
   };

@@ -1,11 +1,22 @@
 """Whether a trace has the place a state names: said before anything is drawn."""
 
+from dataclasses import fields
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from attnscope.errors import InputError
 from attnscope.state import State
 from attnscope.thumbnails import STATISTICS
 from attnscope.tracing import Trace
+
+
+def check_fields(url: str) -> None:
+    """Raises InputError for what an address says that no state has."""
+    known = [f.name for f in fields(State) if f.name != "why"]
+    text = urlsplit(url).fragment if "#" in url else url
+    for name, _ in parse_qsl(text.lstrip("#"), keep_blank_values=True):
+        if name not in known:
+            raise InputError(f"{name[:40]!r} in this address is no field of a view: it has {', '.join(known)}.")
 
 
 def check_place(trace: Trace, state: State) -> None:

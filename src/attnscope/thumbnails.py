@@ -18,6 +18,7 @@ from attnscope.tokens import Tokens
 from attnscope.tracing import Site, Trace
 
 SIDE = 48  # patches along each axis, at most
+MOST_PATCHES = 1 << 20  # bytes of all thumbnails of a trace: above 455 heads they are coarser
 MOST_WEIGHTS = 1 << 23  # computed for one trace; of longer texts the queries are sampled
 STEPS = 253  # a weight is its byte / 253
 MASKED = 254  # no query of the patch may see a key of it
@@ -82,14 +83,15 @@ def thumbnails_of(trace: Trace) -> tuple[Thumbnails, ...]:
     the statistics; a trace of more than MOST_WEIGHTS weights is sampled, queries spread evenly.
     """
     each = MOST_WEIGHTS // max(1, sum(site.heads * site.keys for site in trace.sites))
-    return tuple(_thumbnails(site, trace.query_tokens(site), trace.key_tokens(site), each) for site in trace.sites)
+    side = max(8, min(SIDE, math.isqrt(MOST_PATCHES // max(1, sum(site.heads for site in trace.sites)))))
+    return tuple(_thumbnails(site, trace.query_tokens(site), trace.key_tokens(site), each, side) for site in trace.sites)
 
 
-def _thumbnails(site: Site, queries: Tokens, keys: Tokens, most: int) -> Thumbnails:
-    edges = _edges(site.queries)
+def _thumbnails(site: Site, queries: Tokens, keys: Tokens, most: int, side: int) -> Thumbnails:
+    edges = _edges(site.queries, side)
     rows = _sample(edges, most) if most < site.queries else torch.arange(site.queries)
     patch = torch.bucketize(rows, torch.from_numpy(edges[1:]), right=True)
-    columns = _edges(site.keys)[:-1]
+    columns = _edges(site.keys, side)[:-1]
     pooled = torch.full((site.heads, len(edges) - 1, len(columns)), -1.0)
     pairs = _Pairs(site, queries, keys)
     sums = _Sums(site.heads)
@@ -107,9 +109,9 @@ def _thumbnails(site: Site, queries: Tokens, keys: Tokens, most: int) -> Thumbna
     return Thumbnails(pixels, sums.statistics, tuple(sums.links), len(rows) if len(rows) < site.queries else None)
 
 
-def _edges(size: int) -> "np.ndarray":
+def _edges(size: int, side: int) -> "np.ndarray":
     """Where the patches of an axis begin, and the end."""
-    patches = min(SIDE, size)
+    patches = min(side, size)
     return np.arange(patches + 1) * size // patches
 
 

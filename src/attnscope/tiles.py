@@ -58,4 +58,4 @@ def answer(trace: Trace, request: TileRequest) -> Tile:
         sites = list(receipts.sites)
         sites[request.site] = as_held(site, held).verify()
         receipts = Receipt(tuple(sites))
-    return Tile(encode(trace, {request.site: held}, receipts=receipts, steps={request.site: (request.head,)}))
+    return Tile(encode(trace, {request.site: held}, receipts=receipts, steps={request.site: (request.head,)}, thumbs=request.thumbs))

@@ -135,6 +135,11 @@ class Trace:
 
         return show_trace(self, level=level, **options)
 
+    def plot(self, level: str = "neuron", ax: Any = None, *, width: float = 7.2, **options: Any) -> Any:
+        """A level drawn with matplotlib within `ax`, or in a new figure `width` inches wide; returns the axes, whose
+        `child_axes` hold the parts. Options as in `show`."""
+        return self.show(level, **options).plot(ax, width=width)
+
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         return self.show()._repr_mimebundle_(**kwargs)
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from attnscope import workings
 from attnscope.errors import InputError
 from attnscope.files import write_atomically
 from attnscope.payload import Held, as_held, encode
+from attnscope.places import check_fields, check_place
+from attnscope.rebuilding import python
 from attnscope.state import State
 from attnscope.tracing import Receipt, Trace
 
@@ -64,7 +66,7 @@ class View:
         if not max_mb > 0:
             raise InputError(f"max_mb is {max_mb:g}; it is the largest size of a page in MB, so it must be above 0.")
         self.trace = trace
-        self.state = state
+        self._state = state
         self.static = static or os.environ.get("ATTNSCOPE_STATIC") == "1"
         self.max_mb = max_mb
         self.steps = steps
@@ -76,6 +78,13 @@ class View:
         s = self.state
         place = f"{s.stack + ' ' if s.stack else ''}layer {s.layer}, head {s.head}, query {s.query}"
         return f"View({s.level} of {self.trace!r}: {place})"
+
+    @property
+    def state(self) -> State:
+        """Where the view looks; once there is a widget, where that looks now."""
+        if self._widget is None:
+            return self._state
+        return State(**{f.name: getattr(self._widget, f.name) for f in fields(State)})
 
     @property
     def site_index(self) -> int:
@@ -113,7 +122,8 @@ class View:
     @property
     def html(self) -> str:
         """The whole view as one page."""
-        return self._hosts["html"](self)
+        here = self if self.state == self._state else with_state(self)  # its blocks begin where it looks
+        return self._hosts["html"](here)
 
     @property
     def widget(self) -> Any:
@@ -122,22 +132,57 @@ class View:
             self._widget = self._hosts["widget"](self)
         return self._widget
 
-    def save(self, path: Any) -> Path:
-        """Write the view to a .html, .png, .svg or .pdf file, whole or not at all. Raises OutputError or InputError."""
+    def save(self, path: Any, *, width: float = 7.2, text: str = "text", dpi: float = 300) -> Path:
+        """Write the view to a .html, .png, .svg or .pdf file, whole or not at all.
+
+        The last three are figures for paper, `width` inches wide (a column is about 3.4, a page 7.2): `text` is for an
+        svg, "text" (letters stay letters) or "outlines"; `dpi` for the pixels. Raises InputError for what does not fit,
+        NotCaptured where the level needs q and k that the trace does not have, OutputError where nothing can be written.
+        """
         suffix = Path(path).suffix.lower()
         if suffix not in (".html", *FIGURES):
             raise InputError(
                 f"cannot save a view as {suffix or 'a file without an ending'}: give a path that ends in .html, "
                 f"{', '.join(FIGURES[:-1])} or {FIGURES[-1]}."
             )
-        return write_atomically(path, self.html.encode() if suffix == ".html" else self.figure(suffix[1:]))
+        if suffix == ".html":
+            if (width, text, dpi) != (7.2, "text", 300):
+                raise InputError(
+                    f"width, text and dpi are for figures ({', '.join(FIGURES)}); a page has none of them."
+                )
+            return write_atomically(path, self.html.encode())
+        return write_atomically(path, self.figure(suffix[1:], width=width, text=text, dpi=dpi))
 
-    def figure(self, kind: str = "png") -> bytes:
-        """The view as a figure for paper, "png", "svg" or "pdf". Raises InputError without matplotlib."""
-        from attnscope.figures import Place, neuron_figure, to_bytes
+    def figure(self, kind: str = "png", *, width: float = 7.2, text: str = "text", dpi: float = 300) -> bytes:
+        """The view as a figure for paper, "png", "svg" or "pdf"; options and errors as of `save`."""
+        from attnscope.figures import check_file, describe, figure, needed, to_bytes
 
-        place = Place(self.site_index, self.state.head, self.state.query, self.state.key)
-        return to_bytes(neuron_figure(self.trace, place), kind)
+        check_file(kind, text, dpi)
+        needed()
+        made = figure(self.trace, self.state, width)
+        return to_bytes(made, kind, describe(self.trace, self.state, self.code), text, dpi)
+
+    def plot(self, ax: Any = None, *, width: float = 7.2) -> Any:
+        """The view within matplotlib axes (a new pyplot figure without `ax`), which are returned. What is written shrinks
+        until it fits; InputError where the axes are too small for that."""
+        from attnscope.figures import plot
+
+        return plot(self.trace, self.state, ax, width)
+
+    @property
+    def code(self) -> str:
+        """The lines of Python that make this view again, as a page's "copy as Python" writes them."""
+        return python(self.trace.source, self.trace.model, self.state)
+
+    @classmethod
+    def from_url(cls, url: str, trace: Trace) -> "View":
+        """The view that a page of this trace shows at this address, or at the part after its #; what the address leaves out
+        is at its default. Raises InputError for a field or a place that the trace does not have."""
+        state = State.from_url(url)
+        check_fields(url)
+        check_place(trace, state)
+        view = trace.show(state.level, layer=state.layer, head=state.head, query=state.query, stack=state.stack)
+        return with_state(view, **asdict(state))
 
     def open(self, path: Any = None) -> Path:
         """Save the page (to a temporary file without `path`) and open it in the browser."""
@@ -165,7 +210,7 @@ def plan_blocks(trace: Trace, site: int, head: int, max_mb: float, steps: str = 
         room = sum(workings.sizes(trace.sites[index])[1] for index in wanted)
         if room > budget:
             raise InputError(
-                f"x and the projections of all heads take {room * BASE64 * COMPRESSED / 1e6:.1f} MB, and max_mb is {max_mb:g}: "
+                f"x and the projections of all heads take {room * BASE64 * COMPRESSED / 1e6:.2g} MB, and max_mb is {max_mb:g}: "
                 'pass a larger max_mb, fewer layers (layers=[2] when tracing), or steps="head" for the head it opens on.'
             )
         return replace(_plan(trace, site, head, max_mb, budget - room), steps=wanted)

@@ -28,7 +28,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     result = subprocess.run(
         [*command, str(ROOT / "docs"), str(folder)],
-        capture_output=True, text=True, timeout=900, env=os.environ | {"PATH": path},
+        capture_output=True, text=True, timeout=1500, env=os.environ | {"PATH": path},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-8000:]
     return folder

@@ -15,6 +15,11 @@ KEEP = {"x", "pre_rotary", "projections"}
 TOLERANCE = {torch.float32: 1e-6, torch.bfloat16: 1e-2}
 
 
+def model_of(name: str) -> Any:
+    """The one that `traced` traces when nothing else is said."""
+    return tiny.model(name, "eager", torch.float32)
+
+
 def traced(name: str, implementation: str = "eager", dtype: torch.dtype = torch.float32) -> Trace:
     inputs = {key: x.to(dtype) if x.is_floating_point() else x for key, x in tiny.inputs(name).items()}
     return attnscope.trace(tiny.model(name, implementation, dtype), None, inputs=inputs, keep=KEEP)
@@ -67,7 +72,7 @@ APART = {
 @pytest.mark.parametrize("name", FUSED)
 def test_fused_layers_are_cut_where_the_model_cuts_them(name: str) -> None:
     path, start = FUSED[name]
-    model = tiny.model(name)
+    model = model_of(name)
     module, site = model.get_submodule(path), traced(name).site(layer=1)
     weight = module.weight.T if name == "gpt2" else module.weight
     for part, letter in enumerate("qkv"):
@@ -87,13 +92,13 @@ def test_fused_layers_are_cut_where_the_model_cuts_them(name: str) -> None:
 @pytest.mark.parametrize("name", APART)
 def test_three_layers_are_told_apart(name: str) -> None:
     pattern, letters = APART[name]
-    model, site = tiny.model(name), traced(name).site(layer=1)
+    model, site = model_of(name), traced(name).site(layer=1)
     for letter, own in zip("qkv", letters, strict=True):
         assert getattr(site, f"w_{letter}").parameter is model.get_submodule(pattern.format(own)).weight
 
 
 def test_cross_attention_reads_the_encoder() -> None:
-    model, trace = tiny.model("t5"), traced("t5")
+    model, trace = model_of("t5"), traced("t5")
     site = trace.site(1, "cross")
     assert site.w_q.parameter is model.decoder.block[1].layer[1].EncDecAttention.q.weight
     assert site.x.shape == (7, 19)
@@ -104,7 +109,7 @@ def test_what_stands_between_is_named() -> None:
     qwen, opt, llama = (traced(name).site(layer=0) for name in ("qwen3", "opt", "llama"))
     assert qwen.w_q.norm == "q_norm (Qwen3RMSNorm)"
     assert qwen.w_k.norm == "k_norm (Qwen3RMSNorm)"
-    norm = tiny.model("qwen3").model.layers[0].self_attn.q_norm
+    norm = model_of("qwen3").model.layers[0].self_attn.q_norm
     assert torch.allclose(norm(qwen.pre_norm_q), qwen.pre_rotary_q, atol=1e-6)
     assert opt.w_q.factor == 7**-0.5
     assert opt.w_k.factor == llama.w_q.factor == 1.0
@@ -116,12 +121,12 @@ def test_what_is_not_a_linear_layer_is_not_found() -> None:
     """A clip behind the projections: what it makes is not x · W, and no W is shown."""
     from parts import Attention, Layers
 
-    class Clipped(Attention):
+    class ClippedAttention(Attention):
         def heads(self, x: Tensor) -> Tensor:
             return super().heads(x).clamp(-0.1, 0.1)
 
     x = torch.randn(1, 7, 15, generator=torch.Generator().manual_seed(3))
-    model = Layers(Clipped(), Attention())
+    model = Layers(ClippedAttention(), Attention())
     with torch.no_grad(), attnscope.capture(model, keep=KEEP) as recorder:
         model(x)
     clipped, plain = recorder.trace().sites

@@ -335,8 +335,11 @@ def test_declared_causality_is_held_to():
 def test_every_mistake_changes_what_the_recipe_computes():
     x = [torch.randn(3, 7, 24) for _ in range(3)]
     for mistake in MISTAKES:
-        base = Recipe(causal=mistake.needs == "causal", rotary="half" if mistake.needs == "rotary" else "none")
-        operands = Operands(x[0], x[1][..., :12], x[2][..., :12], heads=6, kv_heads=3)
+        base = Recipe(
+            causal=mistake.needs == "causal", rotary="half" if mistake.needs in ("rotary", "turned") else "none"
+        )
+        kv_heads = 6 if mistake.needs == "fused" else 3
+        operands = Operands(x[0], x[1][..., : 4 * kv_heads], x[2][..., : 4 * kv_heads], heads=6, kv_heads=kv_heads)
         allowed = torch.ones(3, 1, 7, 7, dtype=torch.bool).tril() if mistake.needs == "mask" else None
         if allowed is not None:
             allowed[1, ..., 1] = False

@@ -98,7 +98,7 @@ def test_a_file_with_projections_keeps_the_whole_chain(name, tmp_path):
     for site, other in zip(trace.sites, back.sites, strict=True):
         pairs = list(zip(site.steps(1, 5), other.steps(1, 5), strict=True))
         assert [one.name for one, _ in pairs] == [two.name for _, two in pairs]
-        assert all(torch.equal(one.value, two.value) for one, two in pairs)
+        assert all(torch.allclose(one.value, two.value, atol=1e-6) for one, two in pairs)
         assert other.w_q.factor == site.w_q.factor
         assert other.w_q.norm == site.w_q.norm
 
@@ -147,8 +147,8 @@ def test_all_heads_on_request_and_the_size_first():
     view = trace.show(layer=1, head=2, steps="all")
     back = [decode(block.data) for block in view.blocks]
     assert {site.layer for one in back for site in one.sites if site.w_q is not None} == {0, 1}
-    with pytest.raises(InputError, match=r"take 0\.1 MB, and max_mb is 0\.03"):
-        _ = trace.show(layer=1, head=2, steps="all", max_mb=0.03).blocks
+    with pytest.raises(InputError, match=r"take 0\.02\d* MB, and max_mb is 0\.01"):
+        _ = trace.show(layer=1, head=2, steps="all", max_mb=0.01).blocks
     with pytest.raises(InputError, match="steps is 'some'; it is one of 'head', 'all', 'none'"):
         trace.show(steps="some")
     assert read(trace.show(layer=1, head=2, steps="none").blocks[0].data)[0]["sites"][1]["steps"]["heads"] == []

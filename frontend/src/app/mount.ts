@@ -364,16 +364,17 @@ class App implements View {
   private show(name: LevelName): Level {
     const { stage, scope } = this;
     const before = stage.level;
+    if (before?.name === name) return before;
     const inside = before?.element.matches(":focus-within") ?? false;
     const top = stage.element.offsetTop - this.masthead.offsetHeight;
-    if (stage.show(name) && before) {
+    stage.show(name);
+    scope.dataset.shows = name;
+    if (before) {
       this.panels.close();
-      this.scope.dataset.shows = name;
       if (scope.scrollTop > top) scope.scrollTop = Math.max(0, top);
       this.arriving = true;
-      if (inside) this.refocus = true;
+      this.refocus = inside;
     }
-    this.scope.dataset.shows = name;
     return stage.level as Level;
   }
 

@@ -5,9 +5,11 @@ import type { Source } from "../source";
 import type { LevelName } from "../state";
 import { type Drawing, drawingOf } from "./ladder";
 import { REGISTRY } from "./levels";
+import { ABOUT } from "./switch";
 
 export class Stage {
-  readonly element = h("div", { class: "middle" });
+  private readonly title = h("h2", { class: "unseen" });
+  readonly element = h("div", { class: "middle" }, this.title);
   /** How a head was drawn last. */
   drawing: Drawing = "head";
   private readonly made = new Map<LevelName, Level>();
@@ -25,9 +27,7 @@ export class Stage {
     return this.shown;
   }
 
-  /** True where another level was shown before. */
-  show(name: LevelName): boolean {
-    if (this.shown?.name === name) return false;
+  show(name: LevelName): void {
     let level = this.made.get(name);
     if (!level) {
       const make = REGISTRY[name];
@@ -39,8 +39,8 @@ export class Stage {
     if (this.shown) this.shown.element.hidden = true;
     level.element.hidden = false;
     this.shown = level;
+    this.title.textContent = ABOUT[name];
     this.drawing = drawingOf(name) ?? this.drawing;
-    return true;
   }
 
   /** Where the keyboard goes on: what was in focus is hidden now. */

@@ -3,7 +3,8 @@ import { button, h } from "../dom";
 import type { LevelName } from "../state";
 import { type Drawing, drawingOf, type Has, rungs } from "./ladder";
 
-const ABOUT: Record<LevelName, string> = {
+/** Each level in a line. */
+export const ABOUT: Record<LevelName, string> = {
   model: "model: every head of every layer",
   head: "head: its weights as lines between tokens",
   matrix: "head: its weights as a grid",

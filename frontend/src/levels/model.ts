@@ -42,6 +42,7 @@ export class ModelLevel implements Level {
   private drawing: Drawing | null = null;
   private drawn = "";
   private looked: Head | null = null;
+  private arrived = false;
 
   constructor(
     private readonly actions: Actions,
@@ -119,8 +120,7 @@ export class ModelLevel implements Level {
     const legends: Legend[] = [{ swatch: this.inkSwatch, said: [[what, domain]] }];
     if (stock.masked && !lines) legends.push({ swatch: "masked", said: [["", "masked"]] });
     if (stock.broken && !lines) legends.push({ swatch: "broken", said: [["", "NaN"]] });
-    if (this.heads.some((head) => this.absent(head)))
-      legends.push({ swatch: this.absentSwatch, said: [["", "not in this page"]] });
+    if (this.anyAbsent) legends.push({ swatch: this.absentSwatch, said: [["", "not in this page"]] });
     return legends;
   }
 
@@ -132,7 +132,9 @@ export class ModelLevel implements Level {
   arrive(): void {
     const { top, bottom } = this.viewport();
     this.grid.fill(top, bottom);
-    this.grid.reveal();
+    // who comes back finds the head again; who comes first reads the sentence first
+    if (this.arrived) this.grid.reveal({ top, bottom });
+    this.arrived = true;
   }
 
   close(): boolean {
@@ -174,6 +176,10 @@ export class ModelLevel implements Level {
     return !this.source.live && !this.source.holds(site.index, head);
   }
 
+  private get anyAbsent(): boolean {
+    return this.heads.some((head) => this.absent(head));
+  }
+
   /** What a reader should know of what is shown. */
   private noted({ state }: Scene): string[] {
     const said: string[] = [];
@@ -208,7 +214,7 @@ export class ModelLevel implements Level {
     const heads = this.statistics.ordered(this.order);
     const sort = this.order === "layer" ? null : this.order;
     // a pixel of room for the frame of the one that is chosen
-    const plan = sort === null ? byLayer(heads, width - 8, ratio) : inOrder(heads, width - 8, ratio);
+    const plan = sort === null ? byLayer(heads, width - 8, ratio, this.anyAbsent) : inOrder(heads, width - 8, ratio);
     const style = getComputedStyle(this.element);
     const look: Look = lookOf(
       scene.ramp,
@@ -248,12 +254,18 @@ export class ModelLevel implements Level {
 
   private saidOf(head: Head): string {
     const { statistics } = this;
-    const wanted = [this.order, statistics.has("special") ? "special" : "first", "previous", "entropy"];
-    const said = [...new Set(wanted)]
-      .filter((name) => statistics.value(head, name) !== null)
-      .map((name) => `${statistics.full(name)} ${statistics.said(head, name)}`);
+    const known = (names: string[]) =>
+      names
+        .filter((name) => statistics.value(head, name) !== null)
+        .map((name) => `${statistics.full(name)} ${statistics.said(head, name)}`);
+    const { order } = this;
     const link = head.site.links?.[head.head];
-    if (link) said.push(`strongest link ${asText(linkSaid(head, link, this.labels))}`);
+    const others = [statistics.has("special") ? "special" : "first", "previous", "entropy"];
+    const said = [
+      ...known([order]),
+      ...(link ? [`strongest link ${asText(linkSaid(head, link, this.labels))}`] : []),
+      ...known(others.filter((name) => name !== order)),
+    ];
     return [nameOf(head), ...said].join(" · ");
   }
 

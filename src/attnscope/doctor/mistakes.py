@@ -24,7 +24,7 @@ class Mistake:
     invariant: str  # what fails, without saying where: hint=1
     place: str  # hint=2
     change: dict[str, Any] = field(default_factory=dict)
-    needs: str = ""  # "", "causal", "heads", "split", "fused", "groups", "rotary", "batch", "mask"
+    needs: str = ""  # "", "causal", "heads", "split", "fused", "groups", "rotary", "turned", "batch", "mask"
 
     def applies(self, recipe: Recipe, heads: int, kv_heads: int, flat: bool) -> bool:
         match self.needs:
@@ -40,6 +40,8 @@ class Mistake:
                 return 1 < kv_heads < heads
             case "rotary":
                 return recipe.rotary == "half"
+            case "turned":
+                return recipe.rotary in ("half", "adjacent")
             case "batch":
                 return flat or heads == 1
             case "mask":
@@ -187,12 +189,12 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake(
         "rotary-on-queries-only", 17, "rotary: queries are turned and keys are not",
         "Scores then depend on where the query stands, not on the distance.",
-        "turn q and k alike", "a score depends on i - j alone", "the rotary embedding", {"rotary": "query_only"}, "rotary",
+        "turn q and k alike", "a score depends on i - j alone", "the rotary embedding", {"turns": ("query",)}, "turned",
     ),
     Mistake(
         "rotary-on-values", 17, "rotary: values are turned as well as queries and keys",
         "Outputs then depend on where a token stands; only the scores are to know the distance.",
-        "turn q and k, leave v as it is", "values enter the output as they are, each by its weight", "the rotary embedding", {"rotary": "value_too"}, "rotary",
+        "turn q and k, leave v as it is", "values enter the output as they are, each by its weight", "the rotary embedding", {"turns": ("query", "key", "value")}, "turned",
     ),
     Mistake(
         "batch-and-sequence-swapped", 22, "attention runs across the batch: the input is read as (length, batch, width)",

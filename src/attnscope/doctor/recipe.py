@@ -35,7 +35,8 @@ class Recipe:
     split: str = "heads"  # heads | view
     merge: str = "heads"  # heads | view
     groups: str = "neighbours"  # neighbours | tiled
-    rotary: str = "none"  # none | half | adjacent | angles_adjacent | angles_half | query_only
+    rotary: str = "none"  # none | half | adjacent | angles_adjacent | angles_half
+    turns: tuple[str, ...] = ("query", "key")  # what the rotary embedding turns
     theta: float = 10_000.0
     batch: str = "first"  # first | swapped | reshaped
     scaling: float | None = None  # for scale = "declared"
@@ -126,13 +127,13 @@ def impose(scores: Tensor, allowed: Tensor | None, how: str, fill: float) -> Ten
 
 def _turn(x: Tensor, recipe: Recipe, which: str) -> Tensor:
     """Rotary embedding of [B, H, T, D], in this recipe's way."""
-    if recipe.rotary == "none" or (recipe.rotary == "query_only" and which == "key"):
+    if recipe.rotary == "none" or which not in recipe.turns:
         return x
     if recipe.turned and recipe.turned < x.shape[-1]:
         turned = _turn(x[..., : recipe.turned], recipe.but(turned=0), which)
         return torch.cat([turned, x[..., recipe.turned :]], dim=-1)
     positions, half = torch.arange(x.shape[-2]), x.shape[-1] // 2
-    if recipe.rotary in ("half", "query_only", "value_too"):
+    if recipe.rotary == "half":
         return rotary(x, positions, recipe.theta)
     if recipe.rotary == "adjacent":  # pair (2d, 2d + 1): lay pairs out by halves, turn, lay back
         there = torch.cat([x[..., 0::2], x[..., 1::2]], dim=-1)
@@ -196,14 +197,17 @@ def _join(z: Tensor, operands: Operands, recipe: Recipe) -> Tensor:
 def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -> Result:
     """Attention by this recipe. `allowed` is the mask that was passed in: [B or 1, H or 1, Q, K], True: may look."""
     if operands.heads:
-        flat = (_normed(operands.query, operands.norms[0]), _normed(operands.key, operands.norms[1]), operands.value)
+        whole = [
+            norm if n > 1 else None for norm, n in zip(operands.norms, (operands.heads, operands.kv_heads), strict=True)
+        ]
+        flat = (_normed(operands.query, whole[0]), _normed(operands.key, whole[1]), operands.value)
         if recipe.split == "fused_view":
             fused = torch.cat(flat, dim=-1)
             query, key, value = fused.reshape(fused.shape[0], 3, operands.heads, fused.shape[1], -1).unbind(1)
         else:
             counts = (operands.heads, operands.kv_heads, operands.kv_heads)
             query, key, value = (_split(x, n, operands, recipe) for x, n in zip(flat, counts, strict=True))
-        query, key = (x if x.shape[1] == 1 and operands.heads == 1 else _normed(x, n) for x, n in zip((query, key), operands.norms, strict=True))  # fmt: skip
+        query, key = _normed(query, operands.norms[0]), _normed(key, operands.norms[1])
     else:
         query, key, value = operands.query, operands.key, operands.value
         if recipe.batch == "swapped":
@@ -214,9 +218,7 @@ def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -
     key, value = repeat_heads(key, heads), repeat_heads(value, heads)
     if recipe.qk != "plain":
         query, key = _NORMS[recipe.qk](query), _NORMS[recipe.qk](key)
-    query, key = _turn(query, recipe, "query"), _turn(key, recipe, "key")
-    if recipe.rotary == "value_too":
-        value = _turn(value, recipe, "value")
+    query, key, value = (_turn(x, recipe, n) for x, n in ((query, "query"), (key, "key"), (value, "value")))
 
     own_factor = operands.factors is not None and recipe.scale == "own"
     scores = dot_product(query, key) * (operands.factors[:, None, None] if own_factor else factor(recipe, query.shape[-1], heads, key.shape[-2]))  # type: ignore[index]  # fmt: skip

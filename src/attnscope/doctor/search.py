@@ -17,7 +17,12 @@ from attnscope.doctor.suspects import Run, Suspect
 
 EXACT, HALF, BFLOAT = 3e-4, 2e-2, 8e-2  # of the output's standard deviation
 CAPS = (5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 100.0)  # soft caps that are tried
-PATIENCE = 700  # recipes tried with pairs of mistakes: a count, so that a busy machine finds the same
+PATIENCE = {
+    "right": 3000,
+    "windows": 600,
+    1: 1500,
+    2: 700,
+}  # recipes tried: counts, so that a busy machine finds the same
 
 
 @dataclass(frozen=True)
@@ -118,31 +123,41 @@ class Hunt:
         return self._of_designs(own, 0) or self._of_designs(own, 1) or self.mistaken(ways[:4], 2) or self._of_designs(own[:6], 2)  # fmt: skip
 
     def right(self, ways: Ways) -> Fit | None:
+        """The recipe without a mistake, under any convention."""
+        tried = 0
         for suspect, runs in ways:
             for recipe, order in conventions(suspect, self.base, self.causal, self.text, every=True):
+                tried += 1
+                if tried > PATIENCE["right"]:
+                    return None
                 fit = Fit(suspect, recipe, (), order)
                 if agrees(fit, runs, self.sinks):
                     return fit
         return None
 
     def _windows(self, ways: Ways) -> Fit | None:
+        tried = 0
         for suspect, runs in ways:
             for recipe, order in conventions(suspect, self.base, self.causal, self.text, every=False):
                 for window in range(1, 7) if recipe.aligned == "upper" else ():
+                    tried += 1
+                    if tried > PATIENCE["windows"]:
+                        return None
                     fit = Fit(suspect, recipe.but(window=window), (), order)
                     if agrees(fit, runs, self.sinks):
                         return fit
         return None
 
     def mistaken(self, ways: Ways, count: int) -> Fit | None:
+        """The recipe with `count` known mistakes."""
         tried = 0
         for suspect, runs in ways:
             for recipe, order in conventions(suspect, self.base, self.causal, self.text, every=False):
                 if recipe.aligned == "lower" and count == 2:
                     continue
                 for fit in _mistakes(suspect, recipe, order, count):
-                    tried += count == 2
-                    if tried > PATIENCE:
+                    tried += 1
+                    if tried > PATIENCE[count]:
                         return None
                     if agrees(fit, runs, self.sinks):
                         return fit
@@ -152,6 +167,8 @@ class Hunt:
         """Suspects with something of their own measured, and the recipes to try on each."""
         for suspect, runs in ways:
             for own, fields in designs(suspect, runs[0].inputs, runs[0].reading, self.text, self.options):
+                if own.patterned and self.causal is False and own.looks_back(runs[0].inputs):
+                    continue  # a triangle, and it was declared that there is none
                 base = self.base.but(**fields)
                 causal = True if own.patterned else self.causal
                 for recipe, order in conventions(own, base, causal, self.text, every=False):
@@ -165,7 +182,7 @@ class Hunt:
                 if suspect.patterned and any(f in m.change for m in fit.mistakes for f in PATTERN_FREE):
                     continue
                 tried += 1
-                if tried > PATIENCE:
+                if tried > PATIENCE[2]:
                     return None
                 if agrees(fit, runs, self.sinks):
                     return _with_after(fit)
@@ -206,7 +223,7 @@ class Hunt:
             grid = [-3 + i * 0.15 for i in range(30)]
             best = min(grid, key=miss)
             low, high, golden = best - 0.15, best + 0.15, 0.6180339887
-            for _ in range(45):
+            for _ in range(26):
                 a, b = high - golden * (high - low), low + golden * (high - low)
                 low, high = (low, b) if miss(a) < miss(b) else (a, high)
         except RuntimeError:

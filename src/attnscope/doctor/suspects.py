@@ -82,6 +82,11 @@ class Suspect:
         out = None if p.out is None else (p.out.weight, p.out.bias)
         return Operands(q, k, v, p.heads, p.kv_heads, out, order=order, norms=p.norms, **extras)
 
+    def looks_back(self, inputs: tuple[Tensor, Tensor, Tensor]) -> bool:
+        """Whether its own pattern lets no query look ahead."""
+        own = self.own.at(inputs[0].shape[-2], inputs[1].shape[-2]) if self.own else None
+        return own is not None and not bool(own.pattern.triu(1 + inputs[1].shape[-2] - inputs[0].shape[-2]).any())
+
     def probe(self, inputs: tuple[Tensor, Tensor, Tensor], *mask: Any, allowed: Tensor | None = None, **options: Any) -> "Run":  # fmt: skip
         """`run`, with what the recipes are to be given: the inputs, or what the projections saw."""
         reading = self.run(inputs, *mask, **options)

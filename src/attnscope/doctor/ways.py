@@ -36,7 +36,7 @@ def of_function(fn: Callable, what: str) -> list[list[Suspect]]:
     known += [ways[h] for h in hints]
     tiers = [known, [way for way in (three, four, late) if way not in known], [two]]
     if re.search(r"repeat|expand|kv_heads|gqa|group", text, re.IGNORECASE):
-        late_too = [replace(grouped, layout=late.layout)] if "4late" in hints or not hints else []
+        late_too = [replace(grouped, layout=late.layout)] if "4late" in hints else []
         tiers = [[grouped, *late_too], *tiers]  # 6 heads on 2: nothing but grouped queries runs on that
     if re.search(r"rot|rope|freq|//\s*2|::2", text, re.IGNORECASE):  # an even size, for what works in pairs
         tiers += [[replace(way, size=probes.SIZE + 1) for way in tier if not way.flat] for tier in tiers]

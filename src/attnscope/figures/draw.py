@@ -70,7 +70,7 @@ def plot(trace: Trace, state: State, ax: Any = None, width: float = 7.2) -> "Axe
     elif not hasattr(ax, "inset_axes"):
         raise InputError(f"ax is {ax!r}; a matplotlib Axes was expected, such as fig, ax = plt.subplots() gives.")
     box = ax.get_window_extent().transformed(ax.get_figure().dpi_scale_trans.inverted())
-    scale = 1.0
+    scale, plan, wanted = 1.0, _plan(scene, box.width), float("inf")
     for _ in range(12):
         plan = _plan(scene, box.width / scale)
         if (wanted := _height(plan, box.width / scale)) <= box.height / scale * 1.001:

@@ -21,7 +21,9 @@ def check_file(kind: str, text: str, dpi: Any) -> None:
     if text not in TEXTS:
         raise InputError(f"text is {text!r}; it is 'text' (letters stay letters) or 'outlines' (they become shapes).")
     if text == "outlines" and kind != "svg":
-        raise InputError(f"text='outlines' is for SVG; a {kind} {'embeds its fonts' if kind == 'pdf' else 'has pixels'}.")
+        raise InputError(
+            f"text='outlines' is for SVG; a {kind} {'embeds its fonts' if kind == 'pdf' else 'has pixels'}."
+        )
     if isinstance(dpi, bool) or not isinstance(dpi, int | float) or not 20 <= dpi <= 2400:
         raise InputError(f"dpi is {dpi!r}; it is the pixels of an inch, from 20 to 2400.")
 

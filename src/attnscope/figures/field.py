@@ -5,7 +5,6 @@ that a row stays a distribution. Scores and q · k are no shares: a word has the
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -32,8 +31,12 @@ class Field:
     def row(self, slots: list[int], combine: str) -> "Field":
         """Several rows as one: their mean, or their sum."""
         part = 1 / len(slots) if combine == "mean" else 1.0
-        added = {n: getattr(self, n)[slots].sum(0, keepdim=True) * part for n in ("values", "hidden", "outside", "sink")}
-        return Field(**added, masked=self.masked[slots].all(0, keepdim=True), empty=self.empty[slots].all(0, keepdim=True))
+        added = {
+            n: getattr(self, n)[slots].sum(0, keepdim=True) * part for n in ("values", "hidden", "outside", "sink")
+        }
+        return Field(
+            **added, masked=self.masked[slots].all(0, keepdim=True), empty=self.empty[slots].all(0, keepdim=True)
+        )
 
 
 def field_of(scene: Scene, head: int, queries: Axis, keys: Axis, quantity: str = "weights") -> Field:
@@ -71,9 +74,11 @@ def field_of(scene: Scene, head: int, queries: Axis, keys: Axis, quantity: str =
 
 def _numbers(site: Site, head: int, rows: Tensor, quantity: str) -> tuple[Tensor, Tensor, Tensor]:
     """[q, K] of the quantity, [q, K] of what may be seen, [q] of the sink's weight; in fp64."""
-    chain: Any = None if site.weights_only and quantity == "weights" else site.chain(head, rows)
-    weights = site.weights(head, rows) if chain is None else chain.weights
-    values = {"weights": lambda: weights, "scores": lambda: chain.biased, "dot": lambda: chain.dot}[quantity]()
+    if quantity == "weights":
+        values = weights = site.weights(head, rows)
+    else:
+        chain = site.chain(head, rows)
+        values, weights = (chain.biased if quantity == "scores" else chain.dot), chain.weights
     allowed = torch.ones(len(rows), site.keys, dtype=torch.bool)
     if not site.mask.is_empty:
         allowed = site.mask.allowed(rows, site.keys, head).reshape(len(rows), -1).expand(-1, site.keys)

@@ -38,7 +38,11 @@ def _characters(family: str) -> frozenset[int] | None:
 def missing(text: str) -> list[str]:
     """The characters of a token that no font here has. Joiners and variation marks are not drawn."""
     known = [found for name in token_fonts() if (found := _characters(name)) is not None]
-    return [c for c in dict.fromkeys(text) if not any(ord(c) in font for font in known) and unicodedata.category(c) not in ("Mn", "Cf")]
+    return [
+        c
+        for c in dict.fromkeys(text)
+        if not any(ord(c) in font for font in known) and unicodedata.category(c) not in ("Mn", "Cf")
+    ]
 
 
 def warn_of_missing(tokens: Iterable[str]) -> None:

@@ -1,24 +1,23 @@
 """The head level: queries on the left, keys on the right, a line for each weight."""
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import torch
 
 from attnscope.errors import InputError
-from attnscope.figures.colours import DASHES, HEADS, INK, MUTED, TEXT, nice_part
+from attnscope.figures.colours import HEADS, MUTED, TEXT, nice, nice_part
 from attnscope.figures.draw import Plan
-from attnscope.figures.field import Field, field_of
 from attnscope.figures.names import cut
-from attnscope.figures.parts import legend_end, quoted, shape_notes
+from attnscope.figures.parts import legend_end, quoted
+from attnscope.figures.picture import Picture, picture_of
 from attnscope.figures.scene import Scene
 from attnscope.figures.sheet import POINT, WIDE, Sheet
-from attnscope.figures.slots import Axis
 from attnscope.spelling import percent
 
-MOST_SLOTS, KEPT = 60, 40
-FAINT, FAINT_FROM, STRONG = 1500, 0.03, 400  # lines of other queries: at most, from which weight; lines of the chosen ones
+FAINT, FAINT_FROM, STRONG = (
+    1500,
+    0.03,
+    400,
+)  # lines of other queries: at most, from which weight; lines of the chosen ones
 STEP, HEAD = 0.165, 0.2
 HAIR, THICK = 0.5, 4.5  # points: a line is HAIR + weight · THICK wide
 
@@ -32,126 +31,54 @@ def thickness(weight: "np.ndarray") -> "np.ndarray":
     return HAIR + np.minimum(1, weight) * THICK
 
 
-@dataclass(frozen=True, eq=False)
-class _Picture:
-    """Axes, fields of every head drawn, and which slots of the queries are looked at."""
-
-    scene: Scene
-    queries: Axis
-    keys: Axis
-    heads: tuple[int, ...]
-    fields: tuple[Field, ...]
-    chosen: tuple[int, ...]
-
-    @property
-    def pens(self) -> list[tuple[str, Any]]:
-        if len(self.heads) == 1:
-            return [(INK, "solid")]
-        return [(HEADS[i], (0, DASHES[i % 6]) if DASHES[i % 6] else "solid") for i in range(len(self.heads))]
-
-    @property
-    def looked(self) -> list[Field]:
-        """The rows of the chosen queries as one, per head."""
-        return [field.row(list(self.chosen), self.scene.state.combine) for field in self.fields]
-
-
 def plan(scene: Scene, width: float) -> Plan:
     """Beyond 60 places on a side, 40 queries around the chosen one and the 40 keys that it weighs most are drawn."""
     state = scene.state
     over = [head for head in state.heads if head != state.head] if state.average == "none" else []
     if len(over) >= len(HEADS):
         raise InputError(f"{len(over) + 1} heads laid over each other cannot be told apart: give up to {len(HEADS)}.")
-    picture, notes = _picture(scene, (state.head, *over))
+    picture, notes = picture_of(scene, (state.head, *over))
     names = [picture.queries.slots[i].text for i in picture.chosen]
     if len(names) > 1:
         how = "mean" if state.combine == "mean" else "sum"
-        what = f"{how} of the queries {quoted(cut(n, 16) for n in names[:4])}{' …' if len(names) > 4 else ''}"
+        what = f"{how} of the queries {quoted([cut(n, 16) for n in names[:4]])}{' …' if len(names) > 4 else ''}"
     else:
         what = f"query “{cut(names[0], 40)}”"
     place = scene.place if not over else f"{scene.site.name}, heads {', '.join(map(str, picture.heads))}"
     places = max(len(picture.queries.slots), len(picture.keys.slots))
-    legend = HEAD * -(-len(picture.heads) // max(1, int(width / 0.8))) if over else 0
+    if (shown := _numbered(len(picture.heads), width)) < len(picture.heads):
+        notes.append(f"The numbers are of heads {', '.join(map(str, picture.heads[:shown]))}.")
+    legend = HEAD * -(-len(picture.heads) // max(1, int(width / 0.95))) if over else 0
     return Plan(
-        f"{place}, {what}", HEAD + legend + places * STEP + 0.04, lambda sheet, y: _draw(sheet, y, picture, legend), tuple(notes)
+        f"{place}, {what}",
+        HEAD + legend + places * STEP + 0.04,
+        lambda sheet, y: _draw(sheet, y, picture, legend),
+        tuple(notes),
     )
 
 
-def _picture(scene: Scene, heads: tuple[int, ...]) -> tuple[_Picture, list[str]]:
-    state, queries, keys = scene.state, scene.queries, scene.keys
-    if not keys.slots or state.query not in queries.of:
-        raise InputError(
-            f"the filter {state.filter!r} leaves out {'all keys' if not keys.slots else f'query {state.query}'}: choose "
-            "another query, or filter='all'."
-        )
-    notes: list[str] = []
-    chosen = list(dict.fromkeys(queries.of[q] for q in (state.query, *state.queries) if q in queries.of))
-    if len(queries.slots) > MOST_SLOTS:
-        start = min(max(0, chosen[0] - KEPT // 2), len(queries.slots) - KEPT)
-        wanted = sorted({*range(start, start + KEPT), *chosen})
-        notes.append(f"{len(wanted)} of {len(queries.slots)} queries are drawn, those around the chosen one.")
-        queries = queries.select(wanted)
-        chosen = [wanted.index(slot) for slot in chosen]
-    fields = [field_of(scene, head, queries, keys) for head in heads]
-    looked = fields[0].row(chosen, state.combine)
-    if len(keys.slots) > MOST_SLOTS:
-        order = looked.values[0].nan_to_num(-1).argsort(descending=True, stable=True)[:KEPT].sort().values
-        wanted = sorted({*order.tolist(), *([keys.of[state.key]] if state.key in keys.of else [])})
-        rest = float(looked.values[0].nan_to_num(0).sum() - looked.values[0, wanted].nan_to_num(0).sum())
-        notes.append(
-            f"{len(wanted)} of {len(keys.slots)} keys are drawn, the strongest of the chosen query in text order; the others have {percent(rest)}."
-        )
-        keys = keys.select(wanted)
-        fields = [field_of(scene, head, queries, keys) for head in heads]
-    picture = _Picture(scene, queries, keys, heads, tuple(fields), tuple(chosen))
-    return picture, [*_said(picture), *notes, *shape_notes(scene, (queries, keys))]
+def _numbered(heads: int, width: float) -> int:
+    """How many heads have their weights in figures."""
+    return min(heads, 2 if width < 5 else 3)
 
 
-def _said(picture: _Picture) -> list[str]:
-    """The weight of the chosen queries that no line shows."""
-    state, looked = picture.scene.state, picture.looked[0]
-    notes = []
-    if bool(looked.empty[0]):
-        notes.append("No key allowed: this query may see no key at all.")
-    if state.threshold:
-        rows = picture.fields[0].values[list(picture.chosen)].nan_to_num(0)
-        below = float(rows[rows < state.threshold].sum()) / (len(rows) if state.combine == "mean" else 1)
-        notes.append(f"Weights below {100 * state.threshold:g} % are not drawn: {percent(below)} of the chosen row.")
-    if picture.keys.hidden:
-        named = _named(picture)
-        notes.append(named or f"Special tokens are hidden; they have {percent(float(looked.hidden[0]))} of this row.")
-    if state.filter != "all":
-        notes.append(f"{percent(float(looked.outside[0]))} of this row lies outside the filter.")
-    if float(looked.sink[0]) > 0:
-        notes.append(f"{percent(float(looked.sink[0]))} goes to the sink, a learned logit without a token.")
-    return notes
-
-
-def _named(picture: _Picture) -> str:
-    """ "62.0 % of this row goes to [CLS], hidden here." """
-    scene = picture.scene
-    alone = Axis(scene.single_slots(picture.keys.hidden))
-    masses = field_of(scene, picture.heads[0], picture.queries, alone).row(list(picture.chosen), scene.state.combine).values[0]
-    found = sorted(zip(masses.tolist(), alone.slots, strict=True), key=lambda pair: -pair[0])
-    named = [f"{percent(mass)} of this row goes to {slot.text}" for mass, slot in found if mass >= 0.005][:3]
-    return f"{', '.join(named)}, hidden here." if named else ""
-
-
-def _draw(sheet: Sheet, y: float, picture: _Picture, legend: float) -> None:
-    scene, state, small = picture.scene, picture.scene.state, sheet.width < 5
+def _draw(sheet: Sheet, y: float, picture: Picture, legend: float) -> None:
+    state, small = picture.scene.state, sheet.width < 5
     size, most = (6, 12) if small else (7, 20)
     if legend:
         _legend(sheet, y, picture, size)
     y += legend
     looked, several = picture.looked, len(picture.heads)
-    end = nice_part(max(float(row.values.nan_to_num(0).max()) for row in looked))
-    shown = min(several, 2 if small else 3)
+    top = max(float(row.values.nan_to_num(0).max()) for row in looked)
+    end = nice_part(top) if top <= 1 else nice(top)
+    shown = _numbered(several, sheet.width)
     column = (0.42 if small else 0.45) * shown
     bars = 0 if several > 1 or small else 0.9
     texts = [[cut(slot.text, most) for slot in axis.slots] for axis in (picture.queries, picture.keys)]
-    wide = [max(map(len, side)) * WIDE * size * POINT for side in texts]
+    wide = [max(5, *map(len, side)) * WIDE * size * POINT for side in texts]
     pinned = picture.keys.of.get(state.key, -1) if state.key is not None else -1
     given = [field.values[:, pinned] for field in picture.fields] if pinned >= 0 else []
-    left = 0.06 + (column if given else 0) + wide[0] + 0.06
+    left = 0.06 + (column + 0.04 if given else 0) + wide[0] + 0.06
     right = sheet.width - 0.06 - bars - column - wide[1] - 0.1
     if right - left < 0.5:
         raise InputError(
@@ -159,11 +86,22 @@ def _draw(sheet: Sheet, y: float, picture: _Picture, legend: float) -> None:
         )
     first = y + HEAD
     sheet.say(left - 0.06, y + HEAD / 2, "query", size, ha="right", color=MUTED)
+    if given:
+        sheet.say(0.06, y + HEAD / 2, f"on {cut(texts[1][pinned], 4 if small else 7)}", size - 0.5, color=MUTED)
     sheet.say(right + 0.06, y + HEAD / 2, "key", size, color=MUTED)
-    over = "sum of weights" if state.combine == "sum" and len(picture.chosen) > 1 else "weight"
-    sheet.say(sheet.width - 0.06, y + HEAD / 2, over if not bars else f"{over}, bars 0 … {legend_end(end)}", size, ha="right", color=MUTED)
+    over = "Σ weight" if state.combine == "sum" and len(picture.chosen) > 1 else "weight"
+    sheet.say(
+        sheet.width - 0.06,
+        y + HEAD / 2,
+        over if not bars else f"{over}, bars 0 … {legend_end(end)}",
+        size,
+        ha="right",
+        color=MUTED,
+    )
     marks = (set(picture.chosen), {pinned})
-    for side, (axis, x, align) in enumerate(((picture.queries, left - 0.06, "right"), (picture.keys, right + 0.06, "left"))):
+    for side, (axis, x, align) in enumerate(
+        ((picture.queries, left - 0.06, "right"), (picture.keys, right + 0.06, "left"))
+    ):
         for i, slot in enumerate(axis.slots):
             chosen = i in marks[side]
             sheet.token(
@@ -176,15 +114,29 @@ def _draw(sheet: Sheet, y: float, picture: _Picture, legend: float) -> None:
         x = right + 0.1 + wide[1] + bars + (h + 1) * column / shown
         for i, value in enumerate(looked[h].values[0].tolist()):
             masked = bool(looked[h].masked[0, i])
-            sheet.say(x, first + (i + 0.5) * STEP, "masked" if masked else percent(value), size - 0.5, ha="right", color=colour)
+            sheet.say(
+                x,
+                first + (i + 0.5) * STEP,
+                "masked" if masked else percent(value),
+                size - 0.5,
+                ha="right",
+                color=colour,
+            )
         for i, value in enumerate(given[h].tolist() if given else []):
             masked = bool(picture.fields[h].masked[i, pinned])
-            sheet.say(0.06 + (h + 1) * column / shown - 0.06, first + (i + 0.5) * STEP, "masked" if masked else percent(value), size - 0.5, ha="right", color=colour)
+            sheet.say(
+                0.06 + (h + 1) * column / shown - 0.06,
+                first + (i + 0.5) * STEP,
+                "masked" if masked else percent(value),
+                size - 0.5,
+                ha="right",
+                color=colour,
+            )
     if bars:
         sheet.bars(right + 0.1 + wide[1] + 0.05, first, bars - 0.1, STEP, looked[0].values[0].numpy(), "weight", end)
 
 
-def _lines(sheet: Sheet, picture: _Picture, x: float, y: float, width: float) -> None:
+def _lines(sheet: Sheet, picture: Picture, x: float, y: float, width: float) -> None:
     """Curves from queries to keys: faint ones of all queries, strong ones of those looked at."""
     from matplotlib.collections import PathCollection
     from matplotlib.path import Path
@@ -219,10 +171,10 @@ def _lines(sheet: Sheet, picture: _Picture, x: float, y: float, width: float) ->
             axes.add_collection(lines, autolim=False)
 
 
-def _legend(sheet: Sheet, y: float, picture: _Picture, size: float) -> None:
+def _legend(sheet: Sheet, y: float, picture: Picture, size: float) -> None:
     """Each head by colour, dashes and number."""
-    a_row = max(1, int(sheet.width / 0.8))
+    a_row = max(1, int(sheet.width / 0.95))
     for i, (head, (colour, dash)) in enumerate(zip(picture.heads, picture.pens, strict=True)):
-        x, middle = 0.06 + (i % a_row) * 0.8, y + HEAD * (i // a_row + 0.5)
-        sheet.lines([[(x, middle), (x + 0.28, middle)]], colour, 1.6, linestyles=[dash])
-        sheet.say(x + 0.33, middle, f"head {head}", size)
+        x, middle = 0.06 + (i % a_row) * 0.95, y + HEAD * (i // a_row + 0.5)
+        sheet.lines([[(x, middle), (x + 0.34, middle)]], colour, 1.1, linestyles=[dash])
+        sheet.say(x + 0.4, middle, f"head {head}", size)

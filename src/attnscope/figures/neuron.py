@@ -31,9 +31,17 @@ def plan(scene: Scene, width: float) -> Plan:
         strongest = weights[drawn].nan_to_num(-1.0).argsort(descending=True, stable=True)[:MOST_KEYS]
         rest = float(weights[drawn].nan_to_num(0).sum() - weights[drawn[strongest]].nan_to_num(0).sum())
         drawn = drawn[strongest].sort().values
-        notes.append(f"The {MOST_KEYS} strongest of {len(offered)} keys, in text order; the others have {percent(rest)} together.")
+        notes.append(
+            f"The {MOST_KEYS} strongest of {len(offered)} keys, in text order; the others have {percent(rest)} together."
+        )
     query = scene.query_names[scene.state.query]
-    notes += [] if site.weights_only else ["Bars about a line: up is positive, down is negative."]
+    notes += (
+        []
+        if site.weights_only
+        else [
+            "Bars about a line: up is positive, down is negative, and a gap stands in those that go beyond the scale."
+        ]
+    )
     rows = len(drawn) + (0 if site.weights_only else 1)
     return Plan(
         f"{site.name}, head {scene.state.head}, query “{cut(query, 40)}”",
@@ -71,11 +79,10 @@ def _draw(sheet: Sheet, y: float, scene: Scene, drawn: torch.Tensor, weights: to
     def strip(x: float, wide: float, title: str, values: torch.Tensor, over: torch.Tensor | None = None) -> None:
         both = values if over is None else torch.cat([over, values])
         bound = nice(largest(both))
-        clipped = bool((both.nan_to_num(0).abs() > bound).any())
         top = first - (0 if over is None else STEP)
         sheet.strips(x, top, wide, STEP, both.numpy(), title, bound)
         sheet.say(x, y + HEAD / 2, title, size)
-        sheet.say(x + wide, first + len(drawn) * STEP + FOOT / 2, f"±{bound:g}{' cut' if clipped else ''}", 5.5, ha="right", color=MUTED)
+        sheet.say(x + wide, first + len(drawn) * STEP + FOOT / 2, f"±{bound:g}", 5.5, ha="right", color=MUTED)
 
     right = sheet.width - 0.06
     foot = first + len(drawn) * STEP + FOOT / 2
@@ -104,7 +111,9 @@ def _draw(sheet: Sheet, y: float, scene: Scene, drawn: torch.Tensor, weights: to
     x += bar + number_width
     numbers(x, "", shown)
     x += gap + number_width - 0.04
-    numbers(x, "share", ["masked" if m else percent(s) for s, m in zip(share[drawn].tolist(), masked.tolist(), strict=True)])
+    numbers(
+        x, "share", ["masked" if m else percent(s) for s, m in zip(share[drawn].tolist(), masked.tolist(), strict=True)]
+    )
     x += gap
     strip(x, right - x, "v", chain.value[drawn])
 

@@ -27,12 +27,18 @@ def hidden_notes(scene: Scene, weights: Tensor, axis: Axis) -> list[str]:
         masses = sorted(((float(weights[k]), k) for k in axis.hidden), reverse=True)
         named = [f"{percent(w)} of this row goes to {scene.key_names[k]}" for w, k in masses if w >= 0.005][:3]
         total = float(weights[list(axis.hidden)].sum())
-        notes.append(f"{', '.join(named)}, hidden here." if named else f"Special tokens are hidden; they have {percent(total)} of this row.")
+        notes.append(
+            f"{', '.join(named)}, hidden here."
+            if named
+            else f"Special tokens are hidden; they have {percent(total)} of this row."
+        )
     if scene.state.filter != "all":
         outside = float(weights[list(axis.outside)].sum()) if axis.outside else 0.0
         notes.append(f"{percent(outside)} of this row lies outside the filter.")
     if scene.site.sinks is not None:
-        notes.append(f"{percent(max(0.0, 1 - float(weights.sum())))} goes to the sink, a learned logit without a token.")
+        notes.append(
+            f"{percent(max(0.0, 1 - float(weights.sum())))} goes to the sink, a learned logit without a token."
+        )
     return notes
 
 
@@ -40,7 +46,9 @@ def shape_notes(scene: Scene, axes: Sequence[Axis]) -> list[str]:
     """What was put together, and where the queries begin."""
     notes = []
     if any(axis.merged for axis in axes):
-        notes.append("Pieces of a word are drawn as one: weights are summed into it as keys and averaged out of it as queries.")
+        notes.append(
+            "Pieces of a word are drawn as one: weights are summed into it as keys and averaged out of it as queries."
+        )
     if scene.state.average != "none":
         notes.append(f"Mean over {len(scene.members(scene.state.head))} heads.")
     if scene.site.query_offset:

@@ -1,5 +1,6 @@
 """Sheet: a piece of paper measured in inches from its upper left corner, on which the levels are drawn."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,24 @@ class Sheet:
         axes.set_frame_on(False)
         axes.patch.set_visible(False)
         return axes
+
+    def formula(self, x: float, y: float, text: str, size: float, **how: Any) -> Any:
+        """Running text in which W_Q and its like are typeset."""
+        style = "mathbf" if how.get("weight") == "bold" else "mathrm"
+        typeset = re.sub(r"\b([Wb])_([QKVO])\b", rf"$\\{style}{{\1}}_{{\\{style}{{\2}}}}$", text.replace("$", r"\$"))
+        if style not in typeset:
+            return self.say(x, y, text, size, **how)
+        return self.root.text(
+            x,
+            self.height - y,
+            typeset,
+            size=size * self.scale,
+            ha="left",
+            va="center_baseline",
+            family=prose_fonts(),
+            math_fontfamily="dejavusans",
+            **how,
+        )
 
     def say(self, x: float, y: float, text: str, size: float = 7, **how: Any) -> Any:
         """Running text; y is the middle of the line."""
@@ -60,17 +79,34 @@ class Sheet:
         row, dim = np.indices(values.shape)
         thick = 0.42 if dims <= 128 else 0.5
         corners = np.stack(
-            [np.stack([dim + dx, row - height * up], -1) for dx, up in ((-thick, 0), (-thick, 1), (thick, 1), (thick, 0))],
+            [
+                np.stack([dim + dx, row - height * up], -1)
+                for dx, up in ((-thick, 0), (-thick, 1), (thick, 1), (thick, 0))
+            ],
             axis=2,
         )
         colours = np.where(values.reshape(-1) < 0, NEGATIVE, POSITIVE)
         axes.add_collection(
-            PolyCollection(corners.reshape(-1, 4, 2), facecolors=colours, linewidths=0, label="bars"), autolim=False
+            PolyCollection(list(corners.reshape(-1, 4, 2)), facecolors=colours, linewidths=0, label="bars"), autolim=False
         )
+        beyond = np.argwhere(np.isfinite(values) & (np.abs(values) > end * (1 + 1e-6)))
+        if len(beyond):  # a gap near the tip, as of a broken bar
+            tips = [
+                [(d - thick, r - 0.36 * np.sign(values[r, d])), (d + thick, r - 0.36 * np.sign(values[r, d]))]
+                for r, d in beyond
+            ]
+            axes.add_collection(
+                LineCollection(tips, colors=GROUND, linewidths=0.6 * self.scale, label="beyond"), autolim=False
+            )
         if not np.isfinite(values).all():
             broken = np.argwhere(~np.isfinite(values))
-            boxes = [[(d - thick, r - 0.46), (d + thick, r - 0.46), (d + thick, r + 0.46), (d - thick, r + 0.46)] for r, d in broken]
-            axes.add_collection(PolyCollection(boxes, facecolors="none", edgecolors=INK, linewidths=0.3, hatch="----"), autolim=False)
+            boxes = [
+                [(d - thick, r - 0.46), (d + thick, r - 0.46), (d + thick, r + 0.46), (d - thick, r + 0.46)]
+                for r, d in broken
+            ]
+            axes.add_collection(
+                PolyCollection(boxes, facecolors="none", edgecolors=INK, linewidths=0.3, hatch="----"), autolim=False
+            )
         base = [[(-0.5, r), (dims - 0.5, r)] for r in range(rows)]
         axes.add_collection(LineCollection(base, colors=MUTED, linewidths=0.25 * self.scale), autolim=False)
         return axes
@@ -95,7 +131,10 @@ class Sheet:
         from matplotlib.patches import PathPatch
         from matplotlib.path import Path
 
-        boxes = [Path.unit_rectangle().vertices * (stop - start, 1) + (start - 0.5, row - 0.5) for row, start, stop in _runs(cells)]
+        boxes = [
+            Path.unit_rectangle().vertices * (stop - start, 1) + (start - 0.5, row - 0.5)
+            for row, start, stop in _runs(cells)
+        ]
         if boxes:
             path = Path(np.concatenate(boxes), np.tile(Path.unit_rectangle().codes, len(boxes)))
             axes.add_patch(PathPatch(path, facecolor=GROUND, edgecolor=colour, hatch=pattern, linewidth=0, label=label))

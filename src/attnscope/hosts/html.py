@@ -26,7 +26,7 @@ def page(view: View) -> str:
     """
     script = asset("page.js")
     policy = (
-        f"default-src 'none'; script-src '{_sha256(script)}'; style-src '{_sha256(STYLE)}'; "
+        f"default-src 'none'; script-src '{sha256(script)}'; style-src '{sha256(STYLE)}'; "
         "worker-src blob:; img-src data: blob:"
     )
     title = html.escape(f"attnscope · {view.trace.model.name or 'attention'}")
@@ -39,7 +39,7 @@ def page(view: View) -> str:
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         "<noscript>This page draws attention with a script that is inside it; allow scripts to see it.</noscript>\n"
         "<div data-attnscope></div>\n"
-        f'<script type="application/json" data-attnscope-state>{_json(view.traits())}</script>\n'
+        f'<script type="application/json" data-attnscope-state>{json_in_html(view.traits())}</script>\n'
         f"{blocks}\n<script>{script}</script>\n</body>\n</html>\n"
     )
 
@@ -87,11 +87,11 @@ def pack(payload: bytes, stride: int) -> bytes:
     return zlib.compress(payload[:start] + shuffled, 6)
 
 
-def _sha256(text: str) -> str:
+def sha256(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _json(value: Any) -> str:
+def json_in_html(value: Any) -> str:
     """JSON that can stand inside a script element whatever the strings are."""
     text = json.dumps(value, ensure_ascii=False)
     return (

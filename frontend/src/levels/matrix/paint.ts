@@ -35,6 +35,7 @@ function spans(
 /** True where cells share pixels. */
 export const pools = (box: ViewBox, ratio: number) => box.cellX * ratio < 1 || box.cellY * ratio < 1;
 
+/** RGBA of `width` × `height` device pixels; `ratio` of them are one CSS pixel. */
 export function paint(
   field: Field,
   box: ViewBox,
@@ -43,9 +44,8 @@ export function paint(
   width: number,
   height: number,
   ratio: number,
-): ImageData {
-  const image = new ImageData(width, height);
-  const pixels = new Uint32Array(image.data.buffer);
+): Uint32Array<ArrayBuffer> {
+  const pixels = new Uint32Array(width * height);
   const columns = spans(field.columns, box.x, box.cellX * ratio, width);
   const rows = spans(field.rows, box.y, box.cellY * ratio, height);
   const kinds = new Uint8Array(width);
@@ -104,7 +104,7 @@ export function paint(
       else pixels[line + x] = colours[x];
     }
   }
-  return image;
+  return pixels;
 }
 
 const found = { kind: NONE, value: 0 };

@@ -95,7 +95,8 @@ export class PlotView {
     const marks: Marks = { ground: packed(colours.ground), hatch: packed(colours.hatch), ink: packed(colours.text) };
     const [cw, ch] = [Math.round(this.covered.width * ratio), Math.round(this.covered.height * ratio)];
     if (cw > 0 && ch > 0) {
-      const image = paint(field, box, shade, marks, cw, ch, ratio);
+      const pixels = paint(field, box, shade, marks, cw, ch, ratio);
+      const image = new ImageData(new Uint8ClampedArray(pixels.buffer), cw, ch);
       context.putImageData(image, bare ? 0 : Math.round(room.left * ratio), bare ? 0 : Math.round(room.top * ratio));
     }
     if (bare) return;

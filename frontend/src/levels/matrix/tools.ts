@@ -28,7 +28,7 @@ export class GridTools {
     const tool = (text: string, name: string, tool: string, by: number) =>
       button(text, { class: "tool zoom", "aria-label": name, title: name, "data-tool": tool }, () => zoom(by));
     this.out = tool("−", "zoom out", "zoom-out", 1 / 1.5);
-    this.all = tool("fit", "show all cells", "zoom-fit", 0);
+    this.all = tool("fit", "fit all cells", "zoom-fit", 0);
     const zooms = h(
       "span",
       { class: "zooms", role: "group", "aria-label": "zoom" },

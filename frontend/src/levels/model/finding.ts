@@ -22,7 +22,7 @@ function ofOrder(statistics: Statistics, sort: string): Part[] {
   const said = (head: Head) => `${nameOf(head)} (${statistics.said(head, sort)})`;
   const title = statistics.full(sort);
   if (ordered.length < 2) return [`The only head here, ${said(ordered[0])}: ${title}.`];
-  const middle = ordered[ordered.length >> 1];
+  const middle = ordered[(ordered.length - 1) >> 1];
   return [
     `By ${title}, ${count(ordered.length, "head")} ${ordered.length === heads(statistics) ? "go" : `of ${heads(statistics)} go`} from ${said(ordered[0])} down to ${said(ordered.at(-1) as Head)}; half of them are at or above ${statistics.said(middle, sort)}.`,
   ];
@@ -54,9 +54,13 @@ function ofBest(statistics: Statistics, labels: Label[][]): Part[] {
       const value = statistics.value(head, name) ?? 0;
       if (value > (best?.value ?? MUCH)) best = { head, where, value };
     }
-  if (best) return [`; on average ${nameOf(best.head)} looks at ${best.where} with ${percentInWords(best.value)} of its weight.`];
-  const [head] = statistics.ordered("link");
-  const link = head?.site.links?.[head.head];
+  if (best)
+    return [
+      `; on average ${nameOf(best.head)} looks at ${best.where} with ${percentInWords(best.value)} of its weight.`,
+    ];
+  const weight = ({ site, head }: Head) => site.links?.[head]?.[2] ?? 0;
+  const head = statistics.heads.reduce((most, one) => (weight(one) > weight(most) ? one : most));
+  const link = head.site.links?.[head.head];
   if (!link) return ["."];
   return ["; the strongest link is ", ...linkSaid(head, link, labels), `, in ${nameOf(head)}.`];
 }

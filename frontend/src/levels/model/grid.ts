@@ -78,7 +78,10 @@ export class Grid {
       ...plan.columns.map(({ x, y, text }) => label(text, "model-axis model-axis-head", x, y, plan.size)),
       ...plan.lines
         .filter((line) => line.label)
-        .map((line) => label(line.label, "model-axis", 0, line.y + plan.size / 2, plan.left - 8)),
+        .map((line) => {
+          const gone = this.gone(line) ? " model-gone" : "";
+          return label(line.label, `model-axis${gone}`, 0, line.y + plan.size / 2, plan.left - 8);
+        }),
     );
     this.made = plan.lines.map(() => null);
     this.hovered = null;
@@ -113,16 +116,24 @@ export class Grid {
     });
   }
 
-  /** Shows where the keyboard or the choice stands. */
-  reveal(): void {
+  /** Shows where the keyboard or the choice stands; `unless` it is seen there already. */
+  reveal(unless?: { top: number; bottom: number }): void {
+    const { top, bottom } = this.cell.getBoundingClientRect();
+    if (unless && top >= unless.top && bottom <= unless.bottom) return;
     this.cell.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
+
+  /** A whole layer that is not in this page is marked at its name. */
+  private gone({ boxes }: Line): boolean {
+    return boxes.every(({ head }) => this.host.absent(head));
   }
 
   private line({ y, boxes }: Line, { plan, look, lines, ratio, sort }: Drawing): HTMLElement {
     const canvas = h("canvas");
     const [first] = boxes;
     const width = boxes[boxes.length - 1].x + plan.size - first.x;
-    const placed = boxes.map(({ head, x }) => ({ head, x: x - first.x, absent: this.host.absent(head) }));
+    const marked = sort === null && !boxes.every(({ head }) => this.host.absent(head));
+    const placed = boxes.map(({ head, x }) => ({ head, x: x - first.x, absent: marked && this.host.absent(head) }));
     paint(canvas, placed, plan.size, width, ratio, look, lines);
     const element = h("div", { class: "model-line" }, canvas);
     element.style.left = `${first.x}px`;
@@ -132,7 +143,7 @@ export class Grid {
         const caption = h(
           "span",
           { class: "model-caption", "data-caption": nameOf(head), "data-value": this.statistics.value(head, sort) },
-          h("b", {}, nameOf(head)),
+          h("b", { class: this.host.absent(head) ? "model-gone" : null }, nameOf(head)),
           h("span", {}, this.statistics.said(head, sort)),
         );
         caption.style.left = `${x}px`;

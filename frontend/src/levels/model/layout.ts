@@ -41,17 +41,18 @@ function sizeFor(width: number, columns: number, patches: number, ratio: number)
   const fitting = (gap: number) =>
     Math.max(SMALLEST, Math.min(LARGEST, Math.floor((width - gap * (columns - 1)) / columns)));
   const whole = (size: number) => (Math.floor((size * ratio) / patches) * patches) / ratio;
+  const fits = (gap: number) => fitting(gap) * columns + gap * (columns - 1) <= width;
   for (const gap of GAPS) {
     const size = fitting(gap);
-    const fits = size * columns + gap * (columns - 1) <= width || gap === 4;
-    if (fits && whole(size) >= Math.max(SMALLEST, 0.94 * size)) return { size: whole(size), gap };
+    if (fits(gap) && whole(size) >= Math.max(SMALLEST, 0.94 * size)) return { size: whole(size), gap };
   }
-  const gap = fitting(6) < 40 ? 4 : 6;
+  const gap = [6, 4, 3].find((one) => fitting(one) >= 8 * one && fits(one)) ?? 2;
   return { size: fitting(gap), gap };
 }
 
-export function byLayer(heads: Head[], width: number, ratio: number): Plan {
-  const left = width < 480 ? 30 : 62;
+/** `marked`: room for a mark beside the names of the layers. */
+export function byLayer(heads: Head[], width: number, ratio: number, marked = false): Plan {
+  const left = (width < 480 ? 30 : 62) + (marked ? 14 : 0);
   const columns = Math.max(...heads.map(({ head }) => head)) + 1;
   const patches = Math.max(...heads.map(({ site }) => site.thumb?.columns ?? 1));
   const { size, gap } = sizeFor(width - left, columns, patches, ratio);
@@ -74,7 +75,7 @@ export function byLayer(heads: Head[], width: number, ratio: number): Plan {
       plan.lines.push({
         y,
         boxes: heads.filter((one) => one.site === site).map((head) => ({ head, x: x(head.head) })),
-        label: `${left < 60 ? "L" : "layer "}${site.layer}${call}`,
+        label: `${left < 50 ? "L" : "layer "}${site.layer}${call}`,
       });
       y += size + gap;
     }

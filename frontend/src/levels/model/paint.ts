@@ -160,7 +160,7 @@ export function paint(
   for (const { head, x, absent } of boxes) {
     if (lines) paintLines(context, x, 0, size, head, look);
     if (!absent && head.octets) continue;
-    // not in this page: a frame of dashes
+    // nothing to draw, or not in this page: a frame of dashes
     context.setLineDash([3, 3]);
     context.strokeStyle = look.palette.ground;
     context.lineWidth = 2;

@@ -66,10 +66,11 @@ export class Panel {
             { class: "n", "data-stat": one, "data-value": this.statistics.value(head, one) },
             this.statistics.said(head, one),
           );
-          const place = rank && rank.of > 1 && h("span", { class: "rank" }, `${rank.rank} of ${rank.of}`);
+          const place = rank && rank.of > 1 ? `${rank.rank} of ${rank.of}` : "";
           return [
             h("dt", { class: current, title: this.statistics.words(one) }, this.statistics.title(one)),
-            h("dd", { class: current }, value, place || h("span", { class: "rank" })),
+            h("dd", { class: current }, value),
+            h("dd", { class: `rank${current ? " current" : ""}` }, place),
           ];
         }),
     );

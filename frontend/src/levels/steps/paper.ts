@@ -88,6 +88,8 @@ export function paper(scene: Scene, given: Given | null): Picture {
   }
   const height = Math.ceil(y + 12);
   const ground = tag("rect", { width: WIDTH, height, fill: palette.ground });
+  const { meta, site, state } = scene;
+  const where = `${meta.model.name} · ${site.stack ? `${site.stack} ` : ""}layer ${site.layer}, head ${state.head}, step by step`;
   const svg = tag(
     "svg",
     {
@@ -99,6 +101,7 @@ export function paper(scene: Scene, given: Given | null): Picture {
       "font-family": "system-ui, sans-serif",
       "font-size": 13,
     },
+    tag("title", {}, escaped(where)),
     ground,
     ...parts,
   );

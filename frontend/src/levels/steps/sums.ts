@@ -85,7 +85,7 @@ export function turns(before: ArrayLike<number>, after: ArrayLike<number>): (Tur
       const found: (Turn | null)[] = Array.from({ length: D }, () => null);
       for (const [a, b] of pairs) {
         const squared = before[a] ** 2 + before[b] ** 2;
-        if (squared === 0) continue;
+        if (squared === 0 || (before[a] === after[a] && before[b] === after[b])) continue;
         const cos = (after[a] * before[a] + after[b] * before[b]) / squared;
         const sin = (after[b] * before[a] - after[a] * before[b]) / squared;
         found[a] = { other: b, second: false, cos, sin };

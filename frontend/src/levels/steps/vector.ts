@@ -109,9 +109,9 @@ export class VectorView {
     digits: number,
     ramp: Ramp,
   ): void {
-    const { symbol, expand, pick, upTo } = this.vector as Vector;
+    const { expand, pick, upTo } = this.vector as Vector;
     const finite = Number.isFinite(value);
-    const [index, number] = cell.children as unknown as HTMLElement[];
+    const [index, , number] = cell.children as unknown as HTMLElement[];
     setText(index, String(d));
     setText(number, finite ? fixed(value, Math.abs(value) >= 100 ? 0 : digits) : "NaN");
     cell.dataset.dim = String(d);
@@ -125,16 +125,11 @@ export class VectorView {
     cell.classList.toggle("ahead", upTo !== undefined && d > upTo);
     cell.classList.toggle("here", d === upTo);
     setAttribute(cell, "aria-expanded", expand ? String(this.opened === d) : null);
-    setAttribute(
-      cell,
-      "aria-label",
-      `${symbol}[${d}] = ${precise(value)}${expand ? ", the sum that made it" : pick ? ", add up to here" : ""}`,
-    );
   }
 
   private make(): HTMLButtonElement {
     const cell = button("", { class: "number" }, () => this.choose(Number(cell.dataset.dim)));
-    cell.append(h("span", { class: "index" }), h("span", { class: "value" }));
+    cell.append(h("span", { class: "index" }), h("span", { class: "unseen" }, " is "), h("span", { class: "value" }));
     return cell;
   }
 

@@ -1,0 +1,165 @@
+import { describe, expect, it } from "vitest";
+import { chainOf } from "../src/chain";
+import { HeadTensors } from "../src/head";
+import { choose, curve, type Line, opacity, positionOf, thickness, thresholdAt } from "../src/levels/head/geometry";
+import { membersOf, placeName } from "../src/levels/head/members";
+import { MOST, pens } from "../src/levels/head/palette";
+import { escapeXml, paper } from "../src/levels/head/paper";
+import { Sheet } from "../src/levels/head/sheet";
+import { Payload } from "../src/payload";
+import { contrast } from "../src/scale";
+import { meta, payload, site } from "./made";
+
+const head = (h: number, change = {}) => new HeadTensors(new Payload(payload(site(change))), 0, h);
+
+describe("lines", () => {
+  const lines: Line[] = [0.5, 0.2, 0.1, 0.1, 0.06, 0.04, 0].map((weight, key) => ({ query: 0, key, weight, head: 0 }));
+
+  it("are chosen from the threshold on, the strongest first, and the mass adds up", () => {
+    const all = choose(lines, 0, 100);
+    expect(all.lines.length).toBe(6);
+    expect(all.drawn).toBeCloseTo(all.offered, 12);
+    const some = choose(lines, 0.1, 100);
+    expect(some.lines.map(({ key }) => key)).toEqual([0, 1, 2, 3]);
+    expect(some.offered - some.drawn).toBeCloseTo(0.1, 12);
+    const few = choose(lines, 0, 2);
+    expect(few.lines.map(({ key }) => key)).toEqual([0, 1]);
+    expect(few.drawn).toBeCloseTo(0.7, 12);
+  });
+
+  it("do not draw what is no number", () => {
+    const broken = choose([{ query: 0, key: 0, weight: Number.NaN, head: 0 }, ...lines], 0, 100);
+    expect(broken.lines.length).toBe(6);
+    expect(broken.offered).toBeCloseTo(1, 12);
+  });
+
+  it("begin and end at their tokens", () => {
+    expect(curve(200, 12, 60)).toBe("M0 12C84 12 116 60 200 60");
+  });
+
+  it("grow with the weight, and never shrink", () => {
+    expect(thickness(0.5, 8) - thickness(0.25, 8)).toBeCloseTo(thickness(0.25, 8) - thickness(0, 8), 12);
+    const steps = Array.from({ length: 101 }, (_, i) => opacity(i / 100));
+    expect(steps.every((value, i) => i === 0 || value >= steps[i - 1])).toBe(true);
+  });
+
+  it("have a threshold slider that comes back to where it was", () => {
+    for (let position = 0; position <= 100; position++) expect(positionOf(thresholdAt(position))).toBe(position);
+    expect(thresholdAt(100)).toBe(1);
+  });
+});
+
+describe("colours of heads", () => {
+  const GROUNDS = { light: "#fcfcfa", dark: "#131417" };
+
+  it.each([false, true])("never repeat and can be seen on their ground (dark: %s)", (dark) => {
+    const all = pens(dark);
+    expect(all.length).toBe(MOST);
+    expect(new Set(all.map(({ colour }) => colour)).size).toBe(MOST);
+    for (const { colour } of all)
+      expect(contrast(colour, dark ? GROUNDS.dark : GROUNDS.light), colour).toBeGreaterThanOrEqual(3);
+  });
+
+  it("differ from their neighbours by dash as well", () => {
+    const all = pens(false);
+    for (let i = 1; i < all.length; i++) expect(`${all[i].dash}`).not.toBe(`${all[i - 1].dash}`);
+  });
+});
+
+describe("a sheet", () => {
+  it("has the rows of the chain", () => {
+    const one = head(1);
+    const sheet = new Sheet([one]);
+    for (let q = 0; q < 3; q++) {
+      expect(Array.from(sheet.exact(q).weights)).toEqual([...chainOf(one, q).weights]);
+      expect(Array.from(sheet.row(q).weights)).toEqual([...Float32Array.from(chainOf(one, q).weights)]);
+    }
+    expect(sheet.complete).toBe(true);
+    expect(sheet.hasScores).toBe(true);
+  });
+
+  it("averages weights over its members, and masks what all of them mask", () => {
+    const mask = { lower: null, upper: 0, keys: null, rows: null, packed: null, empty_rows: "zero" as const };
+    const members = [head(0, { mask }), head(1, { mask })];
+    const sheet = new Sheet(members);
+    const { weights, allowed, scores } = sheet.exact(1);
+    for (let j = 0; j < 3; j++)
+      expect(weights[j]).toBeCloseTo((chainOf(members[0], 1).weights[j] + chainOf(members[1], 1).weights[j]) / 2, 12);
+    expect([...(allowed as Uint8Array)]).toEqual([1, 1, 0]);
+    expect(scores).toBeNull();
+    expect(sheet.hasScores).toBe(false);
+  });
+
+  it("counts what the head does over the whole text", () => {
+    const one = head(0);
+    const sheet = new Sheet([one]);
+    while (sheet.advance());
+    const { tally } = sheet;
+    const rows = [0, 1, 2].map((q) => chainOf(one, q).weights);
+    const sum = (of: (q: number, j: number) => number) =>
+      rows.reduce((total, row, q) => total + row.reduce((s, w, j) => s + w * of(q, j), 0), 0);
+    expect(tally.distance).toBeCloseTo(
+      sum((q, j) => Math.abs(q - j)),
+      12,
+    );
+    expect(tally.back).toBeCloseTo(
+      sum((q, j) => (j < q ? 1 : 0)),
+      12,
+    );
+    expect(tally.previous).toBeCloseTo(
+      sum((q, j) => (j === q - 1 ? 1 : 0)),
+      12,
+    );
+    expect(tally.received[2]).toBeCloseTo(rows[0][2] + rows[1][2] + rows[2][2], 12);
+    expect(tally.back + tally.itself + tally.ahead).toBeCloseTo(3, 12);
+  });
+});
+
+describe("means", () => {
+  const sites = [
+    site(),
+    site({ index: 1, layer: 1 }),
+    site({ index: 2, layer: 2, keys: 2 }),
+    site({ index: 3, stack: "cross" }),
+  ];
+  const data = meta(sites);
+  const names = (average: "none" | "heads" | "layers" | "all") =>
+    membersOf(data, sites[1], 1, average).map(({ site, head }) => `${site.layer}.${head}`);
+
+  it("are over heads, over layers with the same tokens, or over both", () => {
+    expect(names("none")).toEqual(["1.1"]);
+    expect(names("heads")).toEqual(["1.0", "1.1"]);
+    expect(names("layers")).toEqual(["0.1", "1.1"]);
+    expect(names("all")).toEqual(["0.0", "0.1", "1.0", "1.1"]);
+  });
+
+  it("are named", () => {
+    expect(placeName({ site: sites[1], head: 1 }, "none")).toBe("layer 1, head 1");
+    expect(placeName({ site: sites[1], head: 1 }, "layers")).toBe("the mean over head 1 of all layers");
+  });
+});
+
+describe("on paper", () => {
+  it("tokens are text, never markup", () => {
+    expect(escapeXml(`</text><script>"&`)).not.toMatch(/[<>"]/);
+    const side = [{ text: "<b>&", y: 12, chosen: true, special: false, values: [0.5] }];
+    const { svg } = paper({
+      title: "a < b",
+      width: 100,
+      height: 24,
+      queries: side,
+      keys: side,
+      faint: [],
+      strong: [{ query: 0, key: 0, weight: 0.5, head: 0 }],
+      faintEnd: 1,
+      y: { query: () => 12, key: () => 12 },
+      pens: pens(false),
+      heads: ["head 1"],
+      colours: { ground: "#fff", text: "#000", muted: "#555" },
+    });
+    expect(svg).toContain("&#60;b&#62;&#38;");
+    expect(svg).not.toContain("<b>");
+    expect(svg.match(/<path /g)?.length).toBe(1);
+    expect(svg).toContain("50.0 %");
+  });
+});

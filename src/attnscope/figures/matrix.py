@@ -1,0 +1,204 @@
+"""The matrix level: weights, scores or q · k of one head as a grid of cells."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from attnscope.errors import InputError
+from attnscope.figures.colours import INK, MUTED, TEXT, nice, nice_part
+from attnscope.figures.draw import Plan
+from attnscope.figures.field import Field, field_of
+from attnscope.figures.names import cut
+from attnscope.figures.parts import legend_end, shape_notes
+from attnscope.figures.scene import Scene
+from attnscope.figures.sheet import POINT, WIDE, Sheet
+from attnscope.spelling import number, percent
+
+MOST = 2048  # places on a side
+CELL = 0.3  # inches, at most
+LABEL = 0.092  # inches that a label needs
+SUMS = 0.42
+FLOOR = 1e-4  # weights below are not told apart on a logarithmic scale
+NAMES = {"weights": "weight", "scores": "score", "dot": "q · k"}
+
+
+class _Layout:
+    """Where the grid lies on paper of this width, in inches."""
+
+    def __init__(self, scene: Scene, width: float) -> None:
+        self.size, self.most = (6, 10) if width < 5 else (7, 16)
+        rows, columns = len(scene.queries.slots), len(scene.keys.slots)
+        self.weights = _quantity(scene) == "weights"
+        self.names = [[cut(slot.text, self.most) for slot in axis.slots] for axis in (scene.queries, scene.keys)]
+        self.left, self.top = (0.06 + max(map(len, side)) * WIDE * self.size * POINT + 0.06 for side in self.names)
+        self.left, self.top = max(self.left, 0.56), max(self.top, 0.24)
+        self.sums = SUMS if self.weights else 0.06
+        self.cell = min(CELL, (width - self.left - self.sums - 0.1) / columns)
+        if self.cell <= 0:
+            raise InputError(
+                f"at {width:g} inches there is no room for the grid beside its labels: give a larger width."
+            )
+        self.cell = min(self.cell, max(9.0 / rows, 0.004))
+        self.wide, self.high = self.cell * columns, self.cell * rows
+        self.stride = max(1, math.ceil(LABEL * self.size / 7 / self.cell))
+        self.height = self.top + self.high + (SUMS if self.weights else 0.06) + 0.24
+
+
+def _quantity(scene: Scene) -> str:
+    return scene.state.quantity if scene.state.average == "none" else "weights"
+
+
+def plan(scene: Scene, width: float) -> Plan:
+    """Up to 2,048 places on a side. A mean over heads has weights only."""
+    state, queries, keys = scene.state, scene.queries, scene.keys
+    if not queries.slots or not keys.slots:
+        raise InputError(f"the filter {state.filter!r} and special={state.special!r} leave nothing to draw.")
+    if max(len(queries.slots), len(keys.slots)) > MOST:
+        raise InputError(
+            f"a grid of {len(queries.slots)} × {len(keys.slots)} cells is too fine for paper: it takes up to {MOST:,} on a side. "
+            "Give a shorter text, words=True or a filter; the head and neuron levels draw the strongest keys of long texts."
+        )
+    field = field_of(scene, state.head, queries, keys, state.quantity)
+    layout = _Layout(scene, width)
+    notes = list(shape_notes(scene, (queries, keys)))
+    if state.average != "none" and state.quantity != "weights":
+        notes.append("A mean over heads has no scores; the weights are shown.")
+    if keys.hidden and field.quantity == "weights":
+        notes.append(
+            f"Special tokens are hidden; on average they have {percent(float(field.hidden.nanmean()))} of a row."
+        )
+    if state.filter != "all" and field.quantity == "weights":
+        notes.append(f"On average {percent(float(field.outside.nanmean()))} of a row lies outside the filter.")
+    if float(field.sink.nan_to_num(0).max()) > 0:
+        notes.append(
+            f"On average {percent(float(field.sink.nanmean()))} of a row goes to the sink, a learned logit without a token."
+        )
+    if bool(field.empty.any()):
+        notes.append(f"No key allowed in {int(field.empty.sum())} rows.")
+    if layout.stride > 1:
+        notes.append(f"Every {_th(layout.stride)} token is named.")
+    return Plan(f"{NAMES[field.quantity]}s: {scene.place}" if field.quantity != "dot" else f"q · k: {scene.place}",
+                layout.height, lambda sheet, y: _draw(sheet, y, scene, field, _Layout(scene, sheet.width)), tuple(notes))  # fmt: skip
+
+
+def shaded(field: Field, log: bool) -> tuple["np.ndarray", float]:
+    """The part of the scale that every cell has (NaN where masked or not finite), and the scale's end."""
+    values = np.where(field.masked.numpy(), np.nan, field.values.numpy())
+    values = np.where(np.isfinite(values), values, np.nan)
+    largest = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 0.0
+    end = nice_part(largest) if field.quantity == "weights" else nice(largest)
+    if not (log and field.quantity == "weights"):
+        return values / end, end
+    with np.errstate(divide="ignore"):
+        parts = np.log(np.maximum(values, FLOOR) / FLOOR) / np.log(end / FLOOR)
+    return parts, end
+
+
+def _draw(sheet: Sheet, y: float, scene: Scene, field: Field, at: _Layout) -> None:
+    state, signed = scene.state, field.quantity != "weights"
+    rows, columns = field.values.shape
+    parts, end = shaded(field, state.log)
+    left, top = at.left, y + at.top
+    axes = sheet.axes(left, top, at.wide, at.high, "cells")
+    sheet.image(axes, parts, (-0.5, columns - 0.5, rows - 0.5, -0.5), signed=signed)
+    masked = field.masked.numpy()
+    sheet.hatch(axes, masked)
+    broken = ~np.isfinite(field.values.numpy()) & ~masked
+    sheet.hatch(axes, broken, "----", INK, "not a number")
+    gaps = np.arange(1, max(rows, columns)) - 0.5
+    if at.cell > 0.07:
+        axes.hlines(gaps[: rows - 1], -0.5, columns - 0.5, color="#ffffff", linewidth=0.4 * sheet.scale)
+        axes.vlines(gaps[: columns - 1], -0.5, rows - 0.5, color="#ffffff", linewidth=0.4 * sheet.scale)
+    if signed and at.cell > 0.05:
+        r, c = np.nonzero(parts < 0)
+        dark = parts[r, c] < -0.5
+        for which, colour in ((dark, "#ffffff"), (~dark, INK)):
+            axes.hlines(
+                r[which], c[which] - 0.16, c[which] + 0.16, color=colour, linewidth=0.5 * sheet.scale, label="minus"
+            )
+    _labels(sheet, scene, at, left, top)
+    _mark(axes, scene)
+    bottom = top + at.high
+    if at.weights:
+        given, received = field.values.nan_to_num(0).sum(1).numpy(), field.values.nan_to_num(0).sum(0).numpy()
+        ends = [nice(round(float(sums.max()), 4)) for sums in (given, received)]
+        sheet.bars(left + at.wide + 0.05, top, SUMS - 0.08, at.cell, given, "row sums", ends[0], thick=0.8)
+        below = sheet.axes(left, bottom + 0.05, at.wide, SUMS - 0.08, "column sums")
+        below.bar(range(columns), received, width=0.8, color=INK, linewidth=0)
+        below.set(xlim=(-0.5, columns - 0.5), ylim=(ends[1], 0))
+        x = left + at.wide + 0.05
+        sheet.say(x, top - 0.15, "row sum", 5.5, color=MUTED)
+        sheet.say(x, top - 0.06, f"0 … {ends[0]:g}", 5.5, color=MUTED)
+        sheet.say(left - 0.05, bottom + 0.13, "column sum", 5.5, color=MUTED, ha="right")
+        sheet.say(left - 0.05, bottom + 0.22, f"0 … {ends[1]:g}", 5.5, color=MUTED, ha="right")
+        bottom += SUMS
+    _legend(sheet, bottom + 0.14, at, field, end, state.log, bool(masked.any()), bool(broken.any()))
+
+
+def _labels(sheet: Sheet, scene: Scene, at: _Layout, left: float, top: float) -> None:
+    chosen = (
+        scene.queries.of.get(scene.state.query, -1),
+        scene.keys.of.get(scene.state.key, -1) if scene.state.key is not None else -1,
+    )
+    for side, axis in enumerate((scene.queries, scene.keys)):
+        for i, slot in enumerate(axis.slots):
+            if i % at.stride and i != chosen[side]:
+                continue
+            near = i != chosen[side] and chosen[side] % at.stride and abs(i - chosen[side]) < at.stride
+            if near and chosen[side] >= 0:
+                continue
+            look = {
+                "weight": "bold" if i == chosen[side] else "normal",
+                "color": MUTED if slot.special and i != chosen[side] else TEXT,
+            }
+            middle = (i + 0.5) * at.cell
+            if side == 0:
+                sheet.token(left - 0.05, top + middle, at.names[0][i], at.size, ha="right", **look)
+            else:
+                sheet.token(
+                    left + middle, top - 0.05, at.names[1][i], at.size, ha="center", va="bottom", rotation=90, **look
+                )
+
+
+def _mark(axes: Any, scene: Scene) -> None:
+    """An outline around the cell of the query and the pinned key."""
+    from matplotlib.patches import Rectangle
+
+    query = scene.queries.of.get(scene.state.query)
+    key = scene.keys.of.get(scene.state.key) if scene.state.key is not None else None
+    if query is not None and key is not None:
+        axes.add_patch(
+            Rectangle(
+                (key - 0.5, query - 0.5), 1, 1, fill=False, edgecolor=TEXT, linewidth=1, label="selected", clip_on=False
+            )
+        )
+
+
+def _legend(
+    sheet: Sheet, y: float, at: _Layout, field: Field, end: float, log: bool, masked: bool, broken: bool
+) -> None:
+    signed, x = field.quantity != "weights", 0.06
+    sheet.say(x, y, NAMES[field.quantity], 6.5)
+    x += 0.4
+    first, last = ("0", legend_end(end)) if not signed else (number(-end), number(end))
+    if log and not signed:
+        first = f"≤ {100 * FLOOR:g} %"
+    sheet.say(x + (0.46 if signed or log else 0.1), y, first, 6.5, ha="right", color=MUTED)
+    x += 0.5 if signed or log else 0.14
+    sheet.ramp(x, y, 0.7, signed)
+    sheet.say(x + 0.74, y, f"{last}{', logarithmic' if log and not signed else ''}", 6.5, color=MUTED)
+    x += 0.74 + (0.4 if not (log and not signed) else 1.05)
+    for there, pattern, colour, name in ((masked, "////", None, "masked"), (broken, "----", INK, "NaN")):
+        if there:
+            box = sheet.axes(x, y - 0.045, 0.14, 0.09, name)
+            box.set(xlim=(-0.5, 0.5), ylim=(0.5, -0.5))
+            sheet.hatch(box, np.ones((1, 1), dtype=bool), pattern, **({"colour": colour} if colour else {}))
+            sheet.say(x + 0.18, y, name, 6.5, color=MUTED)
+            x += 0.68
+    if signed and at.cell > 0.05:
+        sheet.say(x, y, "− marks negative cells", 6.5, color=MUTED)
+
+
+def _th(count: int) -> str:
+    return f"{count}{ {2: 'nd', 3: 'rd'}.get(count % 10 if count % 100 not in (12, 13) else 0, 'th') }".replace(" ", "")

@@ -1,0 +1,201 @@
+"""The model level: every head of every layer as a small matrix (or its lines), by layer or by a statistic."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attnscope.errors import InputError
+from attnscope.figures.colours import INK, MUTED, TEXT, nice_part
+from attnscope.figures.draw import Plan
+from attnscope.figures.parts import legend_end
+from attnscope.figures.scene import Scene
+from attnscope.figures.sheet import Sheet
+from attnscope.spelling import percent
+from attnscope.thumbnails import MASKED, STATISTICS, STEPS, Thumbnails, thumbnails_of
+
+SMALLEST, LARGEST = 0.13, 0.7  # inches of a thumbnail
+GAP, NAME = 0.05, 0.13
+LINES = 160  # of a thumbnail
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A head and where it stands: row and column of the grid, and its number of the statistic."""
+
+    site: int
+    head: int
+    row: int
+    column: int
+    value: float | None = None
+
+
+def plan(scene: Scene, width: float) -> Plan:
+    """Thumbnails hold the largest weight of each patch. Raises InputError where they would be too small to see."""
+    trace, state = scene.trace, scene.state
+    thumbs = thumbnails_of(trace)
+    statistic = next((s for s in STATISTICS if s.name == state.sort), None)
+    if statistic and not any(statistic.name in one.statistics for one in thumbs):
+        raise InputError(
+            f"no head of this trace has the statistic {state.sort!r}; sort='layer' keeps the order of the layers."
+        )
+    grid = _Grid(scene, thumbs, width)
+    notes = ["Each patch of a thumbnail shows its largest weight; rows are queries, columns are keys."]
+    if statistic:
+        notes.append(
+            f"Sorted by “{statistic.title}”{'' if statistic.unit == 'part' else f' in {statistic.unit}'}, largest first: {statistic.words}"
+        )
+    if sampled := max((one.sampled or 0 for one in thumbs), default=0):
+        notes.append(f"Computed from {sampled} queries spread evenly over the text.")
+    if any((one.pixels == MASKED).any() for one in thumbs):
+        notes.append("White is masked.")
+    name = trace.model.name or trace.model.class_name or "attention"
+    return Plan(f"{name}: {len(grid.cells)} heads of {len(trace.sites)} layers", grid.height, grid.draw, tuple(notes))
+
+
+class _Grid:
+    """All thumbnails on paper of this width."""
+
+    def __init__(self, scene: Scene, thumbs: tuple[Thumbnails, ...], width: float) -> None:
+        self.scene, self.thumbs = scene, thumbs
+        self.sorted = scene.state.sort != "layer"
+        sites = scene.trace.sites
+        if self.sorted:
+            ranked = [
+                (one.statistics[scene.state.sort][h] if scene.state.sort in one.statistics else None, i, h)
+                for i, one in enumerate(thumbs)
+                for h in range(sites[i].heads)
+            ]
+            ranked.sort(key=lambda found: (found[0] is None, -(found[0] or 0), found[1], found[2]))
+            columns = min(len(ranked), max(1, int((width - 0.1) / 0.62)))
+            self.cells = [_Cell(i, h, n // columns, n % columns, value) for n, (value, i, h) in enumerate(ranked)]
+            self.left = 0.06
+        else:
+            columns = max(site.heads for site in sites)
+            self.cells = [_Cell(i, h, i, h) for i, site in enumerate(sites) for h in range(site.heads)]
+            self.left = 0.06 + 0.075 * max(len(_short(site)) for site in sites) + 0.04
+        self.columns, self.rows = columns, max(cell.row for cell in self.cells) + 1
+        self.side = min(LARGEST, (width - self.left - 0.06) / columns - GAP)
+        if self.side < SMALLEST:
+            raise InputError(
+                f"{columns} heads side by side do not fit into {width:g} inches: give width={self.left + 0.1 + columns * (SMALLEST + GAP):.1f} "
+                "or more, or trace fewer layers (layers=[…]) and sort them by a statistic."
+            )
+        self.step = self.side + GAP + (2 * NAME if self.sorted else 0)
+        self.top = 0.0 if self.sorted else NAME
+        self.height = self.top + self.rows * self.step + 0.24
+
+    def draw(self, sheet: Sheet, y: float) -> None:
+        state, sites = self.scene.state, self.scene.trace.sites
+        here = next(i for i, site in enumerate(sites) if site is self.scene.site)
+        axes = sheet.axes(
+            self.left, y + self.top, self.columns * (self.side + GAP), self.rows * self.step, "thumbnails"
+        )
+        end = nice_part(max(float(one.weights.nan_to_num(0).max()) for one in self.thumbs))
+        small = 5.5 if self.side < 0.3 else 6.5
+        for cell in self.cells:
+            x, top = cell.column * (self.side + GAP), cell.row * self.step + (NAME if self.sorted else 0)
+            chosen = cell.site == here and cell.head == state.head
+            self._thumbnail(sheet, axes, cell, x, top, end, chosen)
+            if self.sorted:
+                middle = self.left + x + self.side / 2
+                sheet.say(
+                    middle,
+                    y + self.top + top - NAME / 2,
+                    _label(sites[cell.site], cell.head),
+                    5.5,
+                    ha="center",
+                    weight="bold" if chosen else "normal",
+                )
+                sheet.say(
+                    middle,
+                    y + self.top + top + self.side + NAME / 2 - 0.01,
+                    self._number(cell.value),
+                    5.5,
+                    ha="center",
+                    color=MUTED,
+                )
+        axes.set(xlim=(0, self.columns * (self.side + GAP)), ylim=(self.rows * self.step, 0))
+        if not self.sorted:
+            every = 1 if self.side > 0.16 else 4
+            for head in range(0, self.columns, every):
+                name = f"head {head}" if head == 0 and self.side > 0.42 else str(head)
+                sheet.say(
+                    self.left + head * (self.side + GAP) + self.side / 2,
+                    y + NAME / 2,
+                    name,
+                    small,
+                    ha="center",
+                    weight="bold" if head == state.head else "normal",
+                    color=TEXT,
+                )
+            for i, site in enumerate(sites):
+                sheet.say(
+                    self.left - 0.06,
+                    y + self.top + i * self.step + self.side / 2,
+                    _short(site),
+                    small,
+                    ha="right",
+                    weight="bold" if i == here else "normal",
+                )
+        foot = y + self.top + self.rows * self.step + 0.12
+        sheet.say(0.06, foot, "weight", 6.5)
+        sheet.say(0.56, foot, "0", 6.5, ha="right", color=MUTED)
+        sheet.ramp(0.6, foot, 0.7)
+        sheet.say(1.34, foot, legend_end(end), 6.5, color=MUTED)
+
+    def _thumbnail(self, sheet: Sheet, axes: Any, cell: _Cell, x: float, top: float, end: float, chosen: bool) -> None:
+        from matplotlib.collections import LineCollection
+        from matplotlib.patches import Rectangle
+
+        pixels = self.thumbs[cell.site].pixels[cell.head].numpy().astype(float)
+        parts = np.where(pixels > STEPS, np.nan, pixels / STEPS / end)
+        if self.scene.state.thumbs == "lines":
+            rows, columns = parts.shape
+            q, k = np.nonzero(np.nan_to_num(parts) * end >= 0.02)
+            order = np.argsort(-parts[q, k], kind="stable")[:LINES][::-1]
+            q, k = q[order], k[order]
+            ends = [
+                [(x, top + (a + 0.5) / rows * self.side), (x + self.side, top + (b + 0.5) / columns * self.side)]
+                for a, b in zip(q, k, strict=True)
+            ]
+            alpha = np.clip(parts[q, k], 0, 1) ** 0.75
+            lines = LineCollection(
+                ends,
+                colors=INK,
+                linewidths=(0.2 + 0.8 * np.clip(parts[q, k], 0, 1)) * sheet.scale,
+                alpha=alpha,
+                label=f"{cell.site}.{cell.head}",
+            )
+            axes.add_collection(lines, autolim=False)
+        else:
+            image = sheet.image(axes, parts, (x, x + self.side, top + self.side, top))
+            image.set_label(f"{cell.site}.{cell.head}")
+        if (pixels > MASKED).any():
+            sheet.root.annotate(
+                "NaN",
+                (x + self.side / 2, top + self.side / 2),
+                xycoords=axes.transData,
+                ha="center",
+                va="center",
+                size=6 * sheet.scale,
+                color=INK,
+            )
+        edge = {"edgecolor": TEXT, "linewidth": 1.2} if chosen else {"edgecolor": "#d6d5d0", "linewidth": 0.3}
+        axes.add_patch(Rectangle((x, top), self.side, self.side, fill=False, clip_on=False, **edge))
+
+    def _number(self, value: float | None) -> str:
+        if value is None:
+            return "–"
+        unit = next(s.unit for s in STATISTICS if s.name == self.scene.state.sort)
+        return percent(value) if unit == "part" else f"{value:.2f}"
+
+
+def _short(site: Any) -> str:
+    """ "layer 2", or "encoder 2" where there are several stacks."""
+    return f"{site.stack or 'layer'} {site.layer}"
+
+
+def _label(site: Any, head: int) -> str:
+    stack = site.stack
+    return f"{stack[:3] + ' ' if stack else ''}L{site.layer}H{head}"

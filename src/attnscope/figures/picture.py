@@ -1,0 +1,102 @@
+"""What the head level draws: two axes, the weights of every head between them, and which queries are looked at."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from attnscope.errors import InputError
+from attnscope.figures.colours import DASHES, HEADS, INK
+from attnscope.figures.field import Field, field_of
+from attnscope.figures.parts import shape_notes
+from attnscope.figures.scene import Scene
+from attnscope.figures.slots import Axis
+from attnscope.spelling import percent
+
+MOST_SLOTS, KEPT = 60, 40
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """Axes, fields of every head drawn, and which slots of the queries are looked at."""
+
+    scene: Scene
+    queries: Axis
+    keys: Axis
+    heads: tuple[int, ...]
+    fields: tuple[Field, ...]
+    chosen: tuple[int, ...]
+
+    @property
+    def pens(self) -> list[tuple[str, Any]]:
+        if len(self.heads) == 1:
+            return [(INK, "solid")]
+        return [(HEADS[i], (0, DASHES[i % 6]) if DASHES[i % 6] else "solid") for i in range(len(self.heads))]
+
+    @property
+    def looked(self) -> list[Field]:
+        """The rows of the chosen queries as one, per head."""
+        return [field.row(list(self.chosen), self.scene.state.combine) for field in self.fields]
+
+
+def picture_of(scene: Scene, heads: tuple[int, ...]) -> tuple[Picture, list[str]]:
+    state, queries, keys = scene.state, scene.queries, scene.keys
+    if not keys.slots or state.query not in queries.of:
+        raise InputError(
+            f"the filter {state.filter!r} leaves out {'all keys' if not keys.slots else f'query {state.query}'}: choose "
+            "another query, or filter='all'."
+        )
+    notes: list[str] = []
+    chosen = list(dict.fromkeys(queries.of[q] for q in (state.query, *state.queries) if q in queries.of))
+    if len(queries.slots) > MOST_SLOTS:
+        start = min(max(0, chosen[0] - KEPT // 2), len(queries.slots) - KEPT)
+        wanted = sorted({*range(start, start + KEPT), *chosen})
+        notes.append(f"{len(wanted)} of {len(queries.slots)} queries are drawn, those around the chosen one.")
+        queries = queries.select(wanted)
+        chosen = [wanted.index(slot) for slot in chosen]
+    fields = [field_of(scene, head, queries, keys) for head in heads]
+    looked = fields[0].row(chosen, state.combine)
+    if len(keys.slots) > MOST_SLOTS:
+        order = looked.values[0].nan_to_num(-1).argsort(descending=True, stable=True)[:KEPT].sort().values
+        pinned = [slot for token, slot in keys.of.items() if token == state.key]
+        wanted = sorted({*order.tolist(), *pinned})
+        rest = float(looked.values[0].nan_to_num(0).sum() - looked.values[0, wanted].nan_to_num(0).sum())
+        notes.append(
+            f"{len(wanted)} of {len(keys.slots)} keys are drawn, the strongest of the chosen query in text order; the others have {percent(rest)}."
+        )
+        keys = keys.select(wanted)
+        fields = [field_of(scene, head, queries, keys) for head in heads]
+    picture = Picture(scene, queries, keys, heads, tuple(fields), tuple(chosen))
+    return picture, [*_said(picture), *notes, *shape_notes(scene, (queries, keys))]
+
+
+def _said(picture: Picture) -> list[str]:
+    """The weight of the chosen queries that no line shows."""
+    state, looked = picture.scene.state, picture.looked[0]
+    notes = []
+    if bool(looked.empty[0]):
+        notes.append("No key allowed: this query may see no key at all.")
+    if state.threshold:
+        rows = picture.fields[0].values[list(picture.chosen)].nan_to_num(0)
+        below = float(rows[rows < state.threshold].sum()) / (len(rows) if state.combine == "mean" else 1)
+        notes.append(f"Weights below {100 * state.threshold:g} % are not drawn: {percent(below)} of the chosen row.")
+    if picture.keys.hidden:
+        named = _named(picture)
+        notes.append(named or f"Special tokens are hidden; they have {percent(float(looked.hidden[0]))} of this row.")
+    if state.filter != "all":
+        notes.append(f"{percent(float(looked.outside[0]))} of this row lies outside the filter.")
+    if float(looked.sink[0]) > 0:
+        notes.append(f"{percent(float(looked.sink[0]))} goes to the sink, a learned logit without a token.")
+    return notes
+
+
+def _named(picture: Picture) -> str:
+    """ "62.0 % of this row goes to [CLS], hidden here." """
+    scene = picture.scene
+    alone = Axis(scene.single_slots(picture.keys.hidden))
+    masses = (
+        field_of(scene, picture.heads[0], picture.queries, alone)
+        .row(list(picture.chosen), scene.state.combine)
+        .values[0]
+    )
+    found = sorted(zip(masses.tolist(), alone.slots, strict=True), key=lambda pair: -pair[0])
+    named = [f"{percent(mass)} of this row goes to {slot.text}" for mass, slot in found if mass >= 0.005][:3]
+    return f"{', '.join(named)}, hidden here." if named else ""

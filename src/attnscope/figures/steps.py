@@ -1,0 +1,207 @@
+"""The steps level: the arithmetic of one query and one key, line by line, with its numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attnscope.figures.colours import MUTED, TEXT, nice
+from attnscope.figures.draw import Plan
+from attnscope.figures.names import cut
+from attnscope.figures.parts import largest
+from attnscope.figures.scene import Scene
+from attnscope.figures.sheet import POINT, Sheet
+from attnscope.spelling import number, percent
+
+STEP, TALL = 0.2, 0.3
+
+
+@dataclass(frozen=True)
+class Line:
+    """One step: its symbol, what it is made of, and either a vector drawn as bars or the sum written out."""
+
+    symbol: str
+    formula: str
+    vector: Tensor | None = None
+    value: str = ""
+
+    @property
+    def height(self) -> float:
+        return STEP if self.vector is None else TALL
+
+
+def plan(scene: Scene, width: float) -> Plan:
+    """Begins at x where the trace kept it. Raises NotCaptured where there are only weights."""
+    lines = steps_of(scene, width)
+    query, key = scene.query_names[scene.state.query], scene.key_names[scene.key]
+    notes = ["Bars about a line: up is positive, down is negative; the number is where they end."]
+    if scene.site.x is None:
+        notes.append("x was not kept by this trace, so the steps begin at q and k.")
+    return Plan(
+        f"{scene.site.name}, head {scene.state.head}, step by step: “{cut(query, 24)}” looks at “{cut(key, 24)}”",
+        sum(line.height for line in lines) + 0.05,
+        lambda sheet, y: _draw(sheet, y, steps_of(scene, sheet.width)),
+        tuple(notes),
+    )
+
+
+def steps_of(scene: Scene, width: float) -> list[Line]:
+    """The lines, from x (or q and k) to what the head writes."""
+    site, head, row, key = scene.site, scene.state.head, scene.row, scene.key
+    chain = site.chain(head, row)
+    links = {link.name: link for link in site.steps(head, row)}
+    most = 7 if width < 5 else 14
+    names = cut(scene.query_names[scene.state.query], most), cut(scene.key_names[key], most)
+    lines: list[Line] = []
+    if "x" in links:
+        lines.append(
+            Line(
+                "x",
+                f"input, for “{names[0]}”" if width < 5 else f"the layer's input for “{names[0]}”",
+                links["x"].value,
+            )
+        )
+    lines += _before(links, "query", "q", names[0], None)
+    lines += _before(links, "keys", "k", names[1], key)
+    group = site.heads // site.kv_heads
+    if group > 1:
+        lines.append(Line("", f"query head {head} reads key/value head {head // group} of {site.kv_heads}"))
+    product = chain.query[0] * chain.key[key]
+    lines.append(Line("q × k", "number by number", product))
+    lines.append(Line("q · k", "= " + _sum(product.tolist(), width), value=number(float(chain.dot[0, key]))))
+    if scene.state.dim is not None:
+        lines.append(
+            Line("", f"up to dimension {scene.state.dim}", value=number(float(product[: scene.state.dim + 1].sum())))
+        )
+    lines += _score(scene, chain, key)
+    lines += _weight(scene, chain, key)
+    lines.append(Line("v", f"what “{names[1]}” passes on", chain.value[key]))
+    share = float(site.share(head, row)[key])
+    lines.append(
+        Line(
+            "z",
+            f"= Σ weight · v ({percent(share)} from this key)" if width >= 4.5 else "= Σ weight · v",
+            chain.output[0],
+        )
+    )
+    if "write" in links:
+        lines.append(
+            Line(
+                "z · W_O",
+                "added to the stream" if width < 6 else "what the head adds to the residual stream",
+                links["write"].value,
+            )
+        )
+    return lines
+
+
+def _before(links: dict, name: str, letter: str, who: str, key: int | None) -> list[Line]:
+    """What stands before q or k: the projection, a norm, rotary embedding, each where it was kept."""
+    lines = []
+    chosen = (lambda value: value) if key is None else (lambda value: value[key])
+    projected, norm = links.get("projected_query" if key is None else "projected_keys"), links.get(f"pre_norm_{name}")
+    rotary, last = links.get(f"pre_rotary_{name}"), links[name]
+    of = "" if key is None else f" of “{who}”"
+    if projected is not None and (norm is not None or rotary is not None):
+        lines.append(Line(projected.symbol, f"= {projected.formula}{of}", chosen(projected.value)))
+    elif projected is not None:
+        return [Line(letter, f"= {projected.formula}{of}", chosen(last.value))]
+    if norm is not None and rotary is not None:
+        lines.append(Line(f"{letter} normed", "through its norm", chosen(rotary.value)))
+    if rotary is not None:
+        return [*lines, Line(letter, "turned by rotary embedding", chosen(last.value))]
+    how = (
+        "through its norm"
+        if norm is not None
+        else "as it is compared"
+        if not who
+        else f"of “{who}”, as it is compared"
+        if key is not None
+        else f"for “{who}”, as it is compared"
+    )
+    return [*lines, Line(letter, how, chosen(last.value))]
+
+
+def _score(scene: Scene, chain, key: int) -> list[Line]:
+    site = scene.site
+    dot, scaled, capped, biased = (float(t[0, key]) for t in (chain.dot, chain.scaled, chain.capped, chain.biased))
+    why = f" (1/√{site.head_size})" if abs(site.scaling - site.head_size**-0.5) < 1e-6 else ""
+    lines = [Line("× scaling", f"= {number(dot)} × {site.scaling:.4g}{why}", value=number(scaled))]
+    if site.softcap is not None:
+        lines.append(
+            Line("softcap", f"= {site.softcap:g} · tanh({number(scaled)} / {site.softcap:g})", value=number(capped))
+        )
+    if site.position_bias is not None:
+        bias = biased - capped
+        lines.append(
+            Line(
+                "+ bias",
+                f"= {number(capped)} {'−' if bias < 0 else '+'} {number(abs(bias))}, of the position",
+                value=number(biased),
+            )
+        )
+    if not site.mask.is_empty:
+        allowed = site.mask.allowed(torch.tensor([scene.row]), site.keys, scene.state.head).reshape(-1)
+        here = "may be seen" if bool(allowed[key]) else "is masked: −∞"
+        lines.append(Line("mask", f"this key {here}; {int((~allowed).sum())} of {site.keys} keys are masked"))
+    return lines
+
+
+def _weight(scene: Scene, chain, key: int) -> list[Line]:
+    score, weight = chain.masked[0].double(), float(chain.weights[0, key])
+    parts = (
+        score
+        if scene.site.sinks is None
+        else torch.cat([score, scene.site.sinks[scene.state.head].double().reshape(1)])
+    )
+    top = float(parts.max())
+    if not torch.isfinite(parts.max()) or bool(torch.isnan(parts).any()):
+        return [
+            Line(
+                "softmax",
+                "no key is allowed" if top == -float("inf") else "the scores are not numbers",
+                value=percent(weight),
+            )
+        ]
+    over, under = float((score[key] - top).exp()), float((parts - top).exp().sum())
+    sink = ", the sink among them" if scene.site.sinks is not None else ""
+    here = number(float(score[key])) if torch.isfinite(score[key]) else "−∞"
+    return [
+        Line("softmax", f"= exp({here} − {number(top)}) / Σ exp(score − {number(top)}){sink}".replace("− −", "+ ")),
+        Line("", f"= {over:.4g} / {under:.4g}", value=percent(weight)),
+    ]  # fmt: skip
+
+
+def _sum(terms: Sequence[float], width: float) -> str:
+    """ "0.53 + 1.20 − 0.45 + … (32 terms)" """
+    most = 3 if width < 5 else 7
+    words = number(terms[0])
+    for term in terms[1:most]:
+        words += f" {'−' if term < 0 else '+'} {number(abs(term))}"
+    return words + (f" + … ({len(terms)} terms)" if len(terms) > most else "")
+
+
+def _draw(sheet: Sheet, y: float, lines: list[Line]) -> None:
+    small = sheet.width < 5
+    size = 6 if small else 7.5
+    symbol, right = 0.06, sheet.width - 0.06
+    formula = symbol + (0.55 if small else 0.85)
+    longest = max(len(line.formula.replace("_", "")) for line in lines if line.vector is not None)
+    strip = min(formula + longest * 0.57 * size * POINT + 0.12, right - (1.3 if small else 1.6))
+    for n, line in enumerate(lines):
+        middle = y + line.height / 2
+        if n:
+            sheet.lines([[(symbol, y), (right, y)]], "#e2e1dc", 0.4)
+        sheet.formula(symbol, middle, line.symbol, size, weight="bold")
+        sheet.formula(formula, middle, line.formula, size, color=TEXT if line.formula.startswith("=") else MUTED)
+        if line.vector is None:
+            sheet.say(right, middle, line.value, size, ha="right", weight="bold")
+        else:
+            bound = nice(largest(line.vector))
+            side = 0.62 if small else 0.75
+            sheet.strips(
+                strip, y + 0.02, right - strip - side, line.height - 0.04, line.vector[None].numpy(), line.symbol, bound
+            )
+            sheet.say(right, middle, f"[{len(line.vector)}]  ±{bound:g}", size - 1, ha="right", color=MUTED)
+        y += line.height

@@ -1,0 +1,146 @@
+"""What is answered: the page, a trace of a text, another layer of it."""
+
+import asyncio
+import contextlib
+import json
+import sys
+import traceback
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from attnscope.errors import AttnscopeError
+from attnscope.hosts.server.guard import Guard, Names
+from attnscope.hosts.server.limits import Limits, Meter, Refusal
+from attnscope.hosts.server.page import page, policy
+from attnscope.hosts.server.work import Ask, Reader, Workshop, place_of
+from attnscope.protocol import SITE, STEPS
+from attnscope.tiles import TileRequest
+
+EXAMPLE = "As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed."
+
+
+def application(
+    models: Mapping[str, Reader],
+    *,
+    token: str,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    origins: Sequence[str] = (),
+    limits: Limits | None = None,
+    example: str = EXAMPLE,
+) -> Any:
+    """The ASGI application. `models`: what may be asked for, by name; the first is asked where none is named."""
+    limits = limits or Limits()
+    workshop = Workshop(models, limits)
+    meter = Meter(limits.burst, limits.rate)
+
+    async def home(request: Request) -> Response:
+        settings = {"models": list(models), "example": example}
+        return HTMLResponse(page(settings), headers={"content-security-policy": policy()})
+
+    async def trace(request: Request) -> Response:
+        meter.take(_address(request))
+        given = await _json(request, limits)
+        ask = Ask.from_json(given, models)
+        place = place_of(given)
+        state, data = await workshop.opened(await workshop.trace(ask), place)
+        # what a page shows of a trace, beside its bytes
+        return _octets(data, {"attnscope-id": ask.id, "attnscope-state": json.dumps(state)})
+
+    async def site(request: Request) -> Response:
+        meter.take(_address(request))
+        query = request.query_params
+        known = workshop.known(query.get("id", ""))
+        if known is None:
+            raise Refusal(410, "gone", "this text is no longer kept here: ask for it again (POST api/trace).")
+        if not all(query.get(name, "").isdecimal() and len(query[name]) < 9 for name in ("site", "head")):
+            raise Refusal(400, "input", "a request for a site needs site and head as numbers.")
+        wanted = TileRequest(int(query["site"]), int(query["head"]), query.get("kind", SITE) == STEPS)
+        return _octets(await workshop.tile(known, wanted))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        yield
+        workshop.close()
+
+    routes = [Route("/", home), Route("/api/trace", trace, methods=["POST"]), Route("/api/site", site)]
+    answers: Any = {
+        Refusal: _refused, AttnscopeError: _mistaken, HTTPException: _not_here, ClientDisconnect: _left, Exception: _failed,
+    }  # fmt: skip
+    inner = Starlette(routes=routes, exception_handlers=answers, lifespan=lifespan)
+    return Guard(inner, Names(host, origins), token, f"attnscope-{port}")
+
+
+def _octets(data: bytes, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(data, media_type="application/octet-stream", headers=headers)
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else "an unknown address"
+
+
+async def _json(request: Request, limits: Limits) -> Any:
+    """The body as JSON. Raises Refusal for what is too large, too slow, or not JSON."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Refusal(415, "input", "a request is JSON: send it with Content-Type: application/json.")
+    body, size = bytearray(), 0
+    try:
+        async with asyncio.timeout(limits.seconds):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size <= limits.body:
+                    body += chunk
+                elif size > 32 * limits.body:  # up to here it is read and dropped, so that who sent it hears the answer
+                    break
+    except TimeoutError:
+        raise Refusal(
+            408, "slow", f"the request did not come within {limits.seconds:g} s; send it again."
+        ) from None
+    if size > limits.body:
+        raise Refusal(
+            413,
+            "too_large",
+            f"the request is larger than {limits.body:,} bytes, far more than a model reads at once. Send the part you want to look at.",
+        )
+    try:
+        return json.loads(bytes(body))
+    except (ValueError, RecursionError):
+        raise Refusal(400, "input", "the request is not JSON.") from None
+
+
+def _error(status: int, kind: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"kind": kind, "message": message}, status, headers)
+
+
+async def _refused(request: Request, refusal: Any) -> Response:
+    after = {} if refusal.retry_after is None else {"retry-after": str(refusal.retry_after)}
+    return _error(refusal.status, refusal.kind, refusal.message, after)
+
+
+async def _mistaken(request: Request, error: Exception) -> Response:
+    """What the library says of an input, word for word; `too_long` where cutting the text would help."""
+    return _error(400, "too_long" if "truncate=True" in str(error) else "input", str(error))
+
+
+async def _not_here(request: Request, error: Any) -> Response:
+    return _error(error.status_code, "http", f"{error.detail}: this server answers /, POST /api/trace and GET /api/site.")
+
+
+async def _left(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # nobody reads it
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """A fault of ours or of a model's code: the whole of it in the server's terminal, a sentence for the page."""
+    traceback.print_exception(error, file=sys.stderr)
+    return _error(
+        500,
+        "fault",
+        f"the server could not do this ({type(error).__name__}); its terminal says more. It goes on: other texts can be asked for.",
+    )

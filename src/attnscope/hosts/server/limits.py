@@ -1,0 +1,55 @@
+"""How much the server takes: sizes, queues and rates, and how it says no."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+class Refusal(Exception):
+    """An answer that is not data: its HTTP status, one word for programs, one paragraph for people."""
+
+    def __init__(self, status: int, kind: str, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status, self.kind, self.message, self.retry_after = status, kind, message, retry_after
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`body`: bytes of a request; `seconds`: in which it has to come; `waiting`: texts that wait for a model; `asking`:
+    requests for layers that wait; `burst`, `rate`: requests of one address at once, and per second after that; `keep`: bytes
+    of traces that are kept for who asks for their other layers."""
+
+    body: int = 256_000
+    seconds: float = 30
+    waiting: int = 64
+    asking: int = 512
+    burst: int = 300
+    rate: float = 30
+    keep: int = 512_000_000
+
+
+class Meter:
+    """Requests of each address: `burst` at once, refilled at `rate` per second."""
+
+    def __init__(self, burst: int, rate: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._burst, self._rate, self._now = burst, rate, now
+        self._seen: dict[str, tuple[float, float]] = {}
+
+    def take(self, address: str) -> None:
+        """Count one request. Raises Refusal (429) where there were too many."""
+        now = self._now()
+        left, last = self._seen.get(address, (float(self._burst), now))
+        left = min(float(self._burst), left + (now - last) * self._rate)
+        if left < 1:
+            wait = max(1, round((1 - left) / self._rate))
+            raise Refusal(
+                429,
+                "too_many",
+                f"too many requests came from {address}: {self._burst} at once and {self._rate:g} per second are answered. "
+                f"Nothing is lost; ask again in {wait} s.",
+                wait,
+            )
+        self._seen[address] = (left - 1, now)
+        if len(self._seen) > 10_000:  # who was away long enough has a full measure again, and need not be remembered
+            full = self._burst / self._rate
+            self._seen = {who: seen for who, seen in self._seen.items() if now - seen[1] < full}

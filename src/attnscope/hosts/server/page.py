@@ -1,0 +1,56 @@
+"""The page around the app, and the door where the token is asked for. Neither holds a text or a token."""
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+from attnscope.hosts.assets import asset
+from attnscope.hosts.html import STYLE, json_in_html, sha256
+
+_DOOR_STYLE = (
+    "body{margin:12vh auto;max-width:34rem;padding:0 1.5rem;font:16px/1.5 system-ui,sans-serif;color:#17181a;background:#fcfcfa}"
+    "input,button{font:inherit;padding:.3em .6em}label{display:block;margin:1.2em 0 .3em}input{width:100%;box-sizing:border-box}"
+    "button{margin-top:.8em}"
+    "@media(prefers-color-scheme:dark){body{background:#131417;color:#ecebe8}html{color-scheme:dark}}"
+)
+_DOOR_SCRIPT = "document.forms[0].action=location.hash"  # the place in the address survives the form
+_COMMON = "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+DOOR_POLICY = f"default-src 'none'; style-src '{sha256(_DOOR_STYLE)}'; script-src '{sha256(_DOOR_SCRIPT)}'; {_COMMON}"
+
+
+def policy() -> str:
+    """What the page may do: its one script and style, by hash; questions to this server; nothing else."""
+    return (
+        f"default-src 'none'; script-src '{sha256(asset('serve.js'))}'; style-src '{sha256(STYLE)}'; connect-src 'self'; "
+        f"worker-src blob:; img-src data: blob:; {_COMMON}"
+    )
+
+
+def page(settings: dict[str, Any]) -> str:
+    """The page; `settings` are the models' names, the text it opens with, and the limits it should know."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>attnscope</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        "<noscript>This page draws attention with a script that is inside it; allow scripts to see it.</noscript>\n"
+        "<div data-attnscope-ask></div>\n<div data-attnscope></div>\n"
+        f'<script type="application/json" data-attnscope-serve>{json_in_html(settings)}</script>\n'
+        f"<script>{asset('serve.js')}</script>\n</body>\n</html>\n"
+    )
+
+
+def door(message: str, query: Sequence[tuple[str, str]]) -> str:
+    """Asks for the token, and keeps the rest of the address. Who has a cookie and came from another site, where the browser
+    held it back, gets in without typing."""
+    kept = "".join(
+        f'<input type="hidden" name="{html.escape(name)}" value="{html.escape(value)}">' for name, value in query
+    )
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>attnscope: token</title>\n<style>{_DOOR_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>attnscope</h1>\n"
+        f'<p role="alert">{html.escape(message[0].upper() + message[1:])}</p>\n<form method="get">{kept}\n'
+        '<label for="token">Token (leave it empty if you have opened that address in this browser before)</label>\n'
+        '<input id="token" name="token" type="password" autocomplete="off">\n<button>open</button>\n</form>\n</main>\n'
+        f"<script>{_DOOR_SCRIPT}</script>\n</body>\n</html>\n"
+    )

@@ -1,0 +1,188 @@
+"""The models' turn, and the traces that are kept: one text at a time, each text once."""
+
+import asyncio
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from attnscope.errors import AttnscopeError, InputError
+from attnscope.hosts.server.limits import Limits, Refusal
+from attnscope.tiles import TileRequest, answer
+from attnscope.tracing import Trace
+
+Reader = Callable[..., Trace]  # reader(text, pair=…, truncate=…) -> Trace
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is to be read: the model's name, a text, perhaps the second of a pair."""
+
+    model: str
+    text: str
+    pair: str | None = None
+    truncate: bool = False
+
+    @classmethod
+    def from_json(cls, given: Any, models: Mapping[str, Reader]) -> "Ask":
+        """Raises Refusal (400, or 404 for a model that was not named) for what is not such a request."""
+        if not isinstance(given, dict) or not isinstance(given.get("text"), str):
+            raise Refusal(400, "input", 'a request is a JSON object with a text, such as {"model": "demo", "text": "…"}.')
+        name = given.get("model", next(iter(models)))
+        if not isinstance(name, str) or name not in models:
+            raise Refusal(
+                404,
+                "model",
+                f"{str(name)[:100]!r} is not served here. This server was started with: {', '.join(models)}; another is added with "
+                "--model when it starts.",
+            )
+        pair, truncate = given.get("pair") or None, given.get("truncate", False)
+        if not isinstance(pair, str | None) or not isinstance(truncate, bool):
+            raise Refusal(400, "input", "pair is a text, and truncate is true or false.")
+        return cls(name, given["text"], pair, truncate)
+
+    @property
+    def id(self) -> str:
+        """The same for the same request."""
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:32]
+
+
+class Line:
+    """Work done in threads, in the order in which it came; who comes when `length` are waiting is asked to come again."""
+
+    def __init__(self, threads: int, length: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="attnscope")
+        self._length = length
+        self._count = 0
+
+    async def run(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        if self._count >= self._length:
+            raise Refusal(
+                503,
+                "busy",
+                f"{self._count} requests are waiting already. Nothing is lost; ask again in a few seconds.",
+                retry_after=2,
+            )
+        self._count += 1
+        try:
+            job = asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+            return await asyncio.shield(job)
+        finally:
+            self._count -= 1
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Workshop:
+    """Reads texts and keeps their traces, the latest used ones, as long as there is room."""
+
+    def __init__(self, models: Mapping[str, Reader], limits: Limits) -> None:
+        self.models = models
+        self._limits = limits
+        self._reading = Line(1, limits.waiting)
+        self._answering = Line(2, limits.asking)
+        self._under_way: dict[str, asyncio.Task[Trace]] = {}
+        self._kept: OrderedDict[str, tuple[Trace, int]] = OrderedDict()
+
+    async def trace(self, ask: Ask) -> Trace:
+        """The trace of a text; who asks for a text that is just being read waits for the same pass."""
+        if (known := self.known(ask.id)) is not None:
+            return known
+        if ask.id not in self._under_way:
+            task = asyncio.ensure_future(self._read(ask))
+            self._under_way[ask.id] = task
+            task.add_done_callback(lambda _: self._under_way.pop(ask.id, None))
+        return await asyncio.shield(self._under_way[ask.id])
+
+    def known(self, identity: str) -> Trace | None:
+        """The trace of this id, if it is still kept."""
+        if identity not in self._kept:
+            return None
+        self._kept.move_to_end(identity)
+        return self._kept[identity][0]
+
+    async def opened(self, trace: Trace, place: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """The state a view of the trace opens with, and the payload of the layer it opens on, with all thumbnails."""
+        return await self._guarded(self._answering, _open, trace, place)
+
+    async def tile(self, trace: Trace, request: TileRequest) -> bytes:
+        """Another layer of it."""
+        return (await self._guarded(self._answering, answer, trace, request)).data
+
+    def close(self) -> None:
+        self._reading.close()
+        self._answering.close()
+
+    async def _read(self, ask: Ask) -> Trace:
+        reader = self.models[ask.model]
+        trace = await self._guarded(self._reading, _pass, reader, ask)
+        self._kept[ask.id] = (trace, room(trace))
+        while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > self._limits.keep:
+            self._kept.popitem(last=False)
+        return trace
+
+    async def _guarded(self, line: Line, work: Callable[..., Any], *arguments: Any) -> Any:
+        """The result; Refusal (507) where memory ran out, and then what was kept makes room for the next."""
+        try:
+            return await line.run(work, *arguments)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            self._kept.clear()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        raise Refusal(
+            507,
+            "memory",
+            "the memory of this machine was not enough to read this text. Shorten it, or ask for a smaller model; the server goes on, "
+            "and everything else can be asked again.",
+        )
+
+
+def _pass(reader: Reader, ask: Ask) -> Trace:
+    """In the models' thread: one pass, and its receipt."""
+    trace = reader(ask.text, pair=ask.pair, truncate=ask.truncate)
+    trace.verify()
+    return trace
+
+
+def _open(trace: Trace, place: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+    try:
+        view = trace.show(**place)
+    except AttnscopeError:
+        view = trace.show()  # an address may name a layer that this model does not have: the page says so
+    request = TileRequest(view.site_index, view.state.head, thumbs=True)
+    return view.traits(), answer(trace, request).data
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it says that there was no memory left: Python's, torch's on a GPU, or torch's on the CPU, which has no type."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+
+
+def room(trace: Trace) -> int:
+    """Bytes that a trace keeps alive: of every storage once, without the model's parameters."""
+    storages: dict[int, int] = {}
+    for site in trace.sites:
+        for value in vars(site).values():
+            if isinstance(value, torch.Tensor) and value.numel():
+                storage = value.untyped_storage()
+                storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values()) + sum(site.mask.nbytes for site in trace.sites)
+
+
+def place_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a view is to open, as `Trace.show` takes it. Raises InputError for what is no number."""
+    found = {name: given[name] for name in ("layer", "head", "query", "stack") if given.get(name) is not None}
+    for name, value in found.items():
+        if not isinstance(value, str if name == "stack" else int) or isinstance(value, bool):
+            raise InputError(f"{name} must be {'a name' if name == 'stack' else 'a number'}; {str(value)[:40]!r} came.")
+    return found

@@ -1,0 +1,345 @@
+"""The model level: what it says against Python's numbers, walked by keyboard, in every shape a model can have."""
+
+import base64
+import json
+import re
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import attnscope
+import tiny_models as tiny
+from attnscope.masks import causal_rule
+from attnscope.thumbnails import MASKED, STATISTICS, thumbnails_of
+from attnscope.tracing import Trace
+from made_traces import WAYS, made_trace
+
+LEVEL = '[data-level="model"]'
+GRID = f"{LEVEL} [data-grid]"
+# The device pixels of a head's thumbnail, from the canvas of its line: [side, side, 4].
+PIXELS = """([layer, head]) => {
+  const root = document.querySelector('[data-attnscope]').shadowRoot;
+  const line = [...root.querySelectorAll('.model-line')].sort((a, b) => parseFloat(a.style.top) - parseFloat(b.style.top))[layer];
+  const canvas = line.querySelector('canvas'), heads = Number(root.querySelector('[data-grid]').getAttribute('aria-colcount'));
+  const side = canvas.height, pitch = (canvas.width - side) / (heads - 1);
+  const x = Math.round(head * pitch);
+  return {side, data: [...canvas.getContext('2d').getImageData(x, 0, side, side).data]};
+}"""
+
+
+def state(page) -> dict[str, str]:
+    page.wait_for_timeout(300)
+    return dict(part.split("=", 1) for part in page.evaluate("location.hash").lstrip("#").split("&") if "=" in part)
+
+
+def cursor(page) -> tuple[str, int, int]:
+    """Stack, layer and head under the keyboard or the pointer."""
+    cell = page.locator(f"{GRID} [role=gridcell]")
+    return cell.get_attribute("data-stack"), int(cell.get_attribute("data-layer")), int(cell.get_attribute("data-head"))
+
+
+def enlarged(page) -> dict[str, float | None]:
+    """The statistics of the head enlarged, exact."""
+    values = page.evaluate(
+        """() => Object.fromEntries([...document.querySelector('[data-attnscope]').shadowRoot
+          .querySelectorAll('[data-enlarged] [data-stat]')].map(e => [e.dataset.stat, e.dataset.value ?? null]))"""
+    )
+    return {name: None if value is None else float(value) for name, value in values.items()}
+
+
+@pytest.fixture
+def demo_page(open_view, demo_trace):
+    return open_view(demo_trace.show(level="model", layer=2, head=8, query="it"))
+
+
+def test_the_grid_shows_the_weights(demo_page, demo_trace):
+    """Ink grows with the weight: the darkness of every cell's middle pixel against the weights themselves."""
+    for layer, head in ((0, 2), (1, 8), (2, 8), (5, 11)):
+        drawn = demo_page.evaluate(PIXELS, [layer, head])
+        side = drawn["side"]
+        ink = 255 - np.array(drawn["data"], dtype=float).reshape(side, side, 4)[..., 0]
+        weights = demo_trace.sites[layer].weights(head).numpy()
+        middle = ((np.arange(len(weights)) + 0.5) * side / len(weights)).astype(int)
+        cells = ink[np.ix_(middle, middle)].ravel()
+        order = np.argsort(weights.ravel(), kind="stable")
+        assert (np.diff(cells[order]) >= -1).all(), "no weaker cell is darker"
+        assert cells.max() - cells.min() > 60
+
+
+def test_the_numbers_are_pythons(demo_page, demo_trace):
+    every = thumbnails_of(demo_trace)
+    demo_page.locator(GRID).focus()
+    demo_page.keyboard.press("Control+Home")
+    for layer in range(6):
+        for head in (0, 5, 11):
+            demo_page.keyboard.press("Home")
+            for _ in range(head):
+                demo_page.keyboard.press("ArrowRight")
+            assert cursor(demo_page) == ("", layer, head)
+            expected = {name: values[head] for name, values in every[layer].statistics.items()}
+            assert enlarged(demo_page) == pytest.approx(expected, rel=1e-5)
+        demo_page.keyboard.press("ArrowDown")
+
+
+def test_the_readout_says_them(demo_page, demo_trace):
+    demo_page.locator(GRID).focus()
+    demo_page.keyboard.press("ArrowLeft")
+    first = thumbnails_of(demo_trace)[2]
+    text = demo_page.locator("[data-readout]").inner_text()
+    assert text.startswith("L2H7 ·")
+    assert f"weight on special tokens {100 * first.statistics['special'][7]:.1f} %" in text
+    query, key, weight = first.links[7]
+    assert f"{100 * weight:.0f} %" in text
+    words = [demo_page.locator(f'[data-ribbon] [data-token="{at}"] .t').inner_text() for at in (query, key)]
+    assert all(word in text for word in words)
+
+
+def test_pointing_enlarges_and_covers_nothing(demo_page):
+    box = demo_page.locator(GRID).bounding_box()
+    demo_page.mouse.move(box["x"] + box["width"] - 20, box["y"] + box["height"] - 40)
+    there = cursor(demo_page)
+    assert there != ("", 2, 8)
+    assert f"layer {there[1]}, head {there[2]}" in demo_page.locator("[data-enlarged]").inner_text()
+    panel = demo_page.locator("[data-enlarged]").bounding_box()
+    assert panel["x"] >= box["x"] + box["width"], "beside the grid"
+    demo_page.mouse.move(2, 2)
+    assert "layer 2, head 8" in demo_page.locator("[data-enlarged]").inner_text(), "back to the one that is chosen"
+
+
+def test_enter_and_click_go_to_the_head(demo_page):
+    demo_page.locator(GRID).focus()
+    demo_page.keyboard.press("ArrowUp")
+    demo_page.keyboard.press("Enter")
+    after = state(demo_page)
+    assert (after["level"], after["layer"], after["head"]) == ("head", "1", "8")
+    demo_page.keyboard.press("Escape")
+    assert state(demo_page)["level"] == "model"
+    box = demo_page.locator(GRID).bounding_box()
+    demo_page.mouse.move(box["x"] + box["width"] - 20, box["y"] + 40)
+    _, layer, head = cursor(demo_page)
+    demo_page.mouse.click(box["x"] + box["width"] - 20, box["y"] + 40)
+    after = state(demo_page)
+    assert (after["level"], after["layer"], after["head"]) == ("head", str(layer), str(head)) == ("head", "0", "11")
+
+
+def test_one_stop_for_the_keyboard(demo_page):
+    assert demo_page.locator(f"{GRID}[tabindex='0']").count() == 1
+    inside = demo_page.evaluate(
+        f"""() => [...document.querySelector('[data-attnscope]').shadowRoot.querySelectorAll('{LEVEL} .model-scroll *')]
+          .filter(e => e.tabIndex >= 0).length"""
+    )
+    assert inside == 1
+
+
+@pytest.mark.parametrize("name", ["entropy", "special", "previous", "link", "induction"])
+def test_sorted_as_numpy_sorts(open_view, demo_trace, name):
+    page = open_view(demo_trace.show(level="model"), hash=f"#level=model&sort={name}", height=2400)
+    values = np.array([one.statistics[name] for one in thumbnails_of(demo_trace)])
+    order = np.argsort(-values.ravel().round(12), kind="stable")
+    captions = page.evaluate(
+        """() => [...document.querySelector('[data-attnscope]').shadowRoot.querySelectorAll('.model-line')]
+          .sort((a, b) => parseFloat(a.style.top) - parseFloat(b.style.top))
+          .flatMap(line => [...line.querySelectorAll('[data-caption]')].map(e => [e.dataset.caption, Number(e.dataset.value)]))"""
+    )
+    assert len(captions) == 72
+    assert [value for _, value in captions] == pytest.approx(values.ravel()[order], rel=1e-5)
+    distinct = len(set(f"{v:.5g}" for v in values.ravel())) == 72
+    if distinct:
+        assert [caption for caption, _ in captions] == [f"L{i // 12}H{i % 12}" for i in order]
+    assert page.locator('[data-tool="sort"]').input_value() == name
+    first = f"L{order[0] // 12}H{order[0] % 12}"
+    assert first in page.locator("[data-sentence]").inner_text()
+    words = next(s.words for s in STATISTICS if s.name == name)
+    assert words in page.locator("[data-model-note]").inner_text()
+
+
+def test_the_order_is_chosen_and_shared(demo_page):
+    demo_page.locator('[data-tool="sort"]').select_option("entropy")
+    assert state(demo_page)["sort"] == "entropy"
+    demo_page.locator('[data-tool="thumbs"]').select_option("lines")
+    assert state(demo_page)["thumbs"] == "lines"
+    assert demo_page.locator("[data-caption]").count() > 0
+    demo_page.locator('[data-tool="sort"]').select_option("layer")
+    assert "sort" not in state(demo_page)
+    assert demo_page.locator("[data-caption]").count() == 0
+
+
+def test_the_sentence_counts(demo_page, demo_trace):
+    special = np.array([one.statistics["special"] for one in thumbnails_of(demo_trace)])
+    previous = np.array([one.statistics["previous"] for one in thumbnails_of(demo_trace)])
+    layer, head = np.unravel_index(previous.argmax(), previous.shape)
+    text = demo_page.locator("[data-sentence]").inner_text()
+    assert text.startswith(f"Of 72 heads, {(special > 0.5).sum()} put more than half of their weight on special tokens")
+    assert f"L{layer}H{head} looks at the previous token with {100 * previous.max():.0f} %" in text
+
+
+def test_an_unknown_order_is_said(open_view, demo_trace):
+    page = open_view(demo_trace.show(level="model"), hash="#level=model&sort=nonsense")
+    assert "no statistic “nonsense”" in page.locator("[data-model-note]").inner_text()
+    assert page.locator("[data-caption]").count() == 0
+
+
+def test_what_does_not_apply_is_said(open_view, demo):
+    trace = attnscope.trace(*demo, "The cat sat.", text_pair="It purred.")
+    page = open_view(trace.show(level="model"), hash="#level=model&special=hide&filter=ab")
+    note = page.locator("[data-model-note]").inner_text()
+    assert "sentence-pair filter" in note
+    assert "whole text" in note
+
+
+def test_the_data_table(demo_page, demo_trace):
+    demo_page.locator('[data-tool="table"]').click()
+    rows = demo_page.locator(f"{LEVEL} [data-table-head]")
+    assert rows.count() == 50
+    every = thumbnails_of(demo_trace)
+    cell = demo_page.locator('[data-table-head="L3H4"] [data-col="special"]')
+    assert float(cell.get_attribute("data-value")) == pytest.approx(every[3].statistics["special"][4], rel=1e-5)
+    demo_page.get_by_role("button", name="later ›").click()
+    assert rows.count() == 22
+    assert demo_page.locator('[data-table-head="L5H11"]').count() == 1
+    demo_page.keyboard.press("Escape")
+    assert rows.count() == 0
+
+
+def test_encoder_and_decoder(open_view):
+    trace = attnscope.trace(tiny.model("t5", "sdpa"), None, inputs=tiny.inputs("t5"))
+    page = open_view(trace.show(level="model", stack="cross", layer=1, head=2))
+    assert page.locator(".model-stack").all_inner_texts() == ["encoder", "decoder", "cross"]
+    assert "cross layer 1, head 2" in page.locator("[data-enlarged]").inner_text()
+    every = dict(zip([(s.stack, s.layer) for s in trace.sites], thumbnails_of(trace), strict=True))
+    expected = {name: values[2] for name, values in every["cross", 1].statistics.items()}
+    assert enlarged(page) == pytest.approx(expected, rel=1e-5)
+    assert "distance" not in expected
+    page.locator(GRID).focus()
+    seen = {cursor(page)}
+    for _ in range(5):
+        page.keyboard.press("ArrowUp")
+        seen.add(cursor(page))
+    assert {stack for stack, _, _ in seen} == {"encoder", "decoder", "cross"}
+    page.keyboard.press("Enter")
+    after = state(page)
+    assert (after["level"], after["stack"], after["layer"], after["head"]) == ("head", "encoder", "0", "2")
+
+
+def test_one_layer_one_head(open_view):
+    trace = made_trace(heads=1, kv_heads=1, layers=1, queries=5)
+    page = open_view(trace.show(level="model"))
+    assert page.locator("[data-sentence]").inner_text().startswith("The one head puts ")
+    expected = {name: values[0] for name, values in thumbnails_of(trace)[0].statistics.items()}
+    assert enlarged(page) == pytest.approx(expected, rel=1e-5)
+    page.locator(GRID).focus()
+    for key in ("ArrowDown", "ArrowRight", "PageUp", "End"):
+        page.keyboard.press(key)
+    assert cursor(page) == ("", 0, 0)
+
+
+def test_weights_alone(open_view):
+    weights = np.random.default_rng(2).dirichlet(np.full(7, 0.2), (2, 3, 7)).astype(np.float32)
+    trace = Trace.from_attentions(weights, list("abcdefg"))
+    page = open_view(trace.show(level="model", layer=1, head=2))
+    expected = {name: values[2] for name, values in thumbnails_of(trace)[1].statistics.items()}
+    assert enlarged(page) == pytest.approx(expected, rel=1e-5)
+    assert page.locator(".model-line").count() == 2
+
+
+def test_a_thousand_heads_and_layers_that_are_not_here(open_view):
+    trace = made_trace(heads=32, kv_heads=4, layers=32, queries=53, head_size=4, spread=2.0, mask=causal_rule(53, 53))
+    page = open_view(trace.show(level="model", layer=3, head=1, max_mb=0.5), height=900)
+    assert page.locator(".model-line").count() < 32, "only what is near is drawn"
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    assert "not in this page" in page.locator("[data-legends]").inner_text()
+    page.locator(GRID).focus()
+    page.keyboard.press("Control+End")
+    assert cursor(page) == ("", 31, 31)
+    page.wait_for_function(
+        "document.querySelector('[data-attnscope]').shadowRoot.querySelectorAll('.model-line').length > 20"
+    )
+    expected = {name: values[31] for name, values in thumbnails_of(trace)[31].statistics.items()}
+    assert enlarged(page) == pytest.approx(expected, rel=1e-5)
+    assert "trace.show(layer=31, head=31)" in page.locator("[data-enlarged]").inner_text()
+    page.keyboard.press("Enter")
+    assert "trace.show(layer=31" in page.locator("[data-notices]").inner_text()
+    assert state(page).get("level") == "model"
+
+
+def test_masked_is_hatched(open_view):
+    trace = made_trace(queries=13, layers=2, spread=2.0, mask=causal_rule(13, 13))
+    page = open_view(trace.show(level="model"))
+    assert "masked" in page.locator("[data-legends]").inner_text()
+    drawn = page.evaluate(PIXELS, [1, 1])
+    side = drawn["side"]
+    pixels = np.array(drawn["data"]).reshape(side, side, 4)[..., :3]
+    corner = {tuple(p) for p in pixels[: side // 4, -side // 4 :].reshape(-1, 3)}
+    assert len(corner) == 2, "the ground and a line of hatching"
+    octets = thumbnails_of(trace)[1].pixels[1]
+    assert (octets == MASKED).sum() == 13 * 12 // 2
+
+
+@pytest.mark.parametrize("kind", ["matrix", "lines"])
+def test_the_picture(open_view, demo_trace, kind):
+    page = open_view(demo_trace.show(level="model", layer=2, head=8), hash=f"#level=model&sort=link&thumbs={kind}")
+    page.locator('[data-tool="save"]').click()
+    with page.expect_download() as download:
+        page.locator('[data-save="svg"]').click()
+    svg = download.value.path().read_text()
+    about = json.loads(re.search(r'<metadata id="attnscope">(.*?)</metadata>', svg)[1].replace("&#38;", "&").replace("&#60;", "<").replace("&#62;", ">"))  # fmt: skip
+    assert about["level"] == "model"
+    shown = {name: float(value) for name, value in re.findall(r'data-head="(L\d+H\d+)" data-value="([^"]+)"', svg)}
+    expected = {f"L{i}H{h}": v for i, one in enumerate(thumbnails_of(demo_trace)) for h, v in enumerate(one.statistics["link"])}  # fmt: skip
+    assert shown == pytest.approx(expected, rel=1e-5)
+    first = Image.open(BytesIO(base64.b64decode(re.search(r'href="data:image/png;base64,([^"]+)"', svg)[1])))
+    assert first.width > 10 * first.height
+    assert len(first.convert("L").getcolors() or []) > 10
+
+
+def test_a_damaged_first_part_still_opens_heads(open_view, demo_trace):
+    text = demo_trace.show(level="model").html
+    start = text.index(">", text.index("data-attnscope-block")) + 1
+    page = open_view(text[: start + 40] + "A" * 60 + text[start + 100 :])
+    assert "thumbnails are not in this data" in page.locator(LEVEL).inner_text()
+    page.locator(GRID).focus()
+    page.keyboard.press("Enter")
+    assert state(page)["level"] == "head"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_wherever_a_page_is_opened(open_view, demo_trace, way):
+    page = open_view(demo_trace.show(level="model"), way)
+    assert page.locator(".model-line").count() == 6
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1280, 700, 400])
+def test_widths_and_themes(open_view, demo_trace, tmp_path, width, dark):
+    page = open_view(demo_trace.show(level="model", layer=2, head=8), width=width, height=1000, dark=dark)
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    box = page.evaluate(
+        "(() => { const s = document.querySelector('[data-attnscope]').shadowRoot.querySelector('.model-scroll'); return s.scrollWidth - s.clientWidth; })()"
+    )
+    assert box <= 0, "all heads in sight"
+    picture = tmp_path / f"model-{'dark' if dark else 'light'}-{width}.png"
+    page.screenshot(path=picture)  # for people: pytest keeps the folder of the last runs
+    assert len(set(picture.read_bytes())) > 100
+
+
+def test_touch_enlarges_first(browser, demo_trace, tmp_path):
+    context = browser.new_context(viewport={"width": 400, "height": 860}, has_touch=True)
+    try:
+        page = context.new_page()
+        path = tmp_path / "touch.html"
+        path.write_text(demo_trace.show(level="model", layer=2, head=8).html)
+        page.goto(path.as_uri())
+        page.wait_for_selector("[data-attnscope][data-ready]")
+        page.locator(GRID).scroll_into_view_if_needed()
+        box = page.locator(GRID).bounding_box()
+        x, y = box["x"] + box["width"] - 10, box["y"] + 34
+        page.touchscreen.tap(x, y)
+        assert "layer 0, head 11" in page.locator("[data-enlarged]").inner_text()
+        assert state(page).get("level") in (None, "model")
+        page.touchscreen.tap(x, y)
+        after = state(page)
+        assert (after["level"], after["layer"], after["head"]) == ("head", "0", "11")
+    finally:
+        context.close()
