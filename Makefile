@@ -24,7 +24,7 @@ QUIET  := $(shell [ -t 2 ] || echo --quiet)
 INDEX  := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 PIP    := -m pip install --disable-pip-version-check $(QUIET) $(INDEX) --constraint constraints.txt
 NPM    := tools/with-node npm --prefix frontend
-ASSETS := src/attnscope/static/page.js src/attnscope/static/widget.js
+ASSETS := src/attnscope/static/page.js src/attnscope/static/widget.js src/attnscope/static/serve.js
 FRONT  := $(shell find frontend/src -type f 2>/dev/null) $(wildcard frontend/*.mjs frontend/tsconfig*.json)
 SAY    := @printf '\n==> %s\n'
 

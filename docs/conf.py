@@ -42,6 +42,7 @@ html_theme = "furo"
 html_title = f"attnscope {version}"
 html_static_path = ["_static"]
 html_css_files = ["attnscope.css"]
+html_js_files = ["theme.js"]
 html_copy_source = False
 html_show_sphinx = False
 html_show_search_summary = False  # it would fetch pages, which a browser refuses from disk

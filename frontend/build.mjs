@@ -1,4 +1,4 @@
-// Builds the two bundles that Python ships: page.js (inline script of a page) and widget.js (anywidget module).
+// Builds the bundles that Python ships: page.js (inline script of a page), widget.js (anywidget module), serve.js (the server's page).
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -23,6 +23,7 @@ await mkdir(out, { recursive: true });
 for (const [entry, format] of [
   ["page", "iife"],
   ["widget", "esm"],
+  ["serve", "iife"],
 ]) {
   const result = await build({
     entryPoints: [join(here, "src", `${entry}.ts`)],

@@ -98,10 +98,9 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
     }
   };
 
-  /** The kernel died or was restarted: say so, and keep what is here. A host that hides the state tells of a loss only. */
+  /** The kernel died or was restarted: say so, and keep what is here. */
   const lost = () => {
-    link.gone = !(model.comm_live ?? false);
-    if (!link.gone) return;
+    link.gone = true;
     source?.lose();
     view?.notice(GONE);
   };
@@ -109,14 +108,17 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
   const reopen = () => void open();
   for (const name of TRAITS) model.on(`change:${name}`, receive as never);
   model.on("change:blocks", reopen as never);
-  // Jupyter's widget manager tells both, when the kernel dies or restarts and when the comm is closed
-  for (const event of ["comm_live_update", "comm:close"]) model.on(event, lost as never);
+  // Jupyter's widget manager tells both; the first, of coming and going alike, says nothing where the state is hidden
+  const changed = () => model.comm_live === false && lost();
+  model.on("comm_live_update", changed as never);
+  model.on("comm:close", lost as never);
   await open();
   return () => {
     closed = true;
     for (const name of TRAITS) model.off(`change:${name}`, receive as never);
     model.off("change:blocks", reopen as never);
-    for (const event of ["comm_live_update", "comm:close"]) model.off(event, lost as never);
+    model.off("comm_live_update", changed as never);
+    model.off("comm:close", lost as never);
     view?.destroy();
     source?.destroy();
     root.remove();

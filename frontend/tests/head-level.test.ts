@@ -153,6 +153,7 @@ describe("on paper", () => {
       strong: [{ query: 0, key: 0, weight: 0.5, head: 0 }],
       faintEnd: 1,
       y: { query: () => 12, key: () => 12 },
+      beside: () => 0,
       pens: pens(false),
       heads: ["head 1"],
       colours: { ground: "#fff", text: "#000", muted: "#555" },

@@ -255,6 +255,13 @@ describe("the sentence", () => {
     expect(asText(linkSaid(bare(meta)[0], [1, 2, 0.8], [labels(table)]))).toBe(`${a.text} → ${b.text} with 80 %`);
   });
 
+  it("says which of two equal words it means", () => {
+    const meta = made([1]);
+    const [, one] = labels(table);
+    const twice = labels({ ...table, text: table.text.map(() => one.text), word_text: table.text.map(() => one.text) });
+    expect(asText(linkSaid(bare(meta)[0], [1, 2, 0.8], [twice]))).toBe(`${one.text} at 1 → ${one.text} at 2 with 80 %`);
+  });
+
   it("tells the range of the statistic that orders the heads", () => {
     const meta = made([3], () => ({ stats: { distance: [2, null, 5.25] } }));
     expect(said(meta, "distance")).toBe(

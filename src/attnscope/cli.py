@@ -175,6 +175,87 @@ def _check_model(
     return {"code": 0 if diagnosis else 1, "text": "", "json": diagnosis.to_dict()}
 
 
+@main.command()
+@click.option("--model", "models", multiple=True, default=["demo"], show_default=True, help="demo, a hub name, or a folder; may be given several times.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any that is free.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; by default only this machine can ask.")
+@click.option("--origin", "origins", multiple=True, help="The address people use where a proxy stands in front.")
+@click.option("--max-tokens", type=click.IntRange(min=2), default=2048, show_default=True, help="Longest text that is read.")
+@click.option("--keep-mb", type=click.FloatRange(min=1), default=512, show_default=True, help="Room for the texts that were read.")
+@click.option("--open/--no-open", "opens", default=True, help="Open the page where there is a display.")
+def serve(
+    models: tuple[str, ...], port: int, host: str, origins: tuple[str, ...], max_tokens: int, keep_mb: float, opens: bool
+) -> None:  # fmt: skip
+    """Serve a page on which a text can be typed and looked at.
+
+    It prints an address with a token, which lets one in; Ctrl-C ends it. The token is made anew each time, or is ATTNSCOPE_TOKEN.
+    """
+    import secrets
+    import webbrowser
+
+    from rich.console import Console
+
+    from attnscope.hosts import has_display
+
+    try:
+        from attnscope.hosts.server import run
+        from attnscope.hosts.server.limits import Limits
+    except ModuleNotFoundError as error:
+        if error.name not in ("starlette", "uvicorn"):
+            raise
+        raise InputError("attnscope serve needs starlette and uvicorn: pip install 'attnscope[serve]'.") from None
+    token = os.environ.get("ATTNSCOPE_TOKEN") or secrets.token_urlsafe(32)
+    if len(token) < 16 or not token.isascii() or not token.isprintable():
+        raise InputError("ATTNSCOPE_TOKEN must be at least 16 ASCII characters that nobody can guess; leave it out to have one made.")
+    origins = tuple(map(run.check_origin, origins))
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    _quiet()
+    with run.listen(host, port) as taken:
+        readers = {}
+        for name, model in zip(_short(models), models, strict=True):
+            with Console(stderr=True).status(f"loading {model} …"):
+                readers[name] = _reader(model, max_tokens)
+        url = run.address(host, taken.getsockname()[1], token, origins)
+
+        def started() -> None:
+            click.echo(f"attnscope serves {', '.join(readers)} at\n\n    {url}\n\nCtrl-C ends it.")
+            if opens and has_display():
+                webbrowser.open(url)
+
+        limits = Limits(keep=round(keep_mb * 1e6))
+        run.serve(readers, taken, token=token, host=host, origins=origins, limits=limits, started=started)
+
+
+def _short(models: tuple[str, ...]) -> list[str]:
+    """Names for people: of a folder its last part, unless two are called the same. Each model once."""
+    if len(set(models)) < len(models):
+        raise InputError("--model names the same model twice; each is loaded once.")
+    short = [os.path.basename(os.path.normpath(model)) if os.path.isdir(model) else model for model in models]
+    return [name if short.count(name) == 1 else model for name, model in zip(short, models, strict=True)]
+
+
+def _reader(name: str, max_tokens: int) -> Any:
+    """What reads a text with this model, which is loaded, for the server."""
+    from attnscope.api import FOR_STEPS
+    from attnscope.inputs import max_positions
+
+    model, tokenizer = attnscope.load(name)
+    own = max_positions(model) or sys.maxsize  # longer texts are refused, or cut, by the library itself
+
+    def read(text: str, pair: str | None = None, truncate: bool = False) -> Any:
+        if own > max_tokens and text.strip():
+            count = len(tokenizer(text, pair)["input_ids"]) if pair else len(tokenizer(text)["input_ids"])
+            if count > max_tokens:
+                raise InputError(
+                    f"the text has {count} tokens, and this server reads at most {max_tokens} at once. Shorten the text, or start the "
+                    "server with a larger --max-tokens."
+                )
+        return attnscope.trace(model, tokenizer, text, text_pair=pair, truncate=truncate, keep=FOR_STEPS)
+
+    read("Hello.")  # the first pass is slow: nobody should have to wait for it
+    return read
+
+
 def _position(value: str | None) -> int | str | None:
     """A number as a position, anything else as a token."""
     return int(value) if value is not None and value.lstrip("-").isdigit() else value

@@ -11,11 +11,6 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-HOW_TO_KEEP = (
-    'trace(model, tokenizer, text, keep={"x", "pre_rotary", "projections"}), or show(model, tokenizer, text), which '
-    "keeps them for texts of up to 1,024 tokens"
-)
-
 
 @dataclass(frozen=True)
 class Link:

@@ -16,11 +16,12 @@ MAX_BYTES = 48_000_000  # of one reply; beyond, fp16 and then fewer heads
 @dataclass(frozen=True)
 class TileRequest:
     """A site of the trace, by index, and the head that will be looked at. `steps`: only what the steps level needs of
-    that head beyond q, k and v, the rest being there."""
+    that head beyond q, k and v, the rest being there. `thumbs`: with the thumbnails of every site, as a view begins."""
 
     site: int
     head: int = 0
     steps: bool = False
+    thumbs: bool = False
 
     @classmethod
     def from_message(cls, message: Any) -> "TileRequest":
@@ -58,4 +59,5 @@ def answer(trace: Trace, request: TileRequest) -> Tile:
         sites = list(receipts.sites)
         sites[request.site] = as_held(site, held).verify()
         receipts = Receipt(tuple(sites))
-    return Tile(encode(trace, {request.site: held}, receipts=receipts, steps={request.site: (request.head,)}, thumbs=request.thumbs))
+    steps = {request.site: (request.head,)}
+    return Tile(encode(trace, {request.site: held}, receipts=receipts, steps=steps, thumbs=request.thumbs))

@@ -113,7 +113,7 @@ def test_the_threshold_prints_what_it_leaves_out(open_view, demo_trace):
     assert f"{round(100 * w[w < 0.02].sum())} % of this row, in {int((w < 0.02).sum())} lines" in undrawn.inner_text()
     page.locator('[data-tool="threshold"]').fill("0")
     assert len(lines(page)) == 24
-    assert undrawn.inner_text() == "all of this row is drawn"
+    assert undrawn.inner_text() == "every line is drawn"
 
 
 def test_heads_laid_over_each_other(demo_page, demo_trace):

@@ -93,7 +93,9 @@ def test_the_readout_says_them(demo_page, demo_trace):
     query, key, weight = first.links[7]
     assert f"{100 * weight:.0f} %" in text
     words = [demo_page.locator(f'[data-ribbon] [data-token="{at}"] .t').inner_text() for at in (query, key)]
-    assert all(word in text for word in words)
+    assert re.search(
+        rf"strongest link {re.escape(words[0])}( at {query})? → {re.escape(words[1])}( at {key})? with", text
+    )
 
 
 def test_pointing_enlarges_and_covers_nothing(demo_page):
@@ -145,9 +147,12 @@ def test_sorted_as_numpy_sorts(open_view, demo_trace, name):
     )
     assert len(captions) == 72
     assert [value for _, value in captions] == pytest.approx(values.ravel()[order], rel=1e-5)
-    distinct = len(set(f"{v:.5g}" for v in values.ravel())) == 72
-    if distinct:
-        assert [caption for caption, _ in captions] == [f"L{i // 12}H{i % 12}" for i in order]
+    expected = [f"L{i // 12}H{i % 12}" for i in order]
+    named = {f"L{i // 12}H{i % 12}": value for i, value in enumerate(values.ravel())}
+    for (caption, value), wanted in zip(captions, expected, strict=True):
+        # six digits are kept: neighbours that differ less may change places
+        assert caption == wanted or named[caption] == pytest.approx(named[wanted], rel=1e-5)
+        assert value == pytest.approx(named[caption], rel=1e-5)
     assert page.locator('[data-tool="sort"]').input_value() == name
     first = f"L{order[0] // 12}H{order[0] % 12}"
     assert first in page.locator("[data-sentence]").inner_text()
@@ -199,8 +204,10 @@ def test_the_data_table(demo_page, demo_trace):
     demo_page.get_by_role("button", name="later ›").click()
     assert rows.count() == 22
     assert demo_page.locator('[data-table-head="L5H11"]').count() == 1
+    assert rows.first.is_visible()
     demo_page.keyboard.press("Escape")
-    assert rows.count() == 0
+    assert not rows.first.is_visible()
+    assert demo_page.locator(GRID).is_visible(), "and the level stays"
 
 
 def test_encoder_and_decoder(open_view):
@@ -247,21 +254,27 @@ def test_weights_alone(open_view):
 def test_a_thousand_heads_and_layers_that_are_not_here(open_view):
     trace = made_trace(heads=32, kv_heads=4, layers=32, queries=53, head_size=4, spread=2.0, mask=causal_rule(53, 53))
     page = open_view(trace.show(level="model", layer=3, head=1, max_mb=0.5), height=900)
-    assert page.locator(".model-line").count() < 32, "only what is near is drawn"
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
     assert "not in this page" in page.locator("[data-legends]").inner_text()
     page.locator(GRID).focus()
     page.keyboard.press("Control+End")
     assert cursor(page) == ("", 31, 31)
-    page.wait_for_function(
-        "document.querySelector('[data-attnscope]').shadowRoot.querySelectorAll('.model-line').length > 20"
-    )
     expected = {name: values[31] for name, values in thumbnails_of(trace)[31].statistics.items()}
     assert enlarged(page) == pytest.approx(expected, rel=1e-5)
     assert "trace.show(layer=31, head=31)" in page.locator("[data-enlarged]").inner_text()
     page.keyboard.press("Enter")
     assert "trace.show(layer=31" in page.locator("[data-notices]").inner_text()
     assert state(page).get("level") == "model"
+    page.locator('[data-tool="sort"]').select_option("entropy")
+    lines = page.locator(".model-line")
+    every = int(page.locator(GRID).get_attribute("aria-rowcount"))
+    assert lines.count() < every, "only what is near is drawn"
+    before = lines.count()
+    page.locator(GRID).focus()
+    page.keyboard.press("Control+End")
+    page.wait_for_function(
+        f"document.querySelector('[data-attnscope]').shadowRoot.querySelectorAll('.model-line').length > {before}"
+    )
 
 
 def test_masked_is_hatched(open_view):

@@ -52,7 +52,7 @@ def test_a_dead_kernel_is_said_and_what_is_here_is_kept(play, live):
     assert page.evaluate("play.sent.length") == 1
     assert "Asking the kernel" in page.locator("[data-notices]").inner_text()
     page.evaluate(
-        "() => { if ('comm_live' in play.model) play.model.comm_live = false; play.fire('comm_live_update'); }"
+        "() => { play.fire('comm_live_update'); if ('comm_live' in play.model) { play.model.comm_live = false; play.fire('comm_live_update'); } else play.fire('comm:close'); }"
     )
     page.locator(".notice").filter(has_text="no longer running").first.wait_for()
     assert page.locator("[data-row-key]").count() == 24

@@ -94,6 +94,23 @@ def test_search_works_from_disk(opened, site: Path) -> None:
     assert asked == []
 
 
+@pytest.mark.browser
+def test_instruments_follow_the_theme_that_a_reader_chooses(browser, site: Path) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    page = context.new_page()
+    page.goto((site / "course" / f"{course.names()[1]}.html").as_uri())
+    frame = page.locator("iframe.attnscope-frame").first
+    state = 'document.querySelector(\'iframe.attnscope-frame\').srcdoc.match(/data-attnscope-state>{[^<]*"theme": "(\\w+)"/)[1]'
+    assert page.evaluate(state) == "auto"
+    for wanted in ("dark", "light"):
+        for _ in range(3):
+            if page.evaluate("document.body.dataset.theme") != wanted:
+                page.locator("button.theme-toggle:visible").first.click()
+        assert page.evaluate(state) == wanted
+        frame.content_frame.locator(f'.scope[data-theme="{wanted}"]').wait_for(timeout=30_000)
+    context.close()
+
+
 # --- the checks can fail -------------------------------------------------------------------------------------------
 
 SOUND = '<html><body><h1 id="top">x</h1><a href="#top">up</a><a href="https://example.org/">out</a></body></html>'

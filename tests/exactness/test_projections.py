@@ -8,7 +8,7 @@ from torch import Tensor
 
 import attnscope
 import tiny_models as tiny
-from attnscope.tracing import Site, Trace
+from attnscope.tracing import Site
 
 KEEP = {"x", "pre_rotary", "projections"}
 # Largest |x · W + b - kept| over all kinds here, as a part of the largest: 1.3e-7 (fp32); bf16 rounds q itself.
@@ -20,7 +20,7 @@ def model_of(name: str) -> Any:
     return tiny.model(name, "eager", torch.float32)
 
 
-def traced(name: str, implementation: str = "eager", dtype: torch.dtype = torch.float32) -> Trace:
+def traced(name: str, implementation: str = "eager", dtype: torch.dtype = torch.float32) -> Any:
     inputs = {key: x.to(dtype) if x.is_floating_point() else x for key, x in tiny.inputs(name).items()}
     return attnscope.trace(tiny.model(name, implementation, dtype), None, inputs=inputs, keep=KEEP)
 
@@ -140,6 +140,6 @@ def test_a_padded_batch_and_its_second_row() -> None:
     model, batch = tiny.model("llama", "sdpa"), tiny.padded_batch("left")
     with torch.no_grad(), attnscope.capture(model, keep=KEEP) as recorder:
         model(**batch)
-    site = recorder.trace(index=1).site(layer=1)
+    site: Any = recorder.trace(index=1).site(layer=1)
     made = torch.stack([site.w_q.apply(site.x, head) for head in range(site.heads)])
     assert torch.allclose(made, site.pre_rotary_q, atol=2e-6)

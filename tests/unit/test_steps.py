@@ -1,5 +1,7 @@
 """The steps: every link before and after q, k and v, and what a view holds of them."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -14,11 +16,11 @@ from made_traces import made_trace
 KEEP = {"x", "pre_rotary", "projections"}
 
 
-def traced(name, **options):
+def traced(name: str, **options: Any) -> Any:  # a Trace whose optional parts are there
     return attnscope.trace(tiny.model(name), None, inputs=tiny.inputs(name), **options)
 
 
-def links(site, head=1, query=5):
+def links(site: Any, head: int = 1, query: int = 5) -> dict[str, Any]:
     return {link.name: link.value for link in site.steps(head, query)}
 
 
@@ -106,7 +108,7 @@ def test_a_file_with_projections_keeps_the_whole_chain(name, tmp_path):
 def test_a_file_without_them_still_has_x(tmp_path):
     trace = traced("llama", keep=KEEP)
     trace.save(tmp_path / "t.safetensors")
-    site = load_trace(tmp_path / "t.safetensors").sites[1]
+    site: Any = load_trace(tmp_path / "t.safetensors").sites[1]
     assert torch.equal(site.x, trace.sites[1].x)
     assert torch.equal(site.pre_rotary_q, trace.sites[1].pre_rotary_q)
     assert site.w_q is None

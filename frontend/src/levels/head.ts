@@ -260,6 +260,7 @@ export class HeadLevel implements Level {
       return;
     }
     this.lines.setFaint([], this.pens, 1);
+    if (sheets.some((sheet) => sheet.large)) return; // one query at a time
     let shown = 0;
     const now = () => {
       // drawing costs more than computing: now and then is enough
@@ -374,7 +375,7 @@ export class HeadLevel implements Level {
         : [];
     this.keyHead.replaceChildren(
       h("b", {}, "keys"),
-      h("span", { class: "what" }, ...of),
+      heads.length ? h("span", { class: "what" }) : h("span", { class: "what" }, ...of),
       h("span", { class: "head-names" }, ...heads),
     );
     const key = looked >= 0 ? keys.slots[looked] : null;
@@ -601,6 +602,7 @@ export class HeadLevel implements Level {
       strong: this.lines.lines.strong,
       faintEnd: 1,
       y: { query: (slot) => this.queries.y(slot), key: (slot) => this.keyColumn.y(slot) },
+      beside: (head) => this.lines.beside(head),
       pens: this.pens,
       heads: this.heads.map((head) => `head ${head}`),
       colours: { ground: palette.ground, text: palette.ink, muted },

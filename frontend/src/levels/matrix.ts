@@ -115,12 +115,7 @@ export class MatrixLevel implements Level {
     this.message.hidden = this.field !== null;
     this.box_.hidden = this.field === null;
     if (!this.field || !this.found) {
-      setText(
-        this.message,
-        this.found?.waiting.length
-          ? "Waiting for the heads of this picture …"
-          : "None of the heads of this picture are here.",
-      );
+      setText(this.message, this.why(scene));
       return;
     }
     this.shared.show(scene);
@@ -133,6 +128,17 @@ export class MatrixLevel implements Level {
     this.marks();
     this.drawNotes(scene, axes);
     this.table();
+  }
+
+  /** Why there is no grid. */
+  private why({ site }: Scene): string {
+    const sheet = this.found?.sheet;
+    if (sheet?.large)
+      return `${site.queries} queries × ${site.keys} keys are more cells than a page can hold (16 million, a text of 4,000 tokens). The lines show one query at a time.`;
+    if (sheet) return "Nothing is left to draw: every query or every key is hidden or outside the filter.";
+    return this.found?.waiting.length
+      ? "Waiting for the heads of this picture …"
+      : "None of the heads of this picture are here.";
   }
 
   sentence(scene: Scene): Part[] | null {
@@ -222,8 +228,8 @@ export class MatrixLevel implements Level {
     if (name === this.fieldName) return;
     this.fieldName = name;
     this.slices.cancel();
-    this.field =
-      sheet && axes.keys.slots.length > 0 && axes.queries.slots.length > 0 ? new Field(sheet, axes, quantity) : null;
+    const some = axes.keys.slots.length > 0 && axes.queries.slots.length > 0;
+    this.field = sheet && !sheet.large && some ? new Field(sheet, axes, quantity) : null;
     if (!this.field) return;
     const field = this.field;
     field.sample(24);

@@ -107,7 +107,7 @@ class Diagnosis:
         table = self._table()
         if table is None:
             return ""
-        Console(file=out, width=120, color_system=None).print(table)
+        Console(file=out, width=120, color_system=None, force_jupyter=False).print(table)
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
     def _table(self, limit: int = 7) -> Any:

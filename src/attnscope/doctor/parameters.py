@@ -13,12 +13,13 @@ _ROLES = {
     "v": "v|value|values|vs|val|vals",
     "qkv": "qkv|kqv|cattn|in|querykeyvalue|allheads|fused|packed|fusedqkv|packedqkv|inprojection",
     "kv": "kv|keyvalue|keysvalues",
+    "qk": "qk|kq|querykey|querieskeys",
     "o": "o|out|output|outputs|unify|unifyheads|c|final|combine|merge|result|cproj|back|mix|outproj|concat",
 }
 
 
 def role_of(name: str) -> str | None:
-    """q, k, v, qkv, kv, o, or None, from one component of a parameter's path."""
+    """q, k, v, qkv, kv, qk, o, or None, from one component of a parameter's path."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().split("_")
     bare = "".join(word for word in words if word and not re.fullmatch(_NOISE, word)) or "".join(words)
     plain = "".join(words)
@@ -31,6 +32,8 @@ def role_of(name: str) -> str | None:
 
 @dataclass
 class Owner:
+    """A weight with its bias. Linear maps are [in, out]; a bare parameter of 2 to 4 axes is as it is stored."""
+
     path: tuple[str, ...]
     weight: Tensor | None = None
     bias: Tensor | None = None
@@ -55,11 +58,11 @@ def owners_of(module: nn.Module) -> list[Owner]:
         if is_bias:
             owner.bias = value
         else:
-            while value.ndim > 2 and value.shape[-1] == 1:  # a convolution over single positions
+            while not raw and value.ndim > 2 and value.shape[-1] == 1:  # a convolution over single positions
                 value = value.squeeze(-1)
             linear = raw or type(holder).__name__ == "Conv1D" or value.ndim != 2
             owner.weight = value if linear and not (raw and not owner.raw) else value.T
-    return [owner for owner in found.values() if owner.weight is not None and owner.weight.ndim in (2, 3)]
+    return [owner for owner in found.values() if owner.weight is not None and owner.weight.ndim in (2, 3, 4)]
 
 
 def numbers_in(module: nn.Module) -> dict[str, Any]:
@@ -77,16 +80,22 @@ def numbers_in(module: nn.Module) -> dict[str, Any]:
     return found
 
 
+def named_heads(module: nn.Module) -> list[int]:
+    """Whole numbers among its attributes that are called heads."""
+    return list(dict.fromkeys(v for n, v in numbers_in(module).items() if isinstance(v, int) and v > 0 and _rank(n) == 0))
+
+
+def _rank(name: str) -> int:
+    """How likely a number of this name is the number of heads: 0 is likeliest."""
+    low = name.lower()
+    if "head" in low and not re.search("dim|size|kv|key|group|width|channels|d_head", low):
+        return 0
+    return 1 if low in ("h", "nh", "nq", "n", "num", "n_q", "q_heads") else 2
+
+
 def head_counts(module: nn.Module, width: int) -> list[int]:
     """Likely numbers of heads, likeliest first."""
-
-    def rank(name: str) -> int:
-        low = name.lower()
-        if "head" in low and not re.search("dim|size|kv|key|group|width|channels|d_head", low):
-            return 0
-        return 1 if low in ("h", "nh", "nq", "n", "num", "n_q", "q_heads") else 2
-
-    named = sorted((rank(n), i, v) for i, (n, v) in enumerate(numbers_in(module).items()) if isinstance(v, int))
+    named = sorted((_rank(n), i, v) for i, (n, v) in enumerate(numbers_in(module).items()) if isinstance(v, int))
     certain = [v for r, _, v in named if r == 0 and 0 < v <= width and width % v == 0]
     likely = [v for r, _, v in named if r > 0 and 1 < v < width and width % v == 0]
     rest = [1, *(h for h in range(2, min(width, 65)) if width % h == 0)]

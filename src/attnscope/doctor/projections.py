@@ -1,19 +1,22 @@
 """Finds the projections of a module by name, else by shape, so that the reference runs on the module's own weights.
 
 A weight is brought to one form, x @ weight + bias with weight [in, out]: nn.Linear stores [out, in], Conv1D [in, out],
-research code one matrix per head. What a name does not settle (a raw square matrix, the order inside a fused one)
-comes out as several candidates; the one under which the module agrees with the reference is right.
+research code one matrix per head, or one parameter with an axis for everything. What a name does not settle (a raw square
+matrix, the order inside a fused one, which leftover weight is the output's) comes out as several candidates; the one under
+which the module agrees with the reference is right.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import permutations
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from attnscope.doctor.parameters import Owner, head_counts, numbers_in, owners_of, role_of
+from attnscope.doctor import fused
+from attnscope.doctor.parameters import Owner, head_counts, named_heads, owners_of, role_of
 
 
 @dataclass(frozen=True)
@@ -48,42 +51,31 @@ class Projections:
     paths: dict[str, str] = field(default_factory=dict)  # from q, k, v, o to the module that projects
 
 
+Roles = dict[str, list[Owner]]
+TOGETHER = {"qkv": "qkv", "kv": "kv", "qk": "qk"}
+
+
 def candidates(module: nn.Module) -> Iterator[Projections]:
     """Every reading of the module's parameters as projections, likeliest first."""
-    owners = owners_of(module)
-    by_role: dict[str, list[Owner]] = {}
-    other: list[Owner] = []
-    for owner in owners:
-        role = next(
-            (role for part in reversed(owner.path) if not part.isdigit() and (role := role_of(part)) is not None), None
-        )
-        (by_role.setdefault(role, []) if role else other).append(owner)
-    how = "by name"
-    if not (all(r in by_role for r in "qkv") or "qkv" in by_role or ("kv" in by_role and "q" in by_role)):
-        by_role, other, how = _by_shape(owners), [], "by shape"
-        if not by_role:
-            return
-    raw = [role for role, found in by_role.items() if any(o.raw and o.weight.ndim == 2 for o in found)]  # type: ignore[union-attr]
-    flips = product((False, True), repeat=1 if raw else 0)
-    unused = tuple(".".join(o.path) for o in other)
-    paths = {role: ".".join(found[0].path) for role, found in by_role.items() if len(found) == 1 and not found[0].raw and found[0].path}  # fmt: skip
     norms = (_norm_of(module, "q|query|queries"), _norm_of(module, "k|key|keys"))
-    for flip in flips:
-        turned = set(raw) if flip and flip[0] else set()
-        affine = {role: _stacked(found, role in turned) for role, found in by_role.items()}
-        per_head = next((o.weight.shape[0] for r in "qkv" for o in by_role.get(r, []) if o.weight.ndim == 3), None)  # type: ignore[union-attr]
-        count = len(by_role.get("q", by_role.get("qkv", [])))
-        for triple, layout, heads, kv_heads in _triples(module, affine, per_head or (count if count > 1 else None)):
-            q, k, v = triple
-            out = affine.get("o")
-            if out is not None and out.weight.shape[0] != v.weight.shape[1] * heads // kv_heads:
-                if out.weight.shape[1] == v.weight.shape[1] * heads // kv_heads and out.weight.shape[0] == 1:
-                    continue
-                out = None
-            made = Projections(q, k, v, out, heads, kv_heads, layout, how, unused, paths=paths)
-            if norms != (None, None):
-                yield replace(made, norms=norms)
-            yield made
+    for roles, other, how in _assignments(owners_of(module)):
+        ends = [*roles.get("o", []), *other]
+        paths = {role: _path(found[0]) for role, found in roles.items() if role != "o" and len(found) == 1 and _path(found[0])}
+        inner = list(dict.fromkeys([o.weight.shape[0] for o in ends if o.weight.ndim == 2] + [o.weight.shape[0] for o in roles.get("qkv", [])]))  # type: ignore[union-attr]
+        for affine, heads in _read({r: found for r, found in roles.items() if r != "o"}, ends):
+            for (q, k, v), layout, n, kv in _triples(module, affine, heads, inner):
+                for out, owner in _outs(roles.get("o", []), other, v.weight.shape[1] * n // kv, n):
+                    unused = tuple(".".join(o.path) for o in other if o is not owner)
+                    found = {**paths, "o": _path(owner)} if owner is not None and _path(owner) else paths
+                    made = Projections(q, k, v, out, n, kv, layout, how, unused, paths=found)
+                    if norms != (None, None):
+                        yield replace(made, norms=norms)
+                    yield made
+
+
+def _path(owner: Owner) -> str:
+    """The module that holds it, where it is a module's own weight."""
+    return "" if owner.raw else ".".join(owner.path)
 
 
 def _norm_of(module: nn.Module, names: str) -> nn.Module | None:
@@ -95,97 +87,169 @@ def _norm_of(module: nn.Module, names: str) -> nn.Module | None:
     return None
 
 
-def _stacked(found: list[Owner], turned: bool) -> Affine:
+# --- which weight plays which part -----------------------------------------------------------------------------------
+
+
+def _assignments(owners: list[Owner]) -> Iterator[tuple[Roles, list[Owner], str]]:
+    """Weights by role, those without one, and how that was found out."""
+    roles, other = _by_name(owners)
+    how = "by name"
+    if not _complete(roles):
+        every = list(_by_shape(owners))
+        how = "by shape"
+    else:
+        every = [(roles, other)]
+    for found, left in every:
+        for unpacked in _unpacked(found):
+            yield unpacked, left, how
+
+
+def _by_name(owners: list[Owner]) -> tuple[Roles, list[Owner]]:
+    roles: Roles = {}
+    other: list[Owner] = []
+    for owner in owners:
+        role = next((role for part in reversed(owner.path) if not part.isdigit() and (role := role_of(part))), None)
+        (roles.setdefault(role, []) if role else other).append(owner)
+    return roles, other
+
+
+def _complete(roles: Roles) -> bool:
+    """Whether queries, keys and values are all among them."""
+    return set("qkv") <= {letter for role in roles if role != "o" for letter in role}
+
+
+def _by_shape(owners: list[Owner]) -> Iterator[tuple[Roles, list[Owner]]]:
+    """Projections in the order in which they were made: q, k, v[, o], or all in one[, o]; then q, k, v in another order."""
+    shapes = [tuple(o.weight.shape) for o in owners]  # type: ignore[union-attr]
+    flat = all(len(s) == 2 for s in shapes)
+    if len(owners) in (1, 2) and (3 in shapes[0] if len(shapes[0]) > 2 else shapes[0][1] > shapes[0][0]):
+        yield {"qkv": owners[:1], "o": owners[1:]}, []
+    elif len(owners) in (2, 3) and flat and shapes[1][1] == 2 * shapes[0][1]:
+        yield {"q": owners[:1], "kv": owners[1:2], "o": owners[2:]}, []
+    elif len(owners) > 2 and shapes[1] == shapes[2] and len(shapes[0]) == len(shapes[1]):
+        for order in permutations(range(3)):
+            triple = [owners[i] for i in order]
+            if triple[1].weight.shape == triple[2].weight.shape:  # type: ignore[union-attr]
+                yield {r: [o] for r, o in zip("qkv", triple, strict=True)}, owners[3:]
+
+
+def _unpacked(roles: Roles) -> Iterator[Roles]:
+    """A parameter with an axis for q, k and v (or for two of them) is one weight for each; its other axes stay."""
+    packed = next((r for r in TOGETHER if r in roles and len(roles[r]) == 1 and roles[r][0].weight.ndim > 2), None)  # type: ignore[union-attr]
+    if packed is None:
+        yield roles
+        return
+    (owner,) = roles[packed]
+    weight, bias = owner.weight, owner.bias
+    assert weight is not None
+    for axis in [i for i, n in enumerate(weight.shape) if n == len(packed)]:
+        biased = bias is not None and bias.numel() == weight.numel() // weight.shape[0] and len(packed) in bias.shape
+        biases = bias.unbind(list(bias.shape).index(len(packed))) if biased and bias is not None else [None] * len(packed)
+        parts = zip(packed, weight.unbind(axis), biases, strict=True)
+        yield {**{r: found for r, found in roles.items() if r != packed}, **{r: [Owner(owner.path, w, b, True)] for r, w, b in parts}}
+
+
+# --- every weight as [in, out] ---------------------------------------------------------------------------------------
+
+
+def _read(roles: Roles, ends: list[Owner]) -> Iterator[tuple[dict[str, Affine], int | None]]:
+    """Each role as one matrix, with the number of heads where the weights have an axis for it: as stored or turned, and
+    for three axes as (in, heads, size), (heads, in, size), (heads, size, in)."""
+    every = [o for found in roles.values() for o in found]
+    turns = (False, True) if any(o.raw and o.weight.ndim == 2 for o in every) else (False,)  # type: ignore[union-attr]
+    forms = (0, 1, 2) if any(o.weight.ndim == 3 for o in every) else (0,)  # type: ignore[union-attr]
+    made = []
+    for turned in turns:
+        for form in forms:
+            affine = {role: _stacked(found, turned, form) for role, found in roles.items()}
+            axis = next((o.weight.shape[1 if form == 0 else 0] for r, found in roles.items() for o in found if o.weight.ndim == 3 and "q" in r), None)  # type: ignore[union-attr]
+            count = len(roles.get("q") or roles.get("qkv") or roles["qk"])
+            if any(a.bias is not None and len(a.bias) != a.weight.shape[1] for a in affine.values()):
+                continue
+            made.append((affine, axis or (count if count > 1 else None)))
+    widths = {n for o in ends for n in (o.weight.shape[0], o.weight.shape[-1])}  # type: ignore[union-attr]
+    yield from sorted(made, key=lambda m: next(iter(m[0].values())).weight.shape[0] not in widths)
+
+
+def _stacked(found: list[Owner], turned: bool, form: int) -> Affine:
     """One matrix [in, out] from a matrix, a matrix per head, or a list of one-head matrices."""
-    weights, biases = [], []
+    weights: list[Tensor] = []
     for owner in found:
         weight: Any = owner.weight
-        if weight.ndim == 3 and "o" in (role_of(p) for p in owner.path):  # [H, D, M]
-            weight = weight.flatten(0, 1)
-        elif weight.ndim == 3:  # [H, M, D], or [M, H, D] where the first axis is the longest
-            weight = (weight if weight.shape[0] > weight.shape[1] else weight.permute(1, 0, 2)).flatten(1)
-        weights.append(weight.T if turned and owner.weight is not None and owner.weight.ndim == 2 else weight)
-        biases.append(None if owner.bias is None else owner.bias.flatten())
-    if len(weights) == 1:
-        return Affine(weights[0], biases[0])
-    import torch
-
-    bias = None if any(b is None for b in biases) else torch.cat(biases)  # type: ignore[arg-type]
-    return Affine(torch.cat(weights, dim=1), bias)
+        if weight.ndim == 3:
+            weight = weight.permute(*((0, 1, 2), (1, 0, 2), (2, 0, 1))[form]).flatten(1)
+        weights.append(weight.T if turned and owner.raw and owner.weight.ndim == 2 else weight)  # type: ignore[union-attr]
+    if len({w.shape[0] for w in weights}) > 1:
+        weights = weights[:1]
+    biases = [o.bias.flatten() for o in found[: len(weights)] if o.bias is not None]
+    return Affine(torch.cat(weights, dim=1), torch.cat(biases) if len(biases) == len(weights) else None)
 
 
-def _by_shape(owners: list[Owner]) -> dict[str, list[Owner]]:
-    """Projections in the order in which they were made: q, k, v[, o], or one three times as wide[, o]."""
-    flat = [o for o in owners if o.weight is not None and o.weight.ndim == 2]
-    shapes = [tuple(o.weight.shape) for o in flat]  # type: ignore[union-attr]
-    if len(flat) in (1, 2) and shapes[0][1] % 3 == 0 and shapes[0][1] // 3 >= 1 and shapes[0][1] > shapes[0][0]:
-        return {"qkv": [flat[0]], **({"o": [flat[1]]} if len(flat) == 2 else {})}
-    if len(flat) in (3, 4) and len({s[0] for s in shapes[:3]}) == 1 and shapes[1] == shapes[2]:
-        return {r: [o] for r, o in zip("qkvo", flat, strict=False)}
-    return {}
+def _outs(named: list[Owner], other: list[Owner], inner: int, heads: int) -> Iterator[tuple[Affine | None, Owner | None]]:
+    """Output projections that take `inner` numbers: those named so, else a weight that is left over; else none."""
+    fits = [(affine, owner) for owner in named for affine in _out_forms(owner, inner, heads)]
+    if len(named) > 1 and len(named) == heads and not fits:  # one for each head; their results are added
+        parts = [o.weight for o in named]
+        if all(w.ndim == 2 for w in parts) and sum(w.shape[0] for w in parts) == inner:  # type: ignore[union-attr]
+            biases = [o.bias for o in named if o.bias is not None]
+            fits = [(Affine(torch.cat(parts), torch.stack(biases).sum(0) if biases else None), None)]  # type: ignore[arg-type]
+    left = [] if fits else [(affine, owner) for owner in other for affine in _out_forms(owner, inner, heads)][:4]
+    yield from fits or left
+    if not fits:
+        yield None, None
 
 
-def _triples(module: nn.Module, affine: dict[str, Affine], known_heads: int | None) -> Iterator[tuple]:
+def _out_forms(owner: Owner, inner: int, heads: int) -> list[Affine]:
+    """(in, out), or (out, in) where it is a bare parameter; (heads, size, out), (out, heads, size), (heads, out, size)."""
+    weight: Any = owner.weight
+    bias = None if owner.bias is None else owner.bias.flatten()
+    if weight.ndim == 2:
+        forms = [weight, weight.T] if owner.raw else [weight]
+    elif weight.ndim == 3:
+        forms = [w.flatten(0, 1) for w in (weight, weight.permute(1, 2, 0), weight.permute(0, 2, 1)) if w.shape[0] == heads]
+    else:
+        return []
+    return [Affine(w, bias) for w in forms if w.shape[0] == inner and w.shape[1] > 1 and (bias is None or len(bias) == w.shape[1])]
+
+
+# --- queries, keys and values ----------------------------------------------------------------------------------------
+
+
+def _triples(module: nn.Module, affine: dict[str, Affine], known_heads: int | None, inner: list[int]) -> Iterator[tuple]:
     """(q, k, v), layout, heads, kv_heads."""
-    numbers = numbers_in(module)
     if "qkv" in affine and not all(r in affine for r in "qkv"):
-        fused = affine["qkv"]
-        width = fused.weight.shape[1]
-        kv_named = [v for n, v in numbers.items() if isinstance(v, int) and re.search("kv|key|group", n.lower())]
-        if width % 3 == 0:
-            for heads in [known_heads] if known_heads else head_counts(module, width // 3):
-                for layout, index in _fused(width, heads):
-                    yield tuple(fused.columns(i) for i in index), layout, heads, heads
-        for heads in head_counts(module, width)[:6]:  # q wider than k and v
-            for kv_heads in kv_named:
-                size, rest = divmod(width, heads + 2 * kv_heads)
-                if not rest and 0 < kv_heads < heads and heads % kv_heads == 0:
-                    parts = (slice(0, heads * size), slice(heads * size, (heads + kv_heads) * size), slice((heads + kv_heads) * size, None))  # fmt: skip
-                    yield tuple(fused.columns(i) for i in parts), "q|k|v blocks", heads, kv_heads
+        yield from _from_one(module, affine["qkv"], known_heads, inner)
         return
-    query = affine["q"]
-    inner = query.weight.shape[1]
-    for heads in [known_heads] if known_heads else head_counts(module, inner):
-        size = inner // heads
-        if "kv" in affine and "k" not in affine:
-            both = affine["kv"]
-            half = both.weight.shape[1] // 2
-            if half % size:
-                continue
-            kv_heads = half // size
-            for layout, (first, second) in _halves(half, kv_heads):
-                yield (query, both.columns(first), both.columns(second)), layout, heads, kv_heads
+    both = affine.get("qk") if "q" not in affine or "k" not in affine else None
+    width = both.weight.shape[1] // 2 if both is not None else affine["q"].weight.shape[1]
+    for heads in [known_heads] if known_heads else head_counts(module, width):
+        size, rest = divmod(width, heads)
+        if rest:
             continue
-        key, value = affine["k"], affine["v"]
-        if key.weight.shape[1] % size:
-            continue
-        kv_heads = key.weight.shape[1] // size
-        if kv_heads and heads % kv_heads == 0 and value.weight.shape[1] % kv_heads == 0:
-            yield (query, key, value), "separate", heads, kv_heads
+        if both is not None:
+            for layout, (first, second) in fused.halves(width, heads, ("q", "k")):
+                yield (both.columns(first), both.columns(second), affine["v"]), layout, heads, heads
+        elif "kv" in affine and not ("k" in affine and "v" in affine):
+            half = affine["kv"].weight.shape[1] // 2
+            for layout, (first, second) in fused.halves(half, half // size, ("k", "v")) if not half % size else ():
+                yield (affine["q"], affine["kv"].columns(first), affine["kv"].columns(second)), layout, heads, half // size
+        else:
+            q, k, v = (affine[r] for r in "qkv")
+            kv_heads, rest = divmod(k.weight.shape[1], size)
+            if not rest and kv_heads and heads % kv_heads == 0 and v.weight.shape[1] % kv_heads == 0:
+                yield (q, k, v), "separate", heads, kv_heads
 
 
-def _fused(width: int, heads: int) -> Iterator[tuple[str, list[Any]]]:
-    """Columns of q, k, v in a fused weight, for each layout in use."""
-    import torch
-
-    where = torch.arange(width)
-    size = width // 3 // heads
-    blocks = list(where.view(3, -1))
-    yield "q|k|v blocks", blocks
-    if heads > 1:
-        yield (
-            "per head (q, k, v of head 0, then of head 1 …)",
-            [x.flatten() for x in where.view(heads, 3, size).unbind(1)],
-        )
-    yield "interleaved (size, 3, heads)", [x.T.flatten() for x in where.view(size, 3, heads).unbind(1)]
-    yield "interleaved (heads, size, 3)", [x.flatten() for x in where.view(heads, size, 3).unbind(2)]
-    yield "k|q|v blocks", [blocks[1], blocks[0], blocks[2]]
-    yield "v|k|q blocks", [blocks[2], blocks[1], blocks[0]]
-
-
-def _halves(half: int, kv_heads: int) -> Iterator[tuple[str, Any]]:
-    import torch
-
-    where = torch.arange(2 * half)
-    yield "k|v blocks", where.view(2, -1).unbind(0)
-    yield "per head (k, v of head 0, then of head 1 …)", [x.flatten() for x in where.view(kv_heads, 2, -1).unbind(1)]
+def _from_one(module: nn.Module, whole: Affine, known_heads: int | None, inner: list[int]) -> Iterator[tuple]:
+    """Out of one fused weight: three equal parts, or fewer keys and values than queries."""
+    width = whole.weight.shape[1]
+    counts = [] if known_heads else fused.group_counts(module, width, inner)
+    equal = [known_heads] if known_heads else head_counts(module, width // 3) if width % 3 == 0 else []
+    if width % 3 == 0 and width // 3 not in inner and counts:  # what the output projection takes says that it is not thirds
+        equal = [h for h in equal if h in named_heads(module)]
+    for heads in equal:
+        for layout, index in fused.thirds(width, heads) if width % (3 * heads) == 0 else ():
+            yield tuple(whole.columns(i) for i in index), layout, heads, heads
+    for heads, kv_heads, size in counts:
+        for layout, index in fused.unequal(heads, kv_heads, size):
+            yield tuple(whole.columns(i) for i in index), layout, heads, kv_heads

@@ -1,68 +1,72 @@
-"""What a figure carries about itself: one JSON object, the same in a PNG, an SVG and a PDF."""
+"""What a figure says about itself: one JSON object with the field names that a page's own pictures carry."""
 
 import json
+import math
 import platform
 from typing import Any
 
 import torch
 
 from attnscope.state import State
-from attnscope.tracing import Trace
+from attnscope.tracing import Receipt, SiteReceipt, Trace
 
 
 def describe(trace: Trace, state: State, code: str = "") -> dict[str, Any]:
-    """Model and revision, text, place, versions, dtype and receipt, and the lines that draw it again.
+    """Model and revision, text, place, versions, dtype and receipt, and the lines that draw it again (`code`).
 
-    The receipt is that of the site; at the model level it is that of the whole trace.
+    The receipt is that of the site; where the picture is of several layers it is that of the whole trace.
     """
     import matplotlib
     import transformers
 
-    import attnscope
+    from attnscope import __version__
 
-    site = trace.site(state.layer, state.stack)
-    proof = trace.verify() if state.level == "model" or state.average in ("layers", "all") else site.verify()
-    model, source = trace.model, trace.source or {}
+    site, model = trace.site(state.layer, state.stack), trace.model
+    several = state.level == "model" or (state.level in ("head", "matrix") and state.average in ("layers", "all"))
     return {
-        "model": {
-            "name": model.name, "class": model.class_name, "revision": model.revision, "dtype": model.dtype,
-            "attention": model.implementation,
-        },
-        "text": source.get("text") or trace.tokens.text or " ".join(trace.tokens.strings),
-        **{name: source[name] for name in ("text_pair", "text_target", "messages", "generate") if name in source},
-        "tokens": len(trace.tokens),
+        "attnscope": __version__,
+        "versions": {"attnscope": __version__, "torch": torch.__version__, "transformers": transformers.__version__,
+                     "matplotlib": matplotlib.__version__, "python": platform.python_version()},
+        "model": model.name,
+        "revision": model.revision,
+        "class": model.class_name,
+        "dtype": model.dtype,
+        "implementation": model.implementation,
+        "source": None if trace.source is None else dict(trace.source),
+        "text": (trace.source or {}).get("text") or trace.tokens.text or " ".join(trace.tokens),
+        "tokens": [list(tokens) for tokens in (trace.tokens, trace.target) if tokens is not None],
         "level": state.level,
-        "stack": state.stack,
-        "layer": state.layer,
+        "stack": site.stack,
+        "layer": site.layer,
         "head": state.head,
         "query": state.query,
         "key": state.key,
-        "address": f"#{state.fragment}",
-        "receipt": {"passed": _passed(proof), "max_error": proof.max_error, "tolerance": proof.tolerance, "rows": proof.rows,
-                    "of": proof.of, "words": str(proof)},
+        "state": state.fragment,
+        "receipt": _receipt(trace.verify() if several else site.verify()),
         "notes": list(trace.notes),
-        "versions": {"attnscope": attnscope.__version__, "torch": torch.__version__, "transformers": transformers.__version__,
-                     "matplotlib": matplotlib.__version__, "python": platform.python_version()},
         "code": code,
     }  # fmt: skip
 
 
-def _passed(proof: Any) -> bool | None:
-    """None where nothing could be checked."""
-    if hasattr(proof, "status"):
-        return {"exact": True, "failed": False}.get(proof.status)
-    return proof.passed if any(site.status in ("exact", "failed") for site in proof.sites) else None
+def _receipt(proof: Receipt | SiteReceipt) -> dict[str, Any]:
+    if isinstance(proof, SiteReceipt):
+        status = proof.status
+    else:
+        found = {site.status for site in proof.sites}
+        status = next((s for s in ("failed", "unverified", "weights_only") if s in found), "exact")
+    error = proof.max_error if math.isfinite(proof.max_error) else None
+    return {"status": status, "max_error": error, "tolerance": proof.tolerance, "rows": proof.rows, "of": proof.of}
 
 
 def for_file(kind: str, told: dict[str, Any]) -> dict[str, Any]:
-    """The same as the fields that the format has; no date, so that equal figures are equal files."""
+    """The same in the fields that the format has; no date, so that equal figures are equal files."""
     words = json.dumps(told)  # ASCII: every format keeps it as it is
-    name = told["model"]["name"] or told["model"]["class"] or "attention"
     place = f"{told['stack'] + ' ' if told['stack'] else ''}layer {told['layer']}, head {told['head']}"
-    title = f"{name}: {place} ({told['level']} level)".encode("ascii", "replace").decode()
-    software = f"attnscope {told['versions']['attnscope']} (matplotlib {told['versions']['matplotlib']})"
+    title = f"{told['model'] or told['class'] or 'attention'}: {place} ({told['level']})"
+    title = title.encode("ascii", "replace").decode()
+    software = f"attnscope {told['attnscope']} (matplotlib {told['versions']['matplotlib']})"
     if kind == "svg":
-        return {"Title": title, "Description": words, "Creator": software, "Keywords": ["attention"], "Date": None}
+        return {"Title": title, "Description": words, "Creator": software, "Date": None}
     if kind == "pdf":
         return {"Title": title, "Subject": words, "Creator": software, "Keywords": "attention", "CreationDate": None}
-    return {"Title": title, "Description": words, "Software": software}
+    return {"Title": title, "attnscope": words, "Software": software}

@@ -87,7 +87,8 @@ class Sheet:
         )
         colours = np.where(values.reshape(-1) < 0, NEGATIVE, POSITIVE)
         axes.add_collection(
-            PolyCollection(list(corners.reshape(-1, 4, 2)), facecolors=colours, linewidths=0, label="bars"), autolim=False
+            PolyCollection(list(corners.reshape(-1, 4, 2)), facecolors=colours, linewidths=0, label="bars"),
+            autolim=False,
         )
         beyond = np.argwhere(np.isfinite(values) & (np.abs(values) > end * (1 + 1e-6)))
         if len(beyond):  # a gap near the tip, as of a broken bar
@@ -131,12 +132,10 @@ class Sheet:
         from matplotlib.patches import PathPatch
         from matplotlib.path import Path
 
-        boxes = [
-            Path.unit_rectangle().vertices * (stop - start, 1) + (start - 0.5, row - 0.5)
-            for row, start, stop in _runs(cells)
-        ]
+        corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]])
+        boxes = [corners * (stop - start, 1) + (start - 0.5, row - 0.5) for row, start, stop in _runs(cells)]
         if boxes:
-            path = Path(np.concatenate(boxes), np.tile(Path.unit_rectangle().codes, len(boxes)))
+            path = Path(np.concatenate(boxes), np.tile(np.array([1, 2, 2, 2, 79], np.uint8), len(boxes)))
             axes.add_patch(PathPatch(path, facecolor=GROUND, edgecolor=colour, hatch=pattern, linewidth=0, label=label))
 
     def ramp(self, x: float, y: float, width: float, signed: bool = False) -> None:

@@ -27,7 +27,8 @@ export class AxesOf {
     const hideSpecial = state.special === "hide";
     const part = (at: 0 | 1) => (state.filter === "all" ? null : SEGMENT[state.filter[at] as "a" | "b"]);
     // the selected query is drawn whatever it is
-    const keepQuery = hideSpecial && queryLabels[query].special ? query : null;
+    const elsewhere = part(0) !== null && queryLabels[query].segment !== part(0);
+    const keepQuery = elsewhere || (hideSpecial && queryLabels[query].special) ? query : null;
     const name = `${site.query_tokens} ${site.key_tokens} ${offset} ${site.queries} ${site.keys} ${state.words} ${state.special} ${state.filter} ${keepQuery}`;
     if (!this.known || name !== this.name || this.labels[0] !== queryLabels || this.labels[1] !== keyLabels) {
       const options = { words: state.words, hideSpecial };

@@ -131,7 +131,7 @@ export class Bar {
       this.undrawn,
       lines
         ? `not drawn: ${percentInWords(mass)} of this row, in ${lines} ${lines === 1 ? "line" : "lines"}`
-        : "all of this row is drawn",
+        : "every line is drawn",
     );
     this.undrawn.dataset.value = String(mass);
   }

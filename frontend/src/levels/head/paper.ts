@@ -27,6 +27,8 @@ export interface Paper {
   strong: Line[];
   faintEnd: number;
   y: { query(slot: number): number; key(slot: number): number };
+  /** How far lines of a head lie from the middle. */
+  beside(head: number): number;
   pens: Pen[];
   /** Where there are several. */
   heads: string[];
@@ -44,12 +46,12 @@ export function paper(of: Paper): Picture {
   const inside = (y: number) => y > 0 && y < of.height;
   const text = (x: number, y: number, anchor: string, content: string, more = "") =>
     `<text x="${x}" y="${Math.round(y * 10) / 10}" text-anchor="${anchor}" ${more}>${escapeXml(content)}</text>`;
-  const path = (line: Line, opacity: number, stroke: number) => {
+  const path = (line: Line, opacity: number, stroke: number, beside = 0) => {
     const pen = of.pens[line.head];
     const dash = pen.dash.length
       ? ` stroke-dasharray="${pen.dash.map((n) => n * Math.max(1, stroke / 2)).join(" ")}"`
       : "";
-    return `<path d="${curve(of.width, of.y.query(line.query), of.y.key(line.key))}" stroke="${pen.colour}" stroke-width="${stroke.toFixed(2)}" opacity="${opacity.toFixed(2)}"${dash}/>`;
+    return `<path d="${curve(of.width, of.y.query(line.query) + beside, of.y.key(line.key) + beside)}" stroke="${pen.colour}" stroke-width="${stroke.toFixed(2)}" opacity="${opacity.toFixed(2)}"${dash}/>`;
   };
   const side = ({ y, text: token, chosen, special, values }: PaperSide, left: boolean) => {
     if (!inside(y)) return "";
@@ -83,7 +85,7 @@ ${text(16, 24, "start", of.title, `fill="${colours.text}" font-weight="600"`)}
 <clipPath id="within"><rect width="${of.width}" height="${of.height}"/></clipPath>
 <g fill="none" clip-path="url(#within)">
 ${of.faint.map((line) => path(line, 0.05 + 0.3 * Math.min(1, line.weight / of.faintEnd), 0.6 + 1.6 * Math.min(1, line.weight / of.faintEnd))).join("\n")}
-${of.strong.map((line) => path(line, opacity(line.weight), thickness(line.weight, LINE_THICKNESS))).join("\n")}
+${of.strong.map((line) => path(line, opacity(line.weight), thickness(line.weight, LINE_THICKNESS), of.beside(line.head))).join("\n")}
 </g>
 ${of.queries.map((one) => side(one, true)).join("")}
 ${of.keys.map((one) => side(one, false)).join("")}

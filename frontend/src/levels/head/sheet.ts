@@ -22,6 +22,9 @@ export interface Tally {
   largest: number;
 }
 
+/** Weights of one picture that a page can hold: a text of 4,000 tokens. */
+const MOST_CELLS = 16_000_000;
+
 export class Sheet {
   readonly site: Site;
   readonly tally: Tally;
@@ -57,6 +60,11 @@ export class Sheet {
     return this.tally.rows === this.site.queries;
   }
 
+  /** Too large to be kept: rows are computed one at a time, and nothing is added up. */
+  get large(): boolean {
+    return this.site.queries * this.site.keys > MOST_CELLS;
+  }
+
   /** Scores and q · k are of one head. */
   get hasScores(): boolean {
     return this.members.length === 1 && !this.site.weights_only;
@@ -67,6 +75,7 @@ export class Sheet {
     const known = this.kept[index];
     if (known) return known;
     const exact = this.exact(index);
+    if (this.large) return exact;
     const row = { ...exact, weights: Float32Array.from(exact.weights), scores: null, dot: null };
     this.kept[index] = row;
     this.count(index, exact);
@@ -90,6 +99,7 @@ export class Sheet {
 
   /** One more row that is not known yet; false when there is none. */
   advance(): boolean {
+    if (this.large) return false;
     while (this.scan < this.kept.length && this.kept[this.scan]) this.scan++;
     if (this.scan >= this.kept.length) return false;
     this.row(this.scan++);

@@ -6,7 +6,6 @@ import { axisLabels } from "./labels";
 import { barOf, type Colours, type Drawing, PlotView, type Room, sumEnd } from "./plot";
 import { NAMES } from "./shade";
 
-const SUM = 54;
 const TITLE = 30;
 
 export function gridPaper(room: Room, drawing: Drawing, colours: Colours, title: string): Picture {
@@ -37,11 +36,11 @@ export function gridPaper(room: Room, drawing: Drawing, colours: Colours, title:
     const [wide, high] = [barOf(box.cellX), barOf(box.cellY)];
     for (let r = 0; r < field.rows; r++) {
       const y = (r + 0.5 - box.y) * box.cellY;
-      if (y >= 0 && y <= hgt) bar(w + 8, y - high / 2, (SUM * field.rowSums[r]) / rowEnd, high);
+      if (y >= 0 && y <= hgt) bar(w + 8, y - high / 2, (room.sum * field.rowSums[r]) / rowEnd, high);
     }
     for (let c = 0; c < field.columns; c++) {
       const x = (c + 0.5 - box.x) * box.cellX;
-      if (x >= 0 && x <= w) bar(x - wide / 2, hgt + 8, wide, (SUM * field.columnSums[c]) / columnEnd);
+      if (x >= 0 && x <= w) bar(x - wide / 2, hgt + 8, wide, (room.sum * field.columnSums[c]) / columnEnd);
     }
     bars.push(
       `<text x="${f(w + 8)}" y="-6" font-size="11" fill="${colours.muted}">sum 0 … ${domainEnd(rowEnd)}</text>`,

@@ -14,6 +14,8 @@ export interface Room {
   top: number;
   right: number;
   bottom: number;
+  /** Length of the bar of the largest sum. */
+  sum: number;
   /** Of the cells. */
   plot: Plot;
 }
@@ -39,6 +41,7 @@ export interface Drawing {
 
 export const MONO = "ui-monospace, 'SF Mono', 'Cascadia Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace";
 const SUM = 54; // px of a sum of full length
+const NARROW_SUM = 24;
 /** Where the bars of sums end; sums of weights are one but for rounding. */
 export const sumEnd = (sums: Float64Array) => nice(sums.reduce((most, sum) => Math.max(most, sum), 0) - 1e-6);
 /** Thickness of a bar beside a cell of this size. */
@@ -49,17 +52,11 @@ const TILT = -Math.PI / 3;
 export function roomFor(field: Field, width: number, height: number, sums: boolean): Room {
   const { queries, keys } = field.axes;
   const narrow = width < 560;
-  const character = narrow ? 6.6 : 7.8;
-  const left = Math.min(labelRoom(queries.slots, character), narrow ? 84 : 150);
-  const top = Math.min(labelRoom(keys.slots, character) * 0.87, 110) + 8;
-  const right = sums ? SUM + 34 : 30;
-  return {
-    left,
-    top,
-    right,
-    bottom: sums ? SUM + 22 : 8,
-    plot: { width: Math.max(80, width - left - right), height: Math.max(120, height) },
-  };
+  const left = Math.min(labelRoom(queries.slots, 7.8), narrow ? 100 : 150);
+  const top = Math.round(Math.min(labelRoom(keys.slots, 7.8) * 0.87, 110) + 8);
+  const sum = sums ? (narrow ? NARROW_SUM : SUM) : 0;
+  const plot = { width: Math.max(80, width - left - sum - 34), height: Math.max(120, height) };
+  return { left, top, right: sum + 34, bottom: sums ? sum + 22 : 8, sum, plot };
 }
 
 export const packed = (hex: string): number => {
@@ -155,19 +152,19 @@ export class PlotView {
       const y = (r + 0.5 - box.y) * box.cellY;
       if (y > covered.height) break;
       const [from, size] = span(room.top + y, high);
-      if (y >= 0) context.fillRect(right, from, (SUM * field.rowSums[r]) / rowEnd, size);
+      if (y >= 0) context.fillRect(right, from, (room.sum * field.rowSums[r]) / rowEnd, size);
     }
     for (let c = Math.floor(box.x); c < field.columns; c++) {
       const x = (c + 0.5 - box.x) * box.cellX;
       if (x > covered.width) break;
       const [from, size] = span(room.left + x, wide);
-      if (x >= 0) context.fillRect(from, below, size, (SUM * field.columnSums[c]) / columnEnd);
+      if (x >= 0) context.fillRect(from, below, size, (room.sum * field.columnSums[c]) / columnEnd);
     }
     context.fillStyle = colours.muted;
     context.font = "11px system-ui, 'DejaVu Sans', sans-serif";
     context.textBaseline = "alphabetic";
     context.textAlign = "left";
-    context.fillText(`sum 0 … ${domainEnd(rowEnd)}`, right, room.top - 6);
+    context.fillText(`${room.sum < SUM ? "" : "sum "}0 … ${domainEnd(rowEnd)}`, right, room.top - 6);
     context.fillText(`0 … ${domainEnd(columnEnd)}`, right, below + 10);
     context.fillText("received", right, below + 24);
   }

@@ -21,7 +21,7 @@ const ZOOMED = 64;
 export function fitted(columns: number, rows: number, plot: Plot): ViewBox {
   let cellX = Math.min(LARGEST, plot.width / Math.max(1, columns));
   let cellY = Math.min(LARGEST, plot.height / Math.max(1, rows));
-  if (Math.max(cellX, cellY) <= 3 * Math.min(cellX, cellY)) cellX = cellY = Math.min(cellX, cellY);
+  if (Math.max(columns, rows) <= 4 * Math.min(columns, rows)) cellX = cellY = Math.min(cellX, cellY);
   if (cellX >= 4) cellX = Math.floor(cellX);
   if (cellY >= 4) cellY = Math.floor(cellY);
   return { x: 0, y: 0, cellX, cellY };

@@ -23,6 +23,9 @@ export class HeadFigures {
       const element = button(name, { class: "quiet" }, () => {
         this.page += by;
         this.draw(heads, order);
+        // the buttons are new: the keyboard stays where it was
+        const buttons = [...this.element.querySelectorAll<HTMLButtonElement>("button:not(:disabled)")];
+        (buttons.find((one) => one.textContent === name) ?? buttons[0])?.focus();
       });
       element.disabled = off;
       return element;

@@ -69,7 +69,9 @@ function ofBest(statistics: Statistics, labels: Label[][]): Part[] {
 export function linkSaid({ site }: Head, [query, key, weight]: [number, number, number], labels: Label[][]): Part[] {
   const token = (table: number, index: number): Part => {
     const label = labels[table][index];
-    return { token: named(label), key: index, special: label.special };
+    // a word that the text has twice: which of them
+    const again = labels[table].some((other) => other !== label && other.text === label.text);
+    return { token: named(label), key: index, special: label.special, at: again ? index : undefined };
   };
   return [token(site.query_tokens, query), " → ", token(site.key_tokens, key), ` with ${percentInWords(weight)}`];
 }

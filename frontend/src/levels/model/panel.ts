@@ -1,5 +1,6 @@
 /** One head, enlarged, with its numbers; beside the grid, so that it never covers what it speaks of. */
 import { button, h, setAttribute, setText } from "../../dom";
+import { after } from "../../sentence";
 import type { Label } from "../../tokens";
 import { count } from "../../words";
 import { linkSaid } from "./finding";
@@ -90,8 +91,8 @@ export class Panel {
     this.ring.hidden = !link || !thumb || lines;
     this.link.hidden = !link;
     if (!link || !thumb) return;
-    const parts = linkSaid(head, link, this.labels).map((part) =>
-      typeof part === "string" ? part : h("bdi", { class: "tok", dir: "auto" }, part.token),
+    const parts = linkSaid(head, link, this.labels).flatMap((part) =>
+      typeof part === "string" ? [part] : [h("bdi", { class: "tok", dir: "auto" }, part.token), after(part)],
     );
     this.link.replaceChildren(h("span", { class: "what" }, "strongest link"), " ", ...parts);
     const [row, column] = [

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import json
-import sys
-import traceback
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -137,8 +135,7 @@ async def _left(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    """A fault of ours or of a model's code: the whole of it in the server's terminal, a sentence for the page."""
-    traceback.print_exception(error, file=sys.stderr)
+    """A fault of ours or of a model's code: a sentence for the page. It is raised again, and uvicorn writes the whole of it."""
     return _error(
         500,
         "fault",
