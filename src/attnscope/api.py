@@ -118,6 +118,7 @@ def show(
     static: bool = False,
     max_mb: float = 12,
     steps: str = "head",
+    exact: bool = False,
     **options: Any,
 ) -> View:
     """Trace a text and look at it: `show_trace(trace(model, tokenizer, text, **options), …)`.
@@ -131,7 +132,7 @@ def show(
     traced = trace(model, tokenizer, text, keep=keep, **options)
     return show_trace(
         traced, level=level, layer=layer, head=head, query=query, key=key, stack=stack, theme=theme, static=static,
-        max_mb=max_mb, steps=steps, **look,
+        max_mb=max_mb, steps=steps, exact=exact, **look,
     )  # fmt: skip
 
 
@@ -149,6 +150,7 @@ def show_trace(
     static: bool = False,
     max_mb: float = 12,
     steps: str = "head",
+    exact: bool = False,
     **look: Any,
 ) -> View:
     """A View of a trace; draws nothing by itself.
@@ -156,7 +158,8 @@ def show_trace(
     Layers and heads count from 0; `head` may be a name such as "L2H8". `query` and `key` are positions or tokens as
     written. What is not given is chosen: the strongest link between two different words, and the view says so. `look`
     takes the other fields of `attnscope.state.State`: heads, average, queries, combine, threshold, quantity, log, words,
-    special, sort, thumbs, dim. Raises InputError for anything out of range.
+    special, sort, thumbs, dim. A view above 3 MB is rounded to fp16; `exact=True` keeps the numbers as they are, as far as
+    `max_mb` goes. Raises InputError for anything out of range.
     """
     _check_look(look)
     State(level, theme=theme, filter=filter, **look)  # raises for what no view can be asked
@@ -175,6 +178,7 @@ def show_trace(
         static=static,
         max_mb=max_mb,
         steps=steps,
+        exact=exact,
     )
 
 

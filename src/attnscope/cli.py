@@ -176,12 +176,25 @@ def _check_model(
 
 
 @main.command()
-@click.option("--model", "models", multiple=True, default=["demo"], show_default=True, help="demo, a hub name, or a folder; may be given several times.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    default=["demo"],
+    show_default=True,
+    help="demo, a hub name, or a folder; may be given several times.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any that is free.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; by default only this machine can ask.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; by default only this machine can ask."
+)
 @click.option("--origin", "origins", multiple=True, help="The address people use where a proxy stands in front.")
-@click.option("--max-tokens", type=click.IntRange(min=2), default=2048, show_default=True, help="Longest text that is read.")
-@click.option("--keep-mb", type=click.FloatRange(min=1), default=512, show_default=True, help="Room for the texts that were read.")
+@click.option(
+    "--max-tokens", type=click.IntRange(min=2), default=2048, show_default=True, help="Longest text that is read."
+)
+@click.option(
+    "--keep-mb", type=click.FloatRange(min=1), default=512, show_default=True, help="Room for the texts that were read."
+)
 @click.option("--open/--no-open", "opens", default=True, help="Open the page where there is a display.")
 def serve(
     models: tuple[str, ...], port: int, host: str, origins: tuple[str, ...], max_tokens: int, keep_mb: float, opens: bool
@@ -206,7 +219,9 @@ def serve(
         raise InputError("attnscope serve needs starlette and uvicorn: pip install 'attnscope[serve]'.") from None
     token = os.environ.get("ATTNSCOPE_TOKEN") or secrets.token_urlsafe(32)
     if len(token) < 16 or not token.isascii() or not token.isprintable():
-        raise InputError("ATTNSCOPE_TOKEN must be at least 16 ASCII characters that nobody can guess; leave it out to have one made.")
+        raise InputError(
+            "ATTNSCOPE_TOKEN must be at least 16 ASCII characters that nobody can guess; leave it out to have one made."
+        )
     origins = tuple(map(run.check_origin, origins))
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     _quiet()

@@ -48,11 +48,13 @@ def encode(
     receipts: Receipt | None = None,
     notes: tuple[str, ...] = (),
     norms: bool = True,
+    z_rows: int | None = None,
     steps: Mapping[int, Sequence[int]] | None = None,
     thumbs: bool = False,
 ) -> bytes:
     """The trace as a payload that holds the sites in `held` (by index; None: all, as they are).
 
+    `z_rows` limits the queries whose output z goes along, spread evenly (None: all that the trace kept).
     `steps` are the heads, by site, whose x and projections it holds for the steps level; None: x and q, k before rotary
     of whole sites, and with `projections` W_q, W_k and W_v too. `thumbs` adds the thumbnails of every site.
     """
@@ -69,7 +71,7 @@ def encode(
             tensors[f"t{index}"] = small[index].pixels
             description |= thumbnails.describe(small[index], f"t{index}")
         if what is not None:
-            description |= _put_site(tensors, shared, index, site, what, norms)
+            description |= _put_site(tensors, shared, index, site, what, norms, z_rows)
             if projections:
                 description["projection"] = _put_projection(tensors, shared, site)
         if not site.weights_only:
@@ -253,7 +255,7 @@ def _describe(index: int, site: Site, receipt: SiteReceipt) -> dict[str, Any]:
 
 
 def _put_site(
-    tensors: dict[str, Tensor], shared: dict[int, str], index: int, site: Site, what: Held, norms: bool
+    tensors: dict[str, Tensor], shared: dict[int, str], index: int, site: Site, what: Held, norms: bool, z_rows: int | None = None
 ) -> dict[str, Any]:
     """Add the site's tensors, and return the part of its description that names them."""
     heads = list(range(site.heads)) if what.heads is None else sorted(what.heads)
@@ -263,8 +265,9 @@ def _put_site(
     for name, tensor in site.kept.items():
         tensors[f"s{index}.{name}"] = tensor[groups if name in ("k", "v") else heads].to(dtype)
     if site.z is not None and site.z_rows is not None:
-        tensors[f"s{index}.z"] = site.z[heads].float()
-        tensors[f"s{index}.z_rows"] = site.z_rows.to(torch.int32)
+        sample = _spread(len(site.z_rows), z_rows)
+        tensors[f"s{index}.z"] = site.z[heads][:, sample].float()
+        tensors[f"s{index}.z_rows"] = site.z_rows[sample].to(torch.int32)
     if norms and not site.weights_only:
         tensors[f"s{index}.norms"] = site.norms()[1][heads].float()
     mask = {"lower": site.mask.lower, "upper": site.mask.upper, "empty_rows": "uniform" if site.mask.uniform_empty_rows else "zero",
@@ -287,6 +290,13 @@ def _put_site(
         "mask": mask, "bias": bias, "sinks": sinks,
         "model_dtype": str(_coarser(site.dtype or site.kept_dtype, dtype)).removeprefix("torch."),
     }  # fmt: skip
+
+
+def _spread(count: int, limit: int | None) -> Tensor:
+    """At most `limit` of `count` positions, first and last among them."""
+    if limit is None or count <= limit:
+        return torch.arange(count)
+    return torch.linspace(0, count - 1, limit).round().long().unique()
 
 
 def _put_shared(tensors: dict[str, Tensor], shared: dict[int, str], letter: str, tensor: Tensor, identity: int) -> str:

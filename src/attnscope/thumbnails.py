@@ -84,7 +84,9 @@ def thumbnails_of(trace: Trace) -> tuple[Thumbnails, ...]:
     """
     each = MOST_WEIGHTS // max(1, sum(site.heads * site.keys for site in trace.sites))
     side = max(8, min(SIDE, math.isqrt(MOST_PATCHES // max(1, sum(site.heads for site in trace.sites)))))
-    return tuple(_thumbnails(site, trace.query_tokens(site), trace.key_tokens(site), each, side) for site in trace.sites)
+    return tuple(
+        _thumbnails(site, trace.query_tokens(site), trace.key_tokens(site), each, side) for site in trace.sites
+    )
 
 
 def _thumbnails(site: Site, queries: Tokens, keys: Tokens, most: int, side: int) -> Thumbnails:

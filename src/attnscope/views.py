@@ -22,6 +22,8 @@ STEPS = ("head", "all", "none")  # for whom a view holds x and the projections
 FIGURES = (".png", ".svg", ".pdf")
 COMPRESSED = 0.92  # what deflate leaves of byte-shuffled activations, about
 BASE64 = 4 / 3
+EXACT_MB = 3.0  # up to here a view holds the numbers as they are; beyond, fp16, unless exact=True
+Z_ROWS = 16  # queries of the model's own output in a view, for the page's own receipt
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class View:
         static: bool = False,
         max_mb: float = 12,
         steps: str = "head",
+        exact: bool = False,
     ) -> None:
         if steps not in STEPS:
             raise InputError(f"steps is {steps!r}; it is one of {', '.join(map(repr, STEPS))}: see attnscope.show.")
@@ -70,6 +73,7 @@ class View:
         self.static = static or os.environ.get("ATTNSCOPE_STATIC") == "1"
         self.max_mb = max_mb
         self.steps = steps
+        self.exact = exact
         self._hosts = hosts
         self._blocks: tuple[Block, ...] | None = None
         self._widget: Any = None
@@ -101,7 +105,7 @@ class View:
 
     @cached_property
     def _plan(self) -> "Plan":
-        return plan_blocks(self.trace, self.site_index, self.state.head, self.max_mb, self.steps)
+        return plan_blocks(self.trace, self.site_index, self.state.head, self.max_mb, self.steps, self.exact)
 
     @cached_property
     def receipts(self) -> Receipt:
@@ -200,8 +204,8 @@ class View:
         return {name: list(x) if isinstance(x, tuple) else x for name, x in asdict(self.state).items()}
 
 
-def plan_blocks(trace: Trace, site: int, head: int, max_mb: float, steps: str = "head") -> Plan:
-    """Choose dtype and sites: everything as it is if that fits, else in fp16, else fp16 of the nearest sites, else some
+def plan_blocks(trace: Trace, site: int, head: int, max_mb: float, steps: str = "head", exact: bool = False) -> Plan:
+    """Choose dtype and sites: everything as it is if that is small (`exact`: if that fits), else in fp16, else fp16 of the nearest sites, else some
     heads of one site. Before that, room is set aside for what the steps level needs of the head it opens on, if that is
     a quarter or less; or of all heads, where they are asked for. Raises InputError where those do not fit."""
     budget = max_mb * 1e6 / (BASE64 * COMPRESSED)
@@ -213,21 +217,23 @@ def plan_blocks(trace: Trace, site: int, head: int, max_mb: float, steps: str = 
                 f"x and the projections of all heads take {room * BASE64 * COMPRESSED / 1e6:.2g} MB, and max_mb is {max_mb:g}: "
                 'pass a larger max_mb, fewer layers (layers=[2] when tracing), or steps="head" for the head it opens on.'
             )
-        return replace(_plan(trace, site, head, max_mb, budget - room), steps=wanted)
+        return replace(_plan(trace, site, head, max_mb, budget - room, exact), steps=wanted)
     room = workings.sizes(trace.sites[site])[0] if steps == "head" else 0
     fits = 0 < room <= budget / 4
-    plan = _plan(trace, site, head, max_mb, budget - room if fits else budget)
+    plan = _plan(trace, site, head, max_mb, budget - room if fits else budget, exact)
     return replace(plan, steps={site: (head,)}) if fits else plan
 
 
-def _plan(trace: Trace, site: int, head: int, max_mb: float, budget: float) -> Plan:
+def _plan(trace: Trace, site: int, head: int, max_mb: float, budget: float, exact: bool) -> Plan:
     """What of q, k and v fits into `budget` bytes."""
     native = [_bytes(s, None) for s in trace.sites]
-    if sum(native) <= budget:
+    small = budget if exact else min(budget, EXACT_MB * 1e6 / (BASE64 * COMPRESSED))
+    if sum(native) <= small or (sum(native) <= budget and all(s.kept_dtype.itemsize <= 2 for s in trace.sites)):
         return Plan(dict.fromkeys(range(len(trace.sites)), Held()), ())
     half = torch.float16
     note = (
-        "Values are rounded to 16 bits (fp16) to keep this view small; the receipt is computed from the rounded values."
+        "Values are rounded to 16 bits (fp16) to keep this view small; the receipt is computed from the rounded values. "
+        "exact=True keeps them as they are, as far as max_mb goes."
     )
     held: dict[int, Held] = {}
     left = budget
@@ -266,6 +272,7 @@ def make_blocks(trace: Trace, site: int, plan: Plan, receipts: Receipt) -> tuple
                 notes=plan.notes,
                 steps={index: plan.steps[index]} if index in plan.steps else {},
                 thumbs=index == site,
+                z_rows=Z_ROWS,
             ),
             (index,),
             2 if _width(trace.sites[index], plan.held[index]) == 2 else 4,
@@ -290,7 +297,7 @@ def _bytes(site: Any, dtype: torch.dtype | None) -> int:
     """What the site's q, k, v (or weights), samples of z and norms take in a payload."""
     width = min(site.kept_dtype.itemsize, (dtype or site.kept_dtype).itemsize)
     values = sum(tensor.numel() for tensor in site.kept.values())
-    samples = site.z.numel() * 4 if site.z is not None else 0
+    samples = site.z.numel() // max(site.z.shape[1], 1) * min(Z_ROWS, site.z.shape[1]) * 4 if site.z is not None else 0
     return values * width + samples + site.heads * site.keys * 4 + site.mask.nbytes
 
 
@@ -312,4 +319,5 @@ def with_state(view: View, **changes: Any) -> View:
         static=view.static,
         max_mb=view.max_mb,
         steps=view.steps,
+        exact=view.exact,
     )

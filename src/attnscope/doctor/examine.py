@@ -15,7 +15,7 @@ from attnscope.doctor.readings import Reading
 from attnscope.doctor.recipe import Recipe
 from attnscope.doctor.search import Fit, Hunt, Ways
 from attnscope.doctor.suspects import Run, Suspect
-from attnscope.doctor.trial import TOTAL, Spent, budget, source_of
+from attnscope.doctor.trial import TOTAL, Spent, budget, one_thread, source_of
 from attnscope.doctor.ways import layout_hints, of_function, of_module, width_of
 from attnscope.errors import InputError
 
@@ -84,7 +84,7 @@ class Examination:
         return {"still": self.still, "sinks": self.sinks}
 
     def diagnose(self) -> Diagnosis:
-        with budget():
+        with budget(), one_thread():
             try:
                 self._course()
             except Spent:

@@ -48,6 +48,17 @@ def budget() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Tensors of a few hundred numbers gain nothing from a second thread, and wait for it where the machine is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def _no_seeds() -> Iterator[None]:
     """Seeds that the code sets on this thread have no effect, so that they cannot hide its dice."""
     mine, places = threading.get_ident(), ((torch, "manual_seed"), (torch.random, "manual_seed"), (random, "seed"))

@@ -13,11 +13,7 @@ from attnscope.figures.scene import Scene
 from attnscope.figures.sheet import POINT, WIDE, Sheet
 from attnscope.spelling import percent
 
-FAINT, FAINT_FROM, STRONG = (
-    1500,
-    0.03,
-    400,
-)  # lines of other queries: at most, from which weight; lines of the chosen ones
+FAINT, FAINT_FROM = 1500, 0.03  # lines of queries that are not looked at: so many, from this weight on
 STEP, HEAD = 0.165, 0.2
 HAIR, THICK = 0.5, 4.5  # points: a line is HAIR + weight · THICK wide
 
@@ -48,6 +44,8 @@ def plan(scene: Scene, width: float) -> Plan:
     places = max(len(picture.queries.slots), len(picture.keys.slots))
     if (shown := _numbered(len(picture.heads), width)) < len(picture.heads):
         notes.append(f"The numbers are of heads {', '.join(map(str, picture.heads[:shown]))}.")
+    if len(picture.queries.slots) > len(picture.chosen):
+        notes.append(f"Faint lines: the other queries, weights from {100 * max(FAINT_FROM, state.threshold):g} %.")
     legend = HEAD * -(-len(picture.heads) // max(1, int(width / 0.95))) if over else 0
     return Plan(
         f"{place}, {what}",
@@ -150,18 +148,20 @@ def _lines(sheet: Sheet, picture: Picture, x: float, y: float, width: float) -> 
         chosen = torch.zeros(len(field.values), dtype=torch.bool)
         chosen[list(picture.chosen)] = True
         for name, rows, start, budget in (
-            ("faint", ~chosen, max(FAINT_FROM, state.threshold), FAINT),
-            ("strong", chosen, state.threshold, STRONG),
+            ("faint", ~chosen, max(FAINT_FROM, state.threshold), FAINT // len(picture.heads)),
+            ("strong", chosen, state.threshold, None),
         ):
             weights = torch.where(rows[:, None], field.values, 0.0).nan_to_num(0)
             q, k = torch.nonzero((weights > 0) & (weights >= start), as_tuple=True)
-            order = weights[q, k].argsort(descending=True, stable=True)[: budget // len(picture.heads)].flip(0)
+            order = weights[q, k].argsort(descending=True, stable=True)[:budget].flip(0)
             q, k = q[order], k[order]
             w = weights[q, k].numpy()
             curves = [
                 Path([(0, a), (0.42, a), (0.58, b), (1, b)], [1, 4, 4, 4])
                 for a, b in zip((q + beside).tolist(), (k + beside).tolist(), strict=True)
             ]
+            if not curves:
+                continue
             faint = name == "faint"
             lines = PathCollection(
                 curves, facecolors="none", edgecolors=colour, linestyles=[dash], label=f"{name} lines of head {picture.heads[h]}",

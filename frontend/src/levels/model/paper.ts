@@ -18,7 +18,7 @@ export function paper(scene: Scene, drawing: Drawing, statistics: Statistics, sa
   const text = (words: string, x: number, y: number, more: Record<string, string | number> = {}) =>
     parts.push(tag("text", { x, y, ...more }, escaped(words)));
   let top = EDGE;
-  for (const line of wrapped(asText(said), Math.floor((width - 2 * EDGE) / 8.4))) {
+  for (const line of wrapped(asText(said), Math.floor((width - 2 * EDGE) / 9.2))) {
     top += 22;
     text(line, EDGE, top - 4, { "font-size": 17 });
   }

@@ -97,9 +97,7 @@ async def _json(request: Request, limits: Limits) -> Any:
                 elif size > 32 * limits.body:  # up to here it is read and dropped, so that who sent it hears the answer
                     break
     except TimeoutError:
-        raise Refusal(
-            408, "slow", f"the request did not come within {limits.seconds:g} s; send it again."
-        ) from None
+        raise Refusal(408, "slow", f"the request did not come within {limits.seconds:g} s; send it again.") from None
     if size > limits.body:
         raise Refusal(
             413,
@@ -127,7 +125,9 @@ async def _mistaken(request: Request, error: Exception) -> Response:
 
 
 async def _not_here(request: Request, error: Any) -> Response:
-    return _error(error.status_code, "http", f"{error.detail}: this server answers /, POST /api/trace and GET /api/site.")
+    return _error(
+        error.status_code, "http", f"{error.detail}: this server answers /, POST /api/trace and GET /api/site."
+    )
 
 
 async def _left(request: Request, error: Exception) -> Response:

@@ -84,15 +84,15 @@ class Guard:
                 await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        given = QueryParams(scope["query_string"]).get("token")
-        by_token = given is not None and _same(given, self._token)
+        let_in = False  # by the token in the address
+
 
         async def dressed(message: Any) -> None:
             if message["type"] == "http.response.start":
                 answer = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     answer.setdefault(name, value)
-                if by_token:
+                if let_in:
                     answer.append("set-cookie", self._set_cookie(scope))
             await send(message)
 
@@ -101,6 +101,7 @@ class Guard:
             self._names.check_host(host)
             if (origin := headers.get("origin")) is not None:
                 self._names.check_origin(origin, host)
+            by_token = _same(QueryParams(scope["query_string"]).get("token", ""), self._token)
             by_program = self._knows_bearer(headers)
             by_cookie = _same(cookie_parser(headers.get("cookie", "")).get(self._cookie, ""), self._pass)
             if not (by_token or by_program or by_cookie):
@@ -111,6 +112,7 @@ class Guard:
                 )
             if scope["method"] not in ("GET", "HEAD") and origin is None and not by_program:
                 raise Refusal(403, "origin", "a browser says which page asks (Origin), and this request does not.")
+            let_in = by_token
         except Refusal as refusal:
             await _refuse(refusal, headers, scope)(scope, receive, dressed)
             return

@@ -89,8 +89,16 @@ def address(host: str, port: int, token: str, origins: Sequence[str] = ()) -> st
 def check_origin(origin: str) -> str:
     """An address such as https://attn.example.org, without a path. Raises InputError for anything else."""
     parts = urlsplit(origin)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/") or parts.query or parts.fragment:
-        raise InputError(f"--origin is {origin!r}; it is the address that people use, such as https://attn.example.org.")
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.netloc
+        or parts.path.strip("/")
+        or parts.query
+        or parts.fragment
+    ):
+        raise InputError(
+            f"--origin is {origin!r}; it is the address that people use, such as https://attn.example.org."
+        )
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 

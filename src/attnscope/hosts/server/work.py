@@ -32,7 +32,9 @@ class Ask:
     def from_json(cls, given: Any, models: Mapping[str, Reader]) -> "Ask":
         """Raises Refusal (400, or 404 for a model that was not named) for what is not such a request."""
         if not isinstance(given, dict) or not isinstance(given.get("text"), str):
-            raise Refusal(400, "input", 'a request is a JSON object with a text, such as {"model": "demo", "text": "…"}.')
+            raise Refusal(
+                400, "input", 'a request is a JSON object with a text, such as {"model": "demo", "text": "…"}.'
+            )
         name = given.get("model", next(iter(models)))
         if not isinstance(name, str) or name not in models:
             raise Refusal(

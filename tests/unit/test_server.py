@@ -1,0 +1,634 @@
+"""The server: who is let in, what is read, what is refused and how, and that nothing is lost. Asked over real sockets."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+import attnscope
+import tiny_models as tiny
+from attnscope import cli
+from attnscope.errors import AttnscopeError, InputError
+from attnscope.payload import decode, read
+
+pytest.importorskip("uvicorn")
+
+import uvicorn
+
+from attnscope.hosts.server import run
+from attnscope.hosts.server.app import application
+from attnscope.hosts.server.guard import Names
+from attnscope.hosts.server.limits import Limits, Meter, Refusal
+from attnscope.hosts.server.work import Ask, Line, Workshop, room
+
+TOKEN = "a-token-of-tests-0123456789"
+
+
+class Served:
+    """A server in a thread, and questions to it."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def ask(
+        self, path: str, body: Any = None, headers: dict[str, str] | None = None, method: str | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers in lower case, body. A dict becomes JSON; headers of None are left out."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        data = json.dumps(body).encode() if isinstance(body, dict) else body
+        sent = {
+            "Authorization": f"Bearer {TOKEN}",
+            **({"Content-Type": "application/json"} if data is not None else {}),
+        }
+        sent |= headers or {}
+        with contextlib.closing(connection):
+            connection.request(
+                method or ("GET" if data is None else "POST"), path, data, {k: v for k, v in sent.items() if v}
+            )
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+
+    def trace(self, text: str, **more: Any) -> tuple[int, dict[str, str], bytes]:
+        return self.ask("/api/trace", {"text": text, **more})
+
+
+@contextlib.contextmanager
+def served(models: Any, limits: Limits | None = None, **options: Any) -> Iterator[Served]:
+    taken = run.listen("127.0.0.1", 0)
+    port = taken.getsockname()[1]
+    app = application(models, token=TOKEN, port=port, limits=limits, **options)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
+    thread.start()
+    try:
+        yield Served(port)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("bert")
+    tiny.model("bert", "sdpa").save_pretrained(path)
+    tiny.tokenizer().save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def bert(folder: str) -> tuple[Any, Any]:
+    return attnscope.load(folder)
+
+
+@pytest.fixture(scope="module")
+def reader(folder: str) -> Any:
+    return cli._reader(folder, 50)
+
+
+@pytest.fixture(scope="module")
+def server(reader: Any) -> Iterator[Served]:
+    with served({"bert": reader, "other": reader}) as one:
+        yield one
+
+
+def said(answer: tuple[int, dict[str, str], bytes]) -> tuple[int, str, str]:
+    """Status, kind and message of a refusal."""
+    data = json.loads(answer[2])
+    assert answer[1]["cache-control"] == "no-store"
+    return answer[0], data["kind"], data["message"]
+
+
+# -- what is read
+
+
+def test_the_numbers_are_those_of_the_library(server: Served, bert: Any) -> None:
+    status, headers, data = server.trace("the cat sat on the mat", model="bert")
+    assert (status, headers["content-type"]) == (200, "application/octet-stream")
+    expected = attnscope.trace(*bert, "the cat sat on the mat")
+    state = json.loads(headers["attnscope-state"])
+    first = decode(data)
+    assert list(first.tokens) == list(expected.tokens)
+    assert [site.layer for site in first.sites] == [state["layer"]]
+    other = 1 - state["layer"]
+    status, _, rest = server.ask(f"/api/site?id={headers['attnscope-id']}&site={other}&head=2")
+    assert status == 200
+    for site in (*first.sites, *decode(rest).sites):
+        mine = expected.site(site.layer)
+        assert torch.equal(site.q, mine.q)
+        assert torch.equal(site.k, mine.k)
+        assert torch.equal(site.v, mine.v)
+        assert torch.equal(site.weights(1), mine.weights(1))
+    opened = expected.show().state
+    assert [state[name] for name in ("layer", "head", "query", "key")] == [
+        opened.layer,
+        opened.head,
+        opened.query,
+        opened.key,
+    ]
+
+
+def test_the_first_answer_has_every_thumbnail_and_the_steps_of_its_head(server: Served) -> None:
+    _, headers, data = server.trace("the cat sat")
+    meta, tensors = read(data)
+    state = json.loads(headers["attnscope-state"])
+    assert all(site["thumb"]["tensor"] in tensors for site in meta["sites"])
+    assert meta["sites"][state["layer"]]["steps"]["heads"] == [state["head"]]
+    other = (state["head"] + 1) % 3
+    place = f"id={headers['attnscope-id']}&site={state['layer']}&head={other}&kind=steps"
+    steps, _ = read(server.ask(f"/api/site?{place}")[2])
+    assert steps["sites"][state["layer"]]["steps"]["heads"] == [other]
+
+
+def test_pair_and_place(server: Served, bert: Any) -> None:
+    _, headers, data = server.trace("the cat", pair="a dog", layer=1, head=2, query=3)
+    state = json.loads(headers["attnscope-state"])
+    assert (state["layer"], state["head"], state["query"]) == (1, 2, 3)
+    assert list(decode(data).tokens.segments) == list(
+        attnscope.trace(*bert, "the cat", text_pair="a dog").tokens.segments
+    )
+    _, headers, _ = server.trace("the cat", pair="a dog", layer=9)
+    assert json.loads(headers["attnscope-state"])["layer"] in (0, 1)  # an address of another model opens somewhere
+
+
+def test_the_page(server: Served) -> None:
+    status, headers, body = server.ask("/")
+    text = body.decode()
+    assert status == 200
+    assert json.loads(text.split("data-attnscope-serve>")[1].split("</script>")[0])["models"] == ["bert", "other"]
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "connect-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert headers["referrer-policy"] == "no-referrer"
+    assert "access-control-allow-origin" not in headers
+    assert TOKEN not in text
+
+
+# -- who is let in
+
+
+@pytest.mark.parametrize("path", ["/", "/api/site?id=x&site=0&head=0", "/nowhere"])
+@pytest.mark.parametrize("token", [None, "Bearer wrong", "Bearer ", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer ä"])
+def test_without_the_token_nothing_is_said(server: Served, path: str, token: str | None) -> None:
+    encoded = None if token is None else token.encode("latin-1").decode("latin-1")
+    status, kind, message = said(server.ask(path, headers={"Authorization": encoded}))  # type: ignore[dict-item]
+    assert (status, kind) == (401, "token")
+    assert "?token=" in message
+    assert TOKEN not in message
+
+
+def test_the_token_is_exchanged_for_a_cookie(server: Served) -> None:
+    none: Any = {"Authorization": None}
+    status, headers, _ = server.ask(f"/?token={TOKEN}&text=a", headers=none)
+    name, _, rest = headers["set-cookie"].partition("=")
+    value, *attributes = rest.split("; ")
+    assert status == 200
+    assert name == f"attnscope-{server.port}"
+    assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(attributes)
+    assert value != TOKEN
+    origin = f"http://127.0.0.1:{server.port}"
+    with_cookie = {**none, "Cookie": f"other=1; {name}={value}"}
+    assert server.ask("/", headers=with_cookie)[0] == 200
+    assert server.ask("/api/trace", {"text": "the cat"}, {**with_cookie, "Origin": origin})[0] == 200
+    # a browser always says which page asks: a cookie without that is refused, and so is another page
+    for other in (
+        None,
+        "http://evil.example",
+        "null",
+        f"http://localhost:{server.port}",
+        f"https://127.0.0.1:{server.port}",
+    ):
+        answer = server.ask("/api/trace", {"text": "the cat"}, {**with_cookie, "Origin": other})
+        assert said(answer)[:2] == (403, "origin"), other
+    assert said(server.ask("/", headers={**none, "Cookie": f"{name}={TOKEN}"}))[0] == 401
+    assert "set-cookie" not in server.ask("/?token=wrong", headers=none)[1]
+
+
+def test_people_without_the_token_find_a_door_that_keeps_the_address(server: Served) -> None:
+    headers: Any = {"Authorization": None, "Accept": "text/html,*/*"}
+    status, got, body = server.ask("/?text=%3Cb%3E%22a&pair=c&token=wrong", headers=headers)
+    page = body.decode()
+    assert status == 401
+    assert 'name="text" value="&lt;b&gt;&quot;a"' in page
+    assert 'name="pair" value="c"' in page
+    assert "wrong" not in page
+    assert "default-src 'none'" in got["content-security-policy"]
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "192.168.0.7", "[", "", "localhost@evil.example:1"])  # fmt: skip
+def test_other_names_are_refused_before_the_token_is_looked_at(server: Served, host: str) -> None:
+    answer = server.ask(f"/?token={TOKEN}", headers={"Host": host or " "})
+    assert answer[0] in (400, 403)
+    assert "set-cookie" not in answer[1]
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:9000", "127.0.0.1:1", "[::1]:8765", "127.0.0.2"])
+def test_this_machine_may_be_called_by_its_names(server: Served, host: str) -> None:
+    assert server.ask("/", headers={"Host": host})[0] == 200
+
+
+def test_names() -> None:
+    Names("0.0.0.0").check_host("192.168.0.7:80")
+    Names("attn.lan").check_host("attn.lan:80")
+    behind = Names("127.0.0.1", ["https://attn.example.org"])
+    behind.check_host("attn.example.org")
+    behind.check_origin("https://attn.example.org", "127.0.0.1:8765")
+    for names, host in (
+        (Names("0.0.0.0"), "evil.example"),
+        (behind, "attn.example.org.evil.example"),
+        (behind, "192.168.0.7"),
+    ):
+        with pytest.raises(Refusal, match="does not answer to the name"):
+            names.check_host(host)
+    with pytest.raises(Refusal, match="only this server's own pages may"):
+        behind.check_origin("http://attn.example.org", "127.0.0.1:8765")
+
+
+# -- what is refused
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"text": "the cat", "model": "gpt2"}, (404, "model", "'gpt2' is not served here. This server was started with: bert, other")),
+        ({"text": "the cat", "model": "../secrets"}, (404, "model", "is not served here")),
+        ({"text": "the cat", "model": ["bert"]}, (404, "model", "is not served here")),
+        ({"text": ""}, (400, "input", "text is empty")),
+        ({"text": 3}, (400, "input", "a request is a JSON object with a text")),
+        ({"text": "the cat", "pair": 3}, (400, "input", "pair is a text")),
+        ({"text": "the cat", "truncate": "yes"}, (400, "input", "truncate is true or false")),
+        ({"text": "the cat", "layer": "0"}, (400, "input", "layer must be a number")),
+        (b"[1]", (400, "input", "a request is a JSON object with a text")),
+        (b"{", (400, "input", "is not JSON")),
+        (b"[" * 100_000, (400, "input", "is not JSON")),
+        (b'"' + b"a" * 300_000 + b'"', (413, "too_large", "larger than 256,000 bytes")),
+    ],
+)  # fmt: skip
+def test_refused(server: Served, body: Any, expected: tuple[int, str, str]) -> None:
+    status, kind, message = said(server.ask("/api/trace", body))
+    assert (status, kind) == expected[:2]
+    assert expected[2] in message
+
+
+def test_a_body_without_a_length_is_measured_as_it_comes(server: Served) -> None:
+    answer = server.ask("/api/trace", iter([b"a" * 50_000] * 7))
+    assert said(answer)[:2] == (413, "too_large")
+
+
+def test_other_requests(server: Served) -> None:
+    assert said(server.ask("/api/trace", b"{}", {"Content-Type": "text/plain"}))[0] == 415
+    assert said(server.ask("/api/trace"))[0] == 405
+    assert said(server.ask("/nowhere"))[0] == 404
+    assert said(server.ask("/api/site?id=unknown&site=0&head=0"))[:2] == (410, "gone")
+    known = server.trace("the cat")[1]["attnscope-id"]
+    for place, message in (
+        ("site=9&head=0", "site 9 is out of range"),
+        ("site=0&head=9", "head 9 is out of range"),
+        ("site=-1&head=0", "as numbers"),
+        ("site=0", "as numbers"),
+        (f"site={'9' * 30}&head=0", "as numbers"),
+    ):
+        status, kind, text = said(server.ask(f"/api/site?id={known}&{place}"))
+        assert (status, kind) == (400, "input")
+        assert message in text
+
+
+def test_ten_thousand_tokens(reader: Any, bert: Any) -> None:
+    """Of a model with a table of positions the library says it, and can cut; of others the server's own limit counts."""
+    text = "the cat " * 5000
+    with served({"bert": cli._reader(str(bert[0].name_or_path), 100), "short": reader}) as server:
+        status, kind, message = said(server.trace(text, model="bert"))
+        assert (status, kind) == (400, "too_long")
+        assert "the text has 10002 tokens, and this model reads at most 61" in message
+        status, _, data = server.trace(text, model="bert", truncate=True)
+        assert (status, len(decode(data).tokens)) == (200, 61)
+        status, kind, message = said(server.trace(text, model="short"))
+        assert (status, kind) == (400, "input")
+        assert "the text has 10002 tokens, and this server reads at most 50 at once" in message
+        assert server.trace("the cat", model="short")[0] == 200
+
+
+def test_too_many_requests(reader: Any) -> None:
+    with served({"bert": reader}, Limits(burst=3, rate=0.001)) as server:
+        answers = [server.trace("the cat") for _ in range(5)]
+        assert [answer[0] for answer in answers] == [200, 200, 200, 429, 429]
+        assert "too many requests came from 127.0.0.1" in said(answers[3])[2]
+        assert int(answers[3][1]["retry-after"]) > 0
+        assert server.ask("/")[0] == 200
+
+
+def test_the_meter_refills() -> None:
+    clock = [0.0]
+    meter = Meter(2, 0.5, lambda: clock[0])
+    meter.take("a")
+    meter.take("a")
+    meter.take("b")
+    with pytest.raises(Refusal) as refused:
+        meter.take("a")
+    assert refused.value.retry_after == 2
+    clock[0] = 2.0
+    meter.take("a")
+    with pytest.raises(Refusal):
+        meter.take("a")
+
+
+def test_a_full_queue_says_when_to_come_again(bert: Any) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(text: str, **_: Any) -> Any:
+        begun.set()
+        assert go.wait(60)
+        return attnscope.trace(*bert, text)
+
+    with served({"slow": slow}, Limits(waiting=2)) as server, ThreadPoolExecutor(4) as people:
+        first = people.submit(server.trace, "the cat")
+        assert begun.wait(60)
+        same = people.submit(server.trace, "the cat")  # waits for the same pass, not in line
+        second = people.submit(server.trace, "a dog")
+        # whichever of the two comes last finds the line full
+        third = people.submit(server.trace, "the mat")
+        done, _ = wait((second, third), 60, FIRST_COMPLETED)
+        assert len(done) == 1
+        go.set()
+        results = [task.result(60) for task in (first, same, second, third)]
+        assert sorted(result[0] for result in results) == [200, 200, 200, 503]
+        refused = next(result for result in results if result[0] == 503)
+        assert said(refused)[1] == "busy"
+        assert refused[1]["retry-after"] == "2"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"
+        ),
+    ],
+    ids=["python", "gpu", "cpu"],
+)
+def test_out_of_memory(bert: Any, error: BaseException) -> None:
+    def hungry(text: str, **_: Any) -> Any:
+        if "mat" in text:
+            raise error
+        return attnscope.trace(*bert, text)
+
+    with served({"hungry": hungry}) as server:
+        kept = server.trace("the cat")[1]["attnscope-id"]
+        status, kind, message = said(server.trace("the mat"))
+        assert (status, kind) == (507, "memory")
+        assert "Shorten it" in message
+        # what was kept made room; asked again, it is there again under the same name
+        assert said(server.ask(f"/api/site?id={kept}&site=0&head=0"))[1] == "gone"
+        assert server.trace("the cat")[1]["attnscope-id"] == kept
+        assert server.ask(f"/api/site?id={kept}&site=0&head=0")[0] == 200
+
+
+def test_torch_without_memory_is_known(bert: Any) -> None:
+    """The allocator's real error, which has no type of its own."""
+
+    def hungry(text: str, **_: Any) -> Any:
+        torch.empty(1 << 50)
+
+    with served({"hungry": hungry}) as server:
+        assert said(server.trace("the cat"))[:2] == (507, "memory")
+
+
+def test_a_fault_of_a_model_is_a_sentence_and_the_server_lives(bert: Any) -> None:
+    def broken(text: str, **_: Any) -> Any:
+        raise ZeroDivisionError("/home/somebody/secret.py")
+
+    with served({"broken": broken, "bert": lambda text, **_: attnscope.trace(*bert, text)}) as server:
+        status, kind, message = said(server.trace("the cat"))
+        assert (status, kind) == (500, "fault")
+        assert "ZeroDivisionError" in message
+        assert "secret" not in message
+        assert server.trace("the cat", model="bert")[0] == 200
+
+
+# -- many at once, and the end
+
+
+def test_fifty_viewers_lose_nothing(bert: Any, reader: Any) -> None:
+    """Fifty at once, each with a text of its own; every answer holds the library's own numbers."""
+    words = "the cat sat on mat dog ran a".split()
+    texts = [
+        " ".join(words[(i + j * (i % 5 + 1)) % len(words)] for j in range(3 + i % 11)) + " the" * (i // 8)
+        for i in range(50)
+    ]
+    start = threading.Barrier(50)
+    with served({"bert": reader}) as server:
+
+        def look(text: str) -> tuple[bytes, list[bytes]]:
+            start.wait()
+            status, headers, data = server.trace(text)
+            assert status == 200, data
+            others = [server.ask(f"/api/site?id={headers['attnscope-id']}&site={i}&head=0") for i in (0, 1)]
+            assert [answer[0] for answer in others] == [200, 200]
+            return data, [answer[2] for answer in others]
+
+        with ThreadPoolExecutor(50) as people:
+            seen = list(people.map(look, texts))
+    for text, (first, rest) in zip(texts, seen, strict=True):
+        expected = attnscope.trace(*bert, text)
+        for data in (first, *rest):
+            trace = decode(data)
+            assert list(trace.tokens) == list(expected.tokens)
+            for site in trace.sites:
+                for name, tensor in expected.site(site.layer).kept.items():
+                    assert torch.equal(site.kept[name], tensor), (text, name)
+
+
+def test_the_same_text_is_read_once(bert: Any) -> None:
+    passes = []
+
+    def counting(text: str, **_: Any) -> Any:
+        passes.append(text)
+        return attnscope.trace(*bert, text)
+
+    with served({"bert": counting}) as server, ThreadPoolExecutor(8) as people:
+        answers = list(people.map(server.trace, ["the cat sat"] * 8))
+    assert passes == ["the cat sat"]
+    assert len({data for _, _, data in answers}) == 1
+
+
+def test_traces_are_kept_up_to_a_size(bert: Any) -> None:
+    def reading(text: str, **_: Any) -> Any:
+        return attnscope.trace(*bert, text)
+
+    size = room(reading("the cat sat"))
+    expected = sum(tensor.nbytes for site in reading("the cat sat").sites for tensor in (*site.kept.values(), site.z))
+    assert size >= expected
+
+    async def check() -> None:
+        shop = Workshop({"bert": reading}, Limits(keep=2 * size))
+        asks = [Ask("bert", text) for text in ("the cat sat", "the dog sat", "the mat sat")]
+        await shop.trace(asks[0])
+        await shop.trace(asks[1])
+        assert shop.known(asks[0].id) is not None  # used again, so it is the other that goes
+        await shop.trace(asks[2])
+        assert [shop.known(ask.id) is not None for ask in asks] == [True, False, True]
+        shop.close()
+
+    asyncio.run(check())
+
+
+def test_a_line_has_an_end() -> None:
+    async def check() -> None:
+        line, go = Line(1, 2), threading.Event()
+        waiting = [asyncio.ensure_future(line.run(go.wait, 60)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Refusal, match="ask again in a few seconds"):
+            await line.run(go.wait, 60)
+        go.set()
+        assert await asyncio.gather(*waiting) == [True, True]
+        assert await line.run(lambda: 3) == 3
+        line.close()
+
+    asyncio.run(check())
+
+
+PROCESS = """
+import sys, time
+from pathlib import Path
+import attnscope
+from attnscope import cli
+from attnscope.hosts.server import run
+cli._quiet()
+work, folder = Path(sys.argv[1]), sys.argv[2]
+model, tokenizer = attnscope.load(folder)
+def slow(text, **_):
+    (work / "begun").touch()
+    while not (work / "go").exists():
+        time.sleep(0.02)
+    return attnscope.trace(model, tokenizer, text)
+with run.listen("127.0.0.1", 0) as taken:
+    port = taken.getsockname()[1]
+    run.serve({"slow": slow}, taken, token=sys.argv[3], started=lambda: (work / "port.part").write_text(str(port)) and (work / "port.part").rename(work / "port"))
+print("ended")
+"""
+
+
+def _until(done: Any, process: Any) -> None:
+    deadline = time.monotonic() + 120
+    while not done():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_finishes_what_was_begun(tmp_path: Path, folder: str, bert: Any, number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROCESS, str(tmp_path), folder, TOKEN],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    try:
+        _until((tmp_path / "port").exists, process)
+        server = Served(int((tmp_path / "port").read_text()))
+        with ThreadPoolExecutor(1) as people:
+            answer = people.submit(server.trace, "the cat sat")
+            _until((tmp_path / "begun").exists, process)
+            process.send_signal(number)
+            _until(lambda: not _answers(server.port), process)  # nobody new is let in
+            assert not answer.done()
+            (tmp_path / "go").touch()
+            status, headers, data = answer.result(60)
+        assert status == 200
+        layer = json.loads(headers["attnscope-state"])["layer"]
+        # another process may add up in another order
+        torch.testing.assert_close(decode(data).site(layer).q, attnscope.trace(*bert, "the cat sat").site(layer).q)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out.strip(), err) == (0, "ended", "")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+# -- the command
+
+
+def test_a_port_in_use_is_said_before_anything_is_loaded() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(cli.main, ["serve", "--port", str(port), "--model", "/no/such/folder"])
+    assert result.exit_code == 2
+    assert f"port {port} of 127.0.0.1 is in use" in result.stderr
+    assert "--port 0" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "no-such-org/no-such-model"], "offline"),
+        (["--model", "/no/such/folder"], "there is no folder"),
+        (["--model", "demo", "--model", "demo"], "names the same model twice"),
+        (["--origin", "attn.example.org"], "such as https://attn.example.org"),
+        (["--origin", "https://attn.example.org/path"], "such as https://attn.example.org"),
+        (["--host", "no.such.host.invalid"], "cannot listen on no.such.host.invalid"),
+    ],
+)
+def test_mistakes_at_the_start(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(cli.main, ["serve", "--port", "0", "--no-open", *arguments])
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_short_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTNSCOPE_TOKEN", "short")
+    result = CliRunner().invoke(cli.main, ["serve", "--port", "0"])
+    assert (result.exit_code, "at least 16" in result.stderr) == (2, True)
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "attnscope.hosts.server.run")
+    monkeypatch.delattr("attnscope.hosts.server.run")
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    result = CliRunner().invoke(cli.main, ["serve"])
+    assert result.exit_code == 2
+    assert "pip install 'attnscope[serve]'" in result.stderr
+
+
+def test_names_of_models_for_people(tmp_path: Path) -> None:
+    for name in ("a/bert", "b/bert", "b/gpt"):
+        (tmp_path / name).mkdir(parents=True)
+    one, two, three = (str(tmp_path / name) for name in ("a/bert", "b/bert", "b/gpt"))
+    assert cli._short(("demo", one, three + "/")) == ["demo", "bert", "gpt"]
+    assert cli._short((one, two)) == [one, two]
+
+
+def test_addresses() -> None:
+    assert run.address("0.0.0.0", 80, "t") == "http://127.0.0.1:80/?token=t"
+    assert run.address("::1", 80, "t") == "http://[::1]:80/?token=t"
+    assert run.address("127.0.0.1", 80, "t", ["https://attn.example.org"]) == "https://attn.example.org/?token=t"
+    with pytest.raises(InputError):
+        run.check_origin("ftp://attn.example.org")
+    with pytest.raises(AttnscopeError, match=r"cannot listen on 203\.0\.113\.7"):
+        run.listen("203.0.113.7", 0)
