@@ -19,6 +19,7 @@ CHOICES = {
     "quantity": ("weights", "scores", "dot"),
     "special": ("show", "hide"),
     "thumbs": ("matrix", "lines"),
+    "side": ("a", "b", "difference"),
 }
 _ALWAYS = ("layer", "head", "query")  # in every address
 
@@ -31,7 +32,8 @@ class State:
     all layers, or over all; `queries`: tokens selected beside `query`, and `combine` how their rows become one;
     `threshold`: weights below it are not drawn at the head level; `quantity` and `log`: what the matrix shows; `words`:
     pieces of a word drawn as one; `special`: special tokens shown or hidden; `sort` and `thumbs`: the model level; `dim`:
-    the dimension that the running dot product of the steps has come to.
+    the dimension that the running dot product of the steps has come to; `side`: in a comparison, which of the two traces,
+    or B − A. `query` and `key` count the tokens of that side: for B − A those of both texts, merged into one row.
     """
 
     level: str = "neuron"
@@ -54,6 +56,7 @@ class State:
     sort: str = "layer"
     thumbs: str = "matrix"
     dim: int | None = None
+    side: str = "a"
     why: str = ""
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ STEPS = ("head", "all", "none")  # for whom a view holds x and the projections
 FIGURES = (".png", ".svg", ".pdf")
 COMPRESSED = 0.92  # what deflate leaves of byte-shuffled activations, about
 BASE64 = 4 / 3
+Places = tuple[tuple[int | None, int | None], ...]  # (in A, in B) of every token of either text
 EXACT_MB = 3.0  # up to here a view holds the numbers as they are; beyond, fp16, unless exact=True
 Z_ROWS = 16  # queries of the model's own output in a view, for the page's own receipt
 
@@ -46,6 +47,16 @@ class Plan:
     )  # heads whose x and projections it holds, by site
 
 
+@dataclass(frozen=True)
+class Pair:
+    """What a comparison adds to the view of its first trace."""
+
+    other: Trace
+    difference: bytes  # a payload without tensors but small pictures: attnscope.differing
+    code: Callable[[State], str]
+    places: Callable[[State], tuple[Places, Places]]  # of the layer that a state looks at: its queries, its keys
+
+
 class View:
     """A look at a trace. A notebook cell draws it as its last value; `display()` draws it elsewhere; `save` writes it.
 
@@ -63,7 +74,10 @@ class View:
         max_mb: float = 12,
         steps: str = "head",
         exact: bool = False,
+        pair: Pair | None = None,
     ) -> None:
+        if pair is None and state.side != "a":
+            raise InputError(f"side is {state.side!r}, and this is a view of one trace: attnscope.compare shows two.")
         if steps not in STEPS:
             raise InputError(f"steps is {steps!r}; it is one of {', '.join(map(repr, STEPS))}: see attnscope.show.")
         if not max_mb > 0:
@@ -74,6 +88,7 @@ class View:
         self.max_mb = max_mb
         self.steps = steps
         self.exact = exact
+        self.pair = pair
         self._hosts = hosts
         self._blocks: tuple[Block, ...] | None = None
         self._widget: Any = None
@@ -105,7 +120,50 @@ class View:
 
     @cached_property
     def _plan(self) -> "Plan":
-        return plan_blocks(self.trace, self.site_index, self.state.head, self.max_mb, self.steps, self.exact)
+        room = self.max_mb / 2 if self.pair else self.max_mb
+        return plan_blocks(self.trace, self.site_index, self.state.head, room, self.steps, self.exact)
+
+    @property
+    def other(self) -> "View":
+        """In a comparison the view of the second trace, at the same layer and head."""
+        assert self.pair is not None
+        trace = self.pair.other
+        site = trace.find(self.state.layer, self.state.stack) or trace.sites[0]
+        state = replace(
+            self.state, side="a", stack=site.stack, layer=site.layer, head=min(self.state.head, site.heads - 1),
+            **self._place(1, site.query_offset), heads=(), queries=(),
+        )  # fmt: skip
+        return View(trace, state, self._hosts, max_mb=self.max_mb / 2, steps=self.steps, exact=self.exact)
+
+    @property
+    def own(self) -> State:
+        """The state by the tokens of `trace`, where a comparison looks at another side."""
+        if self.pair is None or self.state.side == "a":
+            return self.state
+        return replace(
+            self.state, side="a", **self._place(0, self.trace.sites[self.site_index].query_offset), heads=(), queries=()
+        )
+
+    def _place(self, side: int, first: int) -> dict[str, int | None]:
+        """The query and key of A (0) or B (1) that the state's stand for; the first query and no key where there is none."""
+        assert self.pair is not None
+        queries, keys = self.pair.places(self.state)
+        query = partner(queries, self.state.side, self.state.query, side)
+        key = None if self.state.key is None else partner(keys, self.state.side, self.state.key, side)
+        return {"query": first if query is None else query, "key": key}
+
+    @property
+    def alone(self) -> "View":
+        """The view of the one trace it shows. Raises InputError where it shows the difference of two."""
+        if self.pair is None:
+            return self
+        if self.state.side == "difference":
+            raise InputError(
+                'a figure shows one trace: choose side="a" or side="b"; or save the page, whose own button saves the '
+                "picture; or draw Comparison.difference(layer, head)."
+            )
+        own = View(self.trace, self.own, self._hosts, exact=self.exact) if self.state.side == "a" else self.other
+        return own
 
     @cached_property
     def receipts(self) -> Receipt:
@@ -163,19 +221,23 @@ class View:
 
         check_file(kind, text, dpi)
         needed()
-        made = figure(self.trace, self.state, width)
-        return to_bytes(made, kind, describe(self.trace, self.state, self.code), text, dpi)
+        here = self.alone
+        made = figure(here.trace, here.state, width)
+        return to_bytes(made, kind, describe(here.trace, here.state, self.code), text, dpi)
 
     def plot(self, ax: Any = None, *, width: float = 7.2) -> Any:
         """The view within matplotlib axes (a new pyplot figure without `ax`), which are returned. What is written shrinks
         until it fits; InputError where the axes are too small for that."""
         from attnscope.figures import plot
 
-        return plot(self.trace, self.state, ax, width)
+        here = self.alone
+        return plot(here.trace, here.state, ax, width)
 
     @property
     def code(self) -> str:
         """The lines of Python that make this view again, as a page's "copy as Python" writes them."""
+        if self.pair is not None:
+            return self.pair.code(self.state)
         return python(self.trace.source, self.trace.model, self.state)
 
     @classmethod
@@ -320,4 +382,13 @@ def with_state(view: View, **changes: Any) -> View:
         max_mb=view.max_mb,
         steps=view.steps,
         exact=view.exact,
+        pair=view.pair,
     )
+
+
+def partner(places: Places, side: str, position: int, wanted: int) -> int | None:
+    """Where a token of a side ("a", "b" or "difference") stands in A (0) or B (1); None where it has no partner there."""
+    if side != "difference":
+        own = ("a", "b").index(side)
+        position = next((n for n, place in enumerate(places) if place[own] == position), -1)
+    return places[position][wanted] if 0 <= position < len(places) else None

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from attnscope.doctor import caches, models
 from attnscope.doctor.diagnosis import Finding
@@ -14,6 +14,7 @@ from attnscope.doctor.readings import Reading, tensors_in
 from attnscope.doctor.recipe import compute
 from attnscope.doctor.search import Fit, Ways, error_of
 from attnscope.doctor.signatures import read_signature
+from attnscope.doctor.suspects import Suspect
 
 if TYPE_CHECKING:
     from attnscope.doctor.examine import Examination
@@ -41,8 +42,8 @@ def _like(exam: "Examination", fit: Fit | None, ways: Ways) -> None:
     mine = copy.deepcopy(exam.fn).eval() if isinstance(exam.fn, nn.Module) else exam.fn
     other = copy.deepcopy(exam.like).eval() if isinstance(exam.like, nn.Module) else exam.like
     inputs = suspect.inputs("like", 7)
-    reference = replace(suspect, fn=other, call=read_signature(other.forward if isinstance(other, nn.Module) else other, "like")).run(inputs, still=True)  # fmt: skip
     theirs = replace(suspect, fn=mine).run(inputs, still=True)
+    reference = _reference(replace(suspect, fn=other, call=read_signature(other.forward if isinstance(other, nn.Module) else other, "like"), permit=None), inputs, theirs)  # fmt: skip
     if reference.output is None:
         exam.not_examined.append(f"like=: it gives no output to compare with ({reference.outcome.error or reference.wrong})")  # fmt: skip
         return
@@ -77,6 +78,15 @@ def _like(exam: "Examination", fit: Fit | None, ways: Ways) -> None:
                 return
     if fit is None or not fit.mistakes:
         exam.findings.append(Finding("unlike", None, "it differs from the reference that was given", "", "compare the steps of both", evidence, "the same weights give the same output", "unknown"))  # fmt: skip
+
+
+def _reference(suspect: Suspect, inputs: tuple[Tensor, Tensor, Tensor], theirs: Reading) -> Reading:
+    """What like= gives. Where it must have a mask, one that permits all: of those it takes, the one under which it agrees."""
+    readings = [way.run(inputs, still=True) for way in suspect.permitting()]
+    ran = [r for r in readings if r.output is not None and bool(r.output.isfinite().all())]
+    if not ran or theirs.output is None:
+        return (ran or readings)[0]
+    return min(ran, key=lambda r: error_of(r.output, theirs.output))  # type: ignore[arg-type]
 
 
 def _by_heads(reading: Reading) -> bool:

@@ -1,5 +1,6 @@
 """One examination, from the first call to the Diagnosis: run, match, then mask, extremes and what was asked besides."""
 
+import re
 import time
 from dataclasses import replace
 from typing import Any
@@ -11,12 +12,13 @@ from attnscope.doctor import beside, invariants, masking, statements, verdicts
 from attnscope.doctor.diagnosis import Diagnosis, Finding, Matrices
 from attnscope.doctor.inside import Ends
 from attnscope.doctor.own_scores import undeclared_sinks
+from attnscope.doctor.probes import HEADS
 from attnscope.doctor.readings import Reading
 from attnscope.doctor.recipe import Recipe
 from attnscope.doctor.search import Fit, Hunt, Ways
 from attnscope.doctor.suspects import Run, Suspect
 from attnscope.doctor.trial import TOTAL, Spent, budget, one_thread, source_of
-from attnscope.doctor.ways import layout_hints, of_function, of_module, width_of
+from attnscope.doctor.ways import layout_hints, of_function, of_groups, of_module, width_of
 from attnscope.errors import InputError
 
 LENGTHS = (7, 5)
@@ -74,6 +76,7 @@ class Examination:
         self.not_examined: list[str] = []
         self.matrices: Matrices | None = None
         self.still = False
+        self.grouped: Ways = []  # ways of calling a function with fewer key heads than query heads
         self.started = time.perf_counter()
 
     # --- the course of it ----------------------------------------------------------------------------------------
@@ -109,7 +112,12 @@ class Examination:
 
     def _first_runs(self) -> Ways:
         """Every way of calling that works, with its runs; findings where none does."""
-        tiers = [list(of_module(self.fn, self.name))] if isinstance(self.fn, nn.Module) else of_function(self.fn, self.name)  # fmt: skip
+        heads = self.sinks.numel() if self.sinks is not None and self.sinks.numel() > 1 else None
+        if isinstance(self.fn, nn.Module):
+            tiers = [list(of_module(self.fn, self.name))]
+        else:
+            tiers = of_function(self.fn, self.name, heads or HEADS)
+            self.grouped = self._working(of_groups(self.fn, self.name, heads))[0]
         if isinstance(self.fn, nn.Module) and not tiers[0]:
             raise InputError(
                 f"no query, key and value projections were found in {self.name}"
@@ -118,26 +126,40 @@ class Examination:
             )
         failed: list[Reading] = []
         for tier in tiers:
-            ways, known = [], {}
-            for suspect in (way for one in tier for way in one.permitting()):
-                key = _same_call(suspect)
-                if key not in known:
-                    known[key] = self._runs(suspect)
-                    failed += [r.reading for r in known[key][:1] if r.reading.output is None]
-                    if failed and failed[-1].outcome.timed_out:
-                        verdicts.not_run(self, failed[-1])
-                        return []
-                if known[key][0].reading.output is not None:
-                    ways.append((suspect, [_reread(suspect, run) for run in known[key]]))
+            ways, errors = self._working(tier)
+            failed += errors
             if ways:
                 return ways
+            if failed and failed[-1].outcome.timed_out:
+                verdicts.not_run(self, failed[-1])
+                return []
+        if self.grouped:
+            return self.grouped
         shape = next((r for r in failed if r.wrong), None)
         unused = tiers[0][0].projections.unused if isinstance(self.fn, nn.Module) and tiers[0][0].projections else ()
         if shape is not None and unused:
             self.not_examined.append(f"everything: it {shape.wrong}; {', '.join(unused)} may be queries of its own. Check the function inside it")  # fmt: skip
+        elif shape is not None and isinstance(self.fn, nn.Module) and shape.as_given:
+            self.not_examined.append("everything: it returns as many numbers for each token as it was given, and no reading of its parameters as projections says so. Check the function inside it")  # fmt: skip
         else:
             verdicts.not_run(self, shape or failed[0])
         return []
+
+    def _working(self, tier: list[Suspect]) -> tuple[Ways, list[Reading]]:
+        """Those ways that give an output, with their runs; and what the others gave, up to the first that never returned."""
+        ways: Ways = []
+        failed: list[Reading] = []
+        known: dict[tuple, list[Run]] = {}
+        for suspect in (way for one in tier for way in one.permitting()):
+            key = _same_call(suspect)
+            if key not in known:
+                known[key] = self._runs(suspect)
+                failed += [r.reading for r in known[key][:1] if r.reading.output is None]
+                if failed and failed[-1].outcome.timed_out:
+                    return [], failed
+            if known[key][0].reading.output is not None:
+                ways.append((suspect, [_reread(suspect, run) for run in known[key]]))
+        return ways, failed
 
     def _runs(self, suspect: Suspect) -> list[Run]:
         first, second = LENGTHS
@@ -160,7 +182,7 @@ class Examination:
 
     def _match(self, ways: Ways) -> Fit | None:
         hunt = Hunt(self.base, self.causal, self.text, self.sinks, self.options)
-        fit = hunt.search(ways)
+        fit = self._of_groups(hunt, ways) or hunt.search(ways)
         if fit is None and self.causal is not None:
             fit = replace(hunt, causal=not self.causal).search(ways)
             if fit is not None:
@@ -174,6 +196,18 @@ class Examination:
         if fit is not None:
             self._ambiguity(hunt, ways, fit)
             statements.state(self, fit, next((runs for suspect, runs in ways if _same_call(suspect) == _same_call(fit.suspect)), ways[0][1]))  # fmt: skip
+        return fit
+
+    def _of_groups(self, hunt: Hunt, ways: Ways) -> Fit | None:
+        """With fewer key heads than query heads, where a function takes that: it shows more than heads of one number."""
+        if not self.grouped or ways is self.grouped or any(s.ends for s, _ in ways):
+            return None
+        grouped = self._stilled(self.grouped) if self.still else self.grouped
+        fit = hunt.right(grouped) or hunt.mistaken(grouped, 1)
+        told = re.search(r"repeat|expand|tile|kv_heads|gqa|group", self.text, re.IGNORECASE)
+        fit = fit or (hunt.search(grouped) if told else None)
+        if fit is not None:
+            ways[:] = grouped
         return fit
 
     def _ambiguity(self, hunt: Hunt, ways: Ways, fit: Fit) -> None:

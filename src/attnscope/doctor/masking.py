@@ -95,7 +95,7 @@ def _mask(exam: "Examination", fit: Fit, name: str) -> bool | None:
                 exam.findings += [beyond] if beyond else []
                 huge(exam, fit, name, (form, convention))
                 return True
-    if _half_overflow(exam, errors, name):
+    if _half_overflow(exam, errors, name) or _kept_nan(exam, fit, name):
         return None
     known: list[Mistake] = [m for m in MISTAKES if m.needs == "mask"]
     for count in (1, 2):
@@ -124,32 +124,43 @@ def _mask(exam: "Examination", fit: Fit, name: str) -> bool | None:
     return None
 
 
-_DROP = r"not\b|n't|drop|ignor|masked|mask out|hid|pad|forbid|block|exclu|remov|skip|future|invalid|-inf"
-_KEEP = r"keep|kept|attend|visib|allow|valid|real|\bmay\b|\bcan\b|\bsee|look|\buse|token|observed|present"
+_DROP = r"not\b|n't|leav|blank|empty|missing|absent|unused|unseen|unobserved|filler|drop|ignor|masked|mask out|hid|pad|forbid|block|exclu|remov|skip|future|invalid|-inf"
+_KEEP = r"keep|kept|attend|visib|allow|valid|real|\bmay\b|\bcan\b|\bsee|look|\buse|token|observed|present|\bwords?\b|\btext\b|content|actual|genuine"
 
 
-def told_polarity(text: str) -> str | None:
-    """ "keep" or "drop", where comments or docstring say what True (or 1) of a mask means; None where they do not, or say both."""
+def told_polarity(text: str, names: tuple[str, ...] = ()) -> str | None:
+    """ "keep" or "drop", where comments or docstring say what True (or 1), or False (or 0), of a mask means, in a line that
+    speaks of a mask or of the argument's name; None where they do not, or say both."""
+    spoken = re.compile("|".join(["mask", *(rf"\\b{re.escape(name)}\\b" for name in names)]), re.IGNORECASE)
     quoted = [a or b for a, b in re.findall(r'"{3}(.*?)"{3}|\'{3}(.*?)\'{3}', text, re.DOTALL)]
     prose = "\n".join([*re.findall(r"#(.*)", text), *quoted])
     said = set()
     for line in prose.splitlines():
-        if "mask" not in line.lower():
+        if not spoken.search(line):
             continue
-        for meaning in re.findall(
-            r"(?<![\w.-])(?:True|1s?|ones)\b\s*(?:=|:|means|marks|where|for|at|on|->)\s*([^,.;)\n]{2,50})", line
-        ):
-            meaning = re.split(r"\b(?:and|or|0s?|False|else|otherwise)\b", meaning)[0]
-            if re.search(_DROP, meaning, re.IGNORECASE):
-                said.add("drop")
-            elif re.search(_KEEP, meaning, re.IGNORECASE):
-                said.add("keep")
+        for value, meaning in _meanings(line):
+            drops = True if re.search(_DROP, meaning, re.IGNORECASE) else False if re.search(_KEEP, meaning, re.IGNORECASE) else None  # fmt: skip
+            if drops is not None:
+                said.add("drop" if drops == (value in _ONES) else "keep")
     return said.pop() if len(said) == 1 else None
+
+
+_ONES, _ZEROS = ("True", "1", "1s", "1.0", "ones"), ("False", "0", "0s", "0.0", "zeros")
+_VALUE = r"(?<![\w.-])(" + "|".join(re.escape(v) for v in sorted((*_ONES, *_ZEROS), key=len, reverse=True)) + r")(?![\w.]\w|\w)"
+
+
+def _meanings(line: str) -> list[tuple[str, str]]:
+    """What a line says of values of a mask, "1 for words" and "padding is 0" alike: (value, meaning)."""
+    after = re.findall(_VALUE + r"\s*(?:=|:|means?|marks?|where|when|if|for|at|on|in|to|->)\s*([^,.;)\n]{2,50})", line)
+    before = re.findall(r"([A-Za-z][\w' -]{2,30}?)\s+(?:is|are|=|get|gets|have|marked)\s+(?:as\s+|by\s+|with\s+)?" + _VALUE, line)
+    found = [(value, re.split(_VALUE + r"|\b(?:and|or|else|otherwise)\b", meaning)[0]) for value, meaning in after]
+    said = [(value, re.split(r"\b(?:and|or|mask|which|that)\b", meaning)[-1]) for meaning, value in before]
+    return found + said
 
 
 def _contradiction(exam: "Examination", name: str, convention: probes.Convention) -> None:
     """What its own words say of the mask, and what it does with it."""
-    told = told_polarity(exam.text)
+    told = told_polarity(exam.text, (name,))
     if told is None:
         return
     if convention.kind == "additive":
@@ -186,6 +197,34 @@ def _half_overflow(exam: "Examination", errors: list[Reading], name: str) -> boo
         return False
     exam.findings.append(range_finding(f"with {name!r} it raises {hit.error}", hit.line))
     return True
+
+
+def _kept_nan(exam: "Examination", fit: Fit, name: str) -> bool:
+    """A mask of all ones and one of all zeros: one of them permits everything, whatever 1 means, so one gives numbers."""
+    inputs = fit.suspect.inputs("kept", 7)
+    plain = fit.suspect.run(inputs, still=exam.still, sinks=exam.sinks)
+    if plain.output is None or not bool(plain.output.isfinite().all()):
+        return False
+    for form in probes.FORMS:
+        every = form.shaped(probes.allowed_keys(inputs[0].shape[0], 7, 7) | True)
+        for kind in ("bool", "number") if every is not None else ():
+            convention = probes.Convention(kind, kind)
+            both = [fit.suspect.run(inputs, convention.encode(m), name, **exam.options) for m in (every, ~every)]  # type: ignore[operator, arg-type]
+            if any(r.output is None or bool(r.output.isfinite().any()) for r in both):
+                continue
+            exam.conventions[name] = f"{form.name}, 0 and 1"
+            said = f"with {name!r} of 1 everywhere, and of 0 everywhere, every output is NaN; without it none is"
+            low = both[0].outcome.seen.low
+            if low is not None:
+                over = next((r.outcome.seen.overflow for r in both if r.outcome.seen.overflow), "the sentinel")
+                exam.findings.append(range_finding(f"{said}: {over} gave -inf in {str(low).removeprefix('torch.')}, and 0 · -inf is NaN"))  # fmt: skip
+                return True
+            exam.findings.append(Finding(
+                "kept-nan", 7, f"whatever {name!r} keeps becomes NaN", "0 · -inf is NaN: a 0/1 mask that is multiplied by -inf spoils the pairs that it keeps.",
+                "scores.masked_fill(~allowed, -inf), or a large finite number instead of -inf", said, "a mask that permits everything changes nothing", "how the mask is turned into a sentinel",
+            ))  # fmt: skip
+            return True
+    return False
 
 
 def _mutation(exam: "Examination", reading: Reading, name: str) -> None:

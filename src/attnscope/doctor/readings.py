@@ -16,6 +16,7 @@ class Reading:
     output: Tensor | None = None
     weights: Tensor | None = None
     wrong: str = ""  # the shape that came instead
+    as_given: bool = False  # that shape is the input's own
     saw: tuple[Tensor, Tensor, Tensor] | None = None  # what the projections saw, where that is not the input
 
 

@@ -1,18 +1,18 @@
 """What a fit says: conventions, findings in the suspect's own words and numbers, and the two matrices."""
 
-import inspect
 import math
 import re
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attnscope.doctor.diagnosis import Finding, Matrices
 from attnscope.doctor.mistakes import Mistake
 from attnscope.doctor.recipe import Recipe, compute, factor
 from attnscope.doctor.search import Fit, error_of
 from attnscope.doctor.suspects import Run
+from attnscope.doctor.trial import lines_of, own_parts
 
 if TYPE_CHECKING:
     from attnscope.doctor.examine import Examination
@@ -26,6 +26,8 @@ def add(exam: "Examination", mistake: Mistake, fit: Fit, run: Run, evidence: str
     line = _line(exam, mistake)
     exam.findings.append(Finding(mistake.name, mistake.row, title, mistake.why, mistake.cure, said, mistake.invariant, mistake.place, line))  # fmt: skip
 
+
+SAME_SCALE = 1e-3  # a search for the scale comes no nearer
 
 _LINES = {  # what a line speaks of that may hold the mistake of a row
     1: r"softmax|\.exp\(|sum\(", 2: r"sqrt|\*\* ?-?0?\.5|scal|rsqrt", 3: r"sqrt|\*\* ?-?0?\.5|scal|rsqrt", 4: "mask|tril|triu", 5: r"mask|tril|triu|\bwhere\(",
@@ -57,11 +59,10 @@ def _line(exam: "Examination", mistake: Mistake) -> int | None:
 
 def source_lines(fn: Any) -> tuple[int, tuple[str, ...]] | None:
     """The number of the first line and the lines of the user's source, where there is one."""
-    try:
-        lines, start = inspect.getsourcelines(type(fn) if isinstance(fn, nn.Module) else inspect.unwrap(fn))
-    except (OSError, TypeError):
-        return None
-    return start, tuple(line.rstrip("\n") for line in lines)
+    parts = own_parts(fn)
+    part = next((p for p in parts if isinstance(p, type) and "forward" in vars(p)), parts[0])
+    start, lines = lines_of(part)
+    return (start, tuple(lines)) if lines else None
 
 
 def state(exam: "Examination", fit: Fit, runs: list[Run]) -> None:
@@ -111,8 +112,11 @@ def undeclared(exam: "Examination", fit: Fit) -> None:
     p = fit.suspect.projections
     size = p.query.weight.shape[1] // p.heads if p else fit.suspect.size
     right = factor(exam.base, size, fit.suspect.heads, 1)
+    if abs(used / right - 1) < SAME_SCALE:
+        return
+    digits = next((n for n in range(4, 8) if f"{used:.{n}g}" != f"{right:.{n}g}"), 8)
     exam.findings.append(Finding(
-        "scale-other", 2, f"scores are multiplied by {used:.4g}; {right:.4g} was expected" + (" (1/√d)" if exam.base.scaling is None else " (as declared)"),
+        "scale-other", 2, f"scores are multiplied by {used:.{digits}g}; {right:.{digits}g} was expected" + (" (1/√d)" if exam.base.scaling is None else " (as declared)"),
         "The spread of the scores decides how sharp attention is.", f"scores / math.sqrt(head_size). If it is meant (Gemma's query_pre_attn_scalar, say), pass scaling={used:.4g}",
         f"head size {size}", "for queries and keys of unit variance, scores have a standard deviation near 1", "the scale of the scores",
     ))  # fmt: skip
@@ -180,6 +184,12 @@ def _of_its_own(exam: "Examination", fit: Fit, run: Run) -> None:
         exam.findings.append(Finding("pattern-empty-row", 7, "its pattern leaves a query without any key", "Its weights are then NaN or even over masked keys.", "let every token see itself", f"queries {empty} may see no key", "every query may see a key", "the pattern of keys"))  # fmt: skip
 
 
+def _meant(fit: Fit, run: Run) -> Tensor | None:
+    """What the mask that was passed in allows. A run that masks queries carries it the other way round."""
+    turned = run.allowed is not None and fit.recipe.mask_axis == "queries"
+    return run.allowed.transpose(-1, -2) if turned and run.allowed is not None else run.allowed
+
+
 def draw(exam: "Examination", fit: Fit, run: Run) -> None:
     """The two matrices, of the first head where they differ."""
     if not exam.findings or exam.matrices is not None:
@@ -188,7 +198,7 @@ def draw(exam: "Examination", fit: Fit, run: Run) -> None:
     if any(f.name == "scale-other" for f in exam.findings):
         right = right.but(scale=exam.base.scale, scaling=exam.base.scaling)
     operands = fit.operands(run.inputs, exam.sinks)
-    mine, theirs = compute(right, operands, run.allowed), compute(fit.recipe, operands, run.allowed)
+    mine, theirs = compute(right, operands, _meant(fit, run)), compute(fit.recipe, operands, run.allowed)
     got = run.reading.weights
     note = "weights of text {b}, head {h}; [ ] is the first cell that differs"
     weights = theirs.weights
@@ -222,7 +232,8 @@ def _evidence(mistake: Mistake, fit: Fit, run: Run) -> str:
     operands = fit.operands(run.inputs)
     right = fit.recipe.but(**{k: getattr(Recipe(), k) for k in mistake.change})
     try:
-        theirs, mine = compute(fit.recipe, operands, run.allowed), compute(right, operands, run.allowed)
+        allowed = _meant(fit, run) if "mask_axis" in mistake.change else run.allowed
+        theirs, mine = compute(fit.recipe, operands, run.allowed), compute(right, operands, allowed)
     except RuntimeError:
         return ""
     output = run.reading.output

@@ -150,7 +150,8 @@ class Suspect:
                 weights = tensor.reshape(1, 1, *tensor.shape) if tensor.ndim == 2 else tensor.unsqueeze(1) if tensor.ndim == 3 else tensor  # fmt: skip
         if output is None:
             shapes = ", ".join(str(tuple(t.shape)) for t in tensors) or type(outcome.value).__name__
-            return Reading(outcome, wrong=f"returned {shapes}; expected {wanted[0] if self.flat or self.heads > 1 else (batch, queries, self.size)}")  # fmt: skip
+            given = any(tuple(t.shape) == tuple(to_user(inputs[0], self.layout).shape) for t in tensors[:1])
+            return Reading(outcome, as_given=given, wrong=f"returned {shapes}; expected {wanted[0] if self.flat or self.heads > 1 else (batch, queries, self.size)}")  # fmt: skip
         return Reading(outcome, output.detach().float(), None if weights is None else weights.detach().float())
 
     def _wanted(self, batch: int, queries: int) -> list[tuple[int, ...]]:

@@ -7,8 +7,10 @@ switched off differs from a run without.
 """
 
 import contextlib
+import functools
 import inspect
 import io
+import linecache
 import random
 import signal
 import threading
@@ -242,20 +244,41 @@ def run(
 
 def _own_line(problem: BaseException, fn: Any) -> int | None:
     """The deepest line of the user's own file in the traceback."""
-    try:
-        file = inspect.getsourcefile(inspect.unwrap(fn) if callable(fn) and not hasattr(fn, "forward") else type(fn))
-    except (OSError, TypeError):  # OSError: a class that was defined in a notebook
-        return None
-    lines = [frame.lineno for frame in traceback.extract_tb(problem.__traceback__) if frame.filename == file]
+    files = {f.co_filename for f in (getattr(m, "__code__", None) for part in own_parts(fn) for m in methods_of(part)) if f}
+    lines = [frame.lineno for frame in traceback.extract_tb(problem.__traceback__) if frame.filename in files]
     return lines[-1] if lines else None
+
+
+def own_parts(fn: Any) -> list[Any]:
+    """What the user wrote: the function; of a module its class, and the classes it inherits from, but for torch's."""
+    if isinstance(fn, functools.partial):
+        return own_parts(fn.func)
+    if not isinstance(fn, torch.nn.Module):
+        return [inspect.unwrap(fn)] if inspect.isroutine(fn) or isinstance(fn, type) else [type(fn)]
+    return [kind for kind in type(fn).__mro__ if kind.__module__.split(".")[0] not in ("torch", "builtins")] or [type(fn)]
+
+
+def methods_of(part: Any) -> list[Any]:
+    """The functions of a class, or the function itself."""
+    return [f for f in vars(part).values() if inspect.isfunction(f)] if isinstance(part, type) else [part]
 
 
 def source_of(fn: Any) -> str:
     """The user's source with its comments and docstrings, or an empty string."""
-    try:
-        return inspect.getsource(type(fn) if isinstance(fn, torch.nn.Module) else inspect.unwrap(fn))
-    except (OSError, TypeError):
-        if not isinstance(fn, torch.nn.Module):
-            return ""
+    return "\n".join(line for part in own_parts(fn) for line in lines_of(part)[1])
+
+
+def lines_of(part: Any) -> tuple[int, list[str]]:
+    """The number of the first line of a function or class, and its lines; none where they are not to be had."""
+    with contextlib.suppress(OSError, TypeError):
+        lines, start = inspect.getsourcelines(part)
+        return start, [line.rstrip("\n") for line in lines]
+    if not isinstance(part, type):
+        return 0, []
     # A class that was defined in a notebook has no file to be found in; its methods have their source all the same.
-    return "\n".join(filter(None, (source_of(part) for part in vars(type(fn)).values() if inspect.isfunction(part))))
+    known = [(start, lines) for start, lines in map(lines_of, methods_of(part)) if lines]
+    if not known:
+        return 0, []
+    first, last = min(start for start, _ in known), max(start + len(lines) for start, lines in known)
+    whole = linecache.getlines(methods_of(part)[0].__code__.co_filename)[first - 1 : last - 1]
+    return first, [line.rstrip("\n") for line in whole]

@@ -16,31 +16,46 @@ from attnscope.doctor.suspects import Suspect
 from attnscope.doctor.trial import source_of
 
 
-def of_function(fn: Callable, what: str) -> list[list[Suspect]]:
+def of_function(fn: Callable, what: str, heads: int = probes.HEADS) -> list[list[Suspect]]:
     """Ways of calling a function in tiers: those that its text speaks of come before the others."""
     call = read_signature(fn, what)
     text = source_of(fn)
     known: list[Suspect] = []
     if call.heads_name:
-        width = probes.HEADS * probes.SIZE
-        flat = Suspect(fn, call, "(batch, length, width)", "(batch, head, query, key)", 2, probes.HEADS, probes.HEADS, widths=(width, width, width), flat=True)  # fmt: skip
+        width = heads * probes.SIZE
+        flat = Suspect(fn, call, "(batch, length, width)", "(batch, head, query, key)", 2, heads, heads, widths=(width, width, width), flat=True)  # fmt: skip
         known.append(flat)
     three = Suspect(fn, call, "(batch, length, size)", "(batch, query, key)", 1)
-    four = Suspect(fn, call, "(batch, heads, length, size)", "(batch, head, query, key)", 2, probes.HEADS, probes.HEADS)
-    late = Suspect(fn, call, "(batch, length, heads, size)", "(batch, head, query, key)", 2, probes.HEADS, probes.HEADS)
+    four = Suspect(fn, call, "(batch, heads, length, size)", "(batch, head, query, key)", 2, heads, heads)
+    late = Suspect(fn, call, "(batch, length, heads, size)", "(batch, head, query, key)", 2, heads, heads)
     two = Suspect(fn, call, "(length, size)", "(query, key)", 0, batch=1)
     first = Suspect(fn, call, "(length, batch, size)", "(batch, query, key)", 1)
-    grouped = Suspect(fn, call, "(batch, heads, length, size)", "(batch, head, query, key)", 2, 6, 2)
     hints = layout_hints(text)
     ways = {"3": three, "4": four, "4late": late, "2": two, "3first": first}
     known += [ways[h] for h in hints]
     tiers = [known, [way for way in (three, four, late) if way not in known], [two]]
-    if re.search(r"repeat|expand|kv_heads|gqa|group", text, re.IGNORECASE):
-        late_too = [replace(grouped, layout=late.layout)] if "4late" in hints else []
-        tiers = [[grouped, *late_too], *tiers]  # 6 heads on 2: nothing but grouped queries runs on that
-    if re.search(r"rot|rope|freq|//\s*2|::2", text, re.IGNORECASE):  # an even size, for what works in pairs
+    if pairs(text):
         tiers += [[replace(way, size=probes.SIZE + 1) for way in tier if not way.flat] for tier in tiers]
     return tiers
+
+
+def of_groups(fn: Callable, what: str, heads: int | None = None) -> list[Suspect]:
+    """A function with fewer key heads than query heads, 6 on 2 unless said: hardly anything but grouped queries runs on that."""
+    heads = heads or 6
+    kv_heads = next((n for n in (heads // 3, heads // 2) if n > 1 and heads % n == 0), 0)
+    call, text = read_signature(fn, what), source_of(fn)
+    if call.inputs != 3 or not kv_heads:
+        return []
+    four = Suspect(fn, call, "(batch, heads, length, size)", "(batch, head, query, key)", 2, heads, kv_heads)
+    late = replace(four, layout="(batch, length, heads, size)")
+    hints = layout_hints(text)
+    ways = [late] if "4late" in hints and "4" not in hints else [four, late] if "4late" in hints else [four]
+    return [replace(way, size=size) for way in ways for size in ((probes.SIZE, probes.SIZE + 1) if pairs(text) else (probes.SIZE,))]
+
+
+def pairs(text: str) -> bool:
+    """Whether the text speaks of what works on pairs of dimensions, and so wants an even size."""
+    return bool(re.search(r"rot|rope|freq|//\s*2|::2", text, re.IGNORECASE))
 
 
 def layout_hints(text: str) -> list[str]:

@@ -1,7 +1,7 @@
 """A state of a trace as a figure of its own, or within somebody's axes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,7 @@ def plot(trace: Trace, state: State, ax: Any = None, width: float = 7.2) -> "Axe
     box = ax.get_window_extent().transformed(ax.get_figure().dpi_scale_trans.inverted())
     scale, plan, wanted = 1.0, _plan(scene, box.width), float("inf")
     for _ in range(12):
+        scene = replace(scene, room=box.height / scale)
         plan = _plan(scene, box.width / scale)
         if (wanted := _height(plan, box.width / scale)) <= box.height / scale * 1.001:
             break
@@ -79,7 +80,7 @@ def plot(trace: Trace, state: State, ax: Any = None, width: float = 7.2) -> "Axe
     if scale < SMALLEST or wanted > box.height / scale * 1.001:
         raise InputError(
             f"these axes are too small for this picture ({box.width:.1f} × {box.height:.1f} inches): it needs about "
-            f"{_height(_plan(scene, max(box.width, NARROWEST)), max(box.width, NARROWEST)):.1f} inches of height at that width. Make the figure larger, or leave ax out."
+            f"{_height(_plan(_scene(trace, state), max(box.width, 4.0)), max(box.width, 4.0)):.1f} inches of height at a width of {max(box.width, 4.0):.1f}. Make the figure larger, or leave ax out."
         )
     _put(Sheet(ax, box.width / scale, box.height / scale, scale), plan)
     return ax

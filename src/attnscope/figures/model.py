@@ -76,6 +76,8 @@ class _Grid:
             self.left = 0.06 + 0.075 * max(len(_short(site)) for site in sites) + 0.04
         self.columns, self.rows = columns, max(cell.row for cell in self.cells) + 1
         self.side = min(LARGEST, (width - self.left - 0.06) / columns - GAP)
+        spare = (scene.room - 0.9) / self.rows - GAP - (2 * NAME if self.sorted else 0)
+        self.side = min(self.side, max(SMALLEST, spare))
         if self.side < SMALLEST:
             raise InputError(
                 f"{columns} heads side by side do not fit into {width:g} inches: give width={self.left + 0.1 + columns * (SMALLEST + GAP):.1f} "

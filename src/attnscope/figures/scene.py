@@ -13,10 +13,11 @@ _SEGMENT = {"a": 0, "b": 1}
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What a figure is of. `state` has been checked against `trace`."""
+    """What a figure is of. `state` has been checked against `trace`; `room` is the height there is, where it is given."""
 
     trace: Trace
     state: State
+    room: float = float("inf")
 
     @cached_property
     def site(self) -> Site:
