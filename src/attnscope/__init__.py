@@ -26,6 +26,7 @@ _HOME = {
     "View": "views",
     "capture": "capturing",
     "check": "doctor",
+    "compare": "api",
     "load": "loading",
     "load_trace": "payload",
     "show": "api",
@@ -47,6 +48,7 @@ __all__ = [
     "View",
     "capture",
     "check",
+    "compare",
     "load",
     "load_trace",
     "show",
@@ -54,7 +56,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from attnscope.api import show, trace
+    from attnscope.api import compare, show, trace
     from attnscope.capturing import capture
     from attnscope.doctor import check
     from attnscope.errors import (

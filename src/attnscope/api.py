@@ -1,4 +1,4 @@
-"""The public functions that join rooms: trace and show."""
+"""The public functions that join rooms: trace, show and compare."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,15 +8,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from attnscope import hosts
+from attnscope import differing, hosts
 from attnscope.capturing import Recorder, looks_like_attention, no_attention
+from attnscope.comparing import Comparison, comparison_of
 from attnscope.errors import CaptureError, InputError
 from attnscope.inputs import Prepared, prepare
 from attnscope.loading import loaded_as
 from attnscope.opening import choose_opening
+from attnscope.rebuilding import python_of_comparison
 from attnscope.state import State
 from attnscope.tracing import Trace, parse_head
-from attnscope.views import View
+from attnscope.views import Pair, View, partner
 
 FOR_STEPS = frozenset({"x", "pre_rotary", "projections"})  # what show() keeps, for texts of up to so many tokens
 KEEP_UP_TO = 1024
@@ -180,6 +182,76 @@ def show_trace(
         steps=steps,
         exact=exact,
     )
+
+
+def compare(trace_a: Trace, trace_b: Trace) -> Comparison:
+    """Lay two traces beside each other: two texts, or two checkpoints (a model and what training made of it).
+
+    Tokens are aligned by their spelling in the vocabulary, layers by stack and number, heads by number; what has no
+    partner is kept, and said. The result tells how much each head changed (`heads`, most changed first), the weights of
+    B − A (`difference(layer, head)`), and shows both (`show()`). Raises InputError where the two have no token or no layer
+    in common.
+    """
+    return comparison_of(trace_a, trace_b)
+
+
+def show_comparison(
+    comparison: Comparison,
+    *,
+    level: str = "model",
+    side: str = "difference",
+    layer: int | None = None,
+    head: int | str | None = None,
+    query: int | str | None = None,
+    key: int | str | None = None,
+    stack: str | None = None,
+    sort: str = "change",
+    static: bool = False,
+    max_mb: float = 12,
+    steps: str = "head",
+    exact: bool = True,
+    **look: Any,
+) -> View:
+    """A View of both traces of a comparison; arguments as of `show_trace`, places as in A.
+
+    What is not given is chosen: the head that changed most (of the layer, where there is one), and the pair of words whose
+    weight changed most. `exact`: small differences need all digits, so views are not rounded while they fit `max_mb`, which
+    is for both traces together.
+    """
+    _check_look(look)
+    State(level, side=side, sort=sort, **look)
+    layer, number = parse_head(head, layer)
+    found = [one for one in comparison.heads if stack in (None, one.stack)]
+    if layer is not None:
+        beside = comparison.beside(layer, stack)
+        found = [one for one in found if (one.layer, one.stack) == (beside.a.layer, beside.a.stack)]
+        if number is not None:
+            beside.a._head(number)
+            found = [one for one in found if one.head == number]
+    elif number is not None:
+        found = [one for one in found if one.head == number]
+    if not found:
+        raise InputError(f"the two traces share no {'head ' + str(number) if number is not None else 'stack ' + repr(stack)}: {'; '.join(comparison.notes) or repr(comparison)}")  # fmt: skip
+    chosen = found[0]
+    beside = comparison.beside(chosen.layer, chosen.stack)
+    places = beside.queries.places, beside.keys.places
+    first = int(beside.rows()[0, 0]) if len(beside.rows()) else 0
+    at = (first if chosen.query is None else chosen.query), chosen.key
+    if query is not None:
+        wanted = partner(places[0], "a", beside.queries.a.find(query, "query"), 2)
+        at = wanted, None
+    if key is not None:
+        at = at[0], partner(places[1], "a", beside.keys.a.find(key, "key"), 2)
+    number_of = {"a": 0, "b": 1, "difference": 2}[side]
+    here = [None if one is None else partner(axis, "difference", one, number_of) for axis, one in zip(places, at, strict=True)]  # fmt: skip
+    other = beside.b if side == "b" else beside.a
+    why = "" if layer is not None and number is not None else "This head changed most, and here its weights did."
+    state = State(
+        level, stack=other.stack, layer=other.layer, head=chosen.head, query=here[0] or 0, key=here[1], sort=sort, side=side,
+        why=why, **look,
+    )  # fmt: skip
+    pair = Pair(comparison.b, differing.encode(comparison), lambda s: python_of_comparison(comparison.a, comparison.b, s), comparison.places)  # fmt: skip
+    return View(comparison.a, state, hosts.HOSTS, static=static, max_mb=max_mb, steps=steps, exact=exact, pair=pair)
 
 
 def _place(

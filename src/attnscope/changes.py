@@ -27,8 +27,8 @@ class HeadChange:
 
     change: the mean, over the queries that both texts have, of the total-variation distance between the two rows of
     weights, ½ Σ |w_B − w_A| over every key of either text (a key that a text lacks has no weight there; a sink counts as
-    one more key): 0 is no change, 1 is all weight elsewhere. largest: the w_B − w_A of the largest magnitude, between
-    the tokens at `query` and `key` of the merged row. turned: the mean of 1 − cos between the head's outputs z in A and
+    one more key): 0 is no change, 1 is all weight elsewhere. largest: the w_B − w_A of the largest magnitude between two
+    tokens that are not special, at `query` and `key` of the merged row (`Alignment.merged`). turned: the mean of 1 − cos between the head's outputs z in A and
     in B; None where they are unknown or of different sizes. Queries whose row holds NaN, or that may see no key in one
     of the traces, are left out; None where none is left.
     """
@@ -112,6 +112,7 @@ def _change(beside: Beside, most: int, side: int) -> SiteChange:
     patch = ((rows[:, 0] + 1) * patches - 1) // height
     picture = torch.full((heads, patches, len(starts)), math.nan)
     columns = beside.columns(0), beside.columns(1)
+    special = [torch.tensor(axis.merged.special, dtype=torch.bool) for axis in (beside.queries, beside.keys)]
     total, count = torch.zeros(heads, dtype=torch.float64), torch.zeros(heads, dtype=torch.float64)
     turned, turns = torch.zeros(heads, dtype=torch.float64), torch.zeros(heads, dtype=torch.float64)
     best: list[tuple[float, int, int] | None] = [None] * heads
@@ -132,9 +133,11 @@ def _change(beside: Beside, most: int, side: int) -> SiteChange:
             finite = there & turn.isfinite()
             turned += torch.where(finite, turn, 0.0).sum(-1, dtype=torch.float64)
             turns += finite.sum(-1)
-        size, at = delta.abs().nan_to_num(-1.0).flatten(1).max(-1)
+        words = ~special[0][place][:, None] & ~special[1]
+        size, at = torch.where(words, delta.abs().nan_to_num(-1.0), -1.0).flatten(1).max(-1)
         for head, (one, where) in enumerate(zip(size.tolist(), at.tolist(), strict=True)):
-            if one >= 0 and one > abs(best[head][0] if best[head] else -1.0):
+            known = best[head]
+            if one >= 0 and (known is None or one > abs(known[0])):
                 row, key = divmod(where, width)
                 best[head] = (float(delta[head, row, key]), int(place[row]), key)
         _pool(picture, delta, patch[block], starts)

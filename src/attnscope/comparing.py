@@ -12,6 +12,7 @@ from torch import Tensor
 from attnscope.aligning import Alignment, align
 from attnscope.changes import Beside, HeadChange, SiteChange, changes_of
 from attnscope.errors import InputError
+from attnscope.state import State
 from attnscope.tracing import Site, Trace
 
 
@@ -64,6 +65,13 @@ class Comparison:
                 return one
         here = ", ".join(one.a.name for one in self.besides)
         raise InputError(f"{site.name} is not in both traces: they share {here}.")
+
+    def places(self, state: State) -> tuple[tuple, tuple]:
+        """Queries and keys of the layer that a state looks at: (position in A, position in B) along the merged row."""
+        for one in self.besides:
+            if (one.a.layer, one.a.stack) == (state.layer, state.stack):
+                return one.queries.places, one.keys.places
+        return self.besides[0].queries.places, self.besides[0].keys.places
 
     def show(self, level: str = "model", **options: Any) -> Any:
         """A View of both: side "a", "b" or "difference" (the default), where layers, heads, queries and keys are those of

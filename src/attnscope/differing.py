@@ -12,7 +12,7 @@ from attnscope.thumbnails import BROKEN, MASKED
 
 STATISTICS = {
     "change": ("change", "part", "How far a head's weights have moved from A to B: ½ Σ |B − A| over the keys of either text, averaged over the queries that both have (total-variation distance); 0 % is no change, 100 % is all weight elsewhere."),
-    "largest": ("largest difference", "part", "The largest difference of one weight, without its sign."),
+    "largest": ("largest difference", "part", "The largest difference of one weight between two tokens that are not special, without its sign."),
     "turned": ("turn of the output", "", "1 − cos between the head's output in A and in B, averaged over the queries that both have: 0 is the same direction, 1 a right angle."),
 }  # fmt: skip
 
@@ -22,7 +22,7 @@ def encode(comparison: Comparison) -> bytes:
     sites and tokens of the two traces they stand for."""
     a, b = comparison.a, comparison.b
     alignments = [one for one in (comparison.alignment, comparison.target_alignment) if one is not None]
-    full = max((abs(head.largest) for head in comparison.heads if head.largest), default=0.0)
+    full = max(float(change.picture.abs().nan_to_num(0.0).max()) for change in comparison.changes)
     tensors, sites = {}, []
     receipts = a.verify().sites, b.verify().sites
     index_of = [{id(site): i for i, site in enumerate(trace.sites)} for trace in (a, b)]

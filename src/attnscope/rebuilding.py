@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from attnscope.state import State
-from attnscope.tracing import ModelInfo
+from attnscope.tracing import ModelInfo, Trace
 
 LOAD = frozenset(
     {"model", "task", "device", "dtype", "revision", "trust_remote_code"}
@@ -32,6 +32,26 @@ def python(source: Mapping[str, Any] | None, model: ModelInfo, state: State) -> 
         imports.append("from attnscope.views import with_state")
         view += "\nview = with_state(view, key=None)"
     return "\n".join([*imports, "", *lines, view, "view"]) + "\n"
+
+
+def python_of_comparison(a: Trace, b: Trace, state: State) -> str:
+    """Lines that load, trace and compare two."""
+    lines: list[str] = []
+    for name, trace in (("a", a), ("b", b)):
+        before, what, given = _opening(trace.source, trace.model)
+        lines += [line.replace("# trace:", f"# trace_{name}:") for line in before if line not in lines]
+        if what == "attnscope.show":
+            lines.append(f"trace_{name} = {_call('attnscope.trace', given)}")
+    initial = State(side="difference", level="model", sort="change")
+    shown = [
+        (name, value)
+        for name, value in ((field.name, getattr(state, field.name)) for field in fields(State))
+        if name not in ("why", "layer", "head", "query", "key", "stack") and value != getattr(initial, name)
+    ]
+    place = [(name, getattr(state, name)) for name in ("layer", "head", "query", "key", "stack")]
+    view = f"view = {_call('attnscope.compare(trace_a, trace_b).show', _named(shown))}"
+    moved = f"view = {_call('with_state', ['view', *_named([p for p in place if p[0] != 'stack' or p[1]])])}"
+    return "\n".join(["import attnscope", "from attnscope.views import with_state", "", *lines, view, moved, "view"]) + "\n"
 
 
 def _opening(source: Mapping[str, Any] | None, model: ModelInfo) -> tuple[list[str], str, list[str]]:

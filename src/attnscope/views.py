@@ -128,7 +128,8 @@ class View:
         """In a comparison the view of the second trace, at the same layer and head."""
         assert self.pair is not None
         trace = self.pair.other
-        site = trace.find(self.state.layer, self.state.stack) or trace.sites[0]
+        here = self.state.layer, self.state.stack
+        site = next((one for one in trace.sites if (one.layer, one.stack) == here), trace.sites[0])
         state = replace(
             self.state, side="a", stack=site.stack, layer=site.layer, head=min(self.state.head, site.heads - 1),
             **self._place(1, site.query_offset), heads=(), queries=(),
@@ -162,8 +163,7 @@ class View:
                 'a figure shows one trace: choose side="a" or side="b"; or save the page, whose own button saves the '
                 "picture; or draw Comparison.difference(layer, head)."
             )
-        own = View(self.trace, self.own, self._hosts, exact=self.exact) if self.state.side == "a" else self.other
-        return own
+        return self.other if self.state.side == "b" else View(self.trace, self.own, self._hosts, exact=self.exact)
 
     @cached_property
     def receipts(self) -> Receipt:
@@ -387,8 +387,11 @@ def with_state(view: View, **changes: Any) -> View:
 
 
 def partner(places: Places, side: str, position: int, wanted: int) -> int | None:
-    """Where a token of a side ("a", "b" or "difference") stands in A (0) or B (1); None where it has no partner there."""
+    """Where a token of a side ("a", "b" or "difference") stands in A (0), B (1) or the merged row (2); None where it has no
+    partner there."""
     if side != "difference":
         own = ("a", "b").index(side)
         position = next((n for n, place in enumerate(places) if place[own] == position), -1)
+    if wanted == 2:
+        return position if position >= 0 else None
     return places[position][wanted] if 0 <= position < len(places) else None

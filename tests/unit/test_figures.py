@@ -495,6 +495,11 @@ def test_axes_of_ones_own(demo_trace):
         found = {axes.get_label(): axes for axes in both[1].child_axes}
         weights = demo_trace.site(2).weights(8).numpy()
         assert np.allclose(found["cells"].images[0].get_array().filled(0), weights, atol=1e-6)
+        for level in LEVELS:  # written smaller, or with smaller cells
+            default = Figure().add_subplot()
+            demo_trace.plot(level, default, **PLACE)
+            assert max(text.get_window_extent().y1 for text in default.texts) <= default.get_window_extent().y1 + 1
+            assert min(text.get_window_extent().y0 for text in default.texts) >= default.get_window_extent().y0 - 1
         small = pyplot.figure(figsize=(2, 1)).add_subplot()
         with pytest.raises(InputError, match="too small"):
             demo_trace.plot("neuron", ax=small, **PLACE)
@@ -540,6 +545,10 @@ def test_weights_alone():
         trace.show("steps", **place).figure("svg")
     with pytest.raises(NotCaptured, match="weights only"):
         trace.show("matrix", quantity="scores", **place).figure("svg")
+    static = trace.show("steps", static=True, **place)._repr_mimebundle_()
+    assert "text/html" in static
+    assert "image/png" not in static
+    assert "image/png" in trace.show("head", static=True, **place)._repr_mimebundle_()
 
 
 def test_nan_masked_and_zero_look_different():

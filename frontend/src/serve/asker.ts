@@ -102,7 +102,10 @@ export class Asker {
 
   /** It was not: what was typed stays, and what was on screen too. */
   refused(error: Error & { kind?: string }, question: Question): void {
-    this.say(error.message.replace(/^./, (first) => first.toUpperCase()), "wrong");
+    this.say(
+      error.message.replace(/^./, (first) => first.toUpperCase()),
+      "wrong",
+    );
     if (error.kind !== "too_long") return;
     const cut = button("cut it to fit", { class: "choice", "data-ask": "cut" }, () =>
       this.send({ ...question, truncate: true }),

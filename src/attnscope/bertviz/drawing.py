@@ -1,6 +1,5 @@
 """From a trace to what BertViz's calls do with it: draw it in the cell, or return its HTML."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from attnscope import api
@@ -21,7 +20,7 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise InputError(f"{name} {value!r} is not one of {', '.join(map(repr, choices))}.")
 
 
-def view_of(trace: Trace, level: str, layer: int | None, heads: Sequence[int] | None, theme: str) -> View:
+def view_of(trace: Trace, level: str, layer: int | None, heads: Any, theme: str) -> View:
     """A static view, which a saved notebook keeps. The first of `heads` is the one it opens on."""
     chosen = [None] if heads is None else numbers("heads", heads)
     present = sorted({site.layer for site in trace.sites})

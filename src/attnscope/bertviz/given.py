@@ -1,7 +1,7 @@
 """What BertViz's views are handed, as a Trace: weights and tokens of one text, of a pair, or of encoder and decoder."""
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,10 +22,10 @@ HOW = (
 def trace_of(
     attention: Any,
     tokens: Any,
-    sentence_b_start: int | None,
+    sentence_b_start: Any,
     attentions: Mapping[str, Any],
     names: Mapping[str, Any],
-    include_layers: Sequence[int] | None,
+    include_layers: Any,
 ) -> Trace:
     """A trace of weights only. `attentions` are the stacks "encoder", "decoder" and "cross", and `names` the tokens of
     the first two, None where nothing came. Layers that are left out keep the numbers of the others."""
@@ -53,7 +53,9 @@ def trace_of(
     for stack in stacks:
         missing = [f"{side}_tokens" for side in NEEDS[stack] if side not in sides]
         if missing:
-            raise InputError(f"{stack}_attention came without {' and '.join(missing)}, which name its queries and keys.")
+            raise InputError(
+                f"{stack}_attention came without {' and '.join(missing)}, which name its queries and keys."
+            )
     wanted = {stack: _layers(f"{stack}_attention", given, include_layers) for stack, given in stacks.items()}
     return Trace.from_attentions(wanted, sides)
 

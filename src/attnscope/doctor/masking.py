@@ -136,8 +136,8 @@ def told_polarity(text: str, names: tuple[str, ...] = ()) -> str | None:
     prose = "\n".join([*re.findall(r"#(.*)", text), *quoted])
     said = set()
     for line in prose.splitlines():
-        if not spoken.search(line):
-            continue
+        if not spoken.search(line) or re.search(r"\badd(?:ed|s|itive)?\b|-\s*inf|-\s*1e\d|infinity|negative", line, re.IGNORECASE):
+            continue  # what is added to the scores is another kind of mask
         for value, meaning in _meanings(line):
             drops = True if re.search(_DROP, meaning, re.IGNORECASE) else False if re.search(_KEEP, meaning, re.IGNORECASE) else None  # fmt: skip
             if drops is not None:

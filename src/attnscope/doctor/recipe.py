@@ -6,7 +6,7 @@ mistakes need no code of their own. Every choice becomes one argument of the ref
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -65,6 +65,7 @@ class Operands:
     bias: Tensor | None = None  # [H or 1, Q, K], added to the scores
     pattern: Tensor | None = None  # [H or 1, Q, K], True: may look; stands where the triangle would
     factors: Tensor | None = None  # [H], for scale = "own"
+    known: dict[tuple, tuple[Tensor, ...]] = field(default_factory=dict, compare=False)  # what recipes have in common
 
 
 @dataclass(frozen=True)
@@ -193,9 +194,17 @@ def _join(z: Tensor, operands: Operands, recipe: Recipe) -> Tensor:
     return joined
 
 
-@torch.no_grad()
-def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -> Result:
-    """Attention by this recipe. `allowed` is the mask that was passed in: [B or 1, H or 1, Q, K], True: may look."""
+def _before_scores(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Queries, keys and values, [B, H, T, D], and q · k, [B, H, Q, K]; kept with the operands, for the next recipe."""
+    same = (recipe.split, recipe.batch, recipe.groups, recipe.qk, recipe.rotary, recipe.turns, recipe.theta, recipe.turned)
+    if same not in operands.known:
+        query, key, value = _heads(recipe, operands)
+        operands.known[same] = query, key, value, dot_product(query, key)
+    return operands.known[same]  # type: ignore[return-value]
+
+
+def _heads(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values by head, normalised, repeated and turned as the recipe says."""
     if operands.heads:
         whole = [
             norm if n > 1 else None for norm, n in zip(operands.norms, (operands.heads, operands.kv_heads), strict=True)
@@ -218,10 +227,16 @@ def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -
     key, value = repeat_heads(key, heads), repeat_heads(value, heads)
     if recipe.qk != "plain":
         query, key = _NORMS[recipe.qk](query), _NORMS[recipe.qk](key)
-    query, key, value = (_turn(x, recipe, n) for x, n in ((query, "query"), (key, "key"), (value, "value")))
+    return _turn(query, recipe, "query"), _turn(key, recipe, "key"), _turn(value, recipe, "value")
 
+
+@torch.no_grad()
+def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -> Result:
+    """Attention by this recipe. `allowed` is the mask that was passed in: [B or 1, H or 1, Q, K], True: may look."""
+    query, key, value, dot = _before_scores(recipe, operands)
+    heads = query.shape[1]
     own_factor = operands.factors is not None and recipe.scale == "own"
-    scores = dot_product(query, key) * (operands.factors[:, None, None] if own_factor else factor(recipe, query.shape[-1], heads, key.shape[-2]))  # type: ignore[index]  # fmt: skip
+    scores = dot * (operands.factors[:, None, None] if own_factor else factor(recipe, query.shape[-1], heads, key.shape[-2]))  # type: ignore[index]  # fmt: skip
     scores = cap(scores, recipe.softcap)
     scores = scores if operands.bias is None else scores + operands.bias
     if allowed is not None:

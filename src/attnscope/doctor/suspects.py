@@ -6,7 +6,7 @@ the reference, or with a known mistake, was right.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ class Run:
     inputs: tuple[Tensor, Tensor, Tensor]
     reading: Reading
     allowed: Tensor | None = None
+    known: dict[tuple, tuple] = field(default_factory=dict, compare=False)  # the operands, for each suspect
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class _Layout:
             raise InputError(
                 f"at {width:g} inches there is no room for the grid beside its labels: give a larger width."
             )
-        spare = scene.room - self.top - (SUMS if self.weights else 0) - 1.0  # title, legend and two lines of notes
+        spare = scene.room - self.top - (SUMS if self.weights else 0) - 0.85  # title, legend and two lines of notes
         self.cell = min(self.cell, max(0.8, min(9.0, spare)) / rows)
         self.wide, self.high = self.cell * columns, self.cell * rows
         self.stride = max(1, math.ceil(LABEL * self.size / 7 / self.cell))

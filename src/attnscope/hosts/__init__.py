@@ -5,11 +5,14 @@ import importlib.util
 import os
 import sys
 import tempfile
+import warnings
 import webbrowser
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from attnscope.errors import AttnscopeError
 from attnscope.hosts.html import frame, page
 from attnscope.views import View
 
@@ -45,7 +48,9 @@ def _mimebundle(view: View, **kwargs: Any) -> Any:
 
     bundle = {"text/html": frame(view), "text/plain": title(view)}
     if importlib.util.find_spec("matplotlib"):
-        bundle["image/png"] = base64.b64encode(view.figure("png")).decode()
+        with suppress(AttnscopeError), warnings.catch_warnings():  # a level that is not for paper has the page alone
+            warnings.simplefilter("ignore", UserWarning)  # of glyphs: the page has its own fonts
+            bundle["image/png"] = base64.b64encode(view.figure("png", dpi=160)).decode()
     return bundle
 
 

@@ -31,6 +31,9 @@ def page(view: View) -> str:
     )
     title = html.escape(f"attnscope · {view.trace.model.name or 'attention'}")
     blocks = "\n".join(_block(block) for block in view.blocks)
+    if view.pair is not None:
+        others = [_block(block, "b") for block in view.other.blocks]
+        blocks = "\n".join([blocks, *others, _block(Block(view.pair.difference, (), 1), "difference")])
     return (
         "<!doctype html>\n"
         '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -70,11 +73,12 @@ def plain_table(view: View, rows: int = 12) -> str:
     )
 
 
-def _block(block: Block) -> str:
+def _block(block: Block, side: str = "") -> str:
     encoded = base64.b64encode(pack(block.data, block.stride)).decode()
     sites = " ".join(map(str, block.sites))
+    name = f' data-side="{side}"' if side else ""
     return (
-        f'<script type="application/octet-stream" data-attnscope-block data-stride="{block.stride}" data-sites="{sites}">'
+        f'<script type="application/octet-stream" data-attnscope-block{name} data-stride="{block.stride}" data-sites="{sites}">'
         f"{encoded}</script>"
     )
 

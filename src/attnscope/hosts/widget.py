@@ -19,6 +19,8 @@ class Scope(anywidget.AnyWidget):
 
     _esm = traitlets.Unicode().tag(sync=True)
     blocks = traitlets.List(traitlets.Bytes()).tag(sync=True)
+    other_blocks = traitlets.List(traitlets.Bytes()).tag(sync=True)  # of a comparison: B
+    difference = traitlets.Bytes(None, allow_none=True).tag(sync=True)
     level = traitlets.Unicode("neuron").tag(sync=True)
     stack = traitlets.Unicode(None, allow_none=True).tag(sync=True)
     layer = traitlets.Int(0).tag(sync=True)
@@ -39,11 +41,13 @@ class Scope(anywidget.AnyWidget):
     sort = traitlets.Unicode("layer").tag(sync=True)
     thumbs = traitlets.Unicode("matrix").tag(sync=True)
     dim = traitlets.Int(None, allow_none=True).tag(sync=True)
+    side = traitlets.Unicode("a").tag(sync=True)
     why = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, view: View) -> None:
-        self._trace = view.trace  # before the traits, which are checked against it
-        super().__init__(_esm=asset("widget.js"), blocks=[block.data for block in view.blocks], **view.traits())
+        self._trace, self._pair = view.trace, view.pair  # before the traits, which are checked against them
+        pair = {} if view.pair is None else {"other_blocks": [block.data for block in view.other.blocks], "difference": view.pair.difference}  # fmt: skip
+        super().__init__(_esm=asset("widget.js"), blocks=[block.data for block in view.blocks], **pair, **view.traits())
         self._title = title(view)
         self.on_msg(self._on_message)
 
@@ -113,7 +117,8 @@ class Scope(anywidget.AnyWidget):
         if identity is None or message.get("kind") == CANCEL:
             return
         try:
-            tile = answer(self._trace, TileRequest.from_message(message))
+            other = self._pair is not None and message.get("side") == "b"
+            tile = answer(self._pair.other if other else self._trace, TileRequest.from_message(message))
         except AttnscopeError as error:
             self.send({"id": identity, "kind": ERROR, "message": str(error)})
             return

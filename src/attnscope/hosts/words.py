@@ -22,7 +22,7 @@ class Row:
 
 def strongest(view: View, rows: int) -> list[Row]:
     """The keys of the view's query by weight, strongest first."""
-    site, state = view.trace.sites[view.site_index], view.state
+    site, state = view.trace.sites[view.site_index], view.own
     row = state.query - site.query_offset
     if site.weights_only:
         return _strongest_of_weights(view, rows)
@@ -49,7 +49,7 @@ def strongest(view: View, rows: int) -> list[Row]:
 
 def _strongest_of_weights(view: View, rows: int) -> list[Row]:
     """The same where there is nothing but weights."""
-    site, state = view.trace.sites[view.site_index], view.state
+    site, state = view.trace.sites[view.site_index], view.own
     tokens, weights = view.trace.key_tokens(site), site.weights(state.head, state.query - site.query_offset)[0]
     order = weights.nan_to_num(-1.0).argsort(descending=True, stable=True)[:rows].tolist()
     return [Row(k, printable(tokens[k]), "–", "–", percent(float(weights[k])), "–", float(weights[k])) for k in order]
@@ -57,7 +57,7 @@ def _strongest_of_weights(view: View, rows: int) -> list[Row]:
 
 def title(view: View) -> str:
     """One sentence: which head and query, and where the weight goes."""
-    site, state = view.trace.sites[view.site_index], view.state
+    site, state = view.trace.sites[view.site_index], view.own
     top = strongest(view, 3)
     token = printable(view.trace.query_tokens(site)[state.query])
     rest = ", ".join(f"“{r.token}” ({r.weight})" for r in top[1:])

@@ -1,0 +1,302 @@
+"""The server's page: type a text, see its numbers; model, pair, level; the address reproduces it; nothing is lost."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+import attnscope
+import tiny_models as tiny
+from attnscope import cli
+from attnscope.hosts.server.limits import Limits
+from attnscope.state import State
+from served import TOKEN, served
+
+CAT = "The cat did not sit on the mat because it was too small."
+TIME = "Time flies like an arrow, fruit flies like a banana."
+AXE = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
+WEIGHTS = """() => Object.fromEntries([...document.querySelector('[data-attnscope]').shadowRoot.querySelectorAll('[data-row-key]')]
+  .filter(row => row.checkVisibility()).map(row => [row.dataset.rowKey, Number(row.querySelector('[data-col=weight]').dataset.value)]))"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("models") / "small"
+    tiny.model("bert", "sdpa").save_pretrained(path)
+    tiny.tokenizer().save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def readers(folder):
+    return {"demo": cli._reader("demo", 2048), "small": cli._reader(folder, 2048)}
+
+
+@pytest.fixture(scope="module")
+def server(readers):
+    with served(readers) as one:
+        yield one
+
+
+@pytest.fixture
+def visit(browser):
+    """Open an address as a new person with a browser of their own; script errors fail the test."""
+    contexts, troubles = [], []
+
+    def visited(server, address="/", token=True, ready=True, width=1280, height=1400, dark=False):
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            accept_downloads=False,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
+        page.on("console", lambda m: troubles.append(m.text) if "Content Security" in m.text else None)
+        page.on("request", lambda r: None if r.url.startswith((here, "blob:", "data:")) else troubles.append(r.url))
+        here = f"http://127.0.0.1:{server.port}/"
+        path, _, hash = address.partition("#")
+        joined = f"{path}{'&' if '?' in path else '?'}token={TOKEN}" if token else path
+        page.goto(here.rstrip("/") + joined + (f"#{hash}" if hash else ""))
+        if ready:
+            settled(page)
+        return page
+
+    yield visited
+    for context in contexts:
+        context.close()
+    assert not troubles
+
+
+def settled(page):
+    expect(page.locator("[data-attnscope-ask] form")).to_have_attribute("aria-busy", "false", timeout=20_000)
+    page.locator("[data-attnscope][data-ready]").wait_for()
+
+
+def type_text(page, text, pair=None):
+    if pair is not None:
+        page.locator("[data-ask=more]").click()
+        page.locator("[data-ask=pair]").fill(pair)
+    page.locator("[data-ask=text]").fill(text)
+    page.keyboard.press("Enter") if pair is None else page.locator("[data-ask=show]").click()
+    page.locator(f"form[data-read='{text}'][aria-busy=false]").wait_for(timeout=20_000)
+    settled(page)
+
+
+def assert_shows(page, trace):
+    """The numbers at the neuron level, at the place that the address names, are those of the trace."""
+    state = State.from_url(page.url)
+    expected = trace.site(state.layer).weights(state.head, state.query)[0]
+    seen = page.evaluate(WEIGHTS)
+    assert len(seen) == len(expected)
+    for key, value in seen.items():
+        assert value == pytest.approx(float(expected[int(key)]), rel=1e-3, abs=1e-6)
+    return state
+
+
+def test_type_a_text_and_see_its_numbers(server, visit, demo):
+    page = visit(server)
+    assert TOKEN not in page.url
+    type_text(page, CAT)
+    state = assert_shows(page, attnscope.trace(*demo, CAT))
+    opened = attnscope.show(*demo, CAT).state
+    assert (state.layer, state.head, state.query, state.key) == (opened.layer, opened.head, opened.query, opened.key)
+    assert "Opened here because" in page.locator("[data-why]").inner_text()
+    type_text(page, TIME)
+    assert_shows(page, attnscope.trace(*demo, TIME))
+    assert page.title() == f"{TIME} · attnscope"
+
+
+def test_another_layer_comes_from_the_server(server, visit, demo):
+    page = visit(server)
+    type_text(page, CAT)
+    trace = attnscope.trace(*demo, CAT)
+    page.locator('[data-crumb="layer"]').select_option("5")
+    page.locator('[data-crumb="head"]').select_option("3")
+    page.wait_for_url("**#layer=5&head=3*")
+    state = assert_shows(page, trace)
+    assert (state.layer, state.head) == (5, 3)
+    # a head that somebody has chosen is looked at in the next text too
+    type_text(page, TIME)
+    state = assert_shows(page, attnscope.trace(*demo, TIME))
+    assert (state.layer, state.head) == (5, 3)
+
+
+def test_a_pair(server, visit, demo):
+    page = visit(server)
+    type_text(page, "The cat is small.", "It is a dog.")
+    assert_shows(page, attnscope.trace(*demo, "The cat is small.", text_pair="It is a dog."))
+    assert page.locator("[data-tool=filter]").is_visible()
+    assert "pair=It+is+a+dog." in page.url
+    page.locator("[data-ask=more]").click()
+    page.wait_for_url(lambda url: "pair=" not in url)
+    settled(page)
+    assert_shows(page, attnscope.trace(*demo, "The cat is small."))
+
+
+def test_another_model(server, visit, folder):
+    page = visit(server)
+    page.locator("[data-ask=text]").fill("the cat sat")
+    page.locator("[data-ask=model]").select_option("small")
+    page.wait_for_url("**model=small*")
+    settled(page)
+    assert_shows(page, attnscope.trace(*attnscope.load(folder), "the cat sat"))
+
+
+@pytest.mark.parametrize("level", ["model", "head", "matrix", "steps"])
+def test_the_level_stays(server, visit, level):
+    page = visit(server)
+    page.locator('[data-level-switch="head"]' if level == "matrix" else f'[data-level-switch="{level}"]').click()
+    if level == "matrix":
+        page.locator('[data-drawing="matrix"]').click()
+    type_text(page, TIME)
+    expect(page.locator("main")).to_have_attribute("data-shows", level)
+    assert State.from_url(page.url).level == level
+
+
+def test_a_link_reproduces_the_view_and_holds_no_token(server, visit, demo):
+    page = visit(server)
+    type_text(page, "The cat is small.", "It is a dog.")
+    page.locator('[data-crumb="layer"]').select_option("4")
+    page.wait_for_url("**#layer=4*")
+    page.locator('[data-ribbon] [data-token="3"]').first.click()
+    page.wait_for_url("**query=3*")
+    link, seen = page.url, page.evaluate(WEIGHTS)
+    assert "token" not in link
+    address = link.split(str(server.port))[1]
+    # who has the cookie needs no token; who has not is asked for it, and then is at the same place
+    again = page.context.new_page()
+    again.goto(link)
+    settled(again)
+    stranger = visit(server, address, token=False, ready=False)
+    stranger.locator("[role=alert]").wait_for()
+    assert stranger.locator("[data-attnscope]").count() == 0
+    stranger.locator("#token").fill(TOKEN)
+    stranger.keyboard.press("Enter")
+    stranger.locator("[data-attnscope][data-ready]").wait_for()
+    settled(stranger)
+    for other in (again, stranger):
+        assert other.url == link
+        assert other.evaluate(WEIGHTS) == seen
+        assert other.locator("[data-ask=pair]").input_value() == "It is a dog."
+    again.reload()
+    settled(again)
+    assert again.url == link
+
+
+def test_back_and_forward(server, visit):
+    page = visit(server)
+    type_text(page, CAT)
+    first = page.url
+    type_text(page, TIME)
+    second = page.url
+    page.go_back()
+    page.locator(f"form[data-read='{CAT}']").wait_for()
+    settled(page)
+    assert page.url == first
+    assert page.locator("[data-ask=text]").input_value() == CAT
+    page.go_forward()
+    page.locator(f"form[data-read='{TIME}']").wait_for()
+    settled(page)
+    assert page.url == second
+    assert page.locator("[data-notices]").inner_text() == ""
+
+
+def test_a_text_that_is_too_long_can_be_cut(server, visit):
+    page = visit(server)
+    type_text(page, CAT)
+    seen = page.evaluate(WEIGHTS)
+    text = "word " * 600
+    page.locator("[data-ask=text]").fill(text)
+    page.keyboard.press("Enter")
+    cut = page.locator("[data-ask=cut]")
+    cut.wait_for()
+    assert "The text has 602 tokens, and this model reads at most 512" in page.locator("[data-ask=status]").inner_text()
+    assert page.evaluate(WEIGHTS) == seen  # what was there stays
+    assert page.locator("[data-ask=text]").input_value() == text
+    cut.click()
+    page.locator(f"form[data-read='{text.strip()}'][aria-busy=false]").wait_for(timeout=30_000)
+    assert "truncate=1" in page.url
+    assert "cut to the 512 tokens" in page.locator("main").inner_text()
+
+
+def test_wrong_addresses_are_said(server, visit):
+    page = visit(server, "/?model=gpt2&text=the+cat#layer=99&head=zero")
+    notices = page.locator("[data-notices]").inner_text()
+    assert "gpt2 is not served here; this is demo." in notices
+    assert "head=zero" in notices
+    assert "99" in notices
+    page.locator("[data-ask=text]").fill("   ")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-ask=status]")).to_have_text("Type at least one word.")
+
+
+def test_tokens_are_text(server, visit):
+    page = visit(server)
+    text = '<img src=x onerror="document.title=1"> <b>bold</b>'
+    page.locator("[data-ask=text]").fill(text)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**onerror*")
+    settled(page)
+    assert page.title() == f"{text} · attnscope"
+    assert page.locator("main img, main b:text-is('bold')").count() == 0
+
+
+def test_a_busy_server_is_asked_again_and_a_forgotten_text_is_read_again(readers, visit, demo):
+    with served(readers, Limits(burst=1, rate=1, keep=1)) as server:
+        page = visit(server)
+        type_text(page, CAT)  # a second request within a second: refused, and asked again
+        other = visit(server, f"/?text={TIME}")  # the server keeps one trace, and it is this one now
+        page.locator('[data-crumb="layer"]').select_option("5")
+        page.wait_for_url("**#layer=5*", timeout=30_000)
+        assert_shows(page, attnscope.trace(*demo, CAT))
+        assert_shows(other, attnscope.trace(*demo, TIME))
+
+
+def test_a_server_that_is_gone(readers, visit):
+    with served(readers) as server:
+        page = visit(server)
+        type_text(page, CAT)
+        seen = page.evaluate(WEIGHTS)
+    page.locator("[data-ask=text]").fill(TIME)
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-ask=status]")).to_contain_text("The server does not answer")
+    assert page.evaluate(WEIGHTS) == seen
+    assert page.locator("[data-ask=text]").input_value() == TIME
+    page.locator('[data-crumb="layer"]').select_option("5")
+    expect(page.locator("[data-notices]")).to_contain_text("The server does not answer")
+    assert page.evaluate(WEIGHTS) == seen
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (700, True), (400, False)])
+def test_everything_is_within_the_window(server, visit, width, dark):
+    page = visit(server, width=width, height=900, dark=dark)
+    page.locator("[data-ask=more]").click()
+    page.locator("[data-ask=text]").fill("word " * 900)
+    page.keyboard.press("Enter")
+    page.locator("[data-ask=cut]").wait_for()
+    found = page.evaluate(
+        """() => { const ask = document.querySelector('[data-attnscope-ask]').getBoundingClientRect();
+             const main = document.querySelector('[data-attnscope]').shadowRoot.querySelector('main').getBoundingClientRect();
+             return [document.documentElement.scrollWidth, document.documentElement.scrollHeight, ask.bottom - main.top, main.bottom, ask.height]; }"""
+    )
+    wide, high, gap, bottom, ask = found
+    assert (wide, high) == (width, 900)
+    assert abs(gap) < 1
+    assert abs(bottom - 900) < 1
+    assert ask < 450
+    dark_ground = page.locator("form").evaluate("e => getComputedStyle(e).colorScheme")
+    assert dark_ground == ("dark" if dark else "light")
+
+
+@pytest.mark.source
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing(server, visit, dark):
+    page = visit(server, dark=dark)
+    page.locator("[data-ask=more]").click()
+    page.locator("[data-ask=text]").fill("word " * 900)
+    page.keyboard.press("Enter")
+    page.locator("[data-ask=cut]").wait_for()
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    run = "async () => (await axe.run(document)).violations.map(v => `${v.id}: ${v.nodes.map(n => n.target.flat())}`)"
+    assert page.evaluate(run) == []
