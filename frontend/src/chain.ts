@@ -34,8 +34,8 @@ export function chainOf(head: HeadTensors, query: number): Chain {
 
 export function linksOf(head: HeadTensors, query: number): Links {
   const { site } = head;
-  if (head.weights) {
-    const weights = Float64Array.from(head.weights.subarray(query * site.keys, (query + 1) * site.keys));
+  const given = head.given(query);
+  if (given) {
     return {
       query,
       dot: null,
@@ -44,7 +44,7 @@ export function linksOf(head: HeadTensors, query: number): Links {
       bias: null,
       biased: null,
       allowed: head.allowed(query),
-      weights,
+      weights: given,
       sink: 0,
       hasSink: false,
       empty: false,

@@ -1,5 +1,5 @@
 /** The tensors of one head of one site, and its mask and bias, read from a payload. */
-import type { Payload, Site } from "./payload";
+import type { Site, Tensors } from "./payload";
 import { PayloadError } from "./payload";
 
 export class HeadTensors {
@@ -20,7 +20,7 @@ export class HeadTensors {
   private biases: Float32Array | null = null;
 
   constructor(
-    private readonly payload: Payload,
+    private readonly payload: Tensors,
     index: number,
     readonly head: number,
   ) {
@@ -47,6 +47,12 @@ export class HeadTensors {
     let broken = 0;
     for (const tensor of [this.q, this.k, this.v]) for (const value of tensor) if (!Number.isFinite(value)) broken++;
     this.broken = broken;
+  }
+
+  /** The weights of a query, where nothing but weights is known; null where they follow from q and k. */
+  given(query: number): Float64Array | null {
+    const { keys } = this.site;
+    return this.weights && Float64Array.from(this.weights.subarray(query * keys, (query + 1) * keys));
   }
 
   query(row: number): Float32Array {

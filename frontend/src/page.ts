@@ -1,13 +1,20 @@
 /** A page: finds its data and its state in the document, and writes the state into the URL. */
 import { follow, isWhole, write } from "./app/address";
 import { fail, mount } from "./app/mount";
+import { PairSource } from "./compare/source";
+import { mountPair } from "./compare/view";
+import { Payload } from "./payload";
 import { type Block, EmbeddedSource } from "./sources/embedded";
 import { fromHash, INITIAL, parse, type State, toHash } from "./state";
+import { unpack } from "./unpack";
 
+/** Blocks of the second trace of a comparison, and what lays it beside the first, say so. */
 interface Found {
   root: HTMLElement;
   state: HTMLElement | null;
   blocks: Block[];
+  others: Block[];
+  difference: Block[];
 }
 
 /** Each root is followed by its own state and blocks. */
@@ -16,13 +23,15 @@ function find(): Found[] {
   for (const element of document.querySelectorAll<HTMLElement>(
     "[data-attnscope], [data-attnscope-state], [data-attnscope-block]",
   )) {
-    if (element.hasAttribute("data-attnscope")) found.push({ root: element, state: null, blocks: [] });
+    if (element.hasAttribute("data-attnscope"))
+      found.push({ root: element, state: null, blocks: [], others: [], difference: [] });
     const last = found.at(-1);
     if (!last) continue;
     if (element.hasAttribute("data-attnscope-state")) last.state = element;
     if (element.hasAttribute("data-attnscope-block")) {
       const sites = element.dataset.sites;
-      last.blocks.push({
+      const { side } = element.dataset;
+      (side === "b" ? last.others : side === "difference" ? last.difference : last.blocks).push({
         text: () => element.textContent ?? "",
         stride: Number(element.dataset.stride ?? 1),
         sites:
@@ -38,10 +47,17 @@ function find(): Found[] {
   return found;
 }
 
-async function open({ root, state, blocks }: Found, ownsHash: boolean): Promise<void> {
+async function open({ root, state, blocks, others, difference }: Found, ownsHash: boolean): Promise<void> {
   try {
     const source = await EmbeddedSource.open(blocks);
     const problems = [...source.problems];
+    let pair: PairSource | null = null;
+    if (difference.length) {
+      const [block] = difference;
+      const other = await EmbeddedSource.open(others);
+      problems.push(...other.problems);
+      pair = new PairSource(new Payload(await unpack(block.text(), block.stride)), source, other);
+    }
     let initial: Partial<State> = {};
     const take = (read: { state: Partial<State>; problems: string[] }) => {
       initial = { ...initial, ...read.state };
@@ -69,7 +85,8 @@ async function open({ root, state, blocks }: Found, ownsHash: boolean): Promise<
     if (embedded.why && (["layer", "head", "query"] as const).some((name) => initial[name] !== embedded[name]))
       initial.why = null;
     const alone = ownsHash && document.querySelectorAll("[data-attnscope]").length === 1;
-    const view = await mount(root, source, initial, { fit: "page", problems, base: embedded, alone });
+    const options = { fit: "page", problems, base: embedded, alone } as const;
+    const view = await (pair ? mountPair(root, pair, initial, options) : mount(root, source, initial, options));
     if (!ownsHash) return;
     // an address that asked for what is not there says what is shown instead
     if (asked) write(toHash(view.get()), "set");

@@ -81,6 +81,8 @@ export interface Thumb {
   method: string;
   /** A byte up to here is a weight times it. */
   steps: number;
+  /** The byte of no difference, where bytes on either side of it are differences: (byte - zero) / steps. */
+  zero?: number;
   masked: number;
   broken: number;
   queries_sampled: number | null;
@@ -104,6 +106,12 @@ export interface ProjectionNote {
   first: number;
   head_step: number;
   size_step: number;
+}
+
+/** Where the tokens of both texts, merged into one row, stand in each; null: not there. */
+export interface Places {
+  a: (number | null)[];
+  b: (number | null)[];
 }
 
 /** What was traced, as arguments of `attnscope.load` ("model" is the name) and `attnscope.trace`. */
@@ -130,6 +138,8 @@ export interface Metadata {
   stat_words?: Record<string, string>;
   stat_titles?: Record<string, string>;
   stat_units?: Record<string, string>;
+  /** Of a comparison: which sites of A and B each site stands for, and where each token of a table stands in them. */
+  pair?: { sites: [number, number][]; places: Places[] };
 }
 
 /** Something is wrong with the bytes; the message is meant to be read by people. */
@@ -154,6 +164,9 @@ interface Entry {
 }
 
 const product = (shape: number[]) => shape.reduce((total, size) => total * size, 1);
+
+/** What tensors are read from. */
+export type Tensors = Pick<Payload, "meta" | "has" | "shape" | "floats" | "integers" | "octets">;
 
 /** One payload: its metadata, and its tensors decoded when they are asked for. */
 export class Payload {

@@ -1,5 +1,6 @@
 /** Everything one drawing needs, computed once per change of state. Levels read it and draw. */
 import { type Chain, chainOf } from "./chain";
+import { Difference, type PairScene } from "./compare/difference";
 import type { HeadTensors } from "./head";
 import type { Metadata, Site } from "./payload";
 import { nice, nicePart, type Ramp, robustDomain } from "./scale";
@@ -42,6 +43,8 @@ export interface Scene {
   zEnd: number;
   ramp: Ramp;
   dimSpecial: boolean;
+  /** Both sides, where weights are differences B − A: then all of `chain.weights` may be below zero. */
+  pair: PairScene | null;
 }
 
 /** What a level may ask of the frame. */
@@ -172,6 +175,8 @@ export function scene(
     else outside += chain.weights[j];
   }
   const pinned = state.key !== null;
+  const pair = tensors instanceof Difference ? tensors.at(row) : null;
+  const sizes = pair ? chain.weights.map(Math.abs) : chain.weights;
   return {
     meta,
     site,
@@ -182,7 +187,7 @@ export function scene(
     row,
     q: tensors.query(row),
     pinned,
-    key: state.key ?? strongest(chain.weights, keys.length ? keys : undefined),
+    key: state.key ?? strongest(sizes, keys.length ? keys : undefined),
     queryLabels,
     keyLabels,
     keys,
@@ -192,5 +197,6 @@ export function scene(
     weightEnd: nicePart(Math.max(largest(chain.weights, null), largest(chain.share, null), chain.sink)),
     zEnd: nice(largest(chain.z, null)),
     ...look,
+    pair,
   };
 }

@@ -11,6 +11,9 @@ export const AVERAGES = ["none", "heads", "layers", "all"] as const;
 export const COMBINATIONS = ["mean", "sum"] as const;
 export const QUANTITIES = ["weights", "scores", "dot"] as const;
 export const SPECIALS = ["show", "hide"] as const;
+/** Of two traces that are compared: A, B, or B − A. */
+export const SIDES = ["a", "b", "difference"] as const;
+export type Side = (typeof SIDES)[number];
 export const THUMBS = ["matrix", "lines"] as const;
 
 export interface State {
@@ -43,6 +46,8 @@ export interface State {
   thumbs: (typeof THUMBS)[number];
   /** steps: the dimension the running dot product has come to; null shows all of it. */
   dim: number | null;
+  /** Which side of a comparison; `query` and `key` count its tokens. A view of one trace has side a only. */
+  side: Side;
   /** Why this place was chosen, when the reader did not choose it. */
   why: string | null;
 }
@@ -68,6 +73,7 @@ export const INITIAL: State = {
   sort: "layer",
   thumbs: "matrix",
   dim: null,
+  side: "a",
   why: null,
 };
 
@@ -119,6 +125,7 @@ const READERS: Record<keyof State, Reader> = {
   sort: { read: (text) => (/^[a-z_]{1,40}$/.test(text) ? text : undefined), expected: "the name of a statistic" },
   thumbs: oneOf(THUMBS),
   dim: optional,
+  side: oneOf(SIDES),
   why: words,
 };
 /** Fields for which an empty text means something; elsewhere it means "as it was". */

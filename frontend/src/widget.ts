@@ -1,5 +1,8 @@
 /** A notebook: the anywidget entry. State lives in traits, missing layers come from the kernel. */
 import { fail, mount, type View } from "./app/mount";
+import { PairSource } from "./compare/source";
+import { mountPair } from "./compare/view";
+import { Payload } from "./payload";
 import { type Channel, CommSource, GONE, octetsOf, type Reply } from "./sources/comm";
 import { INITIAL, parse, type State } from "./state";
 
@@ -42,6 +45,7 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
   el.append(root);
   let view: View | null = null;
   let source: CommSource | null = null;
+  let other: CommSource | null = null;
   const link = { gone: model.comm_live === false };
   let closed = false;
   let syncing = false;
@@ -83,12 +87,22 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
   const open = async () => {
     view?.destroy();
     source?.destroy();
+    other?.destroy();
+    other = null;
     view = null;
     try {
       const blocks = (model.get("blocks") as ArrayBufferView[] | null) ?? [];
       source = new CommSource(blocks.map(octetsOf), channelOf(model, link));
       const { state, problems } = read(model);
-      const mounted = await mount(root, source, state, { fit: "cell", problems });
+      const difference = model.get("difference") as ArrayBufferView | null | undefined;
+      const options = { fit: "cell", problems } as const;
+      let mounted: View;
+      if (difference?.byteLength) {
+        const others = (model.get("other_blocks") as ArrayBufferView[] | null) ?? [];
+        other = new CommSource(others.map(octetsOf), channelOf(model, link), undefined, "b");
+        const pair = new PairSource(new Payload(octetsOf(difference)), source, other);
+        mounted = await mountPair(root, pair, state, options);
+      } else mounted = await mount(root, source, state, options);
       if (closed) return mounted.destroy();
       view = mounted;
       view.onState(publish);
@@ -102,6 +116,7 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
   const lost = () => {
     link.gone = true;
     source?.lose();
+    other?.lose();
     view?.notice(GONE);
   };
 
@@ -121,6 +136,7 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
     model.off("comm:close", lost as never);
     view?.destroy();
     source?.destroy();
+    other?.destroy();
     root.remove();
   };
 }

@@ -19,6 +19,7 @@ export function decimals(domain: number): number {
 /** A weight or a share in a table: one decimal. */
 export function percent(part: number): string {
   if (Number.isNaN(part)) return "NaN";
+  if (part <= -0.0005) return MINUS + percent(-part);
   if (part < 0.0005) return "<0.1 %";
   return `${(part * 100).toFixed(1)} %`;
 }
@@ -26,9 +27,17 @@ export function percent(part: number): string {
 /** A weight or a share in a sentence: whole percent, one decimal below 1 %. */
 export function percentInWords(part: number): string {
   if (Number.isNaN(part)) return "NaN";
+  if (part <= -0.0005) return MINUS + percentInWords(-part);
   if (part >= 0.00995) return `${Math.round(part * 100)} %`;
   if (part < 0.0005) return part === 0 ? "0 %" : "less than 0.1 %";
   return `${(part * 100).toFixed(1)} %`;
+}
+
+/** A difference of weights, with its sign: "+5.3 %", "−21.7 %", "0 %". */
+export function change(part: number): string {
+  if (!Number.isFinite(part)) return fixed(part, 1);
+  const text = fixed(part * 100, 1);
+  return /^[0.]+$/.test(text) ? "0 %" : `${part > 0 ? "+" : ""}${text} %`;
 }
 
 /** A small error: 2.4e-7 with the minus of the field. */

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from attnscope import differing, hosts
-from attnscope.capturing import Recorder, looks_like_attention, no_attention
+from attnscope.capturing import Recorder, may_attend, no_attention
 from attnscope.comparing import Comparison, comparison_of
 from attnscope.errors import CaptureError, InputError
 from attnscope.inputs import Prepared, prepare
@@ -53,7 +53,7 @@ def trace(
         raise InputError(
             f"the first argument must be the model, a torch module; {type(model).__name__} came. The tokenizer is the second."
         )
-    if not any(map(looks_like_attention, model.modules())):
+    if not may_attend(model):
         raise CaptureError(f"{type(model).__name__} cannot be traced: {no_attention(model)}")
     prepared = prepare(
         model, tokenizer, text=text, text_pair=text_pair, text_target=text_target, messages=messages, inputs=inputs,
@@ -96,6 +96,7 @@ def _run(
         recorder.close()
         if was_training:
             model.train()
+    _one_row(prepared.inputs, recorder.rows())
     return recorder.trace(
         tokens=prepared.tokens if len(prepared.tokens) else None,  # None: positions get numbers for names
         target=prepared.target,
@@ -103,6 +104,17 @@ def _run(
         notes=notes,
         inputs=prepared.inputs,
     )
+
+
+def _one_row(inputs: Mapping[str, Any], rows: int) -> None:
+    """Refuse a batch in inputs of a model's own, whose axes only its attention tells."""
+    for name, value in inputs.items() if rows > 1 else ():
+        # [B, …], or [T, B, M] as nn.MultiheadAttention has it
+        if isinstance(value, torch.Tensor) and rows in value.shape[: 2 if value.ndim == 3 else 1]:
+            raise InputError(
+                f"inputs[{name!r}] has shape {list(value.shape)}, and attention ran on a batch of {rows} rows; a trace is of "
+                "one: pass one row, or use attnscope.capture and recorder.trace(index=…)."
+            )
 
 
 def show(

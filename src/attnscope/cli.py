@@ -1,5 +1,6 @@
 """The command line: thin, over the same functions."""
 
+import io
 import os
 import sys
 from typing import Any
@@ -8,6 +9,7 @@ import click
 
 import attnscope
 from attnscope.errors import AttnscopeError, InputError
+from attnscope.state import LEVELS
 
 
 class _Commands(click.Group):
@@ -40,22 +42,25 @@ def main() -> None:
 @click.option("--generate", type=click.IntRange(min=0), default=0, help="Let the model continue by up to N tokens.")
 @click.option("--truncate", is_flag=True, help="Cut a text that is too long for the model.")
 @click.option("--task", help="Load the model for a task, such as text-generation.")
-@click.option(
-    "--out", type=click.Path(dir_okay=False), default="attnscope.html", show_default=True, help="Page to write."
-)
+@click.option("--level", type=click.Choice(LEVELS), help="Level to open on.  [default: neuron]")
+@click.option("--terminal", is_flag=True, help="Draw the head and the neuron level here; a page is written only with --out.")
+@click.option("--out", type=click.Path(dir_okay=False), help="Page to write.  [default: attnscope.html]")
 @click.option("--theme", type=click.Choice(["auto", "light", "dark"]), default="auto", show_default=True)
 @click.option("--max-mb", type=float, default=12, show_default=True, help="Largest size of the page.")
 @click.option("--open/--no-open", "opens", default=True, help="Open the page where there is a display.")
 def show(
     text: str, model: str, layer: int | None, head: str | None, query: str | None, key: str | None, stack: str | None,
-    pair: str | None, target: str | None, generate: int, truncate: bool, task: str | None, out: str, theme: str,
-    max_mb: float, opens: bool,
+    pair: str | None, target: str | None, generate: int, truncate: bool, task: str | None, level: str | None, terminal: bool,
+    out: str | None, theme: str, max_mb: float, opens: bool,
 ) -> None:  # fmt: skip
-    """Trace TEXT and write a page that shows its attention."""
+    """Trace TEXT and write a page that shows its attention, or draw it here."""
     from rich.console import Console
 
     from attnscope.hosts import has_display
+    from attnscope.hosts.terminal import check_levels, draw
 
+    drawn = () if not terminal else ("head", "neuron") if level is None else (level,)
+    check_levels(drawn)
     console = Console(stderr=True)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     _quiet()
@@ -63,14 +68,17 @@ def show(
         loaded, tokenizer = attnscope.load(model, task=task)
     with console.status("running the model once …"):
         view = attnscope.show(
-            loaded, tokenizer, text, layer=layer, head=head, query=_position(query), key=_position(key), stack=stack,
-            theme=theme, max_mb=max_mb, text_pair=pair, text_target=target, generate=generate, truncate=truncate,
+            loaded, tokenizer, text, level=level or "neuron", layer=layer, head=head, query=_position(query), key=_position(key),
+            stack=stack, theme=theme, max_mb=max_mb, text_pair=pair, text_target=target, generate=generate, truncate=truncate,
         )  # fmt: skip
-        path = view.save(out).resolve()
-    _print_table(view)
-    click.echo(str(path))
-    if opens and has_display():
-        view.open(path)
+        path = None if terminal and out is None else view.save(out or "attnscope.html").resolve()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no such letter still gets the rest
+    draw(view, Console(file=sys.stdout), drawn)
+    if path is not None:
+        click.echo(str(path))
+        if opens and has_display():
+            view.open(path)
 
 
 @main.command()
@@ -284,42 +292,3 @@ def _quiet() -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     hub_logging.set_verbosity_error()
-
-
-def _print_table(view: Any, rows: int = 12) -> None:
-    """The head as a table: what a terminal without a browser gets to see."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from attnscope.hosts.words import receipt, strongest, title
-
-    console = Console(file=sys.stdout)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, side in (
-        ("key", "right"),
-        ("q · k", "right"),
-        ("score", "right"),
-        ("weight", "left"),
-        ("", "right"),
-        ("share of output", "right"),
-    ):
-        table.add_column(name, justify=side)  # type: ignore[arg-type]
-    found = strongest(view, rows)
-    for row in found:
-        bar = "█" * round(24 * row.value) if row.value == row.value else ""
-        token = Text(
-            row.token if len(row.token) <= 24 else row.token[:23] + "…",
-            style="bold" if row.key == view.state.key else "",
-        )
-        table.add_row(token, row.dot, row.score, Text(bar), row.weight, row.share)
-    console.print(Text(title(view)))
-    if view.state.why:
-        console.print(Text(view.state.why, style="dim"))
-    console.print(table)
-    hidden = len(view.trace.key_tokens(view.trace.sites[view.site_index])) - len(found)
-    if hidden > 0:
-        console.print(Text(f"… and {hidden} weaker keys", style="dim"))
-    console.print(Text(receipt(view)))
-    for note in (*view.trace.notes, *dict.fromkeys(view.notes)):
-        console.print(Text(note, style="dim"))

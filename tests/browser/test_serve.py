@@ -112,6 +112,7 @@ def test_another_layer_comes_from_the_server(server, visit, demo):
     type_text(page, CAT)
     trace = attnscope.trace(*demo, CAT)
     page.locator('[data-crumb="layer"]').select_option("5")
+    page.wait_for_url("**#layer=5*")
     page.locator('[data-crumb="head"]').select_option("3")
     page.wait_for_url("**#layer=5&head=3*")
     state = assert_shows(page, trace)

@@ -22,15 +22,12 @@ import attnscope
 import tiny_models as tiny
 from attnscope import cli
 from attnscope.errors import AttnscopeError, InputError
-from attnscope.payload import decode, read
-
-pytest.importorskip("uvicorn")
-
-
 from attnscope.hosts.server import run
 from attnscope.hosts.server.guard import Names
 from attnscope.hosts.server.limits import Limits, Meter, Refusal
 from attnscope.hosts.server.work import Ask, Line, Workshop, room
+from attnscope.payload import decode, read
+from served import TOKEN, Served, served
 
 
 @pytest.fixture(scope="module")
@@ -419,6 +416,12 @@ def test_the_same_text_is_read_once(bert: Any) -> None:
     assert len({data for _, _, data in answers}) == 1
 
 
+def _in_a_loop(check: Any) -> None:
+    """In a thread: Playwright, in the same session, keeps a loop in this one."""
+    with ThreadPoolExecutor(1) as alone:
+        alone.submit(lambda: asyncio.run(check())).result()
+
+
 def test_traces_are_kept_up_to_a_size(bert: Any) -> None:
     def reading(text: str, **_: Any) -> Any:
         return attnscope.trace(*bert, text)
@@ -437,7 +440,7 @@ def test_traces_are_kept_up_to_a_size(bert: Any) -> None:
         assert [shop.known(ask.id) is not None for ask in asks] == [True, False, True]
         shop.close()
 
-    asyncio.run(check())
+    _in_a_loop(check)
 
 
 def test_a_line_has_an_end() -> None:
@@ -452,7 +455,7 @@ def test_a_line_has_an_end() -> None:
         assert await line.run(lambda: 3) == 3
         line.close()
 
-    asyncio.run(check())
+    _in_a_loop(check)
 
 
 PROCESS = """

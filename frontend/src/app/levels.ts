@@ -1,10 +1,15 @@
 /** The levels there are: each is made when it is first shown. A new level adds its line here and its style in shadow.ts. */
+
+import { PairSource } from "../compare/source";
 import { HeadLevel } from "../levels/head";
 import { MatrixLevel } from "../levels/matrix";
 import { ModelLevel } from "../levels/model";
 import { NeuronLevel } from "../levels/neuron";
+import { PairNeuron } from "../levels/pair/neuron";
+import { PairSteps } from "../levels/pair/steps";
 import { StepsLevel } from "../levels/steps";
 import type { MakeLevel } from "../scene";
+import type { Source } from "../source";
 import type { LevelName } from "../state";
 
 export const REGISTRY: Partial<Record<LevelName, MakeLevel>> = {
@@ -14,3 +19,12 @@ export const REGISTRY: Partial<Record<LevelName, MakeLevel>> = {
   neuron: (actions, viewport) => new NeuronLevel(actions, viewport),
   steps: (actions, viewport, source) => new StepsLevel(actions, viewport, source),
 };
+
+/** The levels of two traces beside each other: those of weights alone are the same. */
+const OF_PAIR: Partial<Record<LevelName, MakeLevel>> = {
+  ...REGISTRY,
+  neuron: (actions) => new PairNeuron(actions),
+  steps: (actions) => new PairSteps(actions),
+};
+
+export const levelsOf = (source: Source) => (source instanceof PairSource ? OF_PAIR : REGISTRY);

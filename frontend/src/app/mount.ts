@@ -1,10 +1,13 @@
 /** The frame: breadcrumb, sentence, ribbon, the level in the middle, the foot. It owns the state; levels draw. */
+
+import { sentenceOfPair } from "../compare/sentence";
 import { button, h, setAttribute, whenIdle } from "../dom";
 import type { HeadTensors } from "../head";
+import type { Metadata } from "../payload";
 import type { Ramp } from "../scale";
 import { type Actions, type Level, type Scene, scene as sceneOf } from "../scene";
 import type { Source } from "../source";
-import { type Filter, INITIAL, type LevelName, type State } from "../state";
+import { type Filter, INITIAL, type LevelName, type Side, type State } from "../state";
 import { type Label, labels } from "../tokens";
 import { type CrumbName, Crumbs } from "./crumbs";
 import { Foot } from "./foot";
@@ -45,6 +48,8 @@ export interface Options {
   problems?: string[];
   /** What is shown where the initial state asks for what does not exist. */
   base?: Partial<State>;
+  /** Of a comparison: the switch between its sides, which of them this is, and what both are. */
+  sides?: { element: HTMLElement; shown: Side; metas: [Metadata, Metadata] };
   /** The page is this view alone: keys pressed outside of it are meant for it. */
   alone?: boolean;
 }
@@ -130,7 +135,9 @@ class App implements View {
       this.panels.opener("save", "save a picture", { "data-tool": "save" }, () =>
         savePanel(scene(), () => this.stage.level?.picture?.() ?? null),
       ),
-      this.panels.opener("Python", "copy as Python", { "data-tool": "python" }, () => pythonPanel(scene())),
+      this.panels.opener("Python", "copy as Python", { "data-tool": "python" }, () =>
+        pythonPanel(scene(), options.sides?.metas),
+      ),
       this.helpOpener,
     ];
     this.tools = new Tools(
@@ -149,7 +156,10 @@ class App implements View {
     // a page of its own has a title; a cell stands under those of its notebook
     const mark = h(options.fit === "page" ? "h1" : "span", { class: "mark" }, "attnscope");
     this.masthead.append(mark, this.crumbs.element, this.tools.page);
-    this.masthead.append(this.crumbs.about, h("div", { class: "second" }, this.switch.element, this.tools.element));
+    this.masthead.append(
+      this.crumbs.about,
+      h("div", { class: "second" }, options.sides?.element, this.switch.element, this.tools.element),
+    );
     const sheet = h("div", { class: "sheet" });
     sheet.append(this.masthead, this.panels.element, this.receipt.banner, this.notices, this.story.element);
     sheet.append(this.ribbons, this.stage.element, this.foot.element);
@@ -309,7 +319,10 @@ class App implements View {
     return level !== null;
   }
 
-  private atLevel(state: State, problems: string[]): State {
+  private atLevel(wanted: State, problems: string[]): State {
+    const { sides } = this.options;
+    if (!sides && wanted.side !== "a") problems.push("This view shows one trace, so it has no sides to choose from.");
+    const state = { ...wanted, side: sides?.shown ?? "a" };
     if (this.stage.has(state.level)) return state;
     problems.push(`There is no level ${state.level} in this view; it shows the level neuron.`);
     return { ...state, level: "neuron" };
@@ -348,7 +361,8 @@ class App implements View {
     this.tools.show(state, level);
     this.switch.show(state.level);
     this.crumbs.show(scene);
-    this.story.draw(scene, this.opening, level.sentence?.(scene) ?? null);
+    const own = scene.pair && state.level !== "model" ? sentenceOfPair(scene, scene.pair) : level.sentence?.(scene);
+    this.story.draw(scene, this.opening, own ?? null);
     this.drawRibbons(scene);
     level.draw(scene);
     this.receipt.draw(scene);
@@ -503,10 +517,12 @@ class App implements View {
     const heights = `${masthead},${foot},${height}`;
     if (heights === this.heights) return;
     this.heights = heights;
+    setAttribute(this.scope, "data-low", height < 620 ? "" : null);
+    // asked before the sizes are written, which restyle everything
+    const bar = sticky() ? masthead : 0;
     this.scope.style.setProperty("--sight", `${height}px`);
     this.scope.style.setProperty("--foot", `${foot}px`);
-    setAttribute(this.scope, "data-low", height < 620 ? "" : null);
-    this.scope.style.setProperty("--bar", `${sticky() ? masthead : 0}px`);
+    this.scope.style.setProperty("--bar", `${bar}px`);
     this.look();
   }
 

@@ -72,3 +72,29 @@ export function python(meta: Metadata, state: State): string {
   }
   return `${[...imports, "", ...lines, view, "view"].join("\n")}\n`;
 }
+
+/** What a comparison opens with when nobody said. */
+const COMPARED: Partial<State> = { level: "model", side: "difference", sort: "change" };
+const PLACE = ["layer", "head", "query", "key", "stack"] as const;
+
+export function pythonOfPair(metas: [Metadata, Metadata], state: State): string {
+  const lines: string[] = [];
+  metas.forEach((meta, i) => {
+    const name = `trace_${"ab"[i]}`;
+    const { lines: before, what, given } = opening(meta);
+    for (const line of before.map((one) => one.replace("# trace:", `# ${name}:`)))
+      if (!lines.includes(line)) lines.push(line);
+    if (what === "attnscope.show") lines.push(`${name} = ${call("attnscope.trace", given)}`);
+  });
+  const shown = (Object.keys(INITIAL) as (keyof State)[])
+    .filter((name) => name !== "why" && !PLACE.some((one) => one === name))
+    .filter((name) => !same(state[name], COMPARED[name] ?? INITIAL[name]))
+    .map((name): [string, unknown] => [name, state[name]]);
+  const place = PLACE.filter((name) => name !== "stack" || state.stack).map((name): [string, unknown] => [
+    name,
+    state[name],
+  ]);
+  const view = `view = ${call("attnscope.compare(trace_a, trace_b).show", named(shown))}`;
+  const moved = `view = ${call("with_state", ["view", ...named(place)])}`;
+  return `${["import attnscope", "from attnscope.views import with_state", "", ...lines, view, moved, "view"].join("\n")}\n`;
+}

@@ -2,7 +2,7 @@
 import { type Recheck, rechecking } from "../chain";
 import { h, whenIdle } from "../dom";
 import type { HeadTensors } from "../head";
-import { number } from "../payload";
+import { type Metadata, number, type Site } from "../payload";
 import type { Scene } from "../scene";
 import { count, scientific } from "../words";
 
@@ -79,6 +79,33 @@ export function verdict(scene: Pick<Scene, "site" | "meta" | "state">, mine: Che
   return { status: "passed", mark: "✓", short, paragraphs };
 }
 
+/** What is checked: the head that is shown, or in a comparison that head of both traces. */
+function sidesOf({
+  pair,
+  meta,
+  site,
+  tensors,
+}: Scene): { name: string; meta: Metadata; site: Site; tensors: HeadTensors }[] {
+  if (!pair) return [{ name: "", meta, site, tensors }];
+  return [pair.a, pair.b].map((side) => ({ ...side, site: side.tensors.site }));
+}
+
+const WORST: Verdict["status"][] = ["failed", "flagged", "none", "passed"];
+
+function together(sides: (Verdict & { name: string })[]): Verdict {
+  if (sides.length === 1) return sides[0];
+  const status = WORST.find((one) => sides.some((side) => side.status === one)) as Verdict["status"];
+  const worst = sides.find((side) => side.status === status) as Verdict;
+  const said = (text: string) =>
+    text.replace("checked against the model: largest difference in this layer", "checked, largest difference");
+  return {
+    status,
+    mark: worst.mark,
+    short: sides.map(({ name, mark, short }) => `${name} ${mark} ${said(short)}`).join(" · "),
+    paragraphs: sides.flatMap(({ name, paragraphs }) => paragraphs.map((text) => `${name}: ${text}`)),
+  };
+}
+
 export class ReceiptView {
   readonly summary: HTMLButtonElement;
   readonly panel = h("div", { class: "receipt-panel", id: "receipt-panel" });
@@ -108,9 +135,16 @@ export class ReceiptView {
     this.scene = scene;
     if (!fresh) return;
     this.show();
-    const { tensors } = scene;
-    if (this.checks.has(tensors)) return;
     this.cancel();
+    this.check(scene);
+  }
+
+  /** Of a comparison both sides, one after the other. */
+  private check(scene: Scene): void {
+    const tensors = sidesOf(scene)
+      .map((side) => side.tensors)
+      .find((one) => !this.checks.has(one));
+    if (!tensors) return;
     // a few milliseconds at a time: whoever walks through the text does not wait for it
     const rows = rechecking(tensors);
     const go = () => {
@@ -119,7 +153,9 @@ export class ReceiptView {
         const { done, value } = rows.next();
         if (done) {
           this.checks.set(tensors, { result: value ?? null });
-          if (this.scene?.tensors === tensors) this.show();
+          if (this.scene?.tensors !== scene.tensors) return;
+          this.show();
+          this.check(scene);
           return;
         }
         if (performance.now() > until) break;
@@ -132,12 +168,20 @@ export class ReceiptView {
   private show(): void {
     const scene = this.scene as Scene;
     const notes = scene.meta.notes ?? [];
-    const known = this.checks.get(scene.tensors);
-    const { status, mark, short, paragraphs } = verdict(scene, known?.result);
+    const sides = sidesOf(scene);
+    const known = this.checks.get(sides[0].tensors);
+    const { status, mark, short, paragraphs } = together(
+      sides.map((side) => ({
+        name: side.name,
+        ...verdict({ ...side, state: scene.state }, this.checks.get(side.tensors)?.result),
+      })),
+    );
     this.summary.dataset.receipt = status;
     if (known) this.summary.dataset.recheck = known.result ? String(known.result.difference) : "none";
     else delete this.summary.dataset.recheck;
-    this.summary.replaceChildren(h("b", { "aria-hidden": "true" }, mark), ` ${short}`);
+    this.summary.replaceChildren(
+      ...(sides.length > 1 ? [short] : [h("b", { "aria-hidden": "true" }, mark), ` ${short}`]),
+    );
     this.panel.replaceChildren(...[...paragraphs, ...notes].map((text) => h("p", {}, text)));
     const failed = status === "failed";
     this.banner.hidden = !failed;

@@ -4,7 +4,7 @@ import { isMasked } from "../chain";
 import { h, setAttribute } from "../dom";
 import type { Scene } from "../scene";
 import type { Label } from "../tokens";
-import { percent } from "../words";
+import { change, percent } from "../words";
 import { queryRange } from "./place";
 
 const WINDOW = 640; // longer texts are shown in part, around the query
@@ -130,9 +130,12 @@ export class Ribbon {
     const { chain, weightEnd } = scene;
     for (const [index, token] of this.tokens) {
       const weight = index < chain.weights.length ? chain.weights[index] : 0;
-      const part = Number.isFinite(weight) ? Math.min(1, weight / weightEnd) : 0;
+      // of a difference the size, in the colour of its sign
+      const size = Math.abs(weight);
+      const part = Number.isFinite(size) ? Math.min(1, size / weightEnd) : 0;
+      if (scene.pair) setAttribute(token.ink as HTMLElement, "data-sign", weight < 0 ? "shrank" : "grew");
       // a trace of weight is still a hairline
-      const length = weight >= 0.0005 ? Math.max(this.inkHeight * part, 1) : 0;
+      const length = size >= 0.0005 ? Math.max(this.inkHeight * part, 1) : 0;
       const px = Math.round(length * 4) / 4;
       if (px !== token.length) (token.ink as HTMLElement).style.backgroundSize = `100% ${px}px`;
       token.length = px;
@@ -222,7 +225,7 @@ export class Ribbon {
         ? ""
         : isMasked(this.scene.chain, index)
           ? " · masked"
-          : ` · weight ${percent(this.scene.chain.weights[index])}`;
+          : ` · ${this.scene.pair ? `weight, B − A ${change(this.scene.chain.weights[index])}` : `weight ${percent(this.scene.chain.weights[index])}`}`;
     this.host.say(`token ${index} · ${label.text}${label.raw !== label.text ? ` · piece ${label.raw}` : ""}${weight}`);
   }
 }

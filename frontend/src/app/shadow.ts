@@ -3,12 +3,13 @@ import { h } from "../dom";
 import headCss from "../levels/head.css";
 import matrixCss from "../levels/matrix.css";
 import modelCss from "../levels/model.css";
+import pairCss from "../levels/pair.css";
 import stepsCss from "../levels/steps.css";
 import css from "../style.css";
 import { resolve } from "./theme";
 
 /** The frame's style, and one of each level. */
-const STYLES = [css, headCss, matrixCss, stepsCss, modelCss];
+const STYLES = [css, headCss, matrixCss, stepsCss, modelCss, pairCss];
 let sheet: CSSStyleSheet | null = null;
 
 export function shadow(root: HTMLElement): ShadowRoot {

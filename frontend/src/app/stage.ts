@@ -4,7 +4,7 @@ import type { Actions, Level } from "../scene";
 import type { Source } from "../source";
 import type { LevelName } from "../state";
 import { type Drawing, drawingOf } from "./ladder";
-import { REGISTRY } from "./levels";
+import { levelsOf } from "./levels";
 import { ABOUT } from "./switch";
 
 export class Stage {
@@ -21,7 +21,7 @@ export class Stage {
     private readonly source: Source,
   ) {}
 
-  readonly has = (name: LevelName) => REGISTRY[name] !== undefined;
+  readonly has = (name: LevelName) => levelsOf(this.source)[name] !== undefined;
 
   get level(): Level | null {
     return this.shown;
@@ -30,7 +30,7 @@ export class Stage {
   show(name: LevelName): void {
     let level = this.made.get(name);
     if (!level) {
-      const make = REGISTRY[name];
+      const make = levelsOf(this.source)[name];
       if (!make) throw new Error(`There is no level ${name} in this view.`);
       level = make(this.actions, this.viewport, this.source);
       this.made.set(name, level);

@@ -3,7 +3,7 @@ import { AfterFrame, h, setText } from "../dom";
 import type { Scene } from "../scene";
 import { after, asText, type Part, sentence } from "../sentence";
 import type { State } from "../state";
-import { percent } from "../words";
+import { change, percent } from "../words";
 
 const PERCENT = /(\(?\d[\d.]* %[).,:]?)/;
 const SPOKEN = 8; // keys in the summary
@@ -54,11 +54,12 @@ export class Story {
   }
 }
 
-function summary({ state, chain, keyLabels, query }: Scene, sentence: string): string {
+function summary({ state, chain, keyLabels, query, pair }: Scene, sentence: string): string {
+  const size = (key: number) => (pair ? Math.abs(chain.weights[key]) : chain.weights[key]);
   const strongest = Array.from(chain.weights.keys())
-    .sort((a, b) => chain.weights[b] - chain.weights[a])
+    .sort((a, b) => size(b) - size(a))
     .slice(0, SPOKEN)
-    .map((key) => `${keyLabels[key].text} ${percent(chain.weights[key])}`);
+    .map((key) => `${keyLabels[key].text} ${pair ? change(chain.weights[key]) : percent(chain.weights[key])}`);
   const place = `Layer ${state.layer}, head ${state.head}, query ${query}.`;
-  return `${place} ${sentence} Strongest keys: ${strongest.join(", ")}.`;
+  return `${place} ${sentence} ${pair ? "Keys that changed most" : "Strongest keys"}: ${strongest.join(", ")}.`;
 }

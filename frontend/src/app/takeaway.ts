@@ -1,7 +1,8 @@
 /** What a reader takes away: the picture as a file, the view as Python. */
 import { button, h, setText } from "../dom";
+import type { Metadata } from "../payload";
 import type { Picture, Scene } from "../scene";
-import { python } from "./python";
+import { python, pythonOfPair } from "./python";
 import { download, type Format, fileName, fileOf, provenance } from "./save";
 
 const wrong = (error: unknown) => (error instanceof Error ? error.message : String(error));
@@ -39,8 +40,9 @@ function forbidden(): boolean {
   return featurePolicy?.allowsFeature("clipboard-write") === false;
 }
 
-export function pythonPanel(scene: Scene): HTMLElement[] {
-  const code = python(scene.meta, scene.state);
+/** `pair`: the two traces of a comparison. */
+export function pythonPanel(scene: Scene, pair?: [Metadata, Metadata]): HTMLElement[] {
+  const code = pair ? pythonOfPair(pair, scene.state) : python(scene.meta, scene.state);
   const lines = code.split("\n").length;
   const box = h("textarea", { readonly: true, rows: Math.min(20, lines), spellcheck: "false", "aria-label": "Python" });
   box.dataset.python = "";

@@ -5,7 +5,7 @@ import type { Actions, Legend, Level, Picture, Scene } from "../scene";
 import { asText, type Part } from "../sentence";
 import type { Source } from "../source";
 import { type Label, labels } from "../tokens";
-import { domainEnd } from "../words";
+import { domainEnd, symmetric } from "../words";
 import { HeadFigures } from "./model/figures";
 import { finding, linkSaid } from "./model/finding";
 import { type Drawing, Grid } from "./model/grid";
@@ -115,10 +115,16 @@ export class ModelLevel implements Level {
     const lines = scene.state.thumbs === "lines";
     const { stock } = this;
     const end = `${domainEnd(this.end * 100)} %${this.end < 1 ? " and above" : ""}`;
-    const what = stock.pooled ? "largest weight in each patch" : "weight";
-    const domain = lines ? `${100 * LINES_FROM} … ${end}, the strongest of each head` : `0 … ${end}`;
+    const sign = stock.signed ? "difference" : "weight";
+    const what = stock.pooled ? `largest ${sign} in each patch` : stock.signed ? "weight, B − A" : "weight";
+    const domain = stock.signed
+      ? `${symmetric(this.end * 100)} %`
+      : lines
+        ? `${100 * LINES_FROM} … ${end}, the strongest of each head`
+        : `0 … ${end}`;
     const legends: Legend[] = [{ swatch: this.inkSwatch, said: [[what, domain]] }];
-    if (stock.masked && !lines) legends.push({ swatch: "masked", said: [["", "masked"]] });
+    if (stock.masked && !lines)
+      legends.push({ swatch: "masked", said: [["", stock.signed ? "only in one" : "masked"]] });
     if (stock.broken && !lines) legends.push({ swatch: "broken", said: [["", "NaN"]] });
     if (this.anyAbsent) legends.push({ swatch: this.absentSwatch, said: [["", "not in this page"]] });
     return legends;
@@ -221,9 +227,10 @@ export class ModelLevel implements Level {
       this.end,
       style.getPropertyValue("--hatch").trim(),
       style.getPropertyValue("--strong-line").trim(),
+      this.stock.signed,
     );
     this.drawing = { plan, look, lines, ratio, sort };
-    const stops = [0, 0.25, 0.5, 0.75, 1].map((t) => look.ink.css(t, 1));
+    const stops = (this.stock.signed ? [-1, -0.5, 0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1]).map((t) => look.ink.css(t, 1));
     this.inkSwatch.style.backgroundImage = `linear-gradient(to right, ${stops.join(", ")})`;
     this.grid.draw(this.drawing);
     this.look();
@@ -263,7 +270,9 @@ export class ModelLevel implements Level {
     const others = [statistics.has("special") ? "special" : "first", "previous", "entropy"];
     const said = [
       ...known([order]),
-      ...(link ? [`strongest link ${asText(linkSaid(head, link, this.labels))}`] : []),
+      ...(link
+        ? [`${this.stock.signed ? "changed most:" : "strongest link"} ${asText(linkSaid(head, link, this.labels))}`]
+        : []),
       ...known(others.filter((name) => name !== order)),
     ];
     return [nameOf(head), ...said].join(" · ");

@@ -77,6 +77,7 @@ export class StepsLevel implements Level {
     const { scene } = this;
     if (!scene) return;
     const { site, state, query, key, queryLabels, keyLabels, pinned } = scene;
+    this.width ||= this.element.clientWidth;
     const group = grouped(scene);
     setText(
       this.title,
@@ -95,7 +96,7 @@ export class StepsLevel implements Level {
       if (link.special === "ask") this.ask.draw(scene);
       const special =
         link.special === "running" ? this.running.element : link.special === "ask" ? this.ask.element : null;
-      view.draw(link, scene.ramp, special);
+      view.draw(link, scene.ramp, special, this.width);
       return view.element;
     });
     if (order !== this.order) this.links.replaceChildren(...elements);

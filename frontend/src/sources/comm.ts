@@ -42,6 +42,8 @@ export class CommSource implements Source {
     blocks: Uint8Array[],
     private readonly channel: Channel,
     private readonly timeout = 30_000,
+    /** Of a comparison the second trace: its requests say so, and are numbered downwards. */
+    private readonly side: "a" | "b" = "a",
   ) {
     if (blocks.length === 0) throw new PayloadError("This widget holds no data. Run its cell again.");
     const payloads = blocks.map((bytes) => new Payload(bytes));
@@ -115,11 +117,11 @@ export class CommSource implements Source {
   private async ask(kind: "site" | "steps", site: number, head: number): Promise<Payload> {
     if (this.channel.alive?.() === false) throw new PayloadError(GONE);
     return new Promise<Payload>((resolve, reject) => {
-      const id = this.nextId++;
+      const id = this.side === "b" ? -this.nextId++ : this.nextId++;
       const timer = setTimeout(() => this.settle(id)?.reject(new PayloadError(SILENT)), this.timeout);
       this.pending.set(id, { resolve, reject, timer });
       try {
-        this.channel.send({ id, kind, site, head });
+        this.channel.send({ id, kind, site, head, ...(this.side === "b" && { side: "b" }) });
       } catch {
         this.settle(id)?.reject(new PayloadError(SILENT));
       }

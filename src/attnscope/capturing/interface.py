@@ -15,11 +15,14 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from attnscope.errors import CaptureError
+from attnscope.tracing import Projection
 
 
 @dataclass(frozen=True)
 class AttentionCall:
-    """One call of an attention function: what went in and what came out. query: [B, H, Q, D]; key, value: [B, Hkv, K, D]."""
+    """One call of an attention function: what went in and what came out. query: [B, H, Q, D]; key, value: [B, Hkv, K, D];
+    output: [B, Q, H, Dv]. direct: torch was called by itself, and not through the interface. projection: W_O, where the
+    call itself names it."""
 
     module: nn.Module
     implementation: str
@@ -29,6 +32,8 @@ class AttentionCall:
     attention_mask: Any
     options: dict[str, Any]
     output: Tensor
+    direct: bool = False
+    projection: Projection | None = None
 
 
 @runtime_checkable
@@ -40,6 +45,7 @@ class Listener(Protocol):
 _lock = threading.Lock()
 _listeners: tuple[Listener, ...] = ()
 _restore: Callable[[], None] | None = None
+_inside = threading.local()  # depth: attention functions of the interface that run in this thread now
 
 
 def listen(listener: Listener) -> None:
@@ -64,6 +70,11 @@ def stop_listening(listener: Listener) -> None:
 def listeners() -> tuple[Listener, ...]:
     """Who listens now."""
     return _listeners
+
+
+def within_interface() -> bool:
+    """Whether this thread is inside an attention function of the interface, whose call is recorded as that one."""
+    return getattr(_inside, "depth", 0) > 0
 
 
 def _interface() -> type:
@@ -107,7 +118,11 @@ def _watched(attend: Callable, implementation: str) -> Callable:
     def watched(
         module: Any, query: Any, key: Any, value: Any, attention_mask: Any = None, *args: Any, **options: Any
     ) -> Any:
-        result = attend(module, query, key, value, attention_mask, *args, **options)
+        _inside.depth = getattr(_inside, "depth", 0) + 1
+        try:
+            result = attend(module, query, key, value, attention_mask, *args, **options)
+        finally:
+            _inside.depth -= 1
         for listener in _listeners:
             if listener.owns(module):
                 output = result[0] if isinstance(result, tuple) else result

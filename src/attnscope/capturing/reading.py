@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attnscope.capturing.interface import AttentionCall
 from attnscope.errors import CaptureError
@@ -70,6 +70,8 @@ def _window(call: AttentionCall) -> int | None:
 
 def _causal_by_argument(call: AttentionCall) -> bool:
     """Whether the implementation masks later keys itself when it gets no mask, as transformers' own code decides."""
+    if call.direct:
+        return bool(call.options.get("is_causal"))
     if call.implementation == "eager" or call.query.shape[2] == 1:
         return False
     wanted = call.options.get("is_causal")
@@ -139,15 +141,15 @@ def _flash_rule(queries: int, keys: int, offset: int | None, window: int | None,
 def read_sinks(call: AttentionCall) -> Tensor | None:
     """[H] logits that join the softmax, by argument (s_aux) or as the module's own parameter."""
     sinks = call.options.get("s_aux")
-    if sinks is None:
+    if sinks is None and not call.direct:
         sinks = getattr(call.module, "sinks", None)
     return sinks.detach().reshape(-1) if isinstance(sinks, Tensor) else None
 
 
-def is_cross(call: AttentionCall, path: str) -> bool:
+def is_cross(module: nn.Module, path: str) -> bool:
     """Whether keys come from another sequence than queries: by the module's own flag, else by its path."""
-    flag = getattr(call.module, "is_cross_attention", None)
-    return bool(flag) if isinstance(flag, bool) else bool(_CROSS.search(path))
+    flag = getattr(module, "is_cross_attention", None)
+    return flag if isinstance(flag, bool) else bool(_CROSS.search(path))
 
 
 def unknown_tensors(call: AttentionCall) -> tuple[str, ...]:
@@ -159,10 +161,19 @@ def unknown_tensors(call: AttentionCall) -> tuple[str, ...]:
     )
 
 
-def stack_names(calls: Sequence[tuple[str, bool]], encoder_decoder: bool) -> list[tuple[str | None, int]]:
+def stack_names(
+    calls: Sequence[tuple[str, bool]], encoder_decoder: bool, pooled: bool = False
+) -> list[tuple[str | None, int]]:
     """(stack, layer) for every call, in order. A layer keeps the number that its path has, where that is unambiguous;
-    a module that runs several times (ALBERT) is numbered by its turns."""
-    stacks = _stacks(calls, encoder_decoder)
+    a module that runs several times (ALBERT) is numbered by its turns. pooled: what goes across only sums up, at the
+    end, what the others have read (Siglip's head)."""
+    if not calls:
+        return []
+    if pooled:
+        towers = iter(_stacks([call for call in calls if not call[1]], False))
+        stacks = ["cross" if cross else next(towers) or "encoder" for _, cross in calls]
+    else:
+        stacks = _stacks(calls, encoder_decoder)
     numbered = [_layer_in_path(path) for path, _ in calls]
     layers: list[tuple[str | None, int]] = []
     for stack in stacks:

@@ -5,6 +5,7 @@ extras, and the returned z for a fixed sample of rows. Nothing of size Q × K su
 """
 
 import contextlib
+import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
@@ -15,18 +16,23 @@ from torch import Tensor, nn
 
 from attnscope.capturing.caches import KeyKeeper
 from attnscope.capturing.extras import InputWatcher, RotaryWatcher
+from attnscope.capturing.functions import SOFTMAX, cast
 from attnscope.capturing.interface import AttentionCall, listen, listeners, stop_listening
+from attnscope.capturing.needing import attends_by_itself, looks_like_attention
 from attnscope.capturing.origins import OriginFinder, sources
 from attnscope.capturing.projection import ProjectionFinder
 from attnscope.capturing.reading import MaskReader, is_cross, read_sinks, stack_names, unknown_tensors
+from attnscope.capturing.running import Running, RunningModules
 from attnscope.capturing.traces import (
     Pass,
     Place,
     Record,
+    WeightsRecord,
     broken_numbers,
     checked,
     given_names,
     name_positions,
+    net_notes,
     site_of,
 )
 from attnscope.errors import CaptureError, InputError
@@ -72,7 +78,7 @@ class Recorder:
             raise InputError(f"keep has {sorted(unknown)}; what can be kept besides q, k, v is {sorted(KEEP)}.")
         if any(hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) is not None for m in model.modules()):
             raise CaptureError(
-                "this model is compiled, and a compiled graph does not pass through the attention interface any more: "
+                "this model is compiled, and a compiled graph shows its attention to nobody any more: "
                 "capture the model before torch.compile (of compiled = torch.compile(model), compiled._orig_mod is it)."
             )
         self.model = model
@@ -91,6 +97,8 @@ class Recorder:
         self._ran: set[str] = set()
         self._lock = threading.Lock()
         self._closers: list[Callable[[], None]] = []
+        self._needs_net = attends_by_itself(model)
+        self._elsewhere = False  # a pass ran in a thread that the function mode does not see
 
     # --- opening and closing --------------------------------------------------------------------------------------
 
@@ -121,6 +129,10 @@ class Recorder:
         self._closers.append(lambda: stop_listening(self))
         self.thread = threading.get_ident()
         listen(self)
+        if self._needs_net:
+            self.running = RunningModules(self.model)
+            self._closers.append(self.running.close)
+            self._closers.append(cast(self))
 
     def close(self) -> None:
         for close in reversed(self._closers):
@@ -163,7 +175,9 @@ class Recorder:
             self._projections.forget()
 
     def _begin_pass(self) -> Pass:
-        opened = Pass()
+        here = threading.get_ident() == self.thread
+        opened = Pass(net=self._needs_net and here)
+        self._elsewhere |= not here
         with self._lock:
             self.passes += 1
             self._kept = [*self._kept, opened][-self._keep_passes :]
@@ -174,44 +188,96 @@ class Recorder:
         """Let go of the layers that nobody asked for: what a call's layer is, only the whole pass tells."""
         if self._layers is not None:
             places = self._places(ended)
-            ended.records = [record for record in ended.records if places[record.place][1] in self._layers]
+            ended.records = [
+                record for record in ended.records if record.place in places and places[record.place][1] in self._layers
+            ]
 
-    def _places(self, chosen: Pass) -> list[Place]:
-        """(stack, layer) of every call of the pass."""
+    def _places(self, chosen: Pass) -> dict[int, Place]:
+        """(stack, layer) of every call of the pass that is whole."""
         config = getattr(self.model, "config", None)
-        return stack_names(chosen.order, bool(getattr(config, "is_encoder_decoder", False)))
+        order = {place: call for place, call in enumerate(chosen.order) if place not in torn}
+        torn, both = chosen.torn, getattr(config, "is_encoder_decoder", None)
+        if both is None:  # nn.Transformer
+            both = any(cross for _, cross in order.values()) and any(
+                re.search(r"(^|\.)encoder(\.|$)", path) for path, _ in order.values()
+            )
+        names = stack_names([*order.values()], bool(both), pooled=not both and chosen.pooled)
+        return dict(zip(order, names, strict=True))
 
     # --- recording ------------------------------------------------------------------------------------------------
 
     def owns(self, module: nn.Module) -> bool:
         return id(module) in self._paths
 
-    def record(self, call: AttentionCall) -> None:
-        path = self._paths[id(call.module)]
+    def _enter_call(self, path: str, cross: bool, size: tuple[int, int]) -> tuple[Pass, int] | None:
+        """The pass that a call of this module belongs to, and the call's place in it; None for calls of others."""
         loose = getattr(self._current, "depth", 0) == 0  # a part of the model was called by itself
         if not self._takes_this_thread() or (loose and self.thread != threading.get_ident()):
-            return  # another capture's, or a pass of another thread that began before this capture was opened
+            return None  # another capture's, or a pass of another thread that began before this capture was opened
         if torch._C._current_graph_task_id() != -1:
-            return  # gradient checkpointing runs the layers once more within backward: that is no new pass
+            return None  # gradient checkpointing runs the layers once more within backward: that is no new pass
         opened: Pass | None = getattr(self._current, "opened", None)
         if opened is None or (loose and path in opened.calls):
             opened = self._begin_pass()
-        number, cross = opened.calls[path], is_cross(call, path)
         opened.calls[path] += 1
         opened.order.append((path, cross))
-        if self._sites is not None and not any(
-            path == wanted or path.startswith(wanted + ".") for wanted in self._sites
-        ):
+        opened.sizes.append(size)
+        return opened, len(opened.order) - 1
+
+    def _wants(self, path: str) -> bool:
+        return self._sites is None or any(path == wanted or path.startswith(wanted + ".") for wanted in self._sites)
+
+    def _is_cross(self, module: nn.Module, path: str, queries: int, keys: int) -> bool:
+        """For calls that torch gets by itself: other lengths are another sequence, unless a cache holds earlier keys."""
+        return is_cross(module, path) or (queries != keys and not getattr(self._current, "cached", False))
+
+    def saw_softmax(self, running: Running, size: torch.Size) -> None:
+        """Note the size of a softmax in an attention module, whether it meets values or not."""
+        opened: Pass | None = getattr(self._current, "opened", None)
+        if opened is not None and looks_like_attention(running.module):
+            opened.softmaxes.setdefault(running.turn, (set(), []))[0].add(tuple(size))
+
+    def record_weights(self, running: Running, weights: Tensor) -> None:
+        """Keep the weights of a softmax that met values. weights: [B, H, Q, K]."""
+        path, size = self._paths[id(running.module)], (weights.shape[2], weights.shape[3])
+        opened: Pass | None = getattr(self._current, "opened", None)
+        if opened is not None and running.turn in opened.whole:
+            return  # computed beside the real thing, to be looked at
+        cross = self._is_cross(running.module, path, *size)
+        if (entered := self._enter_call(path, cross, size)) is None:
+            return
+        opened, place = entered
+        sizes, places = opened.softmaxes.setdefault(running.turn, (set(), []))
+        sizes.add(size)
+        places.append(place)
+        if self._wants(path):
+            kept = weights.detach().clone()  # a copy: what the model does with it next is not known
+            opened.records.append(WeightsRecord(place, path, opened.calls[path] - 1, kept, SOFTMAX, cross))
+
+    def record(self, call: AttentionCall) -> None:
+        path = self._paths[id(call.module)]
+        loose = getattr(self._current, "depth", 0) == 0
+        size = call.query.shape[2], call.key.shape[2]
+        cross = call.options.get("cross", is_cross(call.module, path))
+        if call.direct and not cross:
+            cross = self._is_cross(call.module, path, *size)
+        if (entered := self._enter_call(path, cross, size)) is None:
+            return
+        opened, place = entered
+        number = opened.calls[path] - 1
+        if call.direct and (running := self.running.caller()) is not None:
+            opened.whole.add(running.turn)
+        if not self._wants(path):
             return
         query, key, value = call.query.detach(), call.key.detach(), call.value.detach()
         rows = torch.arange(query.shape[2]) if self._all_rows else sampled_rows(query.shape[2])
         z = call.output.detach()
         z = z if len(rows) == z.shape[1] else z[:, rows.to(z.device)]
-        dropped = bool(call.options.get("dropout")) and call.module.training
+        dropped = bool(call.options.get("dropout")) and (call.direct or call.module.training)
         scaling = call.options.get("scaling")
         may_change = loose or getattr(self._current, "cached", False)
         record = Record(
-            place=len(opened.order) - 1,
+            place=place,
             path=path,
             call=number,
             query=query,
@@ -229,9 +295,13 @@ class Recorder:
             cross=cross,
             unknown=unknown_tensors(call),
             note="dropout was active in this pass, so the model's output cannot be computed again" if dropped else "",
+            direct=call.direct,
+            projection=call.projection,
         )
         if self._inputs is not None:
             x = self._inputs.input_of(call.module)
+            if x is not None and call.direct:
+                x = _batch_first(x, call)
             record.x = None if x is None else x.detach()
         if self._rotary is not None:
             record.pre_rotary = self._rotary.inputs_of(query, key)
@@ -240,7 +310,8 @@ class Recorder:
             record.x, record.x_keys = sources(found, record.x) if "x" in self._keep else (None, None)
             record.origins = {name: replace(origin, x=None) for name, origin in found.items()}
         opened.records.append(record)
-        self._projections.expect(call.output, lambda found: setattr(record, "projection", found))
+        if record.projection is None:
+            self._projections.expect(call.output, lambda found: setattr(record, "projection", found))
 
     # --- handing out ----------------------------------------------------------------------------------------------
 
@@ -273,7 +344,7 @@ class Recorder:
         if not chosen.order:
             raise CaptureError(self._nothing_recorded())
         found = self._records_of(chosen)
-        batch = max(len(record.query) for record, _ in found)
+        batch = max(record.batch for record, _ in found)
         if not -batch <= index < batch:
             raise InputError(f"index {index} is out of range: the batch of that pass has {batch} rows.")
         index %= batch
@@ -289,21 +360,28 @@ class Recorder:
             name=name or getattr(config, "_name_or_path", "") or "",
             class_name=type(self.model).__name__,
             type=getattr(config, "model_type", ""),
-            dtype=str(records[0].query.dtype).removeprefix("torch."),
+            dtype=str(records[0].dtype).removeprefix("torch."),
             implementation=", ".join(sorted({record.implementation for record in records})),
             revision=getattr(config, "_commit_hash", None),
         )
-        notes = (*notes, *broken_numbers(sites))
+        notes = (*notes, *net_notes(chosen, sites), *broken_numbers(sites))
         trace = Trace(tuple(sites), named, target, info, notes, tuple(self._unrecorded(chosen)), inputs)
         return checked(trace, records)
 
-    def _records_of(self, chosen: Pass) -> list[tuple[Record, Place]]:
+    def rows(self) -> int:
+        """How many rows the batch of the last pass had, where torch was called by itself; 1 where it never was."""
+        batches = [record.batch for kept in self._kept[-1:] for record in kept.records if record.direct]
+        return min(batches, default=1)
+
+    def _records_of(self, chosen: Pass) -> list[tuple[Record | WeightsRecord, Place]]:
         """What the pass kept, with stack and layer. Raises InputError where layers= or sites= name nothing in it."""
         places = self._places(chosen)
-        found = [(record, places[record.place]) for record in chosen.records]
+        if not places:
+            raise CaptureError(self._nothing_recorded())
+        found = [(record, places[record.place]) for record in chosen.records if record.place in places]
         if self._layers is not None:
             found = [(record, place) for record, place in found if place[1] in self._layers]
-            there = {layer for _, layer in places}
+            there = {layer for _, layer in places.values()}
             if missing := self._layers - there:
                 raise InputError(
                     f"layers={sorted(self._layers)}: there is no layer {', '.join(map(str, sorted(missing)))}; this model has "
@@ -318,7 +396,7 @@ class Recorder:
 
     def _unrecorded(self, chosen: Pass) -> list[str]:
         """Attention-like modules that ran without a record, nor one inside or around them."""
-        recorded = set(chosen.calls)
+        recorded = {path for place, (path, _) in enumerate(chosen.order) if place not in chosen.torn}
         return sorted(
             path
             for path in self._ran
@@ -337,10 +415,19 @@ class Recorder:
         kind = type(self.model).__name__
         if ran:
             return (
-                f"{kind} ran, but none of its attention went through transformers' attention interface. Modules that look "
-                f"like attention: {', '.join(ran[:12])}{' …' if len(ran) > 12 else ''}. attnscope cannot read this architecture yet."
+                f"{kind} ran, but none of its attention went through transformers' attention interface or torch's "
+                f"scaled_dot_product_attention and nn.MultiheadAttention, or was one softmax over all keys. Modules that look "
+                f"like attention: {', '.join(ran[:12])}{' …' if len(ran) > 12 else ''}. {self._where()}"
             )
         return f"{kind} ran, but {no_attention(self.model)}"
+
+    def _where(self) -> str:
+        if self._needs_net and self._elsewhere:
+            return (
+                "This model calls torch by itself, and such calls are seen only in the thread that opened the capture: "
+                "run the model in that thread."
+            )
+        return "attnscope cannot read this architecture yet."
 
 
 def no_attention(model: nn.Module) -> str:
@@ -352,10 +439,17 @@ def no_attention(model: nn.Module) -> str:
     )
 
 
-def looks_like_attention(module: nn.Module) -> bool:
-    """By its class name, or because it is torch's own."""
-    name = type(module).__name__.lower()
-    return ("attention" in name or "attn" in name) and "norm" not in name and "output" not in name
+def may_attend(model: nn.Module) -> bool:
+    """Whether there is anything in the model that a capture could see: by class names, else by what its code calls."""
+    return any(map(looks_like_attention, model.modules())) or attends_by_itself(model)
+
+
+def _batch_first(x: Tensor, call: AttentionCall) -> Tensor | None:
+    """A module's input as [B, Q, M]; None where it has no such axes."""
+    batch, queries = call.query.shape[0], call.query.shape[2]
+    turned = getattr(call.module, "batch_first", True) is False
+    x = x.transpose(0, 1) if turned and x.ndim == 3 else x
+    return x if x.ndim == 3 and x.shape[:2] == (batch, queries) else None
 
 
 def _count(tokens: Tokens | None) -> int | None:
@@ -373,8 +467,9 @@ def capture(
     """Record the attention of every forward pass of `model` inside the with block, from any thread that has no capture
     of its own open on that model.
 
-    The model's outputs stay bit for bit what they are without; on the way out, also by an exception, nothing is left
-    behind. `keep` may add "x" (module inputs), "pre_rotary" (q, k before rotary embedding) and "projections"
+    The model's outputs stay bit for bit what they are without; where a module calls torch's attention by itself and not
+    through transformers' interface, they agree to 4 ulp, the trace says so, and only the thread that opened the capture
+    is seen. On the way out, also by an exception, nothing is left behind. `keep` may add "x" (module inputs), "pre_rotary" (q, k before rotary embedding) and "projections"
     (W_q, W_k, W_v: references to the model's parameters, and with them what "pre_rotary" keeps); `layers` and `sites` (module paths) limit what is kept. Raises
     CaptureError for a compiled model or an unsupported transformers.
 

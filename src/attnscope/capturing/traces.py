@@ -15,6 +15,13 @@ from attnscope.capturing.reading import BatchRules, MaskReader
 from attnscope.errors import CaptureError, InputError
 from attnscope.tokens import Tokens, tokens_of
 from attnscope.tracing import Projection, Site, Trace
+from attnscope.weights_only import WeightsSite
+
+NO_VECTORS = "this module computes its softmax by itself, so its weights were seen, and no q, k and v"
+NET_NOTE = (
+    "Attention outside transformers' interface was read from torch's own functions; torch leaves out its fused paths "
+    "meanwhile, so the model's outputs agree with those of a plain pass to 4 ulp, and may not be equal to the bit."
+)
 
 Place = tuple[str | None, int]  # stack and layer
 
@@ -45,21 +52,79 @@ class Record:
     pre_rotary: tuple[Tensor, Tensor] | None = None
     x_keys: Tensor | None = None
     origins: dict[str, Origin] = field(default_factory=dict)
+    direct: bool = False
+
+    @property
+    def batch(self) -> int:
+        return len(self.query)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.query.dtype
+
+
+@dataclass
+class WeightsRecord:
+    """A softmax over keys that met values, for a whole batch. weights: [B, H, Q, K]."""
+
+    place: int
+    path: str
+    call: int
+    weights: Tensor
+    implementation: str
+    cross: bool
+    direct: bool = True
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def batch(self) -> int:
+        return len(self.weights)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.weights.dtype
 
 
 @dataclass
 class Pass:
-    """One forward pass of the model: all its calls in order (module path, cross or not), and the records of those kept."""
+    """One forward pass of the model: all its calls in order (module path, cross or not), and the records of those kept.
+
+    sizes: queries and keys of each call. softmaxes: sizes and places of the softmaxes in one run of a module.
+    """
 
     order: list[tuple[str, bool]] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
-    records: list[Record] = field(default_factory=list)
+    records: list[Record | WeightsRecord] = field(default_factory=list)
     masks: MaskReader = field(default_factory=MaskReader)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    softmaxes: dict[int, tuple[set[tuple[int, ...]], list[int]]] = field(default_factory=dict)
+    whole: set[int] = field(default_factory=set)  # runs of modules whose attention was recorded with q, k and v
+    net: bool = False
+
+    @property
+    def torn(self) -> set[int]:
+        """Places of softmaxes of several sizes in one run of a module: pieces of one attention (windows, landmarks),
+        which nothing tells how to put together."""
+        return {place for sizes, places in self.softmaxes.values() if len(sizes) > 1 for place in places}
+
+    @property
+    def pooled(self) -> bool:
+        """Whether what goes across runs last and reads, for other queries, what the others attend over."""
+        crosses = [cross for _, cross in self.order]
+        reads = {size for size, cross in zip(self.sizes, crosses, strict=True) if not cross}
+        across = [size for size, cross in zip(self.sizes, crosses, strict=True) if cross]
+        fits = all((keys, keys) in reads and (queries, queries) not in reads for queries, keys in across)
+        return bool(across) and crosses == sorted(crosses) and fits
 
 
-def site_of(record: Record, place: Place, index: int, names: int | None) -> Site:
+def site_of(record: Record | WeightsRecord, place: Place, index: int, names: int | None) -> Site:
     """Row `index` of the batch as a site. `names`: how many positions there are names for, None where there are none."""
     stack, layer = place
+    if isinstance(record, WeightsRecord):
+        return WeightsSite(
+            given=_row(record.weights, index), path=record.path, call=record.call,
+            kind="cross" if record.cross else "self", stack=stack, layer=layer, note=NO_VECTORS,
+        )  # fmt: skip
     key, value = record.key_value()
     k, v = _row(key, index), _row(value, index)
     laid = Laid(k, v, *record.rules.row(index))
@@ -166,7 +231,7 @@ def _check_length(named: Tokens, length: int | None) -> None:
         )
 
 
-def checked(trace: Trace, records: Sequence[Record]) -> Trace:
+def checked(trace: Trace, records: Sequence[Record | WeightsRecord]) -> Trace:
     """Refuse, by name, tensor arguments that attnscope does not know, unless the output shows they change nothing."""
     unknown = {record.path: record.unknown for record in records if record.unknown}
     sites = []
@@ -185,13 +250,26 @@ def checked(trace: Trace, records: Sequence[Record]) -> Trace:
 
 def broken_numbers(sites: Sequence[Site]) -> list[str]:
     """A note for the reader where q, k or v hold NaN or infinite values: the layers, named."""
-    broken = [site.name for site in sites if not all(_finite(x) for x in (site.q, site.k, site.v))]
+    broken = [site.name for site in sites if not all(map(_finite, site.kept.values()))]
     if not broken:
         return []
     names = ", ".join(broken[:8]) + (f" and {len(broken) - 8} more" if len(broken) > 8 else "")
-    return [f"The model computes NaN or infinite values: they are in q, k or v of {names}, and are shown as they are."]
+    where = "the weights" if all(site.weights_only for site in sites) else "q, k or v"
+    return [f"The model computes NaN or infinite values: they are in {where} of {names}, and are shown as they are."]
 
 
 def _finite(x: Tensor) -> bool:
     # A sum is several times cheaper than a look at each value; it may overflow, and then that look decides.
     return bool(x.sum(dtype=torch.float32).isfinite()) or bool(x.isfinite().all())
+
+
+def net_notes(chosen: Pass, sites: Sequence[Site]) -> list[str]:
+    """What a reader must know of a pass in which torch's own functions were watched."""
+    if not chosen.net:
+        return []
+    notes = [NET_NOTE]
+    only = [site.name for site in sites if site.weights_only]
+    if only:
+        names = ", ".join(only[:8]) + (f" and {len(only) - 8} more" if len(only) > 8 else "")
+        notes.append(f"Weights only ({names}): {NO_VECTORS}.")
+    return notes

@@ -142,7 +142,8 @@ class Examination:
         elif shape is not None and isinstance(self.fn, nn.Module) and shape.as_given:
             self.not_examined.append("everything: it returns as many numbers for each token as it was given, and no reading of its parameters as projections says so. Check the function inside it")  # fmt: skip
         else:
-            verdicts.not_run(self, shape or failed[0])
+            half = next((r for r in failed if verdicts.beyond_half(r.outcome)), None)
+            verdicts.not_run(self, half or shape or failed[0])
         return []
 
     def _working(self, tier: list[Suspect]) -> tuple[Ways, list[Reading]]:

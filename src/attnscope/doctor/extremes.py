@@ -13,6 +13,7 @@ from attnscope.doctor.diagnosis import Finding
 from attnscope.doctor.probes import FULL
 from attnscope.doctor.recipe import compute
 from attnscope.doctor.search import Fit, error_of
+from attnscope.doctor.trial import Outcome
 
 if TYPE_CHECKING:
     from attnscope.doctor.examine import Examination
@@ -24,6 +25,19 @@ def range_finding(evidence: str, line: int | None = None) -> Finding:
         "-1e9 becomes -inf in float16 (an empty row is then NaN), or masked_fill raises; finfo.min plus a score overflows as well.",
         "torch.finfo(scores.dtype).min as the sentinel, with masked_fill and not by adding; or softmax in float32", evidence,
         "masked scores are finite numbers of the type it computes in", "the sentinel of the mask", line,
+    )  # fmt: skip
+
+
+def kept_nan(name: str, outcome: Outcome, said: str) -> Finding:
+    """A mask that spoils what it keeps: beyond the range of float16 where it computes in that, else by 0 · -inf."""
+    low, over = outcome.seen.low, outcome.seen.overflow
+    if low is not None:
+        return range_finding(
+            f"{said}: {over or 'the sentinel'} gave -inf in {str(low).removeprefix('torch.')}, and 0 · -inf is NaN"
+        )
+    return Finding(
+        "kept-nan", 7, f"whatever {name!r} keeps becomes NaN", "0 · -inf is NaN: a 0/1 mask that is multiplied by -inf spoils the pairs that it keeps.",
+        "scores.masked_fill(~allowed, -inf), or a large finite number instead of -inf", said, "a mask that permits everything changes nothing", "how the mask is turned into a sentinel",
     )  # fmt: skip
 
 

@@ -17,7 +17,10 @@ def thirds(width: int, heads: int) -> Iterator[tuple[str, list[Any]]]:
     blocks = list(where.view(3, -1))
     yield "q|k|v blocks", blocks
     if heads > 1:
-        yield "per head (q, k, v of head 0, then of head 1 …)", [x.flatten() for x in where.view(heads, 3, size).unbind(1)]
+        yield (
+            "per head (q, k, v of head 0, then of head 1 …)",
+            [x.flatten() for x in where.view(heads, 3, size).unbind(1)],
+        )
     yield "interleaved (size, 3, heads)", [x.T.flatten() for x in where.view(size, 3, heads).unbind(1)]
     yield "interleaved (heads, size, 3)", [x.flatten() for x in where.view(heads, size, 3).unbind(2)]
     yield "k|q|v blocks", [blocks[1], blocks[0], blocks[2]]
@@ -29,7 +32,10 @@ def halves(half: int, heads: int, names: tuple[str, str]) -> Iterator[tuple[str,
     where, (first, second) = torch.arange(2 * half), names
     yield f"{first}|{second} blocks", where.view(2, -1).unbind(0)
     if heads > 1:
-        yield f"per head ({first}, {second} of head 0, then of head 1 …)", [x.flatten() for x in where.view(heads, 2, -1).unbind(1)]
+        yield (
+            f"per head ({first}, {second} of head 0, then of head 1 …)",
+            [x.flatten() for x in where.view(heads, 2, -1).unbind(1)],
+        )
     yield f"{second}|{first} blocks", where.view(2, -1).flip(0).unbind(0)
 
 
@@ -49,7 +55,11 @@ def unequal(heads: int, kv_heads: int, size: int) -> Iterator[tuple[str, list[An
 def group_counts(module: nn.Module, width: int, inner: list[int]) -> list[tuple[int, int, int]]:
     """(heads, kv_heads, size) with (heads + 2 · kv_heads) · size = width: from the attributes' names, then from the widths
     `inner` that all query heads may have together."""
-    named = [v for n, v in numbers_in(module).items() if isinstance(v, int) and v > 0 and re.search("kv|key|group", n.lower())]
+    named = [
+        v
+        for n, v in numbers_in(module).items()
+        if isinstance(v, int) and v > 0 and re.search("kv|key|group", n.lower())
+    ]
     found: list[tuple[int, int, int]] = []
     for heads in named_heads(module):
         for kv_heads in named:

@@ -9,7 +9,7 @@ from torch import nn
 
 from attnscope.doctor import probes
 from attnscope.doctor.diagnosis import Finding, Matrices
-from attnscope.doctor.extremes import half_range
+from attnscope.doctor.extremes import half_range, kept_nan
 from attnscope.doctor.own_scores import OwnScores, scores_seen, unit_values
 from attnscope.doctor.recipe import Recipe, compute, factor
 from attnscope.doctor.search import Fit, Ways, error_of
@@ -29,6 +29,8 @@ def unmatched(exam: "Examination", ways: Ways) -> None:
         exam.not_examined.append(
             "the comparison with the reference: two runs differ, with every dropout switched off too"
         )
+        return
+    if _never_finite(exam, ways):
         return
     tests: tuple[Callable[[Examination, Suspect, Run], Finding | None], ...] = (_row_sums, _batch, _permutation, _causality, _scale, _padding, _half)  # fmt: skip
     for test in tests:
@@ -57,6 +59,22 @@ def unmatched(exam: "Examination", ways: Ways) -> None:
         f"output differs from the reference by up to {far:.2g} standard deviations", "output = softmax(q · kᵀ / √d) · v", "the whole function",
     ))  # fmt: skip
     _draw(exam, suspect, runs[0])
+
+
+def _never_finite(exam: "Examination", ways: Ways) -> bool:
+    """Nothing but NaN, however it is called: where a mask must be passed, under every mask that may permit all."""
+    readings = [runs[0].reading for _, runs in ways]
+    if any(r.output is None or bool(r.output.isfinite().any()) for r in readings):
+        return False
+    masks = ways[0][0].call.masks if ways[0][0].call.needs_mask else ()
+    if masks:
+        outcome = next((r.outcome for r in readings if r.outcome.seen.overflow), readings[0].outcome)
+        said = f"with {masks[0]!r} of 1 everywhere, and of 0 everywhere, every output is NaN"
+        exam.findings.append(kept_nan(masks[0], outcome, said))
+    else:
+        exam.findings.append(Finding("not-finite", None, "its output is not a number anywhere", "", "look for 0 / 0, 0 · inf, the logarithm of 0, or a softmax of nothing but -inf",
+                                     "no output is finite for queries, keys and values of unit variance", "finite inputs give finite outputs", "the whole function"))  # fmt: skip
+    return True
 
 
 def _turns(exam: "Examination") -> bool:
@@ -134,7 +152,9 @@ def _scale(exam: "Examination", suspect: Suspect, run: Run) -> Finding | None:
         return None
     if result.scores.shape != seen.shape:
         return None
-    known = seen > -1e3
+    known = (seen > -1e3) & seen.isfinite()
+    if known.sum() < 10:
+        return None
     x, y = result.scores[known], seen[known]
     slope = float((x - x.mean()) @ (y - y.mean()) / (x - x.mean()).square().sum())
     straight = float(torch.corrcoef(torch.stack([x, y]))[0, 1])

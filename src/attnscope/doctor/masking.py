@@ -9,11 +9,12 @@ from torch import Tensor
 
 from attnscope.doctor import probes, statements
 from attnscope.doctor.diagnosis import Finding
-from attnscope.doctor.extremes import empty, half_range, huge, range_finding
+from attnscope.doctor.extremes import empty, half_range, huge, kept_nan, range_finding
 from attnscope.doctor.mistakes import CAUSE, MISTAKES, Mistake
 from attnscope.doctor.probes import FULL
 from attnscope.doctor.search import Fit, agrees, error_of
 from attnscope.doctor.suspects import Reading, Run
+from attnscope.doctor.verdicts import beyond_half
 
 if TYPE_CHECKING:
     from attnscope.doctor.examine import Examination
@@ -131,12 +132,14 @@ _KEEP = r"keep|kept|attend|visib|allow|valid|real|\bmay\b|\bcan\b|\bsee|look|\bu
 def told_polarity(text: str, names: tuple[str, ...] = ()) -> str | None:
     """ "keep" or "drop", where comments or docstring say what True (or 1), or False (or 0), of a mask means, in a line that
     speaks of a mask or of the argument's name; None where they do not, or say both."""
-    spoken = re.compile("|".join(["mask", *(rf"\\b{re.escape(name)}\\b" for name in names)]), re.IGNORECASE)
+    spoken = re.compile("|".join(["mask", *(rf"\b{re.escape(name)}\b" for name in names)]), re.IGNORECASE)
     quoted = [a or b for a, b in re.findall(r'"{3}(.*?)"{3}|\'{3}(.*?)\'{3}', text, re.DOTALL)]
     prose = "\n".join([*re.findall(r"#(.*)", text), *quoted])
     said = set()
     for line in prose.splitlines():
-        if not spoken.search(line) or re.search(r"\badd(?:ed|s|itive)?\b|-\s*inf|-\s*1e\d|infinity|negative", line, re.IGNORECASE):
+        if not spoken.search(line) or re.search(
+            r"\badd(?:ed|s|itive)?\b|-\s*inf|-\s*1e\d|infinity|negative", line, re.IGNORECASE
+        ):
             continue  # what is added to the scores is another kind of mask
         for value, meaning in _meanings(line):
             drops = True if re.search(_DROP, meaning, re.IGNORECASE) else False if re.search(_KEEP, meaning, re.IGNORECASE) else None  # fmt: skip
@@ -146,13 +149,19 @@ def told_polarity(text: str, names: tuple[str, ...] = ()) -> str | None:
 
 
 _ONES, _ZEROS = ("True", "1", "1s", "1.0", "ones"), ("False", "0", "0s", "0.0", "zeros")
-_VALUE = r"(?<![\w.-])(" + "|".join(re.escape(v) for v in sorted((*_ONES, *_ZEROS), key=len, reverse=True)) + r")(?![\w.]\w|\w)"
+_VALUE = (
+    r"(?<![\w.-])("
+    + "|".join(re.escape(v) for v in sorted((*_ONES, *_ZEROS), key=len, reverse=True))
+    + r")(?![\w.]\w|\w)"
+)
 
 
 def _meanings(line: str) -> list[tuple[str, str]]:
     """What a line says of values of a mask, "1 for words" and "padding is 0" alike: (value, meaning)."""
     after = re.findall(_VALUE + r"\s*(?:=|:|means?|marks?|where|when|if|for|at|on|in|to|->)\s*([^,.;)\n]{2,50})", line)
-    before = re.findall(r"([A-Za-z][\w' -]{2,30}?)\s+(?:is|are|=|get|gets|have|marked)\s+(?:as\s+|by\s+|with\s+)?" + _VALUE, line)
+    before = re.findall(
+        r"([A-Za-z][\w' -]{2,30}?)\s+(?:is|are|=|get|gets|have|marked)\s+(?:as\s+|by\s+|with\s+)?" + _VALUE, line
+    )
     found = [(value, re.split(_VALUE + r"|\b(?:and|or|else|otherwise)\b", meaning)[0]) for value, meaning in after]
     said = [(value, re.split(r"\b(?:and|or|mask|which|that)\b", meaning)[-1]) for meaning, value in before]
     return found + said
@@ -192,7 +201,7 @@ def _unknown(exam: "Examination", name: str, runs: list, plain: Tensor | None, e
 
 def _half_overflow(exam: "Examination", errors: list[Reading], name: str) -> bool:
     """A sentinel that float16 cannot hold raises in masked_fill as soon as a mask is passed."""
-    hit = next((e.outcome for e in errors if "without overflow" in e.outcome.error and e.outcome.seen.low is not None), None)  # fmt: skip
+    hit = next((e.outcome for e in errors if beyond_half(e.outcome)), None)  # fmt: skip
     if hit is None:
         return False
     exam.findings.append(range_finding(f"with {name!r} it raises {hit.error}", hit.line))
@@ -214,15 +223,7 @@ def _kept_nan(exam: "Examination", fit: Fit, name: str) -> bool:
                 continue
             exam.conventions[name] = f"{form.name}, 0 and 1"
             said = f"with {name!r} of 1 everywhere, and of 0 everywhere, every output is NaN; without it none is"
-            low = both[0].outcome.seen.low
-            if low is not None:
-                over = next((r.outcome.seen.overflow for r in both if r.outcome.seen.overflow), "the sentinel")
-                exam.findings.append(range_finding(f"{said}: {over} gave -inf in {str(low).removeprefix('torch.')}, and 0 · -inf is NaN"))  # fmt: skip
-                return True
-            exam.findings.append(Finding(
-                "kept-nan", 7, f"whatever {name!r} keeps becomes NaN", "0 · -inf is NaN: a 0/1 mask that is multiplied by -inf spoils the pairs that it keeps.",
-                "scores.masked_fill(~allowed, -inf), or a large finite number instead of -inf", said, "a mask that permits everything changes nothing", "how the mask is turned into a sentinel",
-            ))  # fmt: skip
+            exam.findings.append(kept_nan(name, next((r.outcome for r in both if r.outcome.seen.overflow), both[0].outcome), said))  # fmt: skip
             return True
     return False
 

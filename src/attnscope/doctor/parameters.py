@@ -48,7 +48,7 @@ def owners_of(module: nn.Module) -> list[Owner]:
         if isinstance(holder, nn.LayerNorm | nn.Embedding) or "norm" in type(holder).__name__.lower():
             continue
         raw = leaf not in ("weight", "bias")
-        is_bias = "bias" in leaf or (raw and bool(re.match(r"b_?[a-z]+$", leaf, re.IGNORECASE)) and parameter.ndim < 3)
+        is_bias = "bias" in leaf or (raw and _named_bias(leaf, parameter.ndim))
         if raw:
             leaf = re.sub(r"_?(weight|bias)$", "", leaf)
             path = [*path, re.sub(r"^b_?(?=[a-z])", "", leaf, flags=re.IGNORECASE) if is_bias else re.sub(r"^[wW]_?(?=[a-zA-Z])", "", leaf)]  # fmt: skip
@@ -63,6 +63,12 @@ def owners_of(module: nn.Module) -> list[Owner]:
             linear = raw or type(holder).__name__ == "Conv1D" or value.ndim != 2
             owner.weight = value if linear and not (raw and not owner.raw) else value.T
     return [owner for owner in found.values() if owner.weight is not None and owner.weight.ndim in (2, 3, 4)]
+
+
+def _named_bias(name: str, axes: int) -> bool:
+    """Whether a bare parameter is a bias by its name: b_q, bq, b_qkv."""
+    part = re.fullmatch(r"b_?([a-z]+)", name, re.IGNORECASE)
+    return part is not None and (axes == 1 or role_of(part.group(1)) is not None)
 
 
 def numbers_in(module: nn.Module) -> dict[str, Any]:
@@ -82,7 +88,9 @@ def numbers_in(module: nn.Module) -> dict[str, Any]:
 
 def named_heads(module: nn.Module) -> list[int]:
     """Whole numbers among its attributes that are called heads."""
-    return list(dict.fromkeys(v for n, v in numbers_in(module).items() if isinstance(v, int) and v > 0 and _rank(n) == 0))
+    return list(
+        dict.fromkeys(v for n, v in numbers_in(module).items() if isinstance(v, int) and v > 0 and _rank(n) == 0)
+    )
 
 
 def _rank(name: str) -> int:

@@ -9,7 +9,6 @@ which the module agrees with the reference is right.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import permutations
 from typing import Any
 
 import torch
@@ -60,8 +59,17 @@ def candidates(module: nn.Module) -> Iterator[Projections]:
     norms = (_norm_of(module, "q|query|queries"), _norm_of(module, "k|key|keys"))
     for roles, other, how in _assignments(owners_of(module)):
         ends = [*roles.get("o", []), *other]
-        paths = {role: _path(found[0]) for role, found in roles.items() if role != "o" and len(found) == 1 and _path(found[0])}
-        inner = list(dict.fromkeys([o.weight.shape[0] for o in ends if o.weight.ndim == 2] + [o.weight.shape[0] for o in roles.get("qkv", [])]))  # type: ignore[union-attr]
+        paths = {
+            role: _path(found[0])
+            for role, found in roles.items()
+            if role != "o" and len(found) == 1 and _path(found[0])
+        }
+        inner = list(
+            dict.fromkeys(
+                [o.weight.shape[0] for o in ends if o.weight.ndim == 2]
+                + [o.weight.shape[0] for o in roles.get("qkv", [])]
+            )
+        )  # type: ignore[union-attr]
         for affine, heads in _read({r: found for r, found in roles.items() if r != "o"}, ends):
             for (q, k, v), layout, n, kv in _triples(module, affine, heads, inner):
                 for out, owner in _outs(roles.get("o", []), other, v.weight.shape[1] * n // kv, n):
@@ -119,7 +127,7 @@ def _complete(roles: Roles) -> bool:
 
 
 def _by_shape(owners: list[Owner]) -> Iterator[tuple[Roles, list[Owner]]]:
-    """Projections in the order in which they were made: q, k, v[, o], or all in one[, o]; then q, k, v in another order."""
+    """Projections in the order in which they were made: q, k, v[, o], or all in one[, o]; then k, q, v and v, k, q."""
     shapes = [tuple(o.weight.shape) for o in owners]  # type: ignore[union-attr]
     flat = all(len(s) == 2 for s in shapes)
     if len(owners) in (1, 2) and (3 in shapes[0] if len(shapes[0]) > 2 else shapes[0][1] > shapes[0][0]):
@@ -127,7 +135,7 @@ def _by_shape(owners: list[Owner]) -> Iterator[tuple[Roles, list[Owner]]]:
     elif len(owners) in (2, 3) and flat and shapes[1][1] == 2 * shapes[0][1]:
         yield {"q": owners[:1], "kv": owners[1:2], "o": owners[2:]}, []
     elif len(owners) > 2 and shapes[1] == shapes[2] and len(shapes[0]) == len(shapes[1]):
-        for order in permutations(range(3)):
+        for order in ((0, 1, 2), (1, 0, 2), (2, 1, 0)):
             triple = [owners[i] for i in order]
             if triple[1].weight.shape == triple[2].weight.shape:  # type: ignore[union-attr]
                 yield {r: [o] for r, o in zip("qkv", triple, strict=True)}, owners[3:]
@@ -143,10 +151,17 @@ def _unpacked(roles: Roles) -> Iterator[Roles]:
     weight, bias = owner.weight, owner.bias
     assert weight is not None
     for axis in [i for i, n in enumerate(weight.shape) if n == len(packed)]:
-        biased = bias is not None and bias.numel() == weight.numel() // weight.shape[0] and len(packed) in bias.shape
-        biases = bias.unbind(list(bias.shape).index(len(packed))) if biased and bias is not None else [None] * len(packed)
+        cut = None if bias is None else bias.unflatten(0, (len(packed), -1)) if bias.ndim == 1 else bias
+        biases = (
+            cut.unbind(cut.shape.index(len(packed)))
+            if cut is not None and len(packed) in cut.shape
+            else [None] * len(packed)
+        )
         parts = zip(packed, weight.unbind(axis), biases, strict=True)
-        yield {**{r: found for r, found in roles.items() if r != packed}, **{r: [Owner(owner.path, w, b, True)] for r, w, b in parts}}
+        yield {
+            **{r: found for r, found in roles.items() if r != packed},
+            **{r: [Owner(owner.path, w, b, True)] for r, w, b in parts},
+        }
 
 
 # --- every weight as [in, out] ---------------------------------------------------------------------------------------
@@ -162,7 +177,15 @@ def _read(roles: Roles, ends: list[Owner]) -> Iterator[tuple[dict[str, Affine], 
     for turned in turns:
         for form in forms:
             affine = {role: _stacked(found, turned, form) for role, found in roles.items()}
-            axis = next((o.weight.shape[1 if form == 0 else 0] for r, found in roles.items() for o in found if o.weight.ndim == 3 and "q" in r), None)  # type: ignore[union-attr]
+            axis = next(
+                (
+                    o.weight.shape[1 if form == 0 else 0]
+                    for r, found in roles.items()
+                    for o in found
+                    if o.weight.ndim == 3 and "q" in r
+                ),
+                None,
+            )  # type: ignore[union-attr]
             count = len(roles.get("q") or roles.get("qkv") or roles["qk"])
             if any(a.bias is not None and len(a.bias) != a.weight.shape[1] for a in affine.values()):
                 continue
@@ -185,7 +208,9 @@ def _stacked(found: list[Owner], turned: bool, form: int) -> Affine:
     return Affine(torch.cat(weights, dim=1), torch.cat(biases) if len(biases) == len(weights) else None)
 
 
-def _outs(named: list[Owner], other: list[Owner], inner: int, heads: int) -> Iterator[tuple[Affine | None, Owner | None]]:
+def _outs(
+    named: list[Owner], other: list[Owner], inner: int, heads: int
+) -> Iterator[tuple[Affine | None, Owner | None]]:
     """Output projections that take `inner` numbers: those named so, else a weight that is left over; else none."""
     fits = [(affine, owner) for owner in named for affine in _out_forms(owner, inner, heads)]
     if len(named) > 1 and len(named) == heads and not fits:  # one for each head; their results are added
@@ -206,16 +231,24 @@ def _out_forms(owner: Owner, inner: int, heads: int) -> list[Affine]:
     if weight.ndim == 2:
         forms = [weight, weight.T] if owner.raw else [weight]
     elif weight.ndim == 3:
-        forms = [w.flatten(0, 1) for w in (weight, weight.permute(1, 2, 0), weight.permute(0, 2, 1)) if w.shape[0] == heads]
+        forms = [
+            w.flatten(0, 1) for w in (weight, weight.permute(1, 2, 0), weight.permute(0, 2, 1)) if w.shape[0] == heads
+        ]
     else:
         return []
-    return [Affine(w, bias) for w in forms if w.shape[0] == inner and w.shape[1] > 1 and (bias is None or len(bias) == w.shape[1])]
+    return [
+        Affine(w, bias)
+        for w in forms
+        if w.shape[0] == inner and w.shape[1] > 1 and (bias is None or len(bias) == w.shape[1])
+    ]
 
 
 # --- queries, keys and values ----------------------------------------------------------------------------------------
 
 
-def _triples(module: nn.Module, affine: dict[str, Affine], known_heads: int | None, inner: list[int]) -> Iterator[tuple]:
+def _triples(
+    module: nn.Module, affine: dict[str, Affine], known_heads: int | None, inner: list[int]
+) -> Iterator[tuple]:
     """(q, k, v), layout, heads, kv_heads."""
     if "qkv" in affine and not all(r in affine for r in "qkv"):
         yield from _from_one(module, affine["qkv"], known_heads, inner)
@@ -232,7 +265,12 @@ def _triples(module: nn.Module, affine: dict[str, Affine], known_heads: int | No
         elif "kv" in affine and not ("k" in affine and "v" in affine):
             half = affine["kv"].weight.shape[1] // 2
             for layout, (first, second) in fused.halves(half, half // size, ("k", "v")) if not half % size else ():
-                yield (affine["q"], affine["kv"].columns(first), affine["kv"].columns(second)), layout, heads, half // size
+                yield (
+                    (affine["q"], affine["kv"].columns(first), affine["kv"].columns(second)),
+                    layout,
+                    heads,
+                    half // size,
+                )
         else:
             q, k, v = (affine[r] for r in "qkv")
             kv_heads, rest = divmod(k.weight.shape[1], size)
@@ -245,7 +283,9 @@ def _from_one(module: nn.Module, whole: Affine, known_heads: int | None, inner: 
     width = whole.weight.shape[1]
     counts = [] if known_heads else fused.group_counts(module, width, inner)
     equal = [known_heads] if known_heads else head_counts(module, width // 3) if width % 3 == 0 else []
-    if width % 3 == 0 and width // 3 not in inner and counts:  # what the output projection takes says that it is not thirds
+    if (
+        width % 3 == 0 and width // 3 not in inner and counts
+    ):  # what the output projection takes says that it is not thirds
         equal = [h for h in equal if h in named_heads(module)]
     for heads in equal:
         for layout, index in fused.thirds(width, heads) if width % (3 * heads) == 0 else ():

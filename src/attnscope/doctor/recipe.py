@@ -196,7 +196,16 @@ def _join(z: Tensor, operands: Operands, recipe: Recipe) -> Tensor:
 
 def _before_scores(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Queries, keys and values, [B, H, T, D], and q · k, [B, H, Q, K]; kept with the operands, for the next recipe."""
-    same = (recipe.split, recipe.batch, recipe.groups, recipe.qk, recipe.rotary, recipe.turns, recipe.theta, recipe.turned)
+    same = (
+        recipe.split,
+        recipe.batch,
+        recipe.groups,
+        recipe.qk,
+        recipe.rotary,
+        recipe.turns,
+        recipe.theta,
+        recipe.turned,
+    )
     if same not in operands.known:
         query, key, value = _heads(recipe, operands)
         operands.known[same] = query, key, value, dot_product(query, key)

@@ -134,7 +134,9 @@ class Hunt:
         """The recipe without a mistake, under any convention."""
         tried, known = 0, {}
         for suspect, runs in ways:
-            ahead = known.setdefault((suspect.layout, suspect.widths, suspect.heads), self._looks_ahead(suspect, runs[0]))
+            ahead = known.setdefault(
+                (suspect.layout, suspect.widths, suspect.heads), self._looks_ahead(suspect, runs[0])
+            )
             for recipe, order in conventions(suspect, self.base, self.causal, self.text, every=True):
                 if recipe.causal == ahead:  # None: not known
                     continue
@@ -148,7 +150,12 @@ class Hunt:
 
     def _looks_ahead(self, suspect: Suspect, run: Run) -> bool | None:
         """Whether a query's output changes with the last token, which it may see only if nothing is causal. None: not told."""
-        if suspect.ends is not None or suspect.call.inputs != 1 or self.causal is not None or run.reading.output is None:
+        if (
+            suspect.ends is not None
+            or suspect.call.inputs != 1
+            or self.causal is not None
+            or run.reading.output is None
+        ):
             return None
         changed = run.inputs[0].clone()
         changed[..., -1, :] += 1.7

@@ -244,7 +244,9 @@ def run(
 
 def _own_line(problem: BaseException, fn: Any) -> int | None:
     """The deepest line of the user's own file in the traceback."""
-    files = {f.co_filename for f in (getattr(m, "__code__", None) for part in own_parts(fn) for m in methods_of(part)) if f}
+    files = {
+        f.co_filename for f in (getattr(m, "__code__", None) for part in own_parts(fn) for m in methods_of(part)) if f
+    }
     lines = [frame.lineno for frame in traceback.extract_tb(problem.__traceback__) if frame.filename in files]
     return lines[-1] if lines else None
 
@@ -255,7 +257,9 @@ def own_parts(fn: Any) -> list[Any]:
         return own_parts(fn.func)
     if not isinstance(fn, torch.nn.Module):
         return [inspect.unwrap(fn)] if inspect.isroutine(fn) or isinstance(fn, type) else [type(fn)]
-    return [kind for kind in type(fn).__mro__ if kind.__module__.split(".")[0] not in ("torch", "builtins")] or [type(fn)]
+    return [kind for kind in type(fn).__mro__ if kind.__module__.split(".")[0] not in ("torch", "builtins")] or [
+        type(fn)
+    ]
 
 
 def methods_of(part: Any) -> list[Any]:

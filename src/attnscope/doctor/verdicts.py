@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from attnscope.doctor.diagnosis import Finding
+from attnscope.doctor.extremes import range_finding
 from attnscope.doctor.readings import Reading
 from attnscope.doctor.suspects import Run, Suspect
+from attnscope.doctor.trial import Outcome
 
 if TYPE_CHECKING:
     from attnscope.doctor.examine import Examination
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 def not_run(exam: "Examination", reading: Reading) -> None:
     """The code did not give an output: what happened is the finding."""
     outcome = reading.outcome
+    if beyond_half(outcome):
+        exam.findings.append(range_finding(f"it raises {outcome.error}", outcome.line))
+        return
     if outcome.timed_out:
         name, title, cure = "too-slow", f"it {outcome.error}", "look for a loop that never ends"
     elif reading.wrong:
@@ -25,6 +30,11 @@ def not_run(exam: "Examination", reading: Reading) -> None:
     else:
         name, title, cure = "raises", f"it raises {outcome.error}", "make it run on query, key and value of (batch, length, size) or (batch, heads, length, size)"  # fmt: skip
     exam.findings.append(Finding(name, None, title, "", cure, "", "it runs and returns one vector for each query", "the call itself", outcome.line))  # fmt: skip
+
+
+def beyond_half(outcome: Outcome) -> bool:
+    """Whether it raised because half precision cannot hold a number."""
+    return "without overflow" in outcome.error and outcome.seen.low is not None
 
 
 def side_effects(exam: "Examination", ways: list[tuple[Suspect, list[Run]]]) -> None:

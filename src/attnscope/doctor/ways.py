@@ -50,7 +50,11 @@ def of_groups(fn: Callable, what: str, heads: int | None = None) -> list[Suspect
     late = replace(four, layout="(batch, length, heads, size)")
     hints = layout_hints(text)
     ways = [late] if "4late" in hints and "4" not in hints else [four, late] if "4late" in hints else [four]
-    return [replace(way, size=size) for way in ways for size in ((probes.SIZE, probes.SIZE + 1) if pairs(text) else (probes.SIZE,))]
+    return [
+        replace(way, size=size)
+        for way in ways
+        for size in ((probes.SIZE, probes.SIZE + 1) if pairs(text) else (probes.SIZE,))
+    ]
 
 
 def pairs(text: str) -> bool:

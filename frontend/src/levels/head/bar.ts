@@ -96,9 +96,9 @@ export class Bar {
             "span",
             { class: "chip", "data-overlay-head": head, "data-colour": pens[i].colour },
             heads.length > 1 && stroke(pens[i]),
-            `head ${head}`,
+            pens[i].name ?? `head ${head}`,
           );
-          if (i > 0)
+          if (i > 0 && !pens[i].name)
             chip.append(
               button("×", { class: "quiet", "aria-label": `take head ${head} away` }, () =>
                 this.actions.set({ heads: (this.scene as Scene).state.heads.filter((one) => one !== head) }),
@@ -115,7 +115,7 @@ export class Bar {
       );
     }
     this.add.value = "";
-    this.addMenu.hidden = mean || site.heads < 2;
+    this.addMenu.hidden = mean || scene.pair !== null || site.heads < 2;
     this.several.hidden = selected < 2;
     setText(this.several.firstElementChild as Element, `${selected} queries selected: `);
     this.combine.select.value = state.combine;

@@ -37,8 +37,18 @@ export const DASHES: readonly (readonly number[])[] = [[], [9, 3], [2, 3], [9, 3
 export interface Pen {
   colour: string;
   dash: readonly number[];
+  /** What it draws, where that is not a head of its own. */
+  name?: string;
 }
 
 export function pens(dark: boolean): Pen[] {
   return (dark ? DARK : LIGHT).map((colour, i) => ({ colour, dash: DASHES[i % DASHES.length] }));
 }
+
+/** Of a difference: what grew, and what shrank. */
+export const signPens = ({ positive, negative }: { positive: string; negative: string }): Pen[] => [
+  { colour: positive, dash: [], name: "more in B" },
+  { colour: negative, dash: [9, 3], name: "less in B" },
+];
+
+export const nameOf = (pens: Pen[], head: number, i: number) => pens[i]?.name ?? `head ${head}`;

@@ -1,5 +1,6 @@
 /** All rows of one picture by token: of one head, or the mean over several. Computed when wanted, kept as they come. */
 import { linksOf } from "../../chain";
+import { Difference } from "../../compare/difference";
 import type { HeadTensors } from "../../head";
 import type { Row } from "../../merge";
 import type { Site } from "../../payload";
@@ -36,6 +37,8 @@ export class Sheet {
   constructor(
     readonly members: HeadTensors[],
     readonly missing = 0,
+    /** Of differences only what grew (1), or what shrank (-1) as a positive number; 0: as they are. */
+    readonly part: 0 | 1 | -1 = 0,
   ) {
     this.site = members[0].site;
     this.kept = new Array(this.site.queries);
@@ -63,6 +66,11 @@ export class Sheet {
   /** Too large to be kept: rows are computed one at a time, and nothing is added up. */
   get large(): boolean {
     return this.site.queries * this.site.keys > MOST_CELLS;
+  }
+
+  /** Differences between two traces, which have a sign. */
+  get signed(): boolean {
+    return this.members[0] instanceof Difference;
   }
 
   /** Scores and q · k are of one head. */
@@ -104,6 +112,11 @@ export class Sheet {
     if (this.scan >= this.kept.length) return false;
     this.row(this.scan++);
     return true;
+  }
+
+  /** A difference as this sheet shows it. */
+  shown(weight: number): number {
+    return this.part === 0 ? weight : Math.max(0, this.part * weight);
   }
 
   private compute(index: number): Row {

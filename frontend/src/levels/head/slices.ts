@@ -1,4 +1,4 @@
-/** Long work in slices, so that no frame waits for it. */
+/** Long work in slices, so that no frame waits for it; the first begins when the frame that asked for it was shown. */
 
 const SLICE = 10; // ms of a frame
 
@@ -16,11 +16,9 @@ export class Slices {
       shown();
       if (!more) done();
     };
-    this.frame = requestAnimationFrame(turn);
-  }
-
-  get running(): boolean {
-    return this.frame !== 0;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = requestAnimationFrame(turn);
+    });
   }
 
   cancel(): void {

@@ -39,5 +39,16 @@ export function rowsOf(sheet: Sheet, axes: Axes, slot: number, exact = false): R
 }
 
 export function slotRow(sheet: Sheet, axes: Axes, slot: number, exact = false): SlotRow {
-  return mergedRow(rowsOf(sheet, axes, slot, exact), axes.keys);
+  const row = mergedRow(rowsOf(sheet, axes, slot, exact), axes.keys);
+  return sheet.part === 0 ? row : { ...row, weights: row.weights.map((weight) => sheet.shown(weight)) };
+}
+
+/** Of a difference: what grew and what shrank, as two pictures over each other. */
+export function partsOf(source: Source, scene: Scene, found: Found): Sheet[] {
+  const { sheet } = found;
+  if (!sheet) return [];
+  const { state, site } = scene;
+  const name = `${site.index}.${state.head} ${state.average} ${sheet.members.length}`;
+  const one = (part: 1 | -1) => shelved(source, `${name} ${part}`, () => new Sheet(sheet.members, sheet.missing, part));
+  return [one(1), one(-1)];
 }

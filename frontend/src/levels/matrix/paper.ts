@@ -14,7 +14,7 @@ export function gridPaper(room: Room, drawing: Drawing, colours: Colours, title:
   const view = new PlotView();
   view.draw(room, drawing, colours, Math.max(2, devicePixelRatio || 1), canvas, true);
   const { width: w, height: hgt } = view.covered;
-  const weights = shade.quantity === "weights";
+  const weights = shade.quantity === "weights" && !shade.signed;
   const width = Math.ceil(room.left + w + room.right);
   const height = Math.ceil(TITLE + room.top + hgt + (weights ? room.bottom : 8) + 26);
   const f = (n: number) => Math.round(n * 100) / 100;

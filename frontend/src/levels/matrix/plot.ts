@@ -59,6 +59,12 @@ export function roomFor(field: Field, width: number, height: number, sums: boole
   return { left, top, right: sum + 34, bottom: sums ? sum + 22 : 8, sum, plot };
 }
 
+/** How much of the plot cells take. */
+export const coveredBy = (field: Field, box: ViewBox, { plot }: Room): Plot => ({
+  width: Math.min(plot.width, (field.columns - box.x) * box.cellX),
+  height: Math.min(plot.height, (field.rows - box.y) * box.cellY),
+});
+
 export const packed = (hex: string): number => {
   const n = Number.parseInt(hex.slice(1), 16);
   return (0xff000000 | ((n & 255) << 16) | (n & 0xff00) | (n >> 16)) >>> 0;
@@ -71,11 +77,7 @@ export class PlotView {
 
   draw(room: Room, drawing: Drawing, colours: Colours, ratio: number, canvas = this.canvas, bare = false): void {
     const { field, box, shade } = drawing;
-    const { plot } = room;
-    this.covered = {
-      width: Math.min(plot.width, (field.columns - box.x) * box.cellX),
-      height: Math.min(plot.height, (field.rows - box.y) * box.cellY),
-    };
+    this.covered = coveredBy(field, box, room);
     const width = bare ? this.covered.width : room.left + this.covered.width + room.right;
     const height = bare ? this.covered.height : room.top + this.covered.height + room.bottom;
     const [w, hgt] = [Math.round(width * ratio), Math.round(height * ratio)];
@@ -99,7 +101,7 @@ export class PlotView {
     if (bare) return;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     this.labels(context, room, drawing, colours);
-    if (shade.quantity === "weights") this.sums(context, room, drawing, colours);
+    if (shade.quantity === "weights" && !shade.signed) this.sums(context, room, drawing, colours);
     this.borders(context, room, drawing, colours);
   }
 

@@ -8,6 +8,8 @@ export const FLOOR = 1e-4;
 
 export const NAMES: Record<Quantity, string> = { weights: "weight", scores: "score", dot: "q · k" };
 
+export const DIFFERENCE = "weight, B − A";
+
 const inks = new WeakMap<Ramp, Ramp>();
 
 /** Zero to ink in even steps of lightness. */
@@ -31,8 +33,10 @@ export class Shade {
     end: number,
     readonly largest: number,
     readonly log: boolean,
+    /** Weights that are differences, which have a sign. */
+    readonly signed = false,
   ) {
-    this.ramp = quantity === "weights" ? inkRamp(ramp) : ramp;
+    this.ramp = quantity === "weights" && !signed ? inkRamp(ramp) : ramp;
     this.end = quantity === "weights" ? nicePart(log ? largest : end) : nice(end);
   }
 
@@ -52,6 +56,7 @@ export class Shade {
 
   /** The domain, in words. */
   get said(): string {
+    if (this.signed) return `${symmetric(this.end * 100)} %`;
     if (this.quantity !== "weights") return symmetric(this.end);
     const end = `${domainEnd(this.end * 100)} %`;
     return this.log
@@ -60,7 +65,7 @@ export class Shade {
   }
 
   gradient(): string {
-    if (this.quantity !== "weights") return this.ramp.gradient();
+    if (this.quantity !== "weights" || this.signed) return this.ramp.gradient();
     const stops = [0, 0.25, 0.5, 0.75, 1].map((t) => this.ramp.css(t, 1));
     return `linear-gradient(to right, ${stops.join(", ")})`;
   }

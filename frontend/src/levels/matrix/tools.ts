@@ -39,11 +39,11 @@ export class GridTools {
     this.elements = [quantity.element, this.logLabel, zooms];
   }
 
-  show({ state }: Scene, quantity: Quantity, hasScores: boolean): void {
+  show({ state, pair }: Scene, quantity: Quantity, hasScores: boolean): void {
     this.quantity.value = quantity;
     for (const option of this.quantity.options) option.disabled = option.value !== "weights" && !hasScores;
     this.log.checked = state.log;
-    this.log.disabled = quantity !== "weights";
+    this.log.disabled = quantity !== "weights" || pair !== null;
     this.logLabel.title =
       quantity === "weights" ? "small weights told apart" : "only weights have a logarithmic scale: scores have a sign";
   }

@@ -1,7 +1,7 @@
 /** What the heads do, taken together, in one sentence made of their statistics. */
 import type { Part } from "../../sentence";
 import { type Label, named } from "../../tokens";
-import { count, percentInWords } from "../../words";
+import { change, count, percentInWords } from "../../words";
 import { type Head, nameOf, type Statistics } from "./heads";
 
 const POSITIONS: [string, string][] = [
@@ -73,5 +73,6 @@ export function linkSaid({ site }: Head, [query, key, weight]: [number, number, 
     const again = labels[table].some((other) => other !== label && other.text === label.text);
     return { token: named(label), key: index, special: label.special, at: again ? index : undefined };
   };
-  return [token(site.query_tokens, query), " → ", token(site.key_tokens, key), ` with ${percentInWords(weight)}`];
+  const said = site.thumb?.zero === undefined ? percentInWords(weight) : change(weight);
+  return [token(site.query_tokens, query), " → ", token(site.key_tokens, key), ` with ${said}`];
 }

@@ -75,7 +75,7 @@ export class Statistics {
 
   written(value: number, name: string): string {
     const unit = this.meta.stat_units?.[name] ?? "";
-    if (unit === "part") return percent(value);
+    if (unit === "part") return value === 0 ? "0 %" : percent(value);
     return `${fixed(value, unit === "tokens" ? 1 : 2)}${unit ? ` ${unit}` : ""}`;
   }
 
@@ -117,17 +117,21 @@ export interface Stock {
   /** Several tokens to a patch. */
   pooled: boolean;
   sampled: Site | null;
+  /** Differences, which have a sign. */
+  signed: boolean;
   /** A weight that few rows of any head go beyond. */
   high: number;
 }
 
 /** What the thumbnails hold, taken together. */
 export function stockOf(heads: Head[]): Stock {
-  const stock: Stock = { masked: false, broken: false, pooled: false, sampled: null, high: 1 };
+  const stock: Stock = { masked: false, broken: false, pooled: false, sampled: null, signed: false, high: 1 };
   const largest: number[] = [];
   for (const { site, octets } of heads) {
     const thumb = site.thumb as Thumb;
     if (!octets) continue;
+    const zero = thumb.zero ?? 0;
+    stock.signed ||= thumb.zero !== undefined;
     stock.pooled ||= thumb.rows < site.queries || thumb.columns < site.keys;
     if (thumb.queries_sampled !== null) stock.sampled ??= site;
     for (let row = 0; row < thumb.rows; row++) {
@@ -136,7 +140,7 @@ export function stockOf(heads: Head[]): Stock {
         const byte = octets[at];
         if (byte === thumb.masked) stock.masked = true;
         else if (byte === thumb.broken) stock.broken = true;
-        else if (byte > most) most = byte;
+        else if (Math.abs(byte - zero) > most) most = Math.abs(byte - zero);
       }
       largest.push(most / thumb.steps);
     }

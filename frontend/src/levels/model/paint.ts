@@ -23,11 +23,11 @@ const packed = (css: string) => {
   return (0xff000000 | ((n & 255) << 16) | (n & 0xff00) | ((n >> 16) & 255)) >>> 0;
 };
 
-export function lookOf(ramp: Ramp, end: number, hatch: string, frame: string): Look {
+export function lookOf(ramp: Ramp, end: number, hatch: string, frame: string, signed = false): Look {
   const { palette } = ramp;
   const known = (css: string, other: string) => packed(/^#[0-9a-f]{6}$/i.test(css) ? css : other);
   return {
-    ink: inkRamp(ramp),
+    ink: signed ? ramp : inkRamp(ramp),
     end,
     hatch: known(hatch, palette.zero),
     ground: packed(palette.ground),
@@ -53,16 +53,18 @@ function strongestOf(
   [top, bottom]: [number, number],
   [left, right]: [number, number],
 ): number {
-  const { columns, masked, broken } = thumb;
+  const { columns, masked, broken, zero = 0 } = thumb;
   let found = masked;
   for (let row = top; row <= bottom; row++)
     for (let at = row * columns + left; at <= row * columns + right; at++) {
       const byte = octets[at];
       if (byte === broken) return broken;
-      if (byte !== masked && (found === masked || byte > found)) found = byte;
+      if (byte !== masked && (found === masked || Math.abs(byte - zero) > Math.abs(found - zero))) found = byte;
     }
   return found;
 }
+
+const weightOf = ({ zero = 0, steps }: Thumb, byte: number) => (byte - zero) / steps;
 
 /** `size` device pixels, square, at (`x`, `y`) of an image `width` wide. */
 export function paintMatrix(
@@ -78,7 +80,7 @@ export function paintMatrix(
   const thumb = head.site.thumb as Thumb;
   const { octets } = head;
   if (!octets) return;
-  const colours = Uint32Array.from({ length: 256 }, (_, byte) => look.ink.pixel(byte / thumb.steps, look.end));
+  const colours = Uint32Array.from({ length: 256 }, (_, byte) => look.ink.pixel(weightOf(thumb, byte), look.end));
   const rows = spans(size, thumb.rows);
   const columns = spans(size, thumb.columns);
   const period = Math.max(3, Math.round(4 * ratio));
@@ -102,10 +104,11 @@ export function strongestCells(head: Head): { row: number; column: number; weigh
   if (!octets) return [];
   const cells: { row: number; column: number; weight: number }[] = [];
   octets.forEach((byte, i) => {
-    if (byte <= thumb.steps && byte >= LINES_FROM * thumb.steps)
-      cells.push({ row: Math.floor(i / thumb.columns), column: i % thumb.columns, weight: byte / thumb.steps });
+    const weight = byte === thumb.masked || byte === thumb.broken ? 0 : weightOf(thumb, byte);
+    if (Math.abs(weight) >= LINES_FROM)
+      cells.push({ row: Math.floor(i / thumb.columns), column: i % thumb.columns, weight });
   });
-  return cells.sort((a, b) => a.weight - b.weight).slice(-LINES);
+  return cells.sort((a, b) => Math.abs(a.weight) - Math.abs(b.weight)).slice(-LINES);
 }
 
 /** Queries on the left, keys on the right; in CSS pixels. */
@@ -123,8 +126,9 @@ export function paintLines(
   context.strokeRect(x + 0.5, y + 0.5, size - 1, size - 1);
   if (!thumb) return;
   for (const { row, column, weight } of strongestCells(head)) {
-    context.strokeStyle = look.ink.css(0.12 + 0.88 * Math.min(1, weight / look.end), 1);
-    context.lineWidth = Math.max(0.5, (size / 56) * Math.min(1, weight / look.end));
+    const part = Math.min(1, Math.abs(weight) / look.end);
+    context.strokeStyle = look.ink.css(Math.sign(weight) * (0.12 + 0.88 * part), 1);
+    context.lineWidth = Math.max(0.5, (size / 56) * part);
     context.beginPath();
     context.moveTo(x + 2, y + ((row + 0.5) / thumb.rows) * size);
     context.lineTo(x + size - 2, y + ((column + 0.5) / thumb.columns) * size);

@@ -94,7 +94,11 @@ export class Panel {
     const parts = linkSaid(head, link, this.labels).flatMap((part) =>
       typeof part === "string" ? [part] : [h("bdi", { class: "tok", dir: "auto" }, part.token), after(part)],
     );
-    this.link.replaceChildren(h("span", { class: "what" }, "strongest link"), " ", ...parts);
+    this.link.replaceChildren(
+      h("span", { class: "what" }, thumb.zero === undefined ? "strongest link" : "changed most"),
+      " ",
+      ...parts,
+    );
     const [row, column] = [
       patchOf(link[0] - (site.query_offset ?? 0), site.queries, thumb.rows),
       patchOf(link[1], site.keys, thumb.columns),

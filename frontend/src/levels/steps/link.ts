@@ -30,6 +30,7 @@ export class LinkView {
   private link: Link | null = null;
   private opened: Opened | null = null;
   private ramp: Ramp | null = null;
+  private room = 0;
   private readonly host: VectorHost;
 
   constructor(private readonly say: (text: string) => void) {
@@ -50,9 +51,11 @@ export class LinkView {
     );
   }
 
-  draw(link: Link, ramp: Ramp, special: HTMLElement | null): void {
+  /** `room`: width of the level. */
+  draw(link: Link, ramp: Ramp, special: HTMLElement | null, room: number): void {
     this.link = link;
     this.ramp = ramp;
+    this.room = room;
     const { element } = this;
     element.dataset.step = link.id;
     setAttribute(element, "data-quiet", link.quiet ? "" : null);
@@ -77,7 +80,7 @@ export class LinkView {
     const views = this.vectors.map((view) => view.element);
     if (views.length !== this.vectorPlace.children.length) this.vectorPlace.replaceChildren(...views);
     vectors.forEach((vector, i) => {
-      this.vectors[i].draw(vector, this.opened?.id === vector.id ? this.opened.d : null, ramp);
+      this.vectors[i].draw(vector, this.opened?.id === vector.id ? this.opened.d : null, ramp, room);
     });
     this.drawScalars(scalars);
     if (this.saidPlace.textContent !== said.join(""))
@@ -107,7 +110,8 @@ export class LinkView {
   }
 
   private redraw(): void {
-    if (this.link && this.ramp) this.draw(this.link, this.ramp, this.special.firstElementChild as HTMLElement | null);
+    const { link, ramp, room } = this;
+    if (link && ramp) this.draw(link, ramp, this.special.firstElementChild as HTMLElement | null, room);
   }
 
   private drawScalars(scalars: Scalar[]): void {

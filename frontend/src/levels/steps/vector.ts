@@ -43,6 +43,7 @@ export class VectorView {
   private whole = false;
   private strip: Strip | null = null;
   private ramp: Ramp | null = null;
+  private room = 0;
 
   constructor(private readonly host: VectorHost) {
     this.all = button("", { class: "tool", "aria-pressed": "false", "data-all": true }, () => {
@@ -57,11 +58,20 @@ export class VectorView {
     this.canvas.addEventListener("click", (event) => this.point(event, true));
   }
 
-  draw(vector: Vector, opened: number | null, ramp: Ramp): void {
+  /** `room`: width of the level. What looks as before stays: a step of the running sum changes two of ten vectors. */
+  draw(vector: Vector, opened: number | null, ramp: Ramp, room: number): void {
+    const before = this.vector;
+    const same =
+      before !== null &&
+      room === this.room &&
+      opened === this.opened &&
+      ramp === this.ramp &&
+      looksLike(vector, before);
     this.vector = vector;
     this.opened = opened;
     this.ramp = ramp;
-    this.redraw();
+    this.room = room;
+    if (!same) this.redraw();
   }
 
   /** Where the keyboard goes when a sum above it is folded. */
@@ -199,6 +209,22 @@ export class VectorView {
     this.strip = { perCell, cells, cell, gap: cell >= 4 ? 1 : 0, width: (cells * cell) / ratio, ratio };
     drawStrip(this.canvas, values, this.strip, domain, ramp, STRIP);
   }
+}
+
+/** Nothing that is seen differs; what a click unfolds may. */
+function looksLike(one: Vector, other: Vector): boolean {
+  const { values } = one;
+  return (
+    one.id === other.id &&
+    one.symbol === other.symbol &&
+    one.note === other.note &&
+    one.domain === other.domain &&
+    one.upTo === other.upTo &&
+    !one.expand === !other.expand &&
+    !one.pick === !other.pick &&
+    values.length === other.values.length &&
+    Array.prototype.every.call(values, (value: number, d: number) => Object.is(value, other.values[d]))
+  );
 }
 
 /** The dimensions of the largest numbers, in their order; `also`: one that is open. */

@@ -86,7 +86,6 @@ class Guard:
         headers = Headers(scope=scope)
         let_in = False  # by the token in the address
 
-
         async def dressed(message: Any) -> None:
             if message["type"] == "http.response.start":
                 answer = MutableHeaders(scope=message)

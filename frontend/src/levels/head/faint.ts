@@ -1,0 +1,59 @@
+/** The faint lines of all queries, gathered once per picture: in slices where the text is long. */
+import type { Axes } from "./axes";
+import { completed } from "./finding";
+import { choose, type Line } from "./geometry";
+import type { Sheet } from "./sheet";
+import { Slices } from "./slices";
+import { slotRow } from "./stock";
+
+const FAINT = 1500; // lines
+const FAINT_FROM = 0.03;
+const AT_ONCE = 30_000; // cells that nobody waits for
+const NOW_AND_THEN = 250; // ms: drawing costs more than computing
+
+export class Faint {
+  private readonly slices = new Slices();
+
+  constructor(private readonly show: (lines: Line[]) => void) {}
+
+  /** `done`: all rows are known, and were not before. */
+  draw(sheets: Sheet[], axes: Axes, threshold: number, done: () => void): void {
+    this.slices.cancel();
+    const lines: Line[] = [];
+    const from = Math.max(FAINT_FROM, threshold);
+    const queries = axes.queries.slots.length;
+    const total = queries * sheets.length;
+    let at = 0;
+    const step = () => {
+      if (at >= total) return sheets.some((sheet) => sheet.advance());
+      const head = Math.floor(at / queries);
+      const query = at++ % queries;
+      const { weights } = slotRow(sheets[head], axes, query);
+      for (let key = 0; key < weights.length; key++)
+        if (weights[key] >= from) lines.push({ query, key, weight: weights[key], head });
+      return true;
+    };
+    const show = () => this.show(choose(lines, from, FAINT).lines);
+    if (sheets.every(completed) && total * axes.keys.slots.length < AT_ONCE) {
+      while (step());
+      show();
+      return;
+    }
+    this.show([]);
+    if (sheets.some((sheet) => sheet.large)) return; // one query at a time
+    let shown = 0;
+    const now = () => {
+      if (performance.now() - shown < NOW_AND_THEN) return;
+      shown = performance.now();
+      show();
+    };
+    this.slices.run(step, now, () => {
+      show();
+      done();
+    });
+  }
+
+  cancel(): void {
+    this.slices.cancel();
+  }
+}

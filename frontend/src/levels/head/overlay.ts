@@ -1,0 +1,42 @@
+/** The heads that are drawn over each other, with their rows, as far as they are here. */
+import type { Actions, Scene } from "../../scene";
+import type { Source } from "../../source";
+import { list } from "../../words";
+import { MOST } from "./palette";
+import type { Sheet } from "./sheet";
+import { type Found, partsOf, sheetOf } from "./stock";
+
+export interface Overlay {
+  /** The state's own head first; a sheet for each. */
+  heads: number[];
+  sheets: Sheet[];
+  /** Of every head that was asked for. */
+  found: Found[];
+  coming: Promise<unknown>[];
+}
+
+export const NOTHING: Overlay = { heads: [], sheets: [], found: [], coming: [] };
+
+export function overlay(source: Source, scene: Scene, actions: Actions): Overlay {
+  const { state, site } = scene;
+  if (scene.pair) return ofDifference(source, scene);
+  const over = state.average === "none" ? state.heads.filter((head) => head !== state.head && head < site.heads) : [];
+  const wanted = [state.head, ...over].slice(0, MOST);
+  const found = wanted.map((head) => sheetOf(source, scene, head));
+  const lost = wanted.filter((_, i) => !found[i].sheet && !found[i].waiting.length);
+  if (lost.length)
+    actions.notice(`Head ${list(lost.map(String))} of this layer is not in this page, so it is not drawn.`);
+  return {
+    heads: wanted.filter((_, i) => found[i].sheet),
+    sheets: found.flatMap(({ sheet }) => sheet ?? []),
+    found,
+    coming: found.flatMap(({ waiting }) => waiting),
+  };
+}
+
+/** What grew from A to B, and what shrank. */
+function ofDifference(source: Source, scene: Scene): Overlay {
+  const found = sheetOf(source, scene, scene.state.head);
+  const sheets = partsOf(source, scene, found);
+  return { heads: sheets.map(() => scene.state.head), sheets, found: [found], coming: found.waiting };
+}

@@ -1,0 +1,29 @@
+/** The data table of the grid: every query and key. */
+import type { Slot } from "../../merge";
+import type { Scene } from "../../scene";
+import { fixed } from "../../words";
+import type { Axes } from "../head/axes";
+import { placeName } from "../head/members";
+import type { Content } from "../head/pages";
+import { slotRow } from "../head/stock";
+import { type Field, valuesOf } from "./field";
+import { DIFFERENCE, NAMES } from "./shade";
+
+export function figuresOf({ site, state }: Scene, axes: Axes, { sheet, quantity, rows }: Field): Content {
+  const number = (value: number, masked: number) => {
+    if (masked && !(quantity === "weights" && value > 0)) return "masked";
+    return quantity === "weights" ? `${(value * 100).toFixed(4)} %` : fixed(value, 4);
+  };
+  const where = placeName({ site, head: state.head }, state.average);
+  const of = (slot: Slot) => `${slot.tokens[0]} ${slot.text}`;
+  return {
+    caption: `${where[0].toUpperCase()}${where.slice(1)}: ${sheet.signed ? DIFFERENCE : NAMES[quantity]} of every query (rows) and key (columns)`,
+    columns: ["query", ...axes.keys.slots.map(of)],
+    rows,
+    row: (i) => {
+      const row = slotRow(sheet, axes, i, true);
+      const cells = Array.from(valuesOf(row, quantity), (value, j) => number(value, row.masked[j]));
+      return [of(axes.queries.slots[i]), ...cells];
+    },
+  };
+}

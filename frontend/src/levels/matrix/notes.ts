@@ -1,0 +1,42 @@
+/** What the grid leaves out or puts together, said beneath it. */
+import type { Scene } from "../../scene";
+import type { Axes } from "../head/axes";
+import { type Note, notesOf } from "../head/notes";
+import { type Found, rowsOf, slotRow } from "../head/stock";
+import type { Field } from "./field";
+
+/** `pooled`: several cells share a pixel. */
+export function gridNotes(scene: Scene, axes: Axes, found: Found, field: Field, pooled: boolean): Note[] {
+  const slot = Math.max(0, axes.query);
+  const rows = rowsOf(field.sheet, axes, slot, true);
+  const notes = notesOf(scene, axes, found, rows, slotRow(field.sheet, axes, slot, true));
+  const weights = field.quantity === "weights";
+  if (axes.merged && !weights)
+    notes.push({
+      name: "scores",
+      text: `A word's ${field.quantity === "dot" ? "q · k" : "score"} is the mean over its pieces.`,
+    });
+  if (scene.state.quantity !== "weights" && !field.sheet.hasScores)
+    notes.push({
+      name: "quantity",
+      text: scene.site.weights_only
+        ? "Only weights were captured here, so the cells hold weights."
+        : "A mean is of weights: scores of different heads have no common scale.",
+    });
+  if (pooled)
+    notes.push({
+      name: "pooled",
+      text: "Several cells share a pixel here, which shows the largest of them (max); zoom in and every cell is drawn.",
+    });
+  if (field.sheet.signed)
+    notes.push({
+      name: "difference",
+      text: "Weight in B minus weight in A: orange grew, blue shrank; a token that one text lacks has no weight there. Rows of a query that only one text has are hatched.",
+    });
+  else if (weights)
+    notes.push({
+      name: "sums",
+      text: "Bars at the edges: the sum of each row (1 where no weight is hidden or goes to a sink) and of each column, what the key receives.",
+    });
+  return notes;
+}

@@ -1,0 +1,192 @@
+"""The second net: attention that torch itself is asked for, outside transformers' interface.
+
+A TorchFunctionMode sees every call of a torch function in the thread that entered it. Three kinds are attention:
+`scaled_dot_product_attention` (q, k, v and output, so the site is whole), `multi_head_attention_forward` (the same, see
+multihead.py) and a softmax over keys that is then multiplied with values (its weights, and nothing behind them).
+What is called is torch's own function with the same arguments. While a mode is entered torch leaves out its fused fast
+paths (nn.TransformerEncoder, nn.MultiheadAttention), so outputs agree with a plain pass to 4 ulp only: the mode is
+entered for models that need it and no others. One mode per thread serves all captures of that thread.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
+
+from attnscope.capturing import multihead
+from attnscope.capturing.interface import AttentionCall, within_interface
+from attnscope.capturing.running import Running, RunningModules
+
+SDPA = "F.scaled_dot_product_attention"
+MULTI_HEAD = "F.multi_head_attention_forward"
+SOFTMAX = "softmax"
+
+_HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads", "h")
+_SOFTMAXES = (F.softmax, torch.softmax, torch.special.softmax, Tensor.softmax)
+_PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm, torch.einsum)
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """Who wants to see calls: a recorder."""
+
+    running: RunningModules
+
+    def record(self, call: AttentionCall) -> None: ...
+    def saw_softmax(self, running: Running, size: torch.Size) -> None: ...
+    def record_weights(self, running: Running, weights: Tensor) -> None: ...
+
+
+class FunctionNet(TorchFunctionMode):
+    """The mode of one thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watchers: tuple[Watcher, ...] = ()
+        self.thread = threading.get_ident()
+        self._weights: tuple[Tensor, Watcher, list[Running]] | None = None
+        self._handlers: dict[Any, Callable[..., Any]] = {
+            F.scaled_dot_product_attention: self._attention,
+            F.multi_head_attention_forward: self._multi_head,
+            **dict.fromkeys(_SOFTMAXES, self._softmax),
+            **dict.fromkeys(_PRODUCTS, self._product),
+        }
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        handler = self._handlers.get(func)
+        if handler is None or within_interface() or not self._callers():
+            return func(*args, **(kwargs or {}))
+        return handler(func, args, kwargs or {})
+
+    def _callers(self) -> list[tuple[Watcher, Running]]:
+        """The watchers whose model is running, and the module that calls."""
+        found = [(watcher, watcher.running.caller()) for watcher in self.watchers]
+        return [(watcher, running) for watcher, running in found if running is not None]
+
+    def _attention(self, func: Any, args: Any, kwargs: Any) -> Any:
+        result = func(*args, **kwargs)
+        for watcher, running in self._callers():
+            if (call := _read_attention(running.module, result, *args, **kwargs)) is not None:
+                watcher.record(call)
+        return result
+
+    def _multi_head(self, func: Any, args: Any, kwargs: Any) -> Any:
+        result, seen = multihead.run(func, args, kwargs)
+        for watcher, running in self._callers():
+            if seen is not None:
+                tensors = seen.query, seen.key, seen.value, seen.mask, seen.options, seen.output
+                watcher.record(AttentionCall(running.module, MULTI_HEAD, *tensors, True, seen.projection))
+        return result
+
+    def _softmax(self, func: Any, args: Any, kwargs: Any) -> Any:
+        result = func(*args, **kwargs)
+        dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+        if isinstance(result, Tensor) and result.ndim in (3, 4) and dim in (-1, result.ndim - 1):
+            callers = self._callers()
+            for watcher, running in callers:
+                watcher.saw_softmax(running, result.shape[-2:])
+            first = callers[0][0]
+            self._weights = result, first, [*first.running.stack]
+        return result
+
+    def _product(self, func: Any, args: Any, kwargs: Any) -> Any:
+        result = func(*args, **kwargs)
+        if self._weights is None:
+            return result
+        weights, watcher, stack = self._weights
+        # Still in the module that made the softmax, or in the one around it (where a module of its own made it).
+        if watcher.running.stack[: len(stack) - 1] != stack[:-1]:
+            self._weights = None
+        elif any(_holds(operand, weights) for operand in _operands(args)):
+            self._weights = None
+            for other, running in self._callers():
+                if (split := _in_axes(weights, running.module)) is not None:
+                    other.record_weights(running, split)
+        return result
+
+
+def _operands(args: Any) -> list[Tensor]:
+    flat = [part for arg in args for part in (arg if isinstance(arg, (list, tuple)) else [arg])]
+    return [part for part in flat if isinstance(part, Tensor)]
+
+
+def _holds(operand: Tensor, weights: Tensor) -> bool:
+    """Whether these are the weights, perhaps after a dropout, in another dtype, or with batch and heads joined."""
+    return operand.numel() == weights.numel() and operand.shape[-2:] == weights.shape[-2:]
+
+
+def _read_attention(
+    module: nn.Module,
+    output: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> AttentionCall | None:
+    """torch's own signature. None for tensors that have no such axes (nested ones)."""
+    if query.is_nested or key.is_nested or value.is_nested:
+        return None
+    if query.ndim > 4:  # windows, axes and frames are rows of the batch
+        leading = query.shape[:-3]
+        key, value = (x.expand(*leading, *x.shape[-3:]) for x in (key, value))
+        if attn_mask is not None:
+            attn_mask = attn_mask.expand(*leading, *((1,) * (3 - attn_mask.ndim)), *attn_mask.shape[-3:])
+    elif attn_mask is not None and query.ndim == 4:
+        attn_mask = attn_mask.reshape((1,) * (4 - attn_mask.ndim) + tuple(attn_mask.shape))
+    parts = [_in_axes(x, module) for x in (query, key, value, output)]
+    mask = attn_mask if attn_mask is None else _in_axes(torch.atleast_2d(attn_mask), module)
+    q, k, v, z = parts
+    if q is None or k is None or v is None or z is None or (mask is None) != (attn_mask is None):
+        return None
+    options = {"is_causal": is_causal, "scaling": scale, "dropout": dropout_p}
+    return AttentionCall(module, SDPA, q, k, v, mask, options, z.transpose(1, 2), direct=True)
+
+
+def _in_axes(x: Tensor, module: nn.Module) -> Tensor | None:
+    """`x` as [B, H, T, D]. Where three axes came, the first is batch × heads if the module tells its number of heads."""
+    if x.ndim == 2:
+        return x[None, None]
+    if x.ndim == 3:
+        heads = next((n for name in _HEADS if type(n := getattr(module, name, None)) is int and n > 0), 1)
+        heads = heads if len(x) % heads == 0 else 1
+        return x.unflatten(0, (len(x) // heads, heads))
+    return x.flatten(0, -4) if x.ndim >= 4 else None
+
+
+# --- entering and leaving ---------------------------------------------------------------------------------------------
+
+_local = threading.local()
+
+
+def cast(watcher: Watcher) -> Callable[[], None]:
+    """Show `watcher` the calls of this thread from now on; the first one enters the mode. Returns what ends it."""
+    net: FunctionNet | None = getattr(_local, "net", None)
+    if net is None:
+        net = _local.net = FunctionNet()
+        net.__enter__()
+    net.watchers = (*net.watchers, watcher)
+    return lambda: _haul(net, watcher)
+
+
+def _haul(net: FunctionNet, watcher: Watcher) -> None:
+    """The last watcher leaves the mode, wherever it is on the stack: captures may overlap without nesting."""
+    net.watchers = tuple(other for other in net.watchers if other is not watcher)
+    net._weights = None
+    if net.watchers or net.thread != threading.get_ident():
+        return  # another thread cannot leave it; without watchers it does nothing
+    _local.net = None
+    above = []
+    while net in _get_current_function_mode_stack():
+        if (mode := _pop_mode()) is not net:
+            above.append(mode)
+    for mode in reversed(above):
+        _push_mode(mode)

@@ -1,0 +1,99 @@
+"""Does a model attend outside transformers' attention interface? Read from the code of its modules, before it runs.
+
+The function mode turns torch's fused fast paths off while it is entered, so it is entered only where a module calls
+scaled_dot_product_attention, nn.MultiheadAttention or a softmax by itself. A class that asks `get_interface` is covered.
+"""
+
+import functools
+import inspect
+from collections.abc import Iterator
+from types import CodeType, FunctionType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+CALLS = frozenset({"scaled_dot_product_attention", "multi_head_attention_forward"})
+FUNCTIONS = (F.scaled_dot_product_attention, F.multi_head_attention_forward)
+SOFTMAX = (F.softmax, torch.softmax, torch.special.softmax)
+HELPERS_DEEP = 3  # how far functions that a method calls are followed
+
+
+def looks_like_attention(module: nn.Module) -> bool:
+    """By its class name, or because it is torch's own."""
+    name = type(module).__name__.lower()
+    return ("attention" in name or "attn" in name) and "norm" not in name and "output" not in name
+
+
+def attends_by_itself(model: nn.Module) -> bool:
+    """Whether some module of `model` seems to attend without the interface."""
+    return any(map(_module_attends, model.modules()))
+
+
+def _module_attends(module: nn.Module) -> bool:
+    if isinstance(module, nn.MultiheadAttention):
+        return True
+    used = _uses(type(module))
+    if "interface" in used:
+        return False
+    if "attention" in used or any(value in FUNCTIONS for value in vars(module).values() if callable(value)):
+        return True
+    softmax = "softmax" in used or any(isinstance(child, nn.Softmax) for child in module.children())
+    # Transformers' own modules have softmaxes of many kinds (routers, samplers); a stranger's are few, and named freely.
+    return softmax and (looks_like_attention(module) or not _from(type(module), "transformers"))
+
+
+@functools.cache
+def _uses(kind: type) -> frozenset[str]:
+    """Which of "interface", "attention" and "softmax" the methods of a class name, or the helpers that they call."""
+    found: set[str] = set()
+    for method in _methods(kind):
+        found |= _named(method, HELPERS_DEEP)
+    return frozenset(found)
+
+
+def _methods(kind: type) -> Iterator[FunctionType]:
+    """The methods that instances have, without those of torch and of transformers' base classes."""
+    seen: set[str] = set()
+    for base in kind.__mro__:
+        if (
+            base is object
+            or _from(base, "torch")
+            or (_from(base, "transformers") and ".models." not in base.__module__)
+        ):
+            continue
+        for name, value in vars(base).items():
+            if isinstance(value, (staticmethod, classmethod)):
+                value = value.__func__
+            if name not in seen and isinstance(value, FunctionType):
+                seen.add(name)
+                yield value
+
+
+def _named(function: FunctionType, deep: int) -> set[str]:
+    function = inspect.unwrap(function)  # type: ignore[assignment]
+    names = set(_names(function.__code__)) if isinstance(function, FunctionType) else set[str]()
+    found = {"attention"} if names & CALLS else set[str]()
+    found |= {"interface"} if "get_interface" in names else set()
+    found |= {"softmax"} if names & {"softmax", "Softmax"} else set()
+    for name in names:
+        value: Any = function.__globals__.get(name)
+        if any(value is one for one in FUNCTIONS):
+            found.add("attention")
+        elif any(value is one for one in SOFTMAX):
+            found.add("softmax")
+        elif deep and isinstance(value, FunctionType) and not (_from(value, "torch") or _from(value, "transformers")):
+            found |= _named(value, deep - 1)
+    return found
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _from(value: Any, package: str) -> bool:
+    return (getattr(value, "__module__", None) or "").split(".")[0] == package

@@ -1,0 +1,60 @@
+"""A view drawn in a terminal: the head as a grid of shades, the query's keys as numbers and bars, vectors as strips."""
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from attnscope.errors import InputError
+from attnscope.hosts.terminal.glyphs import MUTED, glyphs_of
+from attnscope.hosts.terminal.grid import grid
+from attnscope.hosts.terminal.table import keys_table, weaker
+from attnscope.hosts.terminal.vectors import strips
+from attnscope.hosts.words import receipt, title
+from attnscope.views import View
+
+LEVELS = ("head", "neuron")
+ROWS = 12
+
+
+def draw(view: View, console: Console, levels: Sequence[str] = ()) -> None:
+    """Print the view at these levels, "head" and "neuron"; without any, its sentence and the table of its strongest keys.
+
+    Lines fit the console's width; what is left out is said. Sign and weight are told by shape as well as by colour.
+    Raises InputError for other levels.
+    """
+    check_levels(levels)
+    for part in _parts(view, console, levels):
+        console.print(part, soft_wrap=False)
+
+
+def check_levels(levels: Sequence[str]) -> None:
+    """Raises InputError for a level that no terminal draws."""
+    for level in levels:
+        if level not in LEVELS:
+            raise InputError(
+                f"a terminal draws the levels {' and '.join(map(repr, LEVELS))}; for {level!r} write a page (--out page.html) "
+                "and open it in a browser."
+            )
+
+
+def _parts(view: View, console: Console, levels: Sequence[str]) -> Iterator[RenderableType]:
+    glyphs = glyphs_of(console)
+    yield Text(title(view))
+    if view.own.why:
+        yield Text(view.own.why, style=MUTED)
+    if "head" in levels:
+        yield Text()
+        yield from grid(view, console.width, glyphs)
+        yield Text()
+    if "neuron" in levels or not levels:
+        yield keys_table(view, ROWS, console.width, glyphs)
+        if hidden := weaker(view, ROWS):
+            yield Text(hidden, style=MUTED)
+    if "neuron" in levels:
+        yield Text()
+        yield from strips(view, console.width, glyphs)
+        yield Text()
+    yield Text(receipt(view))
+    for note in (*view.trace.notes, *dict.fromkeys(view.notes)):
+        yield Text(note, style=MUTED)

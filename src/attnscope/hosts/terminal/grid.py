@@ -1,0 +1,103 @@
+"""The head level in a terminal: queries × keys, a shade for each weight, a number where a query looks most."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from rich.cells import cell_len
+from rich.text import Text
+from torch import Tensor
+
+from attnscope.hosts.terminal.glyphs import FROM, MUTED, WEIGHT, Glyphs, fitted, label, letters, window
+from attnscope.spelling import percent, printable
+from attnscope.views import View
+
+LABEL, CELL, ELSEWHERE, HEIGHT = 14, 3, 9, 6  # columns of a label, a cell and the last column; lines of the keys' names
+ROWS = 32
+
+
+def grid(view: View, width: int, glyphs: Glyphs) -> Iterator[Text]:
+    """Line by line, at most `width` columns each."""
+    site, state = view.trace.sites[view.site_index], view.own
+    queries, keys = view.trace.query_tokens(site), view.trace.key_tokens(site)
+    first, row = site.query_offset, state.query - site.query_offset
+    weights_of_query = site.weights(state.head, row)[0].cpu()
+    key = int(weights_of_query.nan_to_num(0.0).argmax()) if state.key is None else state.key
+    wide = min(LABEL, max(cell_len(printable(token)) for token in queries))
+    room = max(3, (width - wide - 2) // CELL)
+    if len(keys) > room:
+        room = max(3, (width - wide - 2 - ELSEWHERE) // CELL)
+    columns = window(len(keys), room, key, *((state.query,) if site.kind == "self" else ()))
+    rows = window(site.queries, ROWS, row)
+    cut = len(columns) < len(keys)
+    yield Text(f"{site.name}, head {state.head}: queries downwards, keys to the right", style="bold")
+    yield from _names([keys[c] for c in columns], wide, columns.index(key) if key in columns else None, glyphs)
+    weights = site.weights(state.head, list(rows)).cpu()
+    allowed = None if site.mask.is_empty else site.mask.allowed(torch.tensor(list(rows)), site.keys, state.head).cpu()
+    for number, r in enumerate(rows):
+        selected = r == row
+        line = Text()
+        line.append(label(queries[r + first], wide, selected, glyphs) + " ", style="bold" if selected else "")
+        seen = None if allowed is None else allowed[number]
+        _cells(line, weights[number], seen, columns, glyphs)
+        if cut:
+            missing = float(weights[number].sum() - weights[number][columns.start : columns.stop].sum())
+            line.append(f"{percent(max(missing, 0.0)):>{ELSEWHERE}}", style=MUTED)
+        yield line
+    yield from _legend(glyphs, allowed)
+    if cut:
+        held = percent(max(0.0, float(weights_of_query.sum() - weights_of_query[columns.start : columns.stop].sum())))
+        yield Text(
+            f"Keys {columns.start} to {columns.stop - 1} of 0 to {len(keys) - 1} are drawn; the last column is what a query gives to the "
+            f"others ({held} of “{printable(queries[state.query])}”).",
+            style=MUTED,
+        )
+    if len(rows) < site.queries:
+        yield Text(
+            f"Queries {rows.start + first} to {rows.stop - 1 + first} of {first} to {site.queries - 1 + first} are drawn.",
+            style=MUTED,
+        )
+
+
+def _cells(line: Text, weights: Tensor, allowed: Tensor | None, columns: range, glyphs: Glyphs) -> None:
+    if allowed is not None and not bool(allowed.any()):
+        line.append("no key allowed"[: CELL * len(columns)].ljust(CELL * len(columns)), style=MUTED)
+        return
+    strongest = int(weights.nan_to_num(-1.0).argmax())
+    for c in columns:
+        value = float(weights[c])
+        if allowed is not None and not bool(allowed[c]):
+            line.append(f" {glyphs.masked} ", style=MUTED)
+        elif value != value:
+            line.append("NaN", style="bold")
+        elif c == strongest:
+            line.append(f"{round(100 * value):>{CELL}}", style=f"bold {WEIGHT}")
+        else:
+            shade = glyphs.shades[sum(value >= edge for edge in FROM)]
+            line.append(
+                f" {shade} " if value < FROM[0] else f" {shade * 2}", style=MUTED if value < FROM[0] else WEIGHT
+            )
+
+
+def _names(tokens: Sequence[str], indent: int, marked: int | None, glyphs: Glyphs) -> Iterator[Text]:
+    """The keys' names, each read downwards, ending where its column begins."""
+    written = []
+    for token in tokens:
+        name = letters(token)
+        written.append(name if len(name) <= HEIGHT else [*name[: HEIGHT - 1], glyphs.more])
+    height = max(map(len, written))
+    for line in range(height):
+        text = Text(" " * (indent + 2))
+        for column, name in enumerate(written):
+            letter = name[line - height + len(name)] if line - height + len(name) >= 0 else ""
+            text.append(" " + fitted(letter, CELL - 1, glyphs, right=True), style="bold" if column == marked else "")
+        text.rstrip()
+        yield text
+
+
+def _legend(glyphs: Glyphs, allowed: Tensor | None) -> Iterator[Text]:
+    steps = ", ".join(f"{shade} {round(100 * edge)} %" for shade, edge in zip(glyphs.shades[1:], FROM, strict=True))
+    masked = f"; {glyphs.masked} masked" if allowed is not None else ""
+    yield Text(
+        f"Shades begin at: {steps}; {glyphs.shades[0]} is less{masked}. Numbers: the strongest key of each query, in %.",
+        style=MUTED,
+    )

@@ -1,0 +1,58 @@
+"""The neuron level in a terminal, first half: the strongest keys of the query, in numbers and bars."""
+
+from rich.table import Table
+from rich.text import Text
+
+from attnscope.hosts.terminal.glyphs import NEGATIVE, POSITIVE, WEIGHT, Glyphs, label
+from attnscope.hosts.words import strongest
+from attnscope.spelling import percent
+from attnscope.views import View
+
+BAR, TOKEN, NUMBERS = 20, 16, 42  # columns of a bar, a token, and all that stands beside them
+COLUMNS = (
+    ("key", "right"),
+    ("q · k", "right"),
+    ("score", "right"),
+    ("weight", "left"),
+    ("", "right"),
+    ("share", "right"),
+)
+
+
+def keys_table(view: View, rows: int, width: int, glyphs: Glyphs) -> Table:
+    """Key, q · k, score, weight as bar and number, and share of the head's output; the pinned key is marked."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, side in COLUMNS:
+        table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
+    token = TOKEN if width >= 70 else TOKEN // 2
+    longest = min(BAR, max(1, width - NUMBERS - token))
+    for row in strongest(view, rows):
+        pinned = row.key == view.own.key
+        bar = glyphs.bars[-1] * round(longest * row.value) if row.value == row.value else ""
+        name = label(row.token, token, pinned, glyphs)
+        table.add_row(
+            Text(name, style="bold" if pinned else ""),
+            _signed(row.dot),
+            _signed(row.score),
+            Text(bar, style=WEIGHT),
+            Text(row.weight),
+            Text(row.share),
+        )
+    return table
+
+
+def weaker(view: View, rows: int) -> str:
+    """How many keys the table leaves out, and what they hold; empty where there are none."""
+    site, state = view.trace.sites[view.site_index], view.own
+    if site.keys <= rows:
+        return ""
+    weights = site.weights(state.head, state.query - site.query_offset)[0].nan_to_num(0.0)
+    rest = float(weights.sort().values[: site.keys - rows].sum())
+    return f"… and {site.keys - rows} weaker keys with {percent(rest)} of the weight"
+
+
+def _signed(number: str) -> Text:
+    """A number in the colour of its sign."""
+    if not number.lstrip("−")[:1].isdigit():
+        return Text(number)
+    return Text(number, style=NEGATIVE if number.startswith("−") else POSITIVE)
