@@ -35,7 +35,7 @@ class Owner:
     """A weight with its bias. Linear maps are [in, out]; a bare parameter of 2 to 4 axes is as it is stored."""
 
     path: tuple[str, ...]
-    weight: Tensor | None = None
+    weight: Any = None  # a Tensor, of every owner that owners_of gives
     bias: Tensor | None = None
     raw: bool = False  # a bare nn.Parameter: its orientation is anyone's guess
 

@@ -69,7 +69,7 @@ def candidates(module: nn.Module) -> Iterator[Projections]:
                 [o.weight.shape[0] for o in ends if o.weight.ndim == 2]
                 + [o.weight.shape[0] for o in roles.get("qkv", [])]
             )
-        )  # type: ignore[union-attr]
+        )
         for affine, heads in _read({r: found for r, found in roles.items() if r != "o"}, ends):
             for (q, k, v), layout, n, kv in _triples(module, affine, heads, inner):
                 for out, owner in _outs(roles.get("o", []), other, v.weight.shape[1] * n // kv, n):
@@ -128,7 +128,7 @@ def _complete(roles: Roles) -> bool:
 
 def _by_shape(owners: list[Owner]) -> Iterator[tuple[Roles, list[Owner]]]:
     """Projections in the order in which they were made: q, k, v[, o], or all in one[, o]; then k, q, v and v, k, q."""
-    shapes = [tuple(o.weight.shape) for o in owners]  # type: ignore[union-attr]
+    shapes: list[tuple[int, ...]] = [tuple(o.weight.shape) for o in owners]
     flat = all(len(s) == 2 for s in shapes)
     if len(owners) in (1, 2) and (3 in shapes[0] if len(shapes[0]) > 2 else shapes[0][1] > shapes[0][0]):
         yield {"qkv": owners[:1], "o": owners[1:]}, []
@@ -137,19 +137,18 @@ def _by_shape(owners: list[Owner]) -> Iterator[tuple[Roles, list[Owner]]]:
     elif len(owners) > 2 and shapes[1] == shapes[2] and len(shapes[0]) == len(shapes[1]):
         for order in ((0, 1, 2), (1, 0, 2), (2, 1, 0)):
             triple = [owners[i] for i in order]
-            if triple[1].weight.shape == triple[2].weight.shape:  # type: ignore[union-attr]
+            if triple[1].weight.shape == triple[2].weight.shape:
                 yield {r: [o] for r, o in zip("qkv", triple, strict=True)}, owners[3:]
 
 
 def _unpacked(roles: Roles) -> Iterator[Roles]:
     """A parameter with an axis for q, k and v (or for two of them) is one weight for each; its other axes stay."""
-    packed = next((r for r in TOGETHER if r in roles and len(roles[r]) == 1 and roles[r][0].weight.ndim > 2), None)  # type: ignore[union-attr]
+    packed = next((r for r in TOGETHER if r in roles and len(roles[r]) == 1 and roles[r][0].weight.ndim > 2), None)
     if packed is None:
         yield roles
         return
     (owner,) = roles[packed]
     weight, bias = owner.weight, owner.bias
-    assert weight is not None
     for axis in [i for i, n in enumerate(weight.shape) if n == len(packed)]:
         cut = None if bias is None else bias.unflatten(0, (len(packed), -1)) if bias.ndim == 1 else bias
         biases = (
@@ -171,8 +170,8 @@ def _read(roles: Roles, ends: list[Owner]) -> Iterator[tuple[dict[str, Affine], 
     """Each role as one matrix, with the number of heads where the weights have an axis for it: as stored or turned, and
     for three axes as (in, heads, size), (heads, in, size), (heads, size, in)."""
     every = [o for found in roles.values() for o in found]
-    turns = (False, True) if any(o.raw and o.weight.ndim == 2 for o in every) else (False,)  # type: ignore[union-attr]
-    forms = (0, 1, 2) if any(o.weight.ndim == 3 for o in every) else (0,)  # type: ignore[union-attr]
+    turns = (False, True) if any(o.raw and o.weight.ndim == 2 for o in every) else (False,)
+    forms = (0, 1, 2) if any(o.weight.ndim == 3 for o in every) else (0,)
     made = []
     for turned in turns:
         for form in forms:
@@ -185,12 +184,12 @@ def _read(roles: Roles, ends: list[Owner]) -> Iterator[tuple[dict[str, Affine], 
                     if o.weight.ndim == 3 and "q" in r
                 ),
                 None,
-            )  # type: ignore[union-attr]
+            )
             count = len(roles.get("q") or roles.get("qkv") or roles["qk"])
             if any(a.bias is not None and len(a.bias) != a.weight.shape[1] for a in affine.values()):
                 continue
             made.append((affine, axis or (count if count > 1 else None)))
-    widths = {n for o in ends for n in (o.weight.shape[0], o.weight.shape[-1])}  # type: ignore[union-attr]
+    widths = {n for o in ends for n in (o.weight.shape[0], o.weight.shape[-1])}
     yield from sorted(made, key=lambda m: next(iter(m[0].values())).weight.shape[0] not in widths)
 
 
@@ -198,10 +197,10 @@ def _stacked(found: list[Owner], turned: bool, form: int) -> Affine:
     """One matrix [in, out] from a matrix, a matrix per head, or a list of one-head matrices."""
     weights: list[Tensor] = []
     for owner in found:
-        weight: Any = owner.weight
+        weight = owner.weight
         if weight.ndim == 3:
             weight = weight.permute(*((0, 1, 2), (1, 0, 2), (2, 0, 1))[form]).flatten(1)
-        weights.append(weight.T if turned and owner.raw and owner.weight.ndim == 2 else weight)  # type: ignore[union-attr]
+        weights.append(weight.T if turned and owner.raw and owner.weight.ndim == 2 else weight)
     if len({w.shape[0] for w in weights}) > 1:
         weights = weights[:1]
     biases = [o.bias.flatten() for o in found[: len(weights)] if o.bias is not None]
@@ -215,9 +214,9 @@ def _outs(
     fits = [(affine, owner) for owner in named for affine in _out_forms(owner, inner, heads)]
     if len(named) > 1 and len(named) == heads and not fits:  # one for each head; their results are added
         parts = [o.weight for o in named]
-        if all(w.ndim == 2 for w in parts) and sum(w.shape[0] for w in parts) == inner:  # type: ignore[union-attr]
+        if all(w.ndim == 2 for w in parts) and sum(w.shape[0] for w in parts) == inner:
             biases = [o.bias for o in named if o.bias is not None]
-            fits = [(Affine(torch.cat(parts), torch.stack(biases).sum(0) if biases else None), None)]  # type: ignore[arg-type]
+            fits = [(Affine(torch.cat(parts), torch.stack(biases).sum(0) if biases else None), None)]
     left = [] if fits else [(affine, owner) for owner in other for affine in _out_forms(owner, inner, heads)][:4]
     yield from fits or left
     if not fits:
@@ -226,7 +225,7 @@ def _outs(
 
 def _out_forms(owner: Owner, inner: int, heads: int) -> list[Affine]:
     """(in, out), or (out, in) where it is a bare parameter; (heads, size, out), (out, heads, size), (heads, out, size)."""
-    weight: Any = owner.weight
+    weight = owner.weight
     bias = None if owner.bias is None else owner.bias.flatten()
     if weight.ndim == 2:
         forms = [weight, weight.T] if owner.raw else [weight]
