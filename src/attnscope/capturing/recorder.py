@@ -195,8 +195,9 @@ class Recorder:
     def _places(self, chosen: Pass) -> dict[int, Place]:
         """(stack, layer) of every call of the pass that is whole."""
         config = getattr(self.model, "config", None)
+        torn = chosen.torn
         order = {place: call for place, call in enumerate(chosen.order) if place not in torn}
-        torn, both = chosen.torn, getattr(config, "is_encoder_decoder", None)
+        both = getattr(config, "is_encoder_decoder", None)
         if both is None:  # nn.Transformer
             both = any(cross for _, cross in order.values()) and any(
                 re.search(r"(^|\.)encoder(\.|$)", path) for path, _ in order.values()
@@ -396,7 +397,8 @@ class Recorder:
 
     def _unrecorded(self, chosen: Pass) -> list[str]:
         """Attention-like modules that ran without a record, nor one inside or around them."""
-        recorded = {path for place, (path, _) in enumerate(chosen.order) if place not in chosen.torn}
+        torn = chosen.torn
+        recorded = {path for place, (path, _) in enumerate(chosen.order) if place not in torn}
         return sorted(
             path
             for path in self._ran

@@ -128,7 +128,7 @@ def _complete(roles: Roles) -> bool:
 
 def _by_shape(owners: list[Owner]) -> Iterator[tuple[Roles, list[Owner]]]:
     """Projections in the order in which they were made: q, k, v[, o], or all in one[, o]; then k, q, v and v, k, q."""
-    shapes: list[tuple[int, ...]] = [tuple(o.weight.shape) for o in owners]
+    shapes = [list(o.weight.shape) for o in owners]
     flat = all(len(s) == 2 for s in shapes)
     if len(owners) in (1, 2) and (3 in shapes[0] if len(shapes[0]) > 2 else shapes[0][1] > shapes[0][0]):
         yield {"qkv": owners[:1], "o": owners[1:]}, []
