@@ -4,6 +4,7 @@
 #   TORCH_INDEX=URL        one more package index for torch. PyPI's torch for Linux brings CUDA along (gigabytes);
 #                          https://download.pytorch.org/whl/cpu has a small one for the CPU.
 #   ARGS="-k name"         passed on to pytest by `make test`
+#   JOBS=4                 how many tests run side by side (default: 2; 0: one after another, as for a debugger)
 #
 # Finished steps leave a stamp; a second run repeats only those whose inputs changed.
 
@@ -17,6 +18,7 @@ MAKEFLAGS += --no-builtin-rules
 FOUND_PYTHON = $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PYTHON ?= $(FOUND_PYTHON)
+JOBS   ?= 2
 
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -32,7 +34,7 @@ SAY    := @printf '\n==> %s\n'
 
 help:  ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
-	@printf '\n'; sed -n '3,7s/^# //p' Makefile
+	@printf '\n'; sed -n '3,8s/^# //p' Makefile
 
 demo: $(VENV)/.core $(ASSETS)  ## look at the demo model's attention: writes demo.html and opens it
 	$(SAY) "Tracing the sentence (about ten seconds)"
@@ -42,7 +44,7 @@ test: $(VENV)/.dev $(ASSETS)  ## run every test; installs what they need, a brow
 	$(SAY) "Front-end tests"
 	@$(NPM) test
 	$(SAY) "Python tests: unit, exactness, properties, browser, notebooks, packaging (some minutes)"
-	@browser=$$($(PY) tools/find_browser.py --install) && ATTNSCOPE_BROWSER="$$browser" $(PY) -m pytest $(ARGS)
+	@browser=$$($(PY) tools/find_browser.py --install) && ATTNSCOPE_BROWSER="$$browser" $(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev frontend/node_modules/.installed  ## style, types and the direction of imports, Python and TypeScript
 	$(SAY) "ruff, pyright, import-linter, Biome, tsc"

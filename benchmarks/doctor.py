@@ -87,13 +87,13 @@ def measure(folder: Path) -> Figures:
     figures = Figures()
     for entry in json.loads((folder / "manifest.json").read_text())["entries"]:
         suspect = load(folder, entry)
-        started = time.perf_counter()
+        started = time.process_time()
         try:
             diagnosis = attnscope.check(suspect, **entry["options"])
             right, said = judge(entry, diagnosis), ", ".join(f.name for f in diagnosis.findings) or "nothing"
         except attnscope.AttnscopeError as error:
             right, said = False, f"refused: {error}"
-        figures.seconds.append(time.perf_counter() - started)
+        figures.seconds.append(time.process_time() - started)
         count = getattr(figures, KINDS[min(len(entry["rows"]), 2)])
         count[0] += right
         count[1] += 1
@@ -120,7 +120,7 @@ def main() -> None:
     lines = [
         "## Doctor", "",
         ("`python benchmarks/doctor.py` prints these figures. Named right: every row of the manifest named, and no other but "
-        "those it tolerates. False alarm: anything found in sound code. Seconds are per check, in process, after import, one thread. "
+        "those it tolerates. False alarm: anything found in sound code. Seconds are processor time per check, in process, after import, one thread: what a check takes where nothing else runs. "
         f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}."),
         "",
         *(f"- `{folder.name}` ({pinned(folder)}): {STORY.get(folder.name, 'no history is told.')}" for folder in folders),

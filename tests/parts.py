@@ -69,10 +69,11 @@ def Gated() -> Layers:
 
 
 class MyAttention(nn.Module):
-    """Attention that asks nobody: it cannot be captured."""
+    """Attention that asks nobody and has no softmax (a linear one): it cannot be captured."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.scaled_dot_product_attention(x, x, x)
+        seen = F.elu(x) + 1
+        return seen @ (seen.transpose(-1, -2) @ x) / x.shape[-2]
 
 
 def in_threads(*jobs: Callable[[], None]) -> None:

@@ -30,7 +30,7 @@ function find(): Found[] {
     if (element.hasAttribute("data-attnscope-state")) last.state = element;
     if (element.hasAttribute("data-attnscope-block")) {
       const sites = element.dataset.sites;
-      const { side } = element.dataset;
+      const side = element.dataset.attnscopeSide;
       (side === "b" ? last.others : side === "difference" ? last.difference : last.blocks).push({
         text: () => element.textContent ?? "",
         stride: Number(element.dataset.stride ?? 1),

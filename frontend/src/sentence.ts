@@ -30,8 +30,7 @@ export function sentence(scene: Scene): Part[] {
         : " may look at no key at all: no key allowed, and the head's output is zero.",
     ];
   }
-  if (chain.weights.some(Number.isNaN))
-    return [who, " has weights that are not numbers: the model's own query or key vectors hold NaN."];
+  if (chain.weights.some(Number.isNaN)) return [who, ` has weights that are not numbers: ${whyBroken(scene)}.`];
 
   const order = Array.from(chain.weights.keys()).sort((a, b) => chain.weights[b] - chain.weights[a] || a - b);
   const first = order[0];
@@ -60,6 +59,13 @@ export function sentence(scene: Scene): Part[] {
   if (scene.state.filter !== "all")
     parts.push(` ${percentInWords(scene.outside)} of its weight lies outside the filter.`);
   return parts;
+}
+
+/** Where NaN comes from, as far as it is known here. */
+function whyBroken({ chain }: Scene): string {
+  if (!chain.dot) return "they were captured as NaN, and nothing before them is known";
+  if (chain.dot.some((value) => !Number.isFinite(value))) return "the model's own query or key vectors hold NaN";
+  return "its scores hold NaN, though its query and key vectors do not";
 }
 
 /** Where weight and share of the output part: weight is not effect. */

@@ -77,6 +77,8 @@ class Alignment:
 
     def __str__(self) -> str:
         """What belongs together and what has no partner, in one sentence."""
+        if self.a.strings == self.b.strings:
+            return f"A and B read the same {len(self.a)} tokens."
         equal = len(self.pairs) - len(self.substituted)
         parts = [f"{equal} of {len(self.a)} tokens of A and {len(self.b)} of B are the same"]
         if self.substituted:

@@ -196,7 +196,7 @@ def show_trace(
     )
 
 
-def compare(trace_a: Trace, trace_b: Trace) -> Comparison:
+def compare(trace_a: Any, trace_b: Any) -> Comparison:
     """Lay two traces beside each other: two texts, or two checkpoints (a model and what training made of it).
 
     Tokens are aligned by their spelling in the vocabulary, layers by stack and number, heads by number; what has no

@@ -12,7 +12,6 @@ from torch import Tensor
 from attnscope.aligning import Alignment, align
 from attnscope.changes import Beside, HeadChange, SiteChange, changes_of
 from attnscope.errors import InputError
-from attnscope.state import State
 from attnscope.tracing import Site, Trace
 
 
@@ -66,10 +65,10 @@ class Comparison:
         here = ", ".join(one.a.name for one in self.besides)
         raise InputError(f"{site.name} is not in both traces: they share {here}.")
 
-    def places(self, state: State) -> tuple[tuple, tuple]:
-        """Queries and keys of the layer that a state looks at: (position in A, position in B) along the merged row."""
+    def places(self, where: Any) -> tuple[tuple, tuple]:
+        """Queries and keys of the layer of a state or a site: (position in A, position in B) along the merged row."""
         for one in self.besides:
-            if (one.a.layer, one.a.stack) == (state.layer, state.stack):
+            if (one.a.layer, one.a.stack) == (where.layer, where.stack):
                 return one.queries.places, one.keys.places
         return self.besides[0].queries.places, self.besides[0].keys.places
 
@@ -85,7 +84,7 @@ class Comparison:
         return self.show()._repr_mimebundle_(**kwargs)
 
 
-def comparison_of(a: Trace, b: Trace) -> Comparison:
+def comparison_of(a: Any, b: Any) -> Comparison:
     """Lay two traces beside each other. Raises InputError where they have no token or no layer in common."""
     for name, trace in (("first", a), ("second", b)):
         if not isinstance(trace, Trace):

@@ -54,7 +54,7 @@ class Pair:
     other: Trace
     difference: bytes  # a payload without tensors but small pictures: attnscope.differing
     code: Callable[[State], str]
-    places: Callable[[State], tuple[Places, Places]]  # of the layer that a state looks at: its queries, its keys
+    places: Callable[[Any], tuple[Places, Places]]  # queries and keys of the layer of a state or a site
 
 
 class View:

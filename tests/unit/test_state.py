@@ -15,7 +15,7 @@ states = st.builds(
     queries=st.lists(numbers, max_size=5, unique=True).map(tuple), combine=st.sampled_from(CHOICES["combine"]),
     threshold=st.sampled_from([0.0, 0.05, 0.125, 1.0, 1e-5]), quantity=st.sampled_from(CHOICES["quantity"]), log=st.booleans(),
     words=st.booleans(), special=st.sampled_from(CHOICES["special"]), sort=st.sampled_from(["layer", "entropy"]),
-    thumbs=st.sampled_from(CHOICES["thumbs"]), dim=st.none() | numbers,
+    thumbs=st.sampled_from(CHOICES["thumbs"]), side=st.sampled_from(CHOICES["side"]), dim=st.none() | numbers,
 )  # fmt: skip
 
 

@@ -133,7 +133,7 @@ export class Crumbs {
     this.about = aboutModel(meta);
     const attributes = { class: "crumb crumb-model", "data-crumb": "model", "aria-expanded": "false" };
     this.model = button("", attributes, () => this.open(this.about.hidden));
-    this.model.append(h("span", { class: "crumb-value" }, meta.model.name));
+    this.model.append(h("span", { class: "crumb-value" }, meta.model.name || "model"));
     const parts: HTMLElement[] = [this.model];
     for (const crumb of this.crumbs) parts.push(h("span", { class: "sep", "aria-hidden": "true" }, "▸"), crumb.element);
     this.element = h("nav", { class: "crumbs", "aria-label": "where you are" }, ...parts);
@@ -169,7 +169,7 @@ function aboutModel(meta: Metadata): HTMLElement {
     return `${stack ? `${stack}: ` : ""}${count(of.length, "layer")} × ${count(of[0].heads, "head")}${of[0].kv_heads < of[0].heads ? ` (${of[0].kv_heads} for keys and values)` : ""}`;
   });
   const rows: [string, string][] = [
-    ["model", `${model.name}, ${model.class}${model.revision ? `, revision ${model.revision}` : ""}`],
+    ["model", [model.name, model.class, model.revision && `revision ${model.revision}`].filter(Boolean).join(", ")],
     ["attention", shape.join("; ")],
     ["computed by", `${model.implementation} in ${model.dtype}`],
     ["text", tokens.map((table) => count(table.text.length, "token")).join(" and ")],

@@ -165,7 +165,7 @@ class App implements View {
     sheet.append(this.ribbons, this.stage.element, this.foot.element);
     this.scope = h(
       "main",
-      { class: `scope fit-${options.fit}`, "aria-label": `attention of ${meta.model.name}` },
+      { class: `scope fit-${options.fit}`, "aria-label": `attention of ${meta.model.name || "a model"}` },
       sheet,
     );
     shadow(root).append(this.scope);

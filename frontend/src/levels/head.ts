@@ -16,7 +16,7 @@ import { figuresOf } from "./head/figures";
 import { completed, finding, selected } from "./head/finding";
 import { type Focus, focusOn, type Place } from "./head/focus";
 import { Lines } from "./head/lines";
-import { placeName } from "./head/members";
+import { titleOf } from "./head/members";
 import { Notes, notesOf } from "./head/notes";
 import { NOTHING, type Overlay, overlay } from "./head/overlay";
 import { Pages } from "./head/pages";
@@ -143,7 +143,11 @@ export class HeadLevel implements Level {
 
   scales(scene: Scene): Legend[] {
     const end = percentInWords(this.focus?.beside.key?.end ?? 1);
-    const legends: Legend[] = [{ swatch: "ink", said: [["weight", `by thickness and darkness; bars 0 … ${end}`]] }];
+    const legends: Legend[] = [
+      scene.pair
+        ? { swatch: "sign", said: [["weight, B − A", `by thickness: blue shrank, orange grew; bars 0 … ${end}`]] }
+        : { swatch: "ink", said: [["weight", `by thickness and darkness; bars 0 … ${end}`]] },
+    ];
     if (scene.chain.allowed?.includes(0)) legends.push({ swatch: "masked", said: [["", "masked"]] });
     return legends;
   }
@@ -349,7 +353,7 @@ export class HeadLevel implements Level {
         values: this.focus?.beside[name]?.values.map((values) => values[s]) ?? [],
       }));
     return paper({
-      title: `${scene.meta.model.name}, ${placeName({ site: scene.site, head: scene.state.head }, scene.state.average)}`,
+      title: titleOf(scene),
       width: Math.max(160, this.lines.element.clientWidth),
       height: this.lines.element.clientHeight,
       queries: side("query", this.queries),

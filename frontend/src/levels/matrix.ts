@@ -7,7 +7,7 @@ import { percent } from "../words";
 import { Arrivals } from "./head/arrivals";
 import { type Axes, AxesOf } from "./head/axes";
 import { completed, finding } from "./head/finding";
-import { placeName } from "./head/members";
+import { titleOf } from "./head/members";
 import { Notes } from "./head/notes";
 import { Pages } from "./head/pages";
 import { sightOf } from "./head/sight";
@@ -198,8 +198,7 @@ export class MatrixLevel implements Level {
     const { scene, room } = this;
     const drawing = this.drawing();
     if (!scene || !room || !drawing) return null;
-    const where = placeName({ site: scene.site, head: scene.state.head }, scene.state.average);
-    return gridPaper(room, drawing, this.palette(scene), `${scene.meta.model.name}, ${where}`);
+    return gridPaper(room, drawing, this.palette(scene), titleOf(scene));
   }
 
   // -- what a scene means here

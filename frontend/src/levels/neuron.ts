@@ -54,7 +54,7 @@ export class NeuronLevel implements Level {
     const notes: string[] = [];
     if (site.weights_only)
       notes.push(
-        "Only weights were captured here: this implementation hands out no query and key vectors, so there is nothing to multiply out.",
+        "Only weights are known here: no query and key vectors came with them, so there is nothing to multiply out.",
       );
     if (tensors.broken)
       notes.push(

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from attnscope.capturing.needing import attends_itself
+
 _lock = threading.Lock()
 _patched: dict[tuple[str, str], list[Any]] = {}  # (module, function) -> [original, count of open watchers]
 _rotary_inputs = (
@@ -24,7 +26,9 @@ class InputWatcher:
         self._handles = [
             module.register_forward_pre_hook(self._before, with_kwargs=True)
             for module in model.modules()
-            if "attention" in type(module).__name__.lower() or "attn" in type(module).__name__.lower()
+            if "attention" in type(module).__name__.lower()
+            or "attn" in type(module).__name__.lower()
+            or attends_itself(module)
         ]
 
     def close(self) -> None:
@@ -36,7 +40,7 @@ class InputWatcher:
         return getattr(self._latest, "inputs", {}).pop(id(module), None)
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        x = kwargs.get("hidden_states", args[0] if args else None)
+        x = kwargs.get("hidden_states", args[0] if args else kwargs.get("query"))
         if isinstance(x, Tensor):
             if not hasattr(self._latest, "inputs"):
                 self._latest.inputs = {}

@@ -28,10 +28,11 @@ def looks_like_attention(module: nn.Module) -> bool:
 
 def attends_by_itself(model: nn.Module) -> bool:
     """Whether some module of `model` seems to attend without the interface."""
-    return any(map(_module_attends, model.modules()))
+    return any(map(attends_itself, model.modules()))
 
 
-def _module_attends(module: nn.Module) -> bool:
+def attends_itself(module: nn.Module) -> bool:
+    """Whether this module's own code seems to."""
     if isinstance(module, nn.MultiheadAttention):
         return True
     used = _uses(type(module))

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attnscope.capturing.needing import attends_itself
 from attnscope.capturing.projection import is_linear
 from attnscope.projections import HeadProjection
 from attnscope.tracing import TOLERANCE
@@ -51,7 +52,7 @@ class OriginFinder:
         self._handles = []
         for path, module in model.named_modules():
             name = type(module).__name__.lower()
-            if "attention" in name or "attn" in name:
+            if "attention" in name or "attn" in name or attends_itself(module):
                 self._handles.append(module.register_forward_pre_hook(self._enter))
             if next(module.children(), None) is None:
                 self._handles.append(module.register_forward_hook(self._remember(path)))
@@ -65,7 +66,7 @@ class OriginFinder:
     ) -> dict[str, Origin]:
         """The origins of one call's "q", "k" and "v", those that were found. query: [B, H, Q, D]; key, value:
         [B, Hkv, K, D]; pre_rotary: q and k as they went into the rotary embedding."""
-        made = list(getattr(self._local, "made", ()))
+        made = list(getattr(self._local, "made", None) or ())
         self._local.made = None  # nothing is held until the next attention module
         q, k = pre_rotary or (query, key)
         targets = {"q": q, "v": value} | ({"k": k} if k.shape[2] == key.shape[2] else {})

@@ -272,6 +272,7 @@ class Recorder:
             return
         query, key, value = call.query.detach(), call.key.detach(), call.value.detach()
         rows = torch.arange(query.shape[2]) if self._all_rows else sampled_rows(query.shape[2])
+        rows, note = _without_nan(rows, call.output) if call.direct else (rows, "")
         z = call.output.detach()
         z = z if len(rows) == z.shape[1] else z[:, rows.to(z.device)]
         dropped = bool(call.options.get("dropout")) and (call.direct or call.module.training)
@@ -290,12 +291,12 @@ class Recorder:
             softcap=call.options.get("softcap"),
             sinks=read_sinks(call),
             window=call.options.get("sliding_window"),
-            z=None if dropped else z,
+            z=None if dropped or not len(rows) else z,
             z_rows=rows,
             implementation=call.implementation,
             cross=cross,
             unknown=unknown_tensors(call),
-            note="dropout was active in this pass, so the model's output cannot be computed again" if dropped else "",
+            note="dropout was active in this pass, so the model's output cannot be computed again" if dropped else note,
             direct=call.direct,
             projection=call.projection,
         )
@@ -415,21 +416,18 @@ class Recorder:
                 "(or model.generate) inside the with block."
             )
         kind = type(self.model).__name__
+        if self._needs_net and self._elsewhere:
+            return (
+                f"{kind} ran in another thread. It calls torch's attention by itself and not through transformers' interface, "
+                "and such calls are seen only in the thread that opened the capture: run the model in that thread."
+            )
         if ran:
             return (
                 f"{kind} ran, but none of its attention went through transformers' attention interface or torch's "
                 f"scaled_dot_product_attention and nn.MultiheadAttention, or was one softmax over all keys. Modules that look "
-                f"like attention: {', '.join(ran[:12])}{' …' if len(ran) > 12 else ''}. {self._where()}"
+                f"like attention: {', '.join(ran[:12])}{' …' if len(ran) > 12 else ''}. attnscope cannot read this architecture yet."
             )
         return f"{kind} ran, but {no_attention(self.model)}"
-
-    def _where(self) -> str:
-        if self._needs_net and self._elsewhere:
-            return (
-                "This model calls torch by itself, and such calls are seen only in the thread that opened the capture: "
-                "run the model in that thread."
-            )
-        return "attnscope cannot read this architecture yet."
 
 
 def no_attention(model: nn.Module) -> str:
@@ -452,6 +450,15 @@ def _batch_first(x: Tensor, call: AttentionCall) -> Tensor | None:
     turned = getattr(call.module, "batch_first", True) is False
     x = x.transpose(0, 1) if turned and x.ndim == 3 else x
     return x if x.ndim == 3 and x.shape[:2] == (batch, queries) else None
+
+
+def _without_nan(rows: Tensor, output: Tensor) -> tuple[Tensor, str]:
+    """The rows that can be compared, and a note on the others: nn.MultiheadAttention gives NaN where no key is allowed.
+    output: [B, Q, H, Dv]."""
+    blank = output.detach().isnan().flatten(2).all(-1).any(0).cpu()
+    if not bool(blank.any()):
+        return rows, ""
+    return rows[~blank[rows]], f"{int(blank.sum())} queries come out of the module as NaN, and are not compared"
 
 
 def _count(tokens: Tokens | None) -> int | None:

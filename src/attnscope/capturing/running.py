@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from attnscope.capturing.needing import looks_like_attention
+from attnscope.capturing.needing import attends_itself, looks_like_attention
 
 _turns = itertools.count()
 
@@ -44,7 +44,8 @@ class RunningModules:
     def caller(self) -> Running | None:
         """The innermost module that is more than a function (nn.Softmax, say, stands for the module around it)."""
         for running in reversed(self.stack):
-            if looks_like_attention(running.module) or _has_parts(running.module):
+            module = running.module
+            if looks_like_attention(module) or _has_parts(module) or attends_itself(module):
                 return running
         return self.stack[-1] if self.stack else None
 

@@ -103,7 +103,7 @@ def _turns(suspect: Suspect, text: str, every: bool) -> Iterator[tuple[str, floa
         counts = [int(v * size) if isinstance(v, float) and 0 < v < 1 else v for v in numbers.values()]
         sizes += [v for v in dict.fromkeys([*counts, size // 2]) if isinstance(v, int) and 2 <= v < size and v % 2 == 0][:4]  # fmt: skip
     for turned in sizes:
-        for theta in dict.fromkeys([*named, 1e4, *((5e5, 1e6) if every else ())]):
+        for theta in dict.fromkeys([*named, 1e4, *((5e5, 1e6) if every and told else ())]):
             yield "half", theta, turned
             yield "adjacent", theta, turned
 
@@ -241,16 +241,19 @@ class Hunt:
             return recipe.but(scale="declared", scaling=10**log) if name == "scaling" else recipe.but(softcap=10**log)
 
         def miss(log: float) -> float:
-            result = compute(of(log), suspect.operands(runs[0].inputs, self.sinks, order=order))
-            theirs = runs[0].reading.output
+            result = compute(of(log), operands)
             known = result.output.isfinite()
             if theirs is None or theirs.shape != result.output.shape or not bool(theirs[known].isfinite().all()):
                 return float("inf")
             return float((theirs[known] - result.output[known]).square().mean())
 
+        theirs = runs[0].reading.output
         try:
+            operands = _operands(Fit(suspect, recipe, (), order), runs[0], self.sinks)
             grid = [-3 + i * 0.15 for i in range(30)]
-            best = min(grid, key=miss)
+            least, best = min((miss(log), log) for log in grid)
+            if theirs is None or not least < 0.1 * float(theirs.var()):  # between two numbers of the grid is not far
+                return None
             low, high, golden = best - 0.15, best + 0.15, 0.6180339887
             for _ in range(26):
                 a, b = high - golden * (high - low), low + golden * (high - low)

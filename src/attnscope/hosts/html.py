@@ -76,7 +76,7 @@ def plain_table(view: View, rows: int = 12) -> str:
 def _block(block: Block, side: str = "") -> str:
     encoded = base64.b64encode(pack(block.data, block.stride)).decode()
     sites = " ".join(map(str, block.sites))
-    name = f' data-side="{side}"' if side else ""
+    name = f' data-attnscope-side="{side}"' if side else ""
     return (
         f'<script type="application/octet-stream" data-attnscope-block{name} data-stride="{block.stride}" data-sites="{sites}">'
         f"{encoded}</script>"

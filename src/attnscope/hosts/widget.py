@@ -75,7 +75,7 @@ class Scope(anywidget.AnyWidget):
             site = self._trace.site(self.layer, self.stack)
         except AttnscopeError:
             return values  # the layer itself is wrong, and says so
-        count = site.heads if name == "heads" else site.query_offset + site.queries
+        count = site.heads if name == "heads" else self._queries(site)
         for value in values:
             if not 0 <= value < count:
                 raise traitlets.TraitError(
@@ -102,10 +102,17 @@ class Scope(anywidget.AnyWidget):
             if name == "layer":
                 raise traitlets.TraitError(str(error)) from None
             return value  # the layer itself is wrong, and says so
-        count = {"head": site.heads, "query": site.query_offset + site.queries, "key": site.keys}.get(name)
+        count = {"head": site.heads, "query": self._queries(site), "key": self._keys(site)}.get(name)
         if count is not None and not 0 <= value < count:
             raise traitlets.TraitError(f"{name} {value} is out of range: {site.name} has {name} 0 to {count - 1}.")
         return value
+
+    def _queries(self, site: Any) -> int:
+        """One beyond the last query; in a comparison of the longest of its sides, which is the merged row."""
+        return site.query_offset + site.queries if self._pair is None else len(self._pair.places(site)[0])
+
+    def _keys(self, site: Any) -> int:
+        return site.keys if self._pair is None else len(self._pair.places(site)[1])
 
     def __repr__(self) -> str:
         """What a reader sees where widgets are not drawn."""

@@ -1,6 +1,7 @@
 /** Which heads a picture is the mean of, and their tensors as they arrive. */
 import type { HeadTensors } from "../../head";
 import type { Metadata, Site } from "../../payload";
+import type { Scene } from "../../scene";
 import type { Source } from "../../source";
 import type { State } from "../../state";
 
@@ -33,6 +34,12 @@ export function placeName({ site, head }: Member, average: State["average"]): st
   if (average === "layers") return `the mean over head ${head} of all ${stack}layers`;
   if (average === "all") return `the mean over all heads of all ${stack}layers`;
   return `${stack}layer ${site.layer}, head ${head}`;
+}
+
+/** What stands over a picture on paper; a trace from anywhere may have no model's name. */
+export function titleOf({ meta, site, state }: Scene): string {
+  const where = placeName({ site, head: state.head }, state.average);
+  return [meta.model.name, where].filter(Boolean).join(", ");
 }
 
 /** What is here at once, what is on its way, and what cannot be had. */

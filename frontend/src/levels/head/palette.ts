@@ -47,8 +47,8 @@ export function pens(dark: boolean): Pen[] {
 
 /** Of a difference: what grew, and what shrank. */
 export const signPens = ({ positive, negative }: { positive: string; negative: string }): Pen[] => [
-  { colour: positive, dash: [], name: "more in B" },
-  { colour: negative, dash: [9, 3], name: "less in B" },
+  { colour: positive, dash: [], name: "grew" },
+  { colour: negative, dash: [9, 3], name: "shrank" },
 ];
 
 export const nameOf = (pens: Pen[], head: number, i: number) => pens[i]?.name ?? `head ${head}`;
