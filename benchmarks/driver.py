@@ -196,7 +196,11 @@ def scope(**how: Any) -> Subject:
 
 GRID = Keys("[data-grid]", "Control+Home", "ArrowDown", "ArrowUp")
 SCOPE = {
-    "model": scope(hover=".model-line canvas", spread=(12, 0, 1), within=GRID),
+    "model": scope(
+        hover=".model-line canvas",
+        spread=(12, 0, 1),
+        within=Keys("[data-grid]", "Control+Home", "ArrowRight", "ArrowLeft"),
+    ),
     "head": scope(hover=".end .tok", within=Keys("[data-query-list]", "Home", "ArrowDown", "ArrowUp")),
     "matrix": scope(hover="[data-grid=matrix]", spread=(9, 0.3, 0.7), within=GRID),
     "neuron": scope(hover="[data-row-key] canvas", within=GRID),

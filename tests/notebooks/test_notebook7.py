@@ -6,11 +6,15 @@ from playwright.sync_api import expect
 
 pytestmark = [pytest.mark.notebook, pytest.mark.browser]
 
+SETUP = """import attnscope
+trace = attnscope.trace(*attnscope.load("demo"), "The kite climbs when a strong wind lifts it.")
+view = trace.show(layer=2, head=8, query=3)
+seen = []
+view.widget.observe(lambda change: seen.append((change.name, change.new)), ["layer", "head"])
+"ready"
+"""
 CELLS = [
-    'import attnscope\nmodel, tokenizer = attnscope.load("demo")\n'
-    'trace = attnscope.trace(model, tokenizer, "The kite climbs when a strong wind lifts it.")\n'
-    "view = trace.show(layer=2, head=8, query=3)\nseen = []\n"
-    'view.widget.observe(lambda change: seen.append((change.name, change.new)), ["layer", "head"])\n"ready"',
+    SETUP,
     "view",
     "view.widget.layer, view.widget.head, seen",
     "view.widget.head = 5",
