@@ -262,8 +262,13 @@ def show_comparison(
         level, stack=other.stack, layer=other.layer, head=chosen.head, query=here[0] or 0, key=here[1], sort=sort, side=side,
         why=why, **look,
     )  # fmt: skip
-    pair = Pair(comparison.b, differing.encode(comparison), lambda s: python_of_comparison(comparison.a, comparison.b, s), comparison.places)  # fmt: skip
-    return View(comparison.a, state, hosts.HOSTS, static=static, max_mb=max_mb, steps=steps, exact=exact, pair=pair)
+    pair = Pair(
+        comparison.b, b"", lambda state: python_of_comparison(comparison.a, comparison.b, state), comparison.places
+    )
+    view = View(comparison.a, state, hosts.HOSTS, static=static, max_mb=max_mb, steps=steps, exact=exact, pair=pair)
+    notes = tuple(dict.fromkeys((*view.notes, *view.other.notes)))  # what the size limit did to either
+    view.pair = replace(pair, difference=differing.encode(comparison, notes))
+    return view
 
 
 def _place(

@@ -83,7 +83,11 @@ class Beside:
     def columns(self, side: int) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"]]:
         """Places in the merged row of the keys of A (0) or B (1), and those keys."""
         most = (self.a, self.b)[side].keys
-        found = [(n, one[side]) for n, one in enumerate(self.keys.places) if one[side] is not None and one[side] < most]
+        found = []
+        for place, positions in enumerate(self.keys.places):
+            key = positions[side]
+            if key is not None and key < most:
+                found.append((place, key))
         places, keys = torch.tensor(found, dtype=torch.long).reshape(-1, 2).unbind(1)
         return places, keys
 

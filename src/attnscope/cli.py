@@ -43,7 +43,9 @@ def main() -> None:
 @click.option("--truncate", is_flag=True, help="Cut a text that is too long for the model.")
 @click.option("--task", help="Load the model for a task, such as text-generation.")
 @click.option("--level", type=click.Choice(LEVELS), help="Level to open on.  [default: neuron]")
-@click.option("--terminal", is_flag=True, help="Draw the head and the neuron level here; a page is written only with --out.")
+@click.option(
+    "--terminal", is_flag=True, help="Draw the head and the neuron level here; a page is written only with --out."
+)
 @click.option("--out", type=click.Path(dir_okay=False), help="Page to write.  [default: attnscope.html]")
 @click.option("--theme", type=click.Choice(["auto", "light", "dark"]), default="auto", show_default=True)
 @click.option("--max-mb", type=float, default=12, show_default=True, help="Largest size of the page.")

@@ -92,7 +92,7 @@ def comparison_of(a: Any, b: Any) -> Comparison:
     tokens = align(a.tokens, b.tokens)
     target = None if a.target is None or b.target is None else align(a.target, b.target)
     besides, notes = [], []
-    others = {name: site for name, site in _named(b)}
+    others = dict(_named(b))
     missing = []
     for name, site in _named(a):
         other = others.pop(name, None)
@@ -126,4 +126,3 @@ def _named(trace: Trace) -> Iterator[tuple[tuple[str | None, int, int], Site]]:
         place = (site.stack, site.layer)
         seen[place] = seen.get(place, -1) + 1
         yield (*place, seen[place]), site
-

@@ -17,9 +17,9 @@ STATISTICS = {
 }  # fmt: skip
 
 
-def encode(comparison: Comparison) -> bytes:
+def encode(comparison: Comparison, more: tuple[str, ...] = ()) -> bytes:
     """The comparison as payload bytes (docs/payload.md): sites hold no tensors but their pictures, and "pair" tells which
-    sites and tokens of the two traces they stand for."""
+    sites and tokens of the two traces they stand for. `more` notes are added to those of the traces."""
     a, b = comparison.a, comparison.b
     alignments = [one for one in (comparison.alignment, comparison.target_alignment) if one is not None]
     full = max(float(change.picture.abs().nan_to_num(0.0).max()) for change in comparison.changes)
@@ -34,7 +34,7 @@ def encode(comparison: Comparison) -> bytes:
         description = payload._describe(at[0], beside.a, receipts[0][at[0]])
         queries, keys = (next(n for n, one in enumerate(alignments) if one is axis) for axis in (beside.queries, beside.keys))  # fmt: skip
         sites.append(description | _site(index, beside, change, full, queries, keys))
-    notes = [*_said(a, "A"), *_said(b, "B"), *comparison.notes, *(str(one) for one in alignments)]
+    notes = [*_said(a, "A"), *_said(b, "B"), *comparison.notes, *(str(one) for one in alignments), *more]
     if any(change.sampled for change in comparison.changes):
         notes.append("The changes and the small pictures are of queries spread evenly over the text, which is long; what is opened is computed whole.")  # fmt: skip
     meta = {

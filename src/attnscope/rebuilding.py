@@ -51,7 +51,10 @@ def python_of_comparison(a: Trace, b: Trace, state: State) -> str:
     place = [(name, getattr(state, name)) for name in ("layer", "head", "query", "key", "stack")]
     view = f"view = {_call('attnscope.compare(trace_a, trace_b).show', _named(shown))}"
     moved = f"view = {_call('with_state', ['view', *_named([p for p in place if p[0] != 'stack' or p[1]])])}"
-    return "\n".join(["import attnscope", "from attnscope.views import with_state", "", *lines, view, moved, "view"]) + "\n"
+    return (
+        "\n".join(["import attnscope", "from attnscope.views import with_state", "", *lines, view, moved, "view"])
+        + "\n"
+    )
 
 
 def _opening(source: Mapping[str, Any] | None, model: ModelInfo) -> tuple[list[str], str, list[str]]:

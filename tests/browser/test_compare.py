@@ -41,7 +41,7 @@ def tuned(demo, demo_trace):
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         weight = model.encoder.layer[3].attention.self.query.weight
-        weight += 0.03 * torch.randn(weight.shape, generator=generator)
+        weight += 0.03 * torch.randn(*weight.shape, generator=generator)
     return attnscope.compare(demo_trace, attnscope.trace(model, demo[1], A_TEXT))
 
 
@@ -166,7 +166,9 @@ def test_the_chain_of_both_one_number_beside_the_other(open_view, texts):
         assert number("output", name) == pytest.approx(float(site.output(9, query).norm()), abs=1e-4)
     assert number("weight", "difference") == pytest.approx(number("weight", "b") - number("weight", "a"), abs=1e-9)
     products = b.q[9, j] * b.k[9, m] - a.q[9, i] * a.k[9, k]
-    cells = page.locator('[data-pair-dim] [data-col="difference"]').evaluate_all("all => all.map(c => Number(c.dataset.value))")
+    cells = page.locator('[data-pair-dim] [data-col="difference"]').evaluate_all(
+        "all => all.map(c => Number(c.dataset.value))"
+    )
     np.testing.assert_allclose(cells, products.numpy(), atol=1e-5)
     last = page.locator('[data-pair-dim] [data-col="sum"]').last.get_attribute("data-value")
     assert float(last) == pytest.approx(number("dot", "difference"), abs=1e-4)
@@ -204,7 +206,8 @@ def test_each_side_shows_its_own_numbers_and_its_own_receipt(open_view, texts):
     page = open_view(texts.show(level="neuron"))
     page.wait_for_selector("[data-receipt][data-recheck]")
     said = page.locator("[data-receipt]").inner_text()
-    assert said.startswith("A ✓") and "B ✓" in said
+    assert said.startswith("A ✓")
+    assert "B ✓" in said
     page.locator("[data-receipt]").click()
     panel = page.locator(".receipt-panel p").all_inner_texts()
     assert sum(text.startswith("A: ") for text in panel) >= 2
@@ -261,7 +264,9 @@ def test_by_keyboard_alone(open_view, texts):
 def test_sorted_by_change(open_view, texts):
     page = open_view(texts.show(level="neuron", layer=5, head=9, query="it"))
     page.locator('[data-tool="order"]').click()
-    values = page.locator('[data-col="difference"]').evaluate_all("all => all.map(c => Math.abs(Number(c.dataset.value)))")
+    values = page.locator('[data-col="difference"]').evaluate_all(
+        "all => all.map(c => Math.abs(Number(c.dataset.value)))"
+    )
     assert len(values) == len(texts.alignment.places)
     assert values == sorted(values, reverse=True)
 
@@ -279,7 +284,7 @@ def test_saved_as_python_and_as_a_picture(open_view, texts):
         with page.expect_download() as download:
             page.locator('[data-save="svg"]').click()
         text = download.value.path().read_text()
-        assert text.startswith("<svg") or text.startswith("<?xml")
+        assert text.startswith(("<svg", "<?xml"))
         page.keyboard.press("Escape")
 
 
@@ -287,7 +292,8 @@ def test_the_same_trace_twice_is_drawn_as_no_change(open_view, demo_trace):
     page = open_view(attnscope.compare(demo_trace, demo_trace).show(level="neuron", layer=1, head=2, query="it"))
     assert "attends alike in A and in B" in page.locator("[data-sentence]").inner_text()
     values = page.locator('[data-col="difference"]').evaluate_all("all => all.map(c => Number(c.dataset.value))")
-    assert len(values) == 24 and set(values) == {0}
+    assert len(values) == 24
+    assert set(values) == {0}
 
 
 def test_weights_alone(open_view):
@@ -306,7 +312,8 @@ def test_weights_alone(open_view):
 def test_an_address_that_does_not_fit_is_said(open_view, texts, demo_trace):
     page = open_view(texts.show(), hash="#layer=2&head=8&query=999&side=nowhere")
     notices = page.locator("[data-notices]").inner_text()
-    assert "side=nowhere" in notices and "Query 999" in notices
+    assert "side=nowhere" in notices
+    assert "Query 999" in notices
     page = open_view(demo_trace.show(layer=2, head=8, query="it"), hash="#layer=2&head=8&query=8&side=b")
     assert "no sides" in page.locator("[data-notices]").inner_text()
     assert page.locator("[data-side]").count() == 0

@@ -17,7 +17,8 @@ from levels_in import open_level
 PICTURES = Path(__file__).parent / "pictures"
 STORED = (320, 225)  # pixels of a stored picture: a quarter of the window
 BLOCKS = (40, 28)  # what is compared: about two words wide, so that letters do not count
-INK, COLOUR = 0.3, 0.35  # how much of either may differ; another font family makes 0.1 to 0.2
+INK, COLOUR = 0.3, 0.2  # how much of either may differ: another font family makes 0.04 to 0.22, and up to 0.12
+FAINT = 0.004  # a block with less in it hardly counts: a palette is not exact
 
 
 def shot(page) -> Image.Image:
@@ -54,7 +55,7 @@ def differences(one: Image.Image, other: Image.Image) -> tuple[float, float]:
 
     def part(channels: slice) -> float:
         far = lambda x, y: np.linalg.norm((x - y)[..., channels], axis=-1)  # noqa: E731
-        return float(far(a, b).sum() / np.maximum(far(a, ground), far(b, ground)).sum())
+        return float(far(a, b).sum() / (np.maximum(far(a, ground), far(b, ground)) + FAINT).sum())
 
     return part(slice(0, 1)), part(slice(1, 3))
 
@@ -74,21 +75,23 @@ def test_it_looks_as_it_did(open_view, demo_trace, level, dark, tmp_path):
     assert colour <= COLOUR, f"{colour:.2f} of the colour differs: compare {tmp_path / stored.name} with {stored}"
 
 
-BROKEN = {
-    "the level is gone": "[data-level] { visibility: hidden }",
-    "colours are turned": "[data-level] { filter: hue-rotate(180deg) }",
-    "the ground is another": "main.scope { filter: invert(1) }",
-}
+GONE, TURNED, INVERTED = (
+    "[data-level] { visibility: hidden }",
+    "[data-level] { filter: hue-rotate(180deg) }",
+    "main.scope { filter: invert(1) }",
+)
 
 
-@pytest.mark.parametrize("how", BROKEN)
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_broken_picture_is_noticed(open_view, demo_trace, level, how):
+def test_a_broken_picture_is_noticed(open_view, demo_trace, level):
+    """The checks above can fail. One head alone is drawn in ink, without colours that could be turned."""
+    stored = Image.open(PICTURES / f"{level}-light.png").convert("RGB")
     page = open_level(open_view, demo_trace.show(layer=2, head=8, query="it"), level, height=900)
     page.evaluate(
-        """css => { const sheet = new CSSStyleSheet(); sheet.replaceSync(css);
-             document.querySelector('[data-attnscope]').shadowRoot.adoptedStyleSheets.push(sheet); }""",
-        BROKEN[how],
+        """() => { window.broken = new CSSStyleSheet();
+             document.querySelector('[data-attnscope]').shadowRoot.adoptedStyleSheets.push(window.broken); }"""
     )
-    ink, colour = differences(shot(page), Image.open(PICTURES / f"{level}-light.png").convert("RGB"))
-    assert ink > INK or colour > COLOUR, (ink, colour)
+    for css in (GONE, INVERTED, *([TURNED] if level != "head" else [])):
+        page.evaluate("css => window.broken.replaceSync(css)", css)
+        ink, colour = differences(shot(page), stored)
+        assert ink > INK or colour > COLOUR, (css, ink, colour)

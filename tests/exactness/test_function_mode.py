@@ -256,6 +256,32 @@ def test_queries_without_a_key(need_weights: bool) -> None:
     assert ("2 queries come out of the module as NaN" in trace.sites[0].note) == need_weights
 
 
+class Direct(nn.Module):
+    """The function behind nn.MultiheadAttention by itself, as attention pools call it: its masks come as they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = attention()
+
+    def forward(self, x: Tensor, **masks: Any) -> Tensor:
+        inner = self.inner
+        return F.multi_head_attention_forward(
+            x, x, x, M, H, inner.in_proj_weight, inner.in_proj_bias, None, None, False, 0.0,
+            inner.out_proj.weight, inner.out_proj.bias, training=False, need_weights=False, **masks,
+        )[0]  # fmt: skip
+
+
+def test_boolean_masks_say_what_is_hidden() -> None:
+    module, x = Direct(), random(S, B, M, seed=1)
+    padding = torch.zeros(B, S, dtype=torch.bool)
+    padding[0, -3:] = True
+    masks = {"key_padding_mask": padding, "attn_mask": torch.ones(S, S, dtype=torch.bool).triu(1)}
+    trace, _ = run(module, x=x, **masks)
+    own = module.inner(x, x, x, **masks, average_attn_weights=False)[1]
+    assert torch.allclose(trace.sites[0].weights(), own[0], atol=1e-6)
+    assert trace.verify().passed
+
+
 def test_training_and_gradients() -> None:
     grads = []
     for watched in (False, True):

@@ -31,7 +31,7 @@ def tuned(demo, demo_trace):
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         weight = model.encoder.layer[3].attention.self.query.weight
-        weight += 0.03 * torch.randn(weight.shape, generator=generator)
+        weight += 0.03 * torch.randn(*weight.shape, generator=generator)
     return attnscope.compare(demo_trace, attnscope.trace(model, demo[1], A_TEXT))
 
 

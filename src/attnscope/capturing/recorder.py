@@ -1,7 +1,8 @@
 """capture(): records the attention of any forward pass and hands out traces of it.
 
 Kept per call: q, k, v (references, detached; copied where a cache may change them later), the rule of the mask, the
-extras, and the returned z for a fixed sample of rows. Nothing of size Q × K survives the call.
+extras, and the returned z for a fixed sample of rows. Nothing of size Q × K survives the call, except where weights are
+all there is. The file is long because recording and handing out share the passes, thread by thread.
 """
 
 import contextlib

@@ -124,8 +124,8 @@ class Scope(anywidget.AnyWidget):
         if identity is None or message.get("kind") == CANCEL:
             return
         try:
-            other = self._pair is not None and message.get("side") == "b"
-            tile = answer(self._pair.other if other else self._trace, TileRequest.from_message(message))
+            trace = self._pair.other if self._pair is not None and message.get("side") == "b" else self._trace
+            tile = answer(trace, TileRequest.from_message(message))
         except AttnscopeError as error:
             self.send({"id": identity, "kind": ERROR, "message": str(error)})
             return

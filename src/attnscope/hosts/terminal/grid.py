@@ -98,6 +98,6 @@ def _legend(glyphs: Glyphs, allowed: Tensor | None) -> Iterator[Text]:
     steps = ", ".join(f"{shade} {round(100 * edge)} %" for shade, edge in zip(glyphs.shades[1:], FROM, strict=True))
     masked = f"; {glyphs.masked} masked" if allowed is not None else ""
     yield Text(
-        f"Shades begin at: {steps}; {glyphs.shades[0]} is less{masked}. Numbers: the strongest key of each query, in %.",
+        f"Shades begin at: {steps}; {glyphs.shades[0]} is less{masked}. Numbers: the strongest key of each query, where it is drawn, in %.",
         style=MUTED,
     )
