@@ -136,3 +136,11 @@ export function named(label: Label): string {
     label.before || label.after ? `${label.text} (in ${label.before}${label.text}${label.after})` : label.text;
   return whole.length > 60 ? `${whole.slice(0, 57)}…` : whole;
 }
+
+/** The first letter is of a script that is written from the right: Hebrew, Arabic and their kin. */
+export const fromRight = (text: string) => /^\P{L}*[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]/u.test(text);
+
+const RIGHT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]/;
+
+/** A token within a line of plain text: what is written from the right keeps its place there, and numbers after it theirs. */
+export const isolated = (text: string) => (RIGHT.test(text) ? `\u2068${text}\u2069` : text);

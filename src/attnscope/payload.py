@@ -255,7 +255,13 @@ def _describe(index: int, site: Site, receipt: SiteReceipt) -> dict[str, Any]:
 
 
 def _put_site(
-    tensors: dict[str, Tensor], shared: dict[int, str], index: int, site: Site, what: Held, norms: bool, z_rows: int | None = None
+    tensors: dict[str, Tensor],
+    shared: dict[int, str],
+    index: int,
+    site: Site,
+    what: Held,
+    norms: bool,
+    z_rows: int | None = None,
 ) -> dict[str, Any]:
     """Add the site's tensors, and return the part of its description that names them."""
     heads = list(range(site.heads)) if what.heads is None else sorted(what.heads)

@@ -2,6 +2,7 @@
 import { h } from "../../dom";
 import { hiddenMasses, type Row, type SlotRow } from "../../merge";
 import type { Scene } from "../../scene";
+import { isolated } from "../../tokens";
 import { count, list, percentInWords } from "../../words";
 import type { Axes } from "./axes";
 import type { Found } from "./stock";
@@ -24,7 +25,7 @@ export function notesOf(scene: Scene, axes: Axes, found: Found, rows: Row[], row
   if (axes.keys.hidden.length) {
     const masses = hiddenMasses(rows, axes.keys);
     const most = masses.filter(([, mass]) => mass >= 0.005).slice(0, 3);
-    const who = most.map(([j, mass]) => `${percentInWords(mass)} of this row goes to ${keyLabels[j].text}`);
+    const who = most.map(([j, mass]) => `${percentInWords(mass)} of this row goes to ${isolated(keyLabels[j].text)}`);
     const text = who.length
       ? `${list(who)}, hidden here.`
       : `Special tokens are hidden; they have ${percentInWords(row.hidden)} of this row.`;

@@ -1,11 +1,12 @@
 /** A token that is pointed at, in words: where it looks, or who looks at it. */
 import type { Slot } from "../../merge";
+import { isolated } from "../../tokens";
 import { percent } from "../../words";
 import type { Axes } from "./axes";
 import type { Focus, Place } from "./focus";
 import { nameOf, type Pen } from "./palette";
 
-const one = ({ text, tokens }: Slot) => `“${text}” at ${tokens[0]}`;
+const one = ({ text, tokens }: Slot) => `“${isolated(text)}” at ${tokens[0]}`;
 
 function strongest(values: readonly (number | null)[], slots: Slot[]): string {
   const found = values
@@ -13,7 +14,7 @@ function strongest(values: readonly (number | null)[], slots: Slot[]): string {
     .filter(({ value }) => value >= 0.0005)
     .sort((a, b) => b.value - a.value)
     .slice(0, 3);
-  return found.map(({ value, at }) => `${slots[at].text} ${percent(value)}`).join(", ") || "nothing";
+  return found.map(({ value, at }) => `${isolated(slots[at].text)} ${percent(value)}`).join(", ") || "nothing";
 }
 
 /** `chosen`: slots of the selected queries. */
