@@ -24,6 +24,8 @@ PROBE = """(() => {
     all: (selector) => all(document, selector),
     one: (selector) => (found[selector] ??= all(document, selector)[0]),  // once: looking for it takes a millisecond
     drawn: (selector) => new Promise((done) => painted(() => document.querySelector(selector), done)),
+    count: (root) => [...root.querySelectorAll('[data-attnscope]')].reduce(
+      (n, e) => n + (e.shadowRoot ? bench.count(e.shadowRoot) : 0), root.querySelectorAll('*').length),
     // tells an element from the one that takes its place
     name: (e) => e && (names.get(e) ?? (names.set(e, ++named), named)),
     // the next event of this type, up to the frame that shows what `sign` tells of it
@@ -104,7 +106,7 @@ class Driver:
         self.first = self.page.evaluate("(selector) => bench.drawn(selector)", subject.drawn) / 1000
 
     def elements(self) -> int:
-        return self.page.evaluate("bench.all('*').length")
+        return self.page.evaluate("bench.count(document)")
 
     def gestures(self, times: int) -> Gestures:
         """`times` of each, and every other layer."""

@@ -1,6 +1,6 @@
 /** The one sentence: what this query does, in words. */
 import { type Scene, strongest } from "./scene";
-import { named } from "./tokens";
+import { isolated, named } from "./tokens";
 import { count, percentInWords } from "./words";
 
 /** Text, or a token to be set as one. */
@@ -112,4 +112,4 @@ function parting(scene: Scene, key: (j: number) => Part): Part[] {
 export const after = (part: Exclude<Part, string>) => (part.at === undefined ? "" : ` at ${part.at}`);
 
 export const asText = (parts: Part[]) =>
-  parts.map((part) => (typeof part === "string" ? part : part.token + after(part))).join("");
+  parts.map((part) => (typeof part === "string" ? part : isolated(part.token) + after(part))).join("");

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from attnscope.state import LEVELS
-from levels_in import open_level
+from attnscope.tokens import Tokens
+from levels_in import open_level, switch_to
 from made_traces import made_trace
 
 pytestmark = pytest.mark.source  # axe-core lies among the front end's development packages
@@ -30,6 +31,18 @@ def violations(page) -> list[str]:
 def test_axe_finds_nothing(open_view, demo_trace, level, dark):
     page = open_level(open_view, demo_trace.show(layer=2, head=8, query="it"), level, dark=dark)
     assert violations(page) == []
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_axe_finds_nothing_where_only_weights_are_known(open_view, level):
+    """Plain weights from anywhere: no model's name, no vectors."""
+    import torch
+
+    import attnscope
+
+    weights = torch.rand(2, 3, 7, 7, generator=torch.Generator().manual_seed(1)).softmax(-1)
+    trace = attnscope.Trace.from_attentions(list(weights), [f"word{i}" for i in range(7)])
+    assert violations(open_level(open_view, trace.show(layer=1, head=2, query=3), level)) == []
 
 
 @pytest.mark.parametrize("tool", ["help", "python", "save"])
@@ -123,9 +136,7 @@ def test_nothing_moves_for_who_asked_for_it(new_page, demo_trace, tmp_path):
 
 
 def test_right_to_left_words_keep_their_own_direction(open_view):
-    from attnscope.tokens import Tokens
-
-    words = ("שלום", "עולם", "(", "abc", ")", "مرحبا", "12")
+    words = HEBREW
     trace = made_trace(queries=7, tokens=Tokens(words))
     page = open_view(trace.show(layer=0, head=0, query=1))
     for index, direction in ((0, "rtl"), (3, "ltr"), (5, "rtl")):
@@ -135,3 +146,37 @@ def test_right_to_left_words_keep_their_own_direction(open_view):
         assert token.evaluate("e => getComputedStyle(e).unicodeBidi") == "isolate"
     order = [page.locator(f'[data-token="{i}"]').bounding_box()["x"] for i in range(7)]
     assert order == sorted(order), "tokens stand in the order of the model"
+
+
+HEBREW = ("שלום", "עולם", "(", "abc", ")", "مرحبا", "12")
+
+
+@pytest.mark.parametrize("side", ["query", "key"])
+def test_right_to_left_words_beside_the_lines(open_view, side):
+    page = open_level(open_view, made_trace(queries=7, tokens=Tokens(HEBREW)).show(layer=0, head=0, query=1), "head")
+    for index, direction in ((0, "rtl"), (3, "ltr"), (5, "rtl")):
+        token = page.locator(f'[data-{side}-list] [data-{side}="{index}"] .tok')
+        assert token.inner_text() == HEBREW[index]
+        assert token.evaluate("e => getComputedStyle(e).direction") == direction
+
+
+def test_numbers_stay_beside_right_to_left_words(open_view):
+    """A number after a Hebrew word would else be drawn to its left: the word is isolated in every line of plain text."""
+    view = made_trace(queries=7, tokens=Tokens(HEBREW)).show(layer=0, head=0, query=1, key=0)
+    page = open_level(open_view, view, "head")
+    page.locator('[data-query-list] [data-query="1"]').hover()
+    assert "“\u2068עולם\u2069” at 1" in page.locator("[data-readout]").inner_text()
+    switch_to(page, "matrix")
+    page.locator("[data-grid=matrix]").focus()
+    page.keyboard.press("ArrowLeft")
+    assert "“\u2068עולם\u2069” at 1" in page.locator("[data-readout]").inner_text()
+    switch_to(page, "steps")
+    assert "\u2068עולם\u2069 at 1" in page.locator('[data-level="steps"]').inner_text()
+
+
+def test_rows_beside_the_lines_can_be_touched(open_view, demo):
+    import attnscope
+
+    text = "one two three four five six seven eight nine ten " * 5
+    page = open_level(open_view, attnscope.show(*demo, text, layer=0, head=0), "head")
+    assert page.locator("[data-key-list] [data-slot]").first.bounding_box()["height"] >= 24

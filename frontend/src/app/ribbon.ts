@@ -3,7 +3,7 @@
 import { isMasked } from "../chain";
 import { h, setAttribute } from "../dom";
 import type { Scene } from "../scene";
-import type { Label } from "../tokens";
+import { isolated, type Label } from "../tokens";
 import { change, percent } from "../words";
 import { queryRange } from "./place";
 
@@ -226,6 +226,8 @@ export class Ribbon {
         : isMasked(this.scene.chain, index)
           ? " · masked"
           : ` · ${this.scene.pair ? `weight, B − A ${change(this.scene.chain.weights[index])}` : `weight ${percent(this.scene.chain.weights[index])}`}`;
-    this.host.say(`token ${index} · ${label.text}${label.raw !== label.text ? ` · piece ${label.raw}` : ""}${weight}`);
+    this.host.say(
+      `token ${index} · ${isolated(label.text)}${label.raw !== label.text ? ` · piece ${label.raw}` : ""}${weight}`,
+    );
   }
 }

@@ -1,8 +1,10 @@
 /** What is said: the sentence, why the view opened here, and the summary for those who listen. */
+
 import { AfterFrame, h, setText } from "../dom";
 import type { Scene } from "../scene";
 import { after, asText, type Part, sentence } from "../sentence";
 import type { State } from "../state";
+import { isolated } from "../tokens";
 import { change, percent } from "../words";
 
 const PERCENT = /(\(?\d[\d.]* %[).,:]?)/;
@@ -59,7 +61,9 @@ function summary({ state, chain, keyLabels, query, pair }: Scene, sentence: stri
   const strongest = Array.from(chain.weights.keys())
     .sort((a, b) => size(b) - size(a))
     .slice(0, SPOKEN)
-    .map((key) => `${keyLabels[key].text} ${pair ? change(chain.weights[key]) : percent(chain.weights[key])}`);
+    .map(
+      (key) => `${isolated(keyLabels[key].text)} ${pair ? change(chain.weights[key]) : percent(chain.weights[key])}`,
+    );
   const place = `Layer ${state.layer}, head ${state.head}, query ${query}.`;
   return `${place} ${sentence} ${pair ? "Keys that changed most" : "Strongest keys"}: ${strongest.join(", ")}.`;
 }

@@ -3,6 +3,7 @@
 import { isMasked } from "../chain";
 import { type Strip, stripFor } from "../scale";
 import type { Scene } from "../scene";
+import { isolated } from "../tokens";
 import { count, decimals, fixed, percent, symmetric } from "../words";
 
 export type Column = "token" | "k" | "product" | "dot" | "score" | "weight" | "share" | "v";
@@ -115,8 +116,8 @@ function scoreDetail(scene: Scene): string {
 /** One sentence: what is this column, with the numbers of the key under the lens. */
 export function explanation(column: Column, scene: Scene): string {
   const { chain, key, keyLabels, queryLabels, query, site } = scene;
-  const k = `“${keyLabels[key].text}”`;
-  const q = `“${queryLabels[query].text}”`;
+  const k = `“${isolated(keyLabels[key].text)}”`;
+  const q = `“${isolated(queryLabels[query].text)}”`;
   const dot = chain.dot ? fixed(chain.dot[key], decimals(Math.abs(chain.dot[key]))) : "";
   const score = chain.biased ? fixed(chain.biased[key], 2) : "";
   const masked = isMasked(chain, key);

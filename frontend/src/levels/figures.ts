@@ -1,8 +1,10 @@
 /** The same numbers as a plain table, on request, a page at a time. */
+
 import { isMasked } from "../chain";
 import { button, h } from "../dom";
 import { ordered } from "../rows";
 import type { Scene } from "../scene";
+import { isolated } from "../tokens";
 import { fixed, percent } from "../words";
 
 const PAGE = 50;
@@ -102,7 +104,7 @@ function ofKeys(scene: Scene, byWeight: boolean): Content {
   ];
   const numbers = optional.filter((pair): pair is [string, ArrayLike<number>] => pair[1] !== null);
   return {
-    caption: `Layer ${site.layer}, head ${scene.state.head}, query “${queryLabels[query].text}” at ${query}: every key${byWeight ? ", by weight" : ""}`,
+    caption: `Layer ${site.layer}, head ${scene.state.head}, query “${isolated(queryLabels[query].text)}” at ${query}: every key${byWeight ? ", by weight" : ""}`,
     columns: [
       "position",
       "token",
@@ -139,7 +141,7 @@ function ofDimensions(scene: Scene): Content {
   at = Math.max(q.length, v.length);
   const cell = (values: ArrayLike<number>, d: number) => (d < values.length ? fixed(values[d], 4) : "");
   return {
-    caption: `Layer ${site.layer}, head ${scene.state.head}: query “${queryLabels[query].text}” and key “${keyLabels[key].text}”, every dimension`,
+    caption: `Layer ${site.layer}, head ${scene.state.head}: query “${isolated(queryLabels[query].text)}” and key “${isolated(keyLabels[key].text)}”, every dimension`,
     columns: ["dimension", "q", "k", "q × k", "sum so far", "v of the key", "z"],
     rows: at,
     row: (d) => [

@@ -1,8 +1,10 @@
 /** Walking the table by keyboard: one active cell, arrows between keys and across cells, the number always said. */
+
 import { isMasked } from "../chain";
 import type { Line } from "../rows";
 import { largestIn } from "../scale";
 import type { Scene } from "../scene";
+import { isolated } from "../tokens";
 import { count, percent } from "../words";
 import type { Column, Layout } from "./columns";
 import { precise } from "./lens";
@@ -61,7 +63,7 @@ export function say(line: Line, column: Column, cell: number, scene: Scene, layo
     return `${count(line.keys.length, "key")} with ${percent(line.weight)} together; Enter ${line.open ? "folds" : "opens"} them`;
   if (line.kind === "sink") return `sink (no token) · weight ${percent(chain.sink)}`;
   const { key } = line;
-  const name = `${keyLabels[key].text} (key ${key})`;
+  const name = `${isolated(keyLabels[key].text)} (key ${key})`;
   if (isStrip(column)) {
     const values =
       column === "v" ? tensors.value(key) : column === "k" ? tensors.key(key) : product(scene.q, tensors.key(key));

@@ -2,7 +2,7 @@
 import { button, h, setText } from "../dom";
 import type { Actions, Level, Picture, Scene } from "../scene";
 import type { Source } from "../source";
-import { named } from "../tokens";
+import { isolated, named } from "../tokens";
 import { Figures } from "./figures";
 import { Ask } from "./steps/ask";
 import { LinkView } from "./steps/link";
@@ -81,7 +81,7 @@ export class StepsLevel implements Level {
     const group = grouped(scene);
     setText(
       this.title,
-      `Query ${named(queryLabels[query])} at ${query}, ${pinned ? "key" : "its strongest key"} ${named(keyLabels[key])} at ${key}. Shapes stand below the symbols; every number that was computed unfolds into its sum.${group ? ` ${group}` : ""}`,
+      `Query ${isolated(named(queryLabels[query]))} at ${query}, ${pinned ? "key" : "its strongest key"} ${isolated(named(keyLabels[key]))} at ${key}. Shapes stand below the symbols; every number that was computed unfolds into its sum.${group ? ` ${group}` : ""}`,
     );
     const given = this.source.given?.(site.index, state.head) ?? null;
     const links = written(scene, given, (dim) => this.actions.set({ dim }));

@@ -1,6 +1,8 @@
 /** The data table of the grid: every query and key. */
+
 import type { Slot } from "../../merge";
 import type { Scene } from "../../scene";
+import { isolated } from "../../tokens";
 import { fixed } from "../../words";
 import type { Axes } from "../head/axes";
 import { placeName } from "../head/members";
@@ -15,7 +17,7 @@ export function figuresOf({ site, state }: Scene, axes: Axes, { sheet, quantity,
     return quantity === "weights" ? `${(value * 100).toFixed(4)} %` : fixed(value, 4);
   };
   const where = placeName({ site, head: state.head }, state.average);
-  const of = (slot: Slot) => `${slot.tokens[0]} ${slot.text}`;
+  const of = (slot: Slot) => `${slot.tokens[0]} ${isolated(slot.text)}`;
   return {
     caption: `${where[0].toUpperCase()}${where.slice(1)}: ${sheet.signed ? DIFFERENCE : NAMES[quantity]} of every query (rows) and key (columns)`,
     columns: ["query", ...axes.keys.slots.map(of)],

@@ -1,7 +1,9 @@
 /** Over the canvas, as elements: the selected row and column, rows without keys, and the one cell under the eye. */
+
 import { besideSaid } from "../../compare/sentence";
 import { h, setAttribute } from "../../dom";
 import type { Slot, SlotRow } from "../../merge";
+import { isolated } from "../../tokens";
 import { change, decimals, fixed, percent } from "../../words";
 import type { Axes } from "../head/axes";
 import { slotRow } from "../head/stock";
@@ -52,9 +54,13 @@ export class Marks {
     const { field, axes, box, room, covered } = laid;
     const x = (column: number) => (column - box.x) * box.cellX;
     const y = (row: number) => (row - box.y) * box.cellY;
+    // on whole pixels of the screen, so that all four edges are equally thick
+    const ratio = devicePixelRatio || 1;
+    const whole = (length: number) => Math.round(length * ratio) / ratio;
     const put = (element: HTMLElement, left: number, top: number, width: number, height: number) => {
-      const [x0, y0] = [Math.max(0, left), Math.max(0, top)];
-      const [x1, y1] = [Math.min(covered.width, left + width), Math.min(covered.height, top + height)];
+      const [x0, y0] = [whole(Math.max(0, left)), whole(Math.max(0, top))];
+      const x1 = whole(Math.min(covered.width, left + width));
+      const y1 = whole(Math.min(covered.height, top + height));
       element.hidden = x1 <= x0 || y1 <= y0;
       element.style.transform = `translate(${room.left + x0}px, ${room.top + y0}px)`;
       element.style.width = `${x1 - x0}px`;
@@ -95,7 +101,7 @@ export class Marks {
 }
 
 function spoken(field: Field, axes: Axes, row: SlotRow, r: number, c: number): string {
-  const name = ({ text, tokens }: Slot) => `“${text}” at ${tokens[0]}`;
+  const name = ({ text, tokens }: Slot) => `“${isolated(text)}” at ${tokens[0]}`;
   const number = (value: number) => fixed(value, decimals(Math.max(1, Math.abs(value))));
   const { signed } = field.sheet;
   const weight = signed ? `B − A ${change(row.weights[c])}` : `weight ${percent(row.weights[c])}`;

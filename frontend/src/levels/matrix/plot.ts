@@ -1,6 +1,8 @@
 /** The grid as it is drawn: cells, labels, sums; what is pointed at lies over it as elements. */
+
 import { h } from "../../dom";
 import { nice } from "../../scale";
+import { fromRight } from "../../tokens";
 import { domainEnd } from "../../words";
 import type { Field } from "./field";
 import { axisLabels, labelRoom } from "./labels";
@@ -117,6 +119,7 @@ export class PlotView {
     const draw = (text: string, chosen: boolean, special: boolean) => {
       context.font = `${chosen ? "700 " : ""}${size}px ${MONO}`;
       context.fillStyle = special && !chosen ? colours.muted : colours.text;
+      context.direction = fromRight(text) ? "rtl" : "ltr";
       context.fillText(text, 0, 0);
     };
     context.textAlign = "right";

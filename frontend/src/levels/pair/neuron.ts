@@ -3,7 +3,7 @@ import { maskedAt, numberAt, type PairScene, type SideOf } from "../../compare/d
 import { button, h, setAttribute, setText } from "../../dom";
 import type { Actions, Legend, Level, Picture, Scene } from "../../scene";
 import { named } from "../../tokens";
-import { change, count, decimals, fixed, percent, symmetric } from "../../words";
+import { change, count, fixed, percent, symmetric } from "../../words";
 import { type PairRow, pairPaper } from "./paper";
 
 const COLUMNS = ["token", "score_a", "score_b", "weight_a", "weight_b", "difference"] as const;
@@ -196,7 +196,7 @@ export class PairNeuron implements Level {
     if (side.keys[key] === null) return "not there";
     if (value === null) return "–";
     if (maskedAt(side, key)) return "masked";
-    return column.startsWith("score") ? fixed(value, Math.max(2, decimals(Math.abs(value)))) : percent(value);
+    return column.startsWith("score") ? fixed(value, 3) : percent(value);
   }
 
   private said(key: number, column: Column): string {

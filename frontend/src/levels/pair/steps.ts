@@ -3,7 +3,7 @@ import { maskedAt, type SideOf } from "../../compare/difference";
 import { h, setText } from "../../dom";
 import type { Actions, Legend, Level, Picture, Scene } from "../../scene";
 import { named } from "../../tokens";
-import { change, decimals, fixed, percent } from "../../words";
+import { change, fixed, percent } from "../../words";
 import { scalingName } from "../columns";
 import { pairPaper } from "./paper";
 
@@ -17,13 +17,7 @@ interface Link {
 }
 
 const written = (value: number | null, part: boolean, masked = false) =>
-  masked
-    ? "masked"
-    : value === null
-      ? "–"
-      : part
-        ? percent(value)
-        : fixed(value, Math.max(3, decimals(Math.abs(value))));
+  masked ? "masked" : value === null ? "–" : part ? percent(value) : fixed(value, 3);
 const between = ({ a, b }: { a: number | null; b: number | null }) => (a === null || b === null ? null : b - a);
 
 export class PairSteps implements Level {
@@ -63,7 +57,7 @@ export class PairSteps implements Level {
       `in ${side.name} query ${side.query < 0 ? "none" : side.query} and key ${side.keys[key] ?? "none"}`;
     setText(
       this.title,
-      `Query ${named(queryLabels[query])}, ${pinned ? "key" : "the key that changed most,"} ${named(keyLabels[key])}: ${where(pair.a)}, ${where(pair.b)}. The links of the chain in both, one below the other; A and B each show all of theirs.`,
+      `Query ${named(queryLabels[query])}, ${pinned ? "key" : "the key that changed most,"} ${named(keyLabels[key])}: ${where(pair.a)}, ${where(pair.b)}. A and B, each on its own side, write the whole chain out.`,
     );
     this.chain.replaceChildren(this.linksTable(this.links(scene), scene));
     const table = this.dimsTable(scene);

@@ -1,7 +1,7 @@
 /** The sums behind the numbers of one query and key: what each of them is made of, with names. */
 import type { Given, Letter } from "../../given";
 import type { Scene } from "../../scene";
-import { named } from "../../tokens";
+import { isolated, named } from "../../tokens";
 import { products, type Sum, type Term, total } from "./sums";
 
 /** q, k or v before anything is done to it: Σ over m of x[m] · W[m, d] + b[d]; null where x or W is not here. */
@@ -63,7 +63,7 @@ export function single(formula: string, name: string, from: number, after: Sum["
   return { formula, heads: [], terms: [{ name, factors: [], value: from, at: 0 }], after, total: value };
 }
 
-const token = (scene: Scene, key: number) => `${key} ${named(scene.keyLabels[key])}`;
+const token = (scene: Scene, key: number) => `${key} ${isolated(named(scene.keyLabels[key]))}`;
 
 /** The denominator of the softmax: exp(score − max) of every key that may be seen, and of the sink. */
 export function denominator(scene: Scene, max: number): Sum {

@@ -3,7 +3,7 @@ import { isMasked } from "../../chain";
 import type { Given, Letter } from "../../given";
 import { nice, robustDomain } from "../../scale";
 import type { Scene } from "../../scene";
-import { named } from "../../tokens";
+import { isolated, named } from "../../tokens";
 import { count, decimals, fixed, percent, percentInWords } from "../../words";
 import { scalingName } from "../columns";
 import type { Piece } from "./formula";
@@ -82,8 +82,8 @@ export function grouped({ site, state }: Scene): string | null {
 }
 
 const one = (values: ArrayLike<number>) => robustDomain(values);
-const queryName = (scene: Scene) => `“${named(scene.queryLabels[scene.query])}”`;
-const keyName = (scene: Scene) => `“${named(scene.keyLabels[scene.key])}”`;
+const queryName = (scene: Scene) => `“${isolated(named(scene.queryLabels[scene.query]))}”`;
+const keyName = (scene: Scene) => `“${isolated(named(scene.keyLabels[scene.key]))}”`;
 
 /** Where the head's part of the weights stands in the model. */
 function place(scene: Scene, letter: Letter): string {
