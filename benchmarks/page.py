@@ -219,15 +219,14 @@ def goals(report: Report, bench: Bench) -> None:
         for level in SCOPE:
             at = bench.ours[level, 512]
             report.goal(f"{level}: first draw", at.first or 0, 1, " s")
-            for name in ("hover", "query", "within", "layer"):
-                value, empty = getattr(at, name), getattr(bench.empty, name)
-                if value is None:
-                    continue
-                if name == "layer":
-                    report.goal(f"{level}: layer change", value, 100, " ms")
-                else:
-                    what = {"hover": "hover", "query": "arrow key, query", "within": "arrow key, within"}[name]
-                    report.goal(f"{level}: {what}, above an empty page", value - empty, 10, " ms")
+            report.goal(f"{level}: DOM elements", at.elements or 0, 4999, "")
+            report.goal(f"{level}: layer change", at.layer or 0, 100, " ms")
+            above = {"hover": "hover", "within": "arrow key, within"}
+            if level == "neuron":
+                above["query"] = "arrow key, query"
+            for name, what in above.items():
+                value = getattr(at, name) - getattr(bench.empty, name)
+                report.goal(f"{level}: {what}, above an empty page", value, 10, " ms")
     if bench.theirs:
         report.say("", "Goals at T = 128, against BertViz's view of the same:", "")
         for (view, length), theirs in bench.theirs.items():
@@ -289,7 +288,7 @@ def main() -> None:
     if any(length > LIVE for length in lengths) and rivals and not options.all:
         report.say(
             "",
-            f"BertViz beyond {LIVE} tokens takes minutes and gigabytes: the stored figures are from an earlier run by another script, good for orders of magnitude; `--all` measures them here.",
+            f"BertViz beyond {LIVE} tokens takes minutes and gigabytes: the stored figures of its neuron view are from an earlier run by another script, good for orders of magnitude; `--all` measures all three views here.",
         )
     goals(report, bench)
     if not options.quick:

@@ -284,3 +284,28 @@ def test_its_lines_of_python_make_the_view_again(texts, demo):
     exec(view.code.rsplit("\n", 2)[0], scope)
     assert scope["view"].state.fragment == view.state.fragment
     assert scope["trace_b"].tokens == texts.b.tokens
+
+
+def test_all_stacks_of_an_encoder_decoder_by_two_alignments():
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    config = T5Config(vocab_size=37, d_model=24, d_kv=5, d_ff=31, num_layers=2, num_decoder_layers=3, num_heads=3)
+    torch.manual_seed(0)
+    model = T5ForConditionalGeneration(config).eval()
+    ids = lambda *tokens: torch.tensor([tokens])  # noqa: E731
+    a = attnscope.trace(model, None, inputs={"input_ids": ids(5, 6, 7, 8, 9, 1), "decoder_input_ids": ids(0, 4, 5, 6)})
+    b = attnscope.trace(model, None, inputs={"input_ids": ids(5, 6, 11, 7, 8, 1), "decoder_input_ids": ids(0, 4, 6)})
+    both = attnscope.compare(a, b)
+    assert len(both.heads) == (2 + 3 + 3) * 3
+    assert both.alignment.pairs == ((0, 0), (1, 1), (2, 3), (3, 4), (5, 5))
+    assert both.target_alignment.pairs == ((0, 0), (1, 1), (3, 2))
+    found = both.difference(1, 2, stack="cross").numpy()
+    before, after = (t.site(1, "cross").weights(2).numpy() for t in (a, b))
+    expected = after[[0, 1, 2]][:, [0, 1, 3, 4, 5]] - before[[0, 1, 3]][:, [0, 1, 2, 3, 5]]
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+    with pytest.raises(attnscope.InputError, match="several stacks"):
+        both.difference(1, 2)
+    meta, _ = read(both.show().pair.difference)
+    assert {site["stack"]: (site["query_tokens"], site["key_tokens"]) for site in meta["sites"]} == {
+        "encoder": (0, 0), "decoder": (1, 1), "cross": (1, 0),
+    }  # fmt: skip

@@ -44,6 +44,8 @@ export class VectorView {
   private strip: Strip | null = null;
   private ramp: Ramp | null = null;
   private room = 0;
+  private width = 0;
+  private widthAt = 0;
 
   constructor(private readonly host: VectorHost) {
     this.all = button("", { class: "tool", "aria-pressed": "false", "data-all": true }, () => {
@@ -202,7 +204,10 @@ export class VectorView {
 
   private drawStrip(values: ArrayLike<number>, domain: number, ramp: Ramp): void {
     const ratio = Math.min(3, devicePixelRatio || 1);
-    const room = Math.max(120, Math.floor((this.element.clientWidth || 640) * ratio));
+    // asked once per width of the level: each answer costs a layout
+    if (this.widthAt !== this.room || !this.width) this.width = this.element.clientWidth;
+    this.widthAt = this.room;
+    const room = Math.max(120, Math.floor((this.width || 640) * ratio));
     const perCell = Math.max(1, Math.ceil((2 * values.length) / room));
     const cells = Math.ceil(values.length / perCell);
     const cell = Math.max(2, Math.min(Math.floor(room / cells), Math.round(12 * ratio)));
