@@ -62,7 +62,9 @@ format: $(VENV)/.dev frontend/node_modules/.installed  ## rewrite the sources in
 
 bench: $(VENV)-bench/.installed $(ASSETS)  ## measure against TransformerLens and BertViz (many minutes); see benchmarks/RESULTS.md
 	$(SAY) "Capture: trace against a plain forward pass"
-	@$(VENV)-bench/bin/python benchmarks/capture.py
+	@$(VENV)-bench/bin/python benchmarks/capture.py --threads 2
+	$(SAY) "Doctor: its corpora"
+	@$(VENV)-bench/bin/python benchmarks/doctor.py
 	$(SAY) "Page: every level in a browser"
 	@browser=$$($(VENV)-bench/bin/python tools/find_browser.py --install) && \
 	  ATTNSCOPE_BROWSER="$$browser" $(VENV)-bench/bin/python benchmarks/page.py
