@@ -164,8 +164,13 @@ def scaled_dot_product_attention(
 
     `attn_mask` broadcasts to (…, Q, K): boolean (True: may look) or a float that is added to the scores. With
     `enable_gqa`, key and value may have fewer heads (axis -3) than query. A query that may look at nothing gets zeros.
-    Raises ValueError where both `attn_mask` and `is_causal` are given, as torch does.
+    Raises ValueError where both `attn_mask` and `is_causal` are given, and for a mask of whole numbers, as torch does.
     """
+    if attn_mask is not None and attn_mask.dtype != torch.bool and not attn_mask.is_floating_point():
+        raise ValueError(
+            f"attn_mask is of type {attn_mask.dtype}; it is boolean (True: may look) or a float that is added to the scores. "
+            "Of a mask of 0 and 1 pass mask.bool() where 1 means may look, ~mask.bool() where 1 means masked."
+        )
     if attn_mask is not None and is_causal:
         raise ValueError("attn_mask and is_causal were both given; pass one of them (torch refuses both as well).")
     if enable_gqa:
@@ -283,7 +288,7 @@ class MultiHeadAttention(nn.Module):
         """[B, Q, M] -> [B, Q, M]; with `return_steps` also the AttentionSteps, each [B, H, …].
 
         `memory` is the sequence to look at (None: x itself). `key_padding` is True for keys that may be seen, over all
-        keys, cached ones included. `cache` is filled in place.
+        keys, cached ones included. `cache` is filled in place. Raises ValueError for a `key_padding` that is not boolean.
         """
         source = x if memory is None else memory
         query = split_heads(self.q_proj(x), self.heads)  # [B, H, Q, D]
@@ -316,6 +321,11 @@ class MultiHeadAttention(nn.Module):
             allowed = torch.arange(keys, device=device) <= past + torch.arange(queries, device=device)[:, None]
             allowed = allowed[None, None]  # [1, 1, Q, K]
         if key_padding is not None:
+            if key_padding.dtype != torch.bool:
+                raise ValueError(
+                    f"key_padding is of type {key_padding.dtype}; it is boolean, True for keys that may be seen. A tokenizer's "
+                    "attention_mask (1: a token, 0: padding) becomes that by attention_mask.bool()."
+                )
             seen = key_padding[:, None, None, :]  # [B, 1, 1, K]: columns, never rows
             allowed = seen.expand(-1, 1, queries, -1) if allowed is None else allowed & seen
         return allowed
@@ -327,12 +337,13 @@ class MultiHeadAttention(nn.Module):
         Reproduces what that layer's attention writes (before the residual sum). Raises ValueError for other models
         and for a layer that is not there.
         """
-        base: Any = getattr(model, getattr(model, "base_model_prefix", ""), model)
-        config: Any = base.config
-        kind = config.model_type
-        layers = {"bert": "encoder.layer", "gpt2": "h", "llama": "layers"}.get(kind)
+        base, kind = _base_of(model)
+        config: Any = base.config if kind is not None else None
+        layers = {"bert": "encoder.layer", "gpt2": "h", "llama": "layers"}.get(kind or "")
         if layers is None:
-            raise ValueError(f"from_site reads BERT, GPT-2 and Llama, and this model is of type {kind!r}.")
+            raise ValueError(
+                f"from_site reads Hugging Face's BERT, GPT-2 and Llama, and this is {_called(model, kind)}."
+            )
         blocks = base.get_submodule(layers)
         if not 0 <= layer < len(blocks):
             raise ValueError(f"layer {layer} is out of range: the model has layers 0 to {len(blocks) - 1}.")
@@ -368,6 +379,16 @@ class MultiHeadAttention(nn.Module):
             parts = [SimpleNamespace(weight=w, bias=b) for w, b in zip(weights, biases, strict=True)]
             _copy(made, (*parts, SimpleNamespace(weight=inner.c_proj.weight.T, bias=inner.c_proj.bias)))
         return made.to(next(base.parameters()).dtype).eval()
+
+
+def _base_of(model: Any) -> tuple[Any, str | None]:
+    """The model without its head, and the type that its configuration names: None where it has none."""
+    base = getattr(model, getattr(model, "base_model_prefix", "") or "", model)
+    return base, getattr(getattr(base, "config", None), "model_type", None)
+
+
+def _called(model: Any, kind: str | None) -> str:
+    return f"a {type(model).__name__} without a configuration" if kind is None else f"a model of type {kind!r}"
 
 
 @torch.no_grad()
@@ -462,12 +483,12 @@ class TransformerEncoder(nn.Module):
     @torch.no_grad()
     def from_bert(cls, model: nn.Module) -> "TransformerEncoder":
         """A whole BERT encoder with its trained weights. Raises ValueError for another kind of model."""
-        bert: Any = getattr(model, getattr(model, "base_model_prefix", ""), model)
+        bert, kind = _base_of(model)
+        if kind != "bert":
+            raise ValueError(f"from_bert reads Hugging Face's BERT, and this is {_called(model, kind)}.")
         config: Any = bert.config
-        if config.model_type != "bert" or config.hidden_act != "gelu":
-            raise ValueError(
-                f"from_bert reads BERT with gelu, and this model is of type {config.model_type!r} with {getattr(config, 'hidden_act', '?')}."
-            )
+        if config.hidden_act != "gelu":
+            raise ValueError(f"from_bert reads BERT with gelu, and this one has {config.hidden_act}.")
         table, eps = bert.embeddings, config.layer_norm_eps
         embedding = TokenEmbedding(
             config.vocab_size, config.max_position_embeddings, config.type_vocab_size, config.hidden_size, eps

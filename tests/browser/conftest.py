@@ -26,6 +26,7 @@ def new_page(browser) -> Iterator[Callable[..., Page]]:
             color_scheme="dark" if dark else "light",
             device_scale_factor=scale,
         )
+        context.set_default_timeout(60_000)  # a busy machine is slow; nothing here waits for a clock
         context.set_offline(True)
         contexts.append(context)
         page = context.new_page()

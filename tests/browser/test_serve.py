@@ -276,6 +276,7 @@ def test_everything_is_within_the_window(server, visit, width, dark):
     page.locator("[data-ask=text]").fill("word " * 900)
     page.keyboard.press("Enter")
     page.locator("[data-ask=cut]").wait_for()
+    page.wait_for_function("document.documentElement.scrollHeight <= innerHeight")  # measured with the next frame
     found = page.evaluate(
         """() => { const ask = document.querySelector('[data-attnscope-ask]').getBoundingClientRect();
              const main = document.querySelector('[data-attnscope]').shadowRoot.querySelector('main').getBoundingClientRect();

@@ -338,8 +338,10 @@ def test_every_mistake_changes_what_the_recipe_computes():
         base = Recipe(
             causal=mistake.needs == "causal", rotary="half" if mistake.needs in ("rotary", "turned") else "none"
         )
-        kv_heads = 6 if mistake.needs == "fused" else 3
-        operands = Operands(x[0], x[1][..., : 4 * kv_heads], x[2][..., : 4 * kv_heads], heads=6, kv_heads=kv_heads)
+        projected = "projected" in mistake.change  # for which there must be an output projection, of the values' width
+        kv_heads = 6 if mistake.needs == "fused" or projected else 3
+        out = (torch.randn(24, 24), torch.randn(24)) if projected else None
+        operands = Operands(x[0], x[1][..., : 4 * kv_heads], x[2][..., : 4 * kv_heads], heads=6, kv_heads=kv_heads, out=out)  # fmt: skip
         allowed = torch.ones(3, 1, 7, 7, dtype=torch.bool).tril() if mistake.needs == "mask" else None
         if allowed is not None:
             allowed[1, ..., 1] = False

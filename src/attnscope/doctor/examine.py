@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attnscope.doctor import beside, invariants, masking, statements, verdicts
+from attnscope.doctor.declared import refuse_unfit
 from attnscope.doctor.diagnosis import Diagnosis, Finding, Matrices
 from attnscope.doctor.inside import Ends
 from attnscope.doctor.own_scores import undeclared_sinks
@@ -16,6 +17,7 @@ from attnscope.doctor.probes import HEADS
 from attnscope.doctor.readings import Reading
 from attnscope.doctor.recipe import Recipe
 from attnscope.doctor.search import Fit, Hunt, Ways
+from attnscope.doctor.signatures import by_position
 from attnscope.doctor.suspects import Run, Suspect
 from attnscope.doctor.trial import TOTAL, Spent, budget, one_thread, source_of
 from attnscope.doctor.ways import layout_hints, of_function, of_groups, of_module, width_of
@@ -41,12 +43,12 @@ def check(
     it is run on one text and on a batch. `hint` = 1 reports only the invariant that fails, 2 the place as well, 3 everything.
 
     Returns a Diagnosis, which is true when nothing was found. The code under test is given 10 seconds a call and 40 in
-    all. The limit of a call holds on the main thread of a Unix process only; `attnscope check FILE.py:NAME` kills
-    whatever takes longer. Seeds that it sets are ignored, so that they hide no dice. Raises InputError where there is
-    nothing to check, or where an argument is missing that nothing tells how to fill.
+    all. The limit of a call holds on the main thread of a Unix process only, and code that swallows every exception
+    (`except BaseException` in a loop) never returns all the same; `attnscope check FILE.py:NAME` kills whatever takes
+    longer. Seeds that it sets are ignored, so that they hide no dice. Raises InputError where there is nothing to check,
+    where an argument is missing that nothing tells how to fill, or where what is declared cannot be meant.
     """
-    if hint not in (None, 1, 2, 3):
-        raise InputError(f"hint is {hint!r}; it is 1 (what fails), 2 (and where) or 3 (the mistake and its cure).")
+    refuse_unfit(scaling=scaling, softcap=softcap, sinks=sinks, causal=causal, like=like, cached=cached, model=model, hint=hint)  # fmt: skip
     return Examination(fn, scaling, softcap, sinks, causal, like, cached, model, hint).diagnose()
 
 
@@ -278,4 +280,4 @@ def _ready(fn: Any, name: str) -> Any:
             raise InputError(f"{name} is a class that needs arguments ({error}); pass an instance: check({name}(…)).") from None  # fmt: skip
     if not callable(fn):
         raise InputError(f"{name} cannot be called; check wants a function of (query, key, value[, mask]) or a module.")
-    return fn
+    return fn if isinstance(fn, nn.Module) else by_position(fn, name)

@@ -206,6 +206,11 @@ MISTAKES: tuple[Mistake, ...] = (
         "reshape keeps the order in memory, so tokens of different texts land in one sequence.",
         "x.transpose(0, 1)", "a text's output does not change when another text of the batch changes", "the order of batch and sequence", {"batch": "reshaped"}, "split",
     ),
+    Mistake(
+        "values-after-projection", 21, "the output projection is applied to the values, before they are cut into heads; each slice mixes all heads",
+        "W_O adds every head into every dimension, so a slice of its result belongs to no head, and each head then weighs a mixture of all.",
+        "weigh the values first, then project: out_proj(merged z); head h writes z[:, h] @ W_O[h]", "the sum over heads of what each writes, plus the bias, is the output", "where the output projection is applied", {"projected": "values"}, "split",
+    ),
     # Mistakes with a mask that is passed in.
     Mistake(
         "mask-after-softmax", 4, "the mask is applied after the softmax",

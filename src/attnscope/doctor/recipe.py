@@ -34,6 +34,7 @@ class Recipe:
     fill: float = -math.inf
     split: str = "heads"  # heads | view
     merge: str = "heads"  # heads | view
+    projected: str = "joined"  # joined | values: what the output projection is applied to
     groups: str = "neighbours"  # neighbours | tiled
     rotary: str = "none"  # none | half | adjacent | angles_adjacent | angles_half
     turns: tuple[str, ...] = ("query", "key")  # what the rotary embedding turns
@@ -188,10 +189,15 @@ def _join(z: Tensor, operands: Operands, recipe: Recipe) -> Tensor:
         joined = joined.transpose(0, 1)
     elif recipe.batch == "reshaped":
         joined = joined.transpose(0, 1).reshape(*joined.shape)
-    if operands.out is not None:
-        weight, bias = operands.out
-        joined = joined @ weight + (0 if bias is None else bias)
-    return joined
+    return _projected(joined, operands) if recipe.projected == "joined" else joined
+
+
+def _projected(x: Tensor, operands: Operands) -> Tensor:
+    """[B, T, H·D] -> [B, T, M] by the output projection, where there is one."""
+    if operands.out is None:
+        return x
+    weight, bias = operands.out
+    return x @ weight + (0 if bias is None else bias)
 
 
 def _before_scores(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -205,6 +211,7 @@ def _before_scores(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, 
         recipe.turns,
         recipe.theta,
         recipe.turned,
+        recipe.projected,
     )
     if same not in operands.known:
         query, key, value = _heads(recipe, operands)
@@ -218,7 +225,8 @@ def _heads(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, Tensor]:
         whole = [
             norm if n > 1 else None for norm, n in zip(operands.norms, (operands.heads, operands.kv_heads), strict=True)
         ]
-        flat = (_normed(operands.query, whole[0]), _normed(operands.key, whole[1]), operands.value)
+        values = _projected(operands.value, operands) if recipe.projected == "values" else operands.value
+        flat = (_normed(operands.query, whole[0]), _normed(operands.key, whole[1]), values)
         if recipe.split == "fused_view":
             fused = torch.cat(flat, dim=-1)
             query, key, value = fused.reshape(fused.shape[0], 3, operands.heads, fused.shape[1], -1).unbind(1)

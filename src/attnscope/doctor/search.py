@@ -221,18 +221,55 @@ class Hunt:
         """A scale or a soft cap of the suspect's own, by trying: the right recipe but for one or two numbers."""
         for suspect, runs in ways[:3]:
             for recipe, order in conventions(suspect, self.base, self.causal, self.text, every=False):
-                if recipe.aligned == "lower":
-                    continue
-                for cap in CAPS if self.base.softcap is None else ():
-                    fit = Fit(suspect, recipe.but(softcap=cap), (), order)
-                    if agrees(fit, runs, self.sinks):
-                        return fit
-                fit = self._one_number(suspect, recipe, order, runs, "scaling")
-                if fit is None and self.base.softcap is None and "tanh" in self.text:
-                    fit = self._one_number(suspect, recipe, order, runs, "softcap")
+                fit = None if recipe.aligned == "lower" else self._other_numbers(suspect, recipe, order, runs)
                 if fit is not None:
                     return fit
         return None
+
+    def _other_numbers(self, suspect: Suspect, recipe: Recipe, order: str, runs: list[Run]) -> Fit | None:
+        """This recipe with another cap (none, where one was declared), another scale, or both."""
+        for cap in (None, *CAPS) if recipe.softcap is not None else CAPS:
+            fit = Fit(suspect, recipe.but(softcap=cap), (), order)
+            if agrees(fit, runs, self.sinks):
+                return fit
+        fit = self._one_number(suspect, recipe, order, runs, "scaling")
+        if fit is None and (recipe.softcap is not None or "tanh" in self.text):
+            fit = self._one_number(suspect, recipe, order, runs, "softcap")
+        if fit is None and recipe.softcap is not None:
+            fit = self._one_number(suspect, recipe.but(softcap=None), order, runs, "scaling")
+        if fit is None and "tanh" in self.text:
+            fit = self._two_numbers(suspect, recipe, order, runs)
+        return fit
+
+    def _two_numbers(self, suspect: Suspect, recipe: Recipe, order: str, runs: list[Run]) -> Fit | None:
+        """Scale and cap together: the best of a grid, then Gauss-Newton steps, on logarithmic axes."""
+        theirs = runs[0].reading.output
+        if theirs is None:
+            return None
+
+        def of(at: Tensor) -> Recipe:
+            return recipe.but(scale="declared", scaling=10 ** float(at[0]), softcap=10 ** float(at[1]))
+
+        def apart(at: Tensor) -> Tensor:
+            return (compute(of(at), operands).output - theirs)[known].double()
+
+        try:
+            operands = _operands(Fit(suspect, recipe, (), order), runs[0], self.sinks)
+            known = compute(recipe, operands).output.isfinite()
+            if theirs.shape != known.shape or not bool(theirs[known].isfinite().all()):
+                return None
+            grid = [torch.tensor([-2.5 + 0.2 * i, -0.5 + 0.25 * j]).double() for i in range(18) for j in range(12)]
+            at = min(grid, key=lambda x: float(apart(x).square().mean()))
+            if not float(apart(at).square().mean()) < 0.1 * float(theirs.var()):
+                return None
+            for _ in range(12):
+                steps = 1e-2 * torch.eye(2).double()
+                slope = torch.stack([(apart(at + h) - apart(at - h)) / 2e-2 for h in steps], dim=-1)  # [outputs, 2]
+                at = at - torch.linalg.lstsq(slope, apart(at)[:, None]).solution[:, 0].clamp(-0.3, 0.3)
+            fit = Fit(suspect, of(at), (), order)
+        except (RuntimeError, OverflowError):
+            return None
+        return fit if agrees(fit, runs, self.sinks) else None
 
     def _one_number(self, suspect: Suspect, recipe: Recipe, order: str, runs: list[Run], name: str) -> Fit | None:
         """Golden search for the number that brings the outputs nearest, on a logarithmic axis."""

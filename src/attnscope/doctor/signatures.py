@@ -1,5 +1,6 @@
 """What a signature says: which parameters take q, k, v, which a mask, and what the others get."""
 
+import functools
 import inspect
 import re
 from collections.abc import Callable
@@ -27,6 +28,30 @@ class Call:
     fixed: dict[str, Any] = field(default_factory=dict)
     needs_mask: bool = False
     sinks_name: str | None = None
+
+
+def by_position(fn: Callable, what: str) -> Callable:
+    """A function that takes query, key and value by keyword only, as one that takes them by position; others as they are.
+    Raises InputError for a function of a query and a key alone."""
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):
+        return fn
+    parameters = list(signature.parameters.values())
+    roles = [role_of(p.name) for p in parameters]
+    if len(parameters) == 2 and sorted(str(r) for r in roles) == ["k", "q"]:
+        raise InputError(f"{what} takes two arguments ({', '.join(p.name for p in parameters)}); (query, key, value) were expected. Let it take the values and return their weighted sum.")  # fmt: skip
+    named = [p for p, role in zip(parameters, roles, strict=True) if role in ("q", "k", "v")]
+    if len(named) != 3 or any(p.kind != p.KEYWORD_ONLY for p in parameters):
+        return fn
+
+    @functools.wraps(fn)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return fn(**dict(zip([p.name for p in named], args, strict=False)), **kwargs)
+
+    moved = [p.replace(kind=p.POSITIONAL_OR_KEYWORD, default=p.empty) for p in named]
+    called.__signature__ = signature.replace(parameters=[*moved, *(p for p in parameters if p not in named)])  # type: ignore[attr-defined]
+    return called
 
 
 def read_signature(fn: Callable, what: str) -> Call:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attnscope.doctor.diagnosis import Finding, Matrices
-from attnscope.doctor.mistakes import Mistake
+from attnscope.doctor.mistakes import BY_NAME, Mistake
 from attnscope.doctor.recipe import Recipe, compute, factor
 from attnscope.doctor.search import Fit, error_of
 from attnscope.doctor.suspects import Run
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 def add(exam: "Examination", mistake: Mistake, fit: Fit, run: Run, evidence: str = "") -> None:
     """A known mistake becomes a finding, in the suspect's own words and numbers."""
+    if run.reading.outcome.seen.filled and mistake.name in _FILLED:  # the same numbers, another line of code
+        mistake = BY_NAME[_FILLED[mistake.name]]
     words = {"queries": fit.suspect.queries_dim, "shape": fit.suspect.shape}
     title = mistake.title.format(**words)
     said = evidence or _evidence(mistake, fit, run)
@@ -27,6 +29,7 @@ def add(exam: "Examination", mistake: Mistake, fit: Fit, run: Run, evidence: str
     exam.findings.append(Finding(mistake.name, mistake.row, title, mistake.why, mistake.cure, said, mistake.invariant, mistake.place, line))  # fmt: skip
 
 
+_FILLED = {"mask-multiplied": "mask-filled-with-zero", "causal-multiplied": "causal-filled-with-zero"}
 SAME_SCALE = 1e-3  # a search for the scale comes no nearer
 
 _LINES = {  # what a line speaks of that may hold the mistake of a row
@@ -100,14 +103,22 @@ def undeclared_causality(exam: "Examination") -> None:
 
 def undeclared(exam: "Examination", fit: Fit) -> None:
     """A scale or a soft cap that was not declared: what it is, and how to declare it."""
-    cap, used = fit.recipe.softcap, fit.recipe.scaling or 0.0
-    if cap != exam.base.softcap:
+    cap, declared, used = fit.recipe.softcap, exam.base.softcap, fit.recipe.scaling or 0.0
+    if cap is not None and declared is None:
         exam.findings.append(Finding(
             "softcap-undeclared", None, f"it caps its scores at about {cap:.4g}: pass softcap={cap:.4g} to declare it",
             "Scores bent by tanh never pass the cap, so no key can take all the weight. Gemma 2 does so on purpose; weights trained without it are changed by it.",
             f"right for Gemma 2: pass softcap={cap:.4g}; else leave the tanh out", f"with softcap={cap:.4g} the reference gives the same output",
             "scores grow in proportion to q · k", "the scores, before the softmax",
         ))  # fmt: skip
+    elif cap != declared:
+        title = f"no soft cap was found; declared: {declared:.4g}" if cap is None else f"soft cap found: {cap:.4g}, declared: {declared:.4g}"  # fmt: skip
+        exam.findings.append(Finding(
+            "softcap-other", None, title, "Weights that were trained with one cap give other attention under another.",
+            f"softcap * torch.tanh(scores / softcap) with softcap = {declared:.4g}, or declare what is meant", f"with {'no cap' if cap is None else f'softcap={cap:.4g}'} the reference gives the same output",
+            "scores are bent into what was declared", "the scores, before the softmax",
+        ))  # fmt: skip
+    if fit.recipe.scaling == exam.base.scaling:
         return
     p = fit.suspect.projections
     size = p.query.weight.shape[1] // p.heads if p else fit.suspect.size
@@ -197,6 +208,8 @@ def draw(exam: "Examination", fit: Fit, run: Run) -> None:
     right = fit.recipe.but(**{k: getattr(Recipe(), k) for m in fit.mistakes for k in m.change})
     if any(f.name == "scale-other" for f in exam.findings):
         right = right.but(scale=exam.base.scale, scaling=exam.base.scaling)
+    if any(f.name.startswith("softcap-") for f in exam.findings):
+        right = right.but(softcap=exam.base.softcap)
     operands = fit.operands(run.inputs, exam.sinks)
     mine, theirs = compute(right, operands, _meant(fit, run)), compute(fit.recipe, operands, run.allowed)
     got = run.reading.weights

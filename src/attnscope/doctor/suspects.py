@@ -131,6 +131,8 @@ class Suspect:
         if not self.call.needs_mask:
             return [self]
         forms = ("(batch, 1, query, key)" if self.heads > 1 else "(batch, query, key)", "(batch, key)", "(query, key)")
+        if self.flat and self.heads > 1:  # heads that are folded into the batch
+            forms = (*forms, "(batch, query, key)")
         kinds = ("ones bool", "ones float", "zeros bool", "zeros float")
         return [self, *(replace(self, permit=(form, kind)) for form in forms for kind in kinds)]
 

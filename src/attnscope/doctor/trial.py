@@ -1,8 +1,8 @@
 """Runs somebody else's code once, so that whatever it does ends in an Outcome.
 
 It may raise, loop for ever, print, change its inputs in place, or throw dice. The time limit works by SIGALRM and so holds
-on the main thread of a process on Unix only; the command line runs everything in a child process that is killed. Each
-run starts from a seed of its own, so two runs of code that throws dice differ, and a run with every dropout
+on the main thread of a process on Unix only, and not against code that swallows every exception in a loop; the command
+line runs everything in a child process that is killed. Each run starts from a seed of its own, so two runs of code that throws dice differ, and a run with every dropout
 switched off differs from a run without.
 """
 
@@ -86,6 +86,7 @@ class Seen:
     low: torch.dtype | None = None  # a half-precision type that results had
     overflow: str = ""  # the operation whose finite inputs became -inf in half precision
     sentinels: list[float] = field(default_factory=list)
+    filled: bool = False  # whether numbers were replaced by 0 or nearly 0: by masked_fill, where or an assignment
     turned: bool = False  # whether a cosine was taken, or a complex number made from an angle
     scores: list[Tensor] = field(default_factory=list)  # what went into a softmax, or into torch's own attention
 
@@ -134,6 +135,9 @@ class _Watch(TorchFunctionMode):
                 elif self.still:
                     args = (*args[:4], 0.0, *args[5:])
         result = func(*args, **kwargs)
+        if name in _FILLS and not self.seen.filled:
+            numbers = args[2 if name == "__setitem__" else 1 :]
+            self.seen.filled = any(map(_nothing, (*numbers, *kwargs.values())))
         self.seen.turned = self.seen.turned or name in ("cos", "polar")
         if name in ("softmax", "log_softmax") and isinstance(result, Tensor) and len(self.seen.scores) < MOST_SCORES:
             self.seen.scores.append(_argument(args, kwargs, 0, "input", None))
@@ -174,6 +178,16 @@ def _scores_of(
     if attn_mask is None:
         return scores
     return scores.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
+
+
+_FILLS = ("masked_fill", "masked_fill_", "where", "__setitem__")
+
+
+def _nothing(x: Any) -> bool:
+    """Whether this is 0 or nearly 0: a number, or a tensor of nothing else."""
+    if isinstance(x, Tensor):
+        return x.is_floating_point() and x.numel() > 0 and bool((x.abs() < 1e-3).all())
+    return isinstance(x, int | float) and not isinstance(x, bool) and abs(x) < 1e-3
 
 
 def _argument(args: Any, kwargs: Any, position: int, name: str, default: Any) -> Any:
