@@ -98,6 +98,7 @@ async function open({ root, state, blocks, others, difference }: Found, ownsHash
 
 function start(): void {
   find().forEach((found, i) => {
+    found.root.replaceChildren(); // what the page says where this script does not run
     void open(found, i === 0);
   });
 }

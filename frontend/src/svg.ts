@@ -23,3 +23,32 @@ export function wrapped(text: string, width: number): string[] {
   }
   return lines.map((line) => line.trim());
 }
+
+const NARROW = /[ ijlI1tfr.,:;'!|()[\]\u2018\u2019\u201c\u201d]/u;
+const WIDE =
+  /[mwMWOQGD@%\u2014\u2026\u2212\xd7]|[\u1100-\u115f\u2e80-\ud7af\uf900-\ufaff\uff00-\uff60]|[\u{1f000}-\u{3ffff}]/u;
+
+/** About how wide text is in a sans font, rather too wide than too narrow. */
+export function estimated(text: string, size: number): number {
+  let em = 0;
+  for (const c of text) em += NARROW.test(c) ? 0.42 : WIDE.test(c) ? 1 : 0.64;
+  return em * size;
+}
+
+/** Lines no wider than `width`; a word that is wider is cut. */
+export function fitting(text: string, width: number, size: number): string[] {
+  const lines = [""];
+  const fits = (line: string) => estimated(line.trimEnd(), size) <= width;
+  for (const word of text.split(/(?<=\s)/)) {
+    const last = lines.length - 1;
+    if (fits(lines[last] + word)) lines[last] += word;
+    else {
+      if (lines[last] !== "") lines.push("");
+      for (const c of word) {
+        if (!fits(lines[lines.length - 1] + c)) lines.push("");
+        lines[lines.length - 1] += c;
+      }
+    }
+  }
+  return lines.map((line) => line.trim());
+}

@@ -142,5 +142,8 @@ export const fromRight = (text: string) => /^\P{L}*[\u0590-\u08ff\ufb1d-\ufdff\u
 
 const RIGHT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]/;
 
+/** Letters that join, as those of Arabic, come apart in fonts of one width. */
+export const joins = (text: string) => RIGHT.test(text);
+
 /** A token within a line of plain text: what is written from the right keeps its place there, and numbers after it theirs. */
 export const isolated = (text: string) => (RIGHT.test(text) ? `\u2068${text}\u2069` : text);

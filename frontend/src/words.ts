@@ -20,6 +20,7 @@ export function decimals(domain: number): number {
 export function percent(part: number): string {
   if (Number.isNaN(part)) return "NaN";
   if (part <= -0.0005) return MINUS + percent(-part);
+  if (part === 0) return "0 %";
   if (part < 0.0005) return "<0.1 %";
   return `${(part * 100).toFixed(1)} %`;
 }

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { isWhole } from "../src/app/address";
 import { rung, rungs } from "../src/app/ladder";
 import { crc32, withText } from "../src/app/png";
-import { literal, python } from "../src/app/python";
+import { literal, opening, placeArguments, python } from "../src/app/python";
 import { annotated, fileName } from "../src/app/save";
 import { fromHash, INITIAL, LEVELS } from "../src/state";
 import { escaped, tag, wrapped } from "../src/svg";
@@ -87,6 +87,14 @@ describe("copy as Python", () => {
       'messages=[{"role": "user", "content": "hi"}]',
     );
     expect(python(meta(null, "from_qkv"), { ...INITIAL, key: 1 })).toContain("view = trace.show(layer=0, ");
+  });
+});
+
+describe("the lines that get x", () => {
+  it("name the stack, and what the trace was made from", () => {
+    expect(placeArguments({ layer: 2, head: 1 }, "cross")).toEqual(["layer=2", "head=1", 'stack="cross"']);
+    expect(placeArguments({ layer: 2, head: 1 }, null)).toEqual(["layer=2", "head=1"]);
+    expect(opening(meta({ inputs: true }))).toMatchObject({ given: ["model", "tokenizer", "inputs=inputs"] });
   });
 });
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { chainOf } from "../src/chain";
 import { HeadTensors } from "../src/head";
+import { onPaper, writtenOf } from "../src/levels/head/column";
 import { choose, curve, type Line, opacity, positionOf, thickness, thresholdAt } from "../src/levels/head/geometry";
 import { membersOf, placeName } from "../src/levels/head/members";
 import { MOST, pens } from "../src/levels/head/palette";
@@ -8,6 +9,7 @@ import { escapeXml, paper } from "../src/levels/head/paper";
 import { Sheet } from "../src/levels/head/sheet";
 import { Payload } from "../src/payload";
 import { contrast } from "../src/scale";
+import { estimated, fitting } from "../src/svg";
 import { meta, payload, site } from "./made";
 
 const head = (h: number, change = {}) => new HeadTensors(new Payload(payload(site(change))), 0, h);
@@ -139,16 +141,60 @@ describe("means", () => {
   });
 });
 
+describe("numbers beside a token", () => {
+  const beside = (values: (number | null)[][], signed = false, masked: number[] | null = null) => ({
+    values,
+    colours: [],
+    end: 1,
+    masked: masked && Uint8Array.from(masked),
+    signed,
+  });
+
+  it("tell masked from zero, and zero from a trace", () => {
+    const of = beside([[0, 0, 0.0001, null]], false, [1, 0, 0, 0]);
+    expect([0, 1, 2, 3].map((slot) => writtenOf(of, slot))).toEqual([["masked"], ["0 %"], ["<0.1 %"], [""]]);
+  });
+
+  it("of a difference only what grew or what shrank", () => {
+    const of = beside(
+      [
+        [0.2, 0, 0, 0],
+        [0, 0.3, 0, 0],
+      ],
+      true,
+      [0, 0, 0, 1],
+    );
+    expect([0, 1, 2, 3].map((slot) => writtenOf(of, slot))).toEqual([
+      ["20.0 %", ""],
+      ["", "30.0 %"],
+      ["0 %", ""],
+      ["masked", ""],
+    ]);
+    expect([0, 1, 2, 3].map((slot) => onPaper(of, slot)[0])).toEqual(["+20.0 %", "\u221230.0 %", "0 %", "masked"]);
+  });
+});
+
+describe("lines on paper", () => {
+  it("are no wider than their room, and lose nothing", () => {
+    const text = `How well WWWWWWWW 東京都に住む人々は each ${"x".repeat(60)} matches.`;
+    const lines = fitting(text, 120, 13);
+    expect(Math.max(...lines.map((line) => estimated(line, 13)))).toBeLessThanOrEqual(120);
+    expect(lines.join("").replace(/\s/g, "")).toBe(text.replace(/\s/g, ""));
+    expect(lines[0]).toBe("How well");
+  });
+});
+
 describe("on paper", () => {
   it("tokens are text, never markup", () => {
     expect(escapeXml(`</text><script>"&`)).not.toMatch(/[<>"]/);
-    const side = [{ text: "<b>&", y: 12, chosen: true, special: false, values: [0.5] }];
+    const side = [{ text: "<b>&", y: 12, chosen: true, special: false, numbers: ["50.0 %", ""] }];
     const { svg } = paper({
       title: "a < b",
       width: 100,
       height: 24,
       queries: side,
       keys: side,
+      columns: { query: "given to <c>", key: "weight of d, head 1" },
       faint: [],
       strong: [{ query: 0, key: 0, weight: 0.5, head: 0 }],
       faintEnd: 1,
@@ -160,6 +206,8 @@ describe("on paper", () => {
     });
     expect(svg).toContain("&#60;b&#62;&#38;");
     expect(svg).not.toContain("<b>");
+    expect(svg).toContain("given to &#60;c&#62;");
+    expect(svg).toContain("weight of d, head 1");
     expect(svg.match(/<path /g)?.length).toBe(1);
     expect(svg).toContain("50.0 %");
   });

@@ -18,6 +18,8 @@ describe("numbers in words", () => {
   });
 
   it("a trace of weight is not nothing", () => {
+    expect(percent(0)).toBe("0 %");
+    expect(percent(1e-30)).toBe("<0.1 %");
     expect(percent(0.00049)).toBe("<0.1 %");
     expect(percent(0.0005)).toBe("0.1 %");
     expect(percent(0.527)).toBe("52.7 %");

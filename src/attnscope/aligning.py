@@ -83,7 +83,9 @@ class Alignment:
         parts = [f"{equal} of {len(self.a)} tokens of A and {len(self.b)} of B are the same"]
         if self.substituted:
             swaps = ", ".join(f"“{self.a[i]}” → “{self.b[j]}”" for i, j in self.substituted[:5])
-            parts.append(f"{len(self.substituted)} stand for each other ({swaps}{_more(self.substituted)})")
+            many = len(self.substituted)
+            what = "1 stands for another" if many == 1 else f"{many} stand for others"
+            parts.append(f"{what} ({swaps}{_more(self.substituted)})")
         for name, tokens, alone in (("A", self.a, self.only_a), ("B", self.b, self.only_b)):
             if alone:
                 listed = ", ".join(f"“{tokens[i]}”" for i in alone[:5])

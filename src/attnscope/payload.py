@@ -224,9 +224,11 @@ def trace_id(trace: Trace) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of attnscope, torch and transformers, as installed."""
-    found = {}
-    for package in ("attnscope", "torch", "transformers"):
+    """Of attnscope as it runs, and of torch and transformers as installed."""
+    from attnscope import __version__
+
+    found = {"attnscope": __version__}
+    for package in ("torch", "transformers"):
         try:
             found[package] = version(package).split("+")[0]
         except PackageNotFoundError:

@@ -4,10 +4,11 @@ from dataclasses import fields
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from attnscope.comparing import Comparison
 from attnscope.errors import InputError
 from attnscope.state import State
 from attnscope.thumbnails import STATISTICS
-from attnscope.tracing import Trace
+from attnscope.tracing import Site, Trace
 
 
 def check_fields(url: str) -> None:
@@ -21,21 +22,45 @@ def check_fields(url: str) -> None:
 
 def check_place(trace: Trace, state: State) -> None:
     """Raises InputError for a stack, layer, head, query, key, dimension or statistic that is not there, naming the range."""
-    site = trace.site(state.layer, state.stack)
-    first = site.query_offset
-    _within("head", state.head, 0, site.heads, site.name)
-    for head in state.heads:
-        _within("heads: head", head, 0, site.heads, site.name)
-    _within("query", state.query, first, first + site.queries, site.name)
-    for query in state.queries:
-        _within("queries: query", query, first, first + site.queries, site.name)
+    site = site_at(trace, state.layer, state.stack)
+    queries = range(site.query_offset, site.query_offset + site.queries)
+    _check(state, site, site.heads, queries, site.keys, ("layer", *(s.name for s in STATISTICS)))
+
+
+def check_compared(comparison: Comparison, state: State) -> None:
+    """The same of a comparison, whose sides share their layers: in B − A, queries and keys count along the merged row."""
+    site_at(comparison.a, state.layer, state.stack)
+    beside = comparison.beside(state.layer, state.stack)
+    sorts = ("change", "layer", *(s.name for s in STATISTICS))
+    if state.side == "difference":
+        rows = range(len(beside.queries.places))
+        _check(state, beside.a, beside.heads, rows, len(beside.keys.places), sorts)
+        return
+    site = beside.a if state.side == "a" else beside.b
+    rows = range(site.query_offset, site.query_offset + site.queries)
+    _check(state, site, site.heads, rows, site.keys, sorts)
+
+
+def site_at(trace: Trace, layer: int, stack: str | None) -> Site:
+    """The site of a layer counted from 0, as every state counts. Raises InputError, naming the layers there are."""
+    site = trace.site(layer, stack)
+    if layer < 0:  # Trace.site itself takes -1 for the last
+        there = ", ".join(str(one.layer) for one in trace.sites if one.stack == site.stack)
+        raise InputError(f"layer {layer} is out of range: a view counts layers from 0, and has {there}.")
+    return site
+
+
+def _check(state: State, site: Site, heads: int, rows: range, keys: int, sorts: tuple[str, ...]) -> None:
+    for name, head in (("head", state.head), *(("heads: head", one) for one in state.heads)):
+        _within(name, head, 0, heads, site.name)
+    for name, query in (("query", state.query), *(("queries: query", one) for one in state.queries)):
+        _within(name, query, rows.start, rows.stop, site.name)
     if state.key is not None:
-        _within("key", state.key, 0, site.keys, site.name)
+        _within("key", state.key, 0, keys, site.name)
     if state.dim is not None and not site.weights_only:
         _within("dim", state.dim, 0, site.head_size, site.name)
-    known = ("layer", *(s.name for s in STATISTICS))
-    if state.sort not in known:
-        raise InputError(f"sort is {state.sort!r}; it is one of {', '.join(map(repr, known))}.")
+    if state.sort not in sorts:
+        raise InputError(f"sort is {state.sort!r}; it is one of {', '.join(map(repr, sorts))}.")
 
 
 def _within(name: str, value: Any, start: int, stop: int, where: str) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from attnscope import workings
+from attnscope.comparing import Comparison
 from attnscope.errors import InputError
 from attnscope.files import write_atomically
 from attnscope.payload import Held, as_held, encode
-from attnscope.places import check_fields, check_place
+from attnscope.places import check_compared, check_fields, check_place
 from attnscope.rebuilding import python
 from attnscope.state import State
 from attnscope.tracing import Receipt, Trace
@@ -163,7 +164,9 @@ class View:
                 'a figure shows one trace: choose side="a" or side="b"; or save the page, whose own button saves the '
                 "picture; or draw Comparison.difference(layer, head)."
             )
-        return self.other if self.state.side == "b" else View(self.trace, self.own, self._hosts, exact=self.exact)
+        here = self.other if self.state.side == "b" else View(self.trace, self.own, self._hosts, exact=self.exact)
+        # a change is of both traces: one of them keeps the order of its layers
+        return with_state(here, sort="layer") if here.state.sort == "change" else here
 
     @cached_property
     def receipts(self) -> Receipt:
@@ -241,11 +244,19 @@ class View:
         return python(self.trace.source, self.trace.model, self.state)
 
     @classmethod
-    def from_url(cls, url: str, trace: Trace) -> "View":
-        """The view that a page of this trace shows at this address, or at the part after its #; what the address leaves out
-        is at its default. Raises InputError for a field or a place that the trace does not have."""
+    def from_url(cls, url: str, trace: Any) -> "View":
+        """The view that a page of this trace, or of this comparison, shows at this address, or at the part after its #; what
+        the address leaves out is at its default. Raises InputError for a field or a place that is not there."""
+        if not isinstance(trace, Trace | Comparison):
+            raise InputError(
+                f"from_url takes an address and what its page shows, a trace or a comparison; a {type(trace).__name__} came: "
+                "View.from_url(address, trace)."
+            )
         state = State.from_url(url)
         check_fields(url)
+        if isinstance(trace, Comparison):
+            check_compared(trace, state)
+            return with_state(trace.show(state.level), **asdict(state))
         check_place(trace, state)
         view = trace.show(state.level, layer=state.layer, head=state.head, query=state.query, stack=state.stack)
         return with_state(view, **asdict(state))

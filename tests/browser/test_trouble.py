@@ -64,6 +64,7 @@ def test_what_is_not_damaged_is_shown(open_view, demo_trace, how):
     said = page.locator("[data-notices]").inner_text()
     assert "cannot be read" in said
     assert "Layer 2" in said
+    assert "not in this page" not in said
     assert page.locator("[data-row-key]").count() == 24
     page.locator('[data-crumb="layer"]').focus()
     page.locator('[data-crumb="layer"]').select_option(label="layer 4")
@@ -71,6 +72,21 @@ def test_what_is_not_damaged_is_shown(open_view, demo_trace, how):
     weight = page.locator('[data-row-key="8"] [data-col="weight"] [data-value], [data-row-key="8"] [data-col="weight"]')
     expected = float(demo_trace.site(4).weights(8, 7)[0, 8])
     assert float(weight.first.get_attribute("data-value")) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("part", ["cut short", "script damaged"])
+def test_a_page_whose_script_does_not_run_says_so(browser, demo_trace, tmp_path, part):
+    whole = demo_trace.show(layer=2, head=8, query="it").html
+    end = whole.rindex("<script>") + len("<script>")
+    (tmp_path / "part.html").write_text(whole[: len(whole) // 2] if part == "cut short" else whole[:end] + "}" + whole[end:])
+    page = browser.new_page()  # the script that is refused is an error here as it should be
+    try:
+        page.goto((tmp_path / "part.html").as_uri())
+        line = page.locator("[data-attnscope] > p")
+        line.wait_for(state="visible", timeout=60_000)
+        assert "damaged or cut short" in line.inner_text()
+    finally:
+        page.close()
 
 
 def test_a_damaged_layer_leaves_the_others(open_view, demo_trace):

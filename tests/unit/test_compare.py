@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ import torch
 import attnscope
 from attnscope.aligning import align
 from attnscope.payload import read
-from attnscope.state import State
+from attnscope.state import LEVELS, State
 from attnscope.tokens import Tokens, tokens_of_strings
-from attnscope.views import View, partner
+from attnscope.views import View, partner, with_state
 
 A_TEXT = "As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed."
 B_TEXT = "As the old aircraft becomes heavier, it flies lower in the air of high density."
@@ -50,8 +51,14 @@ def test_tokens_that_are_equal_swapped_and_alone():
     assert found.places == ((0, 0), (1, 1), (2, 2), (3, None), (4, 3), (None, 4), (5, 5))
     said = str(found)
     assert "4 of 6 tokens of A and 6 of B are the same" in said
-    for part in ("“b” → “X”", "only in A: “d”", "only in B: “n”"):
+    for part in ("; 1 stands for another (“b” → “X”); ", "only in A: “d”", "only in B: “n”"):
         assert part in said
+
+
+def test_several_that_stand_for_others_are_said_in_the_plural():
+    assert "2 stand for others (“b” → “X”, “d” → “Y”)" in str(
+        align(tokens_of_strings(list("abcd")), tokens_of_strings(list("aXcY")))
+    )
 
 
 def test_every_token_of_either_text_stands_once_in_the_merged_row(texts):
@@ -247,6 +254,20 @@ def test_figures_are_of_one_side(texts):
     assert texts.show(level="neuron", side="b").alone.trace is texts.b
 
 
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_every_level_of_one_side_is_a_figure(texts, side):
+    """Of one trace there is no change to sort by, so its heads keep the order of its layers."""
+    trace = {"a": texts.a, "b": texts.b}[side]
+    for level in LEVELS:
+        view = texts.show(side=side, level=level, layer=5, head=9)
+        assert view.state.sort == "change"
+        lone = trace.show(level, layer=5, head=9, query=view.state.query)
+        lone = with_state(lone, key=view.state.key)
+        drawn = [re.findall(r"<text[^>]*>([^<]*)</text>", one.figure("svg").decode()) for one in (view, lone)]
+        assert len(drawn[0]) > 5
+        assert drawn[0] == drawn[1], level
+
+
 def test_a_view_of_one_trace_has_no_sides(demo_trace):
     with pytest.raises(attnscope.InputError, match="one trace"):
         demo_trace.show(side="difference")
@@ -254,6 +275,26 @@ def test_a_view_of_one_trace_has_no_sides(demo_trace):
         State(side="c")
     with pytest.raises(attnscope.InputError, match="one trace"):
         View.from_url("#layer=0&head=0&query=0&side=b", demo_trace)
+
+
+@pytest.mark.parametrize("side", ["a", "b", "difference"])
+def test_an_address_gives_the_view_of_a_side(texts, side):
+    view = texts.show(side=side, level="matrix", layer=5, head=9, query="flies")
+    again = View.from_url(f"file:///pair.html#{view.state.fragment}", texts)
+    assert again.state.fragment == view.state.fragment
+    assert (again.trace, again.pair.other) == (texts.a, texts.b)
+    last = {"a": len(texts.a.tokens), "b": len(texts.b.tokens), "difference": len(texts.alignment.places)}[side] - 1
+    place = f"side={side}&layer=5&head=9&level=model"
+    assert View.from_url(f"#{place}&query={last}&sort=change", texts).state.query == last
+    for rest, said in (
+        (f"query={last + 1}", f"0 to {last}"),
+        ("query=0&sort=beauty", "'change'"),
+        ("query=0&heads=12", "0 to 11"),
+    ):
+        with pytest.raises(attnscope.InputError, match=said):
+            View.from_url(f"#{place}&{rest}", texts)
+    with pytest.raises(attnscope.InputError, match="a trace or a comparison; a str came"):
+        View.from_url(f"#{place}", "text")
 
 
 def test_the_widget_keeps_to_the_merged_row(texts):

@@ -27,7 +27,7 @@ from attnscope.figures.head import HAIR, THICK, opacity
 from attnscope.figures.names import names
 from attnscope.masks import rule_of
 from attnscope.rebuilding import python
-from attnscope.spelling import number, percent
+from attnscope.spelling import number, percent, significant
 from attnscope.state import LEVELS, State
 from attnscope.thumbnails import thumbnails_of
 from attnscope.tokens import Tokens
@@ -274,10 +274,11 @@ def test_steps_write_the_arithmetic_out(demo):
     product = chain.query[0] * chain.key[2]
     score = chain.masked[0].double()
     for expected in (
-        number(float(chain.dot[0, 2])),
-        number(float(chain.scaled[0, 2])),
+        significant(float(chain.dot[0, 2])),
+        significant(float(chain.scaled[0, 2])),
         percent(float(chain.weights[0, 2])),
-        number(float(product[:11].sum())),
+        significant(float(product[:11].sum())),
+        f"= Σ weight · v (share of the output {percent(float(site.share(5, 4)[2]))})",
         f"= {float((score[2] - score.max()).exp()):.4g} / {float((score - score.max()).exp().sum()):.4g}",
     ):
         assert expected in texts
@@ -297,6 +298,32 @@ def test_steps_write_the_arithmetic_out(demo):
         ), label
 
 
+@pytest.mark.parametrize("size", [0.03, 1.0, 30.0])
+@pytest.mark.parametrize("width", [3.4, 7.2])
+def test_the_arithmetic_of_steps_comes_true(size, width):
+    """Read back from the picture and computed again, whether numbers are tiny or large."""
+    torch.manual_seed(11)
+    q, k, v = (torch.randn(3, 7, 5) * s for s in (size, size, 1.0))
+    trace = attnscope.Trace.from_qkv(q, k, v)
+    site = trace.site(0)
+    key = int(site.weights(2, 4)[0].argsort()[-2])
+    texts = said(drawn(trace, "steps", width, layer=0, head=2, query=4, key=key))
+    numbers = lambda text: [float(n) for n in re.findall(r"-?\d[\d.e+-]*", text.replace("− ", "-").replace("−", "-"))]  # noqa: E731
+    line = next(text for text in texts if text.startswith("= exp("))
+    inside = re.match(r"= exp\((.*?)\)", line)[1].replace("−", "-")
+    over, under = numbers(next(text for text in texts if re.match(r"= [\d.e-]+ / ", text)))
+    assert eval(f"np.exp({inside})", {"np": np}) == pytest.approx(over, rel=1.1e-3 if over < 1e-3 else 1e-4)
+    assert over / under == pytest.approx(float(site.weights(2, 4)[0, key]), rel=2e-4)
+    scaling = next(text for text in texts if " × 0." in text)
+    dot, by = numbers(scaling)[:2]
+    near = {"rel": 1e-3, "abs": 6e-7}  # four digits, and six decimals at most
+    assert dot == pytest.approx(float(q[2, 4] @ k[2, key]), **near)
+    scaled = float(site.chain(2, 4).scaled[0, key])
+    shown = texts[texts.index(scaling) + 1].replace("−", "-")
+    assert float(shown) == pytest.approx(scaled, **near)
+    assert float(shown) == pytest.approx(dot * by, rel=1e-3, abs=1e-6)
+
+
 def test_steps_of_everything_at_once():
     trace = with_everything()
     texts = said(drawn(trace, "steps", layer=1, head=4, query=7, key=5))
@@ -307,7 +334,7 @@ def test_steps_of_everything_at_once():
     assert any("the sink among them" in text for text in texts)
     masked = said(drawn(trace, "steps", layer=1, head=4, query=7, key=12))
     assert any("this key is masked" in text for text in masked)
-    assert "0.0 %" in masked
+    assert masked[next(i for i, text in enumerate(masked) if text.startswith("= 0 / ")) + 1] == "masked"
 
 
 @pytest.mark.parametrize("width", [7.2, 3.4])
@@ -602,6 +629,7 @@ def test_an_address_gives_the_page_s_view(demo_trace):
     for fragment, words in (
         ("layer=2&head=8&query=7&zoom=3", "'zoom' in this address is no field of a view: it has level"),
         ("layer=9&head=8&query=7", "layer 9 is out of range"),
+        ("layer=-1&head=8&query=7", "a whole number from 0"),
         ("layer=2&head=12&query=7", "head 12 is out of range: layer 2 goes from 0 to 11"),
         ("layer=2&head=8&query=24", "query 24 is out of range"),
         ("layer=2&head=8&query=7&key=24", "key 24"),

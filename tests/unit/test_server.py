@@ -109,8 +109,16 @@ def test_pair_and_place(server: Served, bert: Any) -> None:
     assert list(decode(data).tokens.segments) == list(
         attnscope.trace(*bert, "the cat", text_pair="a dog").tokens.segments
     )
-    _, headers, _ = server.trace("the cat", pair="a dog", layer=9)
-    assert json.loads(headers["attnscope-state"])["layer"] in (0, 1)  # an address of another model opens somewhere
+    assert "attnscope-note" not in headers
+    for place, range_ in (
+        ({"layer": 9}, "layers 0 to 1"),
+        ({"layer": 1, "head": 99}, "head goes from 0 to 2"),
+        ({"query": 99}, "99"),
+    ):
+        status, headers, _ = server.trace("the cat", pair="a dog", **place)
+        assert status == 200
+        assert json.loads(headers["attnscope-state"])["layer"] in (0, 1)  # an address of another model opens somewhere
+        assert range_ in json.loads(headers["attnscope-note"])  # and says why not there
 
 
 def test_the_page(server: Served) -> None:

@@ -146,7 +146,25 @@ def test_words_say_what_the_site_computes(demo_trace):
     weights = demo_trace.site(2).weights(8, 7)[0]
     assert top[0].token == "flies"
     assert top[0].weight == f"{100 * float(weights.max()):.1f} %"
-    assert [percent(x) for x in (0.0, 0.0004, 0.5, float("nan"))] == ["0.0 %", "<0.1 %", "50.0 %", "NaN"]
+    assert percent(-0.0) == "0 %"
+    assert [percent(x) for x in (0.0, 0.0004, 0.5, float("nan"))] == ["0 %", "<0.1 %", "50.0 %", "NaN"]
     assert number(-1.5) == "−1.50"
     assert number(float("-inf")) == "masked"
     assert printable("a\u202eb\n") == "a⟨U+202E⟩b⟨U+000A⟩"
+
+
+def test_a_payload_names_the_version_that_made_it_installed_or_not(demo_trace, monkeypatch):
+    from importlib.metadata import PackageNotFoundError, version
+
+    def none_of_ours(package):
+        if package == "attnscope":
+            raise PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr("attnscope.payload.version", none_of_ours)
+    found = read(demo_trace.show(layer=2, head=8).blocks[0].data)[0]["versions"]
+    assert found == {
+        "attnscope": attnscope.__version__,
+        "torch": version("torch").split("+")[0],
+        "transformers": version("transformers"),
+    }

@@ -18,7 +18,7 @@ def scope(demo_trace, monkeypatch):
 def test_traits_hold_the_place_and_refuse_others(scope):
     assert (scope.layer, scope.head, scope.query, scope.key) == (2, 8, 7, 8)
     scope.layer, scope.head = 5, 11
-    for name, value in (("layer", 6), ("head", 12), ("query", 24), ("key", -1)):
+    for name, value in (("layer", 6), ("layer", -1), ("head", 12), ("query", 24), ("key", -1)):
         with pytest.raises(traitlets.TraitError, match="out of range"):
             setattr(scope, name, value)
     assert (scope.layer, scope.head, scope.query, scope.key) == (5, 11, 7, 8)

@@ -16,7 +16,7 @@ export function literal(value: unknown): string {
 }
 
 /** On one line where it fits, else an argument a line. */
-function call(what: string, parts: string[]): string {
+export function call(what: string, parts: string[]): string {
   const line = `${what}(${parts.join(", ")})`;
   return line.length <= 92 ? line : `${what}(\n${parts.map((part) => `    ${part},\n`).join("")})`;
 }
@@ -29,8 +29,16 @@ const LOAD: ReadonlySet<string> = new Set(["model", "task", "device", "dtype", "
 /** Traces that nobody's text was read for. */
 const HANDED_IN: ReadonlySet<string> = new Set(["from_qkv", "from_attentions"]);
 
+/** The place of a site as arguments. */
+export const placeArguments = (state: Pick<State, "layer" | "head">, stack: string | null): string[] =>
+  named([
+    ["layer", state.layer],
+    ["head", state.head],
+    ...(stack === null ? [] : [["stack", stack] as [string, unknown]]),
+  ]);
+
 /** What must be there before the view can be made, and the view's function with its first arguments. */
-function opening({ source, model }: Metadata): { lines: string[]; what: string; given: string[] } {
+export function opening({ source, model }: Metadata): { lines: string[]; what: string; given: string[] } {
   const name = oneLine(model.name || model.class);
   if (!source && HANDED_IN.has(model.name))
     return { lines: [`# trace: as you made it with Trace.${name}`], what: "trace.show", given: [] };

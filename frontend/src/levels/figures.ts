@@ -124,7 +124,7 @@ function ofKeys(scene: Scene, byWeight: boolean): Content {
         isMasked(chain, key) ? "masked" : "allowed",
         `${fixed(chain.weights[key] * 100, 4)} %`,
         fixed(tensors.norms[key], 4),
-        percent(chain.share[key]),
+        isMasked(chain, key) && !chain.share[key] ? "masked" : percent(chain.share[key]),
       ];
     },
   };

@@ -9,7 +9,7 @@ import { percentInWords } from "../words";
 import { Arrivals } from "./head/arrivals";
 import { type Axes, AxesOf } from "./head/axes";
 import { Bar } from "./head/bar";
-import { Column, type ColumnHost, type Side } from "./head/column";
+import { Column, type ColumnHost, onPaper, type Side } from "./head/column";
 import { Edges } from "./head/edges";
 import { Faint } from "./head/faint";
 import { figuresOf } from "./head/figures";
@@ -26,7 +26,7 @@ import { Picks } from "./head/picks";
 import { sightOf } from "./head/sight";
 import { spoken } from "./head/spoken";
 import { rowsOf, slotRow } from "./head/stock";
-import { Titles } from "./head/titles";
+import { columnsOf, Titles } from "./head/titles";
 import { SharedTools } from "./head/tools";
 
 const THICK = 7; // px of a line of weight 1
@@ -213,6 +213,13 @@ export class HeadLevel implements Level {
     );
   }
 
+  /** Whose row a note speaks of, where several are drawn over each other. */
+  private first(): string {
+    const { heads } = this.of;
+    if (heads.length < 2) return "this row";
+    return this.pens[0].name ? `what ${this.pens[0].name} in this row` : `this row of head ${heads[0]}`;
+  }
+
   // -- drawing
 
   private drawFaint({ state }: Scene, axes: Axes): void {
@@ -239,12 +246,12 @@ export class HeadLevel implements Level {
     this.keyColumn.show(focus.beside.key);
     this.queries.show(focus.beside.query);
     this.lines.setStrong(focus.lines, this.pens, THICK);
-    this.bar.say(focus.undrawn, focus.missing);
+    this.bar.say(focus.undrawn, focus.missing, this.first());
     this.titles.draw(focus, axes, scene.state, heads, this.pens);
     this.drawEdges();
     if (hovered || !focus.rows.length) return;
     const rows = focus.slots.flatMap((slot) => rowsOf(sheets[0], axes, slot, true));
-    this.notes.draw(notesOf(scene, axes, found[0], rows, focus.rows[0]));
+    this.notes.draw(notesOf(scene, axes, found[0], rows, focus.rows[0], this.first()));
   }
 
   private drawEdges(): void {
@@ -344,13 +351,17 @@ export class HeadLevel implements Level {
     const { axes, scene } = this;
     if (!axes || !scene || !this.of.sheets.length) return null;
     const { palette } = scene.ramp;
+    const beside = (name: Side, slot: number) => {
+      const found = this.focus?.beside[name];
+      return found ? onPaper(found, slot) : [];
+    };
     const side = (name: Side, column: Column): PaperSide[] =>
       (name === "query" ? axes.queries : axes.keys).slots.map((slot, s) => ({
         text: slot.text,
         y: column.y(s),
         chosen: name === "query" ? this.chosen.includes(s) : s === axes.key,
         special: slot.special,
-        values: this.focus?.beside[name]?.values.map((values) => values[s]) ?? [],
+        numbers: beside(name, s),
       }));
     return paper({
       title: titleOf(scene),
@@ -358,6 +369,7 @@ export class HeadLevel implements Level {
       height: this.lines.element.clientHeight,
       queries: side("query", this.queries),
       keys: side("key", this.keyColumn),
+      columns: this.focus ? columnsOf(this.focus, axes, scene.state, this.of.heads, this.pens) : { query: "", key: "" },
       ...this.lines.lines,
       faintEnd: 1,
       y: { query: (slot) => this.queries.y(slot), key: (slot) => this.keyColumn.y(slot) },

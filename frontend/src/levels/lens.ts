@@ -11,6 +11,9 @@ const HEAD = 62;
 const ROWS = ["q", "k", "product", "sum"] as const;
 type Row = (typeof ROWS)[number];
 
+/** Decimals that have room in the narrowest cell: five characters with the sign. */
+const digitsIn = (value: number) => (Math.abs(value) >= 99.95 ? 0 : Math.abs(value) >= 9.995 ? 1 : 2);
+
 export class Lens {
   readonly element = h("section", { class: "lens", "aria-label": "the pinned pair, number by number" });
   private readonly title = h("div", { class: "lens-title" });
@@ -151,7 +154,7 @@ export class Lens {
         const cell = this.cells[row][i];
         cell.hidden = beyond;
         if (beyond) continue;
-        setText(cell, fixed(value, Math.abs(value) >= 99.995 ? Math.min(1, digits[row]) : Math.min(2, digits[row])));
+        setText(cell, fixed(value, Math.min(digitsIn(value), digits[row])));
         cell.dataset.value = String(value);
         cell.dataset.dim = String(d);
         if (domain === 0) continue;

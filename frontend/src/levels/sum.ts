@@ -37,7 +37,7 @@ export class Sum {
     for (const cell of this.element.querySelectorAll<HTMLElement>("[data-sum]")) {
       const values = cell.dataset.col === "weight" ? chain.weights : chain.share;
       const sum = keys.reduce((total, one) => total + values[one], 0);
-      setText(cell.firstElementChild as Element, sum === 0 ? "0 %" : percent(sum));
+      setText(cell.firstElementChild as Element, percent(sum));
       cell.dataset.value = String(sum);
     }
     const some = chain.z.length > 0;

@@ -15,31 +15,34 @@ export interface Block {
 export class EmbeddedSource implements Source {
   readonly live = false;
   private readonly opened = new Map<Block, Promise<void>>();
-  private readonly damaged = new Map<Block, string>();
 
   private constructor(
     private readonly holdings: Holdings,
     private readonly rest: Block[],
     /** What could not be read, in words. */
     readonly problems: string[],
+    /** Why, of each block that could not be read. */
+    private readonly damaged: Map<Block, string>,
   ) {}
 
   /** Opens on the first block that can be read; each describes the whole trace. */
   static async open(blocks: Block[]): Promise<EmbeddedSource> {
     if (blocks.length === 0) throw new PayloadError("This page holds no data.");
     const problems: string[] = [];
+    const damaged = new Map<Block, string>();
     let failure: unknown;
     for (const [i, first] of blocks.entries()) {
       try {
         const payload = new Payload(await unpack(first.text(), first.stride));
         const holdings = new Holdings(payload.meta);
         holdings.add(payload);
-        const source = new EmbeddedSource(holdings, blocks.slice(i + 1), problems);
+        const source = new EmbeddedSource(holdings, blocks.slice(i + 1), problems, damaged);
         for (const block of source.rest)
           if (!block.sites) await source.unpackBlock(block).catch((error) => problems.push(partly(error)));
         return source;
       } catch (error) {
         failure ??= error;
+        damaged.set(first, said(error));
         problems.push(partly(error));
       }
     }

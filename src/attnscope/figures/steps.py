@@ -12,7 +12,7 @@ from attnscope.figures.names import cut
 from attnscope.figures.parts import largest
 from attnscope.figures.scene import Scene
 from attnscope.figures.sheet import POINT, Sheet
-from attnscope.spelling import number, percent
+from attnscope.spelling import percent, significant
 
 STEP, TALL = 0.2, 0.3
 
@@ -69,10 +69,12 @@ def steps_of(scene: Scene, width: float) -> list[Line]:
         lines.append(Line("", f"query head {head} reads key/value head {head // group} of {site.kv_heads}"))
     product = chain.query[0] * chain.key[key]
     lines.append(Line("q × k", "number by number", product))
-    lines.append(Line("q · k", "= " + _sum(product.tolist(), width), value=number(float(chain.dot[0, key]))))
+    lines.append(Line("q · k", "= " + _sum(product.tolist(), width), value=significant(float(chain.dot[0, key]))))
     if scene.state.dim is not None:
         lines.append(
-            Line("", f"up to dimension {scene.state.dim}", value=number(float(product[: scene.state.dim + 1].sum())))
+            Line(
+                "", f"up to dimension {scene.state.dim}", value=significant(float(product[: scene.state.dim + 1].sum()))
+            )
         )
     lines += _score(scene, chain, key)
     lines += _weight(scene, chain, key)
@@ -81,7 +83,7 @@ def steps_of(scene: Scene, width: float) -> list[Line]:
     lines.append(
         Line(
             "z",
-            f"= Σ weight · v ({percent(share)} from this key)" if width >= 4.5 else "= Σ weight · v",
+            f"= Σ weight · v (share of the output {percent(share)})" if width >= 4.5 else "= Σ weight · v",
             chain.output[0],
         )
     )
@@ -127,18 +129,22 @@ def _score(scene: Scene, chain, key: int) -> list[Line]:
     site = scene.site
     dot, scaled, capped, biased = (float(t[0, key]) for t in (chain.dot, chain.scaled, chain.capped, chain.biased))
     why = f" (1/√{site.head_size})" if abs(site.scaling - site.head_size**-0.5) < 1e-6 else ""
-    lines = [Line("× scaling", f"= {number(dot)} × {site.scaling:.4g}{why}", value=number(scaled))]
+    lines = [Line("× scaling", f"= {significant(dot)} × {site.scaling:.4g}{why}", value=significant(scaled))]
     if site.softcap is not None:
         lines.append(
-            Line("softcap", f"= {site.softcap:g} · tanh({number(scaled)} / {site.softcap:g})", value=number(capped))
+            Line(
+                "softcap",
+                f"= {site.softcap:g} · tanh({significant(scaled)} / {site.softcap:g})",
+                value=significant(capped),
+            )
         )
     if site.position_bias is not None:
         bias = biased - capped
         lines.append(
             Line(
                 "+ bias",
-                f"= {number(capped)} {'−' if bias < 0 else '+'} {number(abs(bias))}, of the position",
-                value=number(biased),
+                f"= {significant(capped)} {'−' if bias < 0 else '+'} {significant(abs(bias))}, of the position",
+                value=significant(biased),
             )
         )
     if not site.mask.is_empty:
@@ -166,19 +172,26 @@ def _weight(scene: Scene, chain, key: int) -> list[Line]:
         ]
     over, under = float((score[key] - top).exp()), float((parts - top).exp().sum())
     sink = ", the sink among them" if scene.site.sinks is not None else ""
-    here = number(float(score[key])) if torch.isfinite(score[key]) else "−∞"
+    here, most = "−∞" if torch.isinf(score[key]) else _exponent(float(score[key])), _exponent(top)
     return [
-        Line("softmax", f"= exp({here} − {number(top)}) / Σ exp(score − {number(top)}){sink}".replace("− −", "+ ")),
-        Line("", f"= {over:.4g} / {under:.4g}", value=percent(weight)),
-    ]  # fmt: skip
+        Line("softmax", f"= exp({here} − {most}) / Σ exp(score − {most})".replace("− −", "+ ")),
+        Line(
+            "", f"= {over:.4g} / {under:.4g}{sink}", value="masked" if here == "−∞" and not weight else percent(weight)
+        ),
+    ]
+
+
+def _exponent(value: float) -> str:
+    """Five decimals: as many as four digits of its exp need, however large it is."""
+    return f"{value:.5f}".replace("-", "−")
 
 
 def _sum(terms: Sequence[float], width: float) -> str:
-    """ "0.53 + 1.20 − 0.45 + … (32 terms)" """
+    """ "0.531 + 1.20 − 0.0451 + … (32 terms)" """
     most = 3 if width < 5 else 7
-    words = number(terms[0])
+    words = significant(terms[0], 3)
     for term in terms[1:most]:
-        words += f" {'−' if term < 0 else '+'} {number(abs(term))}"
+        words += f" {'−' if term < 0 else '+'} {significant(abs(term), 3)}"
     return words + (f" + … ({len(terms)} terms)" if len(terms) > most else "")
 
 

@@ -15,7 +15,16 @@ from attnscope.views import Block, View
 STYLE = (
     "html,body{margin:0;min-height:100%}body{background:#fbfaf8}"
     "@media(prefers-color-scheme:dark){body{background:#16171b}}"
-    "noscript{display:block;margin:2rem;font:16px/1.5 system-ui,sans-serif}"
+    "noscript,[data-attnscope]>p{display:block;margin:2rem;font:16px/1.5 system-ui,sans-serif}"
+    # shown late, so that it is not seen while a whole page is read; not beside the words for no scripts at all
+    "[data-attnscope]>p{animation:late 4s step-end}@keyframes late{from{visibility:hidden}}"
+    "@media(scripting:none){[data-attnscope]>p{display:none}}"
+    "@media(prefers-color-scheme:dark){noscript,[data-attnscope]>p{color:#d6d8de}}"
+)
+# The script takes it away.
+UNDRAWN = (
+    "This page should draw attention with the script inside it. "
+    "If this line stays, the file is damaged or cut short, or scripts are off."
 )
 
 
@@ -41,7 +50,7 @@ def page(view: View) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         "<noscript>This page draws attention with a script that is inside it; allow scripts to see it.</noscript>\n"
-        "<div data-attnscope></div>\n"
+        f"<div data-attnscope><p>{UNDRAWN}</p></div>\n"
         f'<script type="application/json" data-attnscope-state>{json_in_html(view.traits())}</script>\n'
         f"{blocks}\n<script>{script}</script>\n</body>\n</html>\n"
     )

@@ -8,6 +8,7 @@ import traitlets
 from attnscope.errors import AttnscopeError
 from attnscope.hosts.assets import asset
 from attnscope.hosts.words import title
+from attnscope.places import site_at
 from attnscope.protocol import CANCEL, ERROR, REPLY
 from attnscope.state import CHOICES
 from attnscope.tiles import TileRequest, answer
@@ -97,7 +98,7 @@ class Scope(anywidget.AnyWidget):
         if value is None:
             return value
         try:
-            site = self._trace.site(value if name == "layer" else self.layer, self.stack)
+            site = site_at(self._trace, value if name == "layer" else self.layer, self.stack)
         except AttnscopeError as error:
             if name == "layer":
                 raise traitlets.TraitError(str(error)) from None

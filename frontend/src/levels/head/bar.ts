@@ -125,12 +125,12 @@ export class Bar {
     setAttribute(this.slider, "aria-valuetext", this.sliderText.textContent);
   }
 
-  /** `mass`: weight of this row (or these) in lines that are not drawn. */
-  say(mass: number, lines: number): void {
+  /** `mass`: weight of this row (or these) in lines that are not drawn; `row`: whose. */
+  say(mass: number, lines: number, row: string): void {
     setText(
       this.undrawn,
       lines
-        ? `not drawn: ${percentInWords(mass)} of this row, in ${lines} ${lines === 1 ? "line" : "lines"}`
+        ? `not drawn: ${percentInWords(mass)} of ${row}, in ${lines} ${lines === 1 ? "line" : "lines"}`
         : "every line is drawn",
     );
     this.undrawn.dataset.value = String(mass);

@@ -1,7 +1,8 @@
 /** One side of the lines: the tokens of an axis as a list that is made only where it is in sight. */
 import { h, setAttribute, setText } from "../../dom";
 import type { Axis } from "../../merge";
-import { percent } from "../../words";
+import { joins } from "../../tokens";
+import { change, percent } from "../../words";
 
 export type Side = "query" | "key";
 
@@ -12,6 +13,26 @@ export interface Beside {
   /** Where a bar ends. */
   end: number;
   masked: Uint8Array | null;
+  /** What grew and what shrank: of the two, one is zero and is not said. */
+  signed: boolean;
+}
+
+/** The numbers of a slot as they are written, one per head. */
+export function writtenOf({ values, masked, signed }: Beside, slot: number): string[] {
+  const here = values.map((one) => one[slot] ?? null);
+  const any = here.some((value) => value);
+  return here.map((value, i) => {
+    if (value === null) return "";
+    if (masked?.[slot] && !value) return signed && i > 0 ? "" : "masked";
+    return signed && !value && (any || i > 0) ? "" : percent(value);
+  });
+}
+
+/** The same where no column tells what grew from what shrank: a difference with its sign. */
+export function onPaper(beside: Beside, slot: number): string[] {
+  if (!beside.signed || beside.masked?.[slot]) return writtenOf(beside, slot);
+  const [grew, shrank] = beside.values.map((values) => values[slot] ?? null);
+  return grew === null ? [] : [change(grew - (shrank ?? 0))];
 }
 
 export interface ColumnHost {
@@ -24,7 +45,7 @@ export interface ColumnHost {
 }
 
 const BEYOND = 6; // rows made above and below what is in sight
-const NUMBERS = 3; // heads whose numbers are written; of more there are bars alone
+export const NUMBERS = 3; // heads whose numbers are written; of more there are bars alone
 
 export class Column {
   readonly element: HTMLElement;
@@ -176,7 +197,7 @@ export class Column {
         [`data-${this.side}`]: tokens[0],
         "data-slot": slot,
       },
-      h("span", { class: "tok", dir: "auto" }, text),
+      h("span", { class: joins(text) ? "tok joins" : "tok", dir: "auto" }, text),
       h("span", { class: "beside" }),
     );
     if (slot === this.border) row.prepend(h("span", { class: "border-name", "data-border": true }, "generated"));
@@ -203,6 +224,7 @@ export class Column {
     const masked = beside?.masked?.[slot] === 1;
     row.classList.toggle("masked", masked);
     const heads = beside?.values.length ?? 0;
+    const texts = beside && heads <= NUMBERS ? writtenOf(beside, slot) : [];
     if (box.childElementCount !== heads)
       box.replaceChildren(...Array.from({ length: heads }, () => h("span", { class: "weight" }, h("i"), h("b"))));
     for (let i = 0; i < heads; i++) {
@@ -213,7 +235,7 @@ export class Column {
       const part = value === null || !Number.isFinite(value) ? 0 : Math.min(1, value / (beside as Beside).end);
       bar.style.width = `${Math.round(part * 1000) / 10}%`;
       bar.style.backgroundColor = beside?.colours[i] ?? "";
-      setText(text, heads > NUMBERS || value === null ? "" : masked && !value ? "masked" : percent(value));
+      setText(text, texts[i] ?? "");
     }
   }
 

@@ -42,7 +42,7 @@ export function finding(scene: Scene, sheet: Sheet, axes: Axes, row: SlotRow): P
     if (tally.sink / rows >= 0.05) parts.push(`, and ${percentInWords(tally.sink / rows)} goes to the sink`);
     parts.push(". ");
   } else parts.push("one query at a time: ");
-  return [...parts, ...ofQuery(scene, axes, row)];
+  return [...parts, ...ofQuery(scene, axes, row, sheet.complete)];
 }
 
 function distances({ tally }: Sheet, mass: number): Part[] {
@@ -61,7 +61,8 @@ function distances({ tally }: Sheet, mass: number): Part[] {
 const twice = ({ keyLabels, site }: Scene, key: number) =>
   keyLabels.some((label, j) => j !== key && j < site.keys && label.text === keyLabels[key].text);
 
-function ofQuery(scene: Scene, axes: Axes, row: SlotRow): Part[] {
+/** `begins`: a sentence begins here. */
+function ofQuery(scene: Scene, axes: Axes, row: SlotRow, begins: boolean): Part[] {
   const chosen = selected(scene, axes);
   const label = scene.queryLabels[scene.query];
   const who: Part[] =
@@ -69,13 +70,17 @@ function ofQuery(scene: Scene, axes: Axes, row: SlotRow): Part[] {
       ? [`The ${chosen.length} selected queries together`]
       : [{ token: axes.queries.slots[axes.query]?.text ?? named(label), key: null, special: label.special }];
   const verb = chosen.length > 1 ? "look" : "looks";
-  if (row.empty) return [...who, chosen.length > 1 ? " may see no key at all." : " may see no key at all."];
-  if (row.weights.length === 0) return [...who, ` ${verb} at nothing that is shown.`];
+  if (row.empty) return [...who, " may see no key at all."];
+  if (!row.weights.some((weight) => weight !== 0)) return [...who, ` ${verb} at nothing that is shown.`];
   let best = 0;
   for (let s = 0; s < row.weights.length; s++) if (row.weights[s] > row.weights[best]) best = s;
   const slot = axes.keys.slots[best];
   const self = chosen.length < 2 && scene.site.kind === "self" && slot.tokens.includes(scene.query);
-  const parts: Part[] = [...who, ` ${verb} most at `];
+  // the largest of all weights may be among those that are not drawn
+  const whole = axes.keys.hidden.length + axes.keys.outside.length === 0;
+  const among = whole ? [] : [begins ? "Of what is shown, " : "of what is shown, "];
+  if (!whole && chosen.length > 1) who[0] = `the ${chosen.length} selected queries together`;
+  const parts: Part[] = [...among, ...who, ` ${verb} most at `];
   if (self) parts.push("itself");
   else parts.push({ token: slot.text, key: slot.tokens[0], special: slot.special });
   parts.push(` (${percentInWords(row.weights[best])}).`);

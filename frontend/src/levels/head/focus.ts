@@ -68,6 +68,7 @@ export function focusOn(
     const part = state.combine === "mean" ? 1 / Math.max(1, rows.length) : 1;
     focus.undrawn = (picked.offered - picked.drawn) * part;
   });
+  const signed = sheets.some((sheet) => sheet.signed);
   const columns = key >= 0 ? sheets.map((sheet) => column(sheet, axes, key)) : null;
   if (columns && over?.side === "key")
     columns.forEach((values, head) => {
@@ -80,8 +81,16 @@ export function focusOn(
       colours,
       end: nicePart(most(focus.rows.map(({ weights }) => weights))),
       masked: focus.rows[0].masked,
+      signed,
     };
-  if (columns) focus.beside.query = { values: columns, colours, end: nicePart(most(columns)), masked: null };
+  if (columns)
+    focus.beside.query = {
+      values: columns,
+      colours,
+      end: nicePart(most(columns)),
+      masked: signed ? null : maskOf(sheets[0], axes, key, columns[0]),
+      signed,
+    };
   return focus;
 }
 
@@ -114,4 +123,15 @@ function column(sheet: Sheet, { queries, keys }: Axes, key: number): (number | n
     }
     return sheet.shown(sum / slot.tokens.length);
   });
+}
+
+/** 1 = no piece of the query may see any piece of the key; of the rows that are known. */
+function maskOf(sheet: Sheet, { queries, keys }: Axes, key: number, known: (number | null)[]): Uint8Array {
+  const offset = sheet.site.query_offset ?? 0;
+  const { tokens } = keys.slots[key];
+  const unseen = (token: number) => {
+    const { allowed } = sheet.row(token - offset);
+    return allowed !== null && tokens.every((j) => !allowed[j]);
+  };
+  return Uint8Array.from(queries.slots, (slot, s) => (known[s] !== null && slot.tokens.every(unseen) ? 1 : 0));
 }

@@ -13,8 +13,8 @@ export interface Note {
   value?: number;
 }
 
-/** `rows`: of the tokens whose row is shown. */
-export function notesOf(scene: Scene, axes: Axes, found: Found, rows: Row[], row: SlotRow): Note[] {
+/** `rows`: of the tokens whose row is shown; `whose`: what that row is called. */
+export function notesOf(scene: Scene, axes: Axes, found: Found, rows: Row[], row: SlotRow, whose = "this row"): Note[] {
   const { state, site, keyLabels } = scene;
   const notes: Note[] = [];
   if (row.empty) {
@@ -25,16 +25,16 @@ export function notesOf(scene: Scene, axes: Axes, found: Found, rows: Row[], row
   if (axes.keys.hidden.length) {
     const masses = hiddenMasses(rows, axes.keys);
     const most = masses.filter(([, mass]) => mass >= 0.005).slice(0, 3);
-    const who = most.map(([j, mass]) => `${percentInWords(mass)} of this row goes to ${isolated(keyLabels[j].text)}`);
+    const who = most.map(([j, mass]) => `${percentInWords(mass)} of ${whose} goes to ${isolated(keyLabels[j].text)}`);
     const text = who.length
       ? `${list(who)}, hidden here.`
-      : `Special tokens are hidden; they have ${percentInWords(row.hidden)} of this row.`;
+      : `Special tokens are hidden; they have ${percentInWords(row.hidden)} of ${whose}.`;
     notes.push({ name: "hidden", text, value: row.hidden });
   }
   if (state.filter !== "all")
     notes.push({
       name: "outside",
-      text: `${percentInWords(row.outside)} of this row lies outside the filter.`,
+      text: `${percentInWords(row.outside)} of ${whose} lies outside the filter.`,
       value: row.outside,
     });
   if (row.sink > 0)

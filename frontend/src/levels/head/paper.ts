@@ -1,6 +1,7 @@
 /** The lines as an SVG that needs nothing beside itself. */
 import type { Picture } from "../../scene";
-import { percent } from "../../words";
+import { joins } from "../../tokens";
+import { NUMBERS } from "./column";
 import { curve, type Line, opacity, thickness } from "./geometry";
 import type { Pen } from "./palette";
 
@@ -13,8 +14,8 @@ export interface PaperSide {
   y: number;
   chosen: boolean;
   special: boolean;
-  /** Per head. */
-  values: (number | null)[];
+  /** As they are written, one per head. */
+  numbers: string[];
 }
 
 export interface Paper {
@@ -23,6 +24,8 @@ export interface Paper {
   height: number;
   queries: PaperSide[];
   keys: PaperSide[];
+  /** What the numbers beside the queries and beside the keys are. */
+  columns: { query: string; key: string };
   faint: Line[];
   strong: Line[];
   faintEnd: number;
@@ -53,14 +56,10 @@ export function paper(of: Paper): Picture {
       : "";
     return `<path d="${curve(of.width, of.y.query(line.query) + beside, of.y.key(line.key) + beside)}" stroke="${pen.colour}" stroke-width="${stroke.toFixed(2)}" opacity="${opacity.toFixed(2)}"${dash}/>`;
   };
-  const side = ({ y, text: token, chosen, special, values }: PaperSide, left: boolean) => {
+  const side = ({ y, text: token, chosen, special, numbers: all }: PaperSide, left: boolean) => {
     if (!inside(y)) return "";
-    const numbers = values
-      .filter((value): value is number => value !== null)
-      .slice(0, 3)
-      .map(percent)
-      .join("  ");
-    const look = `font-family="${MONO}" fill="${special && !chosen ? colours.muted : colours.text}"${chosen ? ' font-weight="700"' : ""}`;
+    const numbers = all.filter(Boolean).slice(0, NUMBERS).join("  ");
+    const look = `font-family="${joins(token) ? SANS : MONO}" fill="${special && !chosen ? colours.muted : colours.text}"${chosen ? ' font-weight="700"' : ""}`;
     const at = left ? -10 : of.width + 10;
     const beside = numbers
       ? text(
@@ -73,6 +72,7 @@ export function paper(of: Paper): Picture {
       : "";
     return text(at, y + 4, left ? "end" : "start", token.length > 20 ? `${token.slice(0, 19)}…` : token, look) + beside;
   };
+  const column = `fill="${colours.muted}" font-size="11"`;
   const legend = of.heads.map((name, i) => {
     const pen = of.pens[i];
     const dash = pen.dash.length ? ` stroke-dasharray="${pen.dash.join(" ")}"` : "";
@@ -82,6 +82,7 @@ export function paper(of: Paper): Picture {
 <rect width="100%" height="100%" fill="${colours.ground}"/>
 ${text(16, 24, "start", of.title, `fill="${colours.text}" font-weight="600"`)}
 <g transform="translate(${SIDE} ${TOP})">
+${text(-SIDE + 12, -6, "start", of.columns.query, column)}${text(of.width + SIDE - 12, -6, "end", of.columns.key, column)}
 <clipPath id="within"><rect width="${of.width}" height="${of.height}"/></clipPath>
 <g fill="none" clip-path="url(#within)">
 ${of.faint.map((line) => path(line, 0.05 + 0.3 * Math.min(1, line.weight / of.faintEnd), 0.6 + 1.6 * Math.min(1, line.weight / of.faintEnd))).join("\n")}

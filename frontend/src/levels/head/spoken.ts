@@ -1,7 +1,7 @@
 /** A token that is pointed at, in words: where it looks, or who looks at it. */
 import type { Slot } from "../../merge";
 import { isolated } from "../../tokens";
-import { percent } from "../../words";
+import { change, percent } from "../../words";
 import type { Axes } from "./axes";
 import type { Focus, Place } from "./focus";
 import { nameOf, type Pen } from "./palette";
@@ -39,6 +39,11 @@ export function spoken(
   const seen = `seen most by ${perHead.join("; ")}`;
   if (given === null) return seen;
   const who = chosen.length > 1 ? "the selected queries" : `query ${one(queries.slots[chosen[0]])}`;
-  const weight = beside?.masked?.[slot] ? "masked" : `weight ${percent(given)}`;
+  const weight =
+    beside?.masked?.[slot] && !given
+      ? "masked"
+      : beside?.signed
+        ? `weight, B − A ${change(given - (beside.values[1]?.[slot] ?? 0))}`
+        : `weight ${percent(given)}`;
   return `${who} → key ${one(keys.slots[slot])}: ${weight} · ${seen}`;
 }

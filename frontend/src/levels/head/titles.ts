@@ -1,11 +1,11 @@
 /** Above the two columns: what the numbers beside the tokens are. */
 import { h } from "../../dom";
 import type { State } from "../../state";
+import { isolated, joins } from "../../tokens";
 import type { Axes } from "./axes";
+import { NUMBERS } from "./column";
 import type { Focus } from "./focus";
 import { nameOf, type Pen } from "./palette";
-
-const NAMED = 3; // heads: more have no room for their names
 
 export class Titles {
   readonly query = h("div", { class: "ends-head ends-head-query" });
@@ -16,12 +16,12 @@ export class Titles {
     const said = `${slots} ${key} ${queries.slots[slots[0]]?.text} ${keys.slots[key]?.text} ${state.combine} ${heads}`;
     if (said === this.said) return;
     this.said = said;
-    const token = (text: string) => h("bdi", { class: "tok" }, text);
+    const token = (text: string) => h("bdi", { class: joins(text) ? "tok joins" : "tok" }, text);
     const of =
       slots.length === 1
         ? ["weight of ", token(queries.slots[slots[0]].text)]
         : [`${state.combine} of ${slots.length} queries`];
-    const several = heads.length > 1 && heads.length <= NAMED;
+    const several = heads.length > 1 && heads.length <= NUMBERS;
     const names = several ? heads.map((head, i) => h("span", { class: "head-name" }, nameOf(pens, head, i))) : [];
     this.key.replaceChildren(
       h("b", {}, "keys"),
@@ -33,4 +33,24 @@ export class Titles {
       h("b", {}, "queries"),
     );
   }
+}
+
+/** The same for a picture on paper. */
+export function columnsOf(focus: Focus, { queries, keys }: Axes, state: State, heads: number[], pens: Pen[]) {
+  const { slots, key } = focus;
+  const short = (text: string) => isolated(text.length > 20 ? `${text.slice(0, 19)}…` : text);
+  const names = heads.slice(0, NUMBERS).map((head, i) => nameOf(pens, head, i));
+  const more = heads.length > NUMBERS ? ` of ${heads.length}` : "";
+  const signed = pens[0]?.name !== undefined;
+  const of = signed ? ", B − A" : state.average === "none" ? `, ${names.join(", ")}${more}` : "";
+  const query = queries.slots[slots[0]];
+  return {
+    query: key >= 0 ? `given to “${short(keys.slots[key].text)}”${of}` : "",
+    key:
+      slots.length > 1
+        ? `${state.combine} of ${slots.length} queries${of}`
+        : query
+          ? `weight of “${short(query.text)}”${of}`
+          : "",
+  };
 }

@@ -1,5 +1,6 @@
 /** The grid as an SVG that needs nothing beside itself: cells as one PNG, everything else as text and shapes. */
 import type { Picture } from "../../scene";
+import { joins } from "../../tokens";
 import { domainEnd } from "../../words";
 import { escapeXml, MONO, SANS } from "../head/paper";
 import { axisLabels } from "./labels";
@@ -19,7 +20,7 @@ export function gridPaper(room: Room, drawing: Drawing, colours: Colours, title:
   const height = Math.ceil(TITLE + room.top + hgt + (weights ? room.bottom : 8) + 26);
   const f = (n: number) => Math.round(n * 100) / 100;
   const label = (text: string, chosen: boolean, special: boolean, attributes: string) =>
-    `<text font-family="${MONO}" font-size="12" fill="${special && !chosen ? colours.muted : colours.text}"${chosen ? ' font-weight="700"' : ""} ${attributes}>${escapeXml(text)}</text>`;
+    `<text font-family="${joins(text) ? SANS : MONO}" font-size="12" fill="${special && !chosen ? colours.muted : colours.text}"${chosen ? ' font-weight="700"' : ""} ${attributes}>${escapeXml(text)}</text>`;
   const rows = axisLabels(field.axes.queries.slots, box.y, box.cellY, hgt, query).map(({ text, at, chosen, special }) =>
     label(text, chosen, special, `text-anchor="end" x="-9" y="${f(at + 4)}"`),
   );

@@ -2,8 +2,9 @@
 
 import { h } from "../../dom";
 import { nice } from "../../scale";
-import { fromRight } from "../../tokens";
+import { fromRight, joins } from "../../tokens";
 import { domainEnd } from "../../words";
+import { SANS } from "../head/paper";
 import type { Field } from "./field";
 import { axisLabels, labelRoom } from "./labels";
 import { type Marks, paint } from "./paint";
@@ -117,7 +118,7 @@ export class PlotView {
     const size = Math.max(9, Math.min(13, Math.max(box.cellY, 12) * 0.95));
     context.textBaseline = "middle";
     const draw = (text: string, chosen: boolean, special: boolean) => {
-      context.font = `${chosen ? "700 " : ""}${size}px ${MONO}`;
+      context.font = `${chosen ? "700 " : ""}${size}px ${joins(text) ? SANS : MONO}`;
       context.fillStyle = special && !chosen ? colours.muted : colours.text;
       context.direction = fromRight(text) ? "rtl" : "ltr";
       context.fillText(text, 0, 0);

@@ -75,7 +75,7 @@ export class Statistics {
 
   written(value: number, name: string): string {
     const unit = this.meta.stat_units?.[name] ?? "";
-    if (unit === "part") return value === 0 ? "0 %" : percent(value);
+    if (unit === "part") return percent(value);
     return `${fixed(value, unit === "tokens" ? 1 : 2)}${unit ? ` ${unit}` : ""}`;
   }
 

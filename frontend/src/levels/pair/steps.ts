@@ -59,7 +59,7 @@ export class PairSteps implements Level {
       this.title,
       `Query ${named(queryLabels[query])}, ${pinned ? "key" : "the key that changed most,"} ${named(keyLabels[key])}: ${where(pair.a)}, ${where(pair.b)}. A and B, each on its own side, write the whole chain out.`,
     );
-    this.chain.replaceChildren(this.linksTable(this.links(scene), scene));
+    this.chain.replaceChildren(this.linksTable(this.links(scene)));
     const table = this.dimsTable(scene);
     this.dims.hidden = !table;
     if (table) this.dims.replaceChildren(table);
@@ -80,7 +80,7 @@ export class PairSteps implements Level {
     if (!scene?.pair) return null;
     const rows = this.links(scene).map((link) => ({
       token: link.name,
-      cells: [written(link.a, link.part), written(link.b, link.part), this.difference(link)],
+      cells: [this.cell(link, "a"), this.cell(link, "b"), this.difference(link)],
       part: null,
     }));
     return pairPaper(scene, ["link", "A", "B", "B − A"], rows);
@@ -91,21 +91,23 @@ export class PairSteps implements Level {
   private links(scene: Scene): Link[] {
     const { pair, key } = scene;
     if (!pair) return [];
-    const of = (side: SideOf, values: (side: SideOf, at: number) => number | null | undefined) => {
+    // `whole`: a number of the query alone, which is there where the key is not
+    const of = (side: SideOf, values: (side: SideOf, at: number) => number | null | undefined, whole: boolean) => {
       const at = side.keys[key];
-      return at === null || !side.chain ? null : (values(side, at) ?? null);
+      return !side.chain || (at === null && !whole) ? null : (values(side, at ?? -1) ?? null);
     };
     const link = (
       id: string,
       name: string,
       part: boolean,
       values: (side: SideOf, at: number) => number | null | undefined,
+      whole = false,
     ) => ({
       id,
       name,
       part,
-      a: of(pair.a, values),
-      b: of(pair.b, values),
+      a: of(pair.a, values, whole),
+      b: of(pair.b, values, whole),
     });
     const capped = [pair.a, pair.b].some(({ tensors }) => tensors.site.softcap !== null);
     const biased = [pair.a, pair.b].some(({ chain }) => chain?.bias);
@@ -120,10 +122,20 @@ export class PairSteps implements Level {
       link("weight", "weight", true, ({ chain }, at) => chain?.weights[at]),
       link("norm", output, false, ({ tensors }, at) => (tensors.v.length ? tensors.norms[at] : null)),
       link("share", "share of output", true, ({ chain, tensors }, at) => (tensors.v.length ? chain?.share[at] : null)),
-      link("output", "‖z‖, the output of the head", false, ({ chain, tensors }) =>
-        tensors.v.length && chain ? Math.hypot(...chain.z) : null,
+      link(
+        "output",
+        "‖z‖, the output of the head",
+        false,
+        ({ chain, tensors }) => (tensors.v.length && chain ? Math.hypot(...chain.z) : null),
+        true,
       ),
     ];
+  }
+
+  private cell(link: Link, side: "a" | "b"): string {
+    const { pair, key } = this.scene as Scene;
+    const masked = link.id === "weight" && pair !== null && maskedAt(pair[side], key);
+    return written(link[side], link.part, masked);
   }
 
   private difference(link: Link): string {
@@ -131,19 +143,18 @@ export class PairSteps implements Level {
     return value === null ? "–" : link.part ? change(value) : `${value > 0 ? "+" : ""}${written(value, false)}`;
   }
 
-  private linksTable(links: Link[], { pair, key }: Scene): HTMLElement {
+  private linksTable(links: Link[]): HTMLElement {
     const body = h("tbody");
     for (const link of links) {
       const cell = (column: "a" | "b" | "difference", text: string, value: number | null) =>
         h("td", { "data-col": column, "data-value": value, "aria-label": `${link.name}, ${column}` }, text);
-      const masked = (side: SideOf) => link.id === "weight" && maskedAt(side, key);
       body.append(
         h(
           "tr",
           { "data-pair-link": link.id },
           h("th", { scope: "row" }, link.name),
-          cell("a", written(link.a, link.part, pair !== null && masked(pair.a)), link.a),
-          cell("b", written(link.b, link.part, pair !== null && masked(pair.b)), link.b),
+          cell("a", this.cell(link, "a"), link.a),
+          cell("b", this.cell(link, "b"), link.b),
           cell("difference", this.difference(link), between(link)),
         ),
       );

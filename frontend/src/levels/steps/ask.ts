@@ -1,4 +1,5 @@
 /** Where x and the projections are not here: says so, why, how large they are, and how to get them. */
+import { call, opening, placeArguments } from "../../app/python";
 import { button, h } from "../../dom";
 import type { Given } from "../../given";
 import type { Actions, Scene } from "../../scene";
@@ -27,12 +28,15 @@ export class Ask {
     const begins = h("b", {}, "Here the steps begin at q, k and v.");
     const parts: (HTMLElement | string)[] = [begins];
     const { steps } = site;
+    const { lines, given } = opening(meta);
+    const where = ['level="steps"', ...placeArguments(state, site.stack)];
     const kept = steps?.kept.some((name) => name === "x" || name.startsWith("w_q"));
     if (HANDED_IN.has(meta.model.name)) parts.push(" They were handed in as they are: there is no x before them.");
     else if (!steps || !kept) {
       parts.push(" This trace did not keep x and the projections. These lines keep them:");
-      parts.push(h("code", {}, `trace = attnscope.trace(model, tokenizer, text, ${KEEP})`));
-      parts.push(h("code", {}, `trace.show(level="steps", layer=${state.layer}, head=${state.head})`));
+      const kept = given.filter((one) => !one.startsWith("keep="));
+      for (const line of [...lines, `trace = ${call("attnscope.trace", [...kept, KEEP])}`, call("trace.show", where)])
+        parts.push(h("code", {}, line));
     } else if (this.source.live && this.source.fetchGiven) {
       parts.push(` The kernel has x and the projections of this head: ${mb(steps.bytes)}.`);
       const get = button(
@@ -49,15 +53,9 @@ export class Ask {
       parts.push(
         ` To stay small this view holds x and the projections of ${there && head !== undefined ? "one head only" : "no head"}; one head takes ${mb(steps.bytes)}, all heads of all layers ${mb(whole)}. For this head, and for all:`,
       );
-      const where = `level="steps", layer=${state.layer}, head=${state.head}${site.stack ? `, stack="${site.stack}"` : ""}`;
-      parts.push(h("code", {}, `attnscope.show(model, tokenizer, text, ${where})`));
-      parts.push(
-        h(
-          "code",
-          {},
-          `attnscope.show(model, tokenizer, text, ${where}, steps="all", max_mb=${Math.ceil((whole * 4) / 3e6 + 12)})`,
-        ),
-      );
+      const all = ['steps="all"', `max_mb=${Math.ceil((whole * 4) / 3e6 + 12)}`];
+      const views = [where, [...where, ...all]].map((one) => call("attnscope.show", [...given, ...one]));
+      for (const line of [...lines, ...views]) parts.push(h("code", {}, line));
       if (there && head !== undefined)
         parts.push(
           button(

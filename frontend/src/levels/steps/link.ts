@@ -61,7 +61,7 @@ export class LinkView {
     setAttribute(element, "data-quiet", link.quiet ? "" : null);
     setText(this.number, link.number);
     setText(this.name, link.name);
-    setText(this.why, link.why);
+    setText(this.why, [link.why, link.onScreen].filter(Boolean).join(" "));
     this.why.hidden = !link.why;
     this.body.hidden = link.quiet === true;
     const text = link.formula ? plain(link.formula) : "";

@@ -2,7 +2,7 @@
 import type { Given } from "../../given";
 import type { Picture, Scene } from "../../scene";
 import { asText, sentence } from "../../sentence";
-import { escaped, tag, wrapped } from "../../svg";
+import { escaped, fitting, tag } from "../../svg";
 import { decimals, fixed } from "../../words";
 import { plain } from "./formula";
 import { written } from "./written";
@@ -10,6 +10,7 @@ import { written } from "./written";
 const WIDTH = 1000;
 const LEFT = 24;
 const BODY = 270;
+const SIZE = 13;
 const CELL = 44;
 const PER_LINE = Math.floor((WIDTH - BODY - LEFT) / CELL);
 const MOST = 160; // numbers of a vector; the others are drawn without
@@ -20,7 +21,7 @@ export function paper(scene: Scene, given: Given | null): Picture {
   let y = 14;
   const text = (words: string, x: number, at: number, more: Record<string, string | number> = {}) =>
     parts.push(tag("text", { x, y: at, ...more }, escaped(words)));
-  for (const line of wrapped(asText(sentence(scene)), 108)) {
+  for (const line of fitting(asText(sentence(scene)), WIDTH - 2 * LEFT, 17)) {
     y += 24;
     text(line, LEFT, y, { "font-size": 17 });
   }
@@ -31,12 +32,15 @@ export function paper(scene: Scene, given: Given | null): Picture {
     const muted = { opacity: 0.7 };
     text(`${link.number}  ${link.name}`.trim(), LEFT, y, { "font-weight": link.quiet ? 400 : 600 });
     if (link.quiet) {
-      text(link.why, BODY, y, muted);
+      fitting(link.why, WIDTH - BODY - LEFT, SIZE).forEach((line, i) => {
+        if (i > 0) y += 18;
+        text(line, BODY, y, muted);
+      });
       y += 10;
       continue;
     }
     let side = y;
-    for (const line of wrapped(link.why, 40)) {
+    for (const line of fitting(link.why, BODY - LEFT - 18, SIZE)) {
       side += 16;
       if (line) text(line, LEFT, side, muted);
     }
@@ -80,7 +84,7 @@ export function paper(scene: Scene, given: Given | null): Picture {
       y += 22;
     }
     for (const said of link.said ?? [])
-      for (const line of wrapped(said, 110)) {
+      for (const line of fitting(said, WIDTH - BODY - LEFT, SIZE)) {
         text(line, BODY, y + 6, muted);
         y += 18;
       }
@@ -99,7 +103,7 @@ export function paper(scene: Scene, given: Given | null): Picture {
       height,
       fill: palette.ink,
       "font-family": "system-ui, sans-serif",
-      "font-size": 13,
+      "font-size": SIZE,
     },
     tag("title", {}, escaped(where)),
     ground,

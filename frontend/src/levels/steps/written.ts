@@ -36,6 +36,8 @@ export interface Link {
   name: string;
   /** What it is for, in a sentence or two. */
   why: string;
+  /** What is added to it where there are keys to press. */
+  onScreen?: string;
   formula?: Piece[];
   /** Where the weights stand in the model. */
   place?: string;
@@ -64,6 +66,9 @@ const quiet = (id: string, place: string, name: string, why: string): Link => ({
   why,
   quiet: true,
 });
+
+/** A weight or share of this key. */
+const shown = ({ chain, key }: Scene, part: number) => (isMasked(chain, key) && !part ? "masked" : percent(part));
 
 /** `pick`: steps the running sum to a dimension. */
 export function written(scene: Scene, given: Given | null, pick: (dim: number) => void): Link[] {
@@ -249,10 +254,15 @@ function rotary(
   const id = `${name}_rotary`;
   if (!before) {
     const known = given?.w[letter] && given.ofQuery(0);
+    // before it: kept in the trace and not here, or not kept, and then whether there is one is not known
+    const kept = scene.site.steps?.kept.includes("pre_rotary_q");
+    const taken = "q and k are shown as the dot product takes them";
     const why = known
       ? "none: q and k enter the dot product as the projections made them."
-      : `q and k are shown as the dot product takes it${scene.site.steps?.kept.includes("pre_rotary_q") ? "; what it was before rotary embedding is not held here" : ""}.`;
-    return quiet(id, `${place_}b`, "rotary embedding", why);
+      : kept
+        ? `${taken}; what they were before rotary embedding is not held here.`
+        : `not kept: ${taken}.`;
+    return quiet(id, `${place_}b`, known || kept ? "rotary embedding" : "rotary embedding, if any", why);
   }
   const found = turns(before, after);
   const pair = found?.find((one) => one !== null && !one.second);
@@ -322,7 +332,8 @@ function toScore(scene: Scene, pick: (dim: number) => void): Link[] {
       id: "products",
       number: "4",
       name: "q × k",
-      why: "The two vectors, multiplied number by number and added up one after another. The arrow keys on the slider step along.",
+      why: "The two vectors, multiplied number by number and added up one after another.",
+      onScreen: "The arrow keys on the slider step along.",
       formula: [{ symbol: "q × k", shape: [D] }, "=", { symbol: "q", shape: [D] }, "×", { symbol: "k", shape: [D] }],
       special: "running",
       vectors: [
@@ -489,7 +500,7 @@ function softmax(scene: Scene): Link {
       id: "weight",
       symbol: "weight",
       value: chain.weights[key],
-      text: masked && !chain.weights[key] ? "masked" : percent(chain.weights[key]),
+      text: shown(scene, chain.weights[key]),
       expand: () => ({
         formula: "weight = exp(score − max) / Σ over keys of exp(score − max)",
         heads: [],
@@ -536,7 +547,7 @@ function toOutput(scene: Scene, given: Given | null): Link[] {
       id: "output",
       number: "11",
       name: "z",
-      why: `The values of all keys, each times its weight, added up: what this head makes for ${queryName(scene)}. ${keyName(scene)} puts in ${percent(chain.weights[key])} of its v.`,
+      why: `The values of all keys, each times its weight, added up: what this head makes for ${queryName(scene)}. ${keyName(scene)} ${isMasked(chain, key) && !chain.weights[key] ? "is masked and puts in nothing" : `puts in ${percent(chain.weights[key])} of its v`}.`,
       formula: [
         { symbol: "z", shape: [D] },
         "= Σ",
@@ -555,7 +566,7 @@ function toOutput(scene: Scene, given: Given | null): Link[] {
       id: "share",
       symbol: `share of ${keyName(scene)}`,
       value: chain.share[key],
-      text: percent(chain.share[key]),
+      text: shown(scene, chain.share[key]),
       expand: () => shareSum(scene),
     },
   ];
@@ -600,7 +611,7 @@ function onlyWeights(scene: Scene): Link[] {
           id: "weight",
           symbol: `weight of ${keyName(scene)}`,
           value: chain.weights[key],
-          text: percent(chain.weights[key]),
+          text: shown(scene, chain.weights[key]),
         },
       ],
     },

@@ -47,9 +47,10 @@ def application(
         given = await _json(request, limits)
         ask = Ask.from_json(given, models)
         place = place_of(given)
-        state, data = await workshop.opened(await workshop.trace(ask), place)
-        # what a page shows of a trace, beside its bytes
-        return _octets(data, {"attnscope-id": ask.id, "attnscope-state": json.dumps(state)})
+        state, data, note = await workshop.opened(await workshop.trace(ask), place)
+        # what a page shows of a trace, beside its bytes; and what a program should know that asked for a place not there
+        said = {"attnscope-note": json.dumps(note)} if note else {}
+        return _octets(data, {"attnscope-id": ask.id, "attnscope-state": json.dumps(state), **said})
 
     async def site(request: Request) -> Response:
         meter.take(_address(request))

@@ -109,8 +109,9 @@ class Workshop:
         self._kept.move_to_end(identity)
         return self._kept[identity][0]
 
-    async def opened(self, trace: Trace, place: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """The state a view of the trace opens with, and the payload of the layer it opens on, with all thumbnails."""
+    async def opened(self, trace: Trace, place: Mapping[str, Any]) -> tuple[dict[str, Any], bytes, str]:
+        """The state a view of the trace opens with, the payload of the layer it opens on, with all thumbnails, and why the
+        view is not at the place that was asked for, where it is not."""
         return await self._guarded(self._answering, _open, trace, place)
 
     async def tile(self, trace: Trace, request: TileRequest) -> bytes:
@@ -154,13 +155,15 @@ def _pass(reader: Reader, ask: Ask) -> Trace:
     return trace
 
 
-def _open(trace: Trace, place: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+def _open(trace: Trace, place: Mapping[str, Any]) -> tuple[dict[str, Any], bytes, str]:
+    note = ""
     try:
         view = trace.show(**place)
-    except AttnscopeError:
+    except AttnscopeError as error:
         view = trace.show()  # an address may name a layer that this model does not have: the page says so
+        note = str(error)
     request = TileRequest(view.site_index, view.state.head, thumbs=True)
-    return view.traits(), answer(trace, request).data
+    return view.traits(), answer(trace, request).data, note
 
 
 def out_of_memory(error: BaseException) -> bool:
