@@ -78,7 +78,9 @@ def test_what_is_not_damaged_is_shown(open_view, demo_trace, how):
 def test_a_page_whose_script_does_not_run_says_so(browser, demo_trace, tmp_path, part):
     whole = demo_trace.show(layer=2, head=8, query="it").html
     end = whole.rindex("<script>") + len("<script>")
-    (tmp_path / "part.html").write_text(whole[: len(whole) // 2] if part == "cut short" else whole[:end] + "}" + whole[end:])
+    (tmp_path / "part.html").write_text(
+        whole[: len(whole) // 2] if part == "cut short" else whole[:end] + "}" + whole[end:]
+    )
     page = browser.new_page()  # the script that is refused is an error here as it should be
     try:
         page.goto((tmp_path / "part.html").as_uri())

@@ -88,7 +88,7 @@ export function focusOn(
       values: columns,
       colours,
       end: nicePart(most(columns)),
-      masked: signed ? null : maskOf(sheets[0], axes, key, columns[0]),
+      masked: maskOf(sheets[0], axes, key, columns[0]),
       signed,
     };
   return focus;
@@ -109,7 +109,10 @@ function drawn(line: Line, { queries, keys }: Axes): Drawn {
   };
 }
 
-/** What every query gives to one key; null where its row is still to be computed. */
+/** A query that one of two texts lacks: there is no difference to tell. */
+const lacking = (sheet: Sheet, row: number) => sheet.signed && sheet.row(row).allowed?.includes(1) === false;
+
+/** What every query gives to one key; null where its row is still to be computed, or there is none. */
 function column(sheet: Sheet, { queries, keys }: Axes, key: number): (number | null)[] {
   const offset = sheet.site.query_offset ?? 0;
   const small = completed(sheet);
@@ -118,6 +121,7 @@ function column(sheet: Sheet, { queries, keys }: Axes, key: number): (number | n
     let sum = 0;
     for (const token of slot.tokens) {
       if (!small && !sheet.knows(token - offset)) return null;
+      if (lacking(sheet, token - offset)) return null;
       const { weights } = sheet.row(token - offset);
       for (const j of tokens) sum += weights[j];
     }
