@@ -1,8 +1,6 @@
 /** A live notebook: what the widget holds, and one request to the kernel for each site that it does not. */
-import type { Given } from "../given";
-import type { HeadTensors } from "../head";
-import { type Metadata, Payload, PayloadError } from "../payload";
-import { Holdings, type Source } from "../source";
+import { Payload, PayloadError } from "../payload";
+import { LiveSource } from "./live";
 
 export interface Reply {
   id: number;
@@ -30,11 +28,8 @@ export const SILENT =
 export const GONE =
   "The kernel of this view is no longer running, or was restarted. What is already here stays and can be looked at; run the cell again for the rest.";
 
-export class CommSource implements Source {
-  readonly live = true;
-  private readonly holdings: Holdings;
+export class CommSource extends LiveSource {
   private readonly pending = new Map<number, Pending>();
-  private readonly asked = new Map<string, Promise<HeadTensors>>();
   private nextId = 1;
   private readonly stop: () => void;
 
@@ -46,45 +41,11 @@ export class CommSource implements Source {
     private readonly side: "a" | "b" = "a",
   ) {
     if (blocks.length === 0) throw new PayloadError("This widget holds no data. Run its cell again.");
-    const payloads = blocks.map((bytes) => new Payload(bytes));
-    this.holdings = new Holdings(payloads[0].meta);
-    for (const payload of payloads) this.holdings.add(payload);
+    super(
+      blocks.map((bytes) => new Payload(bytes)),
+      "kernel",
+    );
     this.stop = channel.listen((reply, buffers) => this.receive(reply, buffers));
-  }
-
-  get meta(): Metadata {
-    return this.holdings.meta;
-  }
-
-  holds(site: number, head: number): boolean {
-    return this.holdings.holds(site, head);
-  }
-
-  octets(name: string): Uint8Array | null {
-    return this.holdings.octets(name);
-  }
-
-  head(site: number, head: number): HeadTensors | Promise<HeadTensors> {
-    const here = this.holdings.head(site, head);
-    if (here) return here;
-    const name = `${site}.${head}`;
-    let asked = this.asked.get(name);
-    if (!asked) {
-      asked = this.request(site, head).finally(() => this.asked.delete(name));
-      this.asked.set(name, asked);
-    }
-    return asked;
-  }
-
-  given(site: number, head: number): Given | null {
-    return this.holdings.given(site, head);
-  }
-
-  async fetchGiven(site: number, head: number): Promise<Given> {
-    this.holdings.add(await this.ask("steps", site, head));
-    const given = this.holdings.given(site, head);
-    if (!given) throw new PayloadError("This trace keeps neither x nor the projections of that head.");
-    return given;
   }
 
   /** Withdraws what is still being waited for. */
@@ -107,14 +68,7 @@ export class CommSource implements Source {
     for (const id of [...this.pending.keys()]) this.settle(id)?.reject(new PayloadError(GONE));
   }
 
-  private async request(site: number, head: number): Promise<HeadTensors> {
-    this.holdings.add(await this.ask("site", site, head));
-    const tensors = this.holdings.head(site, head);
-    if (!tensors) throw new PayloadError("The kernel answered without the head that was asked for.");
-    return tensors;
-  }
-
-  private async ask(kind: "site" | "steps", site: number, head: number): Promise<Payload> {
+  protected async ask(kind: "site" | "steps", site: number, head: number): Promise<Payload> {
     if (this.channel.alive?.() === false) throw new PayloadError(GONE);
     return new Promise<Payload>((resolve, reject) => {
       const id = this.side === "b" ? -this.nextId++ : this.nextId++;

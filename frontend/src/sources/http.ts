@@ -1,9 +1,7 @@
 /** A server: one request for a text, and one for each layer of it that is looked at. */
-import type { Given } from "../given";
-import type { HeadTensors } from "../head";
-import { type Metadata, Payload, PayloadError } from "../payload";
-import { Holdings, type Source } from "../source";
+import { Payload, PayloadError } from "../payload";
 import { parse, type State } from "../state";
+import { LiveSource } from "./live";
 
 /** What is to be read. */
 export interface Question {
@@ -70,10 +68,7 @@ export async function read(question: Question, place: Partial<State>, signal?: A
   return { source: new HttpSource(payload, response.headers.get("attnscope-id") ?? "", question), state };
 }
 
-export class HttpSource implements Source {
-  readonly live = true;
-  private readonly holdings: Holdings;
-  private readonly asked = new Map<string, Promise<HeadTensors>>();
+export class HttpSource extends LiveSource {
   private readonly closing = new AbortController();
 
   constructor(
@@ -81,43 +76,7 @@ export class HttpSource implements Source {
     private readonly id: string,
     readonly question: Question,
   ) {
-    this.holdings = new Holdings(first.meta);
-    this.holdings.add(first);
-  }
-
-  get meta(): Metadata {
-    return this.holdings.meta;
-  }
-
-  holds(site: number, head: number): boolean {
-    return this.holdings.holds(site, head);
-  }
-
-  octets(name: string): Uint8Array | null {
-    return this.holdings.octets(name);
-  }
-
-  head(site: number, head: number): HeadTensors | Promise<HeadTensors> {
-    const here = this.holdings.head(site, head);
-    if (here) return here;
-    const name = `${site}.${head}`;
-    let asked = this.asked.get(name);
-    if (!asked) {
-      asked = this.fetchHead(site, head).finally(() => this.asked.delete(name));
-      this.asked.set(name, asked);
-    }
-    return asked;
-  }
-
-  given(site: number, head: number): Given | null {
-    return this.holdings.given(site, head);
-  }
-
-  async fetchGiven(site: number, head: number): Promise<Given> {
-    this.holdings.add(await this.tile("steps", site, head));
-    const given = this.holdings.given(site, head);
-    if (!given) throw new PayloadError("This trace keeps neither x nor the projections of that head.");
-    return given;
+    super([first], "server");
   }
 
   /** Withdraws what is still being waited for. */
@@ -125,15 +84,8 @@ export class HttpSource implements Source {
     this.closing.abort(new PayloadError("The view was closed."));
   }
 
-  private async fetchHead(site: number, head: number): Promise<HeadTensors> {
-    this.holdings.add(await this.tile("site", site, head));
-    const tensors = this.holdings.head(site, head);
-    if (!tensors) throw new PayloadError("The server answered without the head that was asked for.");
-    return tensors;
-  }
-
   /** A text that the server no longer keeps is read again, by itself. */
-  private async tile(kind: "site" | "steps", site: number, head: number, again = true): Promise<Payload> {
+  protected async ask(kind: "site" | "steps", site: number, head: number, again = true): Promise<Payload> {
     const { signal } = this.closing;
     const query = new URLSearchParams({ id: this.id, kind, site: String(site), head: String(head) });
     try {
@@ -142,7 +94,7 @@ export class HttpSource implements Source {
     } catch (error) {
       if (!again || !(error instanceof Refused) || error.kind !== "gone") throw error;
       await read(this.question, {}, signal);
-      return this.tile(kind, site, head, false);
+      return this.ask(kind, site, head, false);
     }
   }
 }
