@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import time
+from typing import Any
 
-from playwright.sync_api import Browser, Playwright
+from playwright.sync_api import Browser, Frame, Page, Playwright
 
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -19,3 +21,15 @@ def browser_path() -> str:
 
 def launch(playwright: Playwright) -> Browser:
     return playwright.chromium.launch(executable_path=browser_path(), args=ARGS)
+
+
+def until(page: Page | Frame, holds: str, arg: Any = None, seconds: float = 60) -> None:
+    """Wait until an expression, or a function of `arg`, is true in the page.
+
+    Playwright's own `wait_for_function` compiles its predicate within the page each time it asks again, which the Content
+    Security Policy of our pages refuses: it passes only where nothing had to be waited for.
+    """
+    end = time.monotonic() + seconds
+    while not page.evaluate(holds, arg):
+        assert time.monotonic() < end, f"after {seconds} s still not so: {holds}"
+        page.wait_for_timeout(20)

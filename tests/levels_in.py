@@ -1,5 +1,7 @@
 """Levels of a view in a browser: which there are, and a view opened on one."""
 
+from browser_tools import until
+
 
 def levels_there(page) -> list[str]:
     """The levels that the switch offers, outermost first; the two drawings of a head count as two."""
@@ -22,7 +24,8 @@ def switch_to(page, level: str) -> None:
             page.locator(f'[data-drawing="{level}"]').click()
     else:
         page.locator(f'[data-level-switch="{level}"]').click()
-    page.wait_for_function(
+    until(
+        page,
         "([level, drawn]) => { const e = document.querySelector('[data-attnscope]'); return e.dataset.drawn !== drawn && e.shadowRoot.querySelector('main').dataset.shows === level }",
         arg=[level, drawn],
     )

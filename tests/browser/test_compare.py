@@ -10,6 +10,7 @@ import torch
 
 import attnscope
 from attnscope.hosts.assets import asset
+from browser_tools import until
 
 AXE = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 # the widget's module with a notebook's model played by the test
@@ -65,7 +66,8 @@ def side(page) -> str:
 
 
 def drawn(page, shows: str, name: str = "difference") -> None:
-    page.wait_for_function(
+    until(
+        page,
         "([side, level]) => { const s = document.querySelector('[data-attnscope][data-ready]')?.shadowRoot;"
         "return s?.querySelector('[data-side][aria-pressed=true]')?.dataset.side === side && s.querySelector('main').dataset.shows === level }",
         arg=[name, shows],
@@ -333,12 +335,12 @@ def test_the_widget_switches_sides_with_its_traits(new_page, texts):
     assert texts.b.tokens[page.evaluate("play.values.query")] == "flies"
     page.locator('[data-side="a"]').click()
     drawn(page, "neuron", "a")
-    page.wait_for_function("play.values.side === 'a'")
+    until(page, "play.values.side === 'a'")
     assert texts.a.tokens[page.evaluate("play.values.query")] == "flies"
     page.locator('[data-side="difference"]').click()
     drawn(page, "neuron")
     page.locator('[data-crumb="layer"]').select_option(index=5)
-    page.wait_for_function("play.sent.length === 2")
+    until(page, "play.sent.length === 2")
     assert page.evaluate("play.sent.map(one => one.side ?? 'a').sort()") == ["a", "b"]
     assert len(set(page.evaluate("play.sent.map(one => one.id)"))) == 2
 

@@ -14,6 +14,7 @@ import tiny_models as tiny
 from attnscope.masks import causal_rule
 from attnscope.thumbnails import MASKED, STATISTICS, thumbnails_of
 from attnscope.tracing import Trace
+from browser_tools import until
 from made_traces import WAYS, made_trace
 
 LEVEL = '[data-level="model"]'
@@ -272,8 +273,8 @@ def test_a_thousand_heads_and_layers_that_are_not_here(open_view):
     before = lines.count()
     page.locator(GRID).focus()
     page.keyboard.press("Control+End")
-    page.wait_for_function(
-        f"document.querySelector('[data-attnscope]').shadowRoot.querySelectorAll('.model-line').length > {before}"
+    until(
+        page, f"document.querySelector('[data-attnscope]').shadowRoot.querySelectorAll('.model-line').length > {before}"
     )
 
 

@@ -10,6 +10,7 @@ import tiny_models as tiny
 from attnscope import cli
 from attnscope.hosts.server.limits import Limits
 from attnscope.state import State
+from browser_tools import until
 from served import TOKEN, served
 
 CAT = "The cat did not sit on the mat because it was too small."
@@ -276,7 +277,7 @@ def test_everything_is_within_the_window(server, visit, width, dark):
     page.locator("[data-ask=text]").fill("word " * 900)
     page.keyboard.press("Enter")
     page.locator("[data-ask=cut]").wait_for()
-    page.wait_for_function("document.documentElement.scrollHeight <= innerHeight")  # measured with the next frame
+    until(page, "document.documentElement.scrollHeight <= innerHeight")  # measured with the next frame
     found = page.evaluate(
         """() => { const ask = document.querySelector('[data-attnscope-ask]').getBoundingClientRect();
              const main = document.querySelector('[data-attnscope]').shadowRoot.querySelector('main').getBoundingClientRect();

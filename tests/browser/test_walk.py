@@ -6,6 +6,7 @@ import pytest
 
 import attnscope
 from attnscope.tokens import Tokens
+from browser_tools import until
 from made_traces import made_trace
 
 
@@ -186,7 +187,7 @@ def test_two_views_in_one_document_do_not_disturb_each_other(new_page, demo_trac
     (tmp_path / "two.html").write_text(both)
     page = new_page()
     page.goto((tmp_path / "two.html").as_uri())
-    page.wait_for_function("document.querySelectorAll('[data-attnscope][data-ready]').length == 2")
+    until(page, "document.querySelectorAll('[data-attnscope][data-ready]').length == 2")
     views = page.locator("[data-attnscope]")
     counts = [views.nth(i).locator("[data-row-key]").count() for i in range(2)]
     assert counts == [24, 11]

@@ -5,6 +5,7 @@ import base64
 import pytest
 
 from attnscope.hosts.assets import asset
+from browser_tools import until
 
 PLAY = """async ([code, blocks, traits, live]) => {
   const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
@@ -73,8 +74,8 @@ def test_traits_follow_the_level_and_the_level_follows_them(play):
     page.evaluate(
         "() => { play.values.level = 'neuron'; play.values.query = 5; play.fire('change:level'); play.fire('change:query'); }"
     )
-    page.wait_for_function(
-        "document.querySelector('[data-attnscope]').shadowRoot.querySelector('main').dataset.shows === 'neuron'"
+    until(
+        page, "document.querySelector('[data-attnscope]').shadowRoot.querySelector('main').dataset.shows === 'neuron'"
     )
     assert page.locator("[data-sentence]").inner_text().startswith("lighter")
     page.evaluate("() => { play.values.level = 'atoms'; play.fire('change:level'); }")

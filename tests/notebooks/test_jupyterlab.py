@@ -11,6 +11,7 @@ import pytest
 from nbconvert import HTMLExporter
 
 import attnscope
+from browser_tools import until
 
 pytestmark = [pytest.mark.notebook, pytest.mark.browser]
 
@@ -100,19 +101,21 @@ def test_a_live_notebook_goes_both_ways(page, lab):
     view.wait_for(timeout=60_000)
     view.locator('[data-crumb="layer"]').focus()
     view.locator('[data-crumb="layer"]').select_option(index=0)
-    page.wait_for_function(
+    until(
+        page,
         "document.querySelector('[data-attnscope]').shadowRoot.querySelector('[data-crumb=layer]').value == 0",
-        timeout=30_000,
+        seconds=30,
     )
     first = view.locator("[data-sentence]").inner_text()
     run(2)
     code.nth(2).locator(".jp-OutputArea-executeResult").wait_for(timeout=30_000)
     assert code.nth(2).locator(".jp-OutputArea-executeResult pre").inner_text() == "(0, 8)"
     run(3)
-    page.wait_for_function(
+    until(
+        page,
         "before => document.querySelector('[data-attnscope]').shadowRoot.querySelector('[data-sentence]').innerText != before",
         arg=first,
-        timeout=30_000,
+        seconds=30,
     )
     assert view.locator('[data-crumb="head"]').input_value() == "5"
     model, tokenizer = attnscope.load("demo")
