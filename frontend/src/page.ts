@@ -4,11 +4,11 @@ import { fail, mount } from "./app/mount";
 import { PairSource } from "./compare/source";
 import { mountPair } from "./compare/view";
 import { Payload } from "./payload";
-import { type Block, EmbeddedSource } from "./sources/embedded";
+import { type Block, type Coming, EmbeddedSource } from "./sources/embedded";
 import { fromHash, INITIAL, parse, type State, toHash } from "./state";
 import { unpack } from "./unpack";
 
-/** Blocks of the second trace of a comparison, and what lays it beside the first, say so. */
+/** What belongs to a root. Blocks of the second trace of a comparison, and what lays it beside the first, say so. */
 interface Found {
   root: HTMLElement;
   state: HTMLElement | null;
@@ -16,6 +16,12 @@ interface Found {
   others: Block[];
   difference: Block[];
 }
+
+const numbers = (text: string) =>
+  text
+    .split(/[\s,]+/)
+    .filter(Boolean)
+    .map(Number);
 
 /** Each root is followed by its own state and blocks. */
 function find(): Found[] {
@@ -29,34 +35,49 @@ function find(): Found[] {
     if (!last) continue;
     if (element.hasAttribute("data-attnscope-state")) last.state = element;
     if (element.hasAttribute("data-attnscope-block")) {
-      const sites = element.dataset.sites;
-      const side = element.dataset.attnscopeSide;
+      const { sites, stride, attnscopeSide: side } = element.dataset;
       (side === "b" ? last.others : side === "difference" ? last.difference : last.blocks).push({
         text: () => element.textContent ?? "",
-        stride: Number(element.dataset.stride ?? 1),
-        sites:
-          sites === undefined
-            ? null
-            : sites
-                .split(/[\s,]+/)
-                .filter(Boolean)
-                .map(Number),
+        stride: Number(stride ?? 1),
+        sites: sites === undefined ? null : numbers(sites),
       });
     }
   }
   return found;
 }
 
-async function open({ root, state, blocks, others, difference }: Found, ownsHash: boolean): Promise<void> {
+const whole = new Promise<void>((resolve) => {
+  if (document.readyState !== "loading") resolve();
+  else addEventListener("DOMContentLoaded", () => resolve(), { once: true });
+});
+
+/** What the document holds of a root below this script, of one side: a root says which sites that is. */
+function coming({ root, blocks, others }: Found, side: "blocks" | "others"): Coming {
+  const known = (side === "blocks" ? blocks : others).length;
+  const sites = root.dataset[side === "blocks" ? "sites" : "sitesB"];
+  return {
+    sites: numbers(sites ?? ""),
+    blocks: whole.then(
+      () =>
+        find()
+          .find((one) => one.root === root)
+          ?.[side].slice(known) ?? [],
+    ),
+  };
+}
+
+async function open(found: Found, ownsHash: boolean): Promise<void> {
+  const { root, state, blocks, others, difference } = found;
+  root.replaceChildren(); // what the page says where this script does not run
   try {
-    const source = await EmbeddedSource.open(blocks);
+    const source = await EmbeddedSource.open(blocks, coming(found, "blocks"));
     const problems = [...source.problems];
     let pair: PairSource | null = null;
     if (difference.length) {
       const [block] = difference;
-      const other = await EmbeddedSource.open(others);
+      const other = await EmbeddedSource.open(others, coming(found, "others"));
       problems.push(...other.problems);
-      pair = new PairSource(new Payload(await unpack(block.text(), block.stride)), source, other);
+      pair = new PairSource(new Payload(await unpack(block.text()), block.stride), source, other);
     }
     let initial: Partial<State> = {};
     const take = (read: { state: Partial<State>; problems: string[] }) => {
@@ -96,12 +117,9 @@ async function open({ root, state, blocks, others, difference }: Found, ownsHash
   }
 }
 
-function start(): void {
-  find().forEach((found, i) => {
-    found.root.replaceChildren(); // what the page says where this script does not run
-    void open(found, i === 0);
-  });
-}
-
-if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
-else start();
+// What stands above this script is drawn while the browser reads on.
+const above = find();
+above.forEach((found, i) => void open(found, i === 0));
+void whole.then(() => {
+  for (const found of find().slice(above.length)) void open(found, false);
+});

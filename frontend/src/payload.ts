@@ -172,9 +172,21 @@ export type Tensors = Pick<Payload, "meta" | "has" | "shape" | "floats" | "integ
 export class Payload {
   readonly meta: Metadata;
   private readonly entries = new Map<string, Entry>();
+  private readonly read = new Map<string, Uint8Array>();
+  private readonly dataStart: number;
+  /** Bytes of the data section that are the first of `stride`; as many follow that are the second, and so on. */
+  private readonly plane: number;
 
-  constructor(private readonly bytes: Uint8Array) {
+  /** In a page the bytes of the data section are shuffled: of each `stride` the first, then of each the second … */
+  constructor(
+    private readonly bytes: Uint8Array,
+    private readonly stride = 1,
+  ) {
     const header = readHeader(bytes);
+    this.dataStart = header.dataStart;
+    this.plane = (bytes.length - header.dataStart) / stride;
+    if (!(stride >= 1) || !Number.isInteger(this.plane))
+      throw new PayloadError("The data is damaged: its length does not fit its header.");
     this.meta = readMetadata(header.json);
     for (const [name, value] of Object.entries(header.json)) {
       if (name !== "__metadata__") this.entries.set(name, readEntry(name, value, header.dataStart, bytes.length));
@@ -211,7 +223,9 @@ export class Payload {
   octets(name: string): Uint8Array {
     const entry = this.entry(name);
     if (entry.dtype !== "U8") throw new PayloadError(`Tensor ${name} holds ${entry.dtype} where bytes are expected.`);
-    return this.bytes.subarray(entry.start, entry.end);
+    const known = this.read.get(name) ?? this.part(entry.start, entry.end);
+    this.read.set(name, known);
+    return known;
   }
 
   private entry(name: string): Entry {
@@ -231,7 +245,21 @@ export class Payload {
       start += index * part;
       end = start + part;
     }
-    return { bytes: this.bytes.slice(start, end), count: (end - start) / size };
+    return { bytes: this.part(start, end), count: (end - start) / size };
+  }
+
+  /** A copy in order: only what is asked for is put back into its order. */
+  private part(start: number, end: number): Uint8Array<ArrayBuffer> {
+    const { bytes, stride, plane, dataStart } = this;
+    if (stride === 1) return bytes.slice(start, end);
+    const out = new Uint8Array(end - start);
+    const first = start - dataStart;
+    for (let byte = 0; byte < stride; byte++) {
+      let to = (((byte - first) % stride) + stride) % stride;
+      let from = dataStart + byte * plane + (first + to - byte) / stride;
+      for (; to < out.length; to += stride) out[to] = bytes[from++];
+    }
+    return out;
   }
 }
 
@@ -304,7 +332,11 @@ function readEntry(name: string, value: unknown, dataStart: number, total: numbe
 }
 
 /** IEEE half precision, subnormal numbers, infinities and NaN included. */
-export function fromHalf(bits: Uint16Array): Float32Array {
+export function fromHalf(bits: Uint16Array<ArrayBuffer>): Float32Array {
+  const { Float16Array } = globalThis as {
+    Float16Array?: new (buffer: ArrayBuffer, from: number, n: number) => ArrayLike<number>;
+  };
+  if (Float16Array) return new Float32Array(new Float16Array(bits.buffer, bits.byteOffset, bits.length));
   const out = new Float32Array(bits.length);
   const powers = Float64Array.from({ length: 32 }, (_, exponent) => 2 ** (exponent - 25));
   for (let i = 0; i < bits.length; i++) {

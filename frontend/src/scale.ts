@@ -31,10 +31,11 @@ export function nicePart(value: number): number {
  */
 export function robustDomain(values: ArrayLike<number>, neighbours = 1, sample = 4096): number {
   const step = Math.max(1, Math.floor(values.length / sample));
-  const sizes: number[] = [];
-  for (let i = 0; i < values.length; i += step) if (Number.isFinite(values[i])) sizes.push(Math.abs(values[i]));
-  if (sizes.length === 0) return 1;
-  const sorted = Float64Array.from(sizes).sort();
+  const sizes = new Float64Array(Math.ceil(values.length / step));
+  let finite = 0;
+  for (let i = 0; i < values.length; i += step) if (Number.isFinite(values[i])) sizes[finite++] = Math.abs(values[i]);
+  if (finite === 0) return 1;
+  const sorted = sizes.subarray(0, finite).sort();
   const percentile = sorted[Math.ceil((1 - 0.02 / neighbours) * (sorted.length - 1))];
   return nice(percentile || sorted[sorted.length - 1]);
 }

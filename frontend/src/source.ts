@@ -12,6 +12,8 @@ export interface Source {
   holds(site: number, head: number): boolean;
   /** Others can be fetched from a live kernel or server. */
   readonly live: boolean;
+  /** Who that is. */
+  readonly who?: "kernel" | "server";
   /** One head's tensors; at once when they are already decoded. */
   head(site: number, head: number, signal?: AbortSignal): HeadTensors | Promise<HeadTensors>;
   /** What one head's q, k and v were made of, where it is here. */

@@ -49,11 +49,14 @@ def main() -> None:
 @click.option("--out", type=click.Path(dir_okay=False), help="Page to write.  [default: attnscope.html]")
 @click.option("--theme", type=click.Choice(["auto", "light", "dark"]), default="auto", show_default=True)
 @click.option("--max-mb", type=float, default=12, show_default=True, help="Largest size of the page.")
+@click.option(
+    "--exact", is_flag=True, help="Keep every number as it is, as far as --max-mb goes: no rounding to 16 bits."
+)
 @click.option("--open/--no-open", "opens", default=True, help="Open the page where there is a display.")
 def show(
     text: str, model: str, layer: int | None, head: str | None, query: str | None, key: str | None, stack: str | None,
     pair: str | None, target: str | None, generate: int, truncate: bool, task: str | None, level: str | None, terminal: bool,
-    out: str | None, theme: str, max_mb: float, opens: bool,
+    out: str | None, theme: str, max_mb: float, exact: bool, opens: bool,
 ) -> None:  # fmt: skip
     """Trace TEXT and write a page that shows its attention, or draw it here."""
     from rich.console import Console
@@ -71,7 +74,7 @@ def show(
     with console.status("running the model once …"):
         view = attnscope.show(
             loaded, tokenizer, text, level=level or "neuron", layer=layer, head=head, query=_position(query), key=_position(key),
-            stack=stack, theme=theme, max_mb=max_mb, text_pair=pair, text_target=target, generate=generate, truncate=truncate,
+            stack=stack, theme=theme, max_mb=max_mb, exact=exact, text_pair=pair, text_target=target, generate=generate, truncate=truncate,
         )  # fmt: skip
         path = None if terminal and out is None else view.save(out or "attnscope.html").resolve()
     if isinstance(sys.stdout, io.TextIOWrapper):

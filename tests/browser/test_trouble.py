@@ -78,9 +78,7 @@ def test_what_is_not_damaged_is_shown(open_view, demo_trace, how):
 def test_a_page_whose_script_does_not_run_says_so(browser, demo_trace, tmp_path, part):
     whole = demo_trace.show(layer=2, head=8, query="it").html
     end = whole.rindex("<script>") + len("<script>")
-    (tmp_path / "part.html").write_text(
-        whole[: len(whole) // 2] if part == "cut short" else whole[:end] + "}" + whole[end:]
-    )
+    (tmp_path / "part.html").write_text(whole[: end // 2] if part == "cut short" else whole[:end] + "}" + whole[end:])
     page = browser.new_page()  # the script that is refused is an error here as it should be
     try:
         page.goto((tmp_path / "part.html").as_uri())
@@ -89,6 +87,26 @@ def test_a_page_whose_script_does_not_run_says_so(browser, demo_trace, tmp_path,
         assert "damaged or cut short" in line.inner_text()
     finally:
         page.close()
+
+
+@pytest.mark.parametrize("left", [0.0, 0.4])
+def test_a_page_cut_short_below_its_app_shows_what_came(open_view, demo_trace, left):
+    """Of the layers below the app some, or none, came: what was drawn first is there, what was cut off is named when wanted."""
+    whole = demo_trace.show(layer=2, head=8, query="it").html
+    app = whole.index("</script>", whole.rindex("<script>")) + len("</script>")
+    page = open_view(whole[: app + int(left * (len(whole) - app))])
+    assert page.locator("[data-row-key]").count() == 24
+    assert page.locator("[data-notices]").inner_text() == ""
+    sites = re.findall(r'data-attnscope-block[^>]* data-sites="(\d+)"', whole)
+    layers = page.locator('[data-crumb="layer"]')
+    layers.focus()
+    layers.select_option(sites[-1])
+    page.locator(".notice").filter(has_text="cut short" if not left else "Layer").wait_for()
+    assert layers.input_value() == sites[0], "it stays where it was"
+    if left:
+        layers.select_option(sites[1])
+        page.wait_for_timeout(300)
+        assert layers.input_value() == sites[1]
 
 
 def test_a_damaged_layer_leaves_the_others(open_view, demo_trace):

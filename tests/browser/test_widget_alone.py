@@ -81,3 +81,20 @@ def test_traits_follow_the_level_and_the_level_follows_them(play):
     page.evaluate("() => { play.values.level = 'atoms'; play.fire('change:level'); }")
     page.locator(".notice").filter(has_text="level=atoms").wait_for()
     assert page.locator("main").get_attribute("data-shows") == "neuron"
+
+
+def test_a_change_made_while_the_kernel_is_asked_does_not_undo_the_first(play, demo_trace):
+    page = play()
+    other_layer(page)
+    page.locator('[data-crumb="head"]').focus()
+    page.locator('[data-crumb="head"]').select_option(index=3)
+    answer = base64.b64encode(demo_trace.show(layer=5, head=3).blocks[0].data).decode()
+    page.evaluate(
+        """text => { const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
+             for (const {id} of play.sent) play.fire('msg:custom', {id, kind: 'reply'}, [new DataView(bytes.buffer)]); }""",
+        answer,
+    )
+    until(page, "play.values.layer === 5 && play.values.head === 3")
+    weight = page.locator('[data-row-key="4"] [data-col="weight"]').first.get_attribute("data-value")
+    query = page.evaluate("play.values.query")
+    assert float(weight) == pytest.approx(float(demo_trace.site(5).weights(3, query)[0, 4]), rel=1e-4)

@@ -96,6 +96,7 @@ class App implements View {
   private readonly cleanup: (() => void)[] = [];
   private cancelPrefetch = () => {};
   private asked = 0;
+  private awaited: { state: State; step: Step } | null = null;
   private drawn = 0;
   private frame = 0;
   private arriving = true;
@@ -230,31 +231,40 @@ class App implements View {
   private change(change: Partial<State>, step: Step, given: string[] = []): void {
     const { source } = this;
     const problems = [...given];
-    const next = this.atLevel(fitted(source.meta, { ...this.state, ...change }, this.state, problems), problems);
+    // a change goes on from the place that is waited for, if one is
+    const from = this.awaited?.state ?? this.state;
+    const next = this.atLevel(fitted(source.meta, { ...from, ...change }, from, problems), problems);
     const site = siteOf(source.meta, next);
-    const token = ++this.asked;
     if (!source.live && !source.holds(site.index, next.head)) {
       this.tell([...problems, absent(source, site, next.head)]);
       this.announce("set");
       return;
     }
+    const token = ++this.asked;
+    const how = this.awaited?.step === "go" ? "go" : step;
+    this.awaited = null;
     const place = `layer ${siteName(site, source.meta)}, head ${next.head}`;
     const lost = (error: unknown) => {
       if (token !== this.asked) return;
+      this.awaited = null;
       this.tell([...problems, `${place[0].toUpperCase()}${place.slice(1)}: ${said(error)}`]);
       this.announce("set");
     };
     try {
       const tensors = source.head(site.index, next.head);
       if (!(tensors instanceof Promise)) {
-        this.commit(next, tensors, problems, step);
+        this.commit(next, tensors, problems, how);
         return;
       }
-      const waiting = source.live && setTimeout(() => this.tell([`Asking the kernel for ${place} …`]), 150);
+      this.awaited = { state: next, step: how };
+      const waiting =
+        source.live && setTimeout(() => this.tell([`Asking the ${source.who ?? "kernel"} for ${place} …`]), 150);
       tensors
         .finally(() => waiting && clearTimeout(waiting))
         .then((ready) => {
-          if (token === this.asked) this.commit(next, ready, problems, step);
+          if (token !== this.asked) return;
+          this.awaited = null;
+          this.commit(next, ready, problems, how);
         })
         .catch(lost);
     } catch (error) {
@@ -364,10 +374,16 @@ class App implements View {
     const own = scene.pair && state.level !== "model" ? sentenceOfPair(scene, scene.pair) : level.sentence?.(scene);
     this.story.draw(scene, this.opening, own ?? null);
     this.drawRibbons(scene);
-    level.draw(scene);
     this.receipt.draw(scene);
-    this.foot.draw(scene, level);
     this.foot.sayKeys(level.keys, this.next(1) !== null, this.escapes());
+    if (this.drawn === 0) {
+      // the level asks for these sizes: known before it is there, they are asked for once
+      this.foot.draw(scene, level);
+      this.measure();
+    }
+    level.draw(scene);
+    this.foot.draw(scene, level);
+    if (this.drawn === 0) this.lookNow(); // laid out while the first frame is waited for, not in it
     this.root.dataset.drawn = String(++this.drawn);
     this.root.dataset.ready = "";
     this.look();
@@ -380,7 +396,7 @@ class App implements View {
     const before = stage.level;
     if (before?.name === name) return before;
     const inside = before?.element.matches(":focus-within") ?? false;
-    const top = stage.element.offsetTop - this.masthead.offsetHeight;
+    const top = before ? stage.element.offsetTop - this.masthead.offsetHeight : 0;
     stage.show(name);
     scope.dataset.shows = name;
     if (before) {
@@ -494,8 +510,7 @@ class App implements View {
     if (this.frame) return;
     this.frame = requestAnimationFrame(() => {
       this.frame = 0;
-      for (const ribbon of this.ribbonViews) ribbon.look();
-      this.stage.level?.look();
+      this.lookNow();
       if (this.refocus) this.stage.focus();
       this.refocus = false;
       if (!this.arriving) return;
@@ -508,6 +523,11 @@ class App implements View {
     });
   }
 
+  private lookNow(): void {
+    for (const ribbon of this.ribbonViews) ribbon.look();
+    this.stage.level?.look();
+  }
+
   /** Sticky parts stand below and above each other: each needs to know how tall the others are. */
   private measure(): void {
     const masthead = this.masthead.offsetHeight;
@@ -518,11 +538,13 @@ class App implements View {
     if (heights === this.heights) return;
     this.heights = heights;
     setAttribute(this.scope, "data-low", height < 620 ? "" : null);
-    // asked before the sizes are written, which restyle everything
+    // asked before the sizes are written, which restyle all within
     const bar = sticky() ? masthead : 0;
-    this.scope.style.setProperty("--sight", `${height}px`);
-    this.scope.style.setProperty("--foot", `${foot}px`);
-    this.scope.style.setProperty("--bar", `${bar}px`);
+    for (const { style } of [this.panels.element, this.stage.element]) {
+      style.setProperty("--sight", `${height}px`);
+      style.setProperty("--foot", `${foot}px`);
+      style.setProperty("--bar", `${bar}px`);
+    }
     this.look();
   }
 

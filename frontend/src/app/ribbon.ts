@@ -7,6 +7,7 @@ import { isolated, type Label } from "../tokens";
 import { change, percent } from "../words";
 import { queryRange } from "./place";
 
+const ACROSS = "calc(100% - 2px)"; // a line and the ink below it are backgrounds of a token: drawn without being laid out again
 const WINDOW = 640; // longer texts are shown in part, around the query
 
 export interface RibbonHost {
@@ -17,7 +18,6 @@ export interface RibbonHost {
 
 interface Token {
   element: HTMLElement;
-  ink: HTMLElement | null;
   /** As drawn: most of a long text does not change from query to query. */
   length: number;
   masked: boolean;
@@ -108,7 +108,6 @@ export class Ribbon {
 
   private token(label: Label): HTMLElement {
     const text = h("span", { class: "t", dir: "auto" }, label.text);
-    const ink = this.role === "query" ? null : h("i", { class: "ink" });
     const element = h(
       "span",
       {
@@ -119,10 +118,9 @@ export class Ribbon {
         "aria-selected": "false",
       },
       text,
-      ink,
     );
     if (label.special) element.classList.add("special");
-    this.tokens.set(label.index, { element, ink, length: -1, masked: false });
+    this.tokens.set(label.index, { element, length: -1, masked: false });
     return element;
   }
 
@@ -133,11 +131,11 @@ export class Ribbon {
       // of a difference the size, in the colour of its sign
       const size = Math.abs(weight);
       const part = Number.isFinite(size) ? Math.min(1, size / weightEnd) : 0;
-      if (scene.pair) setAttribute(token.ink as HTMLElement, "data-sign", weight < 0 ? "shrank" : "grew");
+      if (scene.pair) setAttribute(token.element, "data-sign", weight < 0 ? "shrank" : "grew");
       // a trace of weight is still a hairline
       const length = size >= 0.0005 ? Math.max(this.inkHeight * part, 1) : 0;
       const px = Math.round(length * 4) / 4;
-      if (px !== token.length) (token.ink as HTMLElement).style.backgroundSize = `100% ${px}px`;
+      if (px !== token.length) token.element.style.backgroundSize = `${ACROSS} 1px, ${ACROSS} ${px}px`;
       token.length = px;
       const masked = isMasked(chain, index);
       if (masked !== token.masked) token.element.classList.toggle("masked", masked);

@@ -22,6 +22,7 @@ export class NeuronLevel implements Level {
   private readonly observer: ResizeObserver;
   private scene: Scene | null = null;
   private width = 0;
+  private below = "";
 
   constructor(actions: Actions, viewport: () => Viewport) {
     this.lens = new Lens(actions);
@@ -63,7 +64,8 @@ export class NeuronLevel implements Level {
     this.message.textContent = notes.join(" ");
     this.message.hidden = notes.length === 0;
     setAttribute(this.message, "data-flag", tensors.broken ? "broken" : null);
-    this.redraw();
+    this.lens.draw(scene);
+    this.redraw(scene);
   }
 
   look(): void {
@@ -96,10 +98,8 @@ export class NeuronLevel implements Level {
     this.table.destroy();
   }
 
-  private redraw(): void {
-    const { scene } = this;
+  private redraw(scene = this.scene): void {
     if (!scene) return;
-    this.lens.draw(scene);
     this.table.draw(scene);
     this.figures.draw(scene, this.table.byWeight);
     this.fold.hidden = !this.table.folds;
@@ -108,12 +108,16 @@ export class NeuronLevel implements Level {
 
   private measure(): void {
     const width = this.element.clientWidth;
-    this.element.style.setProperty("--lens", `${this.lens.element.offsetHeight}px`);
     if (width !== 0 && width !== this.width) {
       this.width = width;
       this.lens.resize(width);
       this.table.resize(width);
     }
+    const lens = `${this.lens.element.offsetHeight}px`;
+    // not on this element: all within it would be restyled
+    if (lens !== this.below)
+      for (const { style } of [this.table.heading, this.figures.element]) style.setProperty("--lens", lens);
+    this.below = lens;
     this.table.look();
   }
 }

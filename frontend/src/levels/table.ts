@@ -28,7 +28,7 @@ export class Table {
     "data-grid": true,
   });
   private readonly body = h("div", { class: "tbody", role: "rowgroup" });
-  private readonly heading = new Heading((column) => {
+  private readonly columns = new Heading((column) => {
     this.shared = column;
     this.draw(this.scene as Scene);
   });
@@ -59,13 +59,18 @@ export class Table {
     private readonly viewport: () => Viewport,
   ) {
     this.sum = new Sum(actions.say);
-    this.element.append(this.heading.element, this.body, this.sum.element);
+    this.element.append(this.columns.element, this.body, this.sum.element);
     this.element.addEventListener("keydown", (event) => this.onKey(event));
     this.element.addEventListener("mousedown", (event) => this.onPress(event));
     this.element.addEventListener("focus", () => this.showPlace(!this.pressed));
     this.element.addEventListener("blur", () => this.clearPlace());
     this.body.addEventListener("click", (event) => this.onClick(event));
     this.body.addEventListener("pointermove", (event) => this.onHover(event));
+  }
+
+  /** Stays in sight while the lines scroll. */
+  get heading(): HTMLElement {
+    return this.columns.element;
   }
 
   get folds(): boolean {
@@ -77,7 +82,7 @@ export class Table {
   }
 
   close(): boolean {
-    return this.heading.close();
+    return this.columns.close();
   }
 
   resize(width: number): void {
@@ -108,7 +113,7 @@ export class Table {
     setAttribute(this.element, "aria-rowcount", String(this.lines.length + 2));
     setAttribute(this.element, "aria-colcount", String(layout.columns.length));
     this.body.style.height = `${this.lines.length * ROW_HEIGHT}px`;
-    this.heading.draw(scene, layout, this.shared);
+    this.columns.draw(scene, layout, this.shared);
     this.sum.draw(scene, layout);
     this.fillRows(true);
     if (this.element.matches(":focus")) this.showPlace(false);
@@ -132,7 +137,7 @@ export class Table {
   /** Brings the pinned row into sight, where the heading above it stays in place and only this view would scroll. */
   revealPinned(within: Element): void {
     const { scene } = this;
-    if (!scene?.pinned || getComputedStyle(this.heading.element).position !== "sticky") return;
+    if (!scene?.pinned || getComputedStyle(this.columns.element).position !== "sticky") return;
     if (scrollerOf(this.element) !== within) return;
     const line = this.lines.findIndex((one) => one.kind === "key" && one.key === scene.key);
     if (line >= 0) this.reveal(line, 2);
@@ -144,7 +149,7 @@ export class Table {
     const seen = this.viewport();
     const start = this.body.getBoundingClientRect().top;
     // what the sticky heading and the sum cover is not in sight
-    const top = Math.max(seen.top, Math.min(this.heading.element.getBoundingClientRect().bottom, seen.bottom));
+    const top = Math.max(seen.top, Math.min(this.columns.element.getBoundingClientRect().bottom, seen.bottom));
     const bottom = Math.min(seen.bottom, Math.max(this.sum.element.getBoundingClientRect().top, top));
     const first = Math.max(0, Math.floor((top - start) / ROW_HEIGHT) - SPARE);
     const last = Math.min(Math.ceil((bottom - start) / ROW_HEIGHT) + SPARE, first + MOST);
@@ -291,7 +296,7 @@ export class Table {
   private reveal(line: number, spare = 0): void {
     const { top, bottom } = this.viewport();
     const start = this.body.getBoundingClientRect().top + line * ROW_HEIGHT;
-    const above = this.heading.element.getBoundingClientRect().bottom;
+    const above = this.columns.element.getBoundingClientRect().bottom;
     const below = Math.min(bottom, this.sum.element.getBoundingClientRect().top);
     const limit = Math.max(top, above);
     const end = start + ROW_HEIGHT;

@@ -11,8 +11,7 @@ export abstract class LiveSource implements Source {
 
   constructor(
     payloads: Payload[],
-    /** Who answers, in words. */
-    private readonly who: "kernel" | "server",
+    readonly who: "kernel" | "server",
   ) {
     this.holdings = new Holdings(payloads[0].meta);
     for (const payload of payloads) this.holdings.add(payload);

@@ -39,10 +39,17 @@ def page(view: View) -> str:
         "worker-src blob:; img-src data: blob:"
     )
     title = html.escape(f"attnscope · {view.trace.model.name or 'attention'}")
-    blocks = "\n".join(_block(block) for block in view.blocks)
+    # The app draws what stands above it while the browser reads on.
+    first, *rest = view.blocks
+    sites = _sites("sites", view.blocks)
+    above, below = [_block(first)], [_block(block) for block in rest]
     if view.pair is not None:
-        others = [_block(block, "b") for block in view.other.blocks]
-        blocks = "\n".join([blocks, *others, _block(Block(view.pair.difference, (), 1), "difference")])
+        others = view.other.blocks
+        sites += _sites("sites-b", others)
+        first, *rest = others
+        above += [_block(first, "b"), _block(Block(view.pair.difference, (), 1), "difference")]
+        below += [_block(block, "b") for block in rest]
+    lines = "\n".join([*above, f"<script>{script}</script>", *below])
     return (
         "<!doctype html>\n"
         '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -50,9 +57,9 @@ def page(view: View) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         "<noscript>This page draws attention with a script that is inside it; allow scripts to see it.</noscript>\n"
-        f"<div data-attnscope><p>{UNDRAWN}</p></div>\n"
+        f"<div data-attnscope{sites}><p>{UNDRAWN}</p></div>\n"
         f'<script type="application/json" data-attnscope-state>{json_in_html(view.traits())}</script>\n'
-        f"{blocks}\n<script>{script}</script>\n</body>\n</html>\n"
+        f"{lines}\n</body>\n</html>\n"
     )
 
 
@@ -90,6 +97,11 @@ def _block(block: Block, side: str = "") -> str:
         f'<script type="application/octet-stream" data-attnscope-block{name} data-stride="{block.stride}" data-sites="{sites}">'
         f"{encoded}</script>"
     )
+
+
+def _sites(name: str, blocks: tuple[Block, ...]) -> str:
+    """What all blocks hold, for the root: some are read after the app has begun."""
+    return f' data-{name}="{" ".join(str(site) for block in blocks for site in block.sites)}"'
 
 
 def pack(payload: bytes, stride: int) -> bytes:

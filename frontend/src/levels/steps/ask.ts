@@ -38,7 +38,7 @@ export class Ask {
       for (const line of [...lines, `trace = ${call("attnscope.trace", [...kept, KEEP])}`, call("trace.show", where)])
         parts.push(h("code", {}, line));
     } else if (this.source.live && this.source.fetchGiven) {
-      parts.push(` The kernel has x and the projections of this head: ${mb(steps.bytes)}.`);
+      parts.push(` The ${this.source.who ?? "kernel"} has x and the projections of this head: ${mb(steps.bytes)}.`);
       const get = button(
         this.waiting ? "asking …" : `get them (${mb(steps.bytes)})`,
         { class: "tool ask-get", "data-ask-get": true },
