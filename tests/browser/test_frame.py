@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from attnscope.state import LEVELS, State
+from browser_tools import until
 from levels_in import levels_there, open_level, switch_to
 
 
@@ -135,7 +136,7 @@ def test_a_whole_address_says_everything(open_view, demo_trace):
 
 def test_in_a_sandbox_it_goes_on_without_history_and_storage(open_view, demo_trace):
     frame = open_view(demo_trace.show(layer=2, head=8, query="it"), "sandboxed")
-    assert "click a word" in frame.locator("[data-hint]").inner_text()
+    frame.locator("[data-hint]").filter(has_text="click a word").wait_for()
     for level in levels_there(frame):
         switch_to(frame, level)
         assert shown(frame) == level
@@ -153,6 +154,7 @@ def test_in_a_sandbox_it_goes_on_without_history_and_storage(open_view, demo_tra
 
 def test_the_hint_goes_when_it_was_done(open_view, demo_trace, demo_page):
     hint = demo_page.locator("[data-hint]")
+    hint.wait_for()
     assert hint.inner_text() == "click a word · click a number · Esc goes out"
     height = demo_page.locator(".say").bounding_box()["height"]
     demo_page.locator('[data-ribbon] [data-token="14"]').click()
@@ -167,6 +169,8 @@ def test_the_hint_goes_when_it_was_done(open_view, demo_trace, demo_page):
     left = hint.inner_text()
     demo_page.reload()
     demo_page.wait_for_selector("[data-attnscope][data-ready]")
+    find = "document.querySelector('[data-attnscope]').shadowRoot.querySelector('[data-hint]')"
+    until(demo_page, f"{find}.style.visibility === ''")
     assert hint.inner_text() == left, "it is remembered"
 
 

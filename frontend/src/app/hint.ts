@@ -1,5 +1,5 @@
 /** One line for who is here for the first time; each part goes when it was done once. */
-import { h, setText } from "../dom";
+import { AfterFrame, h, setText } from "../dom";
 
 const PARTS = { word: "click a word", number: "click a number", out: "Esc goes out" };
 export type Deed = keyof typeof PARTS;
@@ -16,13 +16,21 @@ function remembered(): string[] {
 
 export class Hint {
   readonly element = h("span", { class: "hint", "data-hint": true });
-  private readonly done = new Set(remembered());
+  private readonly done = new Set<string>();
 
+  /** The storage is asked after the first frame: that takes some milliseconds. Until then the line keeps its place, unseen. */
   constructor() {
     this.draw();
+    this.element.style.visibility = "hidden";
+    new AfterFrame().run(() => {
+      this.recall();
+      this.draw();
+      this.element.style.visibility = "";
+    });
   }
 
   did(deed: Deed): void {
+    this.recall();
     if (this.done.has(deed)) return;
     this.done.add(deed);
     try {
@@ -31,6 +39,10 @@ export class Hint {
       // remembered until the page is closed
     }
     this.draw();
+  }
+
+  private recall(): void {
+    for (const deed of remembered()) this.done.add(deed);
   }
 
   private draw(): void {

@@ -1,4 +1,5 @@
 /** A shadow root with our own styles: nothing of the host reaches in, nothing of ours leaks out. */
+import colours from "../colours.css";
 import { h } from "../dom";
 import headCss from "../levels/head.css";
 import matrixCss from "../levels/matrix.css";
@@ -8,17 +9,18 @@ import stepsCss from "../levels/steps.css";
 import css from "../style.css";
 import { resolve } from "./theme";
 
-/** The frame's style, and one of each level. */
-const STYLES = [css, headCss, matrixCss, stepsCss, modelCss, pairCss];
-let sheet: CSSStyleSheet | null = null;
+/** The colours, which theme.ts reads too; the frame's style, and one of each level. */
+const STYLES = [colours, [css, headCss, matrixCss, stepsCss, modelCss, pairCss].join("\n")];
+let sheets: CSSStyleSheet[] | null = null;
 
 export function shadow(root: HTMLElement): ShadowRoot {
   const inside = root.shadowRoot ?? root.attachShadow({ mode: "open" });
-  if (!sheet) {
-    sheet = new CSSStyleSheet();
-    sheet.replaceSync(STYLES.join("\n"));
-  }
-  inside.adoptedStyleSheets = [sheet];
+  sheets ??= STYLES.map((text) => {
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(text);
+    return sheet;
+  });
+  inside.adoptedStyleSheets = sheets;
   inside.replaceChildren();
   return inside;
 }

@@ -27,11 +27,11 @@ export function onThemeChange(listener: () => void): () => void {
   };
 }
 
-/** The style sheet owns the colours; the canvas reads them from its rules, since a computed style costs a layout. */
+/** colours.css owns the colours; the canvas reads them from its rules, since a computed style costs a layout. */
 export function rampOf(scope: HTMLElement): Ramp {
-  const sheets = (scope.getRootNode() as ShadowRoot).adoptedStyleSheets;
-  const rules = sheets.flatMap((sheet) => [...sheet.cssRules]).filter((rule) => rule instanceof CSSStyleRule);
-  const own = rules.filter((rule) => rule.style.getPropertyValue("--ground") && scope.matches(rule.selectorText));
+  const [colours] = (scope.getRootNode() as ShadowRoot).adoptedStyleSheets;
+  const rules = [...colours.cssRules].filter((rule) => rule instanceof CSSStyleRule);
+  const own = rules.filter((rule) => scope.matches(rule.selectorText));
   // the rule of a theme stands below the one for all
   const read = (name: string) =>
     own.reduce((value, { style }) => style.getPropertyValue(`--${name}`).trim() || value, "");
