@@ -1,5 +1,6 @@
 """Shapes are enforced: every jaxtyping annotation of attnscope is checked at run time in tests."""
 
+import copy
 import pkgutil
 from importlib.util import find_spec
 
@@ -36,6 +37,28 @@ def demo_trace(demo):
     import attnscope
 
     return attnscope.trace(*demo, SENTENCE)
+
+
+@pytest.fixture(scope="session")
+def texts(demo, demo_trace):
+    """A comparison of two texts: words that are equal, exchanged, and in one only."""
+    import attnscope
+
+    other = "As the old aircraft becomes heavier, it flies lower in the air of high density."
+    return attnscope.compare(demo_trace, attnscope.trace(*demo, other))
+
+
+@pytest.fixture(scope="session")
+def tuned(demo, demo_trace):
+    """A comparison of two models: the demo, and itself with noise on the queries of layer 3."""
+    import attnscope
+
+    model = copy.deepcopy(demo[0])
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        weight = model.encoder.layer[3].attention.self.query.weight
+        weight += 0.03 * torch.randn(*weight.shape, generator=generator)
+    return attnscope.compare(demo_trace, attnscope.trace(model, demo[1], SENTENCE))
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,32 @@ export function tag(name: string, attributes: Record<string, string | number>, .
   return `<${name}${given.join("")}${children.length ? `>${children.join("")}</${name}>` : "/>"}`;
 }
 
+/** A whole picture: its ground, then what stands on it. `title` is what it shows, for those who do not see it. */
+export function sheet(
+  title: string,
+  [width, height]: [number, number],
+  colours: { ink: string; ground: string },
+  size: number,
+  ...children: string[]
+): { svg: string; width: number; height: number } {
+  const svg = tag(
+    "svg",
+    {
+      xmlns: "http://www.w3.org/2000/svg",
+      viewBox: `0 0 ${width} ${height}`,
+      width,
+      height,
+      "font-family": "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif",
+      "font-size": size,
+      fill: colours.ink,
+    },
+    tag("title", {}, escaped(title)),
+    tag("rect", { width, height, fill: colours.ground }),
+    ...children,
+  );
+  return { svg, width, height };
+}
+
 /** Lines of at most about `width` characters. */
 export function wrapped(text: string, width: number): string[] {
   const lines = [""];

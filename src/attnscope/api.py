@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from attnscope import differing, hosts
+from attnscope import hosts
 from attnscope.capturing import Recorder, may_attend, no_attention
-from attnscope.comparing import Comparison, comparison_of
+from attnscope.comparing import Comparison, comparison_of, differing
 from attnscope.errors import CaptureError, InputError
 from attnscope.inputs import Prepared, prepare
 from attnscope.loading import loaded_as

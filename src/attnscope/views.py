@@ -53,7 +53,7 @@ class Pair:
     """What a comparison adds to the view of its first trace."""
 
     other: Trace
-    difference: bytes  # a payload without tensors but small pictures: attnscope.differing
+    difference: bytes  # a payload without tensors but small pictures: attnscope.comparing.differing
     code: Callable[[State], str]
     places: Callable[[Any], tuple[Places, Places]]  # queries and keys of the layer of a state or a site
 

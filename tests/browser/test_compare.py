@@ -1,7 +1,6 @@
 """Two traces in one page: what every level shows of B − A is read back and held against numpy."""
 
 import base64
-import copy
 from pathlib import Path
 
 import numpy as np
@@ -27,23 +26,6 @@ PLAY = """async ([code, blocks, others, difference, traits]) => {
   const module = await import(URL.createObjectURL(new Blob([code], {type: 'text/javascript'})));
   await module.default.render({model, el: document.body.appendChild(document.createElement('div'))});
 }"""
-A_TEXT = "As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed."
-B_TEXT = "As the old aircraft becomes heavier, it flies lower in the air of high density."
-
-
-@pytest.fixture(scope="module")
-def texts(demo, demo_trace):
-    return attnscope.compare(demo_trace, attnscope.trace(*demo, B_TEXT))
-
-
-@pytest.fixture(scope="module")
-def tuned(demo, demo_trace):
-    model = copy.deepcopy(demo[0])
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        weight = model.encoder.layer[3].attention.self.query.weight
-        weight += 0.03 * torch.randn(*weight.shape, generator=generator)
-    return attnscope.compare(demo_trace, attnscope.trace(model, demo[1], A_TEXT))
 
 
 def whole(comparison, layer: int, head: int) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Two traces beside each other: what belongs together, and how much each head changed, against numpy written out plainly."""
 
-import copy
 import json
 import re
 
@@ -10,30 +9,11 @@ import safetensors
 import torch
 
 import attnscope
-from attnscope.aligning import align
+from attnscope.comparing.aligning import align
 from attnscope.payload import read
 from attnscope.state import LEVELS, State
 from attnscope.tokens import Tokens, tokens_of_strings
 from attnscope.views import View, partner, with_state
-
-A_TEXT = "As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed."
-B_TEXT = "As the old aircraft becomes heavier, it flies lower in the air of high density."
-
-
-@pytest.fixture(scope="module")
-def texts(demo, demo_trace):
-    return attnscope.compare(demo_trace, attnscope.trace(*demo, B_TEXT))
-
-
-@pytest.fixture(scope="module")
-def tuned(demo, demo_trace):
-    """The demo model against itself with noise on the queries of layer 3."""
-    model = copy.deepcopy(demo[0])
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        weight = model.encoder.layer[3].attention.self.query.weight
-        weight += 0.03 * torch.randn(*weight.shape, generator=generator)
-    return attnscope.compare(demo_trace, attnscope.trace(model, demo[1], A_TEXT))
 
 
 def rows(count: int, *shape: int) -> np.ndarray:
@@ -144,7 +124,7 @@ def test_the_same_trace_twice_has_changed_nowhere(demo_trace):
 
 
 def test_long_texts_are_compared_in_blocks_with_the_same_result(texts, monkeypatch):
-    from attnscope import changes
+    from attnscope.comparing import changes
 
     monkeypatch.setattr(changes, "BLOCK", 2000)
     again = attnscope.compare(texts.a, texts.b)
@@ -156,7 +136,7 @@ def test_long_texts_are_compared_in_blocks_with_the_same_result(texts, monkeypat
 
 
 def test_too_long_texts_are_sampled_and_say_so(texts, monkeypatch):
-    from attnscope import changes
+    from attnscope.comparing import changes
 
     monkeypatch.setattr(changes, "MOST_WEIGHTS", 72 * 25 * 7)
     again = attnscope.compare(texts.a, texts.b)

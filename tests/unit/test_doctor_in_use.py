@@ -515,7 +515,8 @@ def test_adapters_made_by_hand(bare: bool) -> None:
 
 @torch.no_grad()
 def test_adapters_of_peft() -> None:
-    peft = pytest.importorskip("peft")
+    import peft
+
     base = tiny.fresh_model("llama", "sdpa")
     model = peft.get_peft_model(base, peft.LoraConfig(r=3, target_modules=["q_proj", "v_proj"])).eval()
     found = only(attnscope.check(model, begins(), TEXT), "adapters-zero")
@@ -540,7 +541,8 @@ def test_adapters_of_peft() -> None:
 
 @torch.no_grad()
 def test_adapters_loaded_by_transformers() -> None:
-    peft = pytest.importorskip("peft")
+    import peft
+
     model = tiny.fresh_model("llama", "sdpa")
     model.add_adapter(peft.LoraConfig(r=3, target_modules=["q_proj"], init_lora_weights=False), "own")
     model.eval()

@@ -2,7 +2,7 @@
 import { isMasked } from "../chain";
 import type { Picture, Scene } from "../scene";
 import { asText, sentence } from "../sentence";
-import { escaped, tag, wrapped } from "../svg";
+import { escaped, sheet, tag, wrapped } from "../svg";
 import { count, decimals, fixed, percent } from "../words";
 import { scales } from "./scales";
 
@@ -65,23 +65,7 @@ export function picture(scene: Scene): Picture {
     { id: "barred", width: 4, height: 4, patternUnits: "userSpaceOnUse" },
     tag("rect", { width: 4, height: 2, fill: palette.ink }),
   );
-  const svg = tag(
-    "svg",
-    {
-      xmlns: "http://www.w3.org/2000/svg",
-      viewBox: `0 0 ${WIDTH} ${height}`,
-      width: WIDTH,
-      height,
-      "font-family": "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif",
-      "font-size": 12,
-      fill: palette.ink,
-    },
-    tag("title", {}, escaped(place(scene))),
-    tag("defs", {}, barred),
-    tag("rect", { width: WIDTH, height, fill: palette.ground }),
-    ...parts,
-  );
-  return { svg, width: WIDTH, height };
+  return sheet(place(scene), [WIDTH, height], palette, 12, tag("defs", {}, barred), ...parts);
 }
 
 function place({ meta, site, state, queryLabels, keyLabels, query, key }: Scene): string {

@@ -1,7 +1,7 @@
 /** The grid on paper: an SVG with each line of thumbnails as one embedded picture, and everything written as text. */
 import type { Picture, Scene } from "../../scene";
 import { asText, type Part } from "../../sentence";
-import { escaped, tag, wrapped } from "../../svg";
+import { escaped, sheet, tag, wrapped } from "../../svg";
 import type { Drawing } from "./grid";
 import { nameOf, type Statistics } from "./heads";
 import { find } from "./layout";
@@ -94,20 +94,5 @@ export function paper(scene: Scene, drawing: Drawing, statistics: Statistics, sa
     text(line, EDGE, y - 4, { opacity: 0.75, "font-size": 11 });
   }
   const height = y + EDGE;
-  const svg = tag(
-    "svg",
-    {
-      xmlns: "http://www.w3.org/2000/svg",
-      viewBox: `0 0 ${width} ${height}`,
-      width,
-      height,
-      "font-family": "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif",
-      "font-size": 12,
-      fill: palette.ink,
-    },
-    tag("title", {}, escaped(`${scene.meta.model.name}: every head`)),
-    tag("rect", { width, height, fill: palette.ground }),
-    ...parts,
-  );
-  return { svg, width, height };
+  return sheet(`${scene.meta.model.name}: every head`, [width, height], palette, 12, ...parts);
 }

@@ -1,6 +1,6 @@
 /** Numbers of A and B beside each other, for paper. */
 import type { Picture, Scene } from "../../scene";
-import { escaped, tag } from "../../svg";
+import { escaped, sheet, tag } from "../../svg";
 
 export interface PairRow {
   token: string;
@@ -25,15 +25,11 @@ export function pairPaper(scene: Scene, columns: string[], rows: PairRow[]): Pic
     parts.push(tag("text", { x, y, ...more }, escaped(said)));
   };
   const { site, state, queryLabels, query } = scene;
-  text(
-    `${scene.meta.model.name}, layer ${site.layer}, head ${state.head}: ${queryLabels[query].text}, B − A`,
-    EDGE,
-    26,
-    {
-      "font-size": 13,
-      "font-weight": 600,
-    },
-  );
+  const title = `${scene.meta.model.name}, layer ${site.layer}, head ${state.head}: ${queryLabels[query].text}, B − A`;
+  text(title, EDGE, 26, {
+    "font-size": 13,
+    "font-weight": 600,
+  });
   const head = 52;
   for (const [i, name] of columns.entries())
     text(name, i === 0 ? EDGE : right(i), head, { opacity: 0.75, "text-anchor": i === 0 ? "start" : "end" });
@@ -48,19 +44,5 @@ export function pairPaper(scene: Scene, columns: string[], rows: PairRow[]): Pic
     parts.push(tag("rect", { x: part < 0 ? middle - long : middle, y: y - 10, width: long, height: 12, fill }));
   });
   const height = head + rows.length * ROW + EDGE + 8;
-  const svg = tag(
-    "svg",
-    {
-      xmlns: "http://www.w3.org/2000/svg",
-      viewBox: `0 0 ${width} ${height}`,
-      width,
-      height,
-      "font-family": "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif",
-      "font-size": 12,
-      fill: palette.ink,
-    },
-    tag("rect", { width, height, fill: palette.ground }),
-    ...parts,
-  );
-  return { svg, width, height };
+  return sheet(title, [width, height], palette, 12, ...parts);
 }

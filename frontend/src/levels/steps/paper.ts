@@ -2,7 +2,7 @@
 import type { Given } from "../../given";
 import type { Picture, Scene } from "../../scene";
 import { asText, sentence } from "../../sentence";
-import { escaped, fitting, tag } from "../../svg";
+import { escaped, fitting, sheet, tag } from "../../svg";
 import { decimals, fixed } from "../../words";
 import { plain } from "./formula";
 import { written } from "./written";
@@ -91,23 +91,7 @@ export function paper(scene: Scene, given: Given | null): Picture {
     y = Math.max(y, side) + 14;
   }
   const height = Math.ceil(y + 12);
-  const ground = tag("rect", { width: WIDTH, height, fill: palette.ground });
   const { meta, site, state } = scene;
   const where = `${meta.model.name} · ${site.stack ? `${site.stack} ` : ""}layer ${site.layer}, head ${state.head}, step by step`;
-  const svg = tag(
-    "svg",
-    {
-      xmlns: "http://www.w3.org/2000/svg",
-      viewBox: `0 0 ${WIDTH} ${height}`,
-      width: WIDTH,
-      height,
-      fill: palette.ink,
-      "font-family": "system-ui, sans-serif",
-      "font-size": SIZE,
-    },
-    tag("title", {}, escaped(where)),
-    ground,
-    ...parts,
-  );
-  return { svg, width: WIDTH, height };
+  return sheet(where, [WIDTH, height], palette, SIZE, ...parts);
 }

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from attnscope.aligning import Alignment, align
-from attnscope.changes import Beside, HeadChange, SiteChange, changes_of
+from attnscope.comparing.aligning import Alignment, align
+from attnscope.comparing.changes import Beside, HeadChange, SiteChange, changes_of
 from attnscope.errors import InputError
 from attnscope.tracing import Site, Trace
 

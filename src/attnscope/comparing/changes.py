@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from attnscope.aligning import Alignment
 from attnscope.blocks import query_blocks
+from attnscope.comparing.aligning import Alignment
 from attnscope.errors import NotCaptured
 from attnscope.thumbnails import BLOCK, MASKED, MOST_PATCHES, SIDE
 from attnscope.tracing import Site
