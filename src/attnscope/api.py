@@ -172,8 +172,8 @@ def show_trace(
     Layers and heads count from 0; `head` may be a name such as "L2H8". `query` and `key` are positions or tokens as
     written. What is not given is chosen: the strongest link between two different words, and the view says so. `look`
     takes the other fields of `attnscope.state.State`: heads, average, queries, combine, threshold, quantity, log, words,
-    special, sort, thumbs, dim. A view above 3 MB is rounded to fp16; `exact=True` keeps the numbers as they are, as far as
-    `max_mb` goes. Raises InputError for anything out of range.
+    special, sort, thumbs, dim. `max_mb` is the size of the numbers in a page, in MB; the app and the small pictures of all
+    heads add 0.4 to 1.4. Above 3 MB they are rounded to fp16; `exact=True` keeps them as they are, as far as `max_mb` goes. Raises InputError for anything out of range.
     """
     _check_look(look)
     State(level, theme=theme, filter=filter, **look)  # raises for what no view can be asked

@@ -48,7 +48,10 @@ def main() -> None:
 )
 @click.option("--out", type=click.Path(dir_okay=False), help="Page to write.  [default: attnscope.html]")
 @click.option("--theme", type=click.Choice(["auto", "light", "dark"]), default="auto", show_default=True)
-@click.option("--max-mb", type=float, default=12, show_default=True, help="Largest size of the page.")
+@click.option(
+    "--max-mb", type=float, default=12, show_default=True,
+    help="Largest size of the numbers in the page; the app and small pictures of all heads add 0.4 to 1.4 MB.",
+)  # fmt: skip
 @click.option(
     "--exact", is_flag=True, help="Keep every number as it is, as far as --max-mb goes: no rounding to 16 bits."
 )

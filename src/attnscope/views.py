@@ -82,7 +82,9 @@ class View:
         if steps not in STEPS:
             raise InputError(f"steps is {steps!r}; it is one of {', '.join(map(repr, STEPS))}: see attnscope.show.")
         if not max_mb > 0:
-            raise InputError(f"max_mb is {max_mb:g}; it is the largest size of a page in MB, so it must be above 0.")
+            raise InputError(
+                f"max_mb is {max_mb:g}; it is the largest size of the numbers in a page, in MB, so it must be above 0."
+            )
         self.trace = trace
         self._state = state
         self.static = static or os.environ.get("ATTNSCOPE_STATIC") == "1"

@@ -526,7 +526,7 @@ def test_json_is_plain():
 
 def test_it_draws_itself_and_opens_in_the_instrument():
     diagnosis = attnscope.check(make_function(dim=1))
-    assert diagnosis._repr_html_().count("<table") == 3
+    assert diagnosis._repr_html_().count("<table") == 2
     assert "first cell that differs" in diagnosis._repr_html_()
     theirs, reference = diagnosis.theirs(), diagnosis.reference()
     assert torch.allclose(theirs.sites[0].weights()[0], diagnosis.matrices.theirs, atol=1e-6)

@@ -75,25 +75,33 @@ class Diagnosis:
     def level(self) -> int:
         return 3 if self.hint is None else self.hint
 
+    @property
+    def headline(self) -> str:
+        count = len(self.findings)
+        return f"{self.name}: {count} finding{'s' * (count > 1)}" if count else f"{self.name}: nothing found"
+
+    def told(self, found: Finding) -> tuple[str, list[tuple[str, str]]]:
+        """What is said of a finding, as far as `hint` allows: its title, and labelled sentences."""
+        if self.level < 3:
+            return f"this does not hold: {found.invariant}", [("look at", found.place)] * (self.level == 2)
+        parts = [("evidence", found.evidence), ("why", found.why), ("cure", found.cure)]
+        return found.title + (f" (line {found.line})" if found.line else ""), [part for part in parts if part[1]]
+
+    def around(self) -> list[tuple[str, str]]:
+        """What is said beside the findings: conventions as they were found, notes, what was not examined."""
+        said = []
+        if self.conventions and self.level == 3:
+            said.append(("as found", "; ".join(f"{key}: {value}" for key, value in self.conventions.items())))
+        said += [("note", note) for note in self.notes if self.level == 3]
+        return said + [("not examined", what) for what in self.not_examined]
+
     def lines(self) -> list[str]:
         """The report as plain text, without the matrices."""
-        if not self.findings:
-            said = [f"{self.name}: nothing found"]
-        else:
-            said = [f"{self.name}: {len(self.findings)} finding{'s' * (len(self.findings) > 1)}"]
+        said = [self.headline]
         for place, found in enumerate(self.findings, 1):
-            if self.level < 3:
-                said.append(f"{place}. this does not hold: {found.invariant}")
-                if self.level == 2:
-                    said.append(f"   look at: {found.place}")
-                continue
-            said.append(f"{place}. {found.title}" + (f" (line {found.line})" if found.line else ""))
-            said += [f"   {label}: {text}" for label, text in (("evidence", found.evidence), ("why", found.why), ("cure", found.cure)) if text]  # fmt: skip
-        if self.conventions and self.level == 3:
-            said.append("as found: " + "; ".join(f"{key}: {value}" for key, value in self.conventions.items()))
-        said += [f"note: {note}" for note in self.notes if self.level == 3]
-        said += [f"not examined: {what}" for what in self.not_examined]
-        return said
+            title, parts = self.told(found)
+            said += [f"{place}. {title}", *(f"   {label}: {text}" for label, text in parts)]
+        return said + [f"{label}: {text}" for label, text in self.around()]
 
     def __repr__(self) -> str:
         grids = self.text_grids()
