@@ -67,6 +67,8 @@ export async function mount(
   return app;
 }
 
+const PLACE = ["stack", "layer", "head"] as const;
+
 class App implements View {
   private state: State = INITIAL;
   /** The place that was chosen for the reader, while it explains itself. */
@@ -96,6 +98,7 @@ class App implements View {
   private readonly cleanup: (() => void)[] = [];
   private cancelPrefetch = () => {};
   private asked = 0;
+  /** The place that was asked for and has not come. */
   private awaited: { state: State; step: Step } | null = null;
   private drawn = 0;
   private frame = 0;
@@ -229,11 +232,18 @@ class App implements View {
 
   /** Takes what fits, says what does not; waits for data where it must, and keeps what it has until then. */
   private change(change: Partial<State>, step: Step, given: string[] = []): void {
-    const { source } = this;
+    const { source, awaited, tensors: here } = this;
     const problems = [...given];
-    // a change goes on from the place that is waited for, if one is
-    const from = this.awaited?.state ?? this.state;
-    const next = this.atLevel(fitted(source.meta, { ...from, ...change }, from, problems), problems);
+    const changed = (from: State, said: string[]) =>
+      this.atLevel(fitted(source.meta, { ...from, ...change }, from, said), said);
+    if (awaited && here && !PLACE.some((name) => name in change && change[name] !== awaited.state[name])) {
+      // not where to look, but how: here at once, and there when it comes
+      awaited.state = changed(awaited.state, []);
+      this.commit(changed(this.state, problems), here, problems, step);
+      return;
+    }
+    // a place is reached from the one that is waited for, if one is
+    const next = changed(awaited?.state ?? this.state, problems);
     const site = siteOf(source.meta, next);
     if (!source.live && !source.holds(site.index, next.head)) {
       this.tell([...problems, absent(source, site, next.head)]);
@@ -241,7 +251,7 @@ class App implements View {
       return;
     }
     const token = ++this.asked;
-    const how = this.awaited?.step === "go" ? "go" : step;
+    const how = awaited?.step === "go" ? "go" : step;
     this.awaited = null;
     const place = `layer ${siteName(site, source.meta)}, head ${next.head}`;
     const lost = (error: unknown) => {
@@ -262,9 +272,10 @@ class App implements View {
       tensors
         .finally(() => waiting && clearTimeout(waiting))
         .then((ready) => {
-          if (token !== this.asked) return;
+          if (token !== this.asked || !this.awaited) return;
+          const { state } = this.awaited;
           this.awaited = null;
-          this.commit(next, ready, problems, how);
+          this.commit(state, ready, problems, how);
         })
         .catch(lost);
     } catch (error) {
