@@ -1,6 +1,7 @@
 """The frame around the levels: the switch, in and out by keyboard, Back and Forward, help, and what a reader takes away."""
 
 import base64
+import html
 import json
 import re
 import zlib
@@ -132,6 +133,25 @@ def test_a_whole_address_says_everything(open_view, demo_trace):
     page = open_view(view, hash="#layer=1")
     assert page.locator("main").get_attribute("data-theme") == "dark"
     assert page.locator('[data-tool="dim"]').is_checked()
+
+
+DRAWN = {"model": ".model-line canvas", "head": ".end .tok", "matrix": "[data-grid=matrix]", "neuron": "[data-row-key] canvas", "steps": ".number .value"}  # fmt: skip
+
+
+@pytest.mark.parametrize("level", DRAWN)
+def test_a_frame_that_gets_its_size_later(new_page, demo_trace, tmp_path, level):
+    """As in a tab or a cell that is hidden at first: drawn without a width, and whole once there is one."""
+    page = new_page()
+    inside = html.escape(demo_trace.show(level=level, layer=2, head=8, query="it").html)
+    (tmp_path / "late.html").write_text(f'<meta charset="utf-8"><iframe width=0 height=0 srcdoc="{inside}"></iframe>')
+    page.goto((tmp_path / "late.html").as_uri())
+    frame = page.frames[1]
+    frame.wait_for_selector("[data-attnscope][data-ready]", state="attached")
+    page.evaluate("() => { const f = document.querySelector('iframe'); f.width = 1240; f.height = 1500; }")
+    frame.locator(DRAWN[level]).first.wait_for()
+    assert frame.locator("main").get_attribute("data-shows") == level
+    assert frame.locator(DRAWN[level]).first.bounding_box()["width"] > 3
+    assert frame.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
 
 
 def test_in_a_sandbox_it_goes_on_without_history_and_storage(open_view, demo_trace):

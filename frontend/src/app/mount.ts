@@ -535,6 +535,7 @@ class App implements View {
   }
 
   private lookNow(): void {
+    if (this.scope.clientWidth === 0) return; // a frame that has no size yet: it is measured when it gets one
     for (const ribbon of this.ribbonViews) ribbon.look();
     this.stage.level?.look();
   }

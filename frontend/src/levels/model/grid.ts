@@ -93,7 +93,8 @@ export class Grid {
 
   /** The head that the state names: framed, and where the keyboard begins. */
   choose(head: Head): void {
-    const { plan } = this.drawing as Drawing;
+    if (!this.drawing) return; // without a width nothing is laid out yet
+    const { plan } = this.drawing;
     const place = find(plan, head);
     this.chosen.hidden = !place;
     if (!place) return;
