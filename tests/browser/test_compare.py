@@ -352,3 +352,12 @@ def test_nothing_is_lost_sideways(open_view, texts, width, level):
         "(() => { const m = document.querySelector('[data-attnscope]').shadowRoot.querySelector('main'); return [m.scrollWidth, m.clientWidth] })()"
     )
     assert scope[0] <= scope[1]
+
+
+def test_special_tokens_are_dimmed_in_the_table_of_a_difference(open_view, texts):
+    page = open_view(texts.show(level="neuron"))
+    assert page.locator(".pair-row.dimmed").count() == 0
+    page.locator('[data-tool="dim"]').check()
+    dimmed = page.locator(".pair-row.dimmed .tok").all_inner_texts()
+    assert dimmed
+    assert set(dimmed) <= {"[CLS]", "[SEP]"}

@@ -351,3 +351,23 @@ def test_the_svg_is_drawn_as_png(open_view, demo_trace):
     assert colours["ground"] == 0xFAFCFC
     assert colours["width"] == 2000
     assert min(colours["blue"], colours["orange"]) > 1000
+
+
+@pytest.mark.parametrize("width", [1280, 900, 800, 700, 680])
+def test_the_foot_stays_low(open_view, demo_trace, width):
+    """What does not fit beside the receipt takes a line of its own, it is not squeezed into a column."""
+    page = open_view(demo_trace.show(level="model"), width=width, height=900)
+    assert page.locator("footer.foot").bounding_box()["height"] < 110
+
+
+def test_the_menu_of_the_key_says_the_key_that_is_shown(open_view, demo_trace):
+    page = open_view(demo_trace.show(layer=2, head=8, query="it"))
+    menu = page.locator('[data-crumb="key"]')
+    seen = set()
+    page.locator("[data-ribbon]").focus()
+    for _ in range(6):
+        page.keyboard.press("ArrowRight")
+        shown = page.locator("[data-lens]").get_attribute("data-lens").split(",")[1]
+        assert menu.evaluate("select => select.selectedOptions[0].text") == demo_trace.tokens[int(shown)]
+        seen.add(shown)
+    assert len(seen) > 1

@@ -311,3 +311,19 @@ def test_the_data_table_follows_the_order_and_opens_clear_of_the_lens(open_view,
     assert page.locator("[data-figures] tbody th").all_inner_texts()[:3] == ["8", "0", "9"]
     lens = page.locator(".lens").bounding_box()
     assert page.locator("[data-figures] thead").bounding_box()["y"] >= lens["y"] + lens["height"]
+
+
+def test_what_scrolls_under_a_pointer_that_rests_is_said(open_view):
+    trace = made_trace(queries=211, layers=1, spread=2.0)
+    page = open_view(trace.show(layer=0, head=0, query=5), height=720)
+    page.locator('[data-tool="expand"]').first.click()
+    box = page.locator('[data-row-key="2"] [data-col="score"]').first.bounding_box()
+    at = [box["x"] + 9, 600]
+    page.mouse.move(*at)
+    under = "([x, y]) => document.querySelector('[data-attnscope]').shadowRoot.elementFromPoint(x, y).closest('[data-row-key]').dataset.rowKey"
+    for _ in range(3):
+        before = page.evaluate(under, at)
+        page.mouse.wheel(0, 500)
+        until(page, f"at => ({under})(at) !== '{before}'", at)
+        key = page.evaluate(under, at)
+        page.locator("[data-readout]").filter(has_text=f"(key {key})").wait_for()

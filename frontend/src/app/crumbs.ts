@@ -55,7 +55,7 @@ class Crumb {
     }
     if (!changed && this.select.options.length) return;
     if (this.select.options.length > 1) this.select.value = value;
-    if (this.select.value !== value) this.empty();
+    if (this.select.options.length < 2 || this.select.value !== value) this.empty();
   }
 
   private refill(): void {

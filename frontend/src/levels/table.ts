@@ -66,6 +66,7 @@ export class Table {
     this.element.addEventListener("blur", () => this.clearPlace());
     this.body.addEventListener("click", (event) => this.onClick(event));
     this.body.addEventListener("pointermove", (event) => this.onHover(event));
+    this.body.addEventListener("pointerover", (event) => this.onHover(event)); // the lines move, the pointer does not
   }
 
   /** Stays in sight while the lines scroll. */

@@ -150,6 +150,8 @@ export class PairNeuron implements Level {
 
   private row(scene: Scene, pair: PairScene, key: number, i: number): HTMLElement {
     const row = h("div", { role: "row", class: "pair-row", "data-row-key": key, "data-line": i });
+    const { special } = scene.keyLabels[key];
+    row.classList.toggle("dimmed", special && scene.dimSpecial && key !== scene.key && key !== scene.query);
     if (key === scene.key) row.dataset.pinned = "";
     if (key === scene.key) row.setAttribute("aria-selected", "true");
     for (const [n, column] of COLUMNS.entries()) {
