@@ -40,10 +40,12 @@ def test_notebook_runs_and_leaves_nothing_behind(name: str, tmp_path: Path, monk
 
 def tiny(kind: str, folder: Path) -> Path:
     """A model of random numbers beside the demo model's tokenizer, in a folder."""
+    import torch
     import transformers
 
     import attnscope
 
+    torch.manual_seed(11)
     _, tokenizer = attnscope.load("demo")
     sizes = {"vocab_size": len(tokenizer), "num_hidden_layers": 3, "hidden_size": 30, "num_attention_heads": 3}
     sizes |= {"intermediate_size": 47, "max_position_embeddings": 127}
