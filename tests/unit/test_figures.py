@@ -27,7 +27,7 @@ from attnscope.figures.head import HAIR, THICK, opacity
 from attnscope.figures.names import names
 from attnscope.masks import rule_of
 from attnscope.rebuilding import python
-from attnscope.spelling import number, percent, significant
+from attnscope.text.format import number, percent, significant
 from attnscope.state import LEVELS, State
 from attnscope.thumbnails import thumbnails_of
 from attnscope.tokens import Tokens

@@ -13,7 +13,7 @@ from attnscope.errors import InputError, OutputError
 from attnscope.hosts.html import pack
 from attnscope.hosts.words import strongest
 from attnscope.payload import read
-from attnscope.spelling import number, percent, printable
+from attnscope.text.format import number, percent, printable
 from attnscope.tokens import Tokens
 from attnscope.tracing import Site, Trace
 

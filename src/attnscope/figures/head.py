@@ -11,7 +11,7 @@ from attnscope.figures.parts import legend_end, quoted
 from attnscope.figures.picture import Picture, picture_of
 from attnscope.figures.scene import Scene
 from attnscope.figures.sheet import POINT, WIDE, Sheet
-from attnscope.spelling import percent
+from attnscope.text.format import percent
 
 FAINT, FAINT_FROM = 1500, 0.03  # lines of queries that are not looked at: so many, from this weight on
 STEP, HEAD = 0.165, 0.2

@@ -13,7 +13,7 @@ from attnscope.figures.names import cut
 from attnscope.figures.parts import legend_end, shape_notes
 from attnscope.figures.scene import Scene
 from attnscope.figures.sheet import POINT, WIDE, Sheet
-from attnscope.spelling import number, percent
+from attnscope.text.format import number, percent
 
 MOST = 2048  # places on a side
 CELL = 0.3  # inches, at most

@@ -11,7 +11,7 @@ from attnscope.figures.draw import Plan
 from attnscope.figures.parts import legend_end
 from attnscope.figures.scene import Scene
 from attnscope.figures.sheet import Sheet
-from attnscope.spelling import percent
+from attnscope.text.format import percent
 from attnscope.thumbnails import MASKED, STATISTICS, STEPS, Thumbnails, thumbnails_of
 
 SMALLEST, LARGEST = 0.13, 0.7  # inches of a thumbnail

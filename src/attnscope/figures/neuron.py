@@ -11,7 +11,7 @@ from attnscope.figures.names import cut
 from attnscope.figures.parts import hidden_notes, largest
 from attnscope.figures.scene import Scene
 from attnscope.figures.sheet import POINT, WIDE, Sheet
-from attnscope.spelling import number, percent
+from attnscope.text.format import number, percent
 
 MOST_KEYS = 40
 STEP, HEAD, FOOT = 0.165, 0.2, 0.16

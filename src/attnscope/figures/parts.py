@@ -8,7 +8,7 @@ from torch import Tensor
 
 from attnscope.figures.scene import Scene
 from attnscope.figures.slots import Axis
-from attnscope.spelling import percent
+from attnscope.text.format import percent
 
 
 def largest(values: Tensor) -> float:

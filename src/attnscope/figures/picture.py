@@ -9,7 +9,7 @@ from attnscope.figures.field import Field, field_of
 from attnscope.figures.parts import shape_notes
 from attnscope.figures.scene import Scene
 from attnscope.figures.slots import Axis
-from attnscope.spelling import percent
+from attnscope.text.format import percent
 
 MOST_SLOTS, KEPT = 60, 40
 

@@ -12,7 +12,7 @@ from attnscope.figures.names import cut
 from attnscope.figures.parts import largest
 from attnscope.figures.scene import Scene
 from attnscope.figures.sheet import POINT, Sheet
-from attnscope.spelling import percent, significant
+from attnscope.text.format import percent, significant
 
 STEP, TALL = 0.2, 0.3
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from attnscope.spelling import number, percent, printable
+from attnscope.text.format import number, percent, printable
 from attnscope.tracing import SiteReceipt
 from attnscope.views import View
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attnscope.doctor.diagnosis import Finding
-from attnscope.spelling import printable
+from attnscope.text.format import printable
 from attnscope.tokens import tokens_of
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
-from attnscope.spelling import printable
+from attnscope.text.format import printable
 
 POSITIVE, NEGATIVE, WEIGHT, MUTED = "#cc6420", "#3f86dc", "#1f9a84", "dim"
 FROM = (0.01, 0.05, 0.2, 0.5)  # the weights at which the shades begin

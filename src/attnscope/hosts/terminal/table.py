@@ -5,7 +5,7 @@ from rich.text import Text
 
 from attnscope.hosts.terminal.glyphs import NEGATIVE, POSITIVE, WEIGHT, Glyphs, label
 from attnscope.hosts.words import strongest
-from attnscope.spelling import percent
+from attnscope.text.format import percent
 from attnscope.views import View
 
 BAR, TOKEN, NUMBERS = 20, 16, 42  # columns of a bar, a token, and all that stands beside them

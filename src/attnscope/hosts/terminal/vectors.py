@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attnscope.hosts.terminal.glyphs import MUTED, NEGATIVE, POSITIVE, Glyphs, fitted
 from attnscope.hosts.words import strongest
-from attnscope.spelling import number
+from attnscope.text.format import number
 from attnscope.views import View
 
 KEYS, NAME = 3, 12

@@ -1,0 +1,1 @@
+"""How numbers and tokens are written, everywhere."""
