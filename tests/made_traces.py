@@ -2,9 +2,9 @@
 
 import torch
 
-from attnscope.masks import BiasRule, causal_rule
-from attnscope.tokens import Tokens
-from attnscope.tracing import Site, Trace
+from attnscope.tracing.masks import BiasRule, causal_rule
+from attnscope.tracing.tokens import Tokens
+from attnscope.tracing.trace import Site, Trace
 
 WAYS = ("file", "srcdoc", "sandboxed")  # of opening a page
 

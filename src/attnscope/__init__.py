@@ -70,8 +70,8 @@ if TYPE_CHECKING:
     )
     from attnscope.loading import load
     from attnscope.payload import load_trace
-    from attnscope.tokens import Tokens
-    from attnscope.tracing import Receipt, Site, Trace
+    from attnscope.tracing.tokens import Tokens
+    from attnscope.tracing.trace import Receipt, Site, Trace
     from attnscope.views import View
 
 

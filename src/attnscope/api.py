@@ -17,7 +17,7 @@ from attnscope.loading import loaded_as
 from attnscope.opening import choose_opening
 from attnscope.rebuilding import python_of_comparison
 from attnscope.state import State
-from attnscope.tracing import Trace, parse_head
+from attnscope.tracing.trace import Trace, parse_head
 from attnscope.views import Pair, View, partner
 
 FOR_STEPS = frozenset({"x", "pre_rotary", "projections"})  # what show() keeps, for texts of up to so many tokens

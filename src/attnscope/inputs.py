@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attnscope.errors import InputError
-from attnscope.tokens import Tokens, tokens_of
+from attnscope.tracing.tokens import Tokens, tokens_of
 
 # Inputs whose first axis is the batch.
 _ROWS = frozenset(

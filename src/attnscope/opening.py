@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from attnscope.blocks import query_blocks
-from attnscope.tokens import Tokens
-from attnscope.tracing import Site, Trace
+from attnscope.tracing.query_blocks import query_blocks
+from attnscope.tracing.tokens import Tokens
+from attnscope.tracing.trace import Site, Trace
 
 SAMPLED_QUERIES = 64  # of texts longer than SAMPLE_ABOVE tokens
 SAMPLE_ABOVE = 512

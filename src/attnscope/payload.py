@@ -22,10 +22,10 @@ from torch import Tensor
 from attnscope import thumbnails, workings
 from attnscope.errors import NotCaptured, PayloadError
 from attnscope.files import write_atomically
-from attnscope.masks import BiasRule, MaskRule
-from attnscope.tokens import Tokens
-from attnscope.tracing import ModelInfo, Projection, Receipt, Site, SiteReceipt, Trace
-from attnscope.weights_only import WeightsSite
+from attnscope.tracing.masks import BiasRule, MaskRule
+from attnscope.tracing.tokens import Tokens
+from attnscope.tracing.trace import ModelInfo, Projection, Receipt, Site, SiteReceipt, Trace
+from attnscope.tracing.weights_site import WeightsSite
 
 FORMAT = "attnscope"
 VERSION = 1

@@ -8,7 +8,7 @@ from attnscope.comparing import Comparison
 from attnscope.errors import InputError
 from attnscope.state import State
 from attnscope.thumbnails import STATISTICS
-from attnscope.tracing import Site, Trace
+from attnscope.tracing.trace import Site, Trace
 
 
 def check_fields(url: str) -> None:

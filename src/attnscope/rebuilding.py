@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from attnscope.state import State
-from attnscope.tracing import ModelInfo, Trace
+from attnscope.tracing.trace import ModelInfo, Trace
 
 LOAD = frozenset(
     {"model", "task", "device", "dtype", "revision", "trust_remote_code"}

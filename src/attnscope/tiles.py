@@ -8,7 +8,7 @@ import torch
 from attnscope.errors import InputError
 from attnscope.payload import Held, as_held, encode
 from attnscope.protocol import SITE, STEPS
-from attnscope.tracing import Receipt, Trace
+from attnscope.tracing.trace import Receipt, Trace
 
 MAX_BYTES = 48_000_000  # of one reply; beyond, fp16 and then fewer heads
 

@@ -17,7 +17,7 @@ from attnscope.payload import Held, as_held, encode
 from attnscope.places import check_compared, check_fields, check_place
 from attnscope.rebuilding import python
 from attnscope.state import State
-from attnscope.tracing import Receipt, Trace
+from attnscope.tracing.trace import Receipt, Trace
 
 STEPS = ("head", "all", "none")  # for whom a view holds x and the projections
 FIGURES = (".png", ".svg", ".pdf")

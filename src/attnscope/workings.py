@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnscope.projections import HeadProjection
-from attnscope.tracing import Site
+from attnscope.tracing.head_projection import HeadProjection
+from attnscope.tracing.trace import Site
 
 
 def groups_of(site: Site, heads: Sequence[int]) -> list[int]:

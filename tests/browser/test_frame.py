@@ -325,7 +325,7 @@ def test_the_neuron_picture_holds_the_numbers(open_view, demo_trace):
 
 
 def test_a_saved_picture_of_hostile_tokens_is_whole(open_view):
-    from attnscope.tokens import Tokens
+    from attnscope.tracing.tokens import Tokens
     from made_traces import made_trace
 
     words = ("</svg>", "<script>", "\u0000\ufffe", "\"&'", "]]>", "\u202eabc", "שלום")

@@ -6,8 +6,8 @@ import torch
 
 import attnscope
 import tiny_models
-from attnscope.masks import MaskRule
-from attnscope.tokens import Tokens
+from attnscope.tracing.masks import MaskRule
+from attnscope.tracing.tokens import Tokens
 from made_traces import made_trace, with_everything
 from merged import groups, merged
 

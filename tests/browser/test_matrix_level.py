@@ -6,7 +6,7 @@ import torch
 
 import attnscope
 import tiny_models
-from attnscope.masks import MaskRule, causal_rule
+from attnscope.tracing.masks import MaskRule, causal_rule
 from made_traces import made_trace, with_everything
 from merged import groups, merged
 

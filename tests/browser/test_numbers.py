@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import attnscope
-from attnscope.masks import MaskRule, causal_rule
+from attnscope.tracing.masks import MaskRule, causal_rule
 from made_traces import WAYS, made_trace, with_everything
 
 READ = """() => {

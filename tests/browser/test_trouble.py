@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import attnscope
-from attnscope.tokens import Tokens
+from attnscope.tracing.tokens import Tokens
 from made_traces import made_trace
 
 HOSTILE = (

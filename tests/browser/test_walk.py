@@ -5,7 +5,7 @@ import re
 import pytest
 
 import attnscope
-from attnscope.tokens import Tokens
+from attnscope.tracing.tokens import Tokens
 from browser_tools import until
 from made_traces import made_trace
 

@@ -228,7 +228,7 @@ def test_softcap_is_kept() -> None:
 def test_receipt_fails_when_something_is_wrong(field: str) -> None:
     from dataclasses import replace
 
-    from attnscope.masks import NO_MASK
+    from attnscope.tracing.masks import NO_MASK
 
     trace = attnscope.trace(tiny.model("llama"), None, inputs=tiny.inputs("llama"))
     site = trace.site(layer=1)

@@ -87,14 +87,14 @@ print("done", len(names))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
 def test_every_submodule_can_come_first_and_public_names_stay_callable() -> None:
     names = submodules()
-    assert "attnscope.tracing" in names
+    assert "attnscope.tracing.trace" in names
     result = run(EACH_FIRST.format(names=names))
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines() == [f"done {len(names)}"], result.stdout + result.stderr
 
 
 def test_that_check_can_fail() -> None:
-    result = run(EACH_FIRST.format(names=["attnscope.tracing", "attnscope.no_such_module"]))
+    result = run(EACH_FIRST.format(names=["attnscope.tracing.trace", "attnscope.no_such_module"]))
     assert "failed: attnscope.no_such_module" in result.stdout
 
 

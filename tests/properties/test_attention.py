@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from attnscope import Trace
 from attnscope.attention import attention_steps, scaled_dot_product_attention, softmax_over_keys
-from attnscope.blocks import query_blocks
+from attnscope.tracing.query_blocks import query_blocks
 
 SIZES = st.integers(1, 17)
 

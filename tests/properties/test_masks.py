@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, strategies as st
 from torch import Tensor
 
-from attnscope.masks import NO_MASK, BiasRule, MaskRule, bias_rule_of, causal_rule, rule_of, split_additive
+from attnscope.tracing.masks import NO_MASK, BiasRule, MaskRule, bias_rule_of, causal_rule, rule_of, split_additive
 
 SIZES = st.integers(1, 19)
 

@@ -12,7 +12,7 @@ import attnscope
 from attnscope.comparing.aligning import align
 from attnscope.payload import read
 from attnscope.state import LEVELS, State
-from attnscope.tokens import Tokens, tokens_of_strings
+from attnscope.tracing.tokens import Tokens, tokens_of_strings
 from attnscope.views import View, partner, with_state
 
 

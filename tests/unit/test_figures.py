@@ -25,13 +25,13 @@ from attnscope.errors import InputError, NotCaptured, OutputError
 from attnscope.figures import colours, figure
 from attnscope.figures.head import HAIR, THICK, opacity
 from attnscope.figures.names import names
-from attnscope.masks import rule_of
+from attnscope.tracing.masks import rule_of
 from attnscope.rebuilding import python
 from attnscope.text.format import number, percent, significant
 from attnscope.state import LEVELS, State
 from attnscope.thumbnails import thumbnails_of
-from attnscope.tokens import Tokens
-from attnscope.tracing import ModelInfo
+from attnscope.tracing.tokens import Tokens
+from attnscope.tracing.trace import ModelInfo
 from attnscope.views import View, with_state
 from made_traces import made_trace, with_everything
 

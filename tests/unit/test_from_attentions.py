@@ -14,7 +14,7 @@ from attnscope.errors import InputError, NotCaptured, PayloadError
 from attnscope.hosts import words
 from attnscope.payload import Held, encode
 from attnscope.tiles import TileRequest, answer
-from attnscope.tokens import Tokens
+from attnscope.tracing.tokens import Tokens
 
 L, H, Q, K = 2, 3, 5, 7
 STACKS = ("encoder", "decoder", "cross")

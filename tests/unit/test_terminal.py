@@ -16,7 +16,7 @@ from attnscope import InputError, Tokens, Trace
 from attnscope.cli import main
 from attnscope.hosts.terminal import draw
 from attnscope.hosts.terminal.glyphs import FROM, UNICODE, letters, window
-from attnscope.masks import rule_of
+from attnscope.tracing.masks import rule_of
 from made_traces import made_trace, with_everything
 
 ESCAPE = "\x1b["

@@ -10,10 +10,10 @@ import torch
 
 import attnscope
 from attnscope import payload, thumbnails
-from attnscope.masks import MaskRule, causal_rule
+from attnscope.tracing.masks import MaskRule, causal_rule
 from attnscope.thumbnails import BROKEN, MASKED, STEPS, thumbnails_of
-from attnscope.tokens import Tokens
-from attnscope.tracing import Trace
+from attnscope.tracing.tokens import Tokens
+from attnscope.tracing.trace import Trace
 from made_traces import made_trace, with_everything
 
 TEXT = "As the aircraft becomes lighter, it flies higher in the air, as the aircraft of lower density flies higher."

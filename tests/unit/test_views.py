@@ -14,8 +14,8 @@ from attnscope.hosts.html import pack
 from attnscope.hosts.words import strongest
 from attnscope.payload import read
 from attnscope.text.format import number, percent, printable
-from attnscope.tokens import Tokens
-from attnscope.tracing import Site, Trace
+from attnscope.tracing.tokens import Tokens
+from attnscope.tracing.trace import Site, Trace
 
 
 def random_trace(sites: int, heads: int, kv_heads: int, tokens: int, head_size: int) -> Trace:

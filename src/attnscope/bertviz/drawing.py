@@ -7,7 +7,7 @@ from attnscope.bertviz.given import numbers
 from attnscope.errors import InputError
 from attnscope.hosts.html import frame
 from attnscope.places import check_place
-from attnscope.tracing import Trace
+from attnscope.tracing.trace import Trace
 from attnscope.views import View
 
 ACTIONS = ("view", "return")

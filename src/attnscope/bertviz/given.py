@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from attnscope.errors import InputError
-from attnscope.tokens import Tokens, tokens_of_strings
-from attnscope.tracing import Trace
+from attnscope.tracing.tokens import Tokens, tokens_of_strings
+from attnscope.tracing.trace import Trace
 
 NEEDS = {"encoder": ("encoder",), "decoder": ("decoder",), "cross": ("encoder", "decoder")}  # tokens, by stack
 HOW = (

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from attnscope.masks import BiasRule, MaskRule
+from attnscope.tracing.masks import BiasRule, MaskRule
 
 KeyValue = tuple[Tensor, Tensor]
 

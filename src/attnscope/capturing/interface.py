@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from attnscope.errors import CaptureError
-from attnscope.tracing import Projection
+from attnscope.tracing.trace import Projection
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from attnscope.capturing.needing import attends_itself
 from attnscope.capturing.projection import is_linear
-from attnscope.projections import HeadProjection
-from attnscope.tracing import TOLERANCE
+from attnscope.tracing.head_projection import HeadProjection
+from attnscope.tracing.trace import TOLERANCE
 
 REMEMBERED = 16  # layers that ran since the attention module was entered: a handful, for a few projections and norms
 

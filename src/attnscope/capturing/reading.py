@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from attnscope.capturing.interface import AttentionCall
 from attnscope.errors import CaptureError
-from attnscope.masks import NO_MASK, BiasRule, MaskRule, bias_rule_of, causal_rule, rule_of, split_additive
+from attnscope.tracing.masks import NO_MASK, BiasRule, MaskRule, bias_rule_of, causal_rule, rule_of, split_additive
 
 # Tensor arguments that models pass along and attention functions do not use for weights.
 _HARMLESS = frozenset(

@@ -37,8 +37,8 @@ from attnscope.capturing.traces import (
     site_of,
 )
 from attnscope.errors import CaptureError, InputError
-from attnscope.tokens import Tokens
-from attnscope.tracing import ModelInfo, Trace
+from attnscope.tracing.tokens import Tokens
+from attnscope.tracing.trace import ModelInfo, Trace
 
 ALL_ROWS_UP_TO = 256
 SAMPLED_ROWS = 64

@@ -13,9 +13,9 @@ from attnscope.capturing.caches import KeyValue, Laid
 from attnscope.capturing.origins import Origin
 from attnscope.capturing.reading import BatchRules, MaskReader
 from attnscope.errors import CaptureError, InputError
-from attnscope.tokens import Tokens, tokens_of
-from attnscope.tracing import Projection, Site, Trace
-from attnscope.weights_only import WeightsSite
+from attnscope.tracing.tokens import Tokens, tokens_of
+from attnscope.tracing.trace import Projection, Site, Trace
+from attnscope.tracing.weights_site import WeightsSite
 
 NO_VECTORS = "this module computes its softmax by itself, so its weights were seen, and no q, k and v"
 NET_NOTE = (

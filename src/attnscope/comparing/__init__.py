@@ -12,7 +12,7 @@ from torch import Tensor
 from attnscope.comparing.aligning import Alignment, align
 from attnscope.comparing.changes import Beside, HeadChange, SiteChange, changes_of
 from attnscope.errors import InputError
-from attnscope.tracing import Site, Trace
+from attnscope.tracing.trace import Site, Trace
 
 
 @dataclass(frozen=True, eq=False)

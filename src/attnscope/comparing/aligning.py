@@ -5,7 +5,7 @@ from difflib import SequenceMatcher
 from functools import cached_property
 
 from attnscope.errors import InputError
-from attnscope.tokens import Tokens
+from attnscope.tracing.tokens import Tokens
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from attnscope.doctor.drawing import number
 from attnscope.errors import NotCaptured
 
 if TYPE_CHECKING:
-    from attnscope.tracing import Trace
+    from attnscope.tracing.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class Diagnosis:
         They are weights alone, as the code returned them (or as the recipe that reproduces its output recomputes them).
         Raises NotCaptured where nothing was found, or the code did not run, or `hint` withholds the answer.
         """
-        from attnscope.tracing import Trace
+        from attnscope.tracing.trace import Trace
 
         return Trace.from_attentions(*_named(self._shown().all_theirs))
 
@@ -193,7 +193,7 @@ class Diagnosis:
 
         Raises NotCaptured as `theirs` does.
         """
-        from attnscope.tracing import Trace
+        from attnscope.tracing.trace import Trace
 
         m = self._shown()
         weights, names = _named(m.all_reference)

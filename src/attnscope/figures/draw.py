@@ -13,7 +13,7 @@ from attnscope.figures.scene import Scene
 from attnscope.figures.sheet import POINT, PROSE, Sheet
 from attnscope.places import check_place
 from attnscope.state import State
-from attnscope.tracing import Trace
+from attnscope.tracing.trace import Trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from attnscope.figures.scene import Scene
 from attnscope.figures.slots import Axis
-from attnscope.tracing import Site
+from attnscope.tracing.trace import Site
 
 
 @dataclass(frozen=True, eq=False)

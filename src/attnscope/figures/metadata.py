@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from attnscope.state import State
-from attnscope.tracing import Receipt, SiteReceipt, Trace
+from attnscope.tracing.trace import Receipt, SiteReceipt, Trace
 
 
 def describe(trace: Trace, state: State, code: str = "") -> dict[str, Any]:

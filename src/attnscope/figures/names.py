@@ -4,7 +4,7 @@ import re
 import unicodedata
 from itertools import groupby
 
-from attnscope.tokens import Tokens
+from attnscope.tracing.tokens import Tokens
 
 _END_MARKS = re.compile(r"</w>$|@@$")
 _SYMBOLS = {"\n": "↵", "\t": "⇥"}

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from attnscope.figures.names import names
-from attnscope.tokens import Tokens
+from attnscope.tracing.tokens import Tokens
 
 
 @dataclass(frozen=True)

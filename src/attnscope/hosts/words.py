@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from attnscope.text.format import number, percent, printable
-from attnscope.tracing import SiteReceipt
+from attnscope.tracing.trace import SiteReceipt
 from attnscope.views import View
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from attnscope.doctor.diagnosis import Finding
 from attnscope.text.format import printable
-from attnscope.tokens import tokens_of
+from attnscope.tracing.tokens import tokens_of
 
 
 @dataclass

@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnscope.errors import InputError
-from attnscope.handed_in.tensors import as_tensor
-from attnscope.masks import NO_MASK, BiasRule, MaskRule, bias_rule_of, causal_rule, rule_of, split_additive
-from attnscope.sites import Site
+from attnscope.tracing.from_tensors.as_tensor import as_tensor
+from attnscope.tracing.masks import NO_MASK, BiasRule, MaskRule, bias_rule_of, causal_rule, rule_of, split_additive
+from attnscope.tracing.site import Site
 
 
 def read_qkv(query: Any, key: Any, value: Any, mask: Any, scaling: float | None, is_causal: bool) -> Site:

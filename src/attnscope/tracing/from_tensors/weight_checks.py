@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from attnscope.sites import TOLERANCE
-from attnscope.weights_only import WeightsSite
+from attnscope.tracing.site import TOLERANCE
+from attnscope.tracing.weights_site import WeightsSite
 
 
 def oddities(sites: Sequence[WeightsSite]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped, UInt8
 from torch import Tensor
 
-from attnscope.blocks import query_blocks
+from attnscope.tracing.query_blocks import query_blocks
 
 
 @dataclass(frozen=True, eq=False)

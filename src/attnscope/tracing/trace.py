@@ -1,6 +1,6 @@
 """Trace: what a forward pass left behind, site by site, and what can be done with it.
 
-The sites compute scores and weights on demand (`attnscope.sites`); a trace adds the tokens, the order and the ways out:
+The sites compute scores and weights on demand (`attnscope.tracing.site`); a trace adds the tokens, the order and the ways out:
 verify, save, show.
 """
 
@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError, NotCaptured
-from attnscope.handed_in import read_attentions, read_qkv
-from attnscope.receipts import Receipt, SiteReceipt
-from attnscope.sites import TOLERANCE, Link, Projection, Site, parse_head
-from attnscope.tokens import Tokens
+from attnscope.tracing.from_tensors import read_attentions, read_qkv
+from attnscope.tracing.receipts import Receipt, SiteReceipt
+from attnscope.tracing.site import TOLERANCE, Link, Projection, Site, parse_head
+from attnscope.tracing.tokens import Tokens
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from attnscope.attention import AttentionSteps
 from attnscope.errors import NotCaptured
-from attnscope.receipts import SiteReceipt
-from attnscope.sites import TOLERANCE, Site
+from attnscope.tracing.receipts import SiteReceipt
+from attnscope.tracing.site import TOLERANCE, Site
 
 
 def _unknown(name: str) -> property:

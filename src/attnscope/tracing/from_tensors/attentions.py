@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnscope.errors import InputError
-from attnscope.handed_in.oddities import oddities
-from attnscope.handed_in.tensors import as_tensor
-from attnscope.tokens import Tokens, tokens_of_strings
-from attnscope.weights_only import WeightsSite
+from attnscope.tracing.from_tensors.weight_checks import oddities
+from attnscope.tracing.from_tensors.as_tensor import as_tensor
+from attnscope.tracing.tokens import Tokens, tokens_of_strings
+from attnscope.tracing.weights_site import WeightsSite
 
 STACKS = ("encoder", "decoder", "cross")
 _FORMS = "(Q, K), (H, Q, K) or (1, H, Q, K) for a layer, as torch or numpy"

@@ -1,4 +1,0 @@
-"""Tensors that people hand in, checked and made into sites: q, k and v (Trace.from_qkv), or weights (from_attentions)."""
-
-from attnscope.handed_in.attentions import read_attentions as read_attentions
-from attnscope.handed_in.qkv import read_qkv as read_qkv

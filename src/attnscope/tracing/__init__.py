@@ -1,0 +1,1 @@
+"""What a forward pass left behind, as data."""
