@@ -68,7 +68,7 @@ if TYPE_CHECKING:
         OutputError,
         PayloadError,
     )
-    from attnscope.loading import load
+    from attnscope.models.loading import load
     from attnscope.payload import load_trace
     from attnscope.tracing.tokens import Tokens
     from attnscope.tracing.trace import Receipt, Site, Trace

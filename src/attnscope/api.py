@@ -12,8 +12,8 @@ from attnscope import hosts
 from attnscope.capturing import Recorder, may_attend, no_attention
 from attnscope.comparing import Comparison, comparison_of, differing
 from attnscope.errors import CaptureError, InputError
-from attnscope.inputs import Prepared, prepare
-from attnscope.loading import loaded_as
+from attnscope.models.inputs import Prepared, prepare
+from attnscope.models.loading import loaded_as
 from attnscope.opening import choose_opening
 from attnscope.rebuilding import python_of_comparison
 from attnscope.state import State

@@ -268,7 +268,7 @@ def _short(models: tuple[str, ...]) -> list[str]:
 def _reader(name: str, max_tokens: int) -> Any:
     """What reads a text with this model, which is loaded, for the server."""
     from attnscope.api import FOR_STEPS
-    from attnscope.inputs import max_positions
+    from attnscope.models.inputs import max_positions
 
     model, tokenizer = attnscope.load(name)
     own = max_positions(model) or sys.maxsize  # longer texts are refused, or cut, by the library itself

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from attnscope.loading import demo_folder
+from attnscope.models.loading import demo_folder
 
 pytestmark = pytest.mark.notebook
 

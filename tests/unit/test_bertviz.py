@@ -20,7 +20,7 @@ import transformers
 import tiny_models as tiny
 from attnscope import InputError, Trace
 from attnscope.bertviz import head_view, model_view, neuron_view
-from attnscope.loading import demo_folder
+from attnscope.models.loading import demo_folder
 from attnscope.payload import decode
 
 BERTVIZ_1_4_1 = {

@@ -14,7 +14,7 @@ import attnscope
 import parts
 import tiny_models as tiny
 from attnscope import CaptureError, InputError, LoadError
-from attnscope.inputs import _check_messages
+from attnscope.models.inputs import _check_messages
 
 TEMPLATE = "{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} . {% endfor %}"
 HOSTILE = [
@@ -107,7 +107,7 @@ def test_rotary_models_have_no_table_to_run_out_of() -> None:
 
 
 def test_the_table_of_patches_does_not_limit_the_text() -> None:
-    from attnscope.inputs import max_positions
+    from attnscope.models.inputs import max_positions
 
     class Tower(nn.Module):
         def __init__(self, positions: int) -> None:

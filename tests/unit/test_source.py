@@ -5,7 +5,7 @@ import json
 import torch
 
 import attnscope
-from attnscope.loading import loaded_as
+from attnscope.models.loading import loaded_as
 from attnscope.payload import encode, read
 
 TEXT = 'She said "naïve"\nand left.'
