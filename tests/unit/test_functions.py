@@ -13,7 +13,7 @@ import attnscope
 import parts
 import tiny_models as tiny
 from attnscope import CaptureError, InputError, NotCaptured
-from attnscope.capturing.needing import attends_by_itself
+from attnscope.capturing.listen.detect import attends_by_itself
 
 T, M, H, D = 7, 15, 3, 5
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from attnscope.capturing.needing import attends_itself
+from attnscope.capturing.listen.detect import attends_itself
 
 _lock = threading.Lock()
 _patched: dict[tuple[str, str], list[Any]] = {}  # (module, function) -> [original, count of open watchers]

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from attnscope.capturing.needing import attends_itself, looks_like_attention
+from attnscope.capturing.listen.detect import attends_itself, looks_like_attention
 
 _turns = itertools.count()
 

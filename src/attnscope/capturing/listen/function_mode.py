@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
 from attnscope.capturing import multihead
-from attnscope.capturing.interface import AttentionCall, within_interface
-from attnscope.capturing.running import Running, RunningModules
+from attnscope.capturing.listen.attention_interface import AttentionCall, within_interface
+from attnscope.capturing.listen.module_stack import Running, RunningModules
 
 SDPA = "F.scaled_dot_product_attention"
 MULTI_HEAD = "F.multi_head_attention_forward"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnscope.capturing.interface import AttentionCall
+from attnscope.capturing.listen.attention_interface import AttentionCall
 from attnscope.errors import CaptureError
 from attnscope.tracing.masks import NO_MASK, BiasRule, MaskRule, bias_rule_of, causal_rule, rule_of, split_additive
 

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnscope.capturing.needing import attends_itself
-from attnscope.capturing.projection import is_linear
+from attnscope.capturing.listen.detect import attends_itself
+from attnscope.capturing.read.output_projection import is_linear
 from attnscope.tracing.head_projection import HeadProjection
 from attnscope.tracing.trace import TOLERANCE
 

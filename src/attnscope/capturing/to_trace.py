@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from attnscope.capturing.caches import KeyValue, Laid
-from attnscope.capturing.origins import Origin
-from attnscope.capturing.reading import BatchRules, MaskReader
+from attnscope.capturing.read.kv_cache import KeyValue, Laid
+from attnscope.capturing.read.qkv_projections import Origin
+from attnscope.capturing.read.attention_call import BatchRules, MaskReader
 from attnscope.errors import CaptureError, InputError
 from attnscope.tracing.tokens import Tokens, tokens_of
 from attnscope.tracing.trace import Projection, Site, Trace

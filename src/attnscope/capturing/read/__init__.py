@@ -1,0 +1,1 @@
+"""What a recorded call says: masks, caches, projections."""
