@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 from attnscope.comparing import Comparison
 from attnscope.errors import InputError
 from attnscope.state import State
-from attnscope.thumbnails import STATISTICS
+from attnscope.statistics.thumbnails import STATISTICS
 from attnscope.tracing.trace import Site, Trace
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 import attnscope
 import tiny_models as tiny
 from attnscope.tracing.masks import causal_rule
-from attnscope.thumbnails import MASKED, STATISTICS, thumbnails_of
+from attnscope.statistics.thumbnails import MASKED, STATISTICS, thumbnails_of
 from attnscope.tracing.trace import Trace
 from browser_tools import until
 from made_traces import WAYS, made_trace

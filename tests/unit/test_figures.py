@@ -29,7 +29,7 @@ from attnscope.tracing.masks import rule_of
 from attnscope.rebuilding import python
 from attnscope.text.format import number, percent, significant
 from attnscope.state import LEVELS, State
-from attnscope.thumbnails import thumbnails_of
+from attnscope.statistics.thumbnails import thumbnails_of
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import ModelInfo
 from attnscope.views import View, with_state

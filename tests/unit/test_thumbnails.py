@@ -11,7 +11,7 @@ import torch
 import attnscope
 from attnscope import payload, thumbnails
 from attnscope.tracing.masks import MaskRule, causal_rule
-from attnscope.thumbnails import BROKEN, MASKED, STEPS, thumbnails_of
+from attnscope.statistics.thumbnails import BROKEN, MASKED, STEPS, thumbnails_of
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import Trace
 from made_traces import made_trace, with_everything

@@ -14,7 +14,7 @@ from torch import Tensor
 from attnscope.tracing.query_blocks import query_blocks
 from attnscope.comparing.aligning import Alignment
 from attnscope.errors import NotCaptured
-from attnscope.thumbnails import BLOCK, MASKED, MOST_PATCHES, SIDE
+from attnscope.statistics.thumbnails import BLOCK, MASKED, MOST_PATCHES, SIDE
 from attnscope.tracing.trace import Site
 
 MOST_WEIGHTS = 1 << 26  # of one trace; of longer texts the queries are sampled

@@ -8,7 +8,7 @@ import safetensors.torch
 from attnscope import payload
 from attnscope.comparing import Comparison
 from attnscope.comparing.changes import ZERO, HeadChange, pixels
-from attnscope.thumbnails import BROKEN, MASKED
+from attnscope.statistics.thumbnails import BROKEN, MASKED
 
 STATISTICS = {
     "change": ("change", "part", "How far a head's weights have moved from A to B: ½ Σ |B − A| over the keys of either text, averaged over the queries that both have (total-variation distance); 0 % is no change, 100 % is all weight elsewhere."),

@@ -12,7 +12,7 @@ from attnscope.figures.parts import legend_end
 from attnscope.figures.scene import Scene
 from attnscope.figures.sheet import Sheet
 from attnscope.text.format import percent
-from attnscope.thumbnails import MASKED, STATISTICS, STEPS, Thumbnails, thumbnails_of
+from attnscope.statistics.thumbnails import MASKED, STATISTICS, STEPS, Thumbnails, thumbnails_of
 
 SMALLEST, LARGEST = 0.13, 0.7  # inches of a thumbnail
 GAP, NAME = 0.05, 0.13
