@@ -10,7 +10,7 @@ from torch import nn
 
 from attnscope import hosts
 from attnscope.capturing import Recorder, may_attend, no_attention
-from attnscope.comparing import Comparison, comparison_of, differing
+from attnscope.comparing.comparison import Comparison, comparison_of, differing
 from attnscope.errors import CaptureError, InputError
 from attnscope.models.inputs import Prepared, prepare
 from attnscope.models.loading import loaded_as

@@ -4,7 +4,7 @@ from dataclasses import fields
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from attnscope.comparing import Comparison
+from attnscope.comparing.comparison import Comparison
 from attnscope.errors import InputError
 from attnscope.state import State
 from attnscope.statistics.thumbnails import STATISTICS

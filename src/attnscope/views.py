@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from attnscope import workings
-from attnscope.comparing import Comparison
+from attnscope.comparing.comparison import Comparison
 from attnscope.errors import InputError
 from attnscope.files import write_atomically
 from attnscope.payload import Held, as_held, encode
@@ -53,7 +53,7 @@ class Pair:
     """What a comparison adds to the view of its first trace."""
 
     other: Trace
-    difference: bytes  # a payload without tensors but small pictures: attnscope.comparing.differing
+    difference: bytes  # a payload without tensors but small pictures: attnscope.comparing.comparison.differing
     code: Callable[[State], str]
     places: Callable[[Any], tuple[Places, Places]]  # queries and keys of the layer of a state or a site
 

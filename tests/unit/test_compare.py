@@ -9,7 +9,7 @@ import safetensors
 import torch
 
 import attnscope
-from attnscope.comparing.aligning import align
+from attnscope.comparing.alignment import align
 from attnscope.payload import read
 from attnscope.state import LEVELS, State
 from attnscope.tracing.tokens import Tokens, tokens_of_strings
@@ -124,7 +124,7 @@ def test_the_same_trace_twice_has_changed_nowhere(demo_trace):
 
 
 def test_long_texts_are_compared_in_blocks_with_the_same_result(texts, monkeypatch):
-    from attnscope.comparing import changes
+    from attnscope.comparing.comparison import changes
 
     monkeypatch.setattr(changes, "BLOCK", 2000)
     again = attnscope.compare(texts.a, texts.b)
@@ -136,7 +136,7 @@ def test_long_texts_are_compared_in_blocks_with_the_same_result(texts, monkeypat
 
 
 def test_too_long_texts_are_sampled_and_say_so(texts, monkeypatch):
-    from attnscope.comparing import changes
+    from attnscope.comparing.comparison import changes
 
     monkeypatch.setattr(changes, "MOST_WEIGHTS", 72 * 25 * 7)
     again = attnscope.compare(texts.a, texts.b)

@@ -6,8 +6,8 @@ from typing import Any
 import safetensors.torch
 
 from attnscope import payload
-from attnscope.comparing import Comparison
-from attnscope.comparing.changes import ZERO, HeadChange, pixels
+from attnscope.comparing.comparison import Comparison
+from attnscope.comparing.head_changes import ZERO, HeadChange, pixels
 from attnscope.statistics.thumbnails import BROKEN, MASKED
 
 STATISTICS = {

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from attnscope.tracing.query_blocks import query_blocks
-from attnscope.comparing.aligning import Alignment
+from attnscope.comparing.alignment import Alignment
 from attnscope.errors import NotCaptured
 from attnscope.statistics.thumbnails import BLOCK, MASKED, MOST_PATCHES, SIDE
 from attnscope.tracing.trace import Site
