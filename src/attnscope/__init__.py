@@ -69,7 +69,7 @@ if TYPE_CHECKING:
         PayloadError,
     )
     from attnscope.models.loading import load
-    from attnscope.payload import load_trace
+    from attnscope.payload.codec import load_trace
     from attnscope.tracing.tokens import Tokens
     from attnscope.tracing.trace import Receipt, Site, Trace
     from attnscope.views import View

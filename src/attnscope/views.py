@@ -12,8 +12,8 @@ import torch
 from attnscope import workings
 from attnscope.comparing.comparison import Comparison
 from attnscope.errors import InputError
-from attnscope.files import write_atomically
-from attnscope.payload import Held, as_held, encode
+from attnscope.payload.atomic_write import write_atomically
+from attnscope.payload.codec import Held, as_held, encode
 from attnscope.places import check_compared, check_fields, check_place
 from attnscope.rebuilding import python
 from attnscope.state import State

@@ -7,7 +7,7 @@ import torch
 
 import attnscope
 import tiny_models as tiny
-from attnscope.workings import sizes
+from attnscope.payload.step_tensors import sizes
 from made_traces import with_everything
 
 KEEP = {"x", "pre_rotary", "projections"}

@@ -21,7 +21,7 @@ import tiny_models as tiny
 from attnscope import InputError, Trace
 from attnscope.bertviz import head_view, model_view, neuron_view
 from attnscope.models.loading import demo_folder
-from attnscope.payload import decode
+from attnscope.payload.codec import decode
 
 BERTVIZ_1_4_1 = {
     head_view: "attention tokens sentence_b_start prettify_tokens layer heads encoder_attention decoder_attention "

@@ -10,7 +10,7 @@ import torch
 
 import attnscope
 from attnscope.comparing.alignment import align
-from attnscope.payload import read
+from attnscope.payload.codec import read
 from attnscope.state import LEVELS, State
 from attnscope.tracing.tokens import Tokens, tokens_of_strings
 from attnscope.views import View, partner, with_state

@@ -12,8 +12,8 @@ import tiny_models as tiny
 from attnscope import Trace
 from attnscope.errors import InputError, NotCaptured, PayloadError
 from attnscope.hosts import words
-from attnscope.payload import Held, encode
-from attnscope.tiles import TileRequest, answer
+from attnscope.payload.codec import Held, encode
+from attnscope.payload.site_requests import TileRequest, answer
 from attnscope.tracing.tokens import Tokens
 
 L, H, Q, K = 2, 3, 5, 7
@@ -288,7 +288,7 @@ def test_a_file_gives_back_the_same(stacked, tmp_path) -> None:
 def test_a_part_of_a_site_is_not_a_trace() -> None:
     found = Trace.from_attentions(weights(L, H, Q, Q), names(Q))
     with pytest.raises((PayloadError, NotCaptured), match="2 of 3 heads"):
-        attnscope.payload.decode(encode(found, {0: Held((0, 2))}))
+        attnscope.payload.codec.decode(encode(found, {0: Held((0, 2))}))
 
 
 @pytest.mark.parametrize("stack", STACKS)
@@ -313,7 +313,7 @@ def test_a_small_view_rounds_and_then_leaves_out() -> None:
     half = found.show(layer=2, head=3, query=7, max_mb=0.3)
     assert any("fp16" in note for note in half.notes)
     assert {block.stride for block in half.blocks} == {2}
-    site = attnscope.payload.decode(half.blocks[0].data).sites[0]
+    site = attnscope.payload.codec.decode(half.blocks[0].data).sites[0]
     assert torch.equal(site.weights(), found.site(2).weights().half().float())
     few = found.show(layer=2, head=3, query=7, max_mb=0.02)
     assert any(re.search("holds heads? .* of layer 2", note) for note in few.notes)
@@ -321,7 +321,7 @@ def test_a_small_view_rounds_and_then_leaves_out() -> None:
 
 def test_a_live_view_is_answered() -> None:
     found = Trace.from_attentions(weights(L, H, Q, Q), names(Q))
-    read = attnscope.payload.decode(answer(found, TileRequest(1, 2)).data)
+    read = attnscope.payload.codec.decode(answer(found, TileRequest(1, 2)).data)
     assert torch.equal(read.sites[0].weights(), found.site(1).weights())
 
 

@@ -134,7 +134,7 @@ def test_hostile_tokens_are_text(word: str) -> None:
     assert len(raw.tokens) == 13
     named = attnscope.Trace.from_qkv(*(torch.randn(2, 2, 3) for _ in range(3)), tokens=[word, "x"])
     assert named.tokens[0] == word
-    assert attnscope.payload.decode(attnscope.payload.encode(named)).tokens[0] == word
+    assert attnscope.payload.codec.decode(attnscope.payload.codec.encode(named)).tokens[0] == word
 
 
 def test_a_tokenizer_that_does_not_fit() -> None:

@@ -15,8 +15,8 @@ import torch
 import attnscope
 import tiny_models as tiny
 from attnscope import InputError, NotCaptured, OutputError, PayloadError, Trace, payload, tiles
-from attnscope.payload import Held, as_held, decode, encode, load_trace, read, trace_id
-from attnscope.tiles import TileRequest, answer
+from attnscope.payload.codec import Held, as_held, decode, encode, load_trace, read, trace_id
+from attnscope.payload.site_requests import TileRequest, answer
 from attnscope.tracing.trace import Receipt
 
 FIELDS = ("q", "k", "v", "z", "z_rows", "sinks", "x", "pre_rotary_q", "pre_rotary_k")

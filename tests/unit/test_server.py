@@ -26,7 +26,7 @@ from attnscope.hosts.server import run
 from attnscope.hosts.server.guard import Names
 from attnscope.hosts.server.limits import Limits, Meter, Refusal
 from attnscope.hosts.server.work import Ask, Line, Workshop, room
-from attnscope.payload import decode, read
+from attnscope.payload.codec import decode, read
 from served import TOKEN, Served, served
 
 

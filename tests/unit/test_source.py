@@ -6,7 +6,7 @@ import torch
 
 import attnscope
 from attnscope.models.loading import loaded_as
-from attnscope.payload import encode, read
+from attnscope.payload.codec import encode, read
 
 TEXT = 'She said "naïve"\nand left.'
 

@@ -8,9 +8,9 @@ import torch
 import attnscope
 import tiny_models as tiny
 from attnscope.errors import InputError
-from attnscope.payload import decode, encode, load_trace, read
-from attnscope.tiles import TileRequest, answer
-from attnscope.workings import sizes
+from attnscope.payload.codec import decode, encode, load_trace, read
+from attnscope.payload.site_requests import TileRequest, answer
+from attnscope.payload.step_tensors import sizes
 from made_traces import made_trace
 
 KEEP = {"x", "pre_rotary", "projections"}

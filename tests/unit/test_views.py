@@ -12,7 +12,7 @@ import attnscope
 from attnscope.errors import InputError, OutputError
 from attnscope.hosts.html import pack
 from attnscope.hosts.words import strongest
-from attnscope.payload import read
+from attnscope.payload.codec import read
 from attnscope.text.format import number, percent, printable
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import Site, Trace
@@ -161,7 +161,7 @@ def test_a_payload_names_the_version_that_made_it_installed_or_not(demo_trace, m
             raise PackageNotFoundError(package)
         return version(package)
 
-    monkeypatch.setattr("attnscope.payload.version", none_of_ours)
+    monkeypatch.setattr("attnscope.payload.codec.version", none_of_ours)
     found = read(demo_trace.show(layer=2, head=8).blocks[0].data)[0]["versions"]
     assert found == {
         "attnscope": attnscope.__version__,

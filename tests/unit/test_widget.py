@@ -3,7 +3,7 @@
 import pytest
 import traitlets
 
-from attnscope.payload import read
+from attnscope.payload.codec import read
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from attnscope.errors import AttnscopeError
 from attnscope.hosts.assets import asset
 from attnscope.hosts.words import title
 from attnscope.places import site_at
-from attnscope.protocol import CANCEL, ERROR, REPLY
+from attnscope.payload.messages import CANCEL, ERROR, REPLY
 from attnscope.state import CHOICES
-from attnscope.tiles import TileRequest, answer
+from attnscope.payload.site_requests import TileRequest, answer
 from attnscope.views import View
 
 

@@ -119,13 +119,13 @@ class Trace:
 
     def save(self, path: Any, projections: bool = False) -> None:
         """Write the trace to a .safetensors file, whole or not at all. `projections=True` stores W_O and b_O too."""
-        from attnscope.payload import save
+        from attnscope.payload.codec import save
 
         save(self, path, projections=projections)
 
     def to_numpy(self) -> "dict[str, np.ndarray]":
         """Every kept tensor as fp32 numpy, named as in a file: {"s0.q": [H, Q, D], "s0.k": …}."""
-        from attnscope.payload import arrays
+        from attnscope.payload.codec import arrays
 
         return arrays(self)
 

@@ -17,8 +17,8 @@ from attnscope.hosts.server.guard import Guard, Names
 from attnscope.hosts.server.limits import Limits, Meter, Refusal
 from attnscope.hosts.server.page import page, policy
 from attnscope.hosts.server.work import Ask, Reader, Workshop, place_of
-from attnscope.protocol import SITE, STEPS
-from attnscope.tiles import TileRequest
+from attnscope.payload.messages import SITE, STEPS
+from attnscope.payload.site_requests import TileRequest
 
 EXAMPLE = "As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed."
 

@@ -13,7 +13,7 @@ import torch
 
 from attnscope.errors import AttnscopeError, InputError
 from attnscope.hosts.server.limits import Limits, Refusal
-from attnscope.tiles import TileRequest, answer
+from attnscope.payload.site_requests import TileRequest, answer
 from attnscope.tracing.trace import Trace
 
 Reader = Callable[..., Trace]  # reader(text, pair=…, truncate=…) -> Trace

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from attnscope import thumbnails, workings
 from attnscope.errors import NotCaptured, PayloadError
-from attnscope.files import write_atomically
+from attnscope.payload.atomic_write import write_atomically
 from attnscope.tracing.masks import BiasRule, MaskRule
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import ModelInfo, Projection, Receipt, Site, SiteReceipt, Trace

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from attnscope.errors import InputError
-from attnscope.payload import Held, as_held, encode
-from attnscope.protocol import SITE, STEPS
+from attnscope.payload.codec import Held, as_held, encode
+from attnscope.payload.messages import SITE, STEPS
 from attnscope.tracing.trace import Receipt, Trace
 
 MAX_BYTES = 48_000_000  # of one reply; beyond, fp16 and then fewer heads

@@ -1,0 +1,1 @@
+"""The one wire format between Python and the page."""
