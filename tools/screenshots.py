@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 import attnscope
-from attnscope.state import LEVELS
+from attnscope.views.state import LEVELS
 
 SENTENCE = "As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed."
 PICTURES = Path(__file__).parents[1] / "docs" / "images"

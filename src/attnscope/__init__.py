@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from attnscope.payload.codec import load_trace
     from attnscope.tracing.tokens import Tokens
     from attnscope.tracing.trace import Receipt, Site, Trace
-    from attnscope.views import View
+    from attnscope.views.view import View
 
 
 _ROOMS = ("attention", "bertviz", "errors")  # submodules that are part of the door

@@ -14,11 +14,11 @@ from attnscope.comparing.comparison import Comparison, comparison_of, differing
 from attnscope.errors import CaptureError, InputError
 from attnscope.models.inputs import Prepared, prepare
 from attnscope.models.loading import loaded_as
-from attnscope.opening import choose_opening
-from attnscope.rebuilding import python_of_comparison
-from attnscope.state import State
+from attnscope.views.default_place import choose_opening
+from attnscope.views.as_python import python_of_comparison
+from attnscope.views.state import State
 from attnscope.tracing.trace import Trace, parse_head
-from attnscope.views import Pair, View, partner
+from attnscope.views.view import Pair, View, partner
 
 FOR_STEPS = frozenset({"x", "pre_rotary", "projections"})  # what show() keeps, for texts of up to so many tokens
 KEEP_UP_TO = 1024
@@ -171,7 +171,7 @@ def show_trace(
 
     Layers and heads count from 0; `head` may be a name such as "L2H8". `query` and `key` are positions or tokens as
     written. What is not given is chosen: the strongest link between two different words, and the view says so. `look`
-    takes the other fields of `attnscope.state.State`: heads, average, queries, combine, threshold, quantity, log, words,
+    takes the other fields of `attnscope.views.state.State`: heads, average, queries, combine, threshold, quantity, log, words,
     special, sort, thumbs, dim. `max_mb` is the size of the numbers in a page, in MB; the app and the small pictures of all
     heads add 0.4 to 1.4. Above 3 MB they are rounded to fp16; `exact=True` keeps them as they are, as far as `max_mb` goes. Raises InputError for anything out of range.
     """

@@ -9,7 +9,7 @@ import click
 
 import attnscope
 from attnscope.errors import AttnscopeError, InputError
-from attnscope.state import LEVELS
+from attnscope.views.state import LEVELS
 
 
 class _Commands(click.Group):

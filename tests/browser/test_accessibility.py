@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from attnscope.state import LEVELS
+from attnscope.views.state import LEVELS
 from attnscope.tracing.tokens import Tokens
 from levels_in import open_level, switch_to
 from made_traces import made_trace

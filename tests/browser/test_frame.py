@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from attnscope.state import LEVELS, State
+from attnscope.views.state import LEVELS, State
 from browser_tools import until
 from levels_in import levels_there, open_level, switch_to
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attnscope.state import LEVELS
+from attnscope.views.state import LEVELS
 from levels_in import open_level
 
 PICTURES = Path(__file__).parent / "pictures"

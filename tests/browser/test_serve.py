@@ -9,7 +9,7 @@ import attnscope
 import tiny_models as tiny
 from attnscope import cli
 from attnscope.hosts.server.limits import Limits
-from attnscope.state import State
+from attnscope.views.state import State
 from browser_tools import until
 from served import TOKEN, served
 

@@ -11,9 +11,9 @@ import torch
 import attnscope
 from attnscope.comparing.alignment import align
 from attnscope.payload.codec import read
-from attnscope.state import LEVELS, State
+from attnscope.views.state import LEVELS, State
 from attnscope.tracing.tokens import Tokens, tokens_of_strings
-from attnscope.views import View, partner, with_state
+from attnscope.views.view import View, partner, with_state
 
 
 def rows(count: int, *shape: int) -> np.ndarray:

@@ -26,13 +26,13 @@ from attnscope.figures import colours, figure
 from attnscope.figures.head import HAIR, THICK, opacity
 from attnscope.figures.names import names
 from attnscope.tracing.masks import rule_of
-from attnscope.rebuilding import python
+from attnscope.views.as_python import python
 from attnscope.text.format import number, percent, significant
-from attnscope.state import LEVELS, State
+from attnscope.views.state import LEVELS, State
 from attnscope.statistics.thumbnails import thumbnails_of
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import ModelInfo
-from attnscope.views import View, with_state
+from attnscope.views.view import View, with_state
 from made_traces import made_trace, with_everything
 
 PLACE = {"layer": 2, "head": 8, "query": 7, "key": 8}
@@ -710,7 +710,7 @@ def test_code_is_what_the_page_writes():
     code = python(None, ModelInfo("a\nmodel"), State())
     assert "# model, tokenizer: a model, as you loaded them\n# text: " in code
     assert "attnscope.show(model, tokenizer, text, layer=0, head=0, query=0)\n" in code
-    assert "from attnscope.views import with_state\n" in code
+    assert "from attnscope.views.view import with_state\n" in code
     assert "view = with_state(view, key=None)\n" in code
     assert "inputs=inputs" in python({"inputs": True}, some, State())
     assert 'messages=[{"role": "user", "content": "hi"}]' in python(

@@ -6,7 +6,7 @@ import torch
 import attnscope
 import tiny_models as tiny
 from attnscope import Tokens, Trace
-from attnscope.opening import choose_opening
+from attnscope.views.default_place import choose_opening
 
 
 def word(tokens: Tokens, position: int) -> int | None:

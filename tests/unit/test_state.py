@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from attnscope.errors import InputError
-from attnscope.state import CHOICES, State
+from attnscope.views.state import CHOICES, State
 
 numbers = st.integers(0, 99_999)
 states = st.builds(

@@ -11,7 +11,7 @@ import torch
 import attnscope
 from attnscope.errors import InputError, OutputError
 from attnscope.hosts.html import pack
-from attnscope.hosts.words import strongest
+from attnscope.views.sentences.sentence import strongest
 from attnscope.payload.codec import read
 from attnscope.text.format import number, percent, printable
 from attnscope.tracing.tokens import Tokens

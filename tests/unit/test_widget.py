@@ -65,7 +65,7 @@ def test_traits_refuse_what_no_view_can_be_asked(scope):
 
 
 def test_traits_take_every_level_and_can_be_observed(scope):
-    from attnscope.state import LEVELS
+    from attnscope.views.state import LEVELS
 
     seen = []
     scope.observe(lambda change: seen.append(change["new"]), "level")

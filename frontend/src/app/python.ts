@@ -75,7 +75,7 @@ export function python(meta: Metadata, state: State): string {
   let view = `view = ${call(what, [...given, ...named(shown)])}`;
   // a view made in Python pins a key; here none is pinned, and the strongest one is followed
   if (state.key === null) {
-    imports.push("from attnscope.views import with_state");
+    imports.push("from attnscope.views.view import with_state");
     view += "\nview = with_state(view, key=None)";
   }
   return `${[...imports, "", ...lines, view, "view"].join("\n")}\n`;
@@ -104,5 +104,5 @@ export function pythonOfPair(metas: [Metadata, Metadata], state: State): string 
   ]);
   const view = `view = ${call("attnscope.compare(trace_a, trace_b).show", named(shown))}`;
   const moved = `view = ${call("with_state", ["view", ...named(place)])}`;
-  return `${["import attnscope", "from attnscope.views import with_state", "", ...lines, view, moved, "view"].join("\n")}\n`;
+  return `${["import attnscope", "from attnscope.views.view import with_state", "", ...lines, view, moved, "view"].join("\n")}\n`;
 }

@@ -6,9 +6,9 @@ from attnscope import api
 from attnscope.bertviz.given import numbers
 from attnscope.errors import InputError
 from attnscope.hosts.html import frame
-from attnscope.places import check_place
+from attnscope.views.validate import check_place
 from attnscope.tracing.trace import Trace
-from attnscope.views import View
+from attnscope.views.view import View
 
 ACTIONS = ("view", "return")
 MODES = ("dark", "light")

@@ -11,8 +11,8 @@ from attnscope.figures.colours import GROUND, MUTED
 from attnscope.figures.fonts import warn_of_missing
 from attnscope.figures.scene import Scene
 from attnscope.figures.sheet import POINT, PROSE, Sheet
-from attnscope.places import check_place
-from attnscope.state import State
+from attnscope.views.validate import check_place
+from attnscope.views.state import State
 from attnscope.tracing.trace import Trace
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from attnscope.state import State
+from attnscope.views.state import State
 from attnscope.tracing.trace import Receipt, SiteReceipt, Trace
 
 

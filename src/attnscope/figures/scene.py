@@ -5,7 +5,7 @@ from functools import cached_property
 
 from attnscope.figures.names import names
 from attnscope.figures.slots import Axis, Slot, axis_of
-from attnscope.state import State
+from attnscope.views.state import State
 from attnscope.tracing.trace import Site, Trace
 
 _SEGMENT = {"a": 0, "b": 1}

@@ -14,7 +14,7 @@ from typing import Any
 
 from attnscope.errors import AttnscopeError
 from attnscope.hosts.html import frame, page
-from attnscope.views import View
+from attnscope.views.view import View
 
 
 def has_display() -> bool:
@@ -44,7 +44,7 @@ def _mimebundle(view: View, **kwargs: Any) -> Any:
     """The widget; or, for a static view, the page in a frame (never both: a widget's mime would hide the page)."""
     if not view.static:
         return view.widget._repr_mimebundle_(**kwargs)
-    from attnscope.hosts.words import title
+    from attnscope.views.sentences.sentence import title
 
     bundle = {"text/html": frame(view), "text/plain": title(view)}
     if importlib.util.find_spec("matplotlib"):

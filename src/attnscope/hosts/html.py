@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from attnscope.hosts.assets import asset
-from attnscope.views import Block, View
+from attnscope.views.view import Block, View
 
 STYLE = (
     "html,body{margin:0;min-height:100%}body{background:#fbfaf8}"
@@ -76,7 +76,7 @@ def frame(view: View, height: int = 900) -> str:
 
 def plain_table(view: View, rows: int = 12) -> str:
     """The strongest keys of the view's query as an HTML table without script or style: what GitHub shows."""
-    from attnscope.hosts.words import strongest, title
+    from attnscope.views.sentences.sentence import strongest, title
 
     body = "".join(
         f"<tr><td>{html.escape(row.token)}</td><td>{row.dot}</td><td>{row.score}</td><td>{row.weight}</td><td>{row.share}</td></tr>"

@@ -7,12 +7,12 @@ import traitlets
 
 from attnscope.errors import AttnscopeError
 from attnscope.hosts.assets import asset
-from attnscope.hosts.words import title
-from attnscope.places import site_at
+from attnscope.views.sentences.sentence import title
+from attnscope.views.validate import site_at
 from attnscope.payload.messages import CANCEL, ERROR, REPLY
-from attnscope.state import CHOICES
+from attnscope.views.state import CHOICES
 from attnscope.payload.site_requests import TileRequest, answer
-from attnscope.views import View
+from attnscope.views.view import View
 
 
 class Scope(anywidget.AnyWidget):

@@ -10,8 +10,8 @@ from attnscope.hosts.terminal.glyphs import MUTED, glyphs_of
 from attnscope.hosts.terminal.grid import grid
 from attnscope.hosts.terminal.table import keys_table, weaker
 from attnscope.hosts.terminal.vectors import strips
-from attnscope.hosts.words import receipt, title
-from attnscope.views import View
+from attnscope.views.sentences.sentence import receipt, title
+from attnscope.views.view import View
 
 LEVELS = ("head", "neuron")
 ROWS = 12

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attnscope.hosts.terminal.glyphs import FROM, MUTED, WEIGHT, Glyphs, fitted, label, letters, window
 from attnscope.text.format import percent, printable
-from attnscope.views import View
+from attnscope.views.view import View
 
 LABEL, CELL, ELSEWHERE, HEIGHT = 14, 3, 9, 6  # columns of a label, a cell and the last column; lines of the keys' names
 ROWS = 32

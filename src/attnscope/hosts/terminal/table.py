@@ -4,9 +4,9 @@ from rich.table import Table
 from rich.text import Text
 
 from attnscope.hosts.terminal.glyphs import NEGATIVE, POSITIVE, WEIGHT, Glyphs, label
-from attnscope.hosts.words import strongest
+from attnscope.views.sentences.sentence import strongest
 from attnscope.text.format import percent
-from attnscope.views import View
+from attnscope.views.view import View
 
 BAR, TOKEN, NUMBERS = 20, 16, 42  # columns of a bar, a token, and all that stands beside them
 COLUMNS = (

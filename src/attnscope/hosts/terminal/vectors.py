@@ -8,9 +8,9 @@ from rich.text import Text
 from torch import Tensor
 
 from attnscope.hosts.terminal.glyphs import MUTED, NEGATIVE, POSITIVE, Glyphs, fitted
-from attnscope.hosts.words import strongest
+from attnscope.views.sentences.sentence import strongest
 from attnscope.text.format import number
-from attnscope.views import View
+from attnscope.views.view import View
 
 KEYS, NAME = 3, 12
 

@@ -14,9 +14,9 @@ from attnscope.comparing.comparison import Comparison
 from attnscope.errors import InputError
 from attnscope.payload.atomic_write import write_atomically
 from attnscope.payload.codec import Held, as_held, encode
-from attnscope.places import check_compared, check_fields, check_place
-from attnscope.rebuilding import python
-from attnscope.state import State
+from attnscope.views.validate import check_compared, check_fields, check_place
+from attnscope.views.as_python import python
+from attnscope.views.state import State
 from attnscope.tracing.trace import Receipt, Trace
 
 STEPS = ("head", "all", "none")  # for whom a view holds x and the projections

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from attnscope.text.format import number, percent, printable
 from attnscope.tracing.trace import SiteReceipt
-from attnscope.views import View
+from attnscope.views.view import View
 
 
 @dataclass(frozen=True)

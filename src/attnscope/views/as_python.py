@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from attnscope.state import State
+from attnscope.views.state import State
 from attnscope.tracing.trace import ModelInfo, Trace
 
 LOAD = frozenset(
@@ -29,7 +29,7 @@ def python(source: Mapping[str, Any] | None, model: ModelInfo, state: State) -> 
     imports = ["import attnscope"]
     view = f"view = {_call(what, [*given, *_named(shown)])}"
     if state.key is None:  # show pins a key; here none is pinned, and the strongest one is followed
-        imports.append("from attnscope.views import with_state")
+        imports.append("from attnscope.views.view import with_state")
         view += "\nview = with_state(view, key=None)"
     return "\n".join([*imports, "", *lines, view, "view"]) + "\n"
 
@@ -52,7 +52,7 @@ def python_of_comparison(a: Trace, b: Trace, state: State) -> str:
     view = f"view = {_call('attnscope.compare(trace_a, trace_b).show', _named(shown))}"
     moved = f"view = {_call('with_state', ['view', *_named([p for p in place if p[0] != 'stack' or p[1]])])}"
     return (
-        "\n".join(["import attnscope", "from attnscope.views import with_state", "", *lines, view, moved, "view"])
+        "\n".join(["import attnscope", "from attnscope.views.view import with_state", "", *lines, view, moved, "view"])
         + "\n"
     )
 

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from attnscope.comparing.comparison import Comparison
 from attnscope.errors import InputError
-from attnscope.state import State
+from attnscope.views.state import State
 from attnscope.statistics.thumbnails import STATISTICS
 from attnscope.tracing.trace import Site, Trace
 

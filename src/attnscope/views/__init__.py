@@ -1,0 +1,1 @@
+"""Where to look: a View, its state and what is said about it."""
