@@ -9,9 +9,9 @@ from typing import Any
 
 import uvicorn
 
-from attnscope.hosts.server import run
-from attnscope.hosts.server.app import application
-from attnscope.hosts.server.limits import Limits
+from attnscope.render.server import run
+from attnscope.render.server.app import application
+from attnscope.render.server.limits import Limits
 
 TOKEN = "a-token-of-tests-0123456789"
 

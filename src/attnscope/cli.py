@@ -64,8 +64,8 @@ def show(
     """Trace TEXT and write a page that shows its attention, or draw it here."""
     from rich.console import Console
 
-    from attnscope.hosts import has_display
-    from attnscope.hosts.terminal import check_levels, draw
+    from attnscope.render import has_display
+    from attnscope.render.terminal import check_levels, draw
 
     drawn = () if not terminal else ("head", "neuron") if level is None else (level,)
     check_levels(drawn)
@@ -224,11 +224,11 @@ def serve(
 
     from rich.console import Console
 
-    from attnscope.hosts import has_display
+    from attnscope.render import has_display
 
     try:
-        from attnscope.hosts.server import run
-        from attnscope.hosts.server.limits import Limits
+        from attnscope.render.server import run
+        from attnscope.render.server.limits import Limits
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn"):
             raise

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import attnscope
-from attnscope.hosts.assets import asset
+from attnscope.render.page.assets import asset
 from browser_tools import until
 
 AXE = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 import attnscope
 import tiny_models as tiny
 from attnscope import cli
-from attnscope.hosts.server.limits import Limits
+from attnscope.render.server.limits import Limits
 from attnscope.views.state import State
 from browser_tools import until
 from served import TOKEN, served

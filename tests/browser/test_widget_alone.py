@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from attnscope.hosts.assets import asset
+from attnscope.render.page.assets import asset
 from browser_tools import until
 
 PLAY = """async ([code, blocks, traits, live]) => {

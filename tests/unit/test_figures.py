@@ -22,9 +22,9 @@ import attnscope
 import tiny_models
 from attnscope import Trace
 from attnscope.errors import InputError, NotCaptured, OutputError
-from attnscope.figures import colours, figure
-from attnscope.figures.head import HAIR, THICK, opacity
-from attnscope.figures.names import names
+from attnscope.render.figures import colours, figure
+from attnscope.render.figures.head import HAIR, THICK, opacity
+from attnscope.render.figures.names import names
 from attnscope.tracing.masks import rule_of
 from attnscope.views.as_python import python
 from attnscope.text.format import number, percent, significant

@@ -11,7 +11,7 @@ import attnscope
 import tiny_models as tiny
 from attnscope import Trace
 from attnscope.errors import InputError, NotCaptured, PayloadError
-from attnscope.hosts import words
+from attnscope.render import words
 from attnscope.payload.codec import Held, encode
 from attnscope.payload.site_requests import TileRequest, answer
 from attnscope.tracing.tokens import Tokens

@@ -22,10 +22,10 @@ import attnscope
 import tiny_models as tiny
 from attnscope import cli
 from attnscope.errors import AttnscopeError, InputError
-from attnscope.hosts.server import run
-from attnscope.hosts.server.guard import Names
-from attnscope.hosts.server.limits import Limits, Meter, Refusal
-from attnscope.hosts.server.work import Ask, Line, Workshop, room
+from attnscope.render.server import run
+from attnscope.render.server.guard import Names
+from attnscope.render.server.limits import Limits, Meter, Refusal
+from attnscope.render.server.work import Ask, Line, Workshop, room
 from attnscope.payload.codec import decode, read
 from served import TOKEN, Served, served
 
@@ -471,7 +471,7 @@ import sys, time
 from pathlib import Path
 import attnscope
 from attnscope import cli
-from attnscope.hosts.server import run
+from attnscope.render.server import run
 cli._quiet()
 work, folder = Path(sys.argv[1]), sys.argv[2]
 model, tokenizer = attnscope.load(folder)
@@ -570,8 +570,8 @@ def test_a_short_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "attnscope.hosts.server.run")
-    monkeypatch.delattr("attnscope.hosts.server.run")
+    monkeypatch.delitem(sys.modules, "attnscope.render.server.run")
+    monkeypatch.delattr("attnscope.render.server.run")
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     result = CliRunner().invoke(cli.main, ["serve"])
     assert result.exit_code == 2

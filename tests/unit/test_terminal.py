@@ -14,8 +14,8 @@ import attnscope
 import tiny_models as tiny
 from attnscope import InputError, Tokens, Trace
 from attnscope.cli import main
-from attnscope.hosts.terminal import draw
-from attnscope.hosts.terminal.glyphs import FROM, UNICODE, letters, window
+from attnscope.render.terminal import draw
+from attnscope.render.terminal.glyphs import FROM, UNICODE, letters, window
 from attnscope.tracing.masks import rule_of
 from made_traces import made_trace, with_everything
 

@@ -10,7 +10,7 @@ import torch
 
 import attnscope
 from attnscope.errors import InputError, OutputError
-from attnscope.hosts.html import pack
+from attnscope.render.page.html import pack
 from attnscope.views.sentences.sentence import strongest
 from attnscope.payload.codec import read
 from attnscope.text.format import number, percent, printable

@@ -5,7 +5,7 @@ from typing import Any
 from attnscope import api
 from attnscope.bertviz.given import numbers
 from attnscope.errors import InputError
-from attnscope.hosts.html import frame
+from attnscope.render.page.html import frame
 from attnscope.views.validate import check_place
 from attnscope.tracing.trace import Trace
 from attnscope.views.view import View

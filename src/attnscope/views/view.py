@@ -222,7 +222,7 @@ class View:
 
     def figure(self, kind: str = "png", *, width: float = 7.2, text: str = "text", dpi: float = 300) -> bytes:
         """The view as a figure for paper, "png", "svg" or "pdf"; options and errors as of `save`."""
-        from attnscope.figures import check_file, describe, figure, needed, to_bytes
+        from attnscope.render.figures import check_file, describe, figure, needed, to_bytes
 
         check_file(kind, text, dpi)
         needed()
@@ -233,7 +233,7 @@ class View:
     def plot(self, ax: Any = None, *, width: float = 7.2) -> Any:
         """The view within matplotlib axes (a new pyplot figure without `ax`), which are returned. What is written shrinks
         until it fits; InputError where the axes are too small for that."""
-        from attnscope.figures import plot
+        from attnscope.render.figures import plot
 
         here = self.alone
         return plot(here.trace, here.state, ax, width)

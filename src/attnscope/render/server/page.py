@@ -4,8 +4,8 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
-from attnscope.hosts.assets import asset
-from attnscope.hosts.html import STYLE, json_in_html, sha256
+from attnscope.render.page.assets import asset
+from attnscope.render.page.html import STYLE, json_in_html, sha256
 
 _DOOR_STYLE = (
     "body{margin:12vh auto;max-width:34rem;padding:0 1.5rem;font:16px/1.5 system-ui,sans-serif;color:#17181a;background:#fcfcfa}"

@@ -5,12 +5,12 @@ from dataclasses import replace
 import torch
 
 from attnscope.errors import InputError
-from attnscope.figures.colours import LINE, MUTED, TEXT, nice, nice_part
-from attnscope.figures.draw import Plan
-from attnscope.figures.names import cut
-from attnscope.figures.parts import hidden_notes, largest
-from attnscope.figures.scene import Scene
-from attnscope.figures.sheet import POINT, WIDE, Sheet
+from attnscope.render.figures.colours import LINE, MUTED, TEXT, nice, nice_part
+from attnscope.render.figures.draw import Plan
+from attnscope.render.figures.names import cut
+from attnscope.render.figures.parts import hidden_notes, largest
+from attnscope.render.figures.scene import Scene
+from attnscope.render.figures.sheet import POINT, WIDE, Sheet
 from attnscope.text.format import number, percent
 
 MOST_KEYS = 40

@@ -3,7 +3,7 @@
 from rich.table import Table
 from rich.text import Text
 
-from attnscope.hosts.terminal.glyphs import NEGATIVE, POSITIVE, WEIGHT, Glyphs, label
+from attnscope.render.terminal.glyphs import NEGATIVE, POSITIVE, WEIGHT, Glyphs, label
 from attnscope.views.sentences.sentence import strongest
 from attnscope.text.format import percent
 from attnscope.views.view import View

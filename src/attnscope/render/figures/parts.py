@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnscope.figures.scene import Scene
-from attnscope.figures.slots import Axis
+from attnscope.render.figures.scene import Scene
+from attnscope.render.figures.slots import Axis
 from attnscope.text.format import percent
 
 

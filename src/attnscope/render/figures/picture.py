@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnscope.errors import InputError
-from attnscope.figures.colours import DASHES, HEADS, INK
-from attnscope.figures.field import Field, field_of
-from attnscope.figures.parts import shape_notes
-from attnscope.figures.scene import Scene
-from attnscope.figures.slots import Axis
+from attnscope.render.figures.colours import DASHES, HEADS, INK
+from attnscope.render.figures.field import Field, field_of
+from attnscope.render.figures.parts import shape_notes
+from attnscope.render.figures.scene import Scene
+from attnscope.render.figures.slots import Axis
 from attnscope.text.format import percent
 
 MOST_SLOTS, KEPT = 60, 40

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from attnscope.errors import AttnscopeError
-from attnscope.hosts.html import frame, page
+from attnscope.render.page.html import frame, page
 from attnscope.views.view import View
 
 
@@ -35,7 +35,7 @@ def open_page(view: View, path: Any = None) -> Path:
 
 
 def _widget(view: View) -> Any:
-    from attnscope.hosts.widget import widget
+    from attnscope.render.widget import widget
 
     return widget(view)
 

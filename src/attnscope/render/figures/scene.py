@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from attnscope.figures.names import names
-from attnscope.figures.slots import Axis, Slot, axis_of
+from attnscope.render.figures.names import names
+from attnscope.render.figures.slots import Axis, Slot, axis_of
 from attnscope.views.state import State
 from attnscope.tracing.trace import Site, Trace
 

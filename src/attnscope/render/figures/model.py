@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from attnscope.errors import InputError
-from attnscope.figures.colours import INK, MUTED, TEXT, nice_part
-from attnscope.figures.draw import Plan
-from attnscope.figures.parts import legend_end
-from attnscope.figures.scene import Scene
-from attnscope.figures.sheet import Sheet
+from attnscope.render.figures.colours import INK, MUTED, TEXT, nice_part
+from attnscope.render.figures.draw import Plan
+from attnscope.render.figures.parts import legend_end
+from attnscope.render.figures.scene import Scene
+from attnscope.render.figures.sheet import Sheet
 from attnscope.text.format import percent
 from attnscope.statistics.thumbnails import MASKED, STATISTICS, STEPS, Thumbnails, thumbnails_of
 

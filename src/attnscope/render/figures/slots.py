@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from attnscope.figures.names import names
+from attnscope.render.figures.names import names
 from attnscope.tracing.tokens import Tokens
 
 

@@ -7,10 +7,10 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
-from attnscope.figures.colours import GROUND, MUTED
-from attnscope.figures.fonts import warn_of_missing
-from attnscope.figures.scene import Scene
-from attnscope.figures.sheet import POINT, PROSE, Sheet
+from attnscope.render.figures.colours import GROUND, MUTED
+from attnscope.render.figures.fonts import warn_of_missing
+from attnscope.render.figures.scene import Scene
+from attnscope.render.figures.sheet import POINT, PROSE, Sheet
 from attnscope.views.validate import check_place
 from attnscope.views.state import State
 from attnscope.tracing.trace import Trace
@@ -107,7 +107,7 @@ def _scene(trace: Trace, state: State) -> Scene:
 
 
 def _plan(scene: Scene, width: float) -> Plan:
-    return import_module(f"attnscope.figures.{scene.state.level}").plan(scene, width)
+    return import_module(f"attnscope.render.figures.{scene.state.level}").plan(scene, width)
 
 
 def _lines(text: str, size: float, width: float) -> list[str]:

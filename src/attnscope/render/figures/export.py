@@ -5,7 +5,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
-from attnscope.figures.metadata import for_file
+from attnscope.render.figures.metadata import for_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ import torch
 from rich.text import Text
 from torch import Tensor
 
-from attnscope.hosts.terminal.glyphs import MUTED, NEGATIVE, POSITIVE, Glyphs, fitted
+from attnscope.render.terminal.glyphs import MUTED, NEGATIVE, POSITIVE, Glyphs, fitted
 from attnscope.views.sentences.sentence import strongest
 from attnscope.text.format import number
 from attnscope.views.view import View

@@ -6,10 +6,10 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from attnscope.errors import InputError
-from attnscope.hosts.terminal.glyphs import MUTED, glyphs_of
-from attnscope.hosts.terminal.grid import grid
-from attnscope.hosts.terminal.table import keys_table, weaker
-from attnscope.hosts.terminal.vectors import strips
+from attnscope.render.terminal.glyphs import MUTED, glyphs_of
+from attnscope.render.terminal.grid import grid
+from attnscope.render.terminal.table import keys_table, weaker
+from attnscope.render.terminal.vectors import strips
 from attnscope.views.sentences.sentence import receipt, title
 from attnscope.views.view import View
 

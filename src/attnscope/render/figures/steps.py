@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attnscope.figures.colours import MUTED, TEXT, nice
-from attnscope.figures.draw import Plan
-from attnscope.figures.names import cut
-from attnscope.figures.parts import largest
-from attnscope.figures.scene import Scene
-from attnscope.figures.sheet import POINT, Sheet
+from attnscope.render.figures.colours import MUTED, TEXT, nice
+from attnscope.render.figures.draw import Plan
+from attnscope.render.figures.names import cut
+from attnscope.render.figures.parts import largest
+from attnscope.render.figures.scene import Scene
+from attnscope.render.figures.sheet import POINT, Sheet
 from attnscope.text.format import percent, significant
 
 STEP, TALL = 0.2, 0.3

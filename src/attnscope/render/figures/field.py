@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from attnscope.figures.scene import Scene
-from attnscope.figures.slots import Axis
+from attnscope.render.figures.scene import Scene
+from attnscope.render.figures.slots import Axis
 from attnscope.tracing.trace import Site
 
 

@@ -13,10 +13,10 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from attnscope.errors import AttnscopeError
-from attnscope.hosts.server.guard import Guard, Names
-from attnscope.hosts.server.limits import Limits, Meter, Refusal
-from attnscope.hosts.server.page import page, policy
-from attnscope.hosts.server.work import Ask, Reader, Workshop, place_of
+from attnscope.render.server.guard import Guard, Names
+from attnscope.render.server.limits import Limits, Meter, Refusal
+from attnscope.render.server.page import page, policy
+from attnscope.render.server.work import Ask, Reader, Workshop, place_of
 from attnscope.payload.messages import SITE, STEPS
 from attnscope.payload.site_requests import TileRequest
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from attnscope.hosts.assets import asset
+from attnscope.render.page.assets import asset
 from attnscope.views.view import Block, View
 
 STYLE = (

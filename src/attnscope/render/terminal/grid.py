@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from rich.text import Text
 from torch import Tensor
 
-from attnscope.hosts.terminal.glyphs import FROM, MUTED, WEIGHT, Glyphs, fitted, label, letters, window
+from attnscope.render.terminal.glyphs import FROM, MUTED, WEIGHT, Glyphs, fitted, label, letters, window
 from attnscope.text.format import percent, printable
 from attnscope.views.view import View
 

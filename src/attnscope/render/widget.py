@@ -6,7 +6,7 @@ import anywidget
 import traitlets
 
 from attnscope.errors import AttnscopeError
-from attnscope.hosts.assets import asset
+from attnscope.render.page.assets import asset
 from attnscope.views.sentences.sentence import title
 from attnscope.views.validate import site_at
 from attnscope.payload.messages import CANCEL, ERROR, REPLY

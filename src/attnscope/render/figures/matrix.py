@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 from attnscope.errors import InputError
-from attnscope.figures.colours import INK, MUTED, TEXT, nice, nice_part
-from attnscope.figures.draw import Plan
-from attnscope.figures.field import Field, field_of
-from attnscope.figures.names import cut
-from attnscope.figures.parts import legend_end, shape_notes
-from attnscope.figures.scene import Scene
-from attnscope.figures.sheet import POINT, WIDE, Sheet
+from attnscope.render.figures.colours import INK, MUTED, TEXT, nice, nice_part
+from attnscope.render.figures.draw import Plan
+from attnscope.render.figures.field import Field, field_of
+from attnscope.render.figures.names import cut
+from attnscope.render.figures.parts import legend_end, shape_notes
+from attnscope.render.figures.scene import Scene
+from attnscope.render.figures.sheet import POINT, WIDE, Sheet
 from attnscope.text.format import number, percent
 
 MOST = 2048  # places on a side

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from attnscope.figures.colours import GROUND, HATCH, INK, LINE, MUTED, NEGATIVE, POSITIVE, TEXT, sign_ramp, weight_ramp
-from attnscope.figures.fonts import prose_fonts, token_fonts
+from attnscope.render.figures.colours import GROUND, HATCH, INK, LINE, MUTED, NEGATIVE, POSITIVE, TEXT, sign_ramp, weight_ramp
+from attnscope.render.figures.fonts import prose_fonts, token_fonts
 
 POINT = 1 / 72
 WIDE = 0.605  # of the size: how wide a character of the fixed-width font is

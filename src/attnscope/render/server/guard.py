@@ -11,8 +11,8 @@ from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse
 
-from attnscope.hosts.server.limits import Refusal
-from attnscope.hosts.server.page import DOOR_POLICY, door
+from attnscope.render.server.limits import Refusal
+from attnscope.render.server.page import DOOR_POLICY, door
 
 WILD = ("0.0.0.0", "::", "")  # listens on every address of the machine
 HEADERS = {

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from attnscope.errors import AttnscopeError, InputError
-from attnscope.hosts.server.limits import Limits, Refusal
+from attnscope.render.server.limits import Limits, Refusal
 from attnscope.payload.site_requests import TileRequest, answer
 from attnscope.tracing.trace import Trace
 

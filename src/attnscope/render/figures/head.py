@@ -4,13 +4,13 @@ import numpy as np
 import torch
 
 from attnscope.errors import InputError
-from attnscope.figures.colours import HEADS, MUTED, TEXT, nice, nice_part
-from attnscope.figures.draw import Plan
-from attnscope.figures.names import cut
-from attnscope.figures.parts import legend_end, quoted
-from attnscope.figures.picture import Picture, picture_of
-from attnscope.figures.scene import Scene
-from attnscope.figures.sheet import POINT, WIDE, Sheet
+from attnscope.render.figures.colours import HEADS, MUTED, TEXT, nice, nice_part
+from attnscope.render.figures.draw import Plan
+from attnscope.render.figures.names import cut
+from attnscope.render.figures.parts import legend_end, quoted
+from attnscope.render.figures.picture import Picture, picture_of
+from attnscope.render.figures.scene import Scene
+from attnscope.render.figures.sheet import POINT, WIDE, Sheet
 from attnscope.text.format import percent
 
 FAINT, FAINT_FROM = 1500, 0.03  # lines of queries that are not looked at: so many, from this weight on

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from attnscope.errors import AttnscopeError, InputError
-from attnscope.hosts.server.app import application
-from attnscope.hosts.server.guard import WILD
-from attnscope.hosts.server.limits import Limits
-from attnscope.hosts.server.work import Reader
+from attnscope.render.server.app import application
+from attnscope.render.server.guard import WILD
+from attnscope.render.server.limits import Limits
+from attnscope.render.server.work import Reader
 
 FINISH = 120  # seconds for what was begun when the server is told to stop
 
