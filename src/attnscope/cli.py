@@ -133,7 +133,7 @@ def check(
         if model is not None:
             answer = _check_model(model, targets, hint, task, dtype, pair, chat, as_json)
         else:
-            from attnscope.doctor.child import examine_file
+            from attnscope.doctor.code_check.run.child_process import examine_file
 
             colour = sys.stdout.isatty() and not as_json
             answer = examine_file(targets[0], {**declared, "hint": hint}, limit or 60, colour=colour)

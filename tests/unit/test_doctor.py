@@ -15,8 +15,8 @@ from torch import nn
 import attnscope
 from attnscope.attention import MultiHeadAttention, scaled_dot_product_attention
 from attnscope.doctor import Diagnosis
-from attnscope.doctor.mistakes import MISTAKES
-from attnscope.doctor.recipe import Operands, Recipe, compute
+from attnscope.doctor.code_check.match.mistakes import MISTAKES
+from attnscope.doctor.code_check.match.recipe import Operands, Recipe, compute
 
 # --- one attention, with everything that can go wrong as an argument ---------------------------------------------------
 
@@ -412,7 +412,7 @@ def test_code_that_exits():
 
 
 def test_code_that_loops_for_ever(monkeypatch):
-    monkeypatch.setattr("attnscope.doctor.trial.LIMIT", 0.3)
+    monkeypatch.setattr("attnscope.doctor.code_check.run.sandbox.LIMIT", 0.3)
 
     def endless(q, k, v):
         while True:

@@ -121,7 +121,7 @@ def test_code_that_needs_a_gpu(monkeypatch):
 
 
 def test_all_calls_together_have_a_limit(monkeypatch):
-    monkeypatch.setattr("attnscope.doctor.trial.TOTAL", 0.2)
+    monkeypatch.setattr("attnscope.doctor.code_check.run.sandbox.TOTAL", 0.2)
 
     def slow(q, k, v):
         time.sleep(0.15)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import attnscope
-from attnscope.doctor.masking import told_polarity
+from attnscope.doctor.code_check.checks.mask_argument import told_polarity
 
 # --- functions with something of their own -------------------------------------------------------------------------------
 

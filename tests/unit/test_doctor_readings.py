@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 import attnscope
-from attnscope.doctor.masking import told_polarity
-from attnscope.doctor.projections import candidates
-from attnscope.doctor.trial import own_parts, source_of
+from attnscope.doctor.code_check.checks.mask_argument import told_polarity
+from attnscope.doctor.code_check.run.projections import candidates
+from attnscope.doctor.code_check.run.sandbox import own_parts, source_of
 
 # --- projections in every shape ------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from attnscope.doctor.drawing import number
+from attnscope.doctor.report_html import number
 from attnscope.errors import NotCaptured
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ class Diagnosis:
         return m
 
     def _repr_html_(self) -> str:
-        from attnscope.doctor.drawing import as_html
+        from attnscope.doctor.report_html import as_html
 
         return as_html(self)
 

@@ -23,11 +23,11 @@ def check(
 
     `check(my_attention)` names the mistake in a hand-written function (query, key, value[, mask]) or module. What it does
     on purpose is declared: scaling=, softcap=, sinks=, causal=; like=, cached= and model= give it something to be
-    compared with (see `attnscope.doctor.examine.check`).
+    compared with (see `attnscope.doctor.code_check.examine.check`).
 
     `check(model, tokenizer, text)` looks at a model in use: special tokens, chat template, padding, masks, length, NaN,
     dropout, adapters. `text` is one string or a batch; `messages` a chat; `inputs` ready tensors, with which the tokenizer
-    may be None (see `attnscope.doctor.in_use.check_model`).
+    may be None (see `attnscope.doctor.model_check.check_model`).
 
     `hint` = 1 reports only what does not hold, 2 the place as well, 3 everything. Raises InputError where the
     arguments do not fit.
@@ -40,7 +40,7 @@ def check(
                 f"{', '.join(declared)} is declared for attention code, and {given[0]} belongs to a model in use: "
                 "check(my_attention, …) and check(model, tokenizer, text) are two questions."
             )
-        from attnscope.doctor.in_use import check_model
+        from attnscope.doctor.model_check import check_model
 
         return check_model(fn, hint=hint, **in_use)
     if isinstance(fn, nn.Module) and callable(getattr(fn, "get_input_embeddings", None)):
@@ -48,6 +48,6 @@ def check(
             f"{type(fn).__name__} is a whole model: give its tokenizer and a text, check(model, tokenizer, text); or the "
             "attention inside it, to compare that with the reference."
         )
-    from attnscope.doctor.examine import check as check_code
+    from attnscope.doctor.code_check.examine import check as check_code
 
     return check_code(fn, hint=hint, **declared)

@@ -1,0 +1,1 @@
+"""Examination of attention code: the reference with one thing wrong, compared with a suspect."""

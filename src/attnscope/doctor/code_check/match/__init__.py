@@ -1,0 +1,1 @@
+"""Recipes that a suspect may compute: the search and its ingredients."""

@@ -1,0 +1,1 @@
+"""A suspect is called: sandbox, probes, invocation."""

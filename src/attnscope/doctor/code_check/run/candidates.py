@@ -1,0 +1,126 @@
+"""Every way in which a function or a module may want to be called, likeliest first."""
+
+import copy
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from attnscope.doctor import probes
+from attnscope.doctor.code_check.run.parameters import numbers_in
+from attnscope.doctor.code_check.run.projections import candidates
+from attnscope.doctor.code_check.run.signature import read_signature
+from attnscope.doctor.code_check.run.invocation import Suspect
+from attnscope.doctor.code_check.run.sandbox import source_of
+
+
+def of_function(fn: Callable, what: str, heads: int = probes.HEADS) -> list[list[Suspect]]:
+    """Ways of calling a function in tiers: those that its text speaks of come before the others."""
+    call = read_signature(fn, what)
+    text = source_of(fn)
+    known: list[Suspect] = []
+    if call.heads_name:
+        width = heads * probes.SIZE
+        flat = Suspect(fn, call, "(batch, length, width)", "(batch, head, query, key)", 2, heads, heads, widths=(width, width, width), flat=True)  # fmt: skip
+        known.append(flat)
+    three = Suspect(fn, call, "(batch, length, size)", "(batch, query, key)", 1)
+    four = Suspect(fn, call, "(batch, heads, length, size)", "(batch, head, query, key)", 2, heads, heads)
+    late = Suspect(fn, call, "(batch, length, heads, size)", "(batch, head, query, key)", 2, heads, heads)
+    two = Suspect(fn, call, "(length, size)", "(query, key)", 0, batch=1)
+    first = Suspect(fn, call, "(length, batch, size)", "(batch, query, key)", 1)
+    hints = layout_hints(text)
+    ways = {"3": three, "4": four, "4late": late, "2": two, "3first": first}
+    known += [ways[h] for h in hints]
+    tiers = [known, [way for way in (three, four, late) if way not in known], [two]]
+    if pairs(text):
+        tiers += [[replace(way, size=probes.SIZE + 1) for way in tier if not way.flat] for tier in tiers]
+    return tiers
+
+
+def of_groups(fn: Callable, what: str, heads: int | None = None) -> list[Suspect]:
+    """A function with fewer key heads than query heads, 6 on 2 unless said: hardly anything but grouped queries runs on that."""
+    heads = heads or 6
+    kv_heads = next((n for n in (heads // 3, heads // 2) if n > 1 and heads % n == 0), 0)
+    call, text = read_signature(fn, what), source_of(fn)
+    if call.inputs != 3 or not kv_heads:
+        return []
+    four = Suspect(fn, call, "(batch, heads, length, size)", "(batch, head, query, key)", 2, heads, kv_heads)
+    late = replace(four, layout="(batch, length, heads, size)")
+    hints = layout_hints(text)
+    ways = [late] if "4late" in hints and "4" not in hints else [four, late] if "4late" in hints else [four]
+    return [
+        replace(way, size=size)
+        for way in ways
+        for size in ((probes.SIZE, probes.SIZE + 1) if pairs(text) else (probes.SIZE,))
+    ]
+
+
+def pairs(text: str) -> bool:
+    """Whether the text speaks of what works on pairs of dimensions, and so wants an even size."""
+    return bool(re.search(r"rot|rope|freq|//\s*2|::2", text, re.IGNORECASE))
+
+
+def layout_hints(text: str) -> list[str]:
+    """What source, comments and docstring say of the axes: "4", "4late", "3", "3first" or "2"."""
+    found: list[str] = []
+    batch, heads, length, size = r"(?:b|bs|bsz|n|batch\w*)", r"(?:h|nh|heads?|n_?heads?|num_heads)", r"(?:t|s|n|l|m|i|j|q|k|lq|lk|tq|tk|len\w*|seq\w*|length|time|tokens?|n_\w+|moves|queries|keys|q_len|k_len)", r"(?:d|c|e|f|dk|d_k|dh|d_\w+|dim\w*|size|features?|channels?|head_dim|hd)"  # fmt: skip
+    gap = r"\s*,\s*"
+    for name, axes in (
+        ("4", (batch, heads, length, size)), ("4late", (batch, length, heads, size)),
+        ("3first", (r"(?:t|s|l|len\w*|seq\w*|length|time)", r"(?:b|bs|bsz|batch\w*)", size)), ("3", (batch, length, size)),
+    ):  # fmt: skip
+        if re.search(r"(?<![\w,])" + gap.join(axes) + r"(?!\s*,|\w)", text, re.IGNORECASE):
+            found.append(name)
+    for name, pattern in (("4", r"['\"]\s*b\s*h\s*[a-z]\s*d\b"), ("4late", r"['\"]\s*b\s*[a-z]\s*h\s*d\b"), ("3", r"['\"]\s*b\s*[a-z]\s*[de]\s*,")):  # fmt: skip
+        if re.search(pattern, text):
+            found.append(name)
+    return list(dict.fromkeys(found))
+
+
+def of_module(module: nn.Module, what: str) -> Iterator[Suspect]:
+    """Ways of calling a module, one for each reading of its parameters. Works on a copy in eval mode."""
+    try:
+        mine = copy.deepcopy(module)
+    except Exception:
+        mine = module
+    mine.eval()
+    call = read_signature(mine.forward, what)
+    _wake(mine)
+    late = getattr(module, "batch_first", True) is False
+    text = source_of(module)
+    late = late or ("3first" in layout_hints(text) and "3" not in layout_hints(text) and "batch_first" not in text)
+    layout = "(length, batch, width)" if late else "(batch, length, width)"
+    factor = None
+    for count, p in enumerate(candidates(mine)):
+        if count == 60:
+            return
+        widths = (p.query.weight.shape[0], p.key.weight.shape[0], p.value.weight.shape[0])
+        single = p.heads == 1
+        base = Suspect(mine, call, layout, "(batch, query, key)" if single else "(batch, head, query, key)", 1 if single else 2, p.heads, p.kv_heads, p, widths, True, batch=3)  # fmt: skip
+        if factor is None:  # so that scores have a standard deviation a little over 1
+            q, k = (f(probes.gaussian("x", 64, f.weight.shape[0])) for f in (p.query, p.key))
+            factor = (1.5 / max(float(q.std() * k.std()), 1e-6)) ** 0.5
+        yield replace(base, spread=factor)
+
+
+def _wake(module: nn.Module) -> None:
+    """Gives constant parameters of the copy (a bias of zeros, say) numbers, since what is zero hides mistakes."""
+    for name, parameter in module.named_parameters():
+        owner = module.get_submodule(name.rpartition(".")[0])
+        if "norm" in type(owner).__name__.lower() or parameter.numel() < 2 or not parameter.is_floating_point():
+            continue
+        if bool((parameter == parameter.flatten()[0]).all()):
+            scale = 0.3 if parameter.ndim == 1 else parameter.shape[-1] ** -0.5
+            with torch.no_grad():
+                parameter.copy_(scale * probes.gaussian(name, *parameter.shape))
+
+
+def width_of(module: nn.Module) -> int | None:
+    """The width of x, guessed from attributes, where no projection was found."""
+    named = numbers_in(module)
+    for name in ("d_model", "embed_dim", "n_embd", "hidden_size", "dim", "width", "emb", "d", "embed_size", "channels"):
+        if isinstance(named.get(name), int):
+            return named[name]
+    return None

@@ -1,0 +1,139 @@
+"""`attnscope check` runs user code here, in a process of its own that can be killed.
+
+`examine_file` is the parent's side: it starts a Python whose path does not begin with the current folder, waits no longer
+than the limit, kills what the code has started besides, and reads the verdict from a file, so that nothing the user's code
+prints, and no exit it calls, can be taken for one.
+"""
+
+import ast
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from attnscope.errors import AttnscopeError, InputError
+
+_ROOT = str(Path(__file__).parents[2])  # the folder that holds the package, for a parent that runs from there
+_START = f"import sys; sys.path.append({_ROOT!r}); from attnscope.doctor.code_check.run.child_process import main; main()"
+
+
+def examine_file(target: str, options: dict[str, Any], limit: float, colour: bool = False) -> dict[str, Any]:
+    """{"code": 0, 1 or 2, "text": the report, "json": the diagnosis} for FILE.py:NAME, within `limit` seconds."""
+    file, name = _parts(target)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        answer, request, errors = (Path(folder, part) for part in ("answer.json", "request.json", "errors.txt"))
+        request.write_text(json.dumps({"file": str(file), "name": name, "options": options, "colour": colour, "answer": str(answer), "limit": limit}))  # fmt: skip
+        # Files, not pipes: a process that the code starts would hold a pipe open, and the end would never come.
+        with request.open() as asked, errors.open("w") as said:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _START], stdin=asked, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True,
+            )  # fmt: skip
+            try:
+                process.wait(timeout=limit)
+            except subprocess.TimeoutExpired:
+                return _stopped(name, "too-slow", f"it was stopped after {limit:g} s (--limit)", options)
+            finally:
+                _kill(process)
+        try:
+            return json.loads(answer.read_text())
+        except (OSError, ValueError):
+            last = errors.read_text(errors="replace").strip().splitlines()[-1:] or ["no message"]
+            return _stopped(name, "ended-the-process", f"it ended its process (code {process.returncode}: {last[0]})", options)  # fmt: skip
+
+
+def _kill(process: subprocess.Popen) -> None:
+    """The process, and whatever it started and left behind: its session, or on Windows its tree while it lives."""
+    if os.name == "posix":
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    elif process.poll() is None:
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, check=False)
+        process.kill()
+    process.wait()
+
+
+def _parts(target: str) -> tuple[Path, str]:
+    """FILE.py and NAME. Raises InputError where they are not there."""
+    before, mark, name = target.partition(".py:")
+    file = Path(before + ".py")
+    if not mark or not name:
+        raise InputError(f"{target!r} is not FILE.py:NAME, such as attention.py:my_attention or 'attention.py:Attention(30, 5)'.")  # fmt: skip
+    if not file.is_file():
+        raise InputError(f"there is no file {file}.")
+    return file.resolve(), name
+
+
+def _stopped(name: str, kind: str, title: str, options: dict[str, Any]) -> dict[str, Any]:
+    from attnscope.doctor.diagnosis import Diagnosis, Finding
+
+    found = Finding(kind, None, title, "", "look for a loop that never ends, or a call of exit", "", "it runs and returns", "the call itself")  # fmt: skip
+    diagnosis = Diagnosis(name, (found,), hint=options.get("hint"))
+    return {"code": 1, "text": "\n".join(diagnosis.lines()), "json": diagnosis.to_dict()}
+
+
+def _load(file: str, name: str) -> Any:
+    """The object: a name, or an expression such as Attention(30, 5), in the file's own namespace.
+
+    The file's folder comes last on the path, and its module has a name of its own, so that neither a file called
+    random.py nor its neighbour stands in the way of what is imported from elsewhere.
+    """
+    sys.path.append(str(Path(file).parent))
+    own = f"_checked_{Path(file).stem}"
+    spec = importlib.util.spec_from_file_location(own, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[own] = module  # dataclasses and pickle look there
+    spec.loader.exec_module(module)
+    try:
+        tree = ast.parse(name, mode="eval")
+    except SyntaxError:
+        raise InputError(f"{name!r} is not a name or a call.") from None
+    roots = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    missing = [root for root in roots[:1] if not hasattr(module, root)]
+    if missing:
+        there = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__]
+        raise InputError(f"{Path(file).name} has no {missing[0]!r}; it has {', '.join(there) or 'nothing of its own'}.")
+    try:
+        return eval(compile(tree, file, "eval"), vars(module))
+    except Exception as error:
+        raise InputError(f"{name} raises {type(error).__name__}: {error}. Give arguments that {Path(file).name} accepts, such as 'attention.py:Attention(30, 5)'.") from None  # fmt: skip
+
+
+def _examine(request: dict[str, Any]) -> dict[str, Any]:
+    from rich.console import Console
+
+    # All that is needed comes before the user's file: what is imported already cannot be taken for a file of theirs.
+    from attnscope.doctor import check, examine, trial  # noqa: F401
+    from attnscope.doctor.diagnosis import Diagnosis, Finding
+
+    trial.LIMIT = min(trial.LIMIT, request["limit"])
+    hidden = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(hidden), contextlib.redirect_stderr(hidden):
+            target = _load(request["file"], request["name"])
+            diagnosis = check(target, **request["options"])
+    except AttnscopeError as error:
+        return {"code": 2, "text": str(error), "json": {"error": str(error)}}
+    except BaseException as error:
+        title = f"its file raises {type(error).__name__}: {error}"
+        found = Finding(
+            "raises", None, title, "", "make `python FILE.py` run first", "", "it can be imported", "the file"
+        )
+        diagnosis = Diagnosis(request["name"], (found,), hint=request["options"].get("hint"))
+    out = io.StringIO()
+    diagnosis.report(Console(file=out, force_terminal=request["colour"], width=None if request["colour"] else 120))
+    return {"code": 0 if diagnosis else 1, "text": out.getvalue().rstrip(), "json": diagnosis.to_dict()}
+
+
+def main() -> None:
+    request = json.loads(sys.stdin.read())
+    answer = _examine(request)
+    Path(request["answer"]).write_text(json.dumps(answer))

@@ -1,0 +1,165 @@
+"""How to call somebody's function or module, found from its signature and by trying.
+
+A `Suspect` is one way of calling: it turns canonical q, k, v into the arguments the user's code wants, and what comes
+back into (output, weights). Where several ways are possible, several suspects are tried, and the one that agrees with
+the reference, or with a known mistake, was right.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnscope.doctor import probes
+from attnscope.doctor.code_check.run.submodule import Ends
+from attnscope.doctor.code_check.match.measured_bias import OwnScores
+from attnscope.doctor.code_check.run.projections import Projections
+from attnscope.doctor.code_check.run.outputs import Reading, from_user, tensors_in, to_user
+from attnscope.doctor.code_check.match.recipe import Operands
+from attnscope.doctor.code_check.run.signature import Call
+from attnscope.doctor.code_check.run.sandbox import Outcome, run
+
+
+@dataclass(frozen=True)
+class Run:
+    """One probe through one way of calling. `allowed`: the mask that was passed in, [B, 1 or H, Q, K], True: may look."""
+
+    inputs: tuple[Tensor, Tensor, Tensor]
+    reading: Reading
+    allowed: Tensor | None = None
+    known: dict[tuple, tuple] = field(default_factory=dict, compare=False)  # the operands, for each suspect
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """One way of calling the user's code."""
+
+    fn: Callable
+    call: Call
+    layout: str
+    shape: str  # of the scores, in words, as the user sees them
+    queries_dim: int  # the axis of queries in them
+    heads: int = 1
+    kv_heads: int = 1
+    projections: Projections | None = None
+    widths: tuple[int, int, int] = (0, 0, 0)
+    flat: bool = False
+    size: int = probes.SIZE
+    spread: float = 1.0
+    batch: int = probes.BATCH
+    own: OwnScores | None = None  # a bias or a pattern of its own
+    patterned: bool = False  # whether that pattern stands in place of a triangle
+    factors: Tensor | None = None  # [H]: what it multiplies the cosines of normalised queries and keys by
+    ends: Ends | None = None  # attention inside a larger module: compare what happens between these parts
+    permit: tuple[str, str] | None = None  # the form and kind of the mask that permits all, where one must be passed
+
+    def inputs(self, name: str, queries: int, keys: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Canonical q, k, v: [B, H, T, D], or [B, T, width] where heads are split by the user's code. Without `keys`:
+        self-attention, of the same length; and of the same tokens where the user's code takes one sequence."""
+        lengths = (queries, keys or queries, keys or queries)
+        if self.flat:
+            made = [self.spread * probes.gaussian(f"{name}{i}", self.batch, t, w) for i, (t, w) in enumerate(zip(lengths, self.widths, strict=True))]  # fmt: skip
+        else:
+            heads = (self.heads, self.kv_heads, self.kv_heads)
+            made = [probes.gaussian(f"{name}{i}", self.batch, h, t, self.size) for i, (h, t) in enumerate(zip(heads, lengths, strict=True))]  # fmt: skip
+        if self.call.inputs < 3:
+            made[2] = made[1]
+        return (made[0],) * 3 if self.call.inputs == 1 else tuple(made)  # type: ignore[return-value]
+
+    def operands(self, inputs: tuple[Tensor, Tensor, Tensor], sinks: Tensor | None = None, order: str = "head-major") -> Operands:  # fmt: skip
+        """What the recipes compute with."""
+        own = self.own.at(inputs[0].shape[-2], inputs[1].shape[-2]) if self.own else None
+        extras: dict[str, Any] = {"sinks": sinks, "factors": self.factors}
+        if own is not None:
+            extras |= {"bias": own.bias, "pattern": own.pattern if self.patterned else None}
+        if not self.flat:
+            return Operands(*inputs, **extras)
+        p = self.projections
+        if p is None:
+            return Operands(*inputs, heads=self.heads, kv_heads=self.kv_heads, order=order, **extras)
+        q, k, v = p.query(inputs[0]), p.key(inputs[1]), p.value(inputs[2])
+        out = None if p.out is None else (p.out.weight, p.out.bias)
+        return Operands(q, k, v, p.heads, p.kv_heads, out, order=order, norms=p.norms, **extras)
+
+    def looks_back(self, inputs: tuple[Tensor, Tensor, Tensor]) -> bool:
+        """Whether its own pattern lets no query look ahead."""
+        own = self.own.at(inputs[0].shape[-2], inputs[1].shape[-2]) if self.own else None
+        return own is not None and not bool(own.pattern.triu(1 + inputs[1].shape[-2] - inputs[0].shape[-2]).any())
+
+    def probe(self, inputs: tuple[Tensor, Tensor, Tensor], *mask: Any, allowed: Tensor | None = None, **options: Any) -> "Run":  # fmt: skip
+        """`run`, with what the recipes are to be given: the inputs, or what the projections saw."""
+        reading = self.run(inputs, *mask, **options)
+        return Run(reading.saw or inputs, reading, allowed)
+
+    def run(self, inputs: tuple[Tensor, ...], mask: Tensor | None = None, name: str | None = None, **options: Any) -> Reading:  # fmt: skip
+        """Once. `options`: seed, still, causal (the user's own flag), dtype, sinks, limit."""
+        causal, sinks = options.pop("causal", None), options.pop("sinks", None)
+        given = [to_user(x, self.layout) for x in inputs]
+        args = tuple([given[i] for i in self.call.order] if self.call.inputs == 3 else given[: self.call.inputs])
+        kwargs = dict(self.call.fixed)
+        if self.call.heads_name and self.flat and self.projections is None:
+            kwargs[self.call.heads_name] = self.heads
+        if causal is not None and self.call.causal_flag:
+            kwargs[self.call.causal_flag] = causal
+        if sinks is not None and self.call.sinks_name:
+            kwargs[self.call.sinks_name] = sinks
+        if mask is not None and name:
+            kwargs[name] = mask
+        elif self.call.needs_mask:
+            kwargs[self.call.masks[0]] = self._permission(inputs)
+        if self.ends is None:
+            return self.read(run(self.fn, args, kwargs, **options), inputs)
+        with self.ends.watched(self.fn) as seen:
+            outcome = run(self.fn, args, kwargs, **options)
+        return self.ends.reading(outcome, seen, self.layout)
+
+    def _permission(self, inputs: tuple[Tensor, ...]) -> Tensor | None:
+        """A mask that permits everything, if this way of calling reads its user's masks rightly."""
+        if self.permit is None:
+            return None
+        form, kind = self.permit
+        every = torch.ones(inputs[0].shape[0], 1, inputs[0].shape[-2], inputs[1].shape[-2], dtype=torch.bool)
+        mask = next(f for f in probes.FORMS if f.name == form).shaped(every)
+        assert mask is not None
+        mask = mask if kind.startswith("ones") else ~mask
+        return mask.float() if kind.endswith("float") else mask
+
+    def permitting(self) -> "list[Suspect]":
+        """This way of calling, once for every mask that may be the one that permits all."""
+        if not self.call.needs_mask:
+            return [self]
+        forms = ("(batch, 1, query, key)" if self.heads > 1 else "(batch, query, key)", "(batch, key)", "(query, key)")
+        if self.flat and self.heads > 1:  # heads that are folded into the batch
+            forms = (*forms, "(batch, query, key)")
+        kinds = ("ones bool", "ones float", "zeros bool", "zeros float")
+        return [self, *(replace(self, permit=(form, kind)) for form in forms for kind in kinds)]
+
+    def read(self, outcome: Outcome, inputs: tuple[Tensor, ...]) -> Reading:
+        if not outcome.ok:
+            return Reading(outcome)
+        tensors = tensors_in(outcome.value)
+        batch, queries, keys = inputs[0].shape[0], inputs[0].shape[-2], inputs[1].shape[-2]
+        wanted = self._wanted(batch, queries)
+        output = weights = None
+        for tensor in tensors:
+            canonical = from_user(tensor, self.layout, self.flat)
+            if output is None and canonical is not None and tuple(canonical.shape) in wanted:
+                output = canonical
+                if tuple(canonical.shape) != wanted[0]:
+                    output = canonical.transpose(1, 2).flatten(-2)
+            elif weights is None and tensor.ndim >= 2 and tuple(tensor.shape[-2:]) == (queries, keys) and not bool((tensor < -1e-3).any()):  # fmt: skip
+                weights = tensor.reshape(1, 1, *tensor.shape) if tensor.ndim == 2 else tensor.unsqueeze(1) if tensor.ndim == 3 else tensor  # fmt: skip
+        if output is None:
+            shapes = ", ".join(str(tuple(t.shape)) for t in tensors) or type(outcome.value).__name__
+            given = any(tuple(t.shape) == tuple(to_user(inputs[0], self.layout).shape) for t in tensors[:1])
+            return Reading(outcome, as_given=given, wrong=f"returned {shapes}; expected {wanted[0] if self.flat or self.heads > 1 else (batch, queries, self.size)}")  # fmt: skip
+        return Reading(outcome, output.detach().float(), None if weights is None else weights.detach().float())
+
+    def _wanted(self, batch: int, queries: int) -> list[tuple[int, ...]]:
+        if not self.flat:
+            return [(batch, self.heads, queries, self.size)]
+        p = self.projections
+        width = self.widths[0] if p is None else p.out.weight.shape[1] if p.out else p.value.weight.shape[1] * p.heads // p.kv_heads  # fmt: skip
+        return [(batch, queries, width), (batch, self.heads, queries, width // max(self.heads, 1))]

@@ -1,0 +1,60 @@
+"""What one run of somebody else's code gave, and the layouts in which it takes and gives tensors."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from attnscope.doctor.code_check.run.sandbox import Outcome
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One run, understood: output as the recipes give it, weights [B, H, Q, K] where they came back."""
+
+    outcome: Outcome
+    output: Tensor | None = None
+    weights: Tensor | None = None
+    wrong: str = ""  # the shape that came instead
+    as_given: bool = False  # that shape is the input's own
+    saw: tuple[Tensor, Tensor, Tensor] | None = None  # what the projections saw, where that is not the input
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value] if value.is_floating_point() else []
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [t for part in value for t in tensors_in(part)]
+    return tensors_in(list(vars(value).values())) if hasattr(value, "__dict__") and not callable(value) else []
+
+
+def to_user(x: Tensor, layout: str) -> Tensor:
+    match layout:
+        case "(batch, length, size)":
+            return x.squeeze(1)
+        case "(length, size)":
+            return x[0, 0]
+        case "(batch, length, heads, size)":
+            return x.transpose(1, 2)
+        case "(length, batch, size)":
+            return x.squeeze(1).transpose(0, 1)
+        case "(length, batch, width)":
+            return x.transpose(0, 1)
+    return x
+
+
+def from_user(x: Tensor, layout: str, flat: bool) -> Tensor | None:
+    match layout:
+        case "(batch, length, size)":
+            return x.unsqueeze(1) if x.ndim == 3 else None
+        case "(length, size)":
+            return x[None, None] if x.ndim == 2 else None
+        case "(batch, length, heads, size)":
+            return x.transpose(1, 2) if x.ndim == 4 else None
+        case "(length, batch, size)":
+            return x.transpose(0, 1).unsqueeze(1) if x.ndim == 3 else None
+        case "(length, batch, width)":
+            return x.transpose(0, 1) if x.ndim == 3 else None
+    return x

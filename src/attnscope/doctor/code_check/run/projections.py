@@ -1,0 +1,294 @@
+"""Finds the projections of a module by name, else by shape, so that the reference runs on the module's own weights.
+
+A weight is brought to one form, x @ weight + bias with weight [in, out]: nn.Linear stores [out, in], Conv1D [in, out],
+research code one matrix per head, or one parameter with an axis for everything. What a name does not settle (a raw square
+matrix, the order inside a fused one, which leftover weight is the output's) comes out as several candidates; the one under
+which the module agrees with the reference is right.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnscope.doctor import fused
+from attnscope.doctor.code_check.run.parameters import Owner, head_counts, named_heads, owners_of, role_of
+
+
+@dataclass(frozen=True)
+class Affine:
+    """x @ weight + bias; weight [in, out]."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = x @ self.weight.to(x.dtype)
+        return y if self.bias is None else y + self.bias.to(x.dtype)
+
+    def columns(self, index: Any) -> "Affine":
+        return Affine(self.weight[:, index], None if self.bias is None else self.bias[index])
+
+
+@dataclass(frozen=True)
+class Projections:
+    """The four of them, how many heads they are for, and how they were read."""
+
+    query: Affine
+    key: Affine
+    value: Affine
+    out: Affine | None
+    heads: int
+    kv_heads: int
+    layout: str = "separate"  # of a fused weight: "q|k|v blocks", "per head", ...
+    found: str = "by name"
+    unused: tuple[str, ...] = ()
+    norms: tuple[Any, Any] = (None, None)  # modules that normalise queries and keys
+    paths: dict[str, str] = field(default_factory=dict)  # from q, k, v, o to the module that projects
+
+
+Roles = dict[str, list[Owner]]
+TOGETHER = {"qkv": "qkv", "kv": "kv", "qk": "qk"}
+
+
+def candidates(module: nn.Module) -> Iterator[Projections]:
+    """Every reading of the module's parameters as projections, likeliest first."""
+    norms = (_norm_of(module, "q|query|queries"), _norm_of(module, "k|key|keys"))
+    for roles, other, how in _assignments(owners_of(module)):
+        ends = [*roles.get("o", []), *other]
+        paths = {
+            role: _path(found[0])
+            for role, found in roles.items()
+            if role != "o" and len(found) == 1 and _path(found[0])
+        }
+        inner = list(
+            dict.fromkeys(
+                [o.weight.shape[0] for o in ends if o.weight.ndim == 2]
+                + [o.weight.shape[0] for o in roles.get("qkv", [])]
+            )
+        )
+        for affine, heads in _read({r: found for r, found in roles.items() if r != "o"}, ends):
+            for (q, k, v), layout, n, kv in _triples(module, affine, heads, inner):
+                for out, owner in _outs(roles.get("o", []), other, v.weight.shape[1] * n // kv, n):
+                    unused = tuple(".".join(o.path) for o in other if o is not owner)
+                    found = {**paths, "o": _path(owner)} if owner is not None and _path(owner) else paths
+                    made = Projections(q, k, v, out, n, kv, layout, how, unused, paths=found)
+                    if norms != (None, None):
+                        yield replace(made, norms=norms)
+                    yield made
+
+
+def _path(owner: Owner) -> str:
+    """The module that holds it, where it is a module's own weight."""
+    return "" if owner.raw else ".".join(owner.path)
+
+
+def _norm_of(module: nn.Module, names: str) -> nn.Module | None:
+    """The norm of queries, or of keys, by its name: q_norm, norm_q, ln_q, query_layernorm."""
+    kind = r"(layer_?|rms_?)?(norm|ln)"
+    for path, part in module.named_modules():
+        if re.fullmatch(rf"({names})_?{kind}|{kind}_?({names})", path.rpartition(".")[2], re.IGNORECASE):
+            return part
+    return None
+
+
+# --- which weight plays which part -----------------------------------------------------------------------------------
+
+
+def _assignments(owners: list[Owner]) -> Iterator[tuple[Roles, list[Owner], str]]:
+    """Weights by role, those without one, and how that was found out."""
+    roles, other = _by_name(owners)
+    how = "by name"
+    if not _complete(roles):
+        every = list(_by_shape(owners))
+        how = "by shape"
+    else:
+        every = [(roles, other)]
+    for found, left in every:
+        for unpacked in _unpacked(found):
+            yield unpacked, left, how
+
+
+def _by_name(owners: list[Owner]) -> tuple[Roles, list[Owner]]:
+    roles: Roles = {}
+    other: list[Owner] = []
+    for owner in owners:
+        role = next((role for part in reversed(owner.path) if not part.isdigit() and (role := role_of(part))), None)
+        (roles.setdefault(role, []) if role else other).append(owner)
+    return roles, other
+
+
+def _complete(roles: Roles) -> bool:
+    """Whether queries, keys and values are all among them."""
+    return set("qkv") <= {letter for role in roles if role != "o" for letter in role}
+
+
+def _by_shape(owners: list[Owner]) -> Iterator[tuple[Roles, list[Owner]]]:
+    """Projections in the order in which they were made: q, k, v[, o], or all in one[, o]; then k, q, v and v, k, q."""
+    shapes = [list(o.weight.shape) for o in owners]
+    flat = all(len(s) == 2 for s in shapes)
+    if len(owners) in (1, 2) and (3 in shapes[0] if len(shapes[0]) > 2 else shapes[0][1] > shapes[0][0]):
+        yield {"qkv": owners[:1], "o": owners[1:]}, []
+    elif len(owners) in (2, 3) and flat and shapes[1][1] == 2 * shapes[0][1]:
+        yield {"q": owners[:1], "kv": owners[1:2], "o": owners[2:]}, []
+    elif len(owners) > 2 and shapes[1] == shapes[2] and len(shapes[0]) == len(shapes[1]):
+        for order in ((0, 1, 2), (1, 0, 2), (2, 1, 0)):
+            triple = [owners[i] for i in order]
+            if triple[1].weight.shape == triple[2].weight.shape:
+                yield {r: [o] for r, o in zip("qkv", triple, strict=True)}, owners[3:]
+
+
+def _unpacked(roles: Roles) -> Iterator[Roles]:
+    """A parameter with an axis for q, k and v (or for two of them) is one weight for each; its other axes stay."""
+    packed = next((r for r in TOGETHER if r in roles and len(roles[r]) == 1 and roles[r][0].weight.ndim > 2), None)
+    if packed is None:
+        yield roles
+        return
+    (owner,) = roles[packed]
+    weight, bias = owner.weight, owner.bias
+    for axis in [i for i, n in enumerate(weight.shape) if n == len(packed)]:
+        cut = None if bias is None else bias.unflatten(0, (len(packed), -1)) if bias.ndim == 1 else bias
+        biases = (
+            cut.unbind(cut.shape.index(len(packed)))
+            if cut is not None and len(packed) in cut.shape
+            else [None] * len(packed)
+        )
+        parts = zip(packed, weight.unbind(axis), biases, strict=True)
+        yield {
+            **{r: found for r, found in roles.items() if r != packed},
+            **{r: [Owner(owner.path, w, b, True)] for r, w, b in parts},
+        }
+
+
+# --- every weight as [in, out] ---------------------------------------------------------------------------------------
+
+
+def _read(roles: Roles, ends: list[Owner]) -> Iterator[tuple[dict[str, Affine], int | None]]:
+    """Each role as one matrix, with the number of heads where the weights have an axis for it: as stored or turned, and
+    for three axes as (in, heads, size), (heads, in, size), (heads, size, in)."""
+    every = [o for found in roles.values() for o in found]
+    turns = (False, True) if any(o.raw and o.weight.ndim == 2 for o in every) else (False,)
+    forms = (0, 1, 2) if any(o.weight.ndim == 3 for o in every) else (0,)
+    made = []
+    for turned in turns:
+        for form in forms:
+            affine = {role: _stacked(found, turned, form) for role, found in roles.items()}
+            axis = next(
+                (
+                    o.weight.shape[1 if form == 0 else 0]
+                    for r, found in roles.items()
+                    for o in found
+                    if o.weight.ndim == 3 and "q" in r
+                ),
+                None,
+            )
+            count = len(roles.get("q") or roles.get("qkv") or roles["qk"])
+            if any(a.bias is not None and len(a.bias) != a.weight.shape[1] for a in affine.values()):
+                continue
+            made.append((affine, axis or (count if count > 1 else None)))
+    widths = {n for o in ends for n in (o.weight.shape[0], o.weight.shape[-1])}
+    yield from sorted(made, key=lambda m: next(iter(m[0].values())).weight.shape[0] not in widths)
+
+
+def _stacked(found: list[Owner], turned: bool, form: int) -> Affine:
+    """One matrix [in, out] from a matrix, a matrix per head, or a list of one-head matrices."""
+    weights: list[Tensor] = []
+    for owner in found:
+        weight = owner.weight
+        if weight.ndim == 3:
+            weight = weight.permute(*((0, 1, 2), (1, 0, 2), (2, 0, 1))[form]).flatten(1)
+        weights.append(weight.T if turned and owner.raw and owner.weight.ndim == 2 else weight)
+    if len({w.shape[0] for w in weights}) > 1:
+        weights = weights[:1]
+    biases = [o.bias.flatten() for o in found[: len(weights)] if o.bias is not None]
+    return Affine(torch.cat(weights, dim=1), torch.cat(biases) if len(biases) == len(weights) else None)
+
+
+def _outs(
+    named: list[Owner], other: list[Owner], inner: int, heads: int
+) -> Iterator[tuple[Affine | None, Owner | None]]:
+    """Output projections that take `inner` numbers: those named so, else a weight that is left over; else none."""
+    fits = [(affine, owner) for owner in named for affine in _out_forms(owner, inner, heads)]
+    if len(named) > 1 and len(named) == heads and not fits:  # one for each head; their results are added
+        parts = [o.weight for o in named]
+        if all(w.ndim == 2 for w in parts) and sum(w.shape[0] for w in parts) == inner:
+            biases = [o.bias for o in named if o.bias is not None]
+            fits = [(Affine(torch.cat(parts), torch.stack(biases).sum(0) if biases else None), None)]
+    left = [] if fits else [(affine, owner) for owner in other for affine in _out_forms(owner, inner, heads)][:4]
+    yield from fits or left
+    if not fits:
+        yield None, None
+
+
+def _out_forms(owner: Owner, inner: int, heads: int) -> list[Affine]:
+    """(in, out), or (out, in) where it is a bare parameter; (heads, size, out), (out, heads, size), (heads, out, size)."""
+    weight = owner.weight
+    bias = None if owner.bias is None else owner.bias.flatten()
+    if weight.ndim == 2:
+        forms = [weight, weight.T] if owner.raw else [weight]
+    elif weight.ndim == 3:
+        forms = [
+            w.flatten(0, 1) for w in (weight, weight.permute(1, 2, 0), weight.permute(0, 2, 1)) if w.shape[0] == heads
+        ]
+    else:
+        return []
+    return [
+        Affine(w, bias)
+        for w in forms
+        if w.shape[0] == inner and w.shape[1] > 1 and (bias is None or len(bias) == w.shape[1])
+    ]
+
+
+# --- queries, keys and values ----------------------------------------------------------------------------------------
+
+
+def _triples(
+    module: nn.Module, affine: dict[str, Affine], known_heads: int | None, inner: list[int]
+) -> Iterator[tuple]:
+    """(q, k, v), layout, heads, kv_heads."""
+    if "qkv" in affine and not all(r in affine for r in "qkv"):
+        yield from _from_one(module, affine["qkv"], known_heads, inner)
+        return
+    both = affine.get("qk") if "q" not in affine or "k" not in affine else None
+    width = both.weight.shape[1] // 2 if both is not None else affine["q"].weight.shape[1]
+    for heads in [known_heads] if known_heads else head_counts(module, width):
+        size, rest = divmod(width, heads)
+        if rest:
+            continue
+        if both is not None:
+            for layout, (first, second) in fused.halves(width, heads, ("q", "k")):
+                yield (both.columns(first), both.columns(second), affine["v"]), layout, heads, heads
+        elif "kv" in affine and not ("k" in affine and "v" in affine):
+            half = affine["kv"].weight.shape[1] // 2
+            for layout, (first, second) in fused.halves(half, half // size, ("k", "v")) if not half % size else ():
+                yield (
+                    (affine["q"], affine["kv"].columns(first), affine["kv"].columns(second)),
+                    layout,
+                    heads,
+                    half // size,
+                )
+        else:
+            q, k, v = (affine[r] for r in "qkv")
+            kv_heads, rest = divmod(k.weight.shape[1], size)
+            if not rest and kv_heads and heads % kv_heads == 0 and v.weight.shape[1] % kv_heads == 0:
+                yield (q, k, v), "separate", heads, kv_heads
+
+
+def _from_one(module: nn.Module, whole: Affine, known_heads: int | None, inner: list[int]) -> Iterator[tuple]:
+    """Out of one fused weight: three equal parts, or fewer keys and values than queries."""
+    width = whole.weight.shape[1]
+    counts = [] if known_heads else fused.group_counts(module, width, inner)
+    equal = [known_heads] if known_heads else head_counts(module, width // 3) if width % 3 == 0 else []
+    if (
+        width % 3 == 0 and width // 3 not in inner and counts
+    ):  # what the output projection takes says that it is not thirds
+        equal = [h for h in equal if h in named_heads(module)]
+    for heads in equal:
+        for layout, index in fused.thirds(width, heads) if width % (3 * heads) == 0 else ():
+            yield tuple(whole.columns(i) for i in index), layout, heads, heads
+    for heads, kv_heads, size in counts:
+        for layout, index in fused.unequal(heads, kv_heads, size):
+            yield tuple(whole.columns(i) for i in index), layout, heads, kv_heads

@@ -1,0 +1,1 @@
+"""What is examined of a model in use, a file a check."""
