@@ -3,8 +3,9 @@
 import torch
 
 from attnscope.tracing.masks import BiasRule, causal_rule
+from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
-from attnscope.tracing.trace import Site, Trace
+from attnscope.tracing.trace import Trace
 
 WAYS = ("file", "srcdoc", "sandboxed")  # of opening a page
 

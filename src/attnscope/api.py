@@ -1,4 +1,4 @@
-"""The public functions that join rooms: trace, show and compare."""
+"""The public functions that join rooms: trace, show and compare; and what methods of a Trace reach through the door."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,16 +8,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from attnscope import hosts
-from attnscope.capturing import Recorder, may_attend, no_attention
-from attnscope.comparing.comparison import Comparison, comparison_of, differing
+from attnscope import render
+from attnscope.capturing import Recorder, may_attend, no_attention, rerun as rerun
+from attnscope.comparing.comparison import Comparison, comparison_of
 from attnscope.errors import CaptureError, InputError
 from attnscope.models.inputs import Prepared, prepare
 from attnscope.models.loading import loaded_as
-from attnscope.views.default_place import choose_opening
+from attnscope.payload import difference as pair_payload
+from attnscope.payload.codec import arrays as arrays, save as save
+from attnscope.tracing.site import parse_head
+from attnscope.tracing.trace import Trace
 from attnscope.views.as_python import python_of_comparison
+from attnscope.views.default_place import choose_opening
 from attnscope.views.state import State
-from attnscope.tracing.trace import Trace, parse_head
 from attnscope.views.view import Pair, View, partner
 
 FOR_STEPS = frozenset({"x", "pre_rotary", "projections"})  # what show() keeps, for texts of up to so many tokens
@@ -188,7 +191,7 @@ def show_trace(
     return View(
         traced,
         State(level, theme=theme, filter=filter, **look, **state),
-        hosts.HOSTS,
+        render.HOSTS,
         static=static,
         max_mb=max_mb,
         steps=steps,
@@ -265,9 +268,9 @@ def show_comparison(
     pair = Pair(
         comparison.b, b"", lambda state: python_of_comparison(comparison.a, comparison.b, state), comparison.places
     )
-    view = View(comparison.a, state, hosts.HOSTS, static=static, max_mb=max_mb, steps=steps, exact=exact, pair=pair)
+    view = View(comparison.a, state, render.HOSTS, static=static, max_mb=max_mb, steps=steps, exact=exact, pair=pair)
     notes = tuple(dict.fromkeys((*view.notes, *view.other.notes)))  # what the size limit did to either
-    view.pair = replace(pair, difference=differing.encode(comparison, notes))
+    view.pair = replace(pair, difference=pair_payload.encode(comparison, notes))
     return view
 
 

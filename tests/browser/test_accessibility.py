@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from attnscope.views.state import LEVELS
 from attnscope.tracing.tokens import Tokens
+from attnscope.views.state import LEVELS
 from levels_in import open_level, switch_to
 from made_traces import made_trace
 

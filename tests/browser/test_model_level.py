@@ -11,8 +11,8 @@ from PIL import Image
 
 import attnscope
 import tiny_models as tiny
-from attnscope.tracing.masks import causal_rule
 from attnscope.statistics.thumbnails import MASKED, STATISTICS, thumbnails_of
+from attnscope.tracing.masks import causal_rule
 from attnscope.tracing.trace import Trace
 from browser_tools import until
 from made_traces import WAYS, made_trace

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import attnscope
 import tiny_models as tiny
-from attnscope.tracing.trace import Site
+from attnscope.tracing.site import Site
 
 KEEP = {"x", "pre_rotary", "projections"}
 # Largest |x · W + b - kept| over all kinds here, as a part of the largest: 1.3e-7 (fp32); bf16 rounds q itself.

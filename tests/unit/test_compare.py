@@ -11,8 +11,8 @@ import torch
 import attnscope
 from attnscope.comparing.alignment import align
 from attnscope.payload.codec import read
-from attnscope.views.state import LEVELS, State
 from attnscope.tracing.tokens import Tokens, tokens_of_strings
+from attnscope.views.state import LEVELS, State
 from attnscope.views.view import View, partner, with_state
 
 

@@ -13,8 +13,8 @@ from torch import nn
 
 import attnscope
 from attnscope import attention
-from attnscope.doctor.code_check.run.child_process import examine_file
 from attnscope.doctor.code_check.arguments import refuse_unfit
+from attnscope.doctor.code_check.run.child_process import examine_file
 from attnscope.errors import InputError
 
 SOUND = """

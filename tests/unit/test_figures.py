@@ -25,13 +25,13 @@ from attnscope.errors import InputError, NotCaptured, OutputError
 from attnscope.render.figures import colours, figure
 from attnscope.render.figures.head import HAIR, THICK, opacity
 from attnscope.render.figures.names import names
-from attnscope.tracing.masks import rule_of
-from attnscope.views.as_python import python
-from attnscope.text.format import number, percent, significant
-from attnscope.views.state import LEVELS, State
 from attnscope.statistics.thumbnails import thumbnails_of
+from attnscope.text.format import number, percent, significant
+from attnscope.tracing.masks import rule_of
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import ModelInfo
+from attnscope.views.as_python import python
+from attnscope.views.state import LEVELS, State
 from attnscope.views.view import View, with_state
 from made_traces import made_trace, with_everything
 

@@ -11,10 +11,10 @@ import attnscope
 import tiny_models as tiny
 from attnscope import Trace
 from attnscope.errors import InputError, NotCaptured, PayloadError
-from attnscope.render import words
 from attnscope.payload.codec import Held, encode
 from attnscope.payload.site_requests import TileRequest, answer
 from attnscope.tracing.tokens import Tokens
+from attnscope.views.sentences import sentence as words
 
 L, H, Q, K = 2, 3, 5, 7
 STACKS = ("encoder", "decoder", "cross")

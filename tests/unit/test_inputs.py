@@ -373,7 +373,7 @@ def test_the_demo_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_demo_is_not_the_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    from attnscope import loading
+    from attnscope.models import loading
 
     monkeypatch.setattr(loading, "DEMO_SHA256", "0" * 64)
     loading._check_demo.cache_clear()

@@ -14,10 +14,11 @@ import torch
 
 import attnscope
 import tiny_models as tiny
-from attnscope import InputError, NotCaptured, OutputError, PayloadError, Trace, payload, tiles
+from attnscope import InputError, NotCaptured, OutputError, PayloadError, Trace
+from attnscope.payload import codec as payload, site_requests as tiles
 from attnscope.payload.codec import Held, as_held, decode, encode, load_trace, read, trace_id
 from attnscope.payload.site_requests import TileRequest, answer
-from attnscope.tracing.trace import Receipt
+from attnscope.tracing.receipts import Receipt
 
 FIELDS = ("q", "k", "v", "z", "z_rows", "sinks", "x", "pre_rotary_q", "pre_rotary_k")
 SCALARS = (

@@ -22,11 +22,11 @@ import attnscope
 import tiny_models as tiny
 from attnscope import cli
 from attnscope.errors import AttnscopeError, InputError
+from attnscope.payload.codec import decode, read
 from attnscope.render.server import run
 from attnscope.render.server.guard import Names
 from attnscope.render.server.limits import Limits, Meter, Refusal
 from attnscope.render.server.work import Ask, Line, Workshop, room
-from attnscope.payload.codec import decode, read
 from served import TOKEN, Served, served
 
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import attnscope
-from attnscope import payload, thumbnails
-from attnscope.tracing.masks import MaskRule, causal_rule
+from attnscope.payload import codec as payload
+from attnscope.statistics import thumbnails
 from attnscope.statistics.thumbnails import BROKEN, MASKED, STEPS, thumbnails_of
+from attnscope.tracing.masks import MaskRule, causal_rule
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import Trace
 from made_traces import made_trace, with_everything

@@ -9,7 +9,8 @@ import torch
 import attnscope
 import tiny_models as tiny
 from attnscope import InputError, NotCaptured, Tokens, Trace
-from attnscope.tracing.trace import Receipt, SiteReceipt, parse_head
+from attnscope.tracing.receipts import Receipt, SiteReceipt
+from attnscope.tracing.site import parse_head
 
 H, T, D = 3, 7, 5
 

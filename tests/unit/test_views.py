@@ -10,12 +10,13 @@ import torch
 
 import attnscope
 from attnscope.errors import InputError, OutputError
-from attnscope.render.page.html import pack
-from attnscope.views.sentences.sentence import strongest
 from attnscope.payload.codec import read
+from attnscope.render.page.html import pack
 from attnscope.text.format import number, percent, printable
+from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
-from attnscope.tracing.trace import Site, Trace
+from attnscope.tracing.trace import Trace
+from attnscope.views.sentences.sentence import strongest
 
 
 def random_trace(sites: int, heads: int, kv_heads: int, tokens: int, head_size: int) -> Trace:

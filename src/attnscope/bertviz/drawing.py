@@ -6,8 +6,8 @@ from attnscope import api
 from attnscope.bertviz.given import numbers
 from attnscope.errors import InputError
 from attnscope.render.page.html import frame
-from attnscope.views.validate import check_place
 from attnscope.tracing.trace import Trace
+from attnscope.views.validate import check_place
 from attnscope.views.view import View
 
 ACTIONS = ("view", "return")

@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnscope.capturing.read.kv_cache import KeyKeeper
-from attnscope.capturing.read.inputs_and_rotary import InputWatcher, RotaryWatcher
-from attnscope.capturing.listen.function_mode import SOFTMAX, cast
 from attnscope.capturing.listen.attention_interface import AttentionCall, listen, listeners, stop_listening
 from attnscope.capturing.listen.detect import attends_by_itself, looks_like_attention
-from attnscope.capturing.read.qkv_projections import OriginFinder, sources
-from attnscope.capturing.read.output_projection import ProjectionFinder
-from attnscope.capturing.read.attention_call import MaskReader, is_cross, read_sinks, stack_names, unknown_tensors
+from attnscope.capturing.listen.function_mode import SOFTMAX, cast
 from attnscope.capturing.listen.module_stack import Running, RunningModules
+from attnscope.capturing.read.attention_call import MaskReader, is_cross, read_sinks, stack_names, unknown_tensors
+from attnscope.capturing.read.inputs_and_rotary import InputWatcher, RotaryWatcher
+from attnscope.capturing.read.kv_cache import KeyKeeper
+from attnscope.capturing.read.output_projection import ProjectionFinder
+from attnscope.capturing.read.qkv_projections import OriginFinder, sources
 from attnscope.capturing.to_trace import (
     Pass,
     Place,

@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from attnscope.capturing.read.attention_call import BatchRules, MaskReader
 from attnscope.capturing.read.kv_cache import KeyValue, Laid
 from attnscope.capturing.read.qkv_projections import Origin
-from attnscope.capturing.read.attention_call import BatchRules, MaskReader
 from attnscope.errors import CaptureError, InputError
+from attnscope.tracing.site import Projection, Site
 from attnscope.tracing.tokens import Tokens, tokens_of
-from attnscope.tracing.trace import Projection, Site, Trace
+from attnscope.tracing.trace import Trace
 from attnscope.tracing.weights_site import WeightsSite
 
 NO_VECTORS = "this module computes its softmax by itself, so its weights were seen, and no q, k and v"

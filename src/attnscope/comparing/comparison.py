@@ -12,7 +12,8 @@ from torch import Tensor
 from attnscope.comparing.alignment import Alignment, align
 from attnscope.comparing.head_changes import Beside, HeadChange, SiteChange, changes_of
 from attnscope.errors import InputError
-from attnscope.tracing.trace import Site, Trace
+from attnscope.tracing.site import Site
+from attnscope.tracing.trace import Trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +77,9 @@ class Comparison:
         """A View of both: side "a", "b" or "difference" (the default), where layers, heads, queries and keys are those of
         A; `head` may be a name such as "L2H8". Without a place it opens at the head that changed most. Other options as
         in attnscope.show; max_mb is for both together."""
-        from attnscope.api import show_comparison
+        import attnscope
 
-        return show_comparison(self, level=level, **options)
+        return attnscope.api.show_comparison(self, level=level, **options)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         return self.show()._repr_mimebundle_(**kwargs)

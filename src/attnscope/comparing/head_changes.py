@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from attnscope.tracing.query_blocks import query_blocks
 from attnscope.comparing.alignment import Alignment
 from attnscope.errors import NotCaptured
 from attnscope.statistics.thumbnails import BLOCK, MASKED, MOST_PATCHES, SIDE
-from attnscope.tracing.trace import Site
+from attnscope.tracing.query_blocks import query_blocks
+from attnscope.tracing.site import Site
 
 MOST_WEIGHTS = 1 << 26  # of one trace; of longer texts the queries are sampled
 ZERO = 127  # the byte of no difference in a picture; 127 ± 126 are the largest there is

@@ -19,12 +19,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from attnscope import thumbnails, workings
 from attnscope.errors import NotCaptured, PayloadError
+from attnscope.payload import step_tensors
 from attnscope.payload.atomic_write import write_atomically
+from attnscope.statistics import thumbnails
 from attnscope.tracing.masks import BiasRule, MaskRule
+from attnscope.tracing.receipts import Receipt, SiteReceipt
+from attnscope.tracing.site import Projection, Site
 from attnscope.tracing.tokens import Tokens
-from attnscope.tracing.trace import ModelInfo, Projection, Receipt, Site, SiteReceipt, Trace
+from attnscope.tracing.trace import ModelInfo, Trace
 from attnscope.tracing.weights_site import WeightsSite
 
 FORMAT = "attnscope"
@@ -77,11 +80,11 @@ def encode(
         if not site.weights_only:
             whole = what is not None and what.heads is None
             heads = steps.get(index, ()) if steps is not None else range(site.heads) if whole else ()
-            description["steps"] = workings.describe(site)
+            description["steps"] = step_tensors.describe(site)
             if heads:
                 dtype = None if what is None else what.dtype
                 asked = steps is not None  # W_O of whole sites is written once, by _put_projection
-                description["steps"]["heads"] = workings.put(
+                description["steps"]["heads"] = step_tensors.put(
                     tensors, index, site, heads, dtype, projections=projections or asked, output=asked
                 )
         sites.append(description)
@@ -193,7 +196,7 @@ def arrays(trace: Trace) -> dict[str, np.ndarray]:
     tensors: dict[str, Tensor] = {}
     for index, site in enumerate(trace.sites):
         _put_site(tensors, {}, index, site, Held(), norms=False)
-        workings.put(tensors, index, site, range(site.heads), projections=False, output=False)
+        step_tensors.put(tensors, index, site, range(site.heads), projections=False, output=False)
     return {
         name: (tensor.detach().float() if tensor.is_floating_point() else tensor).cpu().numpy()
         for name, tensor in tensors.items()
@@ -225,7 +228,7 @@ def trace_id(trace: Trace) -> str:
 
 def versions() -> dict[str, str]:
     """Of attnscope as it runs, and of torch and transformers as installed."""
-    from attnscope import __version__
+    from attnscope._version import __version__
 
     found = {"attnscope": __version__}
     for package in ("torch", "transformers"):
@@ -351,7 +354,7 @@ def _site_from_json(entry: dict[str, Any], tensors: dict[str, Tensor]) -> Site:
         projection=None if not projection else Projection(
             tensors[projection["weight"]], tensors[projection["bias"]] if projection["bias"] else None, projection["transposed"]
         ),
-        **workings.read(entry, tensors),
+        **step_tensors.read(entry, tensors),
         stored_norms=tensors.get(f"s{index}.norms") if entry["norms"] == "output" else None,
     )  # fmt: skip
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import safetensors.torch
 
-from attnscope import payload
 from attnscope.comparing.comparison import Comparison
 from attnscope.comparing.head_changes import ZERO, HeadChange, pixels
+from attnscope.payload import codec
 from attnscope.statistics.thumbnails import BROKEN, MASKED
 
 STATISTICS = {
@@ -31,23 +31,23 @@ def encode(comparison: Comparison, more: tuple[str, ...] = ()) -> bytes:
         at = index_of[0][id(beside.a)], index_of[1][id(beside.b)]
         places.append(list(at))
         tensors[f"t{index}"] = pixels(change.picture, full)
-        description = payload._describe(at[0], beside.a, receipts[0][at[0]])
+        description = codec._describe(at[0], beside.a, receipts[0][at[0]])
         queries, keys = (next(n for n, one in enumerate(alignments) if one is axis) for axis in (beside.queries, beside.keys))  # fmt: skip
         sites.append(description | _site(index, beside, change, full, queries, keys))
     notes = [*_said(a, "A"), *_said(b, "B"), *comparison.notes, *(str(one) for one in alignments), *more]
     if any(change.sampled for change in comparison.changes):
         notes.append("The changes and the small pictures are of queries spread evenly over the text, which is long; what is opened is computed whole.")  # fmt: skip
     meta = {
-        "format": payload.FORMAT,
-        "version": payload.VERSION,
-        "trace": f"{payload.trace_id(a)}-{payload.trace_id(b)}",
+        "format": codec.FORMAT,
+        "version": codec.VERSION,
+        "trace": f"{codec.trace_id(a)}-{codec.trace_id(b)}",
         "model": {
             "name": " → ".join(dict.fromkeys(t.model.name or t.model.class_name for t in (a, b))),
             "class": a.model.class_name, "type": a.model.type, "dtype": a.model.dtype,
             "implementation": a.model.implementation, "revision": a.model.revision,
         },
-        "versions": payload.versions(),
-        "tokens": [payload._tokens_to_json(one.merged) for one in alignments],
+        "versions": codec.versions(),
+        "tokens": [codec._tokens_to_json(one.merged) for one in alignments],
         "sites": sites,
         "receipt": None,
         "notes": notes,
@@ -61,8 +61,8 @@ def encode(comparison: Comparison, more: tuple[str, ...] = ()) -> bytes:
             "places": [{"a": [i for i, _ in one.places], "b": [j for _, j in one.places]} for one in alignments],
         },
     }  # fmt: skip
-    text = json.dumps(payload._plain(meta), ensure_ascii=False, separators=(",", ":"))
-    return safetensors.torch.save(tensors, {payload.FORMAT: text})
+    text = json.dumps(codec._plain(meta), ensure_ascii=False, separators=(",", ":"))
+    return safetensors.torch.save(tensors, {codec.FORMAT: text})
 
 
 def _site(index: int, beside: Any, change: Any, full: float, queries: int, keys: int) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import torch
 from attnscope.errors import InputError
 from attnscope.payload.codec import Held, as_held, encode
 from attnscope.payload.messages import SITE, STEPS
-from attnscope.tracing.trace import Receipt, Trace
+from attnscope.tracing.receipts import Receipt
+from attnscope.tracing.trace import Trace
 
 MAX_BYTES = 48_000_000  # of one reply; beyond, fp16 and then fewer heads
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from attnscope.tracing.head_projection import HeadProjection
-from attnscope.tracing.trace import Site
+from attnscope.tracing.site import Site
 
 
 def groups_of(site: Site, heads: Sequence[int]) -> list[int]:

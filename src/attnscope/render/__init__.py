@@ -60,10 +60,29 @@ def _display(view: View) -> None:
     display(view)
 
 
+def _figure(view: View, kind: str, *, width: float, text: str, dpi: float) -> bytes:
+    from attnscope.render.figures import check_file, describe, figure, needed, to_bytes
+
+    check_file(kind, text, dpi)
+    needed()
+    here = view.alone
+    made = figure(here.trace, here.state, width)
+    return to_bytes(made, kind, describe(here.trace, here.state, view.code), text, dpi)
+
+
+def _plot(view: View, ax: Any, width: float) -> Any:
+    from attnscope.render.figures import plot
+
+    here = view.alone
+    return plot(here.trace, here.state, ax, width)
+
+
 HOSTS: Mapping[str, Callable[..., Any]] = {
     "html": page,
     "widget": _widget,
     "open": open_page,
     "mimebundle": _mimebundle,
     "display": _display,
+    "figure": _figure,
+    "plot": _plot,
 }

@@ -6,12 +6,12 @@ import anywidget
 import traitlets
 
 from attnscope.errors import AttnscopeError
+from attnscope.payload.messages import CANCEL, ERROR, REPLY
+from attnscope.payload.site_requests import TileRequest, answer
 from attnscope.render.page.assets import asset
 from attnscope.views.sentences.sentence import title
-from attnscope.views.validate import site_at
-from attnscope.payload.messages import CANCEL, ERROR, REPLY
 from attnscope.views.state import CHOICES
-from attnscope.payload.site_requests import TileRequest, answer
+from attnscope.views.validate import site_at
 from attnscope.views.view import View
 
 

@@ -14,8 +14,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from attnscope.tracing.query_blocks import query_blocks
+from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
-from attnscope.tracing.trace import Site, Trace
+from attnscope.tracing.trace import Trace
 
 SIDE = 48  # patches along each axis, at most
 MOST_PATCHES = 1 << 20  # bytes of all thumbnails of a trace: above 455 heads they are coarser

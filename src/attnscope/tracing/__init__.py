@@ -1,1 +1,21 @@
-"""What a forward pass left behind, as data."""
+"""What a forward pass left behind, as data: a Trace holds Sites, and a site computes what somebody looks at."""
+
+from attnscope.tracing.masks import BiasRule, MaskRule
+from attnscope.tracing.receipts import Receipt, SiteReceipt
+from attnscope.tracing.site import Projection, Site
+from attnscope.tracing.steps import Link
+from attnscope.tracing.tokens import Tokens
+from attnscope.tracing.trace import ModelInfo, Trace
+
+__all__ = [
+    "BiasRule",
+    "Link",
+    "MaskRule",
+    "ModelInfo",
+    "Projection",
+    "Receipt",
+    "Site",
+    "SiteReceipt",
+    "Tokens",
+    "Trace",
+]

@@ -16,12 +16,12 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from attnscope.attention import AttentionSteps, attention_steps, project_output
-from attnscope.tracing.query_blocks import query_blocks
 from attnscope.errors import InputError, NotCaptured
-from attnscope.tracing.steps import Link, links_of
-from attnscope.tracing.masks import NO_MASK, BiasRule, MaskRule
 from attnscope.tracing.head_projection import HeadProjection
+from attnscope.tracing.masks import NO_MASK, BiasRule, MaskRule
+from attnscope.tracing.query_blocks import query_blocks
 from attnscope.tracing.receipts import SiteReceipt
+from attnscope.tracing.steps import Link, links_of
 
 # Largest |recomputed - returned| / largest |returned| that rounding explains, by the dtype the model computed in.
 # fp16 and bf16 models round scores, weights and outputs on the way; the recomputation is in fp32. What rounding does

@@ -10,15 +10,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError, NotCaptured
-from attnscope.tracing.from_tensors import read_attentions, read_qkv
-from attnscope.tracing.receipts import Receipt, SiteReceipt
-from attnscope.tracing.site import TOLERANCE, Link, Projection, Site, parse_head
+from attnscope.tracing.from_tensors.attentions import read_attentions
+from attnscope.tracing.from_tensors.qkv import read_qkv
+from attnscope.tracing.receipts import Receipt
+from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
 
 if TYPE_CHECKING:
     import numpy as np
-
-__all__ = ["TOLERANCE", "Link", "ModelInfo", "Projection", "Receipt", "Site", "SiteReceipt", "Trace", "parse_head"]
 
 
 @dataclass(frozen=True)
@@ -109,9 +108,9 @@ class Trace:
                 "verify(full=True) runs the model again: pass model=..., and use a trace that came from attnscope.trace "
                 "(one loaded from a file or made of tensors no longer has the model's inputs)."
             )
-        from attnscope.capturing import rerun
+        import attnscope
 
-        return rerun(model, self)._receipt
+        return attnscope.api.rerun(model, self)._receipt
 
     @cached_property
     def _receipt(self) -> Receipt:
@@ -119,21 +118,21 @@ class Trace:
 
     def save(self, path: Any, projections: bool = False) -> None:
         """Write the trace to a .safetensors file, whole or not at all. `projections=True` stores W_O and b_O too."""
-        from attnscope.payload.codec import save
+        import attnscope
 
-        save(self, path, projections=projections)
+        attnscope.api.save(self, path, projections=projections)
 
     def to_numpy(self) -> "dict[str, np.ndarray]":
         """Every kept tensor as fp32 numpy, named as in a file: {"s0.q": [H, Q, D], "s0.k": …}."""
-        from attnscope.payload.codec import arrays
+        import attnscope
 
-        return arrays(self)
+        return attnscope.api.arrays(self)
 
     def show(self, level: str = "neuron", **options: Any) -> Any:
         """A View of this trace; options as in attnscope.show: layer, head, query, key, stack, theme, static, max_mb."""
-        from attnscope.api import show_trace
+        import attnscope
 
-        return show_trace(self, level=level, **options)
+        return attnscope.api.show_trace(self, level=level, **options)
 
     def plot(self, level: str = "neuron", ax: Any = None, *, width: float = 7.2, **options: Any) -> Any:
         """A level drawn with matplotlib within `ax`, or in a new figure `width` inches wide; returns the axes, whose

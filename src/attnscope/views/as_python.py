@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from attnscope.views.state import State
 from attnscope.tracing.trace import ModelInfo, Trace
+from attnscope.views.state import State
 
 LOAD = frozenset(
     {"model", "task", "device", "dtype", "revision", "trust_remote_code"}

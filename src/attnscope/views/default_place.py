@@ -7,8 +7,9 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from attnscope.tracing.query_blocks import query_blocks
+from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
-from attnscope.tracing.trace import Site, Trace
+from attnscope.tracing.trace import Trace
 
 SAMPLED_QUERIES = 64  # of texts longer than SAMPLE_ABOVE tokens
 SAMPLE_ABOVE = 512

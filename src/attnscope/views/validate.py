@@ -6,9 +6,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from attnscope.comparing.comparison import Comparison
 from attnscope.errors import InputError
-from attnscope.views.state import State
 from attnscope.statistics.thumbnails import STATISTICS
-from attnscope.tracing.trace import Site, Trace
+from attnscope.tracing.site import Site
+from attnscope.tracing.trace import Trace
+from attnscope.views.state import State
 
 
 def check_fields(url: str) -> None:

@@ -9,15 +9,16 @@ from typing import Any
 
 import torch
 
-from attnscope import workings
 from attnscope.comparing.comparison import Comparison
 from attnscope.errors import InputError
+from attnscope.payload import step_tensors
 from attnscope.payload.atomic_write import write_atomically
 from attnscope.payload.codec import Held, as_held, encode
-from attnscope.views.validate import check_compared, check_fields, check_place
+from attnscope.tracing.receipts import Receipt
+from attnscope.tracing.trace import Trace
 from attnscope.views.as_python import python
 from attnscope.views.state import State
-from attnscope.tracing.trace import Receipt, Trace
+from attnscope.views.validate import check_compared, check_fields, check_place
 
 STEPS = ("head", "all", "none")  # for whom a view holds x and the projections
 FIGURES = (".png", ".svg", ".pdf")
@@ -53,7 +54,7 @@ class Pair:
     """What a comparison adds to the view of its first trace."""
 
     other: Trace
-    difference: bytes  # a payload without tensors but small pictures: attnscope.comparing.comparison.differing
+    difference: bytes  # a payload without tensors but small pictures: attnscope.payload.difference
     code: Callable[[State], str]
     places: Callable[[Any], tuple[Places, Places]]  # queries and keys of the layer of a state or a site
 
@@ -222,21 +223,12 @@ class View:
 
     def figure(self, kind: str = "png", *, width: float = 7.2, text: str = "text", dpi: float = 300) -> bytes:
         """The view as a figure for paper, "png", "svg" or "pdf"; options and errors as of `save`."""
-        from attnscope.render.figures import check_file, describe, figure, needed, to_bytes
-
-        check_file(kind, text, dpi)
-        needed()
-        here = self.alone
-        made = figure(here.trace, here.state, width)
-        return to_bytes(made, kind, describe(here.trace, here.state, self.code), text, dpi)
+        return self._hosts["figure"](self, kind, width=width, text=text, dpi=dpi)
 
     def plot(self, ax: Any = None, *, width: float = 7.2) -> Any:
         """The view within matplotlib axes (a new pyplot figure without `ax`), which are returned. What is written shrinks
         until it fits; InputError where the axes are too small for that."""
-        from attnscope.render.figures import plot
-
-        here = self.alone
-        return plot(here.trace, here.state, ax, width)
+        return self._hosts["plot"](self, ax, width)
 
     @property
     def code(self) -> str:
@@ -286,14 +278,14 @@ def plan_blocks(trace: Trace, site: int, head: int, max_mb: float, steps: str = 
     budget = max_mb * 1e6 / (BASE64 * COMPRESSED)
     if steps == "all":
         wanted = {index: tuple(range(one.heads)) for index, one in enumerate(trace.sites) if not one.weights_only}
-        room = sum(workings.sizes(trace.sites[index])[1] for index in wanted)
+        room = sum(step_tensors.sizes(trace.sites[index])[1] for index in wanted)
         if room > budget:
             raise InputError(
                 f"x and the projections of all heads take {room * BASE64 * COMPRESSED / 1e6:.2g} MB, and max_mb is {max_mb:g}: "
                 'pass a larger max_mb, fewer layers (layers=[2] when tracing), or steps="head" for the head it opens on.'
             )
         return replace(_plan(trace, site, head, max_mb, budget - room, exact), steps=wanted)
-    room = workings.sizes(trace.sites[site])[0] if steps == "head" else 0
+    room = step_tensors.sizes(trace.sites[site])[0] if steps == "head" else 0
     fits = 0 < room <= budget / 4
     plan = _plan(trace, site, head, max_mb, budget - room if fits else budget, exact)
     return replace(plan, steps={site: (head,)}) if fits else plan

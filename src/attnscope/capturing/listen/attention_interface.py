@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from attnscope.errors import CaptureError
-from attnscope.tracing.trace import Projection
+from attnscope.tracing.site import Projection
 
 
 @dataclass(frozen=True)

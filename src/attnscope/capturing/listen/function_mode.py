@@ -2,7 +2,7 @@
 
 A TorchFunctionMode sees every call of a torch function in the thread that entered it. Three kinds are attention:
 `scaled_dot_product_attention` (q, k, v and output, so the site is whole), `multi_head_attention_forward` (the same, see
-multihead.py) and a softmax over keys that is then multiplied with values (its weights, and nothing behind them).
+multi_head_attention.py) and a softmax over keys that is then multiplied with values (its weights, and nothing behind them).
 What is called is torch's own function with the same arguments. While a mode is entered torch leaves out its fused fast
 paths (nn.TransformerEncoder, nn.MultiheadAttention), so outputs agree with a plain pass to 4 ulp only: the mode is
 entered for models that need it and no others. One mode per thread serves all captures of that thread.
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
-from attnscope.capturing import multihead
+from attnscope.capturing.listen import multi_head_attention
 from attnscope.capturing.listen.attention_interface import AttentionCall, within_interface
 from attnscope.capturing.listen.module_stack import Running, RunningModules
 
@@ -75,7 +75,7 @@ class FunctionNet(TorchFunctionMode):
         return result
 
     def _multi_head(self, func: Any, args: Any, kwargs: Any) -> Any:
-        result, seen = multihead.run(func, args, kwargs)
+        result, seen = multi_head_attention.run(func, args, kwargs)
         for watcher, running in self._callers():
             if seen is not None:
                 tensors = seen.query, seen.key, seen.value, seen.mask, seen.options, seen.output

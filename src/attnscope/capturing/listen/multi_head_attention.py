@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnscope.tracing.trace import Projection
+from attnscope.tracing.site import Projection
 
 _WATCHED = ("_in_projection_packed", "_in_projection", "linear")
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnscope.tracing.trace import Projection
+from attnscope.tracing.site import Projection
 
 _Found = Callable[[Projection], None]
 

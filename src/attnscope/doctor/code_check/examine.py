@@ -8,19 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnscope.doctor import beside, invariants, masking, statements, verdicts
+from attnscope.doctor.code_check import report
 from attnscope.doctor.code_check.arguments import refuse_unfit
-from attnscope.doctor.diagnosis import Diagnosis, Finding, Matrices
-from attnscope.doctor.code_check.run.submodule import Ends
+from attnscope.doctor.code_check.checks import comparisons, execution, invariants, mask_argument
 from attnscope.doctor.code_check.match.measured_bias import undeclared_sinks
-from attnscope.doctor.code_check.run.probes import HEADS
-from attnscope.doctor.code_check.run.outputs import Reading
 from attnscope.doctor.code_check.match.recipe import Recipe
 from attnscope.doctor.code_check.match.search import Fit, Hunt, Ways
-from attnscope.doctor.code_check.run.signature import by_position
-from attnscope.doctor.code_check.run.invocation import Run, Suspect
-from attnscope.doctor.code_check.run.sandbox import TOTAL, Spent, budget, one_thread, source_of
 from attnscope.doctor.code_check.run.candidates import layout_hints, of_function, of_groups, of_module, width_of
+from attnscope.doctor.code_check.run.invocation import Run, Suspect
+from attnscope.doctor.code_check.run.outputs import Reading
+from attnscope.doctor.code_check.run.probes import HEADS
+from attnscope.doctor.code_check.run.sandbox import TOTAL, Spent, budget, one_thread, source_of
+from attnscope.doctor.code_check.run.signature import by_position
+from attnscope.doctor.code_check.run.submodule import Ends
+from attnscope.doctor.diagnosis import Diagnosis, Finding, Matrices
 from attnscope.errors import InputError
 
 LENGTHS = (7, 5)
@@ -71,7 +72,7 @@ class Examination:
         )
         self.base = Recipe(scale="head" if scaling is None else "declared", scaling=scaling, softcap=softcap)
         self.text = source_of(self.fn)
-        self.source = statements.source_lines(self.fn)
+        self.source = report.source_lines(self.fn)
         self.findings: list[Finding] = []
         self.conventions: dict[str, str] = {}
         self.notes: list[str] = []
@@ -93,7 +94,7 @@ class Examination:
             try:
                 self._course()
             except Spent:
-                verdicts.too_long(self, TOTAL)
+                execution.too_long(self, TOTAL)
         return Diagnosis(
             self.name, tuple(self.findings), self.conventions, tuple(dict.fromkeys(self.not_examined)),
             tuple(dict.fromkeys(self.notes)), self.matrices, self.hint, time.perf_counter() - self.started, self.source,
@@ -102,15 +103,15 @@ class Examination:
     def _course(self) -> None:
         ways = self._first_runs()
         if ways:
-            verdicts.side_effects(self, ways)
-            verdicts.dice(self, ways[0])
+            execution.side_effects(self, ways)
+            execution.dice(self, ways[0])
             ways = self._stilled(ways) if self.still else ways
             fit = self._match(ways) or self._inside(ways)
             if fit is not None:
-                masking.after_match(self, fit)
+                mask_argument.after_match(self, fit)
             else:
                 invariants.unmatched(self, ways)
-            beside.examine(self, fit, ways)
+            comparisons.examine(self, fit, ways)
 
     def _first_runs(self) -> Ways:
         """Every way of calling that works, with its runs; findings where none does."""
@@ -133,7 +134,7 @@ class Examination:
             if ways:
                 return ways
             if failed and failed[-1].outcome.timed_out:
-                verdicts.not_run(self, failed[-1])
+                execution.not_run(self, failed[-1])
                 return []
         if self.grouped:
             return self.grouped
@@ -144,8 +145,8 @@ class Examination:
         elif shape is not None and isinstance(self.fn, nn.Module) and shape.as_given:
             self.not_examined.append("everything: it returns as many numbers for each token as it was given, and no reading of its parameters as projections says so. Check the function inside it")  # fmt: skip
         else:
-            half = next((r for r in failed if verdicts.beyond_half(r.outcome)), None)
-            verdicts.not_run(self, half or shape or failed[0])
+            half = next((r for r in failed if execution.beyond_half(r.outcome)), None)
+            execution.not_run(self, half or shape or failed[0])
         return []
 
     def _working(self, tier: list[Suspect]) -> tuple[Ways, list[Reading]]:
@@ -189,16 +190,16 @@ class Examination:
         if fit is None and self.causal is not None:
             fit = replace(hunt, causal=not self.causal).search(ways)
             if fit is not None:
-                statements.undeclared_causality(self)
+                report.undeclared_causality(self)
         if fit is None:
             fit = hunt.other_scale(ways)
             if fit is not None:
-                statements.undeclared(self, fit)
+                report.undeclared(self, fit)
         if fit is None and self.sinks is None:
             fit = self._undeclared_sinks(hunt, ways)
         if fit is not None:
             self._ambiguity(hunt, ways, fit)
-            statements.state(self, fit, next((runs for suspect, runs in ways if _same_call(suspect) == _same_call(fit.suspect)), ways[0][1]))  # fmt: skip
+            report.state(self, fit, next((runs for suspect, runs in ways if _same_call(suspect) == _same_call(fit.suspect)), ways[0][1]))  # fmt: skip
         return fit
 
     def _of_groups(self, hunt: Hunt, ways: Ways) -> Fit | None:
@@ -234,7 +235,7 @@ class Examination:
             fit = replace(hunt, sinks=sinks).right(ways) if sinks.numel() in (1, suspect.heads) else None
             if fit is not None:
                 self.sinks = sinks
-                statements.sinks_found(self, sinks)
+                report.sinks_found(self, sinks)
                 return fit
         return None
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from attnscope.doctor.diagnosis import Finding, Matrices
 from attnscope.doctor.code_check.match.mistakes import BY_NAME, Mistake
 from attnscope.doctor.code_check.match.recipe import Recipe, compute, factor
 from attnscope.doctor.code_check.match.search import Fit, error_of
 from attnscope.doctor.code_check.run.invocation import Run
 from attnscope.doctor.code_check.run.sandbox import lines_of, own_parts
+from attnscope.doctor.diagnosis import Finding, Matrices
 
 if TYPE_CHECKING:
     from attnscope.doctor.code_check.examine import Examination

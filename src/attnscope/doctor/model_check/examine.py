@@ -4,9 +4,9 @@ import time
 from typing import Any
 
 from attnscope.doctor.diagnosis import Diagnosis
-from attnscope.doctor.model_check import adapters, masks, numbers, padding, texts, window
 from attnscope.doctor.model_check.arguments import open_chart
 from attnscope.doctor.model_check.case import Chart
+from attnscope.doctor.model_check.checks import adapters, length, masks, numerics, padding, token_ids
 from attnscope.doctor.model_check.runs import as_found, mode
 from attnscope.errors import InputError
 
@@ -47,20 +47,20 @@ def check_model(
 
 def _course(chart: Chart) -> None:
     """What the ids tell, then a pass, then passes beside it; each step needs that the one before went well."""
-    texts.examine(chart)
+    token_ids.examine(chart)
     if chart.ids is not None:
         chart.conventions["tokens"] = " and ".join(str(len(chart.visible(r))) for r in range(min(len(chart.ids), 4))) + " …" * (len(chart.ids) > 4)  # fmt: skip
-    outputs = None if chart.found("ids-beyond-embedding") else numbers.first_run(chart)
+    outputs = None if chart.found("ids-beyond-embedding") else numerics.first_run(chart)
     if chart.found("ids-beyond-embedding", "beyond-window", "raises"):
         chart.not_examined.append("what needs a pass: NaN and overflow, dropout, masks, padding, adapters at work")
         adapters.examine(chart, steady=False)
         return
-    window.examine(chart)
+    length.examine(chart)
     if outputs is None:  # NaN
         chart.not_examined.append("what compares outputs: dropout, masks, padding, adapters at work")
         adapters.examine(chart, steady=False)
         return
-    steady = numbers.dice(chart)
+    steady = numerics.dice(chart)
     if chart.ids is None:
         chart.not_examined.append("masks and padding: these inputs hold no input_ids")
     elif not steady:

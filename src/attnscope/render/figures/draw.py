@@ -11,9 +11,9 @@ from attnscope.render.figures.colours import GROUND, MUTED
 from attnscope.render.figures.fonts import warn_of_missing
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, PROSE, Sheet
-from attnscope.views.validate import check_place
-from attnscope.views.state import State
 from attnscope.tracing.trace import Trace
+from attnscope.views.state import State
+from attnscope.views.validate import check_place
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

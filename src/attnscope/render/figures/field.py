@@ -12,7 +12,7 @@ from torch import Tensor
 
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.slots import Axis
-from attnscope.tracing.trace import Site
+from attnscope.tracing.site import Site
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from attnscope.tracing.receipts import Receipt, SiteReceipt
+from attnscope.tracing.trace import Trace
 from attnscope.views.state import State
-from attnscope.tracing.trace import Receipt, SiteReceipt, Trace
 
 
 def describe(trace: Trace, state: State, code: str = "") -> dict[str, Any]:
@@ -19,7 +20,7 @@ def describe(trace: Trace, state: State, code: str = "") -> dict[str, Any]:
     import matplotlib
     import transformers
 
-    from attnscope import __version__
+    from attnscope._version import __version__
 
     site, model = trace.site(state.layer, state.stack), trace.model
     several = state.level == "model" or (state.level in ("head", "matrix") and state.average in ("layers", "all"))

@@ -5,8 +5,9 @@ from functools import cached_property
 
 from attnscope.render.figures.names import names
 from attnscope.render.figures.slots import Axis, Slot, axis_of
+from attnscope.tracing.site import Site
+from attnscope.tracing.trace import Trace
 from attnscope.views.state import State
-from attnscope.tracing.trace import Site, Trace
 
 _SEGMENT = {"a": 0, "b": 1}
 

@@ -5,7 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from attnscope.render.figures.colours import GROUND, HATCH, INK, LINE, MUTED, NEGATIVE, POSITIVE, TEXT, sign_ramp, weight_ramp
+from attnscope.render.figures.colours import (
+    GROUND,
+    HATCH,
+    INK,
+    LINE,
+    MUTED,
+    NEGATIVE,
+    POSITIVE,
+    TEXT,
+    sign_ramp,
+    weight_ramp,
+)
 from attnscope.render.figures.fonts import prose_fonts, token_fonts
 
 POINT = 1 / 72

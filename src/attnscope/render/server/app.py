@@ -13,12 +13,12 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from attnscope.errors import AttnscopeError
+from attnscope.payload.messages import SITE, STEPS
+from attnscope.payload.site_requests import TileRequest
 from attnscope.render.server.guard import Guard, Names
 from attnscope.render.server.limits import Limits, Meter, Refusal
 from attnscope.render.server.page import page, policy
 from attnscope.render.server.work import Ask, Reader, Workshop, place_of
-from attnscope.payload.messages import SITE, STEPS
-from attnscope.payload.site_requests import TileRequest
 
 EXAMPLE = "As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed."
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from attnscope.errors import AttnscopeError, InputError
-from attnscope.render.server.limits import Limits, Refusal
 from attnscope.payload.site_requests import TileRequest, answer
+from attnscope.render.server.limits import Limits, Refusal
 from attnscope.tracing.trace import Trace
 
 Reader = Callable[..., Trace]  # reader(text, pair=…, truncate=…) -> Trace

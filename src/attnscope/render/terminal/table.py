@@ -4,8 +4,8 @@ from rich.table import Table
 from rich.text import Text
 
 from attnscope.render.terminal.glyphs import NEGATIVE, POSITIVE, WEIGHT, Glyphs, label
-from attnscope.views.sentences.sentence import strongest
 from attnscope.text.format import percent
+from attnscope.views.sentences.sentence import strongest
 from attnscope.views.view import View
 
 BAR, TOKEN, NUMBERS = 20, 16, 42  # columns of a bar, a token, and all that stands beside them

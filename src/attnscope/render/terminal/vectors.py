@@ -8,8 +8,8 @@ from rich.text import Text
 from torch import Tensor
 
 from attnscope.render.terminal.glyphs import MUTED, NEGATIVE, POSITIVE, Glyphs, fitted
-from attnscope.views.sentences.sentence import strongest
 from attnscope.text.format import number
+from attnscope.views.sentences.sentence import strongest
 from attnscope.views.view import View
 
 KEYS, NAME = 3, 12

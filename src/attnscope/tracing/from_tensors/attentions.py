@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnscope.errors import InputError
-from attnscope.tracing.from_tensors.weight_checks import oddities
 from attnscope.tracing.from_tensors.as_tensor import as_tensor
+from attnscope.tracing.from_tensors.weight_checks import oddities
 from attnscope.tracing.tokens import Tokens, tokens_of_strings
 from attnscope.tracing.weights_site import WeightsSite
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from attnscope.text.format import number, percent, printable
-from attnscope.tracing.trace import SiteReceipt
+from attnscope.tracing.receipts import SiteReceipt
 from attnscope.views.view import View
 
 

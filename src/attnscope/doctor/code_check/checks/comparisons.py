@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from attnscope.doctor import caches, models
-from attnscope.doctor.diagnosis import Finding
-from attnscope.doctor.code_check.run.projections import candidates
-from attnscope.doctor.code_check.run.outputs import Reading, tensors_in
+from attnscope.doctor.code_check.checks import kv_cache, whole_model
 from attnscope.doctor.code_check.match.recipe import compute
 from attnscope.doctor.code_check.match.search import Fit, Ways, error_of
-from attnscope.doctor.code_check.run.signature import read_signature
 from attnscope.doctor.code_check.run.invocation import Suspect
+from attnscope.doctor.code_check.run.outputs import Reading, tensors_in
+from attnscope.doctor.code_check.run.projections import candidates
+from attnscope.doctor.code_check.run.signature import read_signature
+from attnscope.doctor.diagnosis import Finding
 
 if TYPE_CHECKING:
     from attnscope.doctor.code_check.examine import Examination
@@ -28,13 +28,13 @@ def examine(exam: "Examination", fit: Fit | None, ways: Ways) -> None:
     else:
         _like(exam, fit, ways)
     if exam.cached is None or exam.cached is False:
-        exam.not_examined.append(caches.wanted(suspect))
+        exam.not_examined.append(kv_cache.wanted(suspect))
     else:
-        caches.examine(exam, fit or Fit(suspect, exam.base))
+        kv_cache.examine(exam, fit or Fit(suspect, exam.base))
     if exam.model is None:
         exam.not_examined.append("left padding without position ids, masks of several texts (rows 20, 23): pass model= the module or function of (ids or embeddings, mask) that uses it")  # fmt: skip
     else:
-        models.examine(exam)
+        whole_model.examine(exam)
 
 
 def _like(exam: "Examination", fit: Fit | None, ways: Ways) -> None:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from attnscope.doctor.diagnosis import Finding
 from attnscope.doctor.code_check.checks.numerics import range_finding
-from attnscope.doctor.code_check.run.outputs import Reading
 from attnscope.doctor.code_check.run.invocation import Run, Suspect
+from attnscope.doctor.code_check.run.outputs import Reading
 from attnscope.doctor.code_check.run.sandbox import Outcome
+from attnscope.doctor.diagnosis import Finding
 
 if TYPE_CHECKING:
     from attnscope.doctor.code_check.examine import Examination

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from attnscope.doctor import probes
-from attnscope.doctor.diagnosis import Finding, Matrices
 from attnscope.doctor.code_check.checks.numerics import half_range, kept_nan
 from attnscope.doctor.code_check.match.measured_bias import OwnScores, scores_seen, unit_values
 from attnscope.doctor.code_check.match.recipe import Recipe, compute, factor
 from attnscope.doctor.code_check.match.search import Fit, Ways, error_of
+from attnscope.doctor.code_check.run import probes
 from attnscope.doctor.code_check.run.invocation import Run, Suspect
+from attnscope.doctor.diagnosis import Finding, Matrices
 
 if TYPE_CHECKING:
     from attnscope.doctor.code_check.examine import Examination

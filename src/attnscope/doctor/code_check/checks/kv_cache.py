@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from attnscope.doctor.diagnosis import Finding
-from attnscope.doctor.code_check.run.outputs import tensors_in
 from attnscope.doctor.code_check.match.recipe import compute
 from attnscope.doctor.code_check.match.search import Fit, error_of
 from attnscope.doctor.code_check.run.invocation import Suspect
+from attnscope.doctor.code_check.run.outputs import tensors_in
 from attnscope.doctor.code_check.run.sandbox import Outcome, run
+from attnscope.doctor.diagnosis import Finding
 
 if TYPE_CHECKING:
     from attnscope.doctor.code_check.examine import Examination

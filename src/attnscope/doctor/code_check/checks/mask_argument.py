@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from attnscope.doctor import probes, statements
-from attnscope.doctor.diagnosis import Finding
+from attnscope.doctor.code_check import report
+from attnscope.doctor.code_check.checks.execution import beyond_half
 from attnscope.doctor.code_check.checks.numerics import empty, half_range, huge, kept_nan, range_finding
 from attnscope.doctor.code_check.match.mistakes import CAUSE, MISTAKES, Mistake
-from attnscope.doctor.code_check.run.probes import FULL
 from attnscope.doctor.code_check.match.search import Fit, agrees, error_of
-from attnscope.doctor.code_check.run.invocation import Reading, Run
-from attnscope.doctor.code_check.checks.execution import beyond_half
+from attnscope.doctor.code_check.run import probes
+from attnscope.doctor.code_check.run.invocation import Run
+from attnscope.doctor.code_check.run.outputs import Reading
+from attnscope.doctor.code_check.run.probes import FULL
+from attnscope.doctor.diagnosis import Finding
 
 if TYPE_CHECKING:
     from attnscope.doctor.code_check.examine import Examination
@@ -58,8 +60,8 @@ def _flag(exam: "Examination", fit: Fit) -> None:
             )
             if agrees(wrong, [run], exam.sinks):
                 for mistake in chosen:
-                    statements.add(exam, mistake, wrong, run)
-                statements.draw(exam, wrong, run)
+                    report.add(exam, mistake, wrong, run)
+                report.draw(exam, wrong, run)
                 return
     exam.not_examined.append(f"{name}=True: what it does then fits no known recipe")
 
@@ -118,8 +120,8 @@ def _mask(exam: "Examination", fit: Fit, name: str) -> bool | None:
                 if agrees(wrong, [tried], exam.sinks):
                     exam.conventions[name] = f"{form.name}, {convention.name}"
                     for mistake in chosen:
-                        statements.add(exam, mistake, wrong, tried)
-                    statements.draw(exam, wrong, tried)
+                        report.add(exam, mistake, wrong, tried)
+                    report.draw(exam, wrong, tried)
                     return None
     _unknown(exam, name, runs, plain, errors)
     return None

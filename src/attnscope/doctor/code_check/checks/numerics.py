@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from attnscope.doctor import probes
-from attnscope.doctor.diagnosis import Finding
-from attnscope.doctor.code_check.run.probes import FULL
 from attnscope.doctor.code_check.match.recipe import compute
 from attnscope.doctor.code_check.match.search import Fit, error_of
+from attnscope.doctor.code_check.run import probes
+from attnscope.doctor.code_check.run.probes import FULL
 from attnscope.doctor.code_check.run.sandbox import Outcome
+from attnscope.doctor.diagnosis import Finding
 
 if TYPE_CHECKING:
     from attnscope.doctor.code_check.examine import Examination

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from attnscope.doctor import probes
-from attnscope.doctor.diagnosis import Finding
-from attnscope.doctor.code_check.run.outputs import tensors_in
 from attnscope.doctor.code_check.match.search import error_of
-from attnscope.doctor.code_check.run.sandbox import run
+from attnscope.doctor.code_check.run import probes
 from attnscope.doctor.code_check.run.candidates import width_of
+from attnscope.doctor.code_check.run.outputs import tensors_in
+from attnscope.doctor.code_check.run.sandbox import run
+from attnscope.doctor.diagnosis import Finding
 
 if TYPE_CHECKING:
     from attnscope.doctor.code_check.examine import Examination

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from attnscope.doctor.code_check.match.measured_bias import OwnScores, scores_seen
 from attnscope.doctor.code_check.match.recipe import Recipe, compute
-from attnscope.doctor.code_check.run.invocation import Reading, Suspect
+from attnscope.doctor.code_check.run.invocation import Suspect
+from attnscope.doctor.code_check.run.outputs import Reading
 
 PATTERN_FREE = ("offset", "polarity", "aligned")  # fields of the triangle: they say nothing where a pattern stands
 

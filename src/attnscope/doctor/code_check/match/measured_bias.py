@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from attnscope.doctor.code_check.run.invocation import Reading, Suspect
+    from attnscope.doctor.code_check.run.invocation import Suspect
+    from attnscope.doctor.code_check.run.outputs import Reading
 
 MASKED = -1e3  # scores this far below their row's largest are masked, whatever the sentinel
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from attnscope.doctor.code_check.match.designs import PATTERN_FREE, designs
 from attnscope.doctor.code_check.match.mistakes import BY_NAME, Mistake, with_mistakes
-from attnscope.doctor.code_check.run.parameters import numbers_in
-from attnscope.doctor.code_check.run.outputs import Reading
 from attnscope.doctor.code_check.match.recipe import Operands, Recipe, compute
 from attnscope.doctor.code_check.run.invocation import Run, Suspect
+from attnscope.doctor.code_check.run.outputs import Reading
+from attnscope.doctor.code_check.run.parameters import numbers_in
 
 EXACT, HALF, BFLOAT = 3e-4, 2e-2, 8e-2  # of the output's standard deviation
 CAPS = (5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 100.0)  # soft caps that are tried

@@ -8,12 +8,12 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from attnscope.doctor import probes
+from attnscope.doctor.code_check.run import probes
+from attnscope.doctor.code_check.run.invocation import Suspect
 from attnscope.doctor.code_check.run.parameters import numbers_in
 from attnscope.doctor.code_check.run.projections import candidates
-from attnscope.doctor.code_check.run.signature import read_signature
-from attnscope.doctor.code_check.run.invocation import Suspect
 from attnscope.doctor.code_check.run.sandbox import source_of
+from attnscope.doctor.code_check.run.signature import read_signature
 
 
 def of_function(fn: Callable, what: str, heads: int = probes.HEADS) -> list[list[Suspect]]:

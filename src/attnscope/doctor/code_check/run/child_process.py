@@ -20,8 +20,10 @@ from typing import Any
 
 from attnscope.errors import AttnscopeError, InputError
 
-_ROOT = str(Path(__file__).parents[2])  # the folder that holds the package, for a parent that runs from there
-_START = f"import sys; sys.path.append({_ROOT!r}); from attnscope.doctor.code_check.run.child_process import main; main()"
+_ROOT = str(Path(__file__).parents[4])  # the folder that holds the package, for a parent that runs from there
+_START = (
+    f"import sys; sys.path.append({_ROOT!r}); from attnscope.doctor.code_check.run.child_process import main; main()"
+)
 
 
 def examine_file(target: str, options: dict[str, Any], limit: float, colour: bool = False) -> dict[str, Any]:
@@ -111,7 +113,7 @@ def _examine(request: dict[str, Any]) -> dict[str, Any]:
     from rich.console import Console
 
     # All that is needed comes before the user's file: what is imported already cannot be taken for a file of theirs.
-    from attnscope.doctor import check, examine, trial  # noqa: F401
+    from attnscope.doctor import check
     from attnscope.doctor.diagnosis import Diagnosis, Finding
 
     trial.LIMIT = min(trial.LIMIT, request["limit"])

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnscope.doctor import probes
-from attnscope.doctor.code_check.run.submodule import Ends
 from attnscope.doctor.code_check.match.measured_bias import OwnScores
-from attnscope.doctor.code_check.run.projections import Projections
-from attnscope.doctor.code_check.run.outputs import Reading, from_user, tensors_in, to_user
 from attnscope.doctor.code_check.match.recipe import Operands
-from attnscope.doctor.code_check.run.signature import Call
+from attnscope.doctor.code_check.run import probes
+from attnscope.doctor.code_check.run.outputs import Reading, from_user, tensors_in, to_user
+from attnscope.doctor.code_check.run.projections import Projections
 from attnscope.doctor.code_check.run.sandbox import Outcome, run
+from attnscope.doctor.code_check.run.signature import Call
+from attnscope.doctor.code_check.run.submodule import Ends
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnscope.doctor import fused
+from attnscope.doctor.code_check.run import fused_layouts
 from attnscope.doctor.code_check.run.parameters import Owner, head_counts, named_heads, owners_of, role_of
 
 
@@ -259,11 +259,13 @@ def _triples(
         if rest:
             continue
         if both is not None:
-            for layout, (first, second) in fused.halves(width, heads, ("q", "k")):
+            for layout, (first, second) in fused_layouts.halves(width, heads, ("q", "k")):
                 yield (both.columns(first), both.columns(second), affine["v"]), layout, heads, heads
         elif "kv" in affine and not ("k" in affine and "v" in affine):
             half = affine["kv"].weight.shape[1] // 2
-            for layout, (first, second) in fused.halves(half, half // size, ("k", "v")) if not half % size else ():
+            for layout, (first, second) in (
+                fused_layouts.halves(half, half // size, ("k", "v")) if not half % size else ()
+            ):
                 yield (
                     (affine["q"], affine["kv"].columns(first), affine["kv"].columns(second)),
                     layout,
@@ -280,15 +282,15 @@ def _triples(
 def _from_one(module: nn.Module, whole: Affine, known_heads: int | None, inner: list[int]) -> Iterator[tuple]:
     """Out of one fused weight: three equal parts, or fewer keys and values than queries."""
     width = whole.weight.shape[1]
-    counts = [] if known_heads else fused.group_counts(module, width, inner)
+    counts = [] if known_heads else fused_layouts.group_counts(module, width, inner)
     equal = [known_heads] if known_heads else head_counts(module, width // 3) if width % 3 == 0 else []
     if (
         width % 3 == 0 and width // 3 not in inner and counts
     ):  # what the output projection takes says that it is not thirds
         equal = [h for h in equal if h in named_heads(module)]
     for heads in equal:
-        for layout, index in fused.thirds(width, heads) if width % (3 * heads) == 0 else ():
+        for layout, index in fused_layouts.thirds(width, heads) if width % (3 * heads) == 0 else ():
             yield tuple(whole.columns(i) for i in index), layout, heads, heads
     for heads, kv_heads, size in counts:
-        for layout, index in fused.unequal(heads, kv_heads, size):
+        for layout, index in fused_layouts.unequal(heads, kv_heads, size):
             yield tuple(whole.columns(i) for i in index), layout, heads, kv_heads

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from attnscope.doctor import probes
+from attnscope.doctor.code_check.run import probes
 from attnscope.doctor.code_check.run.parameters import role_of
 from attnscope.errors import InputError
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from attnscope.doctor.code_check.run.projections import Projections
 from attnscope.doctor.code_check.run.outputs import Reading, to_user
+from attnscope.doctor.code_check.run.projections import Projections
 from attnscope.doctor.code_check.run.sandbox import Outcome
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnscope.doctor.model_check import window
 from attnscope.doctor.model_check.case import Chart
+from attnscope.doctor.model_check.checks import length
 from attnscope.doctor.model_check.runs import Beyond, Failed, Outputs, apart, attempt, mode, run
 
 
@@ -72,12 +72,12 @@ def first_run(chart: Chart) -> Outputs | None:
         with mode(chart.model):
             answer = run(chart.model, chart.inputs)
     except Beyond as beyond:
-        window.left_table(chart, beyond)
+        length.left_table(chart, beyond)
         return None
     finally:
         watch.close()
     if isinstance(answer, Failed):
-        if window.examine(chart, answer.error):
+        if length.examine(chart, answer.error):
             return None
         chart.find(
             "raises", f"the model raises {answer.error}", why="", evidence=f"the last module that was entered: {answer.path or 'the model itself'}",

@@ -1,7 +1,7 @@
 """What can be seen in the ids alone: the table's end, the begin token, what was cut off."""
 
-from attnscope.doctor.model_check import markers
 from attnscope.doctor.model_check.case import Chart
+from attnscope.doctor.model_check.checks import special_tokens
 
 _PROBE = "zebra"
 
@@ -15,8 +15,8 @@ def examine(chart: Chart) -> None:
         chart.not_examined.append("special tokens, chat template, cut texts: no tokenizer was given")
         return
     begin_token(chart)
-    markers.special_pieces(chart)
-    markers.chat_template(chart)
+    special_tokens.special_pieces(chart)
+    special_tokens.chat_template(chart)
     cut(chart)
 
 
