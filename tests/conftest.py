@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from jaxtyping import install_import_hook
 
 # Of the doctor only what users call: its search runs small functions of its own, without shapes, a hundred thousand times.
-DOCTOR = ("dispatch", "examine", "diagnosis", "in_use")
+DOCTOR = ("dispatch", "diagnosis", "code_check.examine", "model_check")
 ROOMS = [m.name for m in pkgutil.iter_modules(find_spec("attnscope").submodule_search_locations) if m.name != "doctor"]
 install_import_hook([f"attnscope.{name}" for name in (*ROOMS, *(f"doctor.{d}" for d in DOCTOR))], "typecheck.check")
 
@@ -18,9 +18,21 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 SENTENCE = "As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed."
 
+APART = {"exactness", "properties", "browser", "notebook", "packaging"}  # what has none of these marks is a unit test
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if not APART & {mark.name for mark in item.iter_markers()}:
+            item.add_marker("unit")
+
+
+settings.register_profile("quick", max_examples=60, deadline=None)  # no deadline on a busy machine
+settings.load_profile("quick")
 torch.set_num_threads(1)  # two tests run side by side, on tensors too small for more
 
 

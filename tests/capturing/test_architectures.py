@@ -11,6 +11,8 @@ import attnscope
 import tiny_models as tiny
 from attnscope import NotCaptured, Trace
 
+pytestmark = pytest.mark.exactness
+
 # Largest differences over all kinds here: weights 0 and 1e-2 and 1.3e-3 (scores up to 19, rounded on the way), outputs
 # 3e-7, 1.1e-2 and 1.6e-3 of the largest output.
 WEIGHTS = {torch.float32: 1e-6, torch.bfloat16: 3e-2, torch.float16: 4e-3}

@@ -16,6 +16,8 @@ from attnscope.attention import (
     softmax_over_keys,
 )
 
+pytestmark = pytest.mark.exactness
+
 Q, K, D, DV, H, B = 7, 11, 5, 13, 3, 2
 
 

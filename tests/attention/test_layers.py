@@ -15,6 +15,8 @@ from attnscope.attention import (
     split_heads,
 )
 
+pytestmark = pytest.mark.exactness
+
 B, T, S, H, D = 3, 13, 17, 5, 7
 M = H * D
 

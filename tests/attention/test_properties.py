@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
@@ -10,6 +11,8 @@ from torch.nn import functional as F
 from attnscope import Trace
 from attnscope.attention import attention_steps, scaled_dot_product_attention, softmax_over_keys
 from attnscope.tracing.query_blocks import query_blocks
+
+pytestmark = pytest.mark.properties
 
 SIZES = st.integers(1, 17)
 

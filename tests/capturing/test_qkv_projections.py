@@ -10,6 +10,8 @@ import attnscope
 import tiny_models as tiny
 from attnscope.tracing.site import Site
 
+pytestmark = pytest.mark.exactness
+
 KEEP = {"x", "pre_rotary", "projections"}
 # Largest |x · W + b - kept| over all kinds here, as a part of the largest: 1.3e-7 (fp32); bf16 rounds q itself.
 TOLERANCE = {torch.float32: 1e-6, torch.bfloat16: 1e-2}

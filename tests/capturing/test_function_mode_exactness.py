@@ -14,6 +14,8 @@ from torch.nn import functional as F
 import attnscope
 from attnscope import CaptureError
 
+pytestmark = pytest.mark.exactness
+
 B, T, S, M, H, D = 2, 7, 11, 15, 3, 5
 
 

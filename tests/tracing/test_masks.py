@@ -9,6 +9,8 @@ from torch import Tensor
 
 from attnscope.tracing.masks import NO_MASK, BiasRule, MaskRule, bias_rule_of, causal_rule, rule_of, split_additive
 
+pytestmark = pytest.mark.properties
+
 SIZES = st.integers(1, 19)
 
 
