@@ -1,11 +1,11 @@
 /** A page: finds its data and its state in the document, and writes the state into the URL. */
 import { follow, isWhole, write } from "./app/address";
 import { fail, mount } from "./app/mount";
+import { fromHash, INITIAL, parse, type State, toHash } from "./base/state";
 import { PairSource } from "./compare/source";
 import { mountPair } from "./compare/view";
 import { Payload } from "./payload";
 import { type Block, type Coming, EmbeddedSource } from "./sources/embedded";
-import { fromHash, INITIAL, parse, type State, toHash } from "./state";
 import { unpack } from "./unpack";
 
 /** What belongs to a root. Blocks of the second trace of a comparison, and what lays it beside the first, say so. */

@@ -1,12 +1,13 @@
 /** Everything one drawing needs, computed once per change of state. Levels read it and draw. */
+
+import { nice, nicePart, type Ramp, robustDomain } from "./base/scale";
+import type { LevelName, State } from "./base/state";
 import { type Chain, chainOf } from "./chain";
 import { Difference, type PairScene } from "./compare/difference";
 import type { HeadTensors } from "./head";
 import type { Metadata, Site } from "./payload";
-import { nice, nicePart, type Ramp, robustDomain } from "./scale";
 import type { Part } from "./sentence";
 import type { Source } from "./source";
-import type { LevelName, State } from "./state";
 import type { Label } from "./tokens";
 
 export interface Domains {

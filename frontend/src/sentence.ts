@@ -1,7 +1,8 @@
 /** The one sentence: what this query does, in words. */
+
+import { count, percentInWords } from "./base/format";
 import { type Scene, strongest } from "./scene";
 import { isolated, named } from "./tokens";
-import { count, percentInWords } from "./words";
 
 /** Text, or a token to be set as one. */
 export type Part = string | { token: string; key: number | null; special: boolean; at?: number };

@@ -1,11 +1,11 @@
 /** The server's page: a line to type in, and below it the same app. The address holds text, model and place, so it can be passed on. */
 import { follow } from "./app/address";
 import { fail, mount, type Step, type View } from "./app/mount";
+import { fromHash, INITIAL, type State } from "./base/state";
 import { Asker } from "./serve/asker";
 import { type Asked, addressOf, questionIn, withoutToken } from "./serve/question";
 import style from "./serve/serve.css";
 import { type HttpSource, type Question, Refused, read } from "./sources/http";
-import { fromHash, INITIAL, type State } from "./state";
 
 interface Settings {
   models: string[];

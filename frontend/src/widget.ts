@@ -1,10 +1,10 @@
 /** A notebook: the anywidget entry. State lives in traits, missing layers come from the kernel. */
 import { fail, mount, type View } from "./app/mount";
+import { INITIAL, parse, type State } from "./base/state";
 import { PairSource } from "./compare/source";
 import { mountPair } from "./compare/view";
 import { Payload } from "./payload";
 import { type Channel, CommSource, GONE, octetsOf, type Reply } from "./sources/comm";
-import { INITIAL, parse, type State } from "./state";
 
 /** What anywidget hands over. */
 interface Model {

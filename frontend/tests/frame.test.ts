@@ -5,8 +5,8 @@ import { rung, rungs } from "../src/app/ladder";
 import { crc32, withText } from "../src/app/png";
 import { literal, opening, placeArguments, python } from "../src/app/python";
 import { annotated, fileName } from "../src/app/save";
-import { fromHash, INITIAL, LEVELS } from "../src/state";
-import { escaped, tag, wrapped } from "../src/svg";
+import { fromHash, INITIAL, LEVELS } from "../src/base/state";
+import { escaped, tag, wrapped } from "../src/base/svg";
 
 const all = () => true;
 const meta = (source: unknown, name = "some/model") =>

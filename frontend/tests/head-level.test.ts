@@ -1,4 +1,6 @@
 import { describe, expect, it } from "vitest";
+import { contrast } from "../src/base/scale";
+import { estimated, fitting } from "../src/base/svg";
 import { chainOf } from "../src/chain";
 import { HeadTensors } from "../src/head";
 import { onPaper, writtenOf } from "../src/levels/head/column";
@@ -8,8 +10,6 @@ import { MOST, pens } from "../src/levels/head/palette";
 import { escapeXml, paper } from "../src/levels/head/paper";
 import { Sheet } from "../src/levels/head/sheet";
 import { Payload } from "../src/payload";
-import { contrast } from "../src/scale";
-import { estimated, fitting } from "../src/svg";
 import { meta, payload, site } from "./made";
 
 const head = (h: number, change = {}) => new HeadTensors(new Payload(payload(site(change))), 0, h);

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { luminance, Ramp } from "../src/base/scale";
 import { chainOf } from "../src/chain";
 import { HeadTensors } from "../src/head";
 import type { Axes } from "../src/levels/head/axes";
@@ -10,7 +11,6 @@ import { inkRamp, Shade } from "../src/levels/matrix/shade";
 import { clamped, fitted, labelStep, panned, revealed, sight, zoomed } from "../src/levels/matrix/viewbox";
 import { axisOf } from "../src/merge";
 import { Payload } from "../src/payload";
-import { luminance, Ramp } from "../src/scale";
 import { labels } from "../src/tokens";
 import { meta, payload, site } from "./made";
 

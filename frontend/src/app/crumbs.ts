@@ -1,9 +1,9 @@
 /** model ▸ layer ▸ head ▸ query ▸ key: where one is, and each part a menu. */
-import { button, h, setText } from "../dom";
+import { button, h, setText } from "../base/dom";
+import { count } from "../base/format";
 import type { Metadata, Site } from "../payload";
 import type { Scene } from "../scene";
 import type { Label } from "../tokens";
-import { count } from "../words";
 import { queryRange, siteName } from "./place";
 
 export type CrumbName = "layer" | "head" | "query" | "key";

@@ -1,5 +1,5 @@
 /** The levels as a ladder: model, head (drawn as lines or as a grid), neuron, steps. Enter goes in, Escape goes out. */
-import { LEVELS, type LevelName } from "../state";
+import { LEVELS, type LevelName } from "../base/state";
 
 export type Drawing = "head" | "matrix";
 export type Has = (name: LevelName) => boolean;

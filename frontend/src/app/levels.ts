@@ -1,5 +1,6 @@
 /** The levels there are: each is made when it is first shown. A new level adds its line here and its style in shadow.ts. */
 
+import type { LevelName } from "../base/state";
 import { PairSource } from "../compare/source";
 import { HeadLevel } from "../levels/head";
 import { MatrixLevel } from "../levels/matrix";
@@ -10,7 +11,6 @@ import { PairSteps } from "../levels/pair/steps";
 import { StepsLevel } from "../levels/steps";
 import type { MakeLevel } from "../scene";
 import type { Source } from "../source";
-import type { LevelName } from "../state";
 
 export const REGISTRY: Partial<Record<LevelName, MakeLevel>> = {
   model: (actions, viewport, source) => new ModelLevel(actions, viewport, source),

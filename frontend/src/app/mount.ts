@@ -1,13 +1,13 @@
 /** The frame: breadcrumb, sentence, ribbon, the level in the middle, the foot. It owns the state; levels draw. */
 
+import { button, h, setAttribute, whenIdle } from "../base/dom";
+import type { Ramp } from "../base/scale";
+import { type Filter, INITIAL, type LevelName, type Side, type State } from "../base/state";
 import { sentenceOfPair } from "../compare/sentence";
-import { button, h, setAttribute, whenIdle } from "../dom";
 import type { HeadTensors } from "../head";
 import type { Metadata } from "../payload";
-import type { Ramp } from "../scale";
 import { type Actions, type Level, type Scene, scene as sceneOf } from "../scene";
 import type { Source } from "../source";
-import { type Filter, INITIAL, type LevelName, type Side, type State } from "../state";
 import { type Label, labels } from "../tokens";
 import { type CrumbName, Crumbs } from "./crumbs";
 import { Foot } from "./foot";

@@ -1,9 +1,10 @@
 /** A state against a trace: which site it means, whether it exists, and what to say where it does not. */
+
+import { ranges } from "../base/format";
+import type { Filter, State } from "../base/state";
 import type { Metadata, Site } from "../payload";
 import type { Source } from "../source";
-import type { Filter, State } from "../state";
 import type { Label } from "../tokens";
-import { ranges } from "../words";
 
 export function siteOf(meta: Metadata, state: Pick<State, "stack" | "layer">): Site {
   return meta.sites.find((site) => site.stack === state.stack && site.layer === state.layer) ?? meta.sites[0];

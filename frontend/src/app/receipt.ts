@@ -1,10 +1,11 @@
 /** The receipt: are these the model's own numbers? In words a student reads. */
+
+import { h, whenIdle } from "../base/dom";
+import { count, scientific } from "../base/format";
 import { type Recheck, rechecking } from "../chain";
-import { h, whenIdle } from "../dom";
 import type { HeadTensors } from "../head";
 import { type Metadata, number, type Site } from "../payload";
 import type { Scene } from "../scene";
-import { count, scientific } from "../words";
 
 type Check = Recheck | null;
 

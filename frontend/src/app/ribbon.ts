@@ -1,10 +1,10 @@
 /** The text as running words, each token underlined by its weight for the query. A click picks the query. */
 
+import { h, setAttribute } from "../base/dom";
+import { change, percent } from "../base/format";
 import { isMasked } from "../chain";
-import { h, setAttribute } from "../dom";
 import type { Scene } from "../scene";
 import { isolated, type Label } from "../tokens";
-import { change, percent } from "../words";
 import { queryRange } from "./place";
 
 const ACROSS = "calc(100% - 2px)"; // a line and the ink below it are backgrounds of a token: drawn without being laid out again

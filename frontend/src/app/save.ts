@@ -1,7 +1,8 @@
 /** The page's save button: the level as seen, as SVG or PNG, with what it shows written inside. */
+
+import { toHash } from "../base/state";
 import { number } from "../payload";
 import type { Picture, Scene } from "../scene";
-import { toHash } from "../state";
 import { withText } from "./png";
 
 export type Format = "svg" | "png";

@@ -1,6 +1,7 @@
 /** A shadow root with our own styles: nothing of the host reaches in, nothing of ours leaks out. */
+
+import { h } from "../base/dom";
 import colours from "../colours.css";
-import { h } from "../dom";
 import headCss from "../levels/head.css";
 import matrixCss from "../levels/matrix.css";
 import modelCss from "../levels/model.css";

@@ -1,11 +1,11 @@
 /** What is said: the sentence, why the view opened here, and the summary for those who listen. */
 
-import { AfterFrame, h, setText } from "../dom";
+import { AfterFrame, h, setText } from "../base/dom";
+import { change, percent } from "../base/format";
+import type { State } from "../base/state";
 import type { Scene } from "../scene";
 import { after, asText, type Part, sentence } from "../sentence";
-import type { State } from "../state";
 import { isolated } from "../tokens";
-import { change, percent } from "../words";
 
 const PERCENT = /(\(?\d[\d.]* %[).,:]?)/;
 const SPOKEN = 8; // keys in the summary

@@ -1,6 +1,6 @@
 /** The switch between levels; lines and grid are two drawings of one head. */
-import { button, h } from "../dom";
-import type { LevelName } from "../state";
+import { button, h } from "../base/dom";
+import type { LevelName } from "../base/state";
 import { type Drawing, drawingOf, type Has, rungs } from "./ladder";
 
 /** Each level in a line. */

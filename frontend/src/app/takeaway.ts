@@ -1,5 +1,5 @@
 /** What a reader takes away: the picture as a file, the view as Python. */
-import { button, h, setText } from "../dom";
+import { button, h, setText } from "../base/dom";
 import type { Metadata } from "../payload";
 import type { Picture, Scene } from "../scene";
 import { python, pythonOfPair } from "./python";

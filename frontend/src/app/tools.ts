@@ -1,8 +1,8 @@
 /** The controls: those of every level (sentence pair, special tokens, words, theme, what can be taken away), and the level's own. */
-import { h, setText } from "../dom";
+import { h, setText } from "../base/dom";
+import { FILTERS, type Filter, type LevelName, type State, type Theme } from "../base/state";
 import type { Metadata } from "../payload";
 import type { Level } from "../scene";
-import { FILTERS, type Filter, type LevelName, type State, type Theme } from "../state";
 
 export interface ToolsHost {
   filter(filter: Filter): void;

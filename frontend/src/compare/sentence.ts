@@ -1,9 +1,10 @@
 /** What changed, in one sentence. */
+
+import { percent } from "../base/format";
 import type { HeadTensors } from "../head";
 import type { Scene } from "../scene";
 import type { Part } from "../sentence";
 import { named } from "../tokens";
-import { percent } from "../words";
 import { Difference, maskedAt, numberAt, type PairScene } from "./difference";
 
 const FEW = 0.0005;

@@ -1,9 +1,9 @@
 /** A comparison: one frame at a time, of A, of B or of B − A, with a switch between them; what is selected goes along. */
 import { mount, type Options, type Step, type View } from "../app/mount";
 import { siteOf } from "../app/place";
-import { button, h } from "../dom";
+import { button, h } from "../base/dom";
+import { INITIAL, SIDES, type Side, type State } from "../base/state";
 import type { Source } from "../source";
-import { INITIAL, SIDES, type Side, type State } from "../state";
 import { placeOf, positionOn } from "./difference";
 import type { PairSource } from "./source";
 

@@ -1,11 +1,11 @@
 /** The same numbers as a plain table, on request, a page at a time. */
 
+import { button, h } from "../base/dom";
+import { fixed, percent } from "../base/format";
 import { isMasked } from "../chain";
-import { button, h } from "../dom";
 import { ordered } from "../rows";
 import type { Scene } from "../scene";
 import { isolated } from "../tokens";
-import { fixed, percent } from "../words";
 
 const PAGE = 50;
 

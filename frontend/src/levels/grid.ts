@@ -1,11 +1,11 @@
 /** Walking the table by keyboard: one active cell, arrows between keys and across cells, the number always said. */
 
+import { count, percent } from "../base/format";
+import { largestIn } from "../base/scale";
 import { isMasked } from "../chain";
 import type { Line } from "../rows";
-import { largestIn } from "../scale";
 import type { Scene } from "../scene";
 import { isolated } from "../tokens";
-import { count, percent } from "../words";
 import type { Column, Layout } from "./columns";
 import { precise } from "./lens";
 import { product } from "./row";

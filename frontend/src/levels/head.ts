@@ -1,11 +1,11 @@
 /** The head level: queries on the left, keys on the right, a line for each weight. */
-import { AfterFrame, h, setText } from "../dom";
+import { AfterFrame, h, setText } from "../base/dom";
+import { percentInWords } from "../base/format";
+import { contrast } from "../base/scale";
 import { combined } from "../merge";
-import { contrast } from "../scale";
 import type { Actions, Legend, Level, Picture, Scene } from "../scene";
 import type { Part } from "../sentence";
 import type { Source } from "../source";
-import { percentInWords } from "../words";
 import { Arrivals } from "./head/arrivals";
 import { type Axes, AxesOf } from "./head/axes";
 import { Bar } from "./head/bar";

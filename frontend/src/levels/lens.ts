@@ -1,9 +1,9 @@
 /** The lens: one pair of query and key, multiplied out number by number down to its weight. */
 
+import { button, h, setAttribute, setText } from "../base/dom";
+import { count, decimals, fixed, percent } from "../base/format";
 import { isMasked } from "../chain";
-import { button, h, setAttribute, setText } from "../dom";
 import type { Actions, Scene } from "../scene";
-import { count, decimals, fixed, percent } from "../words";
 import { scalingName } from "./columns";
 
 const CELL = 34; // narrowest cell that holds a number

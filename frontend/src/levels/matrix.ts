@@ -1,9 +1,9 @@
 /** The matrix level: the same head as a grid, a cell for every query and key. */
-import { AfterFrame, h, setAttribute, setText } from "../dom";
+import { AfterFrame, h, setAttribute, setText } from "../base/dom";
+import { percent } from "../base/format";
 import type { Actions, Legend, Level, Picture, Scene } from "../scene";
 import type { Part } from "../sentence";
 import type { Source } from "../source";
-import { percent } from "../words";
 import { Arrivals } from "./head/arrivals";
 import { type Axes, AxesOf } from "./head/axes";
 import { completed, finding } from "./head/finding";

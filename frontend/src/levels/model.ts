@@ -1,11 +1,11 @@
 /** The model level: every head of every layer as a thumbnail. It reads the pooled weights of the payload, and no tensors. */
-import { button, h, setAttribute, setText } from "../dom";
-import { nicePart } from "../scale";
+import { button, h, setAttribute, setText } from "../base/dom";
+import { domainEnd, symmetric } from "../base/format";
+import { nicePart } from "../base/scale";
 import type { Actions, Legend, Level, Picture, Scene } from "../scene";
 import { asText, type Part } from "../sentence";
 import type { Source } from "../source";
 import { type Label, labels } from "../tokens";
-import { domainEnd, symmetric } from "../words";
 import { HeadFigures } from "./model/figures";
 import { finding, linkSaid } from "./model/finding";
 import { type Drawing, Grid } from "./model/grid";

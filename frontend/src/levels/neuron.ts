@@ -1,5 +1,5 @@
 /** The neuron level: one query against every key, number by number. */
-import { button, h, setAttribute } from "../dom";
+import { button, h, setAttribute } from "../base/dom";
 import type { Actions, Level, Picture, Scene } from "../scene";
 import { Figures } from "./figures";
 import { Lens } from "./lens";

@@ -1,9 +1,10 @@
 /** The neuron level on paper: the sentence, the pair multiplied out, the keys with their numbers, the scales. */
+
+import { count, decimals, fixed, percent } from "../base/format";
+import { escaped, sheet, tag, wrapped } from "../base/svg";
 import { isMasked } from "../chain";
 import type { Picture, Scene } from "../scene";
 import { asText, sentence } from "../sentence";
-import { escaped, sheet, tag, wrapped } from "../svg";
-import { count, decimals, fixed, percent } from "../words";
 import { scales } from "./scales";
 
 const WIDTH = 1000;

@@ -1,11 +1,12 @@
 /** One line of the table; made once, filled again and again while the reader scrolls. */
+
+import { h, setAttribute, setText } from "../base/dom";
+import { count, decimals, fixed, percent } from "../base/format";
+import { drawStrip } from "../base/scale";
 import { isMasked } from "../chain";
-import { h, setAttribute, setText } from "../dom";
 import type { Line } from "../rows";
-import { drawStrip } from "../scale";
 import type { Scene } from "../scene";
 import type { Label } from "../tokens";
-import { count, decimals, fixed, percent } from "../words";
 import type { Column, Layout } from "./columns";
 
 export const ROW_HEIGHT = 24;

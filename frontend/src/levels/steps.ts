@@ -1,5 +1,5 @@
 /** The steps level: the arithmetic of one query and key written out, from x to the write into the residual stream. */
-import { button, h, setText } from "../dom";
+import { button, h, setText } from "../base/dom";
 import type { Actions, Level, Picture, Scene } from "../scene";
 import type { Source } from "../source";
 import { isolated, named } from "../tokens";

@@ -1,5 +1,5 @@
 /** The table of keys: heading, the lines near the viewport, and the sum z. Only what is in sight is in the document. */
-import { AfterFrame, h, setAttribute } from "../dom";
+import { AfterFrame, h, setAttribute } from "../base/dom";
 import { type Line, lines } from "../rows";
 import type { Actions, Scene } from "../scene";
 import { type Column, type Layout, layoutFor } from "./columns";

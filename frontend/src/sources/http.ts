@@ -1,6 +1,7 @@
 /** A server: one request for a text, and one for each layer of it that is looked at. */
+
+import { parse, type State } from "../base/state";
 import { Payload, PayloadError } from "../payload";
-import { parse, type State } from "../state";
 import { LiveSource } from "./live";
 
 /** What is to be read. */

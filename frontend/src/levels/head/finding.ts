@@ -1,9 +1,10 @@
 /** What a head does over the whole text, in one sentence, from all of its weights. */
+
+import { percentInWords } from "../../base/format";
 import type { SlotRow } from "../../merge";
 import type { Scene } from "../../scene";
 import type { Part } from "../../sentence";
 import { named } from "../../tokens";
-import { percentInWords } from "../../words";
 import type { Axes } from "./axes";
 import { placeName } from "./members";
 import type { Sheet } from "./sheet";

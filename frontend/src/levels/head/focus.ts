@@ -1,7 +1,8 @@
 /** What is looked at: the lines of some queries or of one key, and the numbers beside the tokens. Pure. */
+
+import { nicePart } from "../../base/scale";
+import type { State } from "../../base/state";
 import { combined, type SlotRow } from "../../merge";
-import { nicePart } from "../../scale";
-import type { State } from "../../state";
 import type { Axes } from "./axes";
 import type { Beside, Side } from "./column";
 import { completed } from "./finding";

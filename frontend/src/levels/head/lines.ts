@@ -1,5 +1,5 @@
 /** The lines between the columns: faint ones on a canvas for all queries, strong ones as SVG for what is looked at. */
-import { h, setAttribute } from "../../dom";
+import { h, setAttribute } from "../../base/dom";
 import { curve, type Line, opacity, thickness } from "./geometry";
 import type { Pen } from "./palette";
 

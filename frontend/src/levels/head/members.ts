@@ -1,9 +1,10 @@
 /** Which heads a picture is the mean of, and their tensors as they arrive. */
+
+import type { State } from "../../base/state";
 import type { HeadTensors } from "../../head";
 import type { Metadata, Site } from "../../payload";
 import type { Scene } from "../../scene";
 import type { Source } from "../../source";
-import type { State } from "../../state";
 
 export interface Member {
   site: Site;

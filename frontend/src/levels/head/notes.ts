@@ -1,9 +1,9 @@
 /** What a picture leaves out or puts together, said beneath it. */
-import { h } from "../../dom";
+import { h } from "../../base/dom";
+import { count, list, percentInWords } from "../../base/format";
 import { hiddenMasses, type Row, type SlotRow } from "../../merge";
 import type { Scene } from "../../scene";
 import { isolated } from "../../tokens";
-import { count, list, percentInWords } from "../../words";
 import type { Axes } from "./axes";
 import type { Found } from "./stock";
 

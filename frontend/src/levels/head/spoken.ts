@@ -1,7 +1,8 @@
 /** A token that is pointed at, in words: where it looks, or who looks at it. */
+
+import { change, percent } from "../../base/format";
 import type { Slot } from "../../merge";
 import { isolated } from "../../tokens";
-import { change, percent } from "../../words";
 import type { Axes } from "./axes";
 import type { Focus, Place } from "./focus";
 import { nameOf, type Pen } from "./palette";

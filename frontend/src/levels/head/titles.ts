@@ -1,6 +1,6 @@
 /** Above the two columns: what the numbers beside the tokens are. */
-import { h } from "../../dom";
-import type { State } from "../../state";
+import { h } from "../../base/dom";
+import type { State } from "../../base/state";
 import { isolated, joins } from "../../tokens";
 import type { Axes } from "./axes";
 import { NUMBERS } from "./column";

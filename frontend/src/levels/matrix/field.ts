@@ -1,6 +1,7 @@
 /** The numbers of the cells, a row at a time, with the sums along their edges. */
+
+import type { State } from "../../base/state";
 import type { SlotRow } from "../../merge";
-import type { State } from "../../state";
 import type { Axes } from "../head/axes";
 import type { Sheet } from "../head/sheet";
 import { slotRow } from "../head/stock";

@@ -1,9 +1,9 @@
 /** The data table of the grid: every query and key. */
 
+import { fixed } from "../../base/format";
 import type { Slot } from "../../merge";
 import type { Scene } from "../../scene";
 import { isolated } from "../../tokens";
-import { fixed } from "../../words";
 import type { Axes } from "../head/axes";
 import { placeName } from "../head/members";
 import type { Content } from "../head/pages";

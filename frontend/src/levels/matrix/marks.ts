@@ -1,10 +1,10 @@
 /** Over the canvas, as elements: the selected row and column, rows without keys, and the one cell under the eye. */
 
+import { h, setAttribute } from "../../base/dom";
+import { change, decimals, fixed, percent } from "../../base/format";
 import { besideSaid } from "../../compare/sentence";
-import { h, setAttribute } from "../../dom";
 import type { Slot, SlotRow } from "../../merge";
 import { isolated } from "../../tokens";
-import { change, decimals, fixed, percent } from "../../words";
 import type { Axes } from "../head/axes";
 import { slotRow } from "../head/stock";
 import { type Field, valuesOf } from "./field";

@@ -1,7 +1,8 @@
 /** The grid as an SVG that needs nothing beside itself: cells as one PNG, everything else as text and shapes. */
+
+import { domainEnd } from "../../base/format";
 import type { Picture } from "../../scene";
 import { joins } from "../../tokens";
-import { domainEnd } from "../../words";
 import { escapeXml, MONO, SANS } from "../head/paper";
 import { axisLabels } from "./labels";
 import { barOf, type Colours, type Drawing, PlotView, type Room, sumEnd } from "./plot";

@@ -1,5 +1,5 @@
 /** The statistics of every head as a plain table, on request, a page at a time. */
-import { button, h } from "../../dom";
+import { button, h } from "../../base/dom";
 import { type Head, nameOf, type Statistics } from "./heads";
 
 const PAGE = 50;

@@ -1,9 +1,10 @@
 /** B − A at one query: every key with its scores, its weights and their difference beside each other. */
+
+import { button, h, setAttribute, setText } from "../../base/dom";
+import { change, count, fixed, percent, symmetric } from "../../base/format";
 import { maskedAt, numberAt, type PairScene, type SideOf } from "../../compare/difference";
-import { button, h, setAttribute, setText } from "../../dom";
 import type { Actions, Legend, Level, Picture, Scene } from "../../scene";
 import { named } from "../../tokens";
-import { change, count, fixed, percent, symmetric } from "../../words";
 import { type PairRow, pairPaper } from "./paper";
 
 const COLUMNS = ["token", "score_a", "score_b", "weight_a", "weight_b", "difference"] as const;

@@ -1,9 +1,10 @@
 /** B − A of one query and key: the chain of both, number beside number, and q · k dimension by dimension. */
+
+import { h, setText } from "../../base/dom";
+import { change, fixed, percent } from "../../base/format";
 import { maskedAt, type SideOf } from "../../compare/difference";
-import { h, setText } from "../../dom";
 import type { Actions, Legend, Level, Picture, Scene } from "../../scene";
 import { named } from "../../tokens";
-import { change, fixed, percent } from "../../words";
 import { scalingName } from "../columns";
 import { pairPaper } from "./paper";
 

@@ -1,6 +1,6 @@
 /** Where x and the projections are not here: says so, why, how large they are, and how to get them. */
 import { call, opening, placeArguments } from "../../app/python";
-import { button, h } from "../../dom";
+import { button, h } from "../../base/dom";
 import type { Given } from "../../given";
 import type { Actions, Scene } from "../../scene";
 import type { Source } from "../../source";

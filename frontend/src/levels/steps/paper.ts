@@ -1,9 +1,10 @@
 /** The steps level on paper: every link with its formula and numbers, and what the reader has unfolded. */
+
+import { decimals, fixed } from "../../base/format";
+import { escaped, fitting, sheet, tag } from "../../base/svg";
 import type { Given } from "../../given";
 import type { Picture, Scene } from "../../scene";
 import { asText, sentence } from "../../sentence";
-import { escaped, fitting, sheet, tag } from "../../svg";
-import { decimals, fixed } from "../../words";
 import { plain } from "./formula";
 import { written } from "./written";
 

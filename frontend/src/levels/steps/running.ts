@@ -1,5 +1,5 @@
 /** The running dot product: q × k added up dimension by dimension, as far as the reader has stepped. */
-import { button, h, setAttribute, setText } from "../../dom";
+import { button, h, setAttribute, setText } from "../../base/dom";
 import type { Actions, Scene } from "../../scene";
 import { precise } from "../lens";
 

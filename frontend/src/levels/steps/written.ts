@@ -1,10 +1,11 @@
 /** The chain of one query and key, written out: what each link is called, its formula, its numbers, what it was made of. */
+
+import { count, decimals, fixed, percent, percentInWords } from "../../base/format";
+import { nice, robustDomain } from "../../base/scale";
 import { isMasked } from "../../chain";
 import type { Given, Letter } from "../../given";
-import { nice, robustDomain } from "../../scale";
 import type { Scene } from "../../scene";
 import { isolated, named } from "../../tokens";
-import { count, decimals, fixed, percent, percentInWords } from "../../words";
 import { scalingName } from "../columns";
 import type { Piece } from "./formula";
 import {
