@@ -4,9 +4,9 @@ import { fail, mount } from "./app/mount";
 import { fromHash, INITIAL, parse, type State, toHash } from "./base/state";
 import { PairSource } from "./compare/source";
 import { mountPair } from "./compare/view";
-import { Payload } from "./payload";
-import { type Block, type Coming, EmbeddedSource } from "./sources/embedded";
-import { unpack } from "./unpack";
+import { Payload } from "./data/payload";
+import { type Block, type Coming, EmbeddedSource } from "./data/sources/embedded";
+import { unpack } from "./data/unpack";
 
 /** What belongs to a root. Blocks of the second trace of a comparison, and what lays it beside the first, say so. */
 interface Found {

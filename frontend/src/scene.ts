@@ -4,10 +4,10 @@ import { nice, nicePart, type Ramp, robustDomain } from "./base/scale";
 import type { LevelName, State } from "./base/state";
 import { type Chain, chainOf } from "./chain";
 import { Difference, type PairScene } from "./compare/difference";
-import type { HeadTensors } from "./head";
-import type { Metadata, Site } from "./payload";
+import type { HeadTensors } from "./data/head-tensors";
+import type { Metadata, Site } from "./data/payload";
+import type { Source } from "./data/source";
 import type { Part } from "./sentence";
-import type { Source } from "./source";
 import type { Label } from "./tokens";
 
 export interface Domains {

@@ -2,10 +2,10 @@
 import { follow } from "./app/address";
 import { fail, mount, type Step, type View } from "./app/mount";
 import { fromHash, INITIAL, type State } from "./base/state";
+import { type HttpSource, type Question, Refused, read } from "./data/sources/http";
 import { Asker } from "./serve/asker";
 import { type Asked, addressOf, questionIn, withoutToken } from "./serve/question";
 import style from "./serve/serve.css";
-import { type HttpSource, type Question, Refused, read } from "./sources/http";
 
 interface Settings {
   models: string[];

@@ -3,8 +3,8 @@ import { fail, mount, type View } from "./app/mount";
 import { INITIAL, parse, type State } from "./base/state";
 import { PairSource } from "./compare/source";
 import { mountPair } from "./compare/view";
-import { Payload } from "./payload";
-import { type Channel, CommSource, GONE, octetsOf, type Reply } from "./sources/comm";
+import { Payload } from "./data/payload";
+import { type Channel, CommSource, GONE, octetsOf, type Reply } from "./data/sources/comm";
 
 /** What anywidget hands over. */
 interface Model {

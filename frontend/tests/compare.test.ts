@@ -7,10 +7,10 @@ import { INITIAL } from "../src/base/state";
 import { linksOf } from "../src/chain";
 import { type Difference, maskedAt, numberAt, placeOf, positionOn } from "../src/compare/difference";
 import { PairSource } from "../src/compare/source";
-import type { HeadTensors } from "../src/head";
+import type { HeadTensors } from "../src/data/head-tensors";
+import { Payload } from "../src/data/payload";
+import { Holdings, type Source } from "../src/data/source";
 import { Shade } from "../src/levels/matrix/shade";
-import { Payload } from "../src/payload";
-import { Holdings, type Source } from "../src/source";
 import { f32, meta, payload, safetensors, site } from "./made";
 
 const MASK = { lower: null, upper: 0, keys: null, rows: null, packed: null, empty_rows: "zero" as const };

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { luminance, Ramp } from "../src/base/scale";
 import { chainOf } from "../src/chain";
-import { HeadTensors } from "../src/head";
+import { HeadTensors } from "../src/data/head-tensors";
+import { Payload } from "../src/data/payload";
 import type { Axes } from "../src/levels/head/axes";
 import { Sheet } from "../src/levels/head/sheet";
 import { Field, MASKED, SHOWN } from "../src/levels/matrix/field";
@@ -10,7 +11,6 @@ import { paint } from "../src/levels/matrix/paint";
 import { inkRamp, Shade } from "../src/levels/matrix/shade";
 import { clamped, fitted, labelStep, panned, revealed, sight, zoomed } from "../src/levels/matrix/viewbox";
 import { axisOf } from "../src/merge";
-import { Payload } from "../src/payload";
 import { labels } from "../src/tokens";
 import { meta, payload, site } from "./made";
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { verdict } from "../src/app/receipt";
 import { INITIAL } from "../src/base/state";
 import type { Recheck } from "../src/chain";
-import type { SiteReceipt } from "../src/payload";
+import type { SiteReceipt } from "../src/data/payload";
 import { meta, site } from "./made";
 
 const OWN = "the model's own output has NaN or infinite values";

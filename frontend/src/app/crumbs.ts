@@ -1,7 +1,7 @@
 /** model ▸ layer ▸ head ▸ query ▸ key: where one is, and each part a menu. */
 import { button, h, setText } from "../base/dom";
 import { count } from "../base/format";
-import type { Metadata, Site } from "../payload";
+import type { Metadata, Site } from "../data/payload";
 import type { Scene } from "../scene";
 import type { Label } from "../tokens";
 import { queryRange, siteName } from "./place";

@@ -1,7 +1,7 @@
 /** The help sheet: keys, levels, colours, and where the numbers come from. */
 import { h } from "../base/dom";
 import type { LevelName } from "../base/state";
-import type { Metadata } from "../payload";
+import type { Metadata } from "../data/payload";
 import type { Has } from "./ladder";
 
 const KEYS: [string, string][] = [

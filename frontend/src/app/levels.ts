@@ -2,6 +2,7 @@
 
 import type { LevelName } from "../base/state";
 import { PairSource } from "../compare/source";
+import type { Source } from "../data/source";
 import { HeadLevel } from "../levels/head";
 import { MatrixLevel } from "../levels/matrix";
 import { ModelLevel } from "../levels/model";
@@ -10,7 +11,6 @@ import { PairNeuron } from "../levels/pair/neuron";
 import { PairSteps } from "../levels/pair/steps";
 import { StepsLevel } from "../levels/steps";
 import type { MakeLevel } from "../scene";
-import type { Source } from "../source";
 
 export const REGISTRY: Partial<Record<LevelName, MakeLevel>> = {
   model: (actions, viewport, source) => new ModelLevel(actions, viewport, source),

@@ -2,8 +2,8 @@
 
 import { ranges } from "../base/format";
 import type { Filter, State } from "../base/state";
-import type { Metadata, Site } from "../payload";
-import type { Source } from "../source";
+import type { Metadata, Site } from "../data/payload";
+import type { Source } from "../data/source";
 import type { Label } from "../tokens";
 
 export function siteOf(meta: Metadata, state: Pick<State, "stack" | "layer">): Site {

@@ -3,8 +3,8 @@
 import { h, whenIdle } from "../base/dom";
 import { count, scientific } from "../base/format";
 import { type Recheck, rechecking } from "../chain";
-import type { HeadTensors } from "../head";
-import { type Metadata, number, type Site } from "../payload";
+import type { HeadTensors } from "../data/head-tensors";
+import { type Metadata, number, type Site } from "../data/payload";
 import type { Scene } from "../scene";
 
 type Check = Recheck | null;

@@ -1,7 +1,7 @@
 /** The page's save button: the level as seen, as SVG or PNG, with what it shows written inside. */
 
 import { toHash } from "../base/state";
-import { number } from "../payload";
+import { number } from "../data/payload";
 import type { Picture, Scene } from "../scene";
 import { withText } from "./png";
 

@@ -1,8 +1,8 @@
 /** The middle of the frame: one level is shown, each is made when it is first shown, and keeps what it was until then. */
 import { h } from "../base/dom";
 import type { LevelName } from "../base/state";
+import type { Source } from "../data/source";
 import type { Actions, Level } from "../scene";
-import type { Source } from "../source";
 import { type Drawing, drawingOf } from "./ladder";
 import { levelsOf } from "./levels";
 import { ABOUT } from "./switch";

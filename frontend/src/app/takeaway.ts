@@ -1,6 +1,6 @@
 /** What a reader takes away: the picture as a file, the view as Python. */
 import { button, h, setText } from "../base/dom";
-import type { Metadata } from "../payload";
+import type { Metadata } from "../data/payload";
 import type { Picture, Scene } from "../scene";
 import { python, pythonOfPair } from "./python";
 import { download, type Format, fileName, fileOf, provenance } from "./save";

@@ -1,7 +1,7 @@
 /** One head in B minus the same head in A, along the tokens of both texts merged into one row. */
 import { type Chain, chainOf, isMasked, linksOf } from "../chain";
-import { HeadTensors } from "../head";
-import type { Metadata, Places } from "../payload";
+import { HeadTensors } from "../data/head-tensors";
+import type { Metadata, Places } from "../data/payload";
 
 /** One side of a difference, at one query. */
 export interface SideOf {

@@ -1,7 +1,7 @@
 /** What changed, in one sentence. */
 
 import { percent } from "../base/format";
-import type { HeadTensors } from "../head";
+import type { HeadTensors } from "../data/head-tensors";
 import type { Scene } from "../scene";
 import type { Part } from "../sentence";
 import { named } from "../tokens";

@@ -1,7 +1,7 @@
 /** Where the tensors of B − A come from: the sources of both, and a payload that lays them beside each other. */
-import type { HeadTensors } from "../head";
-import { type Metadata, type Payload, PayloadError, type Places } from "../payload";
-import type { Source } from "../source";
+import type { HeadTensors } from "../data/head-tensors";
+import { type Metadata, type Payload, PayloadError, type Places } from "../data/payload";
+import type { Source } from "../data/source";
 import { Difference } from "./difference";
 
 export class PairSource implements Source {

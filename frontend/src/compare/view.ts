@@ -3,7 +3,7 @@ import { mount, type Options, type Step, type View } from "../app/mount";
 import { siteOf } from "../app/place";
 import { button, h } from "../base/dom";
 import { INITIAL, SIDES, type Side, type State } from "../base/state";
-import type { Source } from "../source";
+import type { Source } from "../data/source";
 import { placeOf, positionOn } from "./difference";
 import type { PairSource } from "./source";
 

@@ -2,10 +2,10 @@
 import { AfterFrame, h, setText } from "../base/dom";
 import { percentInWords } from "../base/format";
 import { contrast } from "../base/scale";
+import type { Source } from "../data/source";
 import { combined } from "../merge";
 import type { Actions, Legend, Level, Picture, Scene } from "../scene";
 import type { Part } from "../sentence";
-import type { Source } from "../source";
 import { Arrivals } from "./head/arrivals";
 import { type Axes, AxesOf } from "./head/axes";
 import { Bar } from "./head/bar";

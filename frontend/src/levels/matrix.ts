@@ -1,9 +1,9 @@
 /** The matrix level: the same head as a grid, a cell for every query and key. */
 import { AfterFrame, h, setAttribute, setText } from "../base/dom";
 import { percent } from "../base/format";
+import type { Source } from "../data/source";
 import type { Actions, Legend, Level, Picture, Scene } from "../scene";
 import type { Part } from "../sentence";
-import type { Source } from "../source";
 import { Arrivals } from "./head/arrivals";
 import { type Axes, AxesOf } from "./head/axes";
 import { completed, finding } from "./head/finding";

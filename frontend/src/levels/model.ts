@@ -2,9 +2,9 @@
 import { button, h, setAttribute, setText } from "../base/dom";
 import { domainEnd, symmetric } from "../base/format";
 import { nicePart } from "../base/scale";
+import type { Source } from "../data/source";
 import type { Actions, Legend, Level, Picture, Scene } from "../scene";
 import { asText, type Part } from "../sentence";
-import type { Source } from "../source";
 import { type Label, labels } from "../tokens";
 import { HeadFigures } from "./model/figures";
 import { finding, linkSaid } from "./model/finding";

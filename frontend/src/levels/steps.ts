@@ -1,7 +1,7 @@
 /** The steps level: the arithmetic of one query and key written out, from x to the write into the residual stream. */
 import { button, h, setText } from "../base/dom";
+import type { Source } from "../data/source";
 import type { Actions, Level, Picture, Scene } from "../scene";
-import type { Source } from "../source";
 import { isolated, named } from "../tokens";
 import { Figures } from "./figures";
 import { Ask } from "./steps/ask";

@@ -4,7 +4,7 @@ import { shadow } from "../app/shadow";
 import { onThemeChange, resolve } from "../app/theme";
 import { button, h, setText } from "../base/dom";
 import type { Theme } from "../base/state";
-import type { Question } from "../sources/http";
+import type { Question } from "../data/sources/http";
 
 /** Sooner, a note that something is awaited would only flicker. */
 const PATIENCE = 200;

@@ -1,8 +1,8 @@
 /** The heads that are drawn over each other, with their rows, as far as they are here. */
 
 import { list } from "../../base/format";
+import type { Source } from "../../data/source";
 import type { Actions, Scene } from "../../scene";
-import type { Source } from "../../source";
 import { MOST } from "./palette";
 import type { Sheet } from "./sheet";
 import { type Found, partsOf, sheetOf } from "./stock";

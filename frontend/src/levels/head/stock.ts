@@ -1,7 +1,8 @@
 /** Where a level of heads gets its rows: sheets of the shown head, of those laid over it, and of means. */
+
+import type { Source } from "../../data/source";
 import { mergedRow, type Row, type SlotRow } from "../../merge";
 import type { Scene } from "../../scene";
-import type { Source } from "../../source";
 import type { Axes } from "./axes";
 import { gather, membersOf } from "./members";
 import { Sheet, shelved } from "./sheet";

@@ -1,5 +1,5 @@
 /** The sums behind the numbers of one query and key: what each of them is made of, with names. */
-import type { Given, Letter } from "../../given";
+import type { Given, Letter } from "../../data/step-tensors";
 import type { Scene } from "../../scene";
 import { isolated, named } from "../../tokens";
 import { products, type Sum, type Term, total } from "./sums";

@@ -2,7 +2,7 @@
 
 import { decimals, fixed } from "../../base/format";
 import { escaped, fitting, sheet, tag } from "../../base/svg";
-import type { Given } from "../../given";
+import type { Given } from "../../data/step-tensors";
 import type { Picture, Scene } from "../../scene";
 import { asText, sentence } from "../../sentence";
 import { plain } from "./formula";

@@ -3,7 +3,7 @@
 import { count, decimals, fixed, percent, percentInWords } from "../../base/format";
 import { nice, robustDomain } from "../../base/scale";
 import { isMasked } from "../../chain";
-import type { Given, Letter } from "../../given";
+import type { Given, Letter } from "../../data/step-tensors";
 import type { Scene } from "../../scene";
 import { isolated, named } from "../../tokens";
 import { scalingName } from "../columns";

@@ -1,8 +1,9 @@
 /** What a kernel and a server have in common: what is held is given at once, the rest is asked for, each head once. */
-import type { Given } from "../given";
-import type { HeadTensors } from "../head";
+
+import type { HeadTensors } from "../head-tensors";
 import { type Metadata, type Payload, PayloadError } from "../payload";
 import { Holdings, type Source } from "../source";
+import type { Given } from "../step-tensors";
 
 export abstract class LiveSource implements Source {
   readonly live = true;

@@ -1,8 +1,9 @@
 /** Payloads that stand in the page itself. The first block is decoded at once, the others when they are wanted. */
-import type { Given } from "../given";
-import type { HeadTensors } from "../head";
+
+import type { HeadTensors } from "../head-tensors";
 import { type Metadata, Payload, PayloadError } from "../payload";
 import { Holdings, type Source } from "../source";
+import type { Given } from "../step-tensors";
 import { unpack } from "../unpack";
 
 export interface Block {

@@ -1,9 +1,9 @@
 /** Where tensors come from. The app and its levels know this interface only, never the host behind it. */
 
-import { Given } from "./given";
-import { HeadTensors } from "./head";
+import { HeadTensors } from "./head-tensors";
 import type { Metadata, Payload, Site } from "./payload";
 import { PayloadError } from "./payload";
+import { Given } from "./step-tensors";
 
 export interface Source {
   /** Describes every site, held or not. */

@@ -1,6 +1,6 @@
 /** A server: one request for a text, and one for each layer of it that is looked at. */
 
-import { parse, type State } from "../base/state";
+import { parse, type State } from "../../base/state";
 import { Payload, PayloadError } from "../payload";
 import { LiveSource } from "./live";
 
