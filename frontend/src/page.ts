@@ -2,7 +2,7 @@
 import { follow, isWhole, write } from "./app/address";
 import { fail, mount } from "./app/mount";
 import { fromHash, INITIAL, parse, type State, toHash } from "./base/state";
-import { PairSource } from "./compare/source";
+import { PairSource } from "./chain/pair-source";
 import { mountPair } from "./compare/view";
 import { Payload } from "./data/payload";
 import { type Block, type Coming, EmbeddedSource } from "./data/sources/embedded";

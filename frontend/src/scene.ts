@@ -2,8 +2,8 @@
 
 import { nice, nicePart, type Ramp, robustDomain } from "./base/scale";
 import type { LevelName, State } from "./base/state";
-import { type Chain, chainOf } from "./chain";
-import { Difference, type PairScene } from "./compare/difference";
+import { type Chain, chainOf } from "./chain/chain";
+import { Difference, type PairScene } from "./chain/difference";
 import type { HeadTensors } from "./data/head-tensors";
 import type { Metadata, Site } from "./data/payload";
 import type { Source } from "./data/source";

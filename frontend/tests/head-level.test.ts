@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { contrast } from "../src/base/scale";
 import { estimated, fitting } from "../src/base/svg";
-import { chainOf } from "../src/chain";
+import { chainOf } from "../src/chain/chain";
 import { HeadTensors } from "../src/data/head-tensors";
 import { Payload } from "../src/data/payload";
 import { onPaper, writtenOf } from "../src/levels/head/column";

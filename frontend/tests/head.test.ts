@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { chainOf, recheck } from "../src/chain";
+import { chainOf, recheck } from "../src/chain/chain";
 import { HeadTensors } from "../src/data/head-tensors";
 import { Payload, type Site } from "../src/data/payload";
 import { f32, i32, payload, QKV, site, u8 } from "./made";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { luminance, Ramp } from "../src/base/scale";
-import { chainOf } from "../src/chain";
+import { chainOf } from "../src/chain/chain";
 import { HeadTensors } from "../src/data/head-tensors";
 import { Payload } from "../src/data/payload";
 import type { Axes } from "../src/levels/head/axes";

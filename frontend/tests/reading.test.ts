@@ -11,7 +11,7 @@ import {
   scientific,
 } from "../src/base/format";
 import { contrast, largestIn, nice, nicePart, Ramp, robustDomain, stripFor } from "../src/base/scale";
-import type { Chain } from "../src/chain";
+import type { Chain } from "../src/chain/chain";
 import { lines } from "../src/rows";
 import { labels, visible } from "../src/tokens";
 import { meta, site } from "./made";

@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { verdict } from "../src/app/receipt";
 import { INITIAL } from "../src/base/state";
-import type { Recheck } from "../src/chain";
+import type { Recheck } from "../src/chain/chain";
 import type { SiteReceipt } from "../src/data/payload";
 import { meta, site } from "./made";
 

@@ -1,7 +1,7 @@
 /** The levels there are: each is made when it is first shown. A new level adds its line here and its style in shadow.ts. */
 
 import type { LevelName } from "../base/state";
-import { PairSource } from "../compare/source";
+import { PairSource } from "../chain/pair-source";
 import type { Source } from "../data/source";
 import { HeadLevel } from "../levels/head";
 import { MatrixLevel } from "../levels/matrix";

@@ -2,7 +2,7 @@
 
 import { h, setAttribute } from "../base/dom";
 import { change, percent } from "../base/format";
-import { isMasked } from "../chain";
+import { isMasked } from "../chain/chain";
 import type { Scene } from "../scene";
 import { isolated, type Label } from "../tokens";
 import { queryRange } from "./place";

@@ -1,11 +1,11 @@
 /** What changed, in one sentence. */
 
 import { percent } from "../base/format";
+import { Difference, maskedAt, numberAt, type PairScene } from "../chain/difference";
 import type { HeadTensors } from "../data/head-tensors";
 import type { Scene } from "../scene";
 import type { Part } from "../sentence";
 import { named } from "../tokens";
-import { Difference, maskedAt, numberAt, type PairScene } from "./difference";
 
 const FEW = 0.0005;
 

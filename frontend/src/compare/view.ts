@@ -3,9 +3,9 @@ import { mount, type Options, type Step, type View } from "../app/mount";
 import { siteOf } from "../app/place";
 import { button, h } from "../base/dom";
 import { INITIAL, SIDES, type Side, type State } from "../base/state";
+import { placeOf, positionOn } from "../chain/difference";
+import type { PairSource } from "../chain/pair-source";
 import type { Source } from "../data/source";
-import { placeOf, positionOn } from "./difference";
-import type { PairSource } from "./source";
 
 const NAMES: Record<Side, string> = { a: "A", b: "B", difference: "B − A" };
 const ABOUT: Record<Side, string> = {

@@ -2,7 +2,7 @@
 
 import { count, decimals, fixed, percent, symmetric } from "../base/format";
 import { type Strip, stripFor } from "../base/scale";
-import { isMasked } from "../chain";
+import { isMasked } from "../chain/chain";
 import type { Scene } from "../scene";
 import { isolated } from "../tokens";
 

@@ -2,7 +2,7 @@
 
 import { button, h } from "../base/dom";
 import { fixed, percent } from "../base/format";
-import { isMasked } from "../chain";
+import { isMasked } from "../chain/chain";
 import { ordered } from "../rows";
 import type { Scene } from "../scene";
 import { isolated } from "../tokens";

@@ -2,7 +2,7 @@
 
 import { count, percent } from "../base/format";
 import { largestIn } from "../base/scale";
-import { isMasked } from "../chain";
+import { isMasked } from "../chain/chain";
 import type { Line } from "../rows";
 import type { Scene } from "../scene";
 import { isolated } from "../tokens";

@@ -2,7 +2,7 @@
 
 import { button, h, setAttribute, setText } from "../base/dom";
 import { count, decimals, fixed, percent } from "../base/format";
-import { isMasked } from "../chain";
+import { isMasked } from "../chain/chain";
 import type { Actions, Scene } from "../scene";
 import { scalingName } from "./columns";
 

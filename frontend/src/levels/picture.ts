@@ -2,7 +2,7 @@
 
 import { count, decimals, fixed, percent } from "../base/format";
 import { escaped, sheet, tag, wrapped } from "../base/svg";
-import { isMasked } from "../chain";
+import { isMasked } from "../chain/chain";
 import type { Picture, Scene } from "../scene";
 import { asText, sentence } from "../sentence";
 import { scales } from "./scales";

@@ -3,7 +3,7 @@
 import { h, setAttribute, setText } from "../base/dom";
 import { count, decimals, fixed, percent } from "../base/format";
 import { drawStrip } from "../base/scale";
-import { isMasked } from "../chain";
+import { isMasked } from "../chain/chain";
 import type { Line } from "../rows";
 import type { Scene } from "../scene";
 import type { Label } from "../tokens";

@@ -1,6 +1,6 @@
 /** All rows of one picture by token: of one head, or the mean over several. Computed when wanted, kept as they come. */
-import { linksOf } from "../../chain";
-import { Difference } from "../../compare/difference";
+import { linksOf } from "../../chain/chain";
+import { Difference } from "../../chain/difference";
 import type { HeadTensors } from "../../data/head-tensors";
 import type { Site } from "../../data/payload";
 import type { Row } from "../../merge";

@@ -2,7 +2,7 @@
 
 import { button, h, setAttribute, setText } from "../../base/dom";
 import { change, count, fixed, percent, symmetric } from "../../base/format";
-import { maskedAt, numberAt, type PairScene, type SideOf } from "../../compare/difference";
+import { maskedAt, numberAt, type PairScene, type SideOf } from "../../chain/difference";
 import type { Actions, Legend, Level, Picture, Scene } from "../../scene";
 import { named } from "../../tokens";
 import { type PairRow, pairPaper } from "./paper";

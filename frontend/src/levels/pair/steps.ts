@@ -2,7 +2,7 @@
 
 import { h, setText } from "../../base/dom";
 import { change, fixed, percent } from "../../base/format";
-import { maskedAt, type SideOf } from "../../compare/difference";
+import { maskedAt, type SideOf } from "../../chain/difference";
 import type { Actions, Legend, Level, Picture, Scene } from "../../scene";
 import { named } from "../../tokens";
 import { scalingName } from "../columns";

@@ -2,7 +2,7 @@
 
 import { count, decimals, fixed, percent, percentInWords } from "../../base/format";
 import { nice, robustDomain } from "../../base/scale";
-import { isMasked } from "../../chain";
+import { isMasked } from "../../chain/chain";
 import type { Given, Letter } from "../../data/step-tensors";
 import type { Scene } from "../../scene";
 import { isolated, named } from "../../tokens";

@@ -1,7 +1,8 @@
 /** One head in B minus the same head in A, along the tokens of both texts merged into one row. */
-import { type Chain, chainOf, isMasked, linksOf } from "../chain";
+
 import { HeadTensors } from "../data/head-tensors";
 import type { Metadata, Places } from "../data/payload";
+import { type Chain, chainOf, isMasked, linksOf } from "./chain";
 
 /** One side of a difference, at one query. */
 export interface SideOf {

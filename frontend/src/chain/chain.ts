@@ -1,6 +1,7 @@
 /** The chain of one query, all links at once, and the check of a head against what the implementation returned. */
+
+import type { HeadTensors } from "../data/head-tensors";
 import { biased, capped, dot, masked, output, scaled, share, softmax } from "./attention";
-import type { HeadTensors } from "./data/head-tensors";
 
 /** The chain up to the weights. */
 export interface Links {
