@@ -1,6 +1,5 @@
 /** B − A along the merged row: against both chains, computed by themselves. */
 import { describe, expect, it } from "vitest";
-import { pythonOfPair } from "../src/app/python";
 import { change, percent } from "../src/base/format";
 import { Ramp } from "../src/base/scale";
 import { INITIAL } from "../src/base/state";
@@ -11,6 +10,7 @@ import type { HeadTensors } from "../src/data/head-tensors";
 import { Payload } from "../src/data/payload";
 import { Holdings, type Source } from "../src/data/source";
 import { Shade } from "../src/levels/matrix/shade";
+import { pythonOfPair } from "../src/scene/as-python";
 import { f32, meta, payload, safetensors, site } from "./made";
 
 const MASK = { lower: null, upper: 0, keys: null, rows: null, packed: null, empty_rows: "zero" as const };

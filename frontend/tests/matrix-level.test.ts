@@ -11,7 +11,7 @@ import { paint } from "../src/levels/matrix/paint";
 import { inkRamp, Shade } from "../src/levels/matrix/shade";
 import { clamped, fitted, labelStep, panned, revealed, sight, zoomed } from "../src/levels/matrix/viewbox";
 import { axisOf } from "../src/merge";
-import { labels } from "../src/tokens";
+import { labels } from "../src/scene/labels";
 import { meta, payload, site } from "./made";
 
 const plot = { width: 700, height: 500 };

@@ -6,8 +6,8 @@ import { finding, linkSaid } from "../src/levels/model/finding";
 import { type Head, headsOf, nameOf, patchOf, patchRange, Statistics, stockOf } from "../src/levels/model/heads";
 import { at, byLayer, find, inOrder, step } from "../src/levels/model/layout";
 import { paintMatrix, strongestCells } from "../src/levels/model/paint";
-import { asText } from "../src/sentence";
-import { labels } from "../src/tokens";
+import { labels } from "../src/scene/labels";
+import { asText } from "../src/scene/sentence";
 import { meta as metaOf, site } from "./made";
 
 const thumb = (change: Partial<Thumb> = {}): Thumb => ({

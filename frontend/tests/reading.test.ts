@@ -13,7 +13,7 @@ import {
 import { contrast, largestIn, nice, nicePart, Ramp, robustDomain, stripFor } from "../src/base/scale";
 import type { Chain } from "../src/chain/chain";
 import { lines } from "../src/rows";
-import { labels, visible } from "../src/tokens";
+import { labels, visible } from "../src/scene/labels";
 import { meta, site } from "./made";
 
 describe("numbers in words", () => {

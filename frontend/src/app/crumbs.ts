@@ -2,8 +2,8 @@
 import { button, h, setText } from "../base/dom";
 import { count } from "../base/format";
 import type { Metadata, Site } from "../data/payload";
-import type { Scene } from "../scene";
-import type { Label } from "../tokens";
+import type { Label } from "../scene/labels";
+import type { Scene } from "../scene/scene";
 import { queryRange, siteName } from "./place";
 
 export type CrumbName = "layer" | "head" | "query" | "key";

@@ -2,7 +2,7 @@
 import { h, setText } from "../base/dom";
 import type { LevelName } from "../base/state";
 import { scales } from "../levels/scales";
-import type { Legend, Level, Scene } from "../scene";
+import type { Legend, Level, Scene } from "../scene/scene";
 import type { ReceiptView } from "./receipt";
 
 const HINT = "Point at a number, or walk to it with the arrow keys: it is said here.";

@@ -10,7 +10,7 @@ import { NeuronLevel } from "../levels/neuron";
 import { PairNeuron } from "../levels/pair/neuron";
 import { PairSteps } from "../levels/pair/steps";
 import { StepsLevel } from "../levels/steps";
-import type { MakeLevel } from "../scene";
+import type { MakeLevel } from "../scene/scene";
 
 export const REGISTRY: Partial<Record<LevelName, MakeLevel>> = {
   model: (actions, viewport, source) => new ModelLevel(actions, viewport, source),

@@ -3,12 +3,12 @@
 import { button, h, setAttribute, whenIdle } from "../base/dom";
 import type { Ramp } from "../base/scale";
 import { type Filter, INITIAL, type LevelName, type Side, type State } from "../base/state";
-import { sentenceOfPair } from "../compare/sentence";
 import type { HeadTensors } from "../data/head-tensors";
 import type { Metadata } from "../data/payload";
 import type { Source } from "../data/source";
-import { type Actions, type Level, type Scene, scene as sceneOf } from "../scene";
-import { type Label, labels } from "../tokens";
+import { type Label, labels } from "../scene/labels";
+import { sentenceOfPair } from "../scene/pair-sentence";
+import { type Actions, type Level, type Scene, scene as sceneOf } from "../scene/scene";
 import { type CrumbName, Crumbs } from "./crumbs";
 import { Foot } from "./foot";
 import { help } from "./help";

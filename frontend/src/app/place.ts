@@ -4,7 +4,7 @@ import { ranges } from "../base/format";
 import type { Filter, State } from "../base/state";
 import type { Metadata, Site } from "../data/payload";
 import type { Source } from "../data/source";
-import type { Label } from "../tokens";
+import type { Label } from "../scene/labels";
 
 export function siteOf(meta: Metadata, state: Pick<State, "stack" | "layer">): Site {
   return meta.sites.find((site) => site.stack === state.stack && site.layer === state.layer) ?? meta.sites[0];

@@ -5,7 +5,7 @@ import { count, scientific } from "../base/format";
 import { type Recheck, rechecking } from "../chain/chain";
 import type { HeadTensors } from "../data/head-tensors";
 import { type Metadata, number, type Site } from "../data/payload";
-import type { Scene } from "../scene";
+import type { Scene } from "../scene/scene";
 
 type Check = Recheck | null;
 

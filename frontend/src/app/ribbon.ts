@@ -3,8 +3,8 @@
 import { h, setAttribute } from "../base/dom";
 import { change, percent } from "../base/format";
 import { isMasked } from "../chain/chain";
-import type { Scene } from "../scene";
-import { isolated, type Label } from "../tokens";
+import { isolated, type Label } from "../scene/labels";
+import type { Scene } from "../scene/scene";
 import { queryRange } from "./place";
 
 const ACROSS = "calc(100% - 2px)"; // a line and the ink below it are backgrounds of a token: drawn without being laid out again

@@ -2,7 +2,7 @@
 
 import { toHash } from "../base/state";
 import { number } from "../data/payload";
-import type { Picture, Scene } from "../scene";
+import type { Picture, Scene } from "../scene/scene";
 import { withText } from "./png";
 
 export type Format = "svg" | "png";

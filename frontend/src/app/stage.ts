@@ -2,7 +2,7 @@
 import { h } from "../base/dom";
 import type { LevelName } from "../base/state";
 import type { Source } from "../data/source";
-import type { Actions, Level } from "../scene";
+import type { Actions, Level } from "../scene/scene";
 import { type Drawing, drawingOf } from "./ladder";
 import { levelsOf } from "./levels";
 import { ABOUT } from "./switch";

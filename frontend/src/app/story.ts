@@ -3,9 +3,9 @@
 import { AfterFrame, h, setText } from "../base/dom";
 import { change, percent } from "../base/format";
 import type { State } from "../base/state";
-import type { Scene } from "../scene";
-import { after, asText, type Part, sentence } from "../sentence";
-import { isolated } from "../tokens";
+import { isolated } from "../scene/labels";
+import type { Scene } from "../scene/scene";
+import { after, asText, type Part, sentence } from "../scene/sentence";
 
 const PERCENT = /(\(?\d[\d.]* %[).,:]?)/;
 const SPOKEN = 8; // keys in the summary

@@ -2,7 +2,7 @@
 import { h, setText } from "../base/dom";
 import { FILTERS, type Filter, type LevelName, type State, type Theme } from "../base/state";
 import type { Metadata } from "../data/payload";
-import type { Level } from "../scene";
+import type { Level } from "../scene/scene";
 
 export interface ToolsHost {
   filter(filter: Filter): void;

@@ -3,8 +3,8 @@
 import { count, decimals, fixed, percent, symmetric } from "../base/format";
 import { type Strip, stripFor } from "../base/scale";
 import { isMasked } from "../chain/chain";
-import type { Scene } from "../scene";
-import { isolated } from "../tokens";
+import { isolated } from "../scene/labels";
+import type { Scene } from "../scene/scene";
 
 export type Column = "token" | "k" | "product" | "dot" | "score" | "weight" | "share" | "v";
 export type Mode = "wide" | "medium" | "narrow";

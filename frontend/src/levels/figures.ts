@@ -4,8 +4,8 @@ import { button, h } from "../base/dom";
 import { fixed, percent } from "../base/format";
 import { isMasked } from "../chain/chain";
 import { ordered } from "../rows";
-import type { Scene } from "../scene";
-import { isolated } from "../tokens";
+import { isolated } from "../scene/labels";
+import type { Scene } from "../scene/scene";
 
 const PAGE = 50;
 

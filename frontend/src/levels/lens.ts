@@ -3,7 +3,7 @@
 import { button, h, setAttribute, setText } from "../base/dom";
 import { count, decimals, fixed, percent } from "../base/format";
 import { isMasked } from "../chain/chain";
-import type { Actions, Scene } from "../scene";
+import type { Actions, Scene } from "../scene/scene";
 import { scalingName } from "./columns";
 
 const CELL = 34; // narrowest cell that holds a number

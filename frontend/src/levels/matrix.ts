@@ -2,8 +2,8 @@
 import { AfterFrame, h, setAttribute, setText } from "../base/dom";
 import { percent } from "../base/format";
 import type { Source } from "../data/source";
-import type { Actions, Legend, Level, Picture, Scene } from "../scene";
-import type { Part } from "../sentence";
+import type { Actions, Legend, Level, Picture, Scene } from "../scene/scene";
+import type { Part } from "../scene/sentence";
 import { Arrivals } from "./head/arrivals";
 import { type Axes, AxesOf } from "./head/axes";
 import { completed, finding } from "./head/finding";

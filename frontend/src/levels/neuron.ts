@@ -1,6 +1,6 @@
 /** The neuron level: one query against every key, number by number. */
 import { button, h, setAttribute } from "../base/dom";
-import type { Actions, Level, Picture, Scene } from "../scene";
+import type { Actions, Level, Picture, Scene } from "../scene/scene";
 import { Figures } from "./figures";
 import { Lens } from "./lens";
 import { picture } from "./picture";

@@ -3,8 +3,8 @@
 import { count, decimals, fixed, percent } from "../base/format";
 import { escaped, sheet, tag, wrapped } from "../base/svg";
 import { isMasked } from "../chain/chain";
-import type { Picture, Scene } from "../scene";
-import { asText, sentence } from "../sentence";
+import type { Picture, Scene } from "../scene/scene";
+import { asText, sentence } from "../scene/sentence";
 import { scales } from "./scales";
 
 const WIDTH = 1000;

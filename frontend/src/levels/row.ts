@@ -5,8 +5,8 @@ import { count, decimals, fixed, percent } from "../base/format";
 import { drawStrip } from "../base/scale";
 import { isMasked } from "../chain/chain";
 import type { Line } from "../rows";
-import type { Scene } from "../scene";
-import type { Label } from "../tokens";
+import type { Label } from "../scene/labels";
+import type { Scene } from "../scene/scene";
 import type { Column, Layout } from "./columns";
 
 export const ROW_HEIGHT = 24;

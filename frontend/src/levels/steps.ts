@@ -1,8 +1,8 @@
 /** The steps level: the arithmetic of one query and key written out, from x to the write into the residual stream. */
 import { button, h, setText } from "../base/dom";
 import type { Source } from "../data/source";
-import type { Actions, Level, Picture, Scene } from "../scene";
-import { isolated, named } from "../tokens";
+import { isolated, named } from "../scene/labels";
+import type { Actions, Level, Picture, Scene } from "../scene/scene";
 import { Figures } from "./figures";
 import { Ask } from "./steps/ask";
 import { LinkView } from "./steps/link";

@@ -2,7 +2,7 @@
 import { h, setText } from "../base/dom";
 import { percent, symmetric } from "../base/format";
 import { drawStrip, largestIn } from "../base/scale";
-import type { Scene } from "../scene";
+import type { Scene } from "../scene/scene";
 import type { Column, Layout } from "./columns";
 import { precise } from "./lens";
 import { STRIP_HEIGHT } from "./row";

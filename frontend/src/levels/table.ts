@@ -1,7 +1,7 @@
 /** The table of keys: heading, the lines near the viewport, and the sum z. Only what is in sight is in the document. */
 import { AfterFrame, h, setAttribute } from "../base/dom";
 import { type Line, lines } from "../rows";
-import type { Actions, Scene } from "../scene";
+import type { Actions, Scene } from "../scene/scene";
 import { type Column, type Layout, layoutFor } from "./columns";
 import { cellsIn, isStrip, type Place, say, step } from "./grid";
 import { Heading } from "./heading";

@@ -1,6 +1,6 @@
 /** The two axes of a site, as the state asks for them; kept while nothing about them changes. */
 import { type Axis, axisOf } from "../../merge";
-import type { Scene } from "../../scene";
+import type { Scene } from "../../scene/scene";
 
 export interface Axes {
   queries: Axis;

@@ -1,7 +1,7 @@
 /** Above the lines: which heads are drawn, how several queries become one, and below which weight nothing is drawn. */
 import { button, h, setAttribute, setText } from "../../base/dom";
 import { percentInWords } from "../../base/format";
-import type { Actions, Scene } from "../../scene";
+import type { Actions, Scene } from "../../scene/scene";
 import { positionOf, thresholdAt } from "./geometry";
 import { MOST, type Pen } from "./palette";
 import { menu } from "./tools";

@@ -2,7 +2,7 @@
 import { h, setAttribute, setText } from "../../base/dom";
 import { change, percent } from "../../base/format";
 import type { Axis } from "../../merge";
-import { joins } from "../../tokens";
+import { joins } from "../../scene/labels";
 
 export type Side = "query" | "key";
 

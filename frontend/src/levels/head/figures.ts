@@ -1,6 +1,6 @@
 /** The data table of a head: every key of the selected queries. */
 import type { SlotRow } from "../../merge";
-import type { Scene } from "../../scene";
+import type { Scene } from "../../scene/scene";
 import type { Axes } from "./axes";
 import { placeName } from "./members";
 import type { Content } from "./pages";

@@ -2,9 +2,9 @@
 
 import { percentInWords } from "../../base/format";
 import type { SlotRow } from "../../merge";
-import type { Scene } from "../../scene";
-import type { Part } from "../../sentence";
-import { named } from "../../tokens";
+import { named } from "../../scene/labels";
+import type { Scene } from "../../scene/scene";
+import type { Part } from "../../scene/sentence";
 import type { Axes } from "./axes";
 import { placeName } from "./members";
 import type { Sheet } from "./sheet";

@@ -4,7 +4,7 @@ import type { State } from "../../base/state";
 import type { HeadTensors } from "../../data/head-tensors";
 import type { Metadata, Site } from "../../data/payload";
 import type { Source } from "../../data/source";
-import type { Scene } from "../../scene";
+import type { Scene } from "../../scene/scene";
 
 export interface Member {
   site: Site;

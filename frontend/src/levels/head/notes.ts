@@ -2,8 +2,8 @@
 import { h } from "../../base/dom";
 import { count, list, percentInWords } from "../../base/format";
 import { hiddenMasses, type Row, type SlotRow } from "../../merge";
-import type { Scene } from "../../scene";
-import { isolated } from "../../tokens";
+import { isolated } from "../../scene/labels";
+import type { Scene } from "../../scene/scene";
 import type { Axes } from "./axes";
 import type { Found } from "./stock";
 

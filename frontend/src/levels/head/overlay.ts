@@ -2,7 +2,7 @@
 
 import { list } from "../../base/format";
 import type { Source } from "../../data/source";
-import type { Actions, Scene } from "../../scene";
+import type { Actions, Scene } from "../../scene/scene";
 import { MOST } from "./palette";
 import type { Sheet } from "./sheet";
 import { type Found, partsOf, sheetOf } from "./stock";

@@ -1,6 +1,7 @@
 /** The lines as an SVG that needs nothing beside itself. */
-import type { Picture } from "../../scene";
-import { joins } from "../../tokens";
+
+import { joins } from "../../scene/labels";
+import type { Picture } from "../../scene/scene";
 import { NUMBERS } from "./column";
 import { curve, type Line, opacity, thickness } from "./geometry";
 import type { Pen } from "./palette";

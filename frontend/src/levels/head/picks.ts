@@ -1,5 +1,5 @@
 /** What a click or a key on a token changes: the query, those selected beside it, the key. */
-import type { Actions, Scene } from "../../scene";
+import type { Actions, Scene } from "../../scene/scene";
 import type { Axes } from "./axes";
 import type { Side } from "./column";
 

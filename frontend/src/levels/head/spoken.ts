@@ -2,7 +2,7 @@
 
 import { change, percent } from "../../base/format";
 import type { Slot } from "../../merge";
-import { isolated } from "../../tokens";
+import { isolated } from "../../scene/labels";
 import type { Axes } from "./axes";
 import type { Focus, Place } from "./focus";
 import { nameOf, type Pen } from "./palette";

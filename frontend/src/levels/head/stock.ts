@@ -2,7 +2,7 @@
 
 import type { Source } from "../../data/source";
 import { mergedRow, type Row, type SlotRow } from "../../merge";
-import type { Scene } from "../../scene";
+import type { Scene } from "../../scene/scene";
 import type { Axes } from "./axes";
 import { gather, membersOf } from "./members";
 import { Sheet, shelved } from "./sheet";

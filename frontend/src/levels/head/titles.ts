@@ -1,7 +1,7 @@
 /** Above the two columns: what the numbers beside the tokens are. */
 import { h } from "../../base/dom";
 import type { State } from "../../base/state";
-import { isolated, joins } from "../../tokens";
+import { isolated, joins } from "../../scene/labels";
 import type { Axes } from "./axes";
 import { NUMBERS } from "./column";
 import type { Focus } from "./focus";

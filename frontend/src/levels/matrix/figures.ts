@@ -2,8 +2,8 @@
 
 import { fixed } from "../../base/format";
 import type { Slot } from "../../merge";
-import type { Scene } from "../../scene";
-import { isolated } from "../../tokens";
+import { isolated } from "../../scene/labels";
+import type { Scene } from "../../scene/scene";
 import type { Axes } from "../head/axes";
 import { placeName } from "../head/members";
 import type { Content } from "../head/pages";

@@ -2,9 +2,9 @@
 
 import { h, setAttribute } from "../../base/dom";
 import { change, decimals, fixed, percent } from "../../base/format";
-import { besideSaid } from "../../compare/sentence";
 import type { Slot, SlotRow } from "../../merge";
-import { isolated } from "../../tokens";
+import { isolated } from "../../scene/labels";
+import { besideSaid } from "../../scene/pair-sentence";
 import type { Axes } from "../head/axes";
 import { slotRow } from "../head/stock";
 import { type Field, valuesOf } from "./field";

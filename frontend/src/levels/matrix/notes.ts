@@ -1,5 +1,5 @@
 /** What the grid leaves out or puts together, said beneath it. */
-import type { Scene } from "../../scene";
+import type { Scene } from "../../scene/scene";
 import type { Axes } from "../head/axes";
 import { type Note, notesOf } from "../head/notes";
 import { type Found, rowsOf, slotRow } from "../head/stock";

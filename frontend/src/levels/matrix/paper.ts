@@ -1,8 +1,8 @@
 /** The grid as an SVG that needs nothing beside itself: cells as one PNG, everything else as text and shapes. */
 
 import { domainEnd } from "../../base/format";
-import type { Picture } from "../../scene";
-import { joins } from "../../tokens";
+import { joins } from "../../scene/labels";
+import type { Picture } from "../../scene/scene";
 import { escapeXml, MONO, SANS } from "../head/paper";
 import { axisLabels } from "./labels";
 import { barOf, type Colours, type Drawing, PlotView, type Room, sumEnd } from "./plot";

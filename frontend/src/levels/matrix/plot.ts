@@ -3,7 +3,7 @@
 import { h } from "../../base/dom";
 import { domainEnd } from "../../base/format";
 import { nice } from "../../base/scale";
-import { fromRight, joins } from "../../tokens";
+import { fromRight, joins } from "../../scene/labels";
 import { SANS } from "../head/paper";
 import type { Field } from "./field";
 import { axisLabels, labelRoom } from "./labels";

@@ -1,7 +1,7 @@
 /** Where the grid gets its field: one per head, axes and quantity, a few rows at once, the rest in slices. */
 
 import type { Source } from "../../data/source";
-import type { Scene } from "../../scene";
+import type { Scene } from "../../scene/scene";
 import type { Axes } from "../head/axes";
 import { completed } from "../head/finding";
 import { Slices } from "../head/slices";

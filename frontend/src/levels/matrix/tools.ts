@@ -1,6 +1,6 @@
 /** The controls of the grid: what the cells hold, on which scale, how near. */
 import { button, h } from "../../base/dom";
-import type { Actions, Scene } from "../../scene";
+import type { Actions, Scene } from "../../scene/scene";
 import { menu } from "../head/tools";
 import type { Quantity } from "./field";
 

@@ -3,10 +3,10 @@
 import { h, setText } from "../../base/dom";
 import { change, fixed, percent } from "../../base/format";
 import { maskedAt, type SideOf } from "../../chain/difference";
-import type { Actions, Legend, Level, Picture, Scene } from "../../scene";
-import { named } from "../../tokens";
+import { named } from "../../scene/labels";
+import { pairPaper } from "../../scene/pair-export-svg";
+import type { Actions, Legend, Level, Picture, Scene } from "../../scene/scene";
 import { scalingName } from "../columns";
-import { pairPaper } from "./paper";
 
 interface Link {
   id: string;

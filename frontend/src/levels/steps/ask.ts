@@ -1,9 +1,10 @@
 /** Where x and the projections are not here: says so, why, how large they are, and how to get them. */
-import { call, opening, placeArguments } from "../../app/python";
+
 import { button, h } from "../../base/dom";
 import type { Source } from "../../data/source";
 import type { Given } from "../../data/step-tensors";
-import type { Actions, Scene } from "../../scene";
+import { call, opening, placeArguments } from "../../scene/as-python";
+import type { Actions, Scene } from "../../scene/scene";
 
 const mb = (bytes: number) => `${Math.max(0.1, bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
 const HANDED_IN = new Set(["from_qkv", "from_attentions"]);

@@ -1,7 +1,7 @@
 /** The sums behind the numbers of one query and key: what each of them is made of, with names. */
 import type { Given, Letter } from "../../data/step-tensors";
-import type { Scene } from "../../scene";
-import { isolated, named } from "../../tokens";
+import { isolated, named } from "../../scene/labels";
+import type { Scene } from "../../scene/scene";
 import { products, type Sum, type Term, total } from "./sums";
 
 /** q, k or v before anything is done to it: Σ over m of x[m] · W[m, d] + b[d]; null where x or W is not here. */

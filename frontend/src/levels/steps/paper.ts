@@ -3,8 +3,8 @@
 import { decimals, fixed } from "../../base/format";
 import { escaped, fitting, sheet, tag } from "../../base/svg";
 import type { Given } from "../../data/step-tensors";
-import type { Picture, Scene } from "../../scene";
-import { asText, sentence } from "../../sentence";
+import type { Picture, Scene } from "../../scene/scene";
+import { asText, sentence } from "../../scene/sentence";
 import { plain } from "./formula";
 import { written } from "./written";
 

@@ -1,6 +1,6 @@
 /** The running dot product: q × k added up dimension by dimension, as far as the reader has stepped. */
 import { button, h, setAttribute, setText } from "../../base/dom";
-import type { Actions, Scene } from "../../scene";
+import type { Actions, Scene } from "../../scene/scene";
 import { precise } from "../lens";
 
 const WIDTH = 640;

@@ -4,8 +4,8 @@ import { count, decimals, fixed, percent, percentInWords } from "../../base/form
 import { nice, robustDomain } from "../../base/scale";
 import { isMasked } from "../../chain/chain";
 import type { Given, Letter } from "../../data/step-tensors";
-import type { Scene } from "../../scene";
-import { isolated, named } from "../../tokens";
+import { isolated, named } from "../../scene/labels";
+import type { Scene } from "../../scene/scene";
 import { scalingName } from "../columns";
 import type { Piece } from "./formula";
 import {

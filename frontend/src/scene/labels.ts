@@ -1,5 +1,5 @@
 /** Tokens as they are shown: words put together again, hidden characters made visible. */
-import type { TokenTable } from "./data/payload";
+import type { TokenTable } from "../data/payload";
 
 export interface Label {
   index: number;

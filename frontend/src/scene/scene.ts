@@ -1,14 +1,14 @@
 /** Everything one drawing needs, computed once per change of state. Levels read it and draw. */
 
-import { nice, nicePart, type Ramp, robustDomain } from "./base/scale";
-import type { LevelName, State } from "./base/state";
-import { type Chain, chainOf } from "./chain/chain";
-import { Difference, type PairScene } from "./chain/difference";
-import type { HeadTensors } from "./data/head-tensors";
-import type { Metadata, Site } from "./data/payload";
-import type { Source } from "./data/source";
+import { nice, nicePart, type Ramp, robustDomain } from "../base/scale";
+import type { LevelName, State } from "../base/state";
+import { type Chain, chainOf } from "../chain/chain";
+import { Difference, type PairScene } from "../chain/difference";
+import type { HeadTensors } from "../data/head-tensors";
+import type { Metadata, Site } from "../data/payload";
+import type { Source } from "../data/source";
+import type { Label } from "./labels";
 import type { Part } from "./sentence";
-import type { Label } from "./tokens";
 
 export interface Domains {
   q: number;

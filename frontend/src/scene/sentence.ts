@@ -1,8 +1,8 @@
 /** The one sentence: what this query does, in words. */
 
-import { count, percentInWords } from "./base/format";
+import { count, percentInWords } from "../base/format";
+import { isolated, named } from "./labels";
 import { type Scene, strongest } from "./scene";
-import { isolated, named } from "./tokens";
 
 /** Text, or a token to be set as one. */
 export type Part = string | { token: string; key: number | null; special: boolean; at?: number };

@@ -1,7 +1,7 @@
 /** Numbers of A and B beside each other, for paper. */
 
-import { escaped, sheet, tag } from "../../base/svg";
-import type { Picture, Scene } from "../../scene";
+import { escaped, sheet, tag } from "../base/svg";
+import type { Picture, Scene } from "./scene";
 
 export interface PairRow {
   token: string;

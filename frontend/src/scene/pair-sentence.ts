@@ -3,9 +3,9 @@
 import { percent } from "../base/format";
 import { Difference, maskedAt, numberAt, type PairScene } from "../chain/difference";
 import type { HeadTensors } from "../data/head-tensors";
-import type { Scene } from "../scene";
-import type { Part } from "../sentence";
-import { named } from "../tokens";
+import { named } from "./labels";
+import type { Scene } from "./scene";
+import type { Part } from "./sentence";
 
 const FEW = 0.0005;
 
