@@ -1,9 +1,10 @@
 /** The data table of a head: every key of the selected queries. */
-import type { SlotRow } from "../../merge";
+
+import type { Axes } from "../../heads/axes";
+import type { SlotRow } from "../../heads/axis";
+import type { Content } from "../../heads/data-table";
+import { placeName } from "../../heads/members";
 import type { Scene } from "../../scene/scene";
-import type { Axes } from "./axes";
-import { placeName } from "./members";
-import type { Content } from "./pages";
 
 /** `rows`: one per head. */
 export function figuresOf(scene: Scene, axes: Axes, rows: SlotRow[], heads: number[], chosen: number[]): Content {

@@ -2,14 +2,14 @@
 
 import { nicePart } from "../../base/scale";
 import type { State } from "../../base/state";
-import { combined, type SlotRow } from "../../merge";
-import type { Axes } from "./axes";
+import type { Axes } from "../../heads/axes";
+import { combined, type SlotRow } from "../../heads/axis";
+import { completed } from "../../heads/head-sentence";
+import type { Sheet } from "../../heads/row-cache";
+import { slotRow } from "../../heads/rows";
 import type { Beside, Side } from "./column";
-import { completed } from "./finding";
 import { choose, type Line } from "./geometry";
 import type { Drawn } from "./lines";
-import type { Sheet } from "./sheet";
-import { slotRow } from "./stock";
 
 const STRONG = 160; // lines that can be told apart
 

@@ -2,10 +2,10 @@
 
 import { list } from "../../base/format";
 import type { Source } from "../../data/source";
+import { MOST } from "../../heads/palette";
+import type { Sheet } from "../../heads/row-cache";
+import { type Found, partsOf, sheetOf } from "../../heads/rows";
 import type { Actions, Scene } from "../../scene/scene";
-import { MOST } from "./palette";
-import type { Sheet } from "./sheet";
-import { type Found, partsOf, sheetOf } from "./stock";
 
 export interface Overlay {
   /** The state's own head first; a sheet for each. */

@@ -1,10 +1,10 @@
 /** The lines as an SVG that needs nothing beside itself. */
 
+import type { Pen } from "../../heads/palette";
 import { joins } from "../../scene/labels";
 import type { Picture } from "../../scene/scene";
 import { NUMBERS } from "./column";
 import { curve, type Line, opacity, thickness } from "./geometry";
-import type { Pen } from "./palette";
 
 export const escapeXml = (text: string) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 export const MONO = "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace";

@@ -1,6 +1,7 @@
 /** What a click or a key on a token changes: the query, those selected beside it, the key. */
+
+import type { Axes } from "../../heads/axes";
 import type { Actions, Scene } from "../../scene/scene";
-import type { Axes } from "./axes";
 import type { Side } from "./column";
 
 export class Picks {

@@ -1,11 +1,11 @@
 /** A token that is pointed at, in words: where it looks, or who looks at it. */
 
 import { change, percent } from "../../base/format";
-import type { Slot } from "../../merge";
+import type { Axes } from "../../heads/axes";
+import type { Slot } from "../../heads/axis";
+import { nameOf, type Pen } from "../../heads/palette";
 import { isolated } from "../../scene/labels";
-import type { Axes } from "./axes";
 import type { Focus, Place } from "./focus";
-import { nameOf, type Pen } from "./palette";
 
 const one = ({ text, tokens }: Slot) => `“${isolated(text)}” at ${tokens[0]}`;
 

@@ -1,13 +1,13 @@
 /** The data table of the grid: every query and key. */
 
 import { fixed } from "../../base/format";
-import type { Slot } from "../../merge";
+import type { Axes } from "../../heads/axes";
+import type { Slot } from "../../heads/axis";
+import type { Content } from "../../heads/data-table";
+import { placeName } from "../../heads/members";
+import { slotRow } from "../../heads/rows";
 import { isolated } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
-import type { Axes } from "../head/axes";
-import { placeName } from "../head/members";
-import type { Content } from "../head/pages";
-import { slotRow } from "../head/stock";
 import { type Field, valuesOf } from "./field";
 import { DIFFERENCE, NAMES } from "./shade";
 

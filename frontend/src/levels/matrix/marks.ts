@@ -2,11 +2,11 @@
 
 import { h, setAttribute } from "../../base/dom";
 import { change, decimals, fixed, percent } from "../../base/format";
-import type { Slot, SlotRow } from "../../merge";
+import type { Axes } from "../../heads/axes";
+import type { Slot, SlotRow } from "../../heads/axis";
+import { slotRow } from "../../heads/rows";
 import { isolated } from "../../scene/labels";
 import { besideSaid } from "../../scene/pair-sentence";
-import type { Axes } from "../head/axes";
-import { slotRow } from "../head/stock";
 import { type Field, valuesOf } from "./field";
 import type { Room } from "./plot";
 import type { Plot, ViewBox } from "./viewbox";

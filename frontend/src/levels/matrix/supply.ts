@@ -1,11 +1,11 @@
 /** Where the grid gets its field: one per head, axes and quantity, a few rows at once, the rest in slices. */
 
 import type { Source } from "../../data/source";
+import type { Axes } from "../../heads/axes";
+import { completed } from "../../heads/head-sentence";
+import { type Found, sheetOf } from "../../heads/rows";
+import { Slices } from "../../heads/time-slices";
 import type { Scene } from "../../scene/scene";
-import type { Axes } from "../head/axes";
-import { completed } from "../head/finding";
-import { Slices } from "../head/slices";
-import { type Found, sheetOf } from "../head/stock";
 import { Field, type Quantity } from "./field";
 
 const AT_ONCE = 20_000; // cells that nobody waits for

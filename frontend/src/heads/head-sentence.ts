@@ -1,13 +1,13 @@
 /** What a head does over the whole text, in one sentence, from all of its weights. */
 
-import { percentInWords } from "../../base/format";
-import type { SlotRow } from "../../merge";
-import { named } from "../../scene/labels";
-import type { Scene } from "../../scene/scene";
-import type { Part } from "../../scene/sentence";
+import { percentInWords } from "../base/format";
+import { named } from "../scene/labels";
+import type { Scene } from "../scene/scene";
+import type { Part } from "../scene/sentence";
 import type { Axes } from "./axes";
+import type { SlotRow } from "./axis";
 import { placeName } from "./members";
-import type { Sheet } from "./sheet";
+import type { Sheet } from "./row-cache";
 
 /** Weights that one may wait for: more are added up while the picture is already there. */
 const AT_ONCE = 3_000_000;

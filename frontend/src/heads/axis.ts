@@ -4,7 +4,7 @@
  * Weights are summed into a word as keys, for softmax shares one whole among them, and averaged out of it as queries, so
  * that a row stays a distribution. Scores and q · k are no shares: a word has the mean over its pieces that may be seen.
  */
-import type { Label } from "./scene/labels";
+import type { Label } from "../scene/labels";
 
 /** What one place on an axis stands for. */
 export interface Slot {

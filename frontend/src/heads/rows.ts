@@ -1,11 +1,11 @@
 /** Where a level of heads gets its rows: sheets of the shown head, of those laid over it, and of means. */
 
-import type { Source } from "../../data/source";
-import { mergedRow, type Row, type SlotRow } from "../../merge";
-import type { Scene } from "../../scene/scene";
+import type { Source } from "../data/source";
+import type { Scene } from "../scene/scene";
 import type { Axes } from "./axes";
+import { mergedRow, type Row, type SlotRow } from "./axis";
 import { gather, membersOf } from "./members";
-import { Sheet, shelved } from "./sheet";
+import { Sheet, shelved } from "./row-cache";
 
 export interface Found {
   sheet: Sheet | null;

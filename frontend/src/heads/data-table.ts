@@ -1,5 +1,5 @@
 /** A data table on request, a page at a time. */
-import { button, h } from "../../base/dom";
+import { button, h } from "../base/dom";
 
 export interface Content {
   caption: string;

@@ -1,6 +1,7 @@
 /** The two axes of a site, as the state asks for them; kept while nothing about them changes. */
-import { type Axis, axisOf } from "../../merge";
-import type { Scene } from "../../scene/scene";
+
+import type { Scene } from "../scene/scene";
+import { type Axis, axisOf } from "./axis";
 
 export interface Axes {
   queries: Axis;

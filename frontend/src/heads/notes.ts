@@ -1,11 +1,11 @@
 /** What a picture leaves out or puts together, said beneath it. */
-import { h } from "../../base/dom";
-import { count, list, percentInWords } from "../../base/format";
-import { hiddenMasses, type Row, type SlotRow } from "../../merge";
-import { isolated } from "../../scene/labels";
-import type { Scene } from "../../scene/scene";
+import { h } from "../base/dom";
+import { count, list, percentInWords } from "../base/format";
+import { isolated } from "../scene/labels";
+import type { Scene } from "../scene/scene";
 import type { Axes } from "./axes";
-import type { Found } from "./stock";
+import { hiddenMasses, type Row, type SlotRow } from "./axis";
+import type { Found } from "./rows";
 
 export interface Note {
   name: string;

@@ -1,10 +1,10 @@
 /** Which heads a picture is the mean of, and their tensors as they arrive. */
 
-import type { State } from "../../base/state";
-import type { HeadTensors } from "../../data/head-tensors";
-import type { Metadata, Site } from "../../data/payload";
-import type { Source } from "../../data/source";
-import type { Scene } from "../../scene/scene";
+import type { State } from "../base/state";
+import type { HeadTensors } from "../data/head-tensors";
+import type { Metadata, Site } from "../data/payload";
+import type { Source } from "../data/source";
+import type { Scene } from "../scene/scene";
 
 export interface Member {
   site: Site;
