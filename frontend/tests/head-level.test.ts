@@ -8,8 +8,8 @@ import { membersOf, placeName } from "../src/heads/members";
 import { MOST, pens } from "../src/heads/palette";
 import { Sheet } from "../src/heads/row-cache";
 import { onPaper, writtenOf } from "../src/levels/head/column";
+import { escapeXml, paper } from "../src/levels/head/export-svg";
 import { choose, curve, type Line, opacity, positionOf, thickness, thresholdAt } from "../src/levels/head/geometry";
-import { escapeXml, paper } from "../src/levels/head/paper";
 import { meta, payload, site } from "./made";
 
 const head = (h: number, change = {}) => new HeadTensors(new Payload(payload(site(change))), 0, h);

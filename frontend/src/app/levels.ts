@@ -3,7 +3,7 @@
 import type { LevelName } from "../base/state";
 import { PairSource } from "../chain/pair-source";
 import type { Source } from "../data/source";
-import { HeadLevel } from "../levels/head";
+import { HeadLevel } from "../levels/head/level";
 import { MatrixLevel } from "../levels/matrix";
 import { ModelLevel } from "../levels/model";
 import { NeuronLevel } from "../levels/neuron";

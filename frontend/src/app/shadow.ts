@@ -2,7 +2,7 @@
 
 import { h } from "../base/dom";
 import colours from "../colours.css";
-import headCss from "../levels/head.css";
+import headCss from "../levels/head/style.css";
 import matrixCss from "../levels/matrix.css";
 import modelCss from "../levels/model.css";
 import pairCss from "../levels/pair.css";

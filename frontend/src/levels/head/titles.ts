@@ -5,7 +5,7 @@ import type { Axes } from "../../heads/axes";
 import { nameOf, type Pen } from "../../heads/palette";
 import { isolated, joins } from "../../scene/labels";
 import { NUMBERS } from "./column";
-import type { Focus } from "./focus";
+import type { Focus } from "./highlight";
 
 export class Titles {
   readonly query = h("div", { class: "ends-head ends-head-query" });

@@ -3,7 +3,7 @@
 import { domainEnd } from "../../base/format";
 import { joins } from "../../scene/labels";
 import type { Picture } from "../../scene/scene";
-import { escapeXml, MONO, SANS } from "../head/paper";
+import { escapeXml, MONO, SANS } from "../head/export-svg";
 import { axisLabels } from "./labels";
 import { barOf, type Colours, type Drawing, PlotView, type Room, sumEnd } from "./plot";
 import { NAMES } from "./shade";

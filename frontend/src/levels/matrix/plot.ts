@@ -4,7 +4,7 @@ import { h } from "../../base/dom";
 import { domainEnd } from "../../base/format";
 import { nice } from "../../base/scale";
 import { fromRight, joins } from "../../scene/labels";
-import { SANS } from "../head/paper";
+import { SANS } from "../head/export-svg";
 import type { Field } from "./field";
 import { axisLabels, labelRoom } from "./labels";
 import { type Marks, paint } from "./paint";

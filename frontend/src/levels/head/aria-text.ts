@@ -5,7 +5,7 @@ import type { Axes } from "../../heads/axes";
 import type { Slot } from "../../heads/axis";
 import { nameOf, type Pen } from "../../heads/palette";
 import { isolated } from "../../scene/labels";
-import type { Focus, Place } from "./focus";
+import type { Focus, Place } from "./highlight";
 
 const one = ({ text, tokens }: Slot) => `“${isolated(text)}” at ${tokens[0]}`;
 
