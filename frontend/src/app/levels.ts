@@ -4,7 +4,7 @@ import type { LevelName } from "../base/state";
 import { PairSource } from "../chain/pair-source";
 import type { Source } from "../data/source";
 import { HeadLevel } from "../levels/head/level";
-import { MatrixLevel } from "../levels/matrix";
+import { MatrixLevel } from "../levels/matrix/level";
 import { ModelLevel } from "../levels/model";
 import { NeuronLevel } from "../levels/neuron";
 import { PairNeuron } from "../levels/pair/neuron";

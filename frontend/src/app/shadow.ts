@@ -3,7 +3,7 @@
 import { h } from "../base/dom";
 import colours from "../colours.css";
 import headCss from "../levels/head/style.css";
-import matrixCss from "../levels/matrix.css";
+import matrixCss from "../levels/matrix/style.css";
 import modelCss from "../levels/model.css";
 import pairCss from "../levels/pair.css";
 import stepsCss from "../levels/steps.css";
