@@ -5,7 +5,7 @@ import { PairSource } from "../chain/pair-source";
 import type { Source } from "../data/source";
 import { HeadLevel } from "../levels/head/level";
 import { MatrixLevel } from "../levels/matrix/level";
-import { ModelLevel } from "../levels/model";
+import { ModelLevel } from "../levels/model/level";
 import { NeuronLevel } from "../levels/neuron";
 import { PairNeuron } from "../levels/pair/neuron";
 import { PairSteps } from "../levels/pair/steps";

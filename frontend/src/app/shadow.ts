@@ -4,7 +4,7 @@ import { h } from "../base/dom";
 import colours from "../colours.css";
 import headCss from "../levels/head/style.css";
 import matrixCss from "../levels/matrix/style.css";
-import modelCss from "../levels/model.css";
+import modelCss from "../levels/model/style.css";
 import pairCss from "../levels/pair.css";
 import stepsCss from "../levels/steps.css";
 import css from "../style.css";

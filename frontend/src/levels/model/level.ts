@@ -1,19 +1,19 @@
 /** The model level: every head of every layer as a thumbnail. It reads the pooled weights of the payload, and no tensors. */
-import { button, h, setAttribute, setText } from "../base/dom";
-import { domainEnd, symmetric } from "../base/format";
-import { nicePart } from "../base/scale";
-import type { Source } from "../data/source";
-import { type Label, labels } from "../scene/labels";
-import type { Actions, Legend, Level, Picture, Scene } from "../scene/scene";
-import { asText, type Part } from "../scene/sentence";
-import { HeadFigures } from "./model/figures";
-import { finding, linkSaid } from "./model/finding";
-import { type Drawing, Grid } from "./model/grid";
-import { type Head, headsOf, nameOf, Statistics, type Stock, sampleSaid, stockOf } from "./model/heads";
-import { byLayer, inOrder } from "./model/layout";
-import { LINES_FROM, type Look, lookOf } from "./model/paint";
-import { Panel } from "./model/panel";
-import { paper } from "./model/paper";
+import { button, h, setAttribute, setText } from "../../base/dom";
+import { domainEnd, symmetric } from "../../base/format";
+import { nicePart } from "../../base/scale";
+import type { Source } from "../../data/source";
+import { type Label, labels } from "../../scene/labels";
+import type { Actions, Legend, Level, Picture, Scene } from "../../scene/scene";
+import { asText, type Part } from "../../scene/sentence";
+import { HeadFigures } from "./data-table";
+import { paper } from "./export-svg";
+import { finding, linkSaid } from "./finding";
+import { type Drawing, Grid } from "./grid";
+import { type Head, headsOf, nameOf, Statistics, type Stock, sampleSaid, stockOf } from "./heads";
+import { byLayer, inOrder } from "./layout";
+import { LINES_FROM, type Look, lookOf } from "./paint";
+import { Panel } from "./panel";
 
 let made = 0;
 
