@@ -12,7 +12,7 @@ import {
 } from "../src/base/format";
 import { contrast, largestIn, nice, nicePart, Ramp, robustDomain, stripFor } from "../src/base/scale";
 import type { Chain } from "../src/chain/chain";
-import { lines } from "../src/rows";
+import { lines } from "../src/levels/neuron/folding";
 import { labels, visible } from "../src/scene/labels";
 import { meta, site } from "./made";
 

@@ -1,7 +1,7 @@
 /** The foot: the readout, the legends of all scales with their domains, the receipt, the keys that work. */
 import { h, setText } from "../base/dom";
 import type { LevelName } from "../base/state";
-import { scales } from "../levels/scales";
+import { scales } from "../levels/neuron/legends";
 import type { Legend, Level, Scene } from "../scene/scene";
 import type { ReceiptView } from "./receipt";
 

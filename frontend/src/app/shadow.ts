@@ -5,7 +5,7 @@ import colours from "../colours.css";
 import headCss from "../levels/head/style.css";
 import matrixCss from "../levels/matrix/style.css";
 import modelCss from "../levels/model/style.css";
-import pairCss from "../levels/pair.css";
+import pairCss from "../levels/neuron/pair-level.css";
 import stepsCss from "../levels/steps.css";
 import css from "../style.css";
 import { resolve } from "./theme";

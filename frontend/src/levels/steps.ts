@@ -3,7 +3,7 @@ import { button, h, setText } from "../base/dom";
 import type { Source } from "../data/source";
 import { isolated, named } from "../scene/labels";
 import type { Actions, Level, Picture, Scene } from "../scene/scene";
-import { Figures } from "./figures";
+import { Figures } from "./neuron/data-table";
 import { Ask } from "./steps/ask";
 import { LinkView } from "./steps/link";
 import { paper } from "./steps/paper";

@@ -6,7 +6,7 @@ import { maskedAt, type SideOf } from "../../chain/difference";
 import { named } from "../../scene/labels";
 import { pairPaper } from "../../scene/pair-export-svg";
 import type { Actions, Legend, Level, Picture, Scene } from "../../scene/scene";
-import { scalingName } from "../columns";
+import { scalingName } from "../neuron/columns";
 
 interface Link {
   id: string;

@@ -1,7 +1,7 @@
 /** One link of the chain on the page: what it is at the left, its formula and numbers at the right. */
 import { button, h, setAttribute, setText } from "../../base/dom";
 import type { Ramp } from "../../base/scale";
-import { precise } from "../lens";
+import { precise } from "../neuron/lens";
 import { formula, plain, subscripted } from "./formula";
 import { SumView } from "./sum";
 import { type VectorHost, VectorView } from "./vector";

@@ -2,7 +2,7 @@
 import { button, h, setAttribute, setText } from "../../base/dom";
 import { decimals, fixed, symmetric } from "../../base/format";
 import { drawStrip, type Ramp, type Strip } from "../../base/scale";
-import { precise } from "../lens";
+import { precise } from "../neuron/lens";
 import type { Sum } from "./sums";
 
 export interface Vector {

@@ -6,7 +6,7 @@ import { isMasked } from "../../chain/chain";
 import type { Given, Letter } from "../../data/step-tensors";
 import { isolated, named } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
-import { scalingName } from "../columns";
+import { scalingName } from "../neuron/columns";
 import type { Piece } from "./formula";
 import {
   affine,

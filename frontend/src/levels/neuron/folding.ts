@@ -1,6 +1,6 @@
 /** Which lines the table has: keys, folded runs of keys that hardly matter, the sink. */
-import type { Chain } from "./chain/chain";
-import { isMasked } from "./chain/chain";
+import type { Chain } from "../../chain/chain";
+import { isMasked } from "../../chain/chain";
 
 export type Line =
   | { kind: "key"; key: number }

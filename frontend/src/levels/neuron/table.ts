@@ -1,12 +1,12 @@
 /** The table of keys: heading, the lines near the viewport, and the sum z. Only what is in sight is in the document. */
-import { AfterFrame, h, setAttribute } from "../base/dom";
-import { type Line, lines } from "../rows";
-import type { Actions, Scene } from "../scene/scene";
+import { AfterFrame, h, setAttribute } from "../../base/dom";
+import type { Actions, Scene } from "../../scene/scene";
 import { type Column, type Layout, layoutFor } from "./columns";
-import { cellsIn, isStrip, type Place, say, step } from "./grid";
+import { type Line, lines } from "./folding";
 import { Heading } from "./heading";
+import { cellsIn, isStrip, type Place, say, step } from "./keyboard-grid";
+import { Sum } from "./output-row";
 import { ROW_HEIGHT, RowView } from "./row";
-import { Sum } from "./sum";
 
 const SPARE = 3; // lines drawn beyond each edge of the viewport
 const WHOLE = 48; // as many are drawn whether in sight or not

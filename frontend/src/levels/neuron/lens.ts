@@ -1,9 +1,9 @@
 /** The lens: one pair of query and key, multiplied out number by number down to its weight. */
 
-import { button, h, setAttribute, setText } from "../base/dom";
-import { count, decimals, fixed, percent } from "../base/format";
-import { isMasked } from "../chain/chain";
-import type { Actions, Scene } from "../scene/scene";
+import { button, h, setAttribute, setText } from "../../base/dom";
+import { count, decimals, fixed, percent } from "../../base/format";
+import { isMasked } from "../../chain/chain";
+import type { Actions, Scene } from "../../scene/scene";
 import { scalingName } from "./columns";
 
 const CELL = 34; // narrowest cell that holds a number

@@ -1,13 +1,13 @@
 /** One line of the table; made once, filled again and again while the reader scrolls. */
 
-import { h, setAttribute, setText } from "../base/dom";
-import { count, decimals, fixed, percent } from "../base/format";
-import { drawStrip } from "../base/scale";
-import { isMasked } from "../chain/chain";
-import type { Line } from "../rows";
-import type { Label } from "../scene/labels";
-import type { Scene } from "../scene/scene";
+import { h, setAttribute, setText } from "../../base/dom";
+import { count, decimals, fixed, percent } from "../../base/format";
+import { drawStrip } from "../../base/scale";
+import { isMasked } from "../../chain/chain";
+import type { Label } from "../../scene/labels";
+import type { Scene } from "../../scene/scene";
 import type { Column, Layout } from "./columns";
+import type { Line } from "./folding";
 
 export const ROW_HEIGHT = 24;
 export const STRIP_HEIGHT = 16;

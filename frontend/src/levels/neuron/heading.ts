@@ -1,6 +1,6 @@
 /** The heading of the table: a name, what it is and its domain per column, each a button that explains itself. */
-import { button, h, setAttribute, setText } from "../base/dom";
-import type { Scene } from "../scene/scene";
+import { button, h, setAttribute, setText } from "../../base/dom";
+import type { Scene } from "../../scene/scene";
 import { type Column, explanation, heading, type Layout } from "./columns";
 
 export class Heading {

@@ -1,11 +1,11 @@
 /** The neuron level on paper: the sentence, the pair multiplied out, the keys with their numbers, the scales. */
 
-import { count, decimals, fixed, percent } from "../base/format";
-import { escaped, sheet, tag, wrapped } from "../base/svg";
-import { isMasked } from "../chain/chain";
-import type { Picture, Scene } from "../scene/scene";
-import { asText, sentence } from "../scene/sentence";
-import { scales } from "./scales";
+import { count, decimals, fixed, percent } from "../../base/format";
+import { escaped, sheet, tag, wrapped } from "../../base/svg";
+import { isMasked } from "../../chain/chain";
+import type { Picture, Scene } from "../../scene/scene";
+import { asText, sentence } from "../../scene/sentence";
+import { scales } from "./legends";
 
 const WIDTH = 1000;
 const LEFT = 24;

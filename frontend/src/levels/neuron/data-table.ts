@@ -1,11 +1,11 @@
 /** The same numbers as a plain table, on request, a page at a time. */
 
-import { button, h } from "../base/dom";
-import { fixed, percent } from "../base/format";
-import { isMasked } from "../chain/chain";
-import { ordered } from "../rows";
-import { isolated } from "../scene/labels";
-import type { Scene } from "../scene/scene";
+import { button, h } from "../../base/dom";
+import { fixed, percent } from "../../base/format";
+import { isMasked } from "../../chain/chain";
+import { isolated } from "../../scene/labels";
+import type { Scene } from "../../scene/scene";
+import { ordered } from "./folding";
 
 const PAGE = 50;
 

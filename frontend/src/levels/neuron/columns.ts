@@ -1,10 +1,10 @@
 /** Which columns the table has at a width, how wide they are, and what stands in their headings. */
 
-import { count, decimals, fixed, percent, symmetric } from "../base/format";
-import { type Strip, stripFor } from "../base/scale";
-import { isMasked } from "../chain/chain";
-import { isolated } from "../scene/labels";
-import type { Scene } from "../scene/scene";
+import { count, decimals, fixed, percent, symmetric } from "../../base/format";
+import { type Strip, stripFor } from "../../base/scale";
+import { isMasked } from "../../chain/chain";
+import { isolated } from "../../scene/labels";
+import type { Scene } from "../../scene/scene";
 
 export type Column = "token" | "k" | "product" | "dot" | "score" | "weight" | "share" | "v";
 export type Mode = "wide" | "medium" | "narrow";

@@ -1,10 +1,10 @@
 /** The neuron level: one query against every key, number by number. */
-import { button, h, setAttribute } from "../base/dom";
-import type { Actions, Level, Picture, Scene } from "../scene/scene";
-import { Figures } from "./figures";
+import { button, h, setAttribute } from "../../base/dom";
+import type { Actions, Level, Picture, Scene } from "../../scene/scene";
+import { Figures } from "./data-table";
+import { picture } from "./export-svg";
+import { scales } from "./legends";
 import { Lens } from "./lens";
-import { picture } from "./picture";
-import { scales } from "./scales";
 import { Table, type Viewport } from "./table";
 
 export class NeuronLevel implements Level {
