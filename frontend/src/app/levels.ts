@@ -8,8 +8,8 @@ import { MatrixLevel } from "../levels/matrix/level";
 import { ModelLevel } from "../levels/model/level";
 import { NeuronLevel } from "../levels/neuron/level";
 import { PairNeuron } from "../levels/neuron/pair-level";
-import { PairSteps } from "../levels/pair/steps";
-import { StepsLevel } from "../levels/steps";
+import { StepsLevel } from "../levels/steps/level";
+import { PairSteps } from "../levels/steps/pair-level";
 import type { MakeLevel } from "../scene/scene";
 
 export const REGISTRY: Partial<Record<LevelName, MakeLevel>> = {

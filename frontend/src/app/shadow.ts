@@ -6,7 +6,7 @@ import headCss from "../levels/head/style.css";
 import matrixCss from "../levels/matrix/style.css";
 import modelCss from "../levels/model/style.css";
 import pairCss from "../levels/neuron/pair-level.css";
-import stepsCss from "../levels/steps.css";
+import stepsCss from "../levels/steps/style.css";
 import css from "../style.css";
 import { resolve } from "./theme";
 

@@ -3,9 +3,9 @@ import { button, h, setAttribute, setText } from "../../base/dom";
 import type { Ramp } from "../../base/scale";
 import { precise } from "../neuron/lens";
 import { formula, plain, subscripted } from "./formula";
+import type { Link, Scalar } from "./steps";
 import { SumView } from "./sum";
 import { type VectorHost, VectorView } from "./vector";
-import type { Link, Scalar } from "./written";
 
 /** The number that is unfolded: a vector's (with its dimension) or a single one. */
 export interface Opened {

@@ -1,14 +1,14 @@
 /** The steps level: the arithmetic of one query and key written out, from x to the write into the residual stream. */
-import { button, h, setText } from "../base/dom";
-import type { Source } from "../data/source";
-import { isolated, named } from "../scene/labels";
-import type { Actions, Level, Picture, Scene } from "../scene/scene";
-import { Figures } from "./neuron/data-table";
-import { Ask } from "./steps/ask";
-import { LinkView } from "./steps/link";
-import { paper } from "./steps/paper";
-import { Running } from "./steps/running";
-import { grouped, written } from "./steps/written";
+import { button, h, setText } from "../../base/dom";
+import type { Source } from "../../data/source";
+import { isolated, named } from "../../scene/labels";
+import type { Actions, Level, Picture, Scene } from "../../scene/scene";
+import { Figures } from "../neuron/data-table";
+import { paper } from "./export-svg";
+import { Ask } from "./missing-tensors";
+import { Running } from "./running";
+import { LinkView } from "./step-view";
+import { grouped, written } from "./steps";
 
 export class StepsLevel implements Level {
   readonly name = "steps";

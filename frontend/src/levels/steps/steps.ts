@@ -7,7 +7,6 @@ import type { Given, Letter } from "../../data/step-tensors";
 import { isolated, named } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
 import { scalingName } from "../neuron/columns";
-import type { Piece } from "./formula";
 import {
   affine,
   denominator,
@@ -19,7 +18,8 @@ import {
   single,
   write,
   writeSum,
-} from "./made";
+} from "./derivations";
+import type { Piece } from "./formula";
 import { type Sum, turned, turns, withoutMask } from "./sums";
 import type { Vector } from "./vector";
 

@@ -6,7 +6,7 @@ import type { Given } from "../../data/step-tensors";
 import type { Picture, Scene } from "../../scene/scene";
 import { asText, sentence } from "../../scene/sentence";
 import { plain } from "./formula";
-import { written } from "./written";
+import { written } from "./steps";
 
 const WIDTH = 1000;
 const LEFT = 24;
