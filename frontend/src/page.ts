@@ -1,9 +1,10 @@
 /** A page: finds its data and its state in the document, and writes the state into the URL. */
-import { follow, isWhole, write } from "./app/address";
+
 import { fail, mount } from "./app/mount";
+import { mountPair } from "./app/pair-app";
+import { follow, isWhole, write } from "./app/url/address";
 import { fromHash, INITIAL, parse, type State, toHash } from "./base/state";
 import { PairSource } from "./chain/pair-source";
-import { mountPair } from "./compare/view";
 import { Payload } from "./data/payload";
 import { type Block, type Coming, EmbeddedSource } from "./data/sources/embedded";
 import { unpack } from "./data/unpack";

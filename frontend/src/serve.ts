@@ -1,6 +1,7 @@
 /** The server's page: a line to type in, and below it the same app. The address holds text, model and place, so it can be passed on. */
-import { follow } from "./app/address";
+
 import { fail, mount, type Step, type View } from "./app/mount";
+import { follow } from "./app/url/address";
 import { fromHash, INITIAL, type State } from "./base/state";
 import { type HttpSource, type Question, Refused, read } from "./data/sources/http";
 import { Asker } from "./serve/asker";

@@ -1,6 +1,6 @@
 /** What the receipt says must fit what was found. */
 import { describe, expect, it } from "vitest";
-import { verdict } from "../src/app/receipt";
+import { verdict } from "../src/app/parts/receipt";
 import { INITIAL } from "../src/base/state";
 import type { Recheck } from "../src/chain/chain";
 import type { SiteReceipt } from "../src/data/payload";

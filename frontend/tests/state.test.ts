@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { absent, fitted } from "../src/app/place";
+import { absent, fitted } from "../src/app/validate-state";
 import { fromHash, INITIAL, parse, type State, toHash } from "../src/base/state";
 import { Payload } from "../src/data/payload";
 import { Holdings, type Source } from "../src/data/source";

@@ -488,7 +488,7 @@ def rendered(made: Figure, axes) -> tuple[np.ndarray, list[int]]:
 @pytest.mark.source
 def test_the_colours_are_the_page_s():
     front = Path(__file__).parents[2] / "frontend/src"
-    light = (front / "colours.css").read_text().split("}")[0]
+    light = (front / "app/colours.css").read_text().split("}")[0]
     page = dict(re.findall(r"--([\w-]+): (#\w{6})", light))
     mine = {"negative": colours.NEGATIVE, "zero": colours.ZERO, "positive": colours.POSITIVE, "ink": colours.INK, "muted": colours.MUTED, "text": colours.TEXT, "hatch": colours.HATCH}  # fmt: skip
     assert mine == {name: page[name] for name in mine}

@@ -1,5 +1,5 @@
 /** Panels that lie over the view for a while: not modal, one at a time, closed by Escape, by their button or by their ×. */
-import { button, h } from "../base/dom";
+import { button, h } from "../../base/dom";
 
 export interface Panel {
   readonly name: string;

@@ -1,10 +1,10 @@
 /** model ▸ layer ▸ head ▸ query ▸ key: where one is, and each part a menu. */
-import { button, h, setText } from "../base/dom";
-import { count } from "../base/format";
-import type { Metadata, Site } from "../data/payload";
-import type { Label } from "../scene/labels";
-import type { Scene } from "../scene/scene";
-import { queryRange, siteName } from "./place";
+import { button, h, setText } from "../../base/dom";
+import { count } from "../../base/format";
+import type { Metadata, Site } from "../../data/payload";
+import type { Label } from "../../scene/labels";
+import type { Scene } from "../../scene/scene";
+import { queryRange, siteName } from "../validate-state";
 
 export type CrumbName = "layer" | "head" | "query" | "key";
 

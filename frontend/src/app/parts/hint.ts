@@ -1,5 +1,5 @@
 /** One line for who is here for the first time; each part goes when it was done once. */
-import { AfterFrame, h, setText } from "../base/dom";
+import { AfterFrame, h, setText } from "../../base/dom";
 
 const PARTS = { word: "click a word", number: "click a number", out: "Esc goes out" };
 export type Deed = keyof typeof PARTS;

@@ -1,11 +1,11 @@
 /** The receipt: are these the model's own numbers? In words a student reads. */
 
-import { h, whenIdle } from "../base/dom";
-import { count, scientific } from "../base/format";
-import { type Recheck, rechecking } from "../chain/chain";
-import type { HeadTensors } from "../data/head-tensors";
-import { type Metadata, number, type Site } from "../data/payload";
-import type { Scene } from "../scene/scene";
+import { h, whenIdle } from "../../base/dom";
+import { count, scientific } from "../../base/format";
+import { type Recheck, rechecking } from "../../chain/chain";
+import type { HeadTensors } from "../../data/head-tensors";
+import { type Metadata, number, type Site } from "../../data/payload";
+import type { Scene } from "../../scene/scene";
 
 type Check = Recheck | null;
 

@@ -1,11 +1,11 @@
 /** The text as running words, each token underlined by its weight for the query. A click picks the query. */
 
-import { h, setAttribute } from "../base/dom";
-import { change, percent } from "../base/format";
-import { isMasked } from "../chain/chain";
-import { isolated, type Label } from "../scene/labels";
-import type { Scene } from "../scene/scene";
-import { queryRange } from "./place";
+import { h, setAttribute } from "../../base/dom";
+import { change, percent } from "../../base/format";
+import { isMasked } from "../../chain/chain";
+import { isolated, type Label } from "../../scene/labels";
+import type { Scene } from "../../scene/scene";
+import { queryRange } from "../validate-state";
 
 const ACROSS = "calc(100% - 2px)"; // a line and the ink below it are backgrounds of a token: drawn without being laid out again
 const WINDOW = 640; // longer texts are shown in part, around the query

@@ -1,11 +1,11 @@
 /** What is said: the sentence, why the view opened here, and the summary for those who listen. */
 
-import { AfterFrame, h, setText } from "../base/dom";
-import { change, percent } from "../base/format";
-import type { State } from "../base/state";
-import { isolated } from "../scene/labels";
-import type { Scene } from "../scene/scene";
-import { after, asText, type Part, sentence } from "../scene/sentence";
+import { AfterFrame, h, setText } from "../../base/dom";
+import { change, percent } from "../../base/format";
+import type { State } from "../../base/state";
+import { isolated } from "../../scene/labels";
+import type { Scene } from "../../scene/scene";
+import { after, asText, type Part, sentence } from "../../scene/sentence";
 
 const PERCENT = /(\(?\d[\d.]* %[).,:]?)/;
 const SPOKEN = 8; // keys in the summary

@@ -1,11 +1,12 @@
 /** A comparison: one frame at a time, of A, of B or of B − A, with a switch between them; what is selected goes along. */
-import { mount, type Options, type Step, type View } from "../app/mount";
-import { siteOf } from "../app/place";
+
 import { button, h } from "../base/dom";
 import { INITIAL, SIDES, type Side, type State } from "../base/state";
 import { placeOf, positionOn } from "../chain/difference";
 import type { PairSource } from "../chain/pair-source";
 import type { Source } from "../data/source";
+import { mount, type Options, type Step, type View } from "./mount";
+import { siteOf } from "./validate-state";
 
 const NAMES: Record<Side, string> = { a: "A", b: "B", difference: "B − A" };
 const ABOUT: Record<Side, string> = {

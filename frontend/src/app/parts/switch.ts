@@ -1,7 +1,7 @@
 /** The switch between levels; lines and grid are two drawings of one head. */
-import { button, h } from "../base/dom";
-import type { LevelName } from "../base/state";
-import { type Drawing, drawingOf, type Has, rungs } from "./ladder";
+import { button, h } from "../../base/dom";
+import type { LevelName } from "../../base/state";
+import { type Drawing, drawingOf, type Has, rungs } from "../level-order";
 
 /** Each level in a line. */
 export const ABOUT: Record<LevelName, string> = {

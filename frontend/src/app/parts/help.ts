@@ -1,8 +1,8 @@
 /** The help sheet: keys, levels, colours, and where the numbers come from. */
-import { h } from "../base/dom";
-import type { LevelName } from "../base/state";
-import type { Metadata } from "../data/payload";
-import type { Has } from "./ladder";
+import { h } from "../../base/dom";
+import type { LevelName } from "../../base/state";
+import type { Metadata } from "../../data/payload";
+import type { Has } from "../level-order";
 
 const KEYS: [string, string][] = [
   ["← → in the text", "the query before, the one after"],

@@ -3,9 +3,9 @@ import { h } from "../base/dom";
 import type { LevelName } from "../base/state";
 import type { Source } from "../data/source";
 import type { Actions, Level } from "../scene/scene";
-import { type Drawing, drawingOf } from "./ladder";
-import { levelsOf } from "./levels";
-import { ABOUT } from "./switch";
+import { type Drawing, drawingOf } from "./level-order";
+import { levelsOf } from "./level-registry";
+import { ABOUT } from "./parts/switch";
 
 export class Stage {
   private readonly title = h("h2", { class: "unseen" });

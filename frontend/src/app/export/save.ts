@@ -1,8 +1,8 @@
 /** The page's save button: the level as seen, as SVG or PNG, with what it shows written inside. */
 
-import { toHash } from "../base/state";
-import { number } from "../data/payload";
-import type { Picture, Scene } from "../scene/scene";
+import { toHash } from "../../base/state";
+import { number } from "../../data/payload";
+import type { Picture, Scene } from "../../scene/scene";
 import { withText } from "./png";
 
 export type Format = "svg" | "png";
