@@ -1,10 +1,10 @@
 /** A notebook: the anywidget entry. State lives in traits, missing layers come from the kernel. */
-import { fail, mount, type View } from "./app/mount";
-import { mountPair } from "./app/pair-app";
-import { INITIAL, parse, type State } from "./base/state";
-import { PairSource } from "./chain/pair-source";
-import { Payload } from "./data/payload";
-import { type Channel, CommSource, GONE, octetsOf, type Reply } from "./data/sources/comm";
+import { fail, mount, type View } from "../app/mount";
+import { mountPair } from "../app/pair-app";
+import { INITIAL, parse, type State } from "../base/state";
+import { PairSource } from "../chain/pair-source";
+import { Payload } from "../data/payload";
+import { type Channel, CommSource, GONE, octetsOf, type Reply } from "../data/sources/comm";
 
 /** What anywidget hands over. */
 interface Model {

@@ -1,5 +1,5 @@
 /** Text, model and pair in the address, before the # of the place: `?model=demo&text=…&pair=…`. */
-import type { Question } from "../data/sources/http";
+import type { Question } from "../../data/sources/http";
 
 export interface Asked extends Question {
   problems: string[];

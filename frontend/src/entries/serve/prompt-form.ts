@@ -1,10 +1,10 @@
 /** The line to type in: model, text, a second sentence on request, and what the server says. */
 
-import { shadow } from "../app/shadow";
-import { onThemeChange, resolve } from "../app/theme";
-import { button, h, setText } from "../base/dom";
-import type { Theme } from "../base/state";
-import type { Question } from "../data/sources/http";
+import { shadow } from "../../app/shadow";
+import { onThemeChange, resolve } from "../../app/theme";
+import { button, h, setText } from "../../base/dom";
+import type { Theme } from "../../base/state";
+import type { Question } from "../../data/sources/http";
 
 /** Sooner, a note that something is awaited would only flicker. */
 const PATIENCE = 200;

@@ -1,12 +1,12 @@
 /** The server's page: a line to type in, and below it the same app. The address holds text, model and place, so it can be passed on. */
 
-import { fail, mount, type Step, type View } from "./app/mount";
-import { follow } from "./app/url/address";
-import { fromHash, INITIAL, type State } from "./base/state";
-import { type HttpSource, type Question, Refused, read } from "./data/sources/http";
-import { Asker } from "./serve/asker";
-import { type Asked, addressOf, questionIn, withoutToken } from "./serve/question";
+import { fail, mount, type Step, type View } from "../app/mount";
+import { follow } from "../app/url/address";
+import { fromHash, INITIAL, type State } from "../base/state";
+import { type HttpSource, type Question, Refused, read } from "../data/sources/http";
+import { Asker } from "./serve/prompt-form";
 import style from "./serve/serve.css";
+import { type Asked, addressOf, questionIn, withoutToken } from "./serve/url-query";
 
 interface Settings {
   models: string[];

@@ -1,13 +1,13 @@
 /** A page: finds its data and its state in the document, and writes the state into the URL. */
 
-import { fail, mount } from "./app/mount";
-import { mountPair } from "./app/pair-app";
-import { follow, isWhole, write } from "./app/url/address";
-import { fromHash, INITIAL, parse, type State, toHash } from "./base/state";
-import { PairSource } from "./chain/pair-source";
-import { Payload } from "./data/payload";
-import { type Block, type Coming, EmbeddedSource } from "./data/sources/embedded";
-import { unpack } from "./data/unpack";
+import { fail, mount } from "../app/mount";
+import { mountPair } from "../app/pair-app";
+import { follow, isWhole, write } from "../app/url/address";
+import { fromHash, INITIAL, parse, type State, toHash } from "../base/state";
+import { PairSource } from "../chain/pair-source";
+import { Payload } from "../data/payload";
+import { type Block, type Coming, EmbeddedSource } from "../data/sources/embedded";
+import { unpack } from "../data/unpack";
 
 /** What belongs to a root. Blocks of the second trace of a comparison, and what lays it beside the first, say so. */
 interface Found {
