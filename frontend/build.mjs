@@ -26,7 +26,7 @@ for (const [entry, format] of [
   ["serve", "iife"],
 ]) {
   const result = await build({
-    entryPoints: [join(here, "src", `${entry}.ts`)],
+    entryPoints: [join(here, "src", "entries", `${entry}.ts`)],
     bundle: true,
     minify: !process.env.DEV,
     format,

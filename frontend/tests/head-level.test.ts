@@ -1,15 +1,15 @@
 import { describe, expect, it } from "vitest";
-import { chainOf } from "../src/chain";
-import { HeadTensors } from "../src/head";
+import { contrast } from "../src/base/scale";
+import { estimated, fitting } from "../src/base/svg";
+import { chainOf } from "../src/chain/chain";
+import { HeadTensors } from "../src/data/head-tensors";
+import { Payload } from "../src/data/payload";
+import { membersOf, placeName } from "../src/heads/members";
+import { MOST, pens } from "../src/heads/palette";
+import { Sheet } from "../src/heads/row-cache";
 import { onPaper, writtenOf } from "../src/levels/head/column";
+import { escapeXml, paper } from "../src/levels/head/export-svg";
 import { choose, curve, type Line, opacity, positionOf, thickness, thresholdAt } from "../src/levels/head/geometry";
-import { membersOf, placeName } from "../src/levels/head/members";
-import { MOST, pens } from "../src/levels/head/palette";
-import { escapeXml, paper } from "../src/levels/head/paper";
-import { Sheet } from "../src/levels/head/sheet";
-import { Payload } from "../src/payload";
-import { contrast } from "../src/scale";
-import { estimated, fitting } from "../src/svg";
 import { meta, payload, site } from "./made";
 
 const head = (h: number, change = {}) => new HeadTensors(new Payload(payload(site(change))), 0, h);

@@ -1,12 +1,13 @@
 /** A shadow root with our own styles: nothing of the host reaches in, nothing of ours leaks out. */
-import colours from "../colours.css";
-import { h } from "../dom";
-import headCss from "../levels/head.css";
-import matrixCss from "../levels/matrix.css";
-import modelCss from "../levels/model.css";
-import pairCss from "../levels/pair.css";
-import stepsCss from "../levels/steps.css";
-import css from "../style.css";
+
+import { h } from "../base/dom";
+import headCss from "../levels/head/style.css";
+import matrixCss from "../levels/matrix/style.css";
+import modelCss from "../levels/model/style.css";
+import pairCss from "../levels/neuron/pair-level.css";
+import stepsCss from "../levels/steps/style.css";
+import colours from "./colours.css";
+import css from "./style.css";
 import { resolve } from "./theme";
 
 /** The colours, which theme.ts reads too; the frame's style, and one of each level. */

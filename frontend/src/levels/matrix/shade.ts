@@ -1,6 +1,7 @@
 /** From numbers to colours: ink for weights, the ramp of signs for scores and q · k. */
-import { nice, nicePart, Ramp } from "../../scale";
-import { domainEnd, percentInWords, symmetric } from "../../words";
+
+import { domainEnd, percentInWords, symmetric } from "../../base/format";
+import { nice, nicePart, Ramp } from "../../base/scale";
 import type { Quantity } from "./field";
 
 /** Weights below are not told apart on a logarithmic scale. */

@@ -1,6 +1,7 @@
 /** A head's pooled weights as ink: a small matrix, or lines from queries to keys. */
-import type { Thumb } from "../../payload";
-import type { Palette, Ramp } from "../../scale";
+
+import type { Palette, Ramp } from "../../base/scale";
+import type { Thumb } from "../../data/payload";
 import { inkRamp } from "../matrix/shade";
 import type { Head } from "./heads";
 

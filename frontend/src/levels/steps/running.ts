@@ -1,7 +1,7 @@
 /** The running dot product: q × k added up dimension by dimension, as far as the reader has stepped. */
-import { button, h, setAttribute, setText } from "../../dom";
-import type { Actions, Scene } from "../../scene";
-import { precise } from "../lens";
+import { button, h, setAttribute, setText } from "../../base/dom";
+import type { Actions, Scene } from "../../scene/scene";
+import { precise } from "../neuron/lens";
 
 const WIDTH = 640;
 const HEIGHT = 132;
