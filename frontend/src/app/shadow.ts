@@ -1,17 +1,13 @@
 /** A shadow root with our own styles: nothing of the host reaches in, nothing of ours leaks out. */
 
 import { h } from "../base/dom";
-import headCss from "../levels/head/style.css";
-import matrixCss from "../levels/matrix/style.css";
-import modelCss from "../levels/model/style.css";
-import pairCss from "../levels/neuron/pair-level.css";
-import stepsCss from "../levels/steps/style.css";
 import colours from "./colours.css";
+import { REGISTRY } from "./level-registry";
 import css from "./style.css";
 import { resolve } from "./theme";
 
 /** The colours, which theme.ts reads too; the frame's style, and one of each level. */
-const STYLES = [colours, [css, headCss, matrixCss, stepsCss, modelCss, pairCss].join("\n")];
+const STYLES = [colours, [css, ...REGISTRY.map((level) => level.css)].join("\n")];
 let sheets: CSSStyleSheet[] | null = null;
 
 export function shadow(root: HTMLElement): ShadowRoot {
