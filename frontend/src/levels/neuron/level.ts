@@ -8,7 +8,7 @@ import type { Scene } from "../../scene/scene";
 import { picture } from "./export-svg";
 import { Lens } from "./lens";
 import { PairNeuron } from "./pair-level";
-import css from "./pair-level.css";
+import css from "./style.css";
 import { Table, type Viewport } from "./table";
 
 export class NeuronLevel implements Level {
