@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { luminance, Ramp } from "../src/base/scale";
+import { inkRamp, luminance, Ramp } from "../src/base/scale";
 import { chainOf } from "../src/chain/chain";
 import { HeadTensors } from "../src/data/head-tensors";
 import { Payload } from "../src/data/payload";
@@ -9,7 +9,7 @@ import { Sheet } from "../src/heads/row-cache";
 import { Field, MASKED, SHOWN } from "../src/levels/matrix/field";
 import { axisLabels } from "../src/levels/matrix/labels";
 import { paint } from "../src/levels/matrix/paint";
-import { inkRamp, Shade } from "../src/levels/matrix/shade";
+import { Shade } from "../src/levels/matrix/shade";
 import { clamped, fitted, labelStep, panned, revealed, sight, zoomed } from "../src/levels/matrix/viewbox";
 import { labels } from "../src/scene/labels";
 import { meta, payload, site } from "./made";

@@ -1,4 +1,5 @@
 /** The model level's pure parts: which head stands where, in what order, and what is said of them. */
+
 import { describe, expect, it } from "vitest";
 import { Ramp } from "../src/base/scale";
 import type { Metadata, Site, Thumb } from "../src/data/payload";
@@ -7,7 +8,7 @@ import { type Head, headsOf, nameOf, patchOf, patchRange, Statistics, stockOf } 
 import { at, byLayer, find, inOrder, step } from "../src/levels/model/layout";
 import { paintMatrix, strongestCells } from "../src/levels/model/paint";
 import { labels } from "../src/scene/labels";
-import { asText } from "../src/scene/sentence";
+import { asText } from "../src/scene/text";
 import { meta as metaOf, site } from "./made";
 
 const thumb = (change: Partial<Thumb> = {}): Thumb => ({

@@ -1,17 +1,17 @@
 /** The middle of the frame: one level is shown, each is made when it is first shown, and keeps what it was until then. */
+
 import { h } from "../base/dom";
 import type { LevelName } from "../base/state";
 import type { Source } from "../data/source";
-import type { Actions, Level } from "../scene/scene";
-import { type Drawing, drawingOf } from "./level-order";
-import { levelsOf } from "./level-registry";
-import { ABOUT } from "./parts/switch";
+import type { Actions, Level } from "../scene/level";
+import { isDrawing } from "./level-order";
+import { aboutLevel, levelNamed, makerOf } from "./level-registry";
 
 export class Stage {
   private readonly title = h("h2", { class: "unseen" });
   readonly element = h("div", { class: "middle" }, this.title);
   /** How a head was drawn last. */
-  drawing: Drawing = "head";
+  drawing: LevelName = "head";
   private readonly made = new Map<LevelName, Level>();
   private shown: Level | null = null;
 
@@ -21,7 +21,7 @@ export class Stage {
     private readonly source: Source,
   ) {}
 
-  readonly has = (name: LevelName) => levelsOf(this.source)[name] !== undefined;
+  readonly has = (name: LevelName) => makerOf(name, this.source) !== undefined;
 
   get level(): Level | null {
     return this.shown;
@@ -30,7 +30,7 @@ export class Stage {
   show(name: LevelName): void {
     let level = this.made.get(name);
     if (!level) {
-      const make = levelsOf(this.source)[name];
+      const make = makerOf(name, this.source);
       if (!make) throw new Error(`There is no level ${name} in this view.`);
       level = make(this.actions, this.viewport, this.source);
       this.made.set(name, level);
@@ -39,8 +39,9 @@ export class Stage {
     if (this.shown) this.shown.element.hidden = true;
     level.element.hidden = false;
     this.shown = level;
-    this.title.textContent = ABOUT[name];
-    this.drawing = drawingOf(name) ?? this.drawing;
+    const entry = levelNamed(name);
+    this.title.textContent = entry ? aboutLevel(entry) : "";
+    if (isDrawing(name)) this.drawing = name;
   }
 
   /** Where the keyboard goes on: what was in focus is hidden now. */

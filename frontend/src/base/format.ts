@@ -76,3 +76,9 @@ export function ranges(numbers: number[]): string {
   }
   return parts.join(", ");
 }
+
+/** One number as the readout gives it. */
+export const precise = (value: number) =>
+  Number.isFinite(value) && value !== 0 && (Math.abs(value) < 0.001 || Math.abs(value) >= 1e6)
+    ? value.toExponential(3).replace("-", MINUS)
+    : fixed(value, 4);

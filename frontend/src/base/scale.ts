@@ -217,3 +217,16 @@ export function drawStrip(
   }
   context.putImageData(image, 0, 0);
 }
+
+const inks = new WeakMap<Ramp, Ramp>();
+
+/** Zero to ink in even steps of lightness. */
+export function inkRamp(ramp: Ramp): Ramp {
+  let ink = inks.get(ramp);
+  if (!ink) {
+    const { zero, ink: end } = ramp.palette;
+    ink = new Ramp({ ...ramp.palette, negative: zero, positive: end });
+    inks.set(ramp, ink);
+  }
+  return ink;
+}

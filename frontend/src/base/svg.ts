@@ -1,5 +1,8 @@
 /** SVG as text, for pictures that leave the page: every value is escaped. */
 
+export const MONO = "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace";
+export const SANS = "system-ui, 'DejaVu Sans', Arial, sans-serif";
+
 const ESCAPES: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
 
 /** What XML 1.0 cannot hold is shown as a replacement character. */

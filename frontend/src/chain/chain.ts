@@ -119,3 +119,14 @@ export function recheck(head: HeadTensors): Recheck | null {
     if (done) return value ?? null;
   }
 }
+
+/** The key of the largest weight, of all or of some. */
+export function strongest(weights: ArrayLike<number>, among?: number[]): number {
+  let best = among?.[0] ?? 0;
+  for (const j of among ?? Array.from(weights, (_, i) => i)) if (weights[j] > weights[best]) best = j;
+  return best;
+}
+
+/** Keys in the order of their weights, or as they stand. */
+export const ordered = (chain: Chain, keys: number[], byWeight: boolean): number[] =>
+  byWeight ? [...keys].sort((a, b) => chain.weights[b] - chain.weights[a] || a - b) : keys;

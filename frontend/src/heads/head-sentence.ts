@@ -3,7 +3,7 @@
 import { percentInWords } from "../base/format";
 import { named } from "../scene/labels";
 import type { Scene } from "../scene/scene";
-import type { Part } from "../scene/sentence";
+import type { Part } from "../scene/text";
 import type { Axes } from "./axes";
 import type { SlotRow } from "./axis";
 import { placeName } from "./members";

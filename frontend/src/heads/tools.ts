@@ -1,7 +1,9 @@
 /** The controls that both drawings of a head share. */
+
 import { button, h } from "../base/dom";
 import { AVERAGES, type State } from "../base/state";
-import type { Actions, Scene } from "../scene/scene";
+import type { Actions } from "../scene/level";
+import type { Scene } from "../scene/scene";
 
 const NAMES: Record<State["average"], string> = {
   none: "one head",

@@ -1,7 +1,8 @@
 /** Numbers of A and B beside each other, for paper. */
 
 import { escaped, sheet, tag } from "../base/svg";
-import type { Picture, Scene } from "./scene";
+import type { Picture } from "./level";
+import type { Scene } from "./scene";
 
 export interface PairRow {
   token: string;

@@ -5,7 +5,7 @@ import { Difference, maskedAt, numberAt, type PairScene } from "../chain/differe
 import type { HeadTensors } from "../data/head-tensors";
 import { named } from "./labels";
 import type { Scene } from "./scene";
-import type { Part } from "./sentence";
+import type { Part } from "./text";
 
 const FEW = 0.0005;
 

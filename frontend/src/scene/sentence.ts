@@ -1,11 +1,10 @@
 /** The one sentence: what this query does, in words. */
 
 import { count, percentInWords } from "../base/format";
-import { isolated, named } from "./labels";
-import { type Scene, strongest } from "./scene";
-
-/** Text, or a token to be set as one. */
-export type Part = string | { token: string; key: number | null; special: boolean; at?: number };
+import { strongest } from "../chain/chain";
+import { named } from "./labels";
+import type { Scene } from "./scene";
+import type { Part } from "./text";
 
 const MENTIONED = 0.05;
 
@@ -109,8 +108,3 @@ function parting(scene: Scene, key: (j: number) => Part): Part[] {
   }
   return [];
 }
-
-export const after = (part: Exclude<Part, string>) => (part.at === undefined ? "" : ` at ${part.at}`);
-
-export const asText = (parts: Part[]) =>
-  parts.map((part) => (typeof part === "string" ? part : isolated(part.token) + after(part))).join("");

@@ -1,8 +1,10 @@
 /** What a reader takes away: the picture as a file, the view as Python. */
+
 import { button, h, setText } from "../../base/dom";
 import type { Metadata } from "../../data/payload";
 import { python, pythonOfPair } from "../../scene/as-python";
-import type { Picture, Scene } from "../../scene/scene";
+import type { Picture } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
 import { download, type Format, fileName, fileOf, provenance } from "./save";
 
 const wrong = (error: unknown) => (error instanceof Error ? error.message : String(error));

@@ -2,7 +2,8 @@
 
 import { toHash } from "../../base/state";
 import { number } from "../../data/payload";
-import type { Picture, Scene } from "../../scene/scene";
+import type { Picture } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
 import { withText } from "./png";
 
 export type Format = "svg" | "png";

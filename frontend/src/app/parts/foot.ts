@@ -1,8 +1,10 @@
 /** The foot: the readout, the legends of all scales with their domains, the receipt, the keys that work. */
+
 import { h, setText } from "../../base/dom";
 import type { LevelName } from "../../base/state";
-import { scales } from "../../levels/neuron/legends";
-import type { Legend, Level, Scene } from "../../scene/scene";
+import { scales } from "../../scene/legends";
+import type { Legend, Level } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
 import type { ReceiptView } from "./receipt";
 
 const HINT = "Point at a number, or walk to it with the arrow keys: it is said here.";

@@ -1,8 +1,8 @@
 /** The help sheet: keys, levels, colours, and where the numbers come from. */
 import { h } from "../../base/dom";
-import type { LevelName } from "../../base/state";
 import type { Metadata } from "../../data/payload";
 import type { Has } from "../level-order";
+import { REGISTRY } from "../level-registry";
 
 const KEYS: [string, string][] = [
   ["← → in the text", "the query before, the one after"],
@@ -11,14 +11,6 @@ const KEYS: [string, string][] = [
   ["Esc", "closes what lies open, unpins, then one level out"],
   ["Tab", "text, picture, controls: each is one stop"],
   ["?", "opens and closes this sheet"],
-];
-
-const ABOUT: [LevelName, string, string][] = [
-  ["model", "model", "Every head of every layer as a small picture. Choose one."],
-  ["head", "head, lines", "Queries on the left, keys on the right, a line for each weight."],
-  ["matrix", "head, grid", "The same head: a row for each query, a column for each key."],
-  ["neuron", "neuron", "One query against every key: q, k and their product, dimension by dimension."],
-  ["steps", "steps", "The arithmetic of one query and one key, written out."],
 ];
 
 const COLOURS: [string, string][] = [
@@ -39,7 +31,10 @@ function rows(entries: [Node | string, string][]): HTMLElement {
 export function help(meta: Metadata, has: Has): HTMLElement[] {
   const title = (text: string) => h("h3", {}, text);
   const { implementation, dtype, name } = meta.model;
-  const levels = ABOUT.filter(([level]) => has(level)).map(([, said, text]): [string, string] => [said, text]);
+  const levels = REGISTRY.filter(({ name }) => has(name)).map(({ rung, title, help }): [string, string] => [
+    rung === title ? title : `${rung}, ${title}`,
+    help,
+  ]);
   return [
     h("h2", {}, "Help"),
     title("Keys"),

@@ -5,7 +5,8 @@ import { change, percent } from "../../base/format";
 import type { State } from "../../base/state";
 import { isolated } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
-import { after, asText, type Part, sentence } from "../../scene/sentence";
+import { sentence } from "../../scene/sentence";
+import { after, asText, type Part } from "../../scene/text";
 
 const PERCENT = /(\(?\d[\d.]* %[).,:]?)/;
 const SPOKEN = 8; // keys in the summary

@@ -1,52 +1,45 @@
-/** The switch between levels; lines and grid are two drawings of one head. */
+/** The switch between levels; and between the drawings of one, where there are several. */
 import { button, h } from "../../base/dom";
 import type { LevelName } from "../../base/state";
-import { type Drawing, drawingOf, type Has, rungs } from "../level-order";
-
-/** Each level in a line. */
-export const ABOUT: Record<LevelName, string> = {
-  model: "model: every head of every layer",
-  head: "head: its weights as lines between tokens",
-  matrix: "head: its weights as a grid",
-  neuron: "neuron: one query against every key, number by number",
-  steps: "steps: the arithmetic written out",
-};
+import type { LevelEntry } from "../../scene/level";
+import { drawingsOf, type Has, isDrawing, rungs } from "../level-order";
+import { aboutLevel, levelNamed } from "../level-registry";
 
 export class Switch {
   readonly element: HTMLElement;
-  private readonly buttons = new Map<LevelName, HTMLButtonElement>();
+  private readonly buttons = new Map<string, HTMLButtonElement>();
   private readonly drawings: HTMLElement;
-  private readonly drawn = new Map<Drawing, HTMLButtonElement>();
-  private last: Drawing = "head";
+  private readonly drawn = new Map<LevelName, HTMLButtonElement>();
+  private last: LevelName = "head";
 
   constructor(has: Has, go: (name: LevelName) => void) {
     const ladder = h("div", { class: "levels", role: "group", "aria-label": "level" });
-    for (const name of rungs(has, "head")) {
-      const head = drawingOf(name) !== null;
-      const choose = () => go(head && has(this.last) ? this.last : name);
-      const attributes = { "data-level-switch": head ? "head" : name, title: head ? "head: its weights" : ABOUT[name] };
-      const one = button(head ? "head" : name, attributes, choose);
-      this.buttons.set(head ? "head" : name, one);
-      ladder.append(one);
-    }
     this.drawings = h("div", { class: "levels", role: "group", "aria-label": "drawing of the head" });
-    for (const [name, text] of [
-      ["head", "lines"],
-      ["matrix", "grid"],
-    ] as const) {
-      const one = button(text, { "data-drawing": name, title: ABOUT[name] }, () => go(name));
-      this.drawn.set(name, one);
-      if (has("head") && has("matrix")) this.drawings.append(one);
+    for (const name of rungs(has, this.last)) {
+      const level = levelNamed(name) as LevelEntry;
+      const several = isDrawing(name);
+      const title = several ? `${level.rung}: its weights` : aboutLevel(level);
+      const choose = () => go(several && has(this.last) ? this.last : name);
+      const one = button(level.rung, { "data-level-switch": level.rung, title }, choose);
+      this.buttons.set(level.rung, one);
+      ladder.append(one);
+      const others = drawingsOf(name).filter(has);
+      if (others.length > 1) for (const other of others) this.addDrawing(levelNamed(other) as LevelEntry, go);
     }
     this.element = h("div", { class: "switches" }, ladder, this.drawings);
   }
 
-  show(level: LevelName): void {
-    const drawing = drawingOf(level);
-    this.last = drawing ?? this.last;
-    for (const [name, one] of this.buttons)
-      one.setAttribute("aria-pressed", String(name === level || (name === "head" && drawing !== null)));
-    for (const [name, one] of this.drawn) one.setAttribute("aria-pressed", String(name === drawing));
-    this.drawings.hidden = drawing === null || this.drawings.childElementCount === 0;
+  private addDrawing(level: LevelEntry, go: (name: LevelName) => void): void {
+    const one = button(level.title, { "data-drawing": level.name, title: aboutLevel(level) }, () => go(level.name));
+    this.drawn.set(level.name, one);
+    this.drawings.append(one);
+  }
+
+  show(name: LevelName): void {
+    if (isDrawing(name)) this.last = name;
+    const rung = levelNamed(name)?.rung;
+    for (const [one, element] of this.buttons) element.setAttribute("aria-pressed", String(one === rung));
+    for (const [one, element] of this.drawn) element.setAttribute("aria-pressed", String(one === name));
+    this.drawings.hidden = !this.drawn.has(name);
   }
 }

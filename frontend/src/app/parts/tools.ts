@@ -1,8 +1,9 @@
 /** The controls: those of every level (sentence pair, special tokens, words, theme, what can be taken away), and the level's own. */
+
 import { h, setText } from "../../base/dom";
 import { FILTERS, type Filter, type LevelName, type State, type Theme } from "../../base/state";
 import type { Metadata } from "../../data/payload";
-import type { Level } from "../../scene/scene";
+import type { Level } from "../../scene/level";
 
 export interface ToolsHost {
   filter(filter: Filter): void;

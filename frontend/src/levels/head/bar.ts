@@ -1,9 +1,11 @@
 /** Above the lines: which heads are drawn, how several queries become one, and below which weight nothing is drawn. */
+
 import { button, h, setAttribute, setText } from "../../base/dom";
 import { percentInWords } from "../../base/format";
 import { MOST, type Pen } from "../../heads/palette";
 import { menu } from "../../heads/tools";
-import type { Actions, Scene } from "../../scene/scene";
+import type { Actions } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
 import { positionOf, thresholdAt } from "./geometry";
 
 const SVG = "http://www.w3.org/2000/svg";

@@ -1,14 +1,11 @@
 /** The lines as an SVG that needs nothing beside itself. */
 
+import { escaped, MONO, SANS } from "../../base/svg";
 import type { Pen } from "../../heads/palette";
 import { joins } from "../../scene/labels";
-import type { Picture } from "../../scene/scene";
+import type { Picture } from "../../scene/level";
 import { NUMBERS } from "./column";
 import { curve, type Line, opacity, thickness } from "./geometry";
-
-export const escapeXml = (text: string) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
-export const MONO = "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace";
-export const SANS = "system-ui, 'DejaVu Sans', Arial, sans-serif";
 
 export interface PaperSide {
   text: string;
@@ -49,7 +46,7 @@ export function paper(of: Paper): Picture {
   const height = of.height + TOP + (of.heads.length > 1 ? 34 : 12);
   const inside = (y: number) => y > 0 && y < of.height;
   const text = (x: number, y: number, anchor: string, content: string, more = "") =>
-    `<text x="${x}" y="${Math.round(y * 10) / 10}" text-anchor="${anchor}" ${more}>${escapeXml(content)}</text>`;
+    `<text x="${x}" y="${Math.round(y * 10) / 10}" text-anchor="${anchor}" ${more}>${escaped(content)}</text>`;
   const path = (line: Line, opacity: number, stroke: number, beside = 0) => {
     const pen = of.pens[line.head];
     const dash = pen.dash.length

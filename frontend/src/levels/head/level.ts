@@ -1,4 +1,5 @@
 /** The head level: queries on the left, keys on the right, a line for each weight. */
+
 import { AfterFrame, h, setText } from "../../base/dom";
 import { percentInWords } from "../../base/format";
 import { contrast } from "../../base/scale";
@@ -14,8 +15,9 @@ import { Arrivals } from "../../heads/pending";
 import { rowsOf, slotRow } from "../../heads/rows";
 import { SharedTools } from "../../heads/tools";
 import { sightOf } from "../../heads/visible-height";
-import type { Actions, Legend, Level, Picture, Scene } from "../../scene/scene";
-import type { Part } from "../../scene/sentence";
+import type { Actions, Legend, Level, LevelEntry, Picture } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
+import type { Part } from "../../scene/text";
 import { spoken } from "./aria-text";
 import { Bar } from "./bar";
 import { Column, type ColumnHost, onPaper, type Side } from "./column";
@@ -27,6 +29,7 @@ import { type Focus, focusOn, type Place } from "./highlight";
 import { Lines } from "./lines";
 import { NOTHING, type Overlay, overlay } from "./overlay";
 import { Picks } from "./selection";
+import css from "./style.css";
 import { columnsOf, Titles } from "./titles";
 
 const THICK = 7; // px of a line of weight 1
@@ -384,3 +387,14 @@ export class HeadLevel implements Level {
     });
   }
 }
+
+export const headLevel: LevelEntry = {
+  name: "head",
+  order: 1,
+  rung: "head",
+  title: "lines",
+  about: "its weights as lines between tokens",
+  help: "Queries on the left, keys on the right, a line for each weight.",
+  css,
+  make: (actions, viewport, source) => new HeadLevel(actions, viewport, source),
+};

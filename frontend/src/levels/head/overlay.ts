@@ -5,7 +5,8 @@ import type { Source } from "../../data/source";
 import { MOST } from "../../heads/palette";
 import type { Sheet } from "../../heads/row-cache";
 import { type Found, partsOf, sheetOf } from "../../heads/rows";
-import type { Actions, Scene } from "../../scene/scene";
+import type { Actions } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
 
 export interface Overlay {
   /** The state's own head first; a sheet for each. */

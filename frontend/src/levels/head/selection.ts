@@ -1,7 +1,8 @@
 /** What a click or a key on a token changes: the query, those selected beside it, the key. */
 
 import type { Axes } from "../../heads/axes";
-import type { Actions, Scene } from "../../scene/scene";
+import type { Actions } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
 import type { Side } from "./column";
 
 export class Picks {

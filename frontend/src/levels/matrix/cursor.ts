@@ -1,5 +1,5 @@
 /** The reader's eye on the grid: the cell that is pointed at or walked to, and how near it is seen. */
-import type { Actions } from "../../scene/scene";
+import type { Actions } from "../../scene/level";
 import type { GestureHost } from "./gestures";
 import { pressed } from "./keys";
 import type { Cursor, Laid } from "./marks";

@@ -1,9 +1,9 @@
 /** The grid as an SVG that needs nothing beside itself: cells as one PNG, everything else as text and shapes. */
 
 import { domainEnd } from "../../base/format";
+import { escaped, MONO, SANS } from "../../base/svg";
 import { joins } from "../../scene/labels";
-import type { Picture } from "../../scene/scene";
-import { escapeXml, MONO, SANS } from "../head/export-svg";
+import type { Picture } from "../../scene/level";
 import { axisLabels } from "./labels";
 import { barOf, type Colours, type Drawing, PlotView, type Room, sumEnd } from "./plot";
 import { NAMES } from "./shade";
@@ -21,7 +21,7 @@ export function gridPaper(room: Room, drawing: Drawing, colours: Colours, title:
   const height = Math.ceil(TITLE + room.top + hgt + (weights ? room.bottom : 8) + 26);
   const f = (n: number) => Math.round(n * 100) / 100;
   const label = (text: string, chosen: boolean, special: boolean, attributes: string) =>
-    `<text font-family="${joins(text) ? SANS : MONO}" font-size="12" fill="${special && !chosen ? colours.muted : colours.text}"${chosen ? ' font-weight="700"' : ""} ${attributes}>${escapeXml(text)}</text>`;
+    `<text font-family="${joins(text) ? SANS : MONO}" font-size="12" fill="${special && !chosen ? colours.muted : colours.text}"${chosen ? ' font-weight="700"' : ""} ${attributes}>${escaped(text)}</text>`;
   const rows = axisLabels(field.axes.queries.slots, box.y, box.cellY, hgt, query).map(({ text, at, chosen, special }) =>
     label(text, chosen, special, `text-anchor="end" x="-9" y="${f(at + 4)}"`),
   );
@@ -56,14 +56,14 @@ export function gridPaper(room: Room, drawing: Drawing, colours: Colours, title:
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="${SANS}" font-size="13">
 <defs><linearGradient id="scale">${stops.join("")}</linearGradient></defs>
 <rect width="100%" height="100%" fill="${colours.ground}"/>
-<text x="12" y="22" font-weight="600" fill="${colours.text}">${escapeXml(title)}</text>
+<text x="12" y="22" font-weight="600" fill="${colours.text}">${escaped(title)}</text>
 <g transform="translate(${room.left} ${TITLE + room.top})">
 <image href="${canvas.toDataURL("image/png")}" width="${f(w)}" height="${f(hgt)}" style="image-rendering:pixelated"/>
 ${rows.join("")}${columns.join("")}
 <g fill="${colours.ink}">${bars.join("")}</g>
 </g>
 <g transform="translate(${room.left} ${height - 18})"><rect width="90" height="8" fill="url(#scale)"/>
-<text x="98" y="8" font-size="11" fill="${colours.text}">${escapeXml(`${NAMES[shade.quantity]} ${shade.said}`)}</text></g>
+<text x="98" y="8" font-size="11" fill="${colours.text}">${escaped(`${NAMES[shade.quantity]} ${shade.said}`)}</text></g>
 </svg>`;
   return { svg, width, height };
 }

@@ -1,4 +1,5 @@
 /** The matrix level: the same head as a grid, a cell for every query and key. */
+
 import { AfterFrame, h, setAttribute, setText } from "../../base/dom";
 import { percent } from "../../base/format";
 import type { Source } from "../../data/source";
@@ -11,8 +12,9 @@ import { Arrivals } from "../../heads/pending";
 import { slotRow } from "../../heads/rows";
 import { SharedTools } from "../../heads/tools";
 import { sightOf } from "../../heads/visible-height";
-import type { Actions, Legend, Level, Picture, Scene } from "../../scene/scene";
-import type { Part } from "../../scene/sentence";
+import type { Actions, Legend, Level, LevelEntry, Picture } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
+import type { Part } from "../../scene/text";
 import { Supply } from "./background-fill";
 import { Eye } from "./cursor";
 import { figuresOf } from "./data-table";
@@ -24,6 +26,7 @@ import { gridNotes } from "./notes";
 import { pools } from "./paint";
 import { type Colours, coveredBy, type Drawing, PlotView, type Room, roomFor } from "./plot";
 import { DIFFERENCE, NAMES, Shade } from "./shade";
+import css from "./style.css";
 import { GridTools } from "./tools";
 import { clamped, fitted, type ViewBox } from "./viewbox";
 
@@ -366,3 +369,14 @@ export class MatrixLevel implements Level {
     this.pages.draw(() => figuresOf(this.scene as Scene, this.axes as Axes, this.field as Field));
   }
 }
+
+export const matrixLevel: LevelEntry = {
+  name: "matrix",
+  order: 2,
+  rung: "head",
+  title: "grid",
+  about: "its weights as a grid",
+  help: "The same head: a row for each query, a column for each key.",
+  css,
+  make: (actions, viewport, source) => new MatrixLevel(actions, viewport, source),
+};

@@ -3,8 +3,8 @@
 import { h } from "../../base/dom";
 import { domainEnd } from "../../base/format";
 import { nice } from "../../base/scale";
+import { SANS } from "../../base/svg";
 import { fromRight, joins } from "../../scene/labels";
-import { SANS } from "../head/export-svg";
 import type { Field } from "./field";
 import { axisLabels, labelRoom } from "./labels";
 import { type Marks, paint } from "./paint";

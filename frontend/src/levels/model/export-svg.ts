@@ -1,8 +1,9 @@
 /** The grid on paper: an SVG with each line of thumbnails as one embedded picture, and everything written as text. */
 
 import { escaped, sheet, tag, wrapped } from "../../base/svg";
-import type { Picture, Scene } from "../../scene/scene";
-import { asText, type Part } from "../../scene/sentence";
+import type { Picture } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
+import { asText, type Part } from "../../scene/text";
 import type { Drawing } from "./grid";
 import { nameOf, type Statistics } from "./heads";
 import { find } from "./layout";

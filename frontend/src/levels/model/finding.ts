@@ -2,7 +2,7 @@
 
 import { change, count, percentInWords } from "../../base/format";
 import { type Label, named } from "../../scene/labels";
-import type { Part } from "../../scene/sentence";
+import type { Part } from "../../scene/text";
 import { type Head, nameOf, type Statistics } from "./heads";
 
 const POSITIONS: [string, string][] = [

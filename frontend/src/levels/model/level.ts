@@ -1,11 +1,13 @@
 /** The model level: every head of every layer as a thumbnail. It reads the pooled weights of the payload, and no tensors. */
+
 import { button, h, setAttribute, setText } from "../../base/dom";
 import { domainEnd, symmetric } from "../../base/format";
 import { nicePart } from "../../base/scale";
 import type { Source } from "../../data/source";
 import { type Label, labels } from "../../scene/labels";
-import type { Actions, Legend, Level, Picture, Scene } from "../../scene/scene";
-import { asText, type Part } from "../../scene/sentence";
+import type { Actions, Legend, Level, LevelEntry, Picture } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
+import { asText, type Part } from "../../scene/text";
 import { HeadFigures } from "./data-table";
 import { paper } from "./export-svg";
 import { finding, linkSaid } from "./finding";
@@ -14,6 +16,7 @@ import { type Head, headsOf, nameOf, Statistics, type Stock, sampleSaid, stockOf
 import { byLayer, inOrder } from "./layout";
 import { LINES_FROM, type Look, lookOf } from "./paint";
 import { Panel } from "./panel";
+import css from "./style.css";
 
 let made = 0;
 
@@ -292,3 +295,14 @@ export class ModelLevel implements Level {
     element.scrollIntoView({ block: "start" });
   }
 }
+
+export const modelLevel: LevelEntry = {
+  name: "model",
+  order: 0,
+  rung: "model",
+  title: "model",
+  about: "every head of every layer",
+  help: "Every head of every layer as a small picture. Choose one.",
+  css,
+  make: (actions, viewport, source) => new ModelLevel(actions, viewport, source),
+};

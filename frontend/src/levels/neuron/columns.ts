@@ -5,6 +5,7 @@ import { type Strip, stripFor } from "../../base/scale";
 import { isMasked } from "../../chain/chain";
 import { isolated } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
+import { scalingName } from "../../scene/text";
 
 export type Column = "token" | "k" | "product" | "dot" | "score" | "weight" | "share" | "v";
 export type Mode = "wide" | "medium" | "narrow";
@@ -63,14 +64,6 @@ export function layoutFor(width: number, scene: Scene, shared: Column, ratio: nu
   return { mode, columns, template, key, value };
 }
 
-/** How the site scales q · k, as one writes it. */
-export function scalingName(scene: Scene): string {
-  const { scaling, head_size, scaled_by_model } = scene.site;
-  if (scaled_by_model) return "scaled by the model itself";
-  if (Math.abs(scaling * Math.sqrt(head_size) - 1) < 1e-6) return `÷ √${head_size}`;
-  return scaling === 1 ? "× 1" : `× ${Number(scaling.toPrecision(4))}`;
-}
-
 export interface Heading {
   title: string;
   /** Second line: what it is, and its domain. */
@@ -109,7 +102,7 @@ export function heading(column: Column, scene: Scene, layout: Layout): Heading {
 
 function scoreDetail(scene: Scene): string {
   const { site } = scene;
-  const name = site.scaled_by_model ? "as scaled" : scalingName(scene);
+  const name = site.scaled_by_model ? "as scaled" : scalingName(scene.site);
   return `${name}${site.softcap !== null ? ", capped" : ""}${site.bias ? ", + bias" : ""}`;
 }
 
@@ -131,7 +124,7 @@ export function explanation(column: Column, scene: Scene): string {
     case "dot":
       return `The sum of the q × k cells of a row, the dot product of the two vectors: for ${k} it is ${dot}.`;
     case "score":
-      return `q · k ${site.scaled_by_model ? "of vectors that the model had scaled already" : `${scalingName(scene)}, so that its size does not grow with the ${site.head_size} numbers that were added`}${site.softcap !== null ? `, capped softly at ±${site.softcap}` : ""}${site.bias ? ", plus the position bias" : ""}: for ${k} it is ${score}${masked ? ", but the mask forbids it" : ""}.`;
+      return `q · k ${site.scaled_by_model ? "of vectors that the model had scaled already" : `${scalingName(scene.site)}, so that its size does not grow with the ${site.head_size} numbers that were added`}${site.softcap !== null ? `, capped softly at ±${site.softcap}` : ""}${site.bias ? ", plus the position bias" : ""}: for ${k} it is ${score}${masked ? ", but the mask forbids it" : ""}.`;
     case "weight":
       return masked
         ? `The softmax turns the scores of a row into weights that add up to 100 %; ${k} is masked, so it takes no part.`

@@ -3,9 +3,11 @@
 import { count, decimals, fixed, percent } from "../../base/format";
 import { escaped, sheet, tag, wrapped } from "../../base/svg";
 import { isMasked } from "../../chain/chain";
-import type { Picture, Scene } from "../../scene/scene";
-import { asText, sentence } from "../../scene/sentence";
-import { scales } from "./legends";
+import { scales } from "../../scene/legends";
+import type { Picture } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
+import { sentence } from "../../scene/sentence";
+import { asText } from "../../scene/text";
 
 const WIDTH = 1000;
 const LEFT = 24;

@@ -1,6 +1,7 @@
 /** Which lines the table has: keys, folded runs of keys that hardly matter, the sink. */
+
 import type { Chain } from "../../chain/chain";
-import { isMasked } from "../../chain/chain";
+import { isMasked, ordered } from "../../chain/chain";
 
 export type Line =
   | { kind: "key"; key: number }
@@ -20,9 +21,6 @@ export interface Folding {
 
 export const FOLD_BEYOND = 40;
 export const FOLD_BELOW = 0.01;
-
-export const ordered = (chain: Chain, keys: number[], byWeight: boolean): number[] =>
-  byWeight ? [...keys].sort((a, b) => chain.weights[b] - chain.weights[a] || a - b) : keys;
 
 export function lines(chain: Chain, { keys, keep, opened, expanded, byWeight }: Folding): Line[] {
   const order = ordered(chain, keys, byWeight);

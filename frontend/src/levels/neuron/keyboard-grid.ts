@@ -1,13 +1,12 @@
 /** Walking the table by keyboard: one active cell, arrows between keys and across cells, the number always said. */
 
-import { count, percent } from "../../base/format";
+import { count, percent, precise } from "../../base/format";
 import { largestIn } from "../../base/scale";
 import { isMasked } from "../../chain/chain";
 import { isolated } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
 import type { Column, Layout } from "./columns";
 import type { Line } from "./folding";
-import { precise } from "./lens";
 import { product } from "./row";
 
 export interface Place {

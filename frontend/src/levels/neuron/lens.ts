@@ -1,10 +1,11 @@
 /** The lens: one pair of query and key, multiplied out number by number down to its weight. */
 
 import { button, h, setAttribute, setText } from "../../base/dom";
-import { count, decimals, fixed, percent } from "../../base/format";
+import { count, decimals, fixed, percent, precise } from "../../base/format";
 import { isMasked } from "../../chain/chain";
-import type { Actions, Scene } from "../../scene/scene";
-import { scalingName } from "./columns";
+import type { Actions } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
+import { scalingName } from "../../scene/text";
 
 const CELL = 34; // narrowest cell that holds a number
 const HEAD = 62;
@@ -175,7 +176,7 @@ export class Lens {
       steps.push({ link, name, text: fixed(value, decimals(Math.max(1, Math.abs(value)))), value });
     if (chain.dot && chain.scaled && chain.capped && chain.biased) {
       put("dot", "q · k", chain.dot[key]);
-      put("scaled", scalingName(scene), chain.scaled[key]);
+      put("scaled", scalingName(scene.site), chain.scaled[key]);
       if (site.softcap !== null) put("capped", `softcap ±${Number(site.softcap.toPrecision(4))}`, chain.capped[key]);
       if (chain.bias) put("biased", `+ position bias ${fixed(chain.bias[key], 2)}`, chain.biased[key]);
     }
@@ -259,8 +260,3 @@ export class Lens {
     this.actions.say(`${words[name]} · dimension ${cell.dataset.dim}: ${precise(Number(cell.dataset.value))}`);
   }
 }
-
-export const precise = (value: number) =>
-  Number.isFinite(value) && value !== 0 && (Math.abs(value) < 0.001 || Math.abs(value) >= 1e6)
-    ? value.toExponential(3).replace("-", "−")
-    : fixed(value, 4);

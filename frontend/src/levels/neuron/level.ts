@@ -1,10 +1,14 @@
 /** The neuron level: one query against every key, number by number. */
+
 import { button, h, setAttribute } from "../../base/dom";
-import type { Actions, Level, Picture, Scene } from "../../scene/scene";
-import { Figures } from "./data-table";
+import { Figures } from "../../heads/query-data-table";
+import { scales } from "../../scene/legends";
+import type { Actions, Level, LevelEntry, Picture } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
 import { picture } from "./export-svg";
-import { scales } from "./legends";
 import { Lens } from "./lens";
+import { PairNeuron } from "./pair-level";
+import css from "./style.css";
 import { Table, type Viewport } from "./table";
 
 export class NeuronLevel implements Level {
@@ -121,3 +125,15 @@ export class NeuronLevel implements Level {
     this.table.look();
   }
 }
+
+export const neuronLevel: LevelEntry = {
+  name: "neuron",
+  order: 3,
+  rung: "neuron",
+  title: "neuron",
+  about: "one query against every key, number by number",
+  help: "One query against every key: q, k and their product, dimension by dimension.",
+  css,
+  make: (actions, viewport) => new NeuronLevel(actions, viewport),
+  makePair: (actions) => new PairNeuron(actions),
+};

@@ -1,10 +1,10 @@
 /** The last line: z = Σ weight · v on its own scale, and what weights and shares add up to. */
+
 import { h, setText } from "../../base/dom";
-import { percent, symmetric } from "../../base/format";
+import { percent, precise, symmetric } from "../../base/format";
 import { drawStrip, largestIn } from "../../base/scale";
 import type { Scene } from "../../scene/scene";
 import type { Column, Layout } from "./columns";
-import { precise } from "./lens";
 import { STRIP_HEIGHT } from "./row";
 
 export class Sum {

@@ -4,8 +4,9 @@ import { button, h, setAttribute, setText } from "../../base/dom";
 import { change, count, fixed, percent, symmetric } from "../../base/format";
 import { maskedAt, numberAt, type PairScene, type SideOf } from "../../chain/difference";
 import { named } from "../../scene/labels";
+import type { Actions, Legend, Level, Picture } from "../../scene/level";
 import { type PairRow, pairPaper } from "../../scene/pair-export-svg";
-import type { Actions, Legend, Level, Picture, Scene } from "../../scene/scene";
+import type { Scene } from "../../scene/scene";
 
 const COLUMNS = ["token", "score_a", "score_b", "weight_a", "weight_b", "difference"] as const;
 type Column = (typeof COLUMNS)[number];

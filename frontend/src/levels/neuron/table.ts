@@ -1,6 +1,8 @@
 /** The table of keys: heading, the lines near the viewport, and the sum z. Only what is in sight is in the document. */
+
 import { AfterFrame, h, setAttribute } from "../../base/dom";
-import type { Actions, Scene } from "../../scene/scene";
+import type { Actions } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
 import { type Column, type Layout, layoutFor } from "./columns";
 import { type Line, lines } from "./folding";
 import { Heading } from "./heading";

@@ -3,8 +3,10 @@
 import { decimals, fixed } from "../../base/format";
 import { escaped, fitting, sheet, tag } from "../../base/svg";
 import type { Given } from "../../data/step-tensors";
-import type { Picture, Scene } from "../../scene/scene";
-import { asText, sentence } from "../../scene/sentence";
+import type { Picture } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
+import { sentence } from "../../scene/sentence";
+import { asText } from "../../scene/text";
 import { plain } from "./formula";
 import { written } from "./steps";
 

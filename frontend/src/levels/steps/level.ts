@@ -1,14 +1,18 @@
 /** The steps level: the arithmetic of one query and key written out, from x to the write into the residual stream. */
+
 import { button, h, setText } from "../../base/dom";
 import type { Source } from "../../data/source";
+import { Figures } from "../../heads/query-data-table";
 import { isolated, named } from "../../scene/labels";
-import type { Actions, Level, Picture, Scene } from "../../scene/scene";
-import { Figures } from "../neuron/data-table";
+import type { Actions, Level, LevelEntry, Picture } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
 import { paper } from "./export-svg";
 import { Ask } from "./missing-tensors";
+import { PairSteps } from "./pair-level";
 import { Running } from "./running";
 import { LinkView } from "./step-view";
 import { grouped, written } from "./steps";
+import css from "./style.css";
 
 export class StepsLevel implements Level {
   readonly name = "steps";
@@ -110,3 +114,15 @@ export class StepsLevel implements Level {
     this.figuresTool.setAttribute("aria-pressed", String(open));
   }
 }
+
+export const stepsLevel: LevelEntry = {
+  name: "steps",
+  order: 4,
+  rung: "steps",
+  title: "steps",
+  about: "the arithmetic written out",
+  help: "The arithmetic of one query and one key, written out.",
+  css,
+  make: (actions, viewport, source) => new StepsLevel(actions, viewport, source),
+  makePair: (actions) => new PairSteps(actions),
+};

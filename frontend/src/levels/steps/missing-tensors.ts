@@ -4,7 +4,8 @@ import { button, h } from "../../base/dom";
 import type { Source } from "../../data/source";
 import type { Given } from "../../data/step-tensors";
 import { call, opening, placeArguments } from "../../scene/as-python";
-import type { Actions, Scene } from "../../scene/scene";
+import type { Actions } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
 
 const mb = (bytes: number) => `${Math.max(0.1, bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
 const HANDED_IN = new Set(["from_qkv", "from_attentions"]);

@@ -4,9 +4,10 @@ import { h, setText } from "../../base/dom";
 import { change, fixed, percent } from "../../base/format";
 import { maskedAt, type SideOf } from "../../chain/difference";
 import { named } from "../../scene/labels";
+import type { Actions, Legend, Level, Picture } from "../../scene/level";
 import { pairPaper } from "../../scene/pair-export-svg";
-import type { Actions, Legend, Level, Picture, Scene } from "../../scene/scene";
-import { scalingName } from "../neuron/columns";
+import type { Scene } from "../../scene/scene";
+import { scalingName } from "../../scene/text";
 
 interface Link {
   id: string;
@@ -113,7 +114,7 @@ export class PairSteps implements Level {
     const capped = [pair.a, pair.b].some(({ tensors }) => tensors.site.softcap !== null);
     const biased = [pair.a, pair.b].some(({ chain }) => chain?.bias);
     const output = pair.a.tensors.site.norms === "output" ? "‖v · W_O‖" : "‖v‖";
-    const scaling = scalingName({ ...scene, site: pair.a.tensors.site });
+    const scaling = scalingName(pair.a.tensors.site);
     return [
       link("dot", "q · k", false, ({ chain }, at) => chain?.dot?.[at]),
       link("scaled", `scaled: ${scaling}`, false, ({ chain }, at) => chain?.scaled?.[at]),

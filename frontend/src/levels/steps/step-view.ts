@@ -1,7 +1,8 @@
 /** One link of the chain on the page: what it is at the left, its formula and numbers at the right. */
+
 import { button, h, setAttribute, setText } from "../../base/dom";
+import { precise } from "../../base/format";
 import type { Ramp } from "../../base/scale";
-import { precise } from "../neuron/lens";
 import { formula, plain, subscripted } from "./formula";
 import type { Link, Scalar } from "./steps";
 import { SumView } from "./sum";

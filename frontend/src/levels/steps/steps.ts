@@ -6,7 +6,7 @@ import { isMasked } from "../../chain/chain";
 import type { Given, Letter } from "../../data/step-tensors";
 import { isolated, named } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
-import { scalingName } from "../neuron/columns";
+import { scalingName } from "../../scene/text";
 import {
   affine,
   denominator,
@@ -357,7 +357,7 @@ function toScore(scene: Scene, pick: (dim: number) => void): Link[] {
       scalars: [scalar("dot", "q · k", dot[key], () => dotSum(scene))],
     },
   ];
-  const times = scalingName(scene);
+  const times = scalingName(scene.site);
   if (site.scaling === 1) {
     const own = site.steps?.projections.q?.factor;
     const by =

@@ -1,7 +1,7 @@
 /** One number unfolded into the sum that made it: the largest terms first, the rest as one line. */
+
 import { button, h } from "../../base/dom";
-import { count, percent } from "../../base/format";
-import { precise } from "../neuron/lens";
+import { count, percent, precise } from "../../base/format";
 import { subscripted } from "./formula";
 import { largestFirst, type Sum, type Term, total } from "./sums";
 

@@ -1,7 +1,8 @@
 /** What the foot says of scales where one query is shown against every key. */
 
-import { domainEnd } from "../../base/format";
-import type { Legend, Scene } from "../../scene/scene";
+import { domainEnd } from "../base/format";
+import type { Legend } from "./level";
+import type { Scene } from "./scene";
 
 export function scales(scene: Scene): Legend[] {
   const { domains, site, scoreEnd, weightEnd, zEnd, tensors, chain } = scene;

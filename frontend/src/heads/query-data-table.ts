@@ -1,11 +1,10 @@
 /** The same numbers as a plain table, on request, a page at a time. */
 
-import { button, h } from "../../base/dom";
-import { fixed, percent } from "../../base/format";
-import { isMasked } from "../../chain/chain";
-import { isolated } from "../../scene/labels";
-import type { Scene } from "../../scene/scene";
-import { ordered } from "./folding";
+import { button, h } from "../base/dom";
+import { fixed, percent } from "../base/format";
+import { isMasked, ordered } from "../chain/chain";
+import { isolated } from "../scene/labels";
+import type { Scene } from "../scene/scene";
 
 const PAGE = 50;
 
