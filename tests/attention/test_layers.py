@@ -166,7 +166,7 @@ def test_other_models_are_refused(demo):
     model = nn.Linear(2, 3)
     model.config = BertConfig(model_type="other")
     model.config.model_type = "other"
-    with pytest.raises(ValueError, match="BERT, GPT-2 and Llama"):
+    with pytest.raises(ValueError, match="BERT, GPT-2 or Llama"):
         MultiHeadAttention.from_site(model, 0)
     with pytest.raises(ValueError, match="multiple of heads"):
         MultiHeadAttention(10, 3)
