@@ -21,7 +21,7 @@ from click.testing import CliRunner
 import attnscope
 import tiny_models as tiny
 from attnscope import cli
-from attnscope.errors import AttnscopeError, InputError
+from attnscope.errors import AddressError, InputError
 from attnscope.payload.codec import decode, read
 from attnscope.render.server import run
 from attnscope.render.server.guard import Names
@@ -592,5 +592,5 @@ def test_addresses() -> None:
     assert run.address("127.0.0.1", 80, "t", ["https://attn.example.org"]) == "https://attn.example.org/?token=t"
     with pytest.raises(InputError):
         run.check_origin("ftp://attn.example.org")
-    with pytest.raises(AttnscopeError, match=r"cannot listen on 203\.0\.113\.7"):
+    with pytest.raises(AddressError, match=r"cannot listen on 203\.0\.113\.7"):
         run.listen("203.0.113.7", 0)
