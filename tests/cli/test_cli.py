@@ -20,7 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(main, ["show", *arguments, "--no-open"])
+    return CliRunner().invoke(main, ["show", *arguments, "--no-open", "--quiet"])
 
 
 def check_refused(result: Result, message: str) -> None:

@@ -538,7 +538,7 @@ def _answers(port: int) -> bool:
 def test_a_port_in_use_is_said_before_anything_is_loaded() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = CliRunner().invoke(cli.main, ["serve", "--port", str(port), "--model", "/no/such/folder"])
+        result = CliRunner().invoke(cli.main, ["serve", "--quiet", "--port", str(port), "--model", "/no/such/folder"])
     assert result.exit_code == 2
     assert f"port {port} of 127.0.0.1 is in use" in result.stderr
     assert "--port 0" in result.stderr
@@ -557,7 +557,7 @@ def test_a_port_in_use_is_said_before_anything_is_loaded() -> None:
     ],
 )
 def test_mistakes_at_the_start(arguments: list[str], message: str) -> None:
-    result = CliRunner().invoke(cli.main, ["serve", "--port", "0", "--no-open", *arguments])
+    result = CliRunner().invoke(cli.main, ["serve", "--quiet", "--port", "0", "--no-open", *arguments])
     assert result.exit_code == 2, result.output
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
