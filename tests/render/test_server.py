@@ -20,7 +20,8 @@ from click.testing import CliRunner
 
 import attnscope
 import tiny_models as tiny
-from attnscope import cli
+from attnscope.cli import main
+from attnscope.cli.serve import reader_of, short_names
 from attnscope.errors import AttnscopeError, InputError
 from attnscope.payload.codec import decode, read
 from attnscope.render.server import run
@@ -45,7 +46,7 @@ def bert(folder: str) -> tuple[Any, Any]:
 
 @pytest.fixture(scope="module")
 def reader(folder: str) -> Any:
-    return cli._reader(folder, 50)
+    return reader_of(folder, 50)
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +268,7 @@ def test_other_requests(server: Served) -> None:
 def test_ten_thousand_tokens(reader: Any, bert: Any) -> None:
     """Of a model with a table of positions the library says it, and can cut; of others the server's own limit counts."""
     text = "the cat " * 5000
-    with served({"bert": cli._reader(str(bert[0].name_or_path), 100), "short": reader}) as server:
+    with served({"bert": reader_of(str(bert[0].name_or_path), 100), "short": reader}) as server:
         status, kind, message = said(server.trace(text, model="bert"))
         assert (status, kind) == (400, "too_long")
         assert "the text has 10002 tokens, and this model reads at most 61" in message
@@ -470,11 +471,10 @@ PROCESS = """
 import sys, time
 from pathlib import Path
 import attnscope
-from attnscope import cli
+from attnscope.cli.shared import load
 from attnscope.render.server import run
-cli._quiet()
 work, folder = Path(sys.argv[1]), sys.argv[2]
-model, tokenizer = attnscope.load(folder)
+model, tokenizer = load(folder, quiet=True)
 def slow(text, **_):
     (work / "begun").touch()
     while not (work / "go").exists():
@@ -538,7 +538,7 @@ def _answers(port: int) -> bool:
 def test_a_port_in_use_is_said_before_anything_is_loaded() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = CliRunner().invoke(cli.main, ["serve", "--quiet", "--port", str(port), "--model", "/no/such/folder"])
+        result = CliRunner().invoke(main, ["serve", "--quiet", "--port", str(port), "--model", "/no/such/folder"])
     assert result.exit_code == 2
     assert f"port {port} of 127.0.0.1 is in use" in result.stderr
     assert "--port 0" in result.stderr
@@ -557,7 +557,7 @@ def test_a_port_in_use_is_said_before_anything_is_loaded() -> None:
     ],
 )
 def test_mistakes_at_the_start(arguments: list[str], message: str) -> None:
-    result = CliRunner().invoke(cli.main, ["serve", "--quiet", "--port", "0", "--no-open", *arguments])
+    result = CliRunner().invoke(main, ["serve", "--quiet", "--port", "0", "--no-open", *arguments])
     assert result.exit_code == 2, result.output
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
@@ -565,7 +565,7 @@ def test_mistakes_at_the_start(arguments: list[str], message: str) -> None:
 
 def test_a_short_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTNSCOPE_TOKEN", "short")
-    result = CliRunner().invoke(cli.main, ["serve", "--port", "0"])
+    result = CliRunner().invoke(main, ["serve", "--port", "0"])
     assert (result.exit_code, "at least 16" in result.stderr) == (2, True)
 
 
@@ -573,7 +573,7 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "attnscope.render.server.run")
     monkeypatch.delattr("attnscope.render.server.run")
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    result = CliRunner().invoke(cli.main, ["serve"])
+    result = CliRunner().invoke(main, ["serve"])
     assert result.exit_code == 2
     assert "pip install 'attnscope[serve]'" in result.stderr
 
@@ -582,8 +582,8 @@ def test_names_of_models_for_people(tmp_path: Path) -> None:
     for name in ("a/bert", "b/bert", "b/gpt"):
         (tmp_path / name).mkdir(parents=True)
     one, two, three = (str(tmp_path / name) for name in ("a/bert", "b/bert", "b/gpt"))
-    assert cli._short(("demo", one, three + "/")) == ["demo", "bert", "gpt"]
-    assert cli._short((one, two)) == [one, two]
+    assert short_names(("demo", one, three + "/")) == ["demo", "bert", "gpt"]
+    assert short_names((one, two)) == [one, two]
 
 
 def test_addresses() -> None:

@@ -85,7 +85,9 @@ def serve(
             raise InputError("attnscope serve needs starlette and uvicorn: pip install 'attnscope[serve]'.") from None
     origins = tuple(map(run.check_origin, origins))
     with run.listen(host, port) as taken:
-        readers = {name: _reader(model, max_tokens, quiet) for name, model in zip(_short(models), models, strict=True)}
+        readers = {
+            name: reader_of(model, max_tokens, quiet) for name, model in zip(short_names(models), models, strict=True)
+        }
         url = run.address(host, taken.getsockname()[1], token, origins)
 
         def started() -> None:
@@ -97,7 +99,7 @@ def serve(
         run.serve(readers, taken, token=token, host=host, origins=origins, limits=limits, started=started)
 
 
-def _short(models: tuple[str, ...]) -> list[str]:
+def short_names(models: tuple[str, ...]) -> list[str]:
     """Names for people: of a folder its last part, unless two are called the same. Each model once."""
     if len(set(models)) < len(models):
         raise InputError("--model names the same model twice; each is loaded once.")
@@ -105,7 +107,7 @@ def _short(models: tuple[str, ...]) -> list[str]:
     return [name if short.count(name) == 1 else model for name, model in zip(short, models, strict=True)]
 
 
-def _reader(name: str, max_tokens: int, quiet: bool) -> Any:
+def reader_of(name: str, max_tokens: int, quiet: bool = True) -> Any:
     """A function that traces a text with this model, which is loaded and has run once."""
     model, tokenizer = load(name, quiet)
     from attnscope.api import FOR_STEPS
