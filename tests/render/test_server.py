@@ -22,7 +22,7 @@ import attnscope
 import tiny_models as tiny
 from attnscope.cli import main
 from attnscope.cli.serve import reader_of, short_names
-from attnscope.errors import AttnscopeError, InputError
+from attnscope.errors import AddressError, InputError
 from attnscope.payload.codec import decode, read
 from attnscope.render.server import run
 from attnscope.render.server.guard import Names
@@ -187,7 +187,10 @@ def test_people_without_the_token_find_a_door_that_keeps_the_address(server: Ser
     assert "default-src 'none'" in got["content-security-policy"]
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "192.168.0.7", "[", "", "localhost@evil.example:1"])  # fmt: skip
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "192.168.0.7", "[", "", "localhost@evil.example:1"],
+)
 def test_other_names_are_refused_before_the_token_is_looked_at(server: Served, host: str) -> None:
     answer = server.ask(f"/?token={TOKEN}", headers={"Host": host or " "})
     assert answer[0] in (400, 403)
@@ -222,7 +225,10 @@ def test_names() -> None:
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        ({"text": "the cat", "model": "gpt2"}, (404, "model", "'gpt2' is not served here. This server was started with: bert, other")),
+        (
+            {"text": "the cat", "model": "gpt2"},
+            (404, "model", "'gpt2' is not served here. This server was started with: bert, other"),
+        ),
         ({"text": "the cat", "model": "../secrets"}, (404, "model", "is not served here")),
         ({"text": "the cat", "model": ["bert"]}, (404, "model", "is not served here")),
         ({"text": ""}, (400, "input", "text is empty")),
@@ -235,7 +241,7 @@ def test_names() -> None:
         (b"[" * 100_000, (400, "input", "is not JSON")),
         (b'"' + b"a" * 300_000 + b'"', (413, "too_large", "larger than 256,000 bytes")),
     ],
-)  # fmt: skip
+)
 def test_refused(server: Served, body: Any, expected: tuple[int, str, str]) -> None:
     status, kind, message = said(server.ask("/api/trace", body))
     assert (status, kind) == expected[:2]
@@ -499,9 +505,11 @@ def _until(done: Any, process: Any) -> None:
 def test_a_signal_finishes_what_was_begun(tmp_path: Path, folder: str, bert: Any, number: signal.Signals) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", PROCESS, str(tmp_path), folder, TOKEN],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+    )
     try:
         _until((tmp_path / "port").exists, process)
         server = Served(int((tmp_path / "port").read_text()))
@@ -592,5 +600,5 @@ def test_addresses() -> None:
     assert run.address("127.0.0.1", 80, "t", ["https://attn.example.org"]) == "https://attn.example.org/?token=t"
     with pytest.raises(InputError):
         run.check_origin("ftp://attn.example.org")
-    with pytest.raises(AttnscopeError, match=r"cannot listen on 203\.0\.113\.7"):
+    with pytest.raises(AddressError, match=r"cannot listen on 203\.0\.113\.7"):
         run.listen("203.0.113.7", 0)

@@ -8,7 +8,7 @@ import click
 
 import attnscope
 from attnscope.cli.shared import load, quiet_option
-from attnscope.errors import InputError
+from attnscope.errors import InputError, MissingDependency
 from attnscope.text.status import status
 
 SHORTEST_TOKEN = 16  # characters
@@ -82,7 +82,7 @@ def serve(
         except ModuleNotFoundError as error:
             if error.name not in ("starlette", "uvicorn"):
                 raise
-            raise InputError("attnscope serve needs starlette and uvicorn: pip install 'attnscope[serve]'.") from None
+            raise MissingDependency("attnscope serve needs starlette and uvicorn", "serve") from None
     origins = tuple(map(run.check_origin, origins))
     with run.listen(host, port) as taken:
         readers = {
