@@ -642,7 +642,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def command(*arguments: str) -> Any:
-    return CliRunner().invoke(main, ["check", *arguments])
+    return CliRunner().invoke(main, ["check", "--quiet", *arguments])
 
 
 def test_the_command(folder: str) -> None:

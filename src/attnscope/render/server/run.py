@@ -53,9 +53,15 @@ def serve(
     port = taken.getsockname()[1]
     app = application(models, token=token, host=host, port=port, origins=origins, limits=limits)
     config = uvicorn.Config(
-        app, log_level="error", access_log=False, server_header=False, ws="none", limit_concurrency=1000,
-        timeout_keep_alive=5, timeout_graceful_shutdown=FINISH,
-    )  # fmt: skip
+        app,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        ws="none",
+        limit_concurrency=1000,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=FINISH,
+    )
     server = _Server(config, started)
 
     def stop(*_: Any) -> None:
