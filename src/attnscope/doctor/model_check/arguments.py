@@ -26,7 +26,7 @@ def open_case(model: Any, tokenizer: Any, text: Any, messages: Any, inputs: Any,
         rows = tensors["input_ids"].shape[0] if "input_ids" in tensors else len(texts)
         if texts and len(texts) != rows:
             raise InputError(
-                f"expected one text for each row of inputs, got {len(texts)} texts and {rows} rows. "
+                f"expected one text for each of the {rows} rows of inputs, got {len(texts)}. "
                 "Give the text that each row was made from."
             )
     elif messages is not None:
@@ -92,7 +92,7 @@ def _check_texts(text: Any, pair: Any) -> tuple[str, ...]:
         raise InputError("text is empty: there is nothing to read. Give at least one word.")
     if pair is not None and (not isinstance(pair, str) or not pair.strip() or len(texts) != 1):
         raise InputError(
-            f"text_pair: expected a string, the second sentence to one text, got {pair!r} and {len(texts)} texts. "
+            f"text_pair: expected a string, the second sentence to one text, got {pair!r} to {len(texts)} texts. "
             "Check pairs one at a time."
         )
     return tuple(texts)
@@ -156,15 +156,15 @@ def _check_inputs(inputs: Any) -> dict[str, Any]:
 
 
 def _check_ids(ids: Any, mask: Any) -> None:
+    if isinstance(ids, Tensor) and ids.numel() == 0:
+        raise InputError(
+            f"inputs['input_ids']: expected at least one token, got shape {list(ids.shape)}. Give at least one word."
+        )
     if not isinstance(ids, Tensor) or ids.ndim != 2 or ids.is_floating_point():
         got = f"{list(ids.shape)} of {ids.dtype}" if isinstance(ids, Tensor) else _kind(ids)
         raise InputError(
             f"inputs['input_ids']: expected whole numbers of shape [rows, tokens], got {got}. "
             'Pass what tokenizer(text, return_tensors="pt") returns.'
-        )
-    if 0 in ids.shape:
-        raise InputError(
-            f"inputs['input_ids']: expected at least one token, got shape {list(ids.shape)}. Give at least one word."
         )
     if isinstance(mask, Tensor) and mask.ndim == 2 and mask.shape != ids.shape:
         raise InputError(

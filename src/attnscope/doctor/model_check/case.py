@@ -33,6 +33,7 @@ class Case:
     conventions: dict[str, str] = field(default_factory=dict)
     not_examined: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    compared: bool = False  # whether two passes gave numbers that could be compared
 
     def report(self, name: str, *, cure: str | None = None, place: str | None = None, **fields: Any) -> None:
         """Add the finding of this id; `fields` fill in its texts, `cure` and `place` replace the general ones."""

@@ -49,6 +49,7 @@ def check_model(
         tuple(dict.fromkeys(case.notes)),
         hint=hint,
         seconds=time.perf_counter() - started,
+        compared=case.compared,
     )
 
 
