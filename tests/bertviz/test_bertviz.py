@@ -208,8 +208,11 @@ def byte_tokenizer(kind: str, specials: list[str]) -> Any:
 
 @pytest.mark.parametrize(
     ("model_type", "tokenizer", "specials"),
-    [("gpt2", "GPT2Tokenizer", ["<|endoftext|>"]), ("roberta", "RobertaTokenizer", ["<s>", "<pad>", "</s>", "<unk>", "<mask>"])],
-)  # fmt: skip
+    [
+        ("gpt2", "GPT2Tokenizer", ["<|endoftext|>"]),
+        ("roberta", "RobertaTokenizer", ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]),
+    ],
+)
 def test_neuron_view_of_others(model_type: str, tokenizer: str, specials: list[str]) -> None:
     model = tiny.model(model_type, "eager")
     made = byte_tokenizer(tokenizer, specials)
@@ -244,7 +247,7 @@ def test_neuron_view_of_others(model_type: str, tokenizer: str, specials: list[s
         ({"encoder_tokens": ["a"]}, "attention came, and encoder_tokens too"),
         ({"attention": torch.ones(2, 2, 3, 5, 5)}, "a batch of 2 texts"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("view", [head_view, model_view])
 def test_mistakes(view: Any, arguments: dict[str, Any], message: str) -> None:
     given = {"attention": [torch.ones(1, 3, 5, 5) / 5] * 2, "tokens": list("abcde"), "html_action": "return"}
