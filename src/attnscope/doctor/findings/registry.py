@@ -3,11 +3,18 @@
 import difflib
 from typing import Any
 
-from attnscope.doctor.findings import softmax
+from attnscope.doctor.findings import (
+    model_adapters,
+    model_length,
+    model_masks,
+    model_outputs,
+    model_text,
+    softmax,
+)
 from attnscope.doctor.findings.entry import Entry, Finding
 from attnscope.errors import InputError
 
-FAMILIES = (softmax,)
+FAMILIES = (softmax, model_text, model_length, model_masks, model_outputs, model_adapters)
 
 ENTRIES: tuple[Entry, ...] = tuple(entry for family in FAMILIES for entry in family.ENTRIES)
 REGISTRY: dict[str, Entry] = {entry.id: entry for entry in ENTRIES}
