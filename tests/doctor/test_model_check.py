@@ -650,7 +650,11 @@ def test_the_model_is_left_as_it_was_found() -> None:
         (("MODEL", "TOKENIZER"), {"inputs": {"input_ids": [[5, 6]], "attention_mask": [[1]]}}, "one entry for each id"),
         (("MODEL", "TOKENIZER", TEXT), {"scaling": 1.0}, "are two questions"),
         (("MODEL", "TOKENIZER", TEXT), {"hint": 4}, "got 4"),
-        (("MODEL", "TOKENIZER", "a cat"), {"inputs": {"input_ids": [[5, 6], [7, 8]]}}, "expected one text for each of the 2 rows of inputs, got 1"),
+        (
+            ("MODEL", "TOKENIZER", "a cat"),
+            {"inputs": {"input_ids": [[5, 6], [7, 8]]}},
+            "expected one text for each of the 2 rows of inputs, got 1",
+        ),
         (("MODEL", "TOKENIZER"), {"inputs": {"input_ids": [[]]}}, "expected at least one token"),
         (("IMAGES", "TOKENIZER", TEXT), {}, "this model reads pixel_values"),
         (("MODEL",), {}, "is a whole model: give its tokenizer and a text"),

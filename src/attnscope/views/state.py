@@ -79,7 +79,10 @@ class State:
     sort: str = _field("name", "layer", "the order of the heads at the model level: layer, or a statistic")
     thumbs: str = _field("choice", "matrix", "how the model level draws a head", choices=("matrix", "lines"))
     dim: int | None = _field(
-        "optional position", None, "the dimension that the running dot product of the steps has reached", group="reading"
+        "optional position",
+        None,
+        "the dimension that the running dot product of the steps has reached",
+        group="reading",
     )
     side: str = _field(
         "choice",
