@@ -3,7 +3,7 @@
 import { whenIdle } from "../base/dom";
 import { INITIAL, type State } from "../base/state";
 import type { HeadTensors } from "../data/head-tensors";
-import type { Site } from "../data/payload";
+import type { Site } from "../data/metadata";
 import type { Source } from "../data/source";
 import { absent, fitted, nearestHeld, siteName, siteOf } from "./validate-state";
 import type { Step } from "./view";

@@ -1,7 +1,7 @@
 /** What a host gives to a view and gets from it. */
 
 import type { Side, State } from "../base/state";
-import type { Metadata } from "../data/payload";
+import type { Metadata } from "../data/metadata";
 
 /** How a change came about: by going somewhere, from where one can go back, or by changing what is on screen. */
 export type Step = "go" | "set";
