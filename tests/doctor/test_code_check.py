@@ -16,7 +16,7 @@ import attnscope
 from attnscope.attention import MultiHeadAttention, scaled_dot_product_attention
 from attnscope.doctor import Diagnosis
 from attnscope.doctor.code_check.match.mistakes import MISTAKES
-from attnscope.doctor.code_check.match.recipe import Operands, Recipe, compute
+from attnscope.doctor.code_check.recipe import Operands, Recipe, compute
 
 # --- one attention, with everything that can go wrong as an argument ---------------------------------------------------
 

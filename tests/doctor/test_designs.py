@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import attnscope
-from attnscope.doctor.code_check.checks.mask_argument import told_polarity
+from attnscope.doctor.code_check.checks.mask_words import stated_polarity
 
 # --- functions with something of their own -------------------------------------------------------------------------------
 
@@ -380,8 +380,8 @@ def test_a_mask_that_contradicts_its_own_words(text, how, rows):
 
 
 def test_words_that_say_both_say_nothing():
-    assert told_polarity("# mask: True = keep\n# mask: True = drop") is None
-    assert told_polarity("# weights: True = keep") is None
+    assert stated_polarity("# mask: True = keep\n# mask: True = drop") is None
+    assert stated_polarity("# weights: True = keep") is None
 
 
 def test_two_readings_of_the_axes_are_told_and_settled_by_a_comment():

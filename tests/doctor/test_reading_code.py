@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import attnscope
-from attnscope.doctor.code_check.checks.mask_argument import told_polarity
+from attnscope.doctor.code_check.checks.mask_words import stated_polarity
 from attnscope.doctor.code_check.run.projections import candidates
 from attnscope.doctor.code_check.run.sandbox import own_parts, source_of
 
@@ -302,7 +302,7 @@ def test_what_is_nowhere_a_number_is_a_finding():
     ],
 )
 def test_what_words_say_of_a_mask(text, told):
-    assert told_polarity(text, ("valid",)) == told
+    assert stated_polarity(text, ("valid",)) == told
 
 
 def added(q, k, v, valid=None):

@@ -3,11 +3,37 @@
 import difflib
 from typing import Any
 
-from attnscope.doctor.findings import softmax
+from attnscope.doctor.findings import (
+    batch,
+    cache,
+    causal_mask,
+    heads,
+    mask_argument,
+    rotary,
+    running,
+    scale,
+    sentinel,
+    softmax,
+    unexplained,
+    whole_model,
+)
 from attnscope.doctor.findings.entry import Entry, Finding
 from attnscope.errors import InputError
 
-FAMILIES = (softmax,)
+FAMILIES = (
+    softmax,
+    scale,
+    causal_mask,
+    mask_argument,
+    sentinel,
+    heads,
+    rotary,
+    batch,
+    cache,
+    whole_model,
+    running,
+    unexplained,
+)
 
 ENTRIES: tuple[Entry, ...] = tuple(entry for family in FAMILIES for entry in family.ENTRIES)
 REGISTRY: dict[str, Entry] = {entry.id: entry for entry in ENTRIES}
