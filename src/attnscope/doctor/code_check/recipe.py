@@ -122,8 +122,6 @@ def impose(scores: Tensor, allowed: Tensor | None, how: str, fill: float) -> Ten
             return torch.where(allowed, scores, scores + fill)
         case "minus_one":
             return torch.where(allowed, scores, -1.0)
-        case "minus_ten":
-            return torch.where(allowed, scores, -10.0)
     return torch.where(allowed, scores, fill)
 
 

@@ -19,7 +19,8 @@ class Attention(nn.Module):
     def forward(self, x):  # (batch, length, width)
         x = x.transpose(0, 1)
         z = F.scaled_dot_product_attention(self.split(self.q(x)), self.split(self.k(x)), self.split(self.v(x)))
-        return self.out(z.transpose(1, 2).flatten(2))
+        y = self.out(z.permute(2, 0, 1, 3).flatten(2))  # (length, batch, width)
+        return y.transpose(0, 1)
 
 attention = Attention()
 """
@@ -34,22 +35,7 @@ ENTRIES = (
         cure="batch_first=True, or transpose(0, 1) before and after",
         invariant=APART,
         place=ORDER,
-        wrong="""
-class Attention(nn.Module):
-    def __init__(self, width=30, heads=5):
-        super().__init__()
-        self.heads = heads
-        self.q, self.k, self.v, self.out = (nn.Linear(width, width) for _ in range(4))
-
-    def split(self, x):  # (length, batch, width) to (batch, heads, length, size)
-        return x.unflatten(-1, (self.heads, -1)).permute(1, 2, 0, 3)
-
-    def forward(self, x):  # (batch, length, width)
-        z = F.scaled_dot_product_attention(self.split(self.q(x)), self.split(self.k(x)), self.split(self.v(x)))
-        return self.out(z.permute(2, 0, 1, 3).flatten(2))
-
-attention = Attention()
-""",
+        wrong=CODE.replace("        x = x.transpose(0, 1)\n", "").replace("y.transpose(0, 1)", "y"),
         right=CODE,
         reference=MULTIHEAD,
     ),
@@ -62,8 +48,10 @@ attention = Attention()
         cure="x.transpose(0, 1)",
         invariant=APART,
         place=ORDER,
-        wrong=CODE.replace("x = x.transpose(0, 1)", "x = x.reshape(x.shape[1], x.shape[0], -1)"),
-        right=("x = x.reshape(x.shape[1], x.shape[0], -1)", "x = x.transpose(0, 1)"),
+        wrong=CODE.replace("x.transpose(0, 1)", "x.reshape(x.shape[1], x.shape[0], -1)").replace(
+            "y.transpose(0, 1)", "y.reshape(y.shape[1], y.shape[0], -1)"
+        ),
+        right=CODE,
         reference=RESHAPE,
     ),
     Entry(

@@ -7,7 +7,7 @@ DISTANCE = "a score depends on i - j alone"
 PLACE = "the rotary embedding"
 
 CODE = """
-def turn(x):  # rotary embedding by halves: dimension d is paired with d + D/2
+def rotary(x):  # by halves: dimension d is paired with d + D/2
     half = x.shape[-1] // 2
     angle = torch.arange(x.shape[-2])[:, None] * 10_000 ** (-torch.arange(half) / half)
     angle = torch.cat([angle, angle], dim=-1)
@@ -21,16 +21,14 @@ class Attention(nn.Module):
 
     def forward(self, x):
         query, key, value = self.query(x), self.key(x), self.value(x)
-        query, key = turn(query), turn(key)
+        query, key = rotary(query), rotary(key)
         return F.scaled_dot_product_attention(query, key, value)
 
 attention = Attention()
 """
 BY_HALVES = ("torch.cat([angle, angle], dim=-1)", "torch.cat([-x[..., half:], x[..., :half]], dim=-1)")
 ADJACENT = ("angle.repeat_interleave(2, dim=-1)", "torch.stack([-x[..., 1::2], x[..., ::2]], dim=-1).flatten(-2)")
-PAIRS = CODE.replace(
-    "def turn(x):  # rotary embedding by halves: dimension d is paired with d + D/2", "def halves(x):"
-).replace(
+PAIRS = CODE.replace("def rotary(x):  # by halves: dimension d is paired with d + D/2", "def halves(x):").replace(
     "\n\nclass",
     """
 
@@ -80,8 +78,8 @@ ENTRIES = (
         cure="turn q and k alike",
         invariant=DISTANCE,
         place=PLACE,
-        wrong=CODE.replace("query, key = turn(query), turn(key)", "query, key = turn(query), key"),
-        right=("query, key = turn(query), key", "query, key = turn(query), turn(key)"),
+        wrong=CODE.replace("query, key = rotary(query), rotary(key)", "query, key = rotary(query), key"),
+        right=("query, key = rotary(query), key", "query, key = rotary(query), rotary(key)"),
         reference=ROTARY,
     ),
     Entry(
@@ -94,9 +92,12 @@ ENTRIES = (
         invariant="values enter the output as they are, each by its weight",
         place=PLACE,
         wrong=CODE.replace(
-            "query, key = turn(query), turn(key)", "query, key, value = turn(query), turn(key), turn(value)"
+            "query, key = rotary(query), rotary(key)", "query, key, value = rotary(query), rotary(key), rotary(value)"
         ),
-        right=("query, key, value = turn(query), turn(key), turn(value)", "query, key = turn(query), turn(key)"),
+        right=(
+            "query, key, value = rotary(query), rotary(key), rotary(value)",
+            "query, key = rotary(query), rotary(key)",
+        ),
         reference=ROTARY,
     ),
     Entry(
@@ -111,7 +112,7 @@ ENTRIES = (
         place=PLACE,
         wrong=PAIRS.replace("size=12):", "size=12, turn=halves):")
         .replace("        super().__init__()\n", "        super().__init__()\n        self.turn = turn\n")
-        .replace("turn(query), turn(key)", "self.turn(query), self.turn(key)")
+        .replace("rotary(query), rotary(key)", "self.turn(query), self.turn(key)")
         .replace(
             "attention = Attention()\n",
             "reference = Attention(turn=halves)\nattention = Attention(turn=adjacent)\n"

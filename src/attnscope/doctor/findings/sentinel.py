@@ -11,6 +11,21 @@ FINITE = "masked scores are finite numbers of the type that the code computes in
 
 ENTRIES = (
     Entry(
+        id="sentinel-within-reach",
+        severity="error",
+        row=6,
+        what="masked scores are set to a number that ordinary scores reach, such as -10",
+        title="masked scores are set to {number:g}, which ordinary scores reach",
+        why="A sharp head has scores of that size, and masked keys then take a share of the weight.",
+        cure="-inf, or torch.finfo(scores.dtype).min",
+        evidence="with large scores masked keys get weight",
+        invariant="a masked key has a weight of exactly 0, whatever the scores",
+        place=PLACE,
+        wrong=CODE.replace(LOWEST, "-20.0"),
+        right=("-20.0", LOWEST),
+        reference=SDPA,
+    ),
+    Entry(
         id="sentinel-too-small",
         severity="warning",
         row=6,

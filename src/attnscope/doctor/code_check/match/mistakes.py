@@ -79,7 +79,6 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("mask-multiplied", {"mask_how": "multiply"}, "mask"),
     Mistake("mask-filled-with-zero", {"mask_how": "zero"}, "mask"),
     Mistake("mask-filled-with-minus-one", {"mask_how": "minus_one"}, "mask"),
-    Mistake("mask-filled-with-minus-ten", {"mask_how": "minus_ten"}, "mask"),
     Mistake("padding-masks-queries", {"mask_axis": "queries"}, "mask"),
     Mistake("mask-order-tiled", {"mask_order": "tiled"}, "mask"),
 )

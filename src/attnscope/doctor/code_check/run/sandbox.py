@@ -149,7 +149,8 @@ class _Watch(TorchFunctionMode):
 
     def _note(self, name: str, result: Tensor, args: Any, kwargs: Any) -> None:
         numbers = [x for x in (*args, *kwargs.values()) if isinstance(x, float | int) and not isinstance(x, bool)]
-        self.seen.sentinels += [float(x) for x in numbers if -1e30 < x < -50]
+        least = -1 if name in _FILLS else -50  # what fills may be a sentinel that is far too large
+        self.seen.sentinels += [float(x) for x in numbers if -1e30 < x < least]
         if result.dtype not in (torch.float16, torch.bfloat16):
             return
         self.seen.low = result.dtype
