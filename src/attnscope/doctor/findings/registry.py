@@ -9,6 +9,11 @@ from attnscope.doctor.findings import (
     causal_mask,
     heads,
     mask_argument,
+    model_adapters,
+    model_length,
+    model_masks,
+    model_outputs,
+    model_text,
     rotary,
     running,
     scale,
@@ -20,7 +25,7 @@ from attnscope.doctor.findings import (
 from attnscope.doctor.findings.entry import Entry, Finding
 from attnscope.errors import InputError
 
-FAMILIES = (
+CODE = (
     softmax,
     scale,
     causal_mask,
@@ -34,6 +39,8 @@ FAMILIES = (
     running,
     unexplained,
 )
+MODEL = (model_text, model_length, model_masks, model_outputs, model_adapters)
+FAMILIES = (*CODE, *MODEL)
 
 ENTRIES: tuple[Entry, ...] = tuple(entry for family in FAMILIES for entry in family.ENTRIES)
 REGISTRY: dict[str, Entry] = {entry.id: entry for entry in ENTRIES}
