@@ -57,7 +57,8 @@ class Across(nn.Module):
         self.wo = nn.Parameter(torch.randn({"hdc": (3, 8, 19), "chd": (19, 3, 8)}[out]) / 4)
 
     def forward(self, x, context, mask=None):
-        q, k, v = (torch.einsum("btc,chd->bhtd", y, w) for y, w in ((x, self.wq), (context, self.wk), (context, self.wv)))  # fmt: skip
+        pairs = ((x, self.wq), (context, self.wk), (context, self.wv))
+        q, k, v = (torch.einsum("btc,chd->bhtd", y, w) for y, w in pairs)
         scores = q @ k.mT / 8**0.5
         if mask is not None and not self.after:
             scores = scores.masked_fill(mask[:, None, None] == 0, -1e9)
@@ -148,7 +149,7 @@ READ = {
     "odd names, merged by view": (OddNames(merge=False), (14,)),
     "two and one": (TwoAndOne(), ()),
     "two and one, split by view": (TwoAndOne(split=False), (13,)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", READ)
