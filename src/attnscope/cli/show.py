@@ -8,7 +8,7 @@ import click
 import attnscope
 from attnscope.cli.shared import console, load, position, quiet_option
 from attnscope.text.status import status
-from attnscope.views.state import LEVELS
+from attnscope.views.levels import ALIASES, NAMES, level_named
 
 
 @click.command()
@@ -32,7 +32,11 @@ from attnscope.views.state import LEVELS
 )
 @click.option("--truncate", is_flag=True, help="Cut a text that is too long for the model.  [default: refuse it]")
 @click.option("--task", help="Task to load the model for, such as text-generation.  [default: the checkpoint's own]")
-@click.option("--level", type=click.Choice(LEVELS), help="Level to open on.  [default: neuron]")
+@click.option(
+    "--level",
+    type=click.Choice([*NAMES, *ALIASES]),
+    help="Level to open on; lines is another name of head, grid of matrix.  [default: neuron]",
+)
 @click.option("--terminal", is_flag=True, help="Draw the head and the neuron level here; write a page only with --out.")
 @click.option("--out", type=click.Path(dir_okay=False), help="File to write.  [default: attnscope.html]")
 @click.option(
@@ -78,13 +82,14 @@ def show_text(
     **options: Any,
 ) -> None:
     """What `show` and `demo` do; `options` are those of `attnscope.show`."""
-    loaded, tokenizer = load(model, quiet, task=task)
-    with status("running the model once …", quiet):
+    drawn = () if not terminal else ("head", "neuron") if level is None else (level_named(level),)
+    with status("starting …", quiet):  # imports torch
         from attnscope.render import has_display
         from attnscope.render.terminal import check_levels, draw
 
-        drawn = () if not terminal else ("head", "neuron") if level is None else (level,)
         check_levels(drawn)
+    loaded, tokenizer = load(model, quiet, task=task)
+    with status("running the model once …", quiet):
         view = attnscope.show(
             loaded,
             tokenizer,
