@@ -1,5 +1,6 @@
 """attnscope show: trace a text, write its page or draw it in the terminal."""
 
+import webbrowser
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import attnscope
 from attnscope.cli.shared import console, load, position, quiet_option
 from attnscope.text.status import status
 from attnscope.views.levels import ALIASES, NAMES, level_named
+
+PAGE = "attnscope.html"
 
 
 @click.command()
@@ -38,7 +41,9 @@ from attnscope.views.levels import ALIASES, NAMES, level_named
     help="Level to open on; lines is another name of head, grid of matrix.  [default: neuron]",
 )
 @click.option("--terminal", is_flag=True, help="Draw the head and the neuron level here; write a page only with --out.")
-@click.option("--out", type=click.Path(dir_okay=False), help="File to write.  [default: attnscope.html]")
+@click.option(
+    "--out", type=click.Path(dir_okay=False), help=f"File to write: .html, .png, .svg or .pdf.  [default: {PAGE}]"
+)
 @click.option(
     "--theme",
     type=click.Choice(["auto", "light", "dark"]),
@@ -103,10 +108,10 @@ def show_text(
         )
     path: Path | None = None
     if out is not None or not terminal:
-        with status("writing the page …", quiet):
-            path = view.save(out or "attnscope.html").resolve()
+        with status(f"writing {out or PAGE} …", quiet):
+            path = view.save(out or PAGE).resolve()
     draw(view, console(), drawn)
     if path is not None:
         click.echo(str(path))
         if opens and has_display():
-            view.open(path)
+            webbrowser.open(path.as_uri())
