@@ -1,5 +1,6 @@
 """attnscope.check: one door for two questions, told apart by what comes with the first argument."""
 
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -17,6 +18,7 @@ def check(
     inputs: Any = None,
     text_pair: Any = None,
     hint: Any = None,
+    strict: bool = False,
     **declared: Any,
 ) -> Diagnosis:
     """What is wrong with this attention, or with how this model reads a text? A Diagnosis is true when nothing was found.
@@ -29,7 +31,8 @@ def check(
     dropout, adapters. `text` is one string or a batch; `messages` a chat; `inputs` ready tensors, with which the tokenizer
     may be None (see `attnscope.doctor.model_check.check_model`).
 
-    `hint` = 1 reports only what does not hold, 2 the place as well, 3 everything. Raises InputError where the
+    `hint` = 1 reports only what does not hold, 2 the place as well, 3 everything. With `strict` a warning makes the
+    Diagnosis false, as an error does. Raises InputError where the
     arguments do not fit.
     """
     in_use = {"tokenizer": tokenizer, "text": text, "messages": messages, "inputs": inputs, "text_pair": text_pair}
@@ -42,7 +45,7 @@ def check(
             )
         from attnscope.doctor.model_check import check_model
 
-        return check_model(fn, hint=hint, **in_use)
+        return check_model(fn, hint=hint, strict=strict, **in_use)
     if isinstance(fn, nn.Module) and callable(getattr(fn, "get_input_embeddings", None)):
         raise InputError(
             f"{type(fn).__name__} is a whole model: give its tokenizer and a text, check(model, tokenizer, text); or the "
@@ -50,4 +53,4 @@ def check(
         )
     from attnscope.doctor.code_check.examine import check as check_code
 
-    return check_code(fn, hint=hint, **declared)
+    return replace(check_code(fn, hint=hint, **declared), strict=strict)

@@ -133,7 +133,7 @@ def _examine(request: dict[str, Any]) -> dict[str, Any]:
         diagnosis = Diagnosis(request["name"], (found,), hint=request["options"].get("hint"))
     out = io.StringIO()
     diagnosis.report(Console(file=out, force_terminal=request["colour"], width=None if request["colour"] else 120))
-    return {"code": 0 if diagnosis else 1, "text": out.getvalue().rstrip(), "json": diagnosis.to_dict()}
+    return {"code": diagnosis.exit_code, "text": out.getvalue().rstrip(), "json": diagnosis.to_dict()}
 
 
 def main() -> None:
