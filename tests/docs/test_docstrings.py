@@ -1,5 +1,6 @@
 """Every parameter of every public callable stands in its docstring: in backquotes, or as a line `name: …`."""
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -14,9 +15,11 @@ import pytest
 import attnscope
 import attnscope.attention
 import attnscope.bertviz
+from attnscope.api.arguments import Look
 from attnscope.capturing import Recorder
 from attnscope.comparing.comparison import Comparison
 from attnscope.doctor import Diagnosis
+from attnscope.views.state import State
 
 CLASSES = (attnscope.Trace, attnscope.Site, attnscope.Tokens, attnscope.View, attnscope.Receipt)
 CLASSES += (Recorder, Comparison, Diagnosis)
@@ -40,7 +43,7 @@ NOT_YET = frozenset(
     attnscope.attention.rotary attnscope.attention.scale attnscope.attention.scaled_dot_product_attention
     attnscope.attention.softmax_over_keys attnscope.attention.split_heads attnscope.attention.weighted_sum
     attnscope.bertviz.head_view attnscope.bertviz.model_view attnscope.bertviz.neuron_view.show
-    attnscope.capture attnscope.check
+    attnscope.capture attnscope.check attnscope.load
     """.split()
 )
 
@@ -129,6 +132,12 @@ def test_every_parameter_is_documented(name: str, request: pytest.FixtureRequest
     function = FOUND[name]
     assert docstring(function), f"{name} has no docstring"
     assert lacking(function) == [], f"{name}: parameters that its docstring does not name"
+
+
+def test_show_takes_every_field_of_a_state_but_the_side_of_a_comparison() -> None:
+    fields = {field.name for field in dataclasses.fields(State)} - {"why", "side"}
+    assert fields - {*parameters(attnscope.show)} == set()
+    assert Look.__annotations__.keys() - fields == set()
 
 
 def test_a_parameter_without_a_word_is_found() -> None:
