@@ -10,6 +10,7 @@ from torch import nn
 
 from attnscope import render
 from attnscope.capturing import Recorder, may_attend, no_attention, rerun as rerun
+from attnscope.comparing.alignment import partner
 from attnscope.comparing.comparison import Comparison, comparison_of
 from attnscope.errors import CaptureError, InputError
 from attnscope.models.inputs import Prepared, prepare
@@ -18,10 +19,9 @@ from attnscope.payload import difference as pair_payload
 from attnscope.payload.codec import arrays as arrays, save as save
 from attnscope.tracing.site import parse_head
 from attnscope.tracing.trace import Trace
-from attnscope.views.as_python import python_of_comparison
 from attnscope.views.default_place import choose_opening
 from attnscope.views.state import State
-from attnscope.views.view import Pair, View, partner
+from attnscope.views.view import Pair, View
 
 FOR_STEPS = frozenset({"x", "pre_rotary", "projections"})  # what show() keeps, for texts of up to so many tokens
 KEEP_UP_TO = 1024
@@ -238,36 +238,34 @@ def show_comparison(
     layer, number = parse_head(head, layer)
     found = [one for one in comparison.heads if stack in (None, one.stack)]
     if layer is not None:
-        beside = comparison.beside(layer, stack)
-        found = [one for one in found if (one.layer, one.stack) == (beside.a.layer, beside.a.stack)]
+        sites = comparison.site_pair(layer, stack)
+        found = [one for one in found if (one.layer, one.stack) == (sites.a.layer, sites.a.stack)]
         if number is not None:
-            beside.a._head(number)
+            sites.a._head(number)
             found = [one for one in found if one.head == number]
     elif number is not None:
         found = [one for one in found if one.head == number]
     if not found:
         raise InputError(f"the two traces share no {'head ' + str(number) if number is not None else 'stack ' + repr(stack)}: {'; '.join(comparison.notes) or repr(comparison)}")  # fmt: skip
     chosen = found[0]
-    beside = comparison.beside(chosen.layer, chosen.stack)
-    places = beside.queries.places, beside.keys.places
-    first = int(beside.rows()[0, 0]) if len(beside.rows()) else 0
+    sites = comparison.site_pair(chosen.layer, chosen.stack)
+    places = sites.queries.places, sites.keys.places
+    first = int(sites.rows()[0, 0]) if len(sites.rows()) else 0
     at = (first if chosen.query is None else chosen.query), chosen.key
     if query is not None:
-        wanted = partner(places[0], "a", beside.queries.a.find(query, "query"), 2)
+        wanted = partner(places[0], "a", sites.queries.a.find(query, "query"), 2)
         at = wanted, None
     if key is not None:
-        at = at[0], partner(places[1], "a", beside.keys.a.find(key, "key"), 2)
+        at = at[0], partner(places[1], "a", sites.keys.a.find(key, "key"), 2)
     number_of = {"a": 0, "b": 1, "difference": 2}[side]
     here = [None if one is None else partner(axis, "difference", one, number_of) for axis, one in zip(places, at, strict=True)]  # fmt: skip
-    other = beside.b if side == "b" else beside.a
+    other = sites.b if side == "b" else sites.a
     why = "" if layer is not None and number is not None else "This head changed most, and here its weights did."
     state = State(
         level, stack=other.stack, layer=other.layer, head=chosen.head, query=here[0] or 0, key=here[1], sort=sort, side=side,
         why=why, **look,
     )  # fmt: skip
-    pair = Pair(
-        comparison.b, b"", lambda state: python_of_comparison(comparison.a, comparison.b, state), comparison.places
-    )
+    pair = Pair(comparison)
     view = View(comparison.a, state, render.HOSTS, static=static, max_mb=max_mb, steps=steps, exact=exact, pair=pair)
     notes = tuple(dict.fromkeys((*view.notes, *view.other.notes)))  # what the size limit did to either
     view.pair = replace(pair, difference=pair_payload.encode(comparison, notes))

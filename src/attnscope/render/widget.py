@@ -110,10 +110,10 @@ class Scope(anywidget.AnyWidget):
 
     def _queries(self, site: Any) -> int:
         """One beyond the last query; in a comparison of the longest of its sides, which is the merged row."""
-        return site.query_offset + site.queries if self._pair is None else len(self._pair.places(site)[0])
+        return site.query_offset + site.queries if self._pair is None else len(self._pair.axes(site)[0].places)
 
     def _keys(self, site: Any) -> int:
-        return site.keys if self._pair is None else len(self._pair.places(site)[1])
+        return site.keys if self._pair is None else len(self._pair.axes(site)[1].places)
 
     def __repr__(self) -> str:
         """What a reader sees where widgets are not drawn."""
