@@ -683,9 +683,7 @@ def test_code_makes_the_same_view(demo, monkeypatch):
             average="heads",
             theme="dark",
         ),
-        with_state(
-            attnscope.show(*demo, text, layers=[2, 4], level="steps", layer=4, head=3, query=4, dim=9), key=None
-        ),
+        attnscope.show(*demo, text, layers=[2, 4], level="steps", layer=4, head=3, query=4, dim=9).at(key=None),
     ]
     for view in views:
         room: dict = {}
@@ -709,7 +707,6 @@ def test_code_is_what_the_page_writes():
     code = python(None, ModelInfo("a\nmodel"), State())
     assert "# model, tokenizer: a model, as you loaded them\n# text: " in code
     assert "attnscope.show(model, tokenizer, text, layer=0, head=0, query=0)\n" in code
-    assert "from attnscope.views.view import with_state\n" in code
     assert "view = view.at(key=None)\n" in code
     assert "inputs=inputs" in python({"inputs": True}, some, State())
     assert 'messages=[{"role": "user", "content": "hi"}]' in python(

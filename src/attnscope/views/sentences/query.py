@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from attnscope.text.format import count, percent_in_words
 from attnscope.text.spelling import Label, named
 from attnscope.views.sentences.labels import Part, Token
+from attnscope.views.sentences.notes import note
 
 MENTIONED = 0.05  # smaller weights are not named
 
@@ -70,10 +71,10 @@ def sentence_of_query(row: QueryRow) -> list[Part]:
                 parts += [joint, key(j), f" ({percent_in_words(weights[j])})"]
         parts.append(".")
     if sink >= MENTIONED:
-        parts.append(f" {percent_in_words(sink)} goes to the sink, a learned logit without a token.")
+        parts.append(" " + note("sink", part=percent_in_words(sink)))
     parts += _parting(row, key)
     if row.outside is not None:
-        parts.append(f" {percent_in_words(row.outside)} of its weight lies outside the filter.")
+        parts.append(" " + note("outside", part=percent_in_words(row.outside), whose="its weight"))
     return parts
 
 
