@@ -11,7 +11,8 @@ from PIL import Image
 
 import attnscope
 import tiny_models as tiny
-from attnscope.statistics.thumbnails import MASKED, STATISTICS, thumbnails_of
+from attnscope.statistics.definitions import STATISTICS
+from attnscope.statistics.thumbnails import MASKED, thumbnails_of
 from attnscope.tracing.masks import causal_rule
 from attnscope.tracing.trace import Trace
 from browser_tools import until

@@ -254,7 +254,10 @@ def test_passes_and_forward() -> None:
     assert same_numbers(recorder.trace(forward=0), alone("bert", 1))
     with pytest.raises(InputError, match=r"forward 2 .*2 of 3 passes are kept \(keep_passes=2\)"):
         recorder.trace(forward=2)
-    with pytest.raises(InputError, match="expected keep_passes as a number from 1 on, got 0"), attnscope.capture(model, keep_passes=0):
+    with (
+        pytest.raises(InputError, match="expected keep_passes as a number from 1 on, got 0"),
+        attnscope.capture(model, keep_passes=0),
+    ):
         pass
 
 
