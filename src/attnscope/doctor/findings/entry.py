@@ -68,6 +68,10 @@ class Entry:
         named = {name for text in texts for _, name, _, _ in Formatter().parse(text) if name}
         return named - {"evidence"}
 
+    def general(self, text: Literal["why", "cure", "invariant"]) -> str:
+        """One of its texts with "…" for each field, as a reader sees it who has no code at hand."""
+        return "".join(plain + ("…" if name else "") for plain, name, _, _ in Formatter().parse(getattr(self, text)))
+
     def codes(self) -> tuple[str, str]:
         """The wrong and the right example as source text."""
         wrong = _source(self.wrong)
