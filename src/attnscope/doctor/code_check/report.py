@@ -130,9 +130,14 @@ def undeclared_numbers(case: Case, fit: Fit) -> None:
     if abs(used / right - 1) < SAME_SCALE:
         return
     digits = next((n for n in range(4, 8) if f"{used:.{n}g}" != f"{right:.{n}g}"), 8)
-    numbers = {"used": f"{used:.{digits}g}", "expected": f"{right:.{digits}g}", "declare": f"{used:.4g}"}
-    origin = "1/√d" if case.base.scaling is None else "as declared"
-    case.find("scale-other", **numbers, origin=origin, size=size)
+    case.find(
+        "scale-other",
+        used=f"{used:.{digits}g}",
+        expected=f"{right:.{digits}g}",
+        declare=f"{used:.4g}",
+        origin="1/√d" if case.base.scaling is None else "as declared",
+        size=size,
+    )
 
 
 # --- conventions --------------------------------------------------------------------------------------------------

@@ -94,19 +94,19 @@ def _turns(invocation: Invocation, text: str, every: bool) -> Iterator[tuple[str
     """Rotary embeddings to try: pairs, base, and how many dimensions are turned (0: all)."""
     yield "none", 1e4, 0
     p = invocation.projections
-    told = re.search(r"rot|rope|freq|polar|cos\(", text, re.IGNORECASE)
-    if not told and (p is None or not every):
+    spoken = re.search(r"rot|rope|freq|polar|cos\(", text, re.IGNORECASE)
+    if not spoken and (p is None or not every):
         return
     size = p.query.weight.shape[1] // max(invocation.heads, 1) if p else invocation.size
     numbers = numbers_in(invocation.fn) if isinstance(invocation.fn, torch.nn.Module) else {}
     named = [float(v) for n, v in numbers.items() if re.search("theta|base|rope", n, re.IGNORECASE) and v > 10]
     sizes = [0] if size % 2 == 0 else [size - 1]
-    if told:  # a part of the head: by its number of dimensions, or as a share
+    if spoken:  # a part of the head: by its number of dimensions, or as a share
         counts = [int(v * size) if isinstance(v, float) and 0 < v < 1 else v for v in numbers.values()]
         counts = [v for v in dict.fromkeys([*counts, size // 2]) if isinstance(v, int)]
         sizes += [v for v in counts if 2 <= v < size and v % 2 == 0][:4]
     for turned in sizes:
-        for theta in dict.fromkeys([*named, 1e4, *((5e5, 1e6) if every and told else ())]):
+        for theta in dict.fromkeys([*named, 1e4, *((5e5, 1e6) if every and spoken else ())]):
             yield "half", theta, turned
             yield "adjacent", theta, turned
 
@@ -153,7 +153,7 @@ class Hunt:
         return None
 
     def _looks_ahead(self, invocation: Invocation, run: Run) -> bool | None:
-        """Whether a query's output changes with the last token, which it may see only if nothing is causal. None: not told."""
+        """Whether a query's output changes with the last token, which it may see only if nothing is causal. None: not known."""
         if (
             invocation.ends is not None
             or invocation.call.inputs != 1

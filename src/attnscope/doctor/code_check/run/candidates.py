@@ -56,7 +56,7 @@ def of_function(fn: Callable, what: str, heads: int = probes.HEADS) -> list[list
 
 
 def of_groups(fn: Callable, what: str, heads: int | None = None) -> list[Invocation]:
-    """A function with fewer key heads than query heads, 6 on 2 unless said: hardly anything but grouped queries runs on that."""
+    """A function with fewer key heads than query heads, 6 on 2 by default: hardly anything but grouped queries runs on that."""
     heads = heads or 6
     kv_heads = next((n for n in (heads // 3, heads // 2) if n > 1 and heads % n == 0), 0)
     call, text = read_signature(fn, what), source_of(fn)
