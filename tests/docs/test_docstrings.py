@@ -42,7 +42,6 @@ NOT_YET = frozenset(
     attnscope.attention.merge_heads attnscope.attention.project_output attnscope.attention.repeat_heads
     attnscope.attention.rotary attnscope.attention.scale attnscope.attention.scaled_dot_product_attention
     attnscope.attention.softmax_over_keys attnscope.attention.split_heads attnscope.attention.weighted_sum
-    attnscope.bertviz.head_view attnscope.bertviz.model_view attnscope.bertviz.neuron_view.show
     attnscope.capture attnscope.check attnscope.load
     """.split()
 )

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from logging import ERROR, getLogger
 from typing import Any
 
 import click
@@ -20,6 +21,7 @@ def load(name: str, quiet: bool, **options: Any) -> tuple[Any, Any]:
         from huggingface_hub.utils import logging as hub_logging
         from transformers.utils import logging
 
+        getLogger("matplotlib.font_manager").setLevel(ERROR)
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         hub_logging.set_verbosity_error()

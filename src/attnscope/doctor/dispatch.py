@@ -1,6 +1,5 @@
 """attnscope.check: one door for two questions, told apart by what comes with the first argument."""
 
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -89,7 +88,7 @@ def check(
             )
         from attnscope.doctor.model_check import check_model
 
-        return replace(check_model(fn, hint=hint, **in_use), strict=strict)
+        return check_model(fn, hint=hint, strict=strict, **in_use)
     if isinstance(fn, nn.Module) and callable(getattr(fn, "get_input_embeddings", None)):
         raise InputError(
             f"{type(fn).__name__} is a whole model: give its tokenizer and a text, check(model, tokenizer, text); or the "

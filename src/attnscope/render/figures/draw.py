@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from attnscope.render.figures.colours import GROUND, MUTED
 from attnscope.render.figures.fonts import warn_of_missing
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, PROSE, Sheet
+from attnscope.text.status import status
 from attnscope.tracing.trace import Trace
 from attnscope.views.state import State
 from attnscope.views.validate import check_place
@@ -87,11 +89,17 @@ def plot(trace: Trace, state: State, ax: Any = None, width: float = 7.2) -> "Axe
 
 
 def needed() -> None:
-    """Raises MissingDependency (also an ImportError) without matplotlib."""
+    """Import matplotlib, which lists the fonts of a machine once, for some seconds: a status line says so.
+
+    Raises MissingDependency (also an ImportError) without matplotlib.
+    """
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib
     except ImportError:
         raise MissingDependency("figures need matplotlib", "plot") from None
+    listed = any(Path(matplotlib.get_cachedir()).glob("fontlist-*.json"))
+    with status("matplotlib lists the fonts of this machine, once …", quiet=listed):
+        import matplotlib.font_manager
 
 
 def _check_width(width: Any) -> None:
