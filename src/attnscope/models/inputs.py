@@ -1,4 +1,6 @@
-"""From what the user gives (text, pair, chat, ready tensors, a wish to continue) to the model's inputs and the tokens."""
+"""From what the user gives (text, pair, chat, ready tensors, a wish to continue) to the model's inputs and the
+tokens.
+"""
 
 import inspect
 from collections.abc import Mapping, Sequence

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from attnscope.tracing.site import TOLERANCE
+from attnscope.tracing.receipts import TOLERANCE
 from attnscope.tracing.weights_site import WeightsSite
 
 
