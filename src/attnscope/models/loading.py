@@ -38,11 +38,18 @@ def load(
     revision: str | None = None,
     trust_remote_code: bool = False,
 ) -> tuple[Any, Any]:
-    """(model, tokenizer) for "demo" (a small real BERT that comes with attnscope[demo]), a hub name or a folder.
+    """(model, tokenizer): the model in eval mode, with its own default attention implementation.
 
-    The model is in eval mode, with its own default attention implementation. `task` picks the class (one of
-    TASKS, named as in transformers); without it, the class that the checkpoint itself names. `dtype` is a torch dtype
-    or its name; None keeps the checkpoint's. For image models the second value is the image processor.
+    For image models the second value is the image processor.
+
+    `name`: "demo" (a small real BERT, part of attnscope[demo]), a hub name, or a folder.
+    `task`: picks the class, named as in transformers, such as "text-generation" (see TASKS); None takes the one that the
+        checkpoint names.
+    `device`: where to put it, such as "cuda"; None leaves it on the CPU.
+    `dtype`: a torch dtype or its name, such as "float16"; None keeps the checkpoint's.
+    `revision`: a branch, tag or commit on the hub; None is the newest.
+    `trust_remote_code`: True runs code that is part of the checkpoint. Only for authors you trust.
+
     Raises LoadError (also an OSError) where nothing can be loaded, and MissingDependency (also an ImportError) where
     the demo model is not installed; both say what to do.
     """

@@ -35,9 +35,7 @@ def parse_layer(layer: Any, what: str = "layer") -> int:
     raise InputError(f'expected {what} as a number or a name such as "L2", counted from 0; got {layer!r}.')
 
 
-def parse_head(
-    head: SupportsIndex | str | None, layer: SupportsIndex | str | None = None
-) -> tuple[int | None, int | None]:
+def parse_head(head: Any, layer: Any = None) -> tuple[int | None, int | None]:
     """(layer, head) from a head number or a name such as "L2H8", which also names the layer. Raises InputError.
 
     `head`: from 0; None stays None. `layer`: what the caller gave beside it, as for `parse_layer`; None where nothing.

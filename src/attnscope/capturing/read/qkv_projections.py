@@ -152,9 +152,14 @@ def _checked(target: Tensor, one: Made, layout: tuple[int, int, int] | None) -> 
     if layout is None or one.taken.ndim != 3 or not readable:
         return None
     projection = HeadProjection(
-        module.weight, getattr(module, "bias", None), target.shape[1], target.shape[3], *layout,
-        flipped=not isinstance(module, nn.Linear), path=one.path,
-    )  # fmt: skip
+        module.weight,
+        getattr(module, "bias", None),
+        target.shape[1],
+        target.shape[3],
+        *layout,
+        flipped=not isinstance(module, nn.Linear),
+        path=one.path,
+    )
     sample = torch.linspace(0, target.shape[2] - 1, min(4, target.shape[2])).round().long().to(target.device)
     x = one.taken[0, sample]
     made = torch.stack([projection.apply(x, head) for head in range(projection.heads)]).double()  # [H, 4, D]

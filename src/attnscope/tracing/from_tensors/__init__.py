@@ -1,4 +1,4 @@
-"""Tensors that people hand in, checked and made into sites: q, k and v (Trace.from_qkv), or weights
+"""Tensors that people give, checked and made into sites: q, k and v (Trace.from_qkv), or weights
 (from_attentions).
 """
 
