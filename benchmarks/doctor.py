@@ -117,15 +117,27 @@ def main() -> None:
     folders = sorted(path.parent for path in (HERE / "doctor_corpus").glob("*/manifest.json"))
     measured = {folder: measure(folder) for folder in folders}
     together = sum(measured.values(), Figures())
+    about = (
+        "`python benchmarks/doctor.py` prints these figures. Named right: every row of the manifest named, and no other but "
+        "those it tolerates. False alarm: anything found in sound code. Seconds are processor time per check, in process, "
+        "after import, one thread: what a check takes where nothing else runs. "
+        f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}."
+    )
+    caution = (
+        "So these figures show what the doctor covers today. How well it does on code that it was not written for, only its "
+        "first run on `later` shows."
+    )
     lines = [
-        "## Doctor", "",
-        ("`python benchmarks/doctor.py` prints these figures. Named right: every row of the manifest named, and no other but "
-        "those it tolerates. False alarm: anything found in sound code. Seconds are processor time per check, in process, after import, one thread: what a check takes where nothing else runs. "
-        f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}."),
+        "## Doctor",
         "",
-        *(f"- `{folder.name}` ({pinned(folder)}): {STORY.get(folder.name, 'no history is told.')}" for folder in folders),
+        about,
         "",
-        "So these figures say what the doctor covers today; of how it does on code it has never met, only the first meeting with `later` speaks.",
+        *(
+            f"- `{folder.name}` ({pinned(folder)}): {STORY.get(folder.name, 'no history is told.')}"
+            for folder in folders
+        ),
+        "",
+        caution,
         "",
         "| corpus | files | one mistake, named right | two mistakes, both named | sensitivity | false alarms | median s | slowest s |",
         "|-|-|-|-|-|-|-|-|",
@@ -133,7 +145,7 @@ def main() -> None:
         together.row("together"),
         "",
         *(["Not right:", "", *together.missed] if together.missed else ["Nothing was missed."]),
-    ]  # fmt: skip
+    ]
     print("\n".join(lines))
     if not options.quick:
         write_section("doctor", lines)

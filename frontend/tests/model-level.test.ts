@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import { Ramp } from "../src/base/scale";
-import type { Metadata, Site, Thumb } from "../src/data/payload";
+import type { Metadata, Site, Thumb } from "../src/data/metadata";
 import { finding, linkSaid } from "../src/levels/model/finding";
 import { type Head, headsOf, nameOf, patchOf, patchRange, Statistics, stockOf } from "../src/levels/model/heads";
 import { at, byLayer, find, inOrder, step } from "../src/levels/model/layout";

@@ -13,34 +13,10 @@ from torch import nn
 import attnscope
 import tiny_models as tiny
 from attnscope.errors import InputError
+from tiny_tokenizers import CHATML, begins
 
 TEXT = "the cat sat on a mat"
 TEXTS = ["the cat sat on a mat", "a dog ran"]
-CHATML = "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-
-
-def begins(chat: str | None = None, known: tuple[str, ...] = (), **options: Any) -> Any:
-    """A tokenizer that begins every text with <s>, as Llama's: words, letters and signs, 97 entries at most."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    special = ["<unk>", "<pad>", "<s>", "</s>", *known]
-    words = "the cat sat on mat dog ran to a of in it user im start end".split()
-    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
-    entries = list(dict.fromkeys([*special, *words, *letters, *("##" + x for x in letters), *"<>|[]_/!?.,:"]))
-    raw = Tokenizer(models.WordPiece({e: i for i, e in enumerate(entries[: tiny.VOCABULARY])}, unk_token="<unk>"))
-    raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    raw.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 2)])
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=raw,
-        unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
-        additional_special_tokens=list(known),
-        model_input_names=["input_ids", "attention_mask"],
-        **{"pad_token": "<pad>", **options},
-    )
-    tokenizer.chat_template = chat
-    return tokenizer
 
 
 def reader(kind: str, **options: Any) -> Any:
@@ -650,7 +626,11 @@ def test_the_model_is_left_as_it_was_found() -> None:
         (("MODEL", "TOKENIZER"), {"inputs": {"input_ids": [[5, 6]], "attention_mask": [[1]]}}, "one entry for each id"),
         (("MODEL", "TOKENIZER", TEXT), {"scaling": 1.0}, "are two questions"),
         (("MODEL", "TOKENIZER", TEXT), {"hint": 4}, "got 4"),
-        (("MODEL", "TOKENIZER", "a cat"), {"inputs": {"input_ids": [[5, 6], [7, 8]]}}, "expected one text for each of the 2 rows of inputs, got 1"),
+        (
+            ("MODEL", "TOKENIZER", "a cat"),
+            {"inputs": {"input_ids": [[5, 6], [7, 8]]}},
+            "expected one text for each of the 2 rows of inputs, got 1",
+        ),
         (("MODEL", "TOKENIZER"), {"inputs": {"input_ids": [[]]}}, "expected at least one token"),
         (("IMAGES", "TOKENIZER", TEXT), {}, "this model reads pixel_values"),
         (("MODEL",), {}, "is a whole model: give its tokenizer and a text"),

@@ -11,7 +11,8 @@ import attnscope
 import tiny_models as tiny
 from attnscope import Trace
 from attnscope.errors import InputError, NotCaptured, PayloadError
-from attnscope.payload.codec import Held, encode
+from attnscope.payload.codec import encode
+from attnscope.payload.held import Held
 from attnscope.payload.site_requests import TileRequest, answer
 from attnscope.tracing.tokens import Tokens
 from attnscope.views.sentences import sentence as words

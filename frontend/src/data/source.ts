@@ -1,8 +1,9 @@
 /** Where tensors come from. The app and its levels know this interface only, never the host behind it. */
 
 import { HeadTensors } from "./head-tensors";
-import type { Metadata, Payload, Site } from "./payload";
-import { PayloadError } from "./payload";
+import type { Metadata, Site } from "./metadata";
+import type { Payload } from "./payload";
+import { PayloadError } from "./safetensors";
 import { Given } from "./step-tensors";
 
 export interface Source {

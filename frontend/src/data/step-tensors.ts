@@ -1,5 +1,6 @@
 /** What one head's q, k and v were made of: x, the projections, q and k before norm and rotary embedding; as far as they are held. */
-import type { Payload, Site } from "./payload";
+import type { Site } from "./metadata";
+import type { Payload } from "./payload";
 
 export type Letter = "q" | "k" | "v";
 

@@ -1,7 +1,9 @@
 /** The server's page: a line to type in, and below it the same app. The address holds text, model and place, so it can be passed on. */
 
-import { fail, mount, type Step, type View } from "../app/mount";
+import { mount } from "../app/mount";
+import { fail } from "../app/shadow";
 import { follow } from "../app/url/address";
+import type { Step, View } from "../app/view";
 import { fromHash, INITIAL, type State } from "../base/state";
 import { type HttpSource, type Question, Refused, read } from "../data/sources/http";
 import { Asker } from "./serve/prompt-form";

@@ -1,8 +1,9 @@
 /** All rows of one picture by token: of one head, or the mean over several. Computed when wanted, kept as they come. */
+
 import { linksOf } from "../chain/chain";
 import { Difference } from "../chain/difference";
 import type { HeadTensors } from "../data/head-tensors";
-import type { Site } from "../data/payload";
+import type { Site } from "../data/metadata";
 import type { Row } from "./axis";
 
 /** What a head does over all queries, added up while its rows are computed. */

@@ -11,6 +11,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from attnscope.tracing.step_names import STEP_NAMES
+
 
 @dataclass(frozen=True)
 class Link:
@@ -44,7 +46,7 @@ def links_of(site: Any, head: int, query: int) -> tuple[Link, ...]:
 def _to_query(site: Any, head: int, query: int) -> Iterator[Link]:
     q = site.q[head, query].float()
     if site.x is not None and (site.kind == "self" or site.w_q is not None):
-        yield Link("x", "x", "the layer's input for this token", site.x[query].float())
+        yield _step("x", "the layer's input for this token", site.x[query].float())
     formula = "x · W_Q"
     if site.w_q is not None and site.x is not None:
         w = site.w_q
@@ -56,7 +58,7 @@ def _to_query(site: Any, head: int, query: int) -> Iterator[Link]:
     if site.pre_rotary_q is not None:
         yield Link("pre_rotary_query", "q before rotary", formula, site.pre_rotary_q[head, query].float())
         formula = "q before rotary, its pairs of dimensions turned by the query's position"
-    yield Link("query", "q", formula, q)
+    yield _step("query", formula, q)
 
 
 def _to_keys(site: Any, head: int) -> Iterator[Link]:
@@ -74,7 +76,7 @@ def _to_keys(site: Any, head: int) -> Iterator[Link]:
     if site.pre_rotary_k is not None and site.pre_rotary_k.shape[1] == site.keys:
         yield Link("pre_rotary_keys", "k before rotary", formula, site.pre_rotary_k[group].float())
         formula = "k before rotary, its pairs of dimensions turned by each key's position"
-    yield Link("keys", "k", formula, site.k[group].float())
+    yield _step("keys", formula, site.k[group].float())
 
 
 def _to_values(site: Any, head: int) -> Iterator[Link]:
@@ -82,25 +84,30 @@ def _to_values(site: Any, head: int) -> Iterator[Link]:
     if site.w_v is not None and x is not None:
         named = site.w_v.named(group)
         yield Link("value_weights", "W_V", f"the model's own parameter: {named}", site.w_v.weight(group).float())
-    yield Link("values", "v", "x · W_V for every token", site.v[group].float())
+    yield _step("values", "x · W_V for every token", site.v[group].float())
 
 
 def _from_qkv(site: Any, head: int, query: int) -> Iterator[Link]:
     chain = site.chain(head, query)
-    yield Link("products", "q × k", "q[d] · k[d], dimension by dimension", chain.query * chain.key)
-    yield Link("dot", "q · k", "Σ over d of q[d] · k[d]", chain.dot[0])
-    yield Link("scaled", "q · k · scaling", f"q · k × {site.scaling:.6g}", chain.scaled[0])
+    yield _step("products", "q[d] · k[d], dimension by dimension", chain.query * chain.key)
+    yield _step("dot", "Σ over d of q[d] · k[d]", chain.dot[0])
+    yield _step("scaled", f"q · k × {site.scaling:.6g}", chain.scaled[0])
     if site.softcap is not None:
-        yield Link("capped", "capped", f"{site.softcap:g} · tanh(scaled / {site.softcap:g})", chain.capped[0])
+        yield _step("capped", f"{site.softcap:g} · tanh(scaled / {site.softcap:g})", chain.capped[0])
     if site.position_bias is not None:
-        yield Link("biased", "biased", "score + position bias", chain.biased[0])
-    yield Link("masked", "score", f"−∞ where the mask hides a key ({site.mask.describe()})", chain.masked[0])
+        yield _step("biased", "score + position bias", chain.biased[0])
+    yield _step("masked", f"−∞ where the mask hides a key ({site.mask.describe()})", chain.masked[0])
     sink = " (the sink's column is dropped)" if site.sinks is not None else ""
-    yield Link("weights", "softmax", f"exp(score) / Σ over keys of exp(score){sink}", chain.weights[0])
-    yield Link("output", "z", "Σ over keys of weight · v", chain.output[0])
+    yield _step("weights", f"exp(score) / Σ over keys of exp(score){sink}", chain.weights[0])
+    yield _step("output", "Σ over keys of weight · v", chain.output[0])
     if site.projection is not None:
         write = site.write(head, query)[0]
-        yield Link("write", "z · W_O", "what this head adds to the residual stream", write)
+        yield _step("write", "what this head adds to the residual stream", write)
+
+
+def _step(name: str, formula: str, value: Float[Tensor, "*shape"]) -> Link:
+    """A step with the symbol that its name has everywhere."""
+    return Link(name, STEP_NAMES[name].symbol, formula, value)
 
 
 def _group(site: Any, head: int) -> int:

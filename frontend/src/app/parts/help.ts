@@ -1,6 +1,7 @@
 /** The help sheet: keys, levels, colours, and where the numbers come from. */
+
 import { h } from "../../base/dom";
-import type { Metadata } from "../../data/payload";
+import type { Metadata } from "../../data/metadata";
 import type { Has } from "../level-order";
 import { REGISTRY } from "../level-registry";
 

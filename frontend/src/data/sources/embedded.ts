@@ -1,7 +1,9 @@
 /** Payloads that stand in the page itself. The first block is decoded at once, the others when they are wanted. */
 
 import type { HeadTensors } from "../head-tensors";
-import { type Metadata, Payload, PayloadError } from "../payload";
+import type { Metadata } from "../metadata";
+import { Payload } from "../payload";
+import { PayloadError } from "../safetensors";
 import { Holdings, type Source } from "../source";
 import type { Given } from "../step-tensors";
 import { unpack } from "../unpack";

@@ -1,7 +1,9 @@
 /** What a kernel and a server have in common: what is held is given at once, the rest is asked for, each head once. */
 
 import type { HeadTensors } from "../head-tensors";
-import { type Metadata, type Payload, PayloadError } from "../payload";
+import type { Metadata } from "../metadata";
+import type { Payload } from "../payload";
+import { PayloadError } from "../safetensors";
 import { Holdings, type Source } from "../source";
 import type { Given } from "../step-tensors";
 

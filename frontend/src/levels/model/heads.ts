@@ -1,7 +1,7 @@
 /** Every head of every layer: its pooled weights, its statistics, and the order in which it is shown. */
 
 import { count, fixed, percent } from "../../base/format";
-import type { Metadata, Site, Thumb } from "../../data/payload";
+import type { Metadata, Site, Thumb } from "../../data/metadata";
 import type { Source } from "../../data/source";
 
 export interface Head {

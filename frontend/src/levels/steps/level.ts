@@ -9,9 +9,10 @@ import type { Scene } from "../../scene/scene";
 import { paper } from "./export-svg";
 import { Ask } from "./missing-tensors";
 import { PairSteps } from "./pair-level";
+import { grouped } from "./projections";
 import { Running } from "./running";
 import { LinkView } from "./step-view";
-import { grouped, written } from "./steps";
+import { written } from "./steps";
 import css from "./style.css";
 
 export class StepsLevel implements Level {

@@ -4,7 +4,7 @@ import { button, h, setAttribute, setText } from "../../base/dom";
 import { precise } from "../../base/format";
 import type { Ramp } from "../../base/scale";
 import { formula, plain, subscripted } from "./formula";
-import type { Link, Scalar } from "./steps";
+import type { Link, Scalar } from "./step";
 import { SumView } from "./sum";
 import { type VectorHost, VectorView } from "./vector";
 
