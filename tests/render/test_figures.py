@@ -541,7 +541,7 @@ def test_axes_of_ones_own(demo_trace):
         own = demo_trace.plot("neuron", width=6, **PLACE)
         assert own.get_figure().get_figwidth() == 6
         assert len(pyplot.get_fignums()) == 3
-        with pytest.raises(InputError, match="Axes was expected"):
+        with pytest.raises(InputError, match="expected a matplotlib Axes"):
             demo_trace.plot("neuron", ax=made, **PLACE)
     finally:
         pyplot.close("all")
@@ -610,15 +610,15 @@ def test_what_cannot_be_drawn(demo_trace, tmp_path):
     view = demo_trace.show(**PLACE)
     for options, words in (
         ({"width": 1}, "from 2.4"),
-        ({"width": float("nan")}, "in inches"),
-        ({"dpi": 0}, "pixels of an inch"),
+        ({"width": float("nan")}, "expected inches"),
+        ({"dpi": 0}, "pixels per inch"),
         ({"text": "curves"}, "outlines"),
     ):
         with pytest.raises(InputError, match=words):
             view.save(tmp_path / "a.svg", **options)
     with pytest.raises(InputError, match="a page has none"):
         view.save(tmp_path / "a.html", width=3)
-    with pytest.raises(InputError, match="no figure of kind 'gif'"):
+    with pytest.raises(InputError, match="kind is 'gif'"):
         view.figure("gif")
     with pytest.raises(InputError, match="queries: query 99 is out of range"):
         view.at(queries=(99,)).figure("svg")
