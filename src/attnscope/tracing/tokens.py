@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from attnscope.errors import InputError
-from attnscope.text.format import printable
+from attnscope.text.spelling import visible
 
 # Special tokens as vocabularies write them: [CLS], </s>, <|endoftext|>, <bos>.
 _SPECIAL = re.compile(r"\[(CLS|SEP|PAD|MASK|UNK|BOS|EOS)\]|</?s>|<(pad|unk|mask|bos|eos)>|<\|[^|]+\|>")
@@ -59,7 +59,7 @@ class Tokens(Sequence[str]):
         return iter(self.strings)
 
     def __repr__(self) -> str:
-        shown = " ".join(f'"{printable(piece)}"' for piece in self.strings[:12])
+        shown = " ".join(f'"{visible(piece)}"' for piece in self.strings[:12])
         return f"Tokens({len(self)}: {shown}{' …' if len(self) > 12 else ''})"
 
     def _repr_html_(self) -> str:
@@ -68,9 +68,7 @@ class Tokens(Sequence[str]):
         for position, piece in enumerate(self.strings[:48]):
             word = self.words[position]
             text = "" if word is None or word >= len(self.word_text) else self.word_text[word]
-            cells.append(
-                (str(position), printable(piece), str(self.ids[position]) if self.ids else "", printable(text))
-            )
+            cells.append((str(position), visible(piece), str(self.ids[position]) if self.ids else "", visible(text)))
         rows = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in cells[1:]]
         head = "".join(f"<th>{cell}</th>" for cell in cells[0])
         more = f"<p>and {len(self) - 48} more tokens</p>" if len(self) > 48 else ""
