@@ -1,5 +1,5 @@
 /** Payload bytes made by hand, as docs/payload.md describes them. */
-import type { Metadata, Site } from "../src/payload";
+import type { Metadata, Site } from "../src/data/payload";
 
 export type Tensor = { dtype: string; shape: number[]; bytes: Uint8Array };
 

@@ -1,30 +1,31 @@
 /** The frame: breadcrumb, sentence, ribbon, the level in the middle, the foot. It owns the state; levels draw. */
 
-import { sentenceOfPair } from "../compare/sentence";
-import { button, h, setAttribute, whenIdle } from "../dom";
-import type { HeadTensors } from "../head";
-import type { Metadata } from "../payload";
-import type { Ramp } from "../scale";
-import { type Actions, type Level, type Scene, scene as sceneOf } from "../scene";
-import type { Source } from "../source";
-import { type Filter, INITIAL, type LevelName, type Side, type State } from "../state";
-import { type Label, labels } from "../tokens";
-import { type CrumbName, Crumbs } from "./crumbs";
-import { Foot } from "./foot";
-import { help } from "./help";
-import { Hint } from "./hint";
-import { rung } from "./ladder";
-import { Panels } from "./panels";
-import { absent, filtered, fitted, held, nearestHeld, queryRange, siteName, siteOf } from "./place";
-import { ReceiptView } from "./receipt";
-import { Ribbon } from "./ribbon";
+import { button, h, setAttribute, whenIdle } from "../base/dom";
+import type { Ramp } from "../base/scale";
+import { type Filter, INITIAL, type LevelName, type Side, type State } from "../base/state";
+import type { HeadTensors } from "../data/head-tensors";
+import type { Metadata } from "../data/payload";
+import type { Source } from "../data/source";
+import { type Label, labels } from "../scene/labels";
+import type { Actions, Level } from "../scene/level";
+import { sentenceOfPair } from "../scene/pair-sentence";
+import { type Scene, scene as sceneOf } from "../scene/scene";
+import { pythonPanel, savePanel } from "./export/export-panels";
+import { Stage } from "./level-host";
+import { rung } from "./level-order";
+import { type CrumbName, Crumbs } from "./parts/crumbs";
+import { Foot } from "./parts/foot";
+import { help } from "./parts/help";
+import { Hint } from "./parts/hint";
+import { Panels } from "./parts/panels";
+import { ReceiptView } from "./parts/receipt";
+import { Ribbon } from "./parts/ribbon";
+import { Story } from "./parts/sentence-bar";
+import { Switch } from "./parts/switch";
+import { Tools } from "./parts/tools";
 import { shadow } from "./shadow";
-import { Stage } from "./stage";
-import { Story } from "./story";
-import { Switch } from "./switch";
-import { pythonPanel, savePanel } from "./takeaway";
 import { onThemeChange, rampOf, resolve } from "./theme";
-import { Tools } from "./tools";
+import { absent, filtered, fitted, held, nearestHeld, queryRange, siteName, siteOf } from "./validate-state";
 
 export { fail } from "./shadow";
 

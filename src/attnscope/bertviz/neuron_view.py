@@ -37,6 +37,13 @@ def show(
         also = f", or this model's own {own!r}" if own and own not in MODEL_TYPES else ""
         raise InputError(f"model_type {model_type!r} is not one of {', '.join(map(repr, MODEL_TYPES))}{also}.")
     view = api.show(
-        model, tokenizer, sentence_a, text_pair=sentence_b or None, layer=layer, head=head, theme=display_mode, static=True
-    )  # fmt: skip
+        model,
+        tokenizer,
+        sentence_a,
+        text_pair=sentence_b or None,
+        layer=layer,
+        head=head,
+        theme=display_mode,
+        static=True,
+    )
     return drawn(view, html_action)

@@ -3,10 +3,7 @@ ones, so every name is transformers' own class."""
 
 from typing import Any
 
-_NAMES = (
-    "BertConfig", "BertModel", "BertTokenizer", "GPT2Config", "GPT2Model", "GPT2Tokenizer", "RobertaConfig",
-    "RobertaModel", "RobertaTokenizer",
-)  # fmt: skip
+_NAMES = tuple(family + part for family in ("Bert", "GPT2", "Roberta") for part in ("Config", "Model", "Tokenizer"))
 
 __all__ = list(_NAMES)  # pyright: ignore[reportUnsupportedDunderAll]
 

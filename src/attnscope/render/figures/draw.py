@@ -6,7 +6,7 @@ from importlib import import_module
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from attnscope.errors import InputError
+from attnscope.errors import InputError, MissingDependency
 from attnscope.render.figures.colours import GROUND, MUTED
 from attnscope.render.figures.fonts import warn_of_missing
 from attnscope.render.figures.scene import Scene
@@ -35,8 +35,8 @@ class Plan:
 
 
 def figure(trace: Trace, state: State, width: float = 7.2) -> "Figure":
-    """A matplotlib figure of this width in inches, as high as it needs. Raises InputError where it does not fit or
-    matplotlib is missing, NotCaptured where the level needs q and k that are not there."""
+    """A matplotlib figure of this width in inches, as high as it needs. Raises InputError where it does not fit,
+    MissingDependency without matplotlib, NotCaptured where the level needs q and k that the trace does not have."""
     needed()
     from matplotlib.figure import Figure
 
@@ -87,11 +87,11 @@ def plot(trace: Trace, state: State, ax: Any = None, width: float = 7.2) -> "Axe
 
 
 def needed() -> None:
-    """Raises InputError without matplotlib."""
+    """Raises MissingDependency (also an ImportError) without matplotlib."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise InputError("figures need matplotlib: pip install 'attnscope[plot]'.") from None
+        raise MissingDependency("figures need matplotlib", "plot") from None
 
 
 def _check_width(width: Any) -> None:

@@ -70,8 +70,12 @@ def application(
 
     routes = [Route("/", home), Route("/api/trace", trace, methods=["POST"]), Route("/api/site", site)]
     answers: Any = {
-        Refusal: _refused, AttnscopeError: _mistaken, HTTPException: _not_here, ClientDisconnect: _left, Exception: _failed,
-    }  # fmt: skip
+        Refusal: _refused,
+        AttnscopeError: _mistaken,
+        HTTPException: _not_here,
+        ClientDisconnect: _left,
+        Exception: _failed,
+    }
     inner = Starlette(routes=routes, exception_handlers=answers, lifespan=lifespan)
     return Guard(inner, Names(host, origins), token, f"attnscope-{port}")
 

@@ -114,9 +114,10 @@ def _examine(request: dict[str, Any]) -> dict[str, Any]:
 
     # All that is needed comes before the user's file: what is imported already cannot be taken for a file of theirs.
     from attnscope.doctor import check
+    from attnscope.doctor.code_check.run import sandbox
     from attnscope.doctor.diagnosis import Diagnosis, Finding
 
-    trial.LIMIT = min(trial.LIMIT, request["limit"])
+    sandbox.LIMIT = min(sandbox.LIMIT, request["limit"])
     hidden = io.StringIO()
     try:
         with contextlib.redirect_stdout(hidden), contextlib.redirect_stderr(hidden):
