@@ -33,7 +33,8 @@ def pytest_collection_modifyitems(items):
 
 settings.register_profile("quick", max_examples=60, deadline=None)  # no deadline on a busy machine
 settings.load_profile("quick")
-torch.set_num_threads(1)  # two tests run side by side, on tensors too small for more
+# Two tests run side by side, on tensors too small for more.
+torch.set_num_threads(int(os.environ.get("ATTNSCOPE_TEST_THREADS", "1")))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { biased, capped, dot, masked, output, scaled, share, softmax } from "../src/attention";
+import { biased, capped, dot, masked, output, scaled, share, softmax } from "../src/chain/attention";
 
 const f64 = (...values: number[]) => Float64Array.from(values);
 const f32 = (...values: number[]) => Float32Array.from(values);

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { type Channel, CommSource, GONE, type Reply, SILENT } from "../src/sources/comm";
+import { type Channel, CommSource, GONE, type Reply, SILENT } from "../src/data/sources/comm";
 import { payload, site } from "./made";
 
 const held = site({ index: 0, layer: 0 });

@@ -1,16 +1,16 @@
 /** B − A along the merged row: against both chains, computed by themselves. */
 import { describe, expect, it } from "vitest";
-import { pythonOfPair } from "../src/app/python";
-import { linksOf } from "../src/chain";
-import { type Difference, maskedAt, numberAt, placeOf, positionOn } from "../src/compare/difference";
-import { PairSource } from "../src/compare/source";
-import type { HeadTensors } from "../src/head";
+import { change, percent } from "../src/base/format";
+import { Ramp } from "../src/base/scale";
+import { INITIAL } from "../src/base/state";
+import { linksOf } from "../src/chain/chain";
+import { type Difference, maskedAt, numberAt, placeOf, positionOn } from "../src/chain/difference";
+import { PairSource } from "../src/chain/pair-source";
+import type { HeadTensors } from "../src/data/head-tensors";
+import { Payload } from "../src/data/payload";
+import { Holdings, type Source } from "../src/data/source";
 import { Shade } from "../src/levels/matrix/shade";
-import { Payload } from "../src/payload";
-import { Ramp } from "../src/scale";
-import { Holdings, type Source } from "../src/source";
-import { INITIAL } from "../src/state";
-import { change, percent } from "../src/words";
+import { pythonOfPair } from "../src/scene/as-python";
 import { f32, meta, payload, safetensors, site } from "./made";
 
 const MASK = { lower: null, upper: 0, keys: null, rows: null, packed: null, empty_rows: "zero" as const };

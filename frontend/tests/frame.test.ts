@@ -1,12 +1,12 @@
 import { inflateSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
-import { isWhole } from "../src/app/address";
-import { rung, rungs } from "../src/app/ladder";
-import { crc32, withText } from "../src/app/png";
-import { literal, opening, placeArguments, python } from "../src/app/python";
-import { annotated, fileName } from "../src/app/save";
-import { fromHash, INITIAL, LEVELS } from "../src/state";
-import { escaped, tag, wrapped } from "../src/svg";
+import { crc32, withText } from "../src/app/export/png";
+import { annotated, fileName } from "../src/app/export/save";
+import { rung, rungs } from "../src/app/level-order";
+import { isWhole } from "../src/app/url/address";
+import { fromHash, INITIAL, LEVELS } from "../src/base/state";
+import { escaped, tag, wrapped } from "../src/base/svg";
+import { literal, opening, placeArguments, python } from "../src/scene/as-python";
 
 const all = () => true;
 const meta = (source: unknown, name = "some/model") =>

@@ -1,15 +1,15 @@
 import { describe, expect, it } from "vitest";
-import { chainOf } from "../src/chain";
-import { HeadTensors } from "../src/head";
+import { contrast } from "../src/base/scale";
+import { escaped, estimated, fitting } from "../src/base/svg";
+import { chainOf } from "../src/chain/chain";
+import { HeadTensors } from "../src/data/head-tensors";
+import { Payload } from "../src/data/payload";
+import { membersOf, placeName } from "../src/heads/members";
+import { MOST, pens } from "../src/heads/palette";
+import { Sheet } from "../src/heads/row-cache";
 import { onPaper, writtenOf } from "../src/levels/head/column";
+import { paper } from "../src/levels/head/export-svg";
 import { choose, curve, type Line, opacity, positionOf, thickness, thresholdAt } from "../src/levels/head/geometry";
-import { membersOf, placeName } from "../src/levels/head/members";
-import { MOST, pens } from "../src/levels/head/palette";
-import { escapeXml, paper } from "../src/levels/head/paper";
-import { Sheet } from "../src/levels/head/sheet";
-import { Payload } from "../src/payload";
-import { contrast } from "../src/scale";
-import { estimated, fitting } from "../src/svg";
 import { meta, payload, site } from "./made";
 
 const head = (h: number, change = {}) => new HeadTensors(new Payload(payload(site(change))), 0, h);
@@ -186,7 +186,7 @@ describe("lines on paper", () => {
 
 describe("on paper", () => {
   it("tokens are text, never markup", () => {
-    expect(escapeXml(`</text><script>"&`)).not.toMatch(/[<>"]/);
+    expect(escaped(`</text><script>"&`)).not.toMatch(/[<>"]/);
     const side = [{ text: "<b>&", y: 12, chosen: true, special: false, numbers: ["50.0 %", ""] }];
     const { svg } = paper({
       title: "a < b",
@@ -204,9 +204,9 @@ describe("on paper", () => {
       heads: ["head 1"],
       colours: { ground: "#fff", text: "#000", muted: "#555" },
     });
-    expect(svg).toContain("&#60;b&#62;&#38;");
+    expect(svg).toContain("&lt;b&gt;&amp;");
     expect(svg).not.toContain("<b>");
-    expect(svg).toContain("given to &#60;c&#62;");
+    expect(svg).toContain("given to &lt;c&gt;");
     expect(svg).toContain("weight of d, head 1");
     expect(svg.match(/<path /g)?.length).toBe(1);
     expect(svg).toContain("50.0 %");

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { addressOf, questionIn } from "../src/serve/question";
-import { type HttpSource, type Question, Refused, read } from "../src/sources/http";
+import { type HttpSource, type Question, Refused, read } from "../src/data/sources/http";
+import { addressOf, questionIn } from "../src/entries/serve/url-query";
 import { payload, site } from "./made";
 
 const QUESTION: Question = { model: "demo", text: "a b", pair: "", truncate: false };

@@ -1,17 +1,17 @@
 import { describe, expect, it } from "vitest";
-import { chainOf } from "../src/chain";
-import { HeadTensors } from "../src/head";
-import type { Axes } from "../src/levels/head/axes";
-import { Sheet } from "../src/levels/head/sheet";
+import { inkRamp, luminance, Ramp } from "../src/base/scale";
+import { chainOf } from "../src/chain/chain";
+import { HeadTensors } from "../src/data/head-tensors";
+import { Payload } from "../src/data/payload";
+import type { Axes } from "../src/heads/axes";
+import { axisOf } from "../src/heads/axis";
+import { Sheet } from "../src/heads/row-cache";
 import { Field, MASKED, SHOWN } from "../src/levels/matrix/field";
 import { axisLabels } from "../src/levels/matrix/labels";
 import { paint } from "../src/levels/matrix/paint";
-import { inkRamp, Shade } from "../src/levels/matrix/shade";
+import { Shade } from "../src/levels/matrix/shade";
 import { clamped, fitted, labelStep, panned, revealed, sight, zoomed } from "../src/levels/matrix/viewbox";
-import { axisOf } from "../src/merge";
-import { Payload } from "../src/payload";
-import { luminance, Ramp } from "../src/scale";
-import { labels } from "../src/tokens";
+import { labels } from "../src/scene/labels";
 import { meta, payload, site } from "./made";
 
 const plot = { width: 700, height: 500 };

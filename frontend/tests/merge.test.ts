@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { axisOf, combined, hiddenMasses, mergedRow, type Row } from "../src/merge";
-import type { Label } from "../src/tokens";
+import { axisOf, combined, hiddenMasses, mergedRow, type Row } from "../src/heads/axis";
+import type { Label } from "../src/scene/labels";
 
 const label = (index: number, change: Partial<Label> = {}): Label => ({
   index,

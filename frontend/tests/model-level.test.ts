@@ -1,13 +1,14 @@
 /** The model level's pure parts: which head stands where, in what order, and what is said of them. */
+
 import { describe, expect, it } from "vitest";
+import { Ramp } from "../src/base/scale";
+import type { Metadata, Site, Thumb } from "../src/data/metadata";
 import { finding, linkSaid } from "../src/levels/model/finding";
 import { type Head, headsOf, nameOf, patchOf, patchRange, Statistics, stockOf } from "../src/levels/model/heads";
 import { at, byLayer, find, inOrder, step } from "../src/levels/model/layout";
 import { paintMatrix, strongestCells } from "../src/levels/model/paint";
-import type { Metadata, Site, Thumb } from "../src/payload";
-import { Ramp } from "../src/scale";
-import { asText } from "../src/sentence";
-import { labels } from "../src/tokens";
+import { labels } from "../src/scene/labels";
+import { asText } from "../src/scene/text";
 import { meta as metaOf, site } from "./made";
 
 const thumb = (change: Partial<Thumb> = {}): Thumb => ({

@@ -1,9 +1,19 @@
 import { describe, expect, it } from "vitest";
-import type { Chain } from "../src/chain";
-import { lines } from "../src/rows";
-import { contrast, largestIn, nice, nicePart, Ramp, robustDomain, stripFor } from "../src/scale";
-import { labels, visible } from "../src/tokens";
-import { count, decimals, domainEnd, fixed, list, percent, percentInWords, ranges, scientific } from "../src/words";
+import {
+  count,
+  decimals,
+  domainEnd,
+  fixed,
+  list,
+  percent,
+  percentInWords,
+  ranges,
+  scientific,
+} from "../src/base/format";
+import { contrast, largestIn, nice, nicePart, Ramp, robustDomain, stripFor } from "../src/base/scale";
+import type { Chain } from "../src/chain/chain";
+import { lines } from "../src/levels/neuron/folding";
+import { labels, visible } from "../src/scene/labels";
 import { meta, site } from "./made";
 
 describe("numbers in words", () => {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { absent, fitted } from "../src/app/place";
-import { Payload } from "../src/payload";
-import { Holdings, type Source } from "../src/source";
-import { fromHash, INITIAL, parse, type State, toHash } from "../src/state";
+import { absent, fitted } from "../src/app/validate-state";
+import { fromHash, INITIAL, parse, type State, toHash } from "../src/base/state";
+import { Payload } from "../src/data/payload";
+import { Holdings, type Source } from "../src/data/source";
 import { meta, payload, site } from "./made";
 
 describe("the address", () => {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { Payload } from "../src/data/payload";
+import { Holdings } from "../src/data/source";
+import { CommSource, type Reply } from "../src/data/sources/comm";
 import { largestFirst, products, total, turned, turns, withoutMask } from "../src/levels/steps/sums";
-import { Payload } from "../src/payload";
-import { Holdings } from "../src/source";
-import { CommSource, type Reply } from "../src/sources/comm";
 import { f32, meta, payload, QKV, safetensors, site } from "./made";
 
 const STEPS = { heads: [1], kept: ["x", "w_q"], bytes: 10, all_bytes: 20, projections: {} };

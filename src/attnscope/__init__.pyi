@@ -5,13 +5,16 @@ from .api import compare as compare, show as show, trace as trace
 from .capturing import capture as capture
 from .doctor import check as check
 from .errors import (
+    AddressError as AddressError,
     AttnscopeError as AttnscopeError,
     CaptureError as CaptureError,
     InputError as InputError,
     LoadError as LoadError,
+    MissingDependency as MissingDependency,
     NotCaptured as NotCaptured,
     OutputError as OutputError,
     PayloadError as PayloadError,
+    UnreadableFile as UnreadableFile,
 )
 from .models.loading import load as load
 from .payload.codec import load_trace as load_trace

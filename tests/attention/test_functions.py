@@ -15,6 +15,7 @@ from attnscope.attention import (
     scaled_dot_product_attention,
     softmax_over_keys,
 )
+from closeness import close
 
 pytestmark = pytest.mark.exactness
 
@@ -52,7 +53,7 @@ def test_against_torch(name: str, scale: float | None) -> None:
     ours = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     theirs = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     assert ours.shape == (B, H, Q, DV)
-    torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
+    assert close(ours, theirs)
 
 
 @pytest.mark.parametrize("batch", [(), (H,), (B, H), (2, 1, 3)])
@@ -61,14 +62,14 @@ def test_batch_axes(batch: tuple[int, ...], is_causal: bool) -> None:
     q, k, v = qkv(*batch)
     ours = scaled_dot_product_attention(q, k, v, is_causal=is_causal)
     theirs = F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
-    torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
+    assert close(ours, theirs)
 
 
 @pytest.mark.parametrize(("queries", "keys"), [(7, 11), (11, 7), (1, 5), (5, 1)])
 def test_causal_is_aligned_to_the_upper_left(queries: int, keys: int) -> None:
     q, k, v = random(H, queries, D), random(H, keys, D), random(H, keys, DV)
     theirs = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    torch.testing.assert_close(scaled_dot_product_attention(q, k, v, is_causal=True), theirs, atol=1e-12, rtol=0)
+    assert close(scaled_dot_product_attention(q, k, v, is_causal=True), theirs)
     assert causal(queries, keys).shape == (queries, keys)
     assert causal(queries, keys)[0].tolist() == [True] + [False] * (keys - 1)
 
@@ -79,7 +80,7 @@ def test_grouped_queries(masked: bool) -> None:
     mask = random(B, 6, Q, K) > 0 if masked else None
     ours = scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
     theirs = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
-    torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
+    assert close(ours, theirs)
 
 
 def test_mask_and_causal_together_are_refused() -> None:
@@ -93,8 +94,7 @@ def test_dtypes(dtype: torch.dtype) -> None:
     q, k, v = qkv(B, H, dtype=dtype)
     ours, theirs = scaled_dot_product_attention(q, k, v), F.scaled_dot_product_attention(q, k, v)
     assert ours.dtype == dtype
-    tolerance = {torch.float32: 1e-6, torch.bfloat16: 3e-2, torch.float16: 3e-3}[dtype]
-    torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=0)
+    assert close(ours, theirs)
 
 
 def test_every_link() -> None:
@@ -104,14 +104,14 @@ def test_every_link() -> None:
     dot = torch.stack(
         [torch.stack([torch.stack([(q[h, i] * k[h, j]).sum() for j in range(K)]) for i in range(Q)]) for h in range(H)]
     )
-    torch.testing.assert_close(steps.dot, dot)
-    torch.testing.assert_close(steps.scaled, dot * 0.7)
-    torch.testing.assert_close(steps.capped, 1.5 * torch.tanh(dot * 0.7 / 1.5))
-    torch.testing.assert_close(steps.biased, steps.capped + bias)
+    assert close(steps.dot, dot)
+    assert close(steps.scaled, dot * 0.7)
+    assert close(steps.capped, 1.5 * torch.tanh(dot * 0.7 / 1.5))
+    assert close(steps.biased, steps.capped + bias)
     assert torch.equal(steps.masked, steps.biased.masked_fill(~allowed, -math.inf))
     exponents = steps.masked.exp()
-    torch.testing.assert_close(steps.weights, exponents / (exponents.sum(-1, keepdim=True) + sinks.exp()))
-    torch.testing.assert_close(steps.output, steps.weights @ v)
+    assert close(steps.weights, exponents / (exponents.sum(-1, keepdim=True) + sinks.exp()))
+    assert close(steps.output, steps.weights @ v)
     assert torch.equal(steps.weights == 0, ~allowed)
 
 
@@ -136,7 +136,7 @@ def test_a_finite_fill_spreads_a_fully_masked_row() -> None:
     q, k, v = (x.float() for x in qkv(H))
     allowed = torch.zeros(Q, K, dtype=torch.bool)
     weights = attention_steps(q, k, v, allowed=allowed, fill=torch.finfo(torch.float32).min).weights
-    torch.testing.assert_close(weights, torch.full((H, Q, K), 1 / K))
+    assert close(weights, torch.full((H, Q, K), 1 / K))
 
 
 def test_nan_stays_nan() -> None:
@@ -155,7 +155,7 @@ def test_heads_are_repeated_beside_each_other() -> None:
 def test_writes_add_up_to_the_joined_projection() -> None:
     z, w = random(H, Q, D), random(H * D, 17, seed=2)
     joined = z.transpose(0, 1).reshape(Q, H * D) @ w
-    torch.testing.assert_close(project_output(z, w.reshape(H, D, 17)).sum(0), joined)
+    assert close(project_output(z, w.reshape(H, D, 17)).sum(0), joined)
 
 
 def test_gradients_flow_as_through_torch() -> None:
@@ -167,4 +167,4 @@ def test_gradients_flow_as_through_torch() -> None:
     q2, k2, v2 = (x.detach().requires_grad_() for x in (q, k, v))
     (F.scaled_dot_product_attention(q2, k2, v2, attn_mask=allowed) ** 2).sum().backward()
     for a, b in zip(ours, (x.grad for x in (q2, k2, v2)), strict=True):
-        torch.testing.assert_close(a, b, atol=1e-12, rtol=0)
+        assert close(a, b)

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 import attnscope
 import tiny_models as tiny
-from attnscope import cli
+from attnscope.cli.serve import reader_of
 from attnscope.render.server.limits import Limits
 from attnscope.views.state import State
 from browser_tools import until
@@ -30,7 +30,7 @@ def folder(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def readers(folder):
-    return {"demo": cli._reader("demo", 2048), "small": cli._reader(folder, 2048)}
+    return {"demo": reader_of("demo", 2048), "small": reader_of(folder, 2048)}
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import attnscope
 import parts
 import tiny_models as tiny
 from attnscope import CaptureError, InputError, Trace
+from closeness import close, same_weights, through_softmax
 
 
 @torch.no_grad()
@@ -236,7 +237,7 @@ def test_threads_that_generate_with_one_model() -> None:
     whole = [attnscope.trace(model, None, inputs={"input_ids": text[:, :-1]}) for text in texts.values()]
     assert len(last) == 3
     for trace in last:
-        assert sum(torch.allclose(trace.sites[1].k, other.sites[1].k, atol=1e-5) for other in whole) == 1
+        assert sum(bool(close(trace.sites[1].k, other.sites[1].k)) for other in whole) == 1
 
 
 # --- what is kept ---------------------------------------------------------------------------------------------------
@@ -253,7 +254,7 @@ def test_passes_and_forward() -> None:
     assert same_numbers(recorder.trace(forward=0), alone("bert", 1))
     with pytest.raises(InputError, match=r"forward 2 .*2 of 3 passes are kept \(keep_passes=2\)"):
         recorder.trace(forward=2)
-    with pytest.raises(InputError, match="keep_passes is 0"), attnscope.capture(model, keep_passes=0):
+    with pytest.raises(InputError, match="expected keep_passes as a number from 1 on, got 0"), attnscope.capture(model, keep_passes=0):
         pass
 
 
@@ -264,7 +265,7 @@ def test_index_of_the_batch() -> None:
     for index in (0, 1, 2, -1):
         trace = recorder.trace(index=index, input_ids=batch)
         single = attnscope.trace(model, None, inputs={"input_ids": batch[index][None]})
-        assert torch.allclose(trace.sites[1].weights(), single.sites[1].weights(), atol=1e-5)
+        assert same_weights(trace.sites[1], single.sites[1].weights())
         assert list(trace.tokens.ids) == batch[index].tolist()
     with pytest.raises(InputError, match="index 3 is out of range: the batch of that pass has 3 rows"):
         recorder.trace(index=3)
@@ -290,7 +291,7 @@ def test_layers_that_nobody_asked_for_are_let_go() -> None:
     model = tiny.model("llama", "sdpa")
     with attnscope.capture(model, layers=[1]) as recorder:
         logits(model, **tiny.inputs("llama"))
-        assert [record.path for record in recorder._kept[-1].records] == ["model.layers.1.self_attn"]
+        assert [record.path for record in recorder._recording.passes.kept[-1].records] == ["model.layers.1.self_attn"]
 
 
 def test_sites() -> None:
@@ -338,7 +339,7 @@ def test_keep_x() -> None:
         assert x is not None
         assert x.shape == (13, 18)
         q = model.model.layers[layer].self_attn.q_proj(x).unflatten(-1, (6, 10)).transpose(0, 1)
-        assert torch.allclose(q, site.pre_rotary_q, atol=1e-6)
+        assert close(q, site.pre_rotary_q)
     assert [link.name for link in site.steps(head=0, query=5)][:3] == ["x", "pre_rotary_query", "query"]
     plain = attnscope.trace(model, None, inputs=tiny.inputs("llama")).sites[0]
     assert plain.x is None
@@ -361,12 +362,12 @@ def compare_steps(model: Any, recorder: Any, text: Tensor, prompt: int) -> None:
             queries = slice(0, length) if step == 0 else slice(length - 1, length)
             assert site.keys == length
             assert site.query_offset == queries.start
-            assert torch.allclose(site.q, other.q[:, queries], atol=2e-5)
+            assert close(site.q, other.q[:, queries])
             weights = other.weights(queries=queries)
-            assert torch.allclose(site.weights(), weights, atol=1e-5), (step, site)
+            assert same_weights(site, weights), (step, site)
             seen = (weights > 0).any(0).any(0)
-            assert torch.allclose(site.k[:, seen], other.k[:, seen], atol=2e-5)
-            assert torch.allclose(site.v[:, seen], other.v[:, seen], atol=2e-5)
+            assert close(site.k[:, seen], other.k[:, seen])
+            assert close(site.v[:, seen], other.v[:, seen])
 
 
 @pytest.mark.parametrize("cache", [None, "static"])
@@ -397,7 +398,7 @@ def test_a_static_cache_used_twice() -> None:
         cache.reset()
         logits(model, input_ids=tiny.ids(1, 13, seed=2), past_key_values=cache)
     for forward, seed in ((0, 1), (1, 2)):
-        assert torch.allclose(recorder.trace(forward=forward).sites[1].k, alone("llama", seed).sites[1].k, atol=1e-6)
+        assert close(recorder.trace(forward=forward).sites[1].k, alone("llama", seed).sites[1].k)
 
 
 def test_beam_search() -> None:
@@ -417,7 +418,8 @@ def test_a_padded_batch_is_generated() -> None:
         text = model.generate(**batch, max_new_tokens=4, do_sample=False, eos_token_id=None)
     short = attnscope.trace(model, None, inputs={"input_ids": text[1:, 5:-1]})
     last = recorder.trace(index=1, input_ids=text[:, :-1])
-    assert torch.allclose(last.sites[1].weights()[:, 0, 5:], short.sites[1].weights()[:, -1], atol=1e-5)
+    size = through_softmax(last.sites[1].scores())
+    assert close(last.sites[1].weights()[:, 0, 5:], short.sites[1].weights()[:, -1], magnitude=size)
     assert float(last.sites[1].weights()[..., :5].max()) == 0
 
 
@@ -425,14 +427,14 @@ def test_generation_of_an_encoder_decoder_model() -> None:
     model = tiny.model("t5_generates", "sdpa")
     with attnscope.capture(model, keep_passes=99) as recorder:
         text = model.generate(tiny.ids(), max_new_tokens=4, do_sample=False, eos_token_id=None)
-    steps = [recorder.trace(forward=n) for n in range(len(recorder._kept))]
+    steps = [recorder.trace(forward=n) for n in range(len(recorder._recording.passes.kept))]
     assert steps[0].stacks == {"encoder": 2}
     assert [trace.stacks for trace in steps[1:]] == [{"decoder": 2, "cross": 2}] * 4
     whole = attnscope.trace(model, None, inputs={"input_ids": tiny.ids(), "decoder_input_ids": text[:, :-1]})
     last = steps[-1]
     assert last.verify().passed
-    assert torch.allclose(last.site(1, "decoder").weights(), whole.site(1, "decoder").weights(queries=[-1]), atol=1e-5)
-    assert torch.allclose(last.site(1, "cross").weights(), whole.site(1, "cross").weights(queries=[-1]), atol=1e-5)
+    for stack in ("decoder", "cross"):
+        assert same_weights(last.site(1, stack), whole.site(1, stack).weights(queries=[-1]))
 
 
 # --- what cannot be captured ----------------------------------------------------------------------------------------
@@ -523,8 +525,12 @@ def test_nan_and_inf_are_traced_and_flagged(implementation: str) -> None:
     with torch.no_grad():
         model.model.layers[0].self_attn.q_proj.weight.fill_(float("inf"))
     trace = attnscope.trace(model, None, inputs=tiny.inputs("llama"))
-    # torch's CPU kernel takes a row of NaN scores for a masked one and gives zeros: that is no NaN any more.
-    assert trace.verify().sites[0].status == ("unverified" if implementation == "eager" else "failed")
+    # Scores of NaN: some kernels of torch give NaN (nothing to compare with), others take the row for a masked one and
+    # give zeros, which the recomputed NaN does not match. Which one runs depends on the processor.
+    z = trace.sites[0].z
+    assert z is not None
+    assert bool(z.isnan().all()) or (implementation == "sdpa" and not bool(z.any()))
+    assert trace.verify().sites[0].status == ("unverified" if bool(z.isnan().all()) else "failed")
     assert not trace.verify().passed
     assert any("layer 0, layer 1" in note for note in trace.notes)
 

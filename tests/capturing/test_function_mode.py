@@ -14,6 +14,7 @@ import parts
 import tiny_models as tiny
 from attnscope import CaptureError, InputError, NotCaptured
 from attnscope.capturing.listen.detect import attends_by_itself
+from closeness import close
 
 T, M, H, D = 7, 15, 3, 5
 
@@ -179,7 +180,7 @@ def test_sites_of_a_plain_module() -> None:
     first = model.layers[0]  # type: ignore[index]
     assert trace.sites[0].projection is not None
     assert trace.sites[0].projection.parameter is first.o.weight
-    assert torch.allclose(trace.sites[0].write().sum(0) + first.o.bias, first(x())[0], atol=1e-6)
+    assert close(trace.sites[0].write().sum(0) + first.o.bias, first(x())[0])
 
 
 @pytest.mark.parametrize("way", ["F", "torch", "method", "module", "joined"])
@@ -190,7 +191,7 @@ def test_softmax_by_hand_gives_weights_only(way: str) -> None:
     assert len(trace.sites) == 2
     site = trace.sites[0]
     assert site.weights_only
-    assert torch.allclose(site.weights(), F.softmax(q @ k.transpose(-1, -2) / D**0.5, -1)[0], atol=1e-6)
+    assert close(site.weights(), F.softmax(q @ k.transpose(-1, -2) / D**0.5, -1)[0])
     assert site.verify().status == "weights_only"
     assert not trace.verify().passed
     assert any(note.startswith("Weights only (layer 0, layer 1)") for note in trace.notes)
@@ -253,7 +254,7 @@ def test_layers_sites_and_index() -> None:
     for trace, row in zip(rows, x(batch=2), strict=True):
         alone = attnscope.trace(model, None, inputs={"x": row[None]})
         for site, other in zip(trace.sites, alone.sites, strict=True):
-            assert torch.allclose(site.weights(), other.weights(), atol=1e-6)
+            assert close(site.weights(), other.weights())
 
 
 def test_x_and_projections_are_kept() -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 import attnscope
 from attnscope import CaptureError
+from closeness import close, through_softmax
 
 pytestmark = pytest.mark.exactness
 
@@ -61,7 +62,7 @@ def check(call: dict[str, Any]) -> None:
         trace = captured(call, index)
         (site,) = trace.sites
         assert trace.verify().passed
-        assert torch.allclose(site.weights().double(), theirs[index], atol=2e-6)
+        assert close(site.weights().double(), theirs[index])
 
 
 def tensors(queries: int = T, keys: int = S, kv_heads: int = H) -> dict[str, Tensor]:
@@ -122,7 +123,7 @@ def test_other_numbers_of_axes(shape: tuple[int, ...]) -> None:
     assert trace.verify().passed
     theirs = by_formula({"query": q, "key": k, "is_causal": True})
     theirs = theirs[(0,) * (theirs.ndim - 3)] if theirs.ndim > 3 else theirs[None] if theirs.ndim == 2 else theirs[:1]
-    assert torch.allclose(site.weights().double(), theirs, atol=2e-6)
+    assert close(site.weights().double(), theirs)
 
 
 @settings(max_examples=40, deadline=None)
@@ -198,10 +199,10 @@ def test_multihead_attention(masks: str, cross: bool, batch_first: bool, need_we
         assert trace.verify().passed
         assert trace.verify().rows == queries
         assert site.kind == ("cross" if cross else "self")
-        assert torch.allclose(site.weights(), own[index], atol=1e-6)
-        assert torch.allclose(out, result, atol=1e-5)
+        assert close(site.weights(), own[index])
+        assert close(out, result)
         row = out[index] if batch_first else out[:, index]
-        assert torch.allclose(site.write().sum(0) + module.out_proj.bias, row, atol=1e-5)
+        assert close(site.write().sum(0) + module.out_proj.bias, row)
 
 
 @pytest.mark.parametrize("need_weights", [True, False])
@@ -211,7 +212,7 @@ def test_causal_hint(need_weights: bool) -> None:
     trace, _ = run(module, **call, attn_mask=mask, is_causal=True, need_weights=need_weights)
     own = module(**call, attn_mask=mask, average_attn_weights=False)[1]
     assert trace.sites[0].mask.describe() == "causal"
-    assert torch.allclose(trace.sites[0].weights(), own[0], atol=1e-6)
+    assert close(trace.sites[0].weights(), own[0])
     assert trace.verify().passed
 
 
@@ -221,7 +222,7 @@ def test_other_sizes_and_no_batch(need_weights: bool) -> None:
     call = {"query": random(T, M, seed=1), "key": random(S, 13, seed=2), "value": random(S, 19, seed=3)}
     trace, _ = run(module, **call, need_weights=need_weights)
     assert trace.verify().passed
-    assert torch.allclose(trace.sites[0].weights(), module(**call, average_attn_weights=False)[1], atol=1e-6)
+    assert close(trace.sites[0].weights(), module(**call, average_attn_weights=False)[1])
 
 
 @pytest.mark.parametrize("need_weights", [True, False])
@@ -235,7 +236,7 @@ def test_zero_attention_is_a_sink(causal: bool, need_weights: bool) -> None:
     site = trace.sites[0]
     assert trace.verify().passed
     if need_weights or not causal:  # torch drops the mask for its causal hint, and with it the key of zeros
-        assert torch.allclose(site.weights(), own[0, ..., :S], atol=1e-6)
+        assert close(site.weights(), own[0, ..., :S])
         assert float(site.weights().sum(-1).min()) < 0.98
 
 
@@ -280,7 +281,7 @@ def test_boolean_masks_say_what_is_hidden() -> None:
     masks = {"key_padding_mask": padding, "attn_mask": torch.ones(S, S, dtype=torch.bool).triu(1)}
     trace, _ = run(module, x=x, **masks)
     own = module.inner(x, x, x, **masks, average_attn_weights=False)[1]
-    assert torch.allclose(trace.sites[0].weights(), own[0], atol=1e-6)
+    assert close(trace.sites[0].weights(), own[0])
     assert trace.verify().passed
 
 
@@ -328,7 +329,7 @@ def test_transformer_encoder_whose_fast_path_is_off(padded: bool, norm_first: bo
     first = encoder.layers[0]
     normed = first.norm1(x) if norm_first else x
     own = first.self_attn(normed, normed, normed, padding if padded else None, average_attn_weights=False)[1]
-    assert torch.allclose(trace.sites[0].weights(), own[1], atol=1e-6)
+    assert close(trace.sites[0].weights(), own[1])
 
 
 def test_whole_transformer() -> None:
@@ -427,7 +428,7 @@ def test_falcon_calls_torch_and_is_exact() -> None:
     by_hand = attnscope.trace(eager, None, inputs={"input_ids": ids})
     for site, other in zip(trace.sites, by_hand.sites, strict=True):
         assert other.weights_only
-        assert torch.allclose(site.weights(), other.weights(), atol=2e-5)
+        assert close(site.weights(), other.weights(), magnitude=through_softmax(site.scores()))
     generated = model.config  # cached steps see earlier keys, and are no cross-attention
     assert generated.use_cache
     with torch.no_grad(), attnscope.capture(model, keep_passes=2) as recorder:

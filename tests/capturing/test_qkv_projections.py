@@ -9,12 +9,12 @@ from torch import Tensor
 import attnscope
 import tiny_models as tiny
 from attnscope.tracing.site import Site
+from closeness import close
 
 pytestmark = pytest.mark.exactness
 
 KEEP = {"x", "pre_rotary", "projections"}
-# Largest |x · W + b - kept| over all kinds here, as a part of the largest: 1.3e-7 (fp32); bf16 rounds q itself.
-TOLERANCE = {torch.float32: 1e-6, torch.bfloat16: 1e-2}
+DTYPES = [torch.float32, torch.bfloat16]
 
 
 def model_of(name: str) -> Any:
@@ -37,7 +37,7 @@ def kept(site: Site, letter: str) -> Tensor:
     return getattr(site, letter)
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=["fp32", "bf16"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=["fp32", "bf16"])
 @pytest.mark.parametrize(
     ("name", "implementation"), [(name, one) for name, kind in tiny.KINDS.items() for one in kind.implementations]
 )
@@ -51,9 +51,7 @@ def test_x_through_the_projections_gives_q_k_and_v(name: str, implementation: st
             assert x is not None
             assert found.heads == heads
             made = torch.stack([found.apply(x, head) for head in range(heads)]) * found.factor
-            expected = kept(site, letter).float()
-            assert made.shape == expected.shape
-            assert float((made - expected).abs().max() / expected.abs().max()) <= TOLERANCE[dtype]
+            assert close(made, kept(site, letter), dtype)
 
 
 # Where each architecture keeps them: module, which rows (columns of GPT-2's Conv1D) are those of head h of size D.
@@ -112,7 +110,7 @@ def test_what_stands_between_is_named() -> None:
     assert qwen.w_q.norm == "q_norm (Qwen3RMSNorm)"
     assert qwen.w_k.norm == "k_norm (Qwen3RMSNorm)"
     norm = model_of("qwen3").model.layers[0].self_attn.q_norm
-    assert torch.allclose(norm(qwen.pre_norm_q), qwen.pre_rotary_q, atol=1e-6)
+    assert close(norm(qwen.pre_norm_q), qwen.pre_rotary_q)
     assert opt.w_q.factor == 7**-0.5
     assert opt.w_k.factor == llama.w_q.factor == 1.0
     assert llama.w_q.norm == ""
@@ -144,4 +142,4 @@ def test_a_padded_batch_and_its_second_row() -> None:
         model(**batch)
     site: Any = recorder.trace(index=1).site(layer=1)
     made = torch.stack([site.w_q.apply(site.x, head) for head in range(site.heads)])
-    assert torch.allclose(made, site.pre_rotary_q, atol=2e-6)
+    assert close(made, site.pre_rotary_q)

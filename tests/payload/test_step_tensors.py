@@ -11,6 +11,7 @@ from attnscope.errors import InputError
 from attnscope.payload.codec import decode, encode, load_trace, read
 from attnscope.payload.site_requests import TileRequest, answer
 from attnscope.payload.step_tensors import sizes
+from closeness import close
 from made_traces import made_trace
 
 KEEP = {"x", "pre_rotary", "projections"}
@@ -32,14 +33,14 @@ def test_every_link_follows_from_those_before_it():
         "key_weights", "projected_keys", "pre_rotary_keys", "keys", "value_weights", "values",
         "products", "dot", "scaled", "masked", "weights", "output", "write",
     ]  # fmt: skip
-    assert torch.allclose(found["query_weights"] @ found["x"], found["projected_query"], atol=1e-6)
-    assert torch.allclose(found["projected_query"], found["pre_rotary_query"], atol=1e-6)
-    assert torch.allclose(site.x @ found["key_weights"].T, found["pre_rotary_keys"], atol=1e-6)
-    assert torch.allclose(site.x @ found["value_weights"].T, found["values"], atol=1e-6)
-    assert torch.allclose(found["query"].norm(), found["pre_rotary_query"].norm(), atol=1e-5), "turned, not stretched"
-    assert torch.allclose(found["products"].sum(-1), found["dot"], atol=1e-5)
-    assert torch.allclose(found["weights"] @ found["values"], found["output"], atol=1e-6)
-    assert torch.allclose(found["output"] @ site.output_projection()[4], found["write"], atol=1e-5)
+    assert close(found["query_weights"] @ found["x"], found["projected_query"])
+    assert close(found["projected_query"], found["pre_rotary_query"])
+    assert close(site.x @ found["key_weights"].T, found["pre_rotary_keys"])
+    assert close(site.x @ found["value_weights"].T, found["values"])
+    assert close(found["query"].norm(), found["pre_rotary_query"].norm()), "turned, not stretched"
+    assert close(found["products"].sum(-1), found["dot"])
+    assert close(found["weights"] @ found["values"], found["output"])
+    assert close(found["output"] @ site.output_projection()[4], found["write"])
 
 
 def test_a_norm_is_a_link_of_its_own():
@@ -62,7 +63,7 @@ def test_cross_attention_has_an_x_for_each_side():
     site = traced("t5", keep=KEEP).site(1, "cross")
     found = links(site, head=2, query=3)
     assert found["x"].shape == (19,)
-    assert torch.allclose(found["x_keys"] @ found["key_weights"].T, found["keys"], atol=1e-5)
+    assert close(found["x_keys"] @ found["key_weights"].T, found["keys"])
 
 
 def test_without_keep_the_steps_begin_at_q():
@@ -100,7 +101,7 @@ def test_a_file_with_projections_keeps_the_whole_chain(name, tmp_path):
     for site, other in zip(trace.sites, back.sites, strict=True):
         pairs = list(zip(site.steps(1, 5), other.steps(1, 5), strict=True))
         assert [one.name for one, _ in pairs] == [two.name for _, two in pairs]
-        assert all(torch.allclose(one.value, two.value, atol=1e-6) for one, two in pairs)
+        assert all(close(one.value, two.value) for one, two in pairs)
         assert other.w_q.factor == site.w_q.factor
         assert other.w_q.norm == site.w_q.norm
 

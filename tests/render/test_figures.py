@@ -488,11 +488,19 @@ def rendered(made: Figure, axes) -> tuple[np.ndarray, list[int]]:
 @pytest.mark.source
 def test_the_colours_are_the_page_s():
     front = Path(__file__).parents[2] / "frontend/src"
-    light = (front / "colours.css").read_text().split("}")[0]
+    light = (front / "app/colours.css").read_text().split("}")[0]
     page = dict(re.findall(r"--([\w-]+): (#\w{6})", light))
-    mine = {"negative": colours.NEGATIVE, "zero": colours.ZERO, "positive": colours.POSITIVE, "ink": colours.INK, "muted": colours.MUTED, "text": colours.TEXT, "hatch": colours.HATCH}  # fmt: skip
+    mine = {
+        "negative": colours.NEGATIVE,
+        "zero": colours.ZERO,
+        "positive": colours.POSITIVE,
+        "ink": colours.INK,
+        "muted": colours.MUTED,
+        "text": colours.TEXT,
+        "hatch": colours.HATCH,
+    }
     assert mine == {name: page[name] for name in mine}
-    palette = (front / "levels/head/palette.ts").read_text()
+    palette = (front / "heads/palette.ts").read_text()
     assert list(colours.HEADS) == re.findall(r'"(#\w{6})"', palette.split("const DARK")[0])
     assert colours.sign_ramp()(0.5)[:3] == pytest.approx([0xEC / 255, 0xEB / 255, 0xE7 / 255], abs=0.005)
     assert colours.sign_ramp()(0.0)[:3] == pytest.approx([0x1D / 255, 0x5F / 255, 0xB4 / 255], abs=0.005)
@@ -733,7 +741,16 @@ def test_equal_steps_of_lightness():
     """OKLab's L, by the published formulas, falls by equal steps from zero to ink."""
     rgb = colours.weight_ramp()(np.arange(129))[:, :3]
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    lms = np.cbrt(linear @ np.array([[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566], [0.0883024619, 0.2817188376, 0.6299787005]]).T)  # fmt: skip
+    lms = np.cbrt(
+        linear
+        @ np.array(
+            [
+                [0.4122214708, 0.5363325363, 0.0514459929],
+                [0.2119034982, 0.6806995451, 0.1073969566],
+                [0.0883024619, 0.2817188376, 0.6299787005],
+            ]
+        ).T
+    )
     lightness = lms @ [0.2104542553, 0.7936177850, -0.0040720468]
     assert np.allclose(np.diff(lightness), (lightness[-1] - lightness[0]) / 128, rtol=1e-3)
     assert all(a > b for a, b in pairwise(lightness))

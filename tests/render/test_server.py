@@ -20,8 +20,9 @@ from click.testing import CliRunner
 
 import attnscope
 import tiny_models as tiny
-from attnscope import cli
-from attnscope.errors import AttnscopeError, InputError
+from attnscope.cli import main
+from attnscope.cli.serve import reader_of, short_names
+from attnscope.errors import AddressError, InputError
 from attnscope.payload.codec import decode, read
 from attnscope.render.server import run
 from attnscope.render.server.guard import Names
@@ -45,7 +46,7 @@ def bert(folder: str) -> tuple[Any, Any]:
 
 @pytest.fixture(scope="module")
 def reader(folder: str) -> Any:
-    return cli._reader(folder, 50)
+    return reader_of(folder, 50)
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +187,10 @@ def test_people_without_the_token_find_a_door_that_keeps_the_address(server: Ser
     assert "default-src 'none'" in got["content-security-policy"]
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "192.168.0.7", "[", "", "localhost@evil.example:1"])  # fmt: skip
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "192.168.0.7", "[", "", "localhost@evil.example:1"],
+)
 def test_other_names_are_refused_before_the_token_is_looked_at(server: Served, host: str) -> None:
     answer = server.ask(f"/?token={TOKEN}", headers={"Host": host or " "})
     assert answer[0] in (400, 403)
@@ -221,7 +225,10 @@ def test_names() -> None:
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        ({"text": "the cat", "model": "gpt2"}, (404, "model", "'gpt2' is not served here. This server was started with: bert, other")),
+        (
+            {"text": "the cat", "model": "gpt2"},
+            (404, "model", "'gpt2' is not served here. This server was started with: bert, other"),
+        ),
         ({"text": "the cat", "model": "../secrets"}, (404, "model", "is not served here")),
         ({"text": "the cat", "model": ["bert"]}, (404, "model", "is not served here")),
         ({"text": ""}, (400, "input", "text is empty")),
@@ -234,7 +241,7 @@ def test_names() -> None:
         (b"[" * 100_000, (400, "input", "is not JSON")),
         (b'"' + b"a" * 300_000 + b'"', (413, "too_large", "larger than 256,000 bytes")),
     ],
-)  # fmt: skip
+)
 def test_refused(server: Served, body: Any, expected: tuple[int, str, str]) -> None:
     status, kind, message = said(server.ask("/api/trace", body))
     assert (status, kind) == expected[:2]
@@ -267,7 +274,7 @@ def test_other_requests(server: Served) -> None:
 def test_ten_thousand_tokens(reader: Any, bert: Any) -> None:
     """Of a model with a table of positions the library says it, and can cut; of others the server's own limit counts."""
     text = "the cat " * 5000
-    with served({"bert": cli._reader(str(bert[0].name_or_path), 100), "short": reader}) as server:
+    with served({"bert": reader_of(str(bert[0].name_or_path), 100), "short": reader}) as server:
         status, kind, message = said(server.trace(text, model="bert"))
         assert (status, kind) == (400, "too_long")
         assert "the text has 10002 tokens, and this model reads at most 61" in message
@@ -470,11 +477,10 @@ PROCESS = """
 import sys, time
 from pathlib import Path
 import attnscope
-from attnscope import cli
+from attnscope.cli.shared import load
 from attnscope.render.server import run
-cli._quiet()
 work, folder = Path(sys.argv[1]), sys.argv[2]
-model, tokenizer = attnscope.load(folder)
+model, tokenizer = load(folder, quiet=True)
 def slow(text, **_):
     (work / "begun").touch()
     while not (work / "go").exists():
@@ -499,9 +505,11 @@ def _until(done: Any, process: Any) -> None:
 def test_a_signal_finishes_what_was_begun(tmp_path: Path, folder: str, bert: Any, number: signal.Signals) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", PROCESS, str(tmp_path), folder, TOKEN],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+    )
     try:
         _until((tmp_path / "port").exists, process)
         server = Served(int((tmp_path / "port").read_text()))
@@ -538,7 +546,7 @@ def _answers(port: int) -> bool:
 def test_a_port_in_use_is_said_before_anything_is_loaded() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = CliRunner().invoke(cli.main, ["serve", "--port", str(port), "--model", "/no/such/folder"])
+        result = CliRunner().invoke(main, ["serve", "--quiet", "--port", str(port), "--model", "/no/such/folder"])
     assert result.exit_code == 2
     assert f"port {port} of 127.0.0.1 is in use" in result.stderr
     assert "--port 0" in result.stderr
@@ -557,7 +565,7 @@ def test_a_port_in_use_is_said_before_anything_is_loaded() -> None:
     ],
 )
 def test_mistakes_at_the_start(arguments: list[str], message: str) -> None:
-    result = CliRunner().invoke(cli.main, ["serve", "--port", "0", "--no-open", *arguments])
+    result = CliRunner().invoke(main, ["serve", "--quiet", "--port", "0", "--no-open", *arguments])
     assert result.exit_code == 2, result.output
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
@@ -565,7 +573,7 @@ def test_mistakes_at_the_start(arguments: list[str], message: str) -> None:
 
 def test_a_short_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTNSCOPE_TOKEN", "short")
-    result = CliRunner().invoke(cli.main, ["serve", "--port", "0"])
+    result = CliRunner().invoke(main, ["serve", "--port", "0"])
     assert (result.exit_code, "at least 16" in result.stderr) == (2, True)
 
 
@@ -573,7 +581,7 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "attnscope.render.server.run")
     monkeypatch.delattr("attnscope.render.server.run")
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    result = CliRunner().invoke(cli.main, ["serve"])
+    result = CliRunner().invoke(main, ["serve"])
     assert result.exit_code == 2
     assert "pip install 'attnscope[serve]'" in result.stderr
 
@@ -582,8 +590,8 @@ def test_names_of_models_for_people(tmp_path: Path) -> None:
     for name in ("a/bert", "b/bert", "b/gpt"):
         (tmp_path / name).mkdir(parents=True)
     one, two, three = (str(tmp_path / name) for name in ("a/bert", "b/bert", "b/gpt"))
-    assert cli._short(("demo", one, three + "/")) == ["demo", "bert", "gpt"]
-    assert cli._short((one, two)) == [one, two]
+    assert short_names(("demo", one, three + "/")) == ["demo", "bert", "gpt"]
+    assert short_names((one, two)) == [one, two]
 
 
 def test_addresses() -> None:
@@ -592,5 +600,5 @@ def test_addresses() -> None:
     assert run.address("127.0.0.1", 80, "t", ["https://attn.example.org"]) == "https://attn.example.org/?token=t"
     with pytest.raises(InputError):
         run.check_origin("ftp://attn.example.org")
-    with pytest.raises(AttnscopeError, match=r"cannot listen on 203\.0\.113\.7"):
+    with pytest.raises(AddressError, match=r"cannot listen on 203\.0\.113\.7"):
         run.listen("203.0.113.7", 0)

@@ -15,6 +15,7 @@ from attnscope.payload.codec import Held, encode
 from attnscope.payload.site_requests import TileRequest, answer
 from attnscope.tracing.tokens import Tokens
 from attnscope.views.sentences import sentence as words
+from closeness import close
 
 L, H, Q, K = 2, 3, 5, 7
 STACKS = ("encoder", "decoder", "cross")
@@ -132,7 +133,7 @@ def test_forms(form) -> None:
     found = Trace.from_attentions(FORMS[form](given), names(Q))
     assert [site.layer for site in found.sites] == [0, 1]
     for site, theirs in zip(found.sites, given, strict=True):
-        torch.testing.assert_close(site.weights(), theirs, rtol=0, atol=1e-7)
+        assert close(site.weights(), theirs)
         assert not site.weights().requires_grad
 
 

@@ -11,6 +11,7 @@ import tiny_models as tiny
 from attnscope import InputError, NotCaptured, Tokens, Trace
 from attnscope.tracing.receipts import Receipt, SiteReceipt
 from attnscope.tracing.site import parse_head
+from closeness import close
 
 H, T, D = 3, 7, 5
 
@@ -34,7 +35,7 @@ def test_from_qkv(shape: tuple[int, ...], numpy: bool) -> None:
     given = [x.numpy() for x in (q, k, v)] if numpy else [q, k, v]
     trace = Trace.from_qkv(*given, tokens=list("abcdefg"))
     theirs = torch.nn.functional.scaled_dot_product_attention(q, k, v).reshape(-1, T, D)
-    torch.testing.assert_close(trace.site(layer=0).output(), theirs)
+    assert close(trace.site(layer=0).output(), theirs)
     assert tuple(trace.tokens) == tuple("abcdefg")
     assert not trace.verify().passed
     assert "no model's output" in str(trace.verify())
@@ -49,7 +50,7 @@ def test_from_qkv_with_grouped_heads_masks_and_scaling() -> None:
         theirs = torch.nn.functional.scaled_dot_product_attention(
             q, k.repeat_interleave(3, 0), v.repeat_interleave(3, 0), attn_mask=expected, scale=0.4
         )
-        torch.testing.assert_close(site.output(), theirs)
+        assert close(site.output(), theirs)
         assert site.scaling == 0.4
     causal = Trace.from_qkv(q, k, v, is_causal=True).sites[0]
     assert torch.equal(causal.weights() > 0, torch.ones(T, T).tril().bool().expand(6, T, T))
@@ -148,9 +149,9 @@ def test_some_queries(trace: Trace, queries: Any) -> None:
     site = trace.site(layer=1)
     for name in ("dot", "scores", "weights", "output", "write"):
         whole = getattr(site, name)(head=2)
-        torch.testing.assert_close(getattr(site, name)(head=2, queries=queries), whole[2:5], atol=1e-5, rtol=1e-5)
+        assert close(getattr(site, name)(head=2, queries=queries), whole[2:5])
         assert getattr(site, name)().shape[0] == 6
-        torch.testing.assert_close(getattr(site, name)()[2], whole, atol=1e-5, rtol=1e-5)
+        assert close(getattr(site, name)()[2], whole)
     with pytest.raises(InputError, match=r"layer 1 has 13 queries, 0 to 12"):
         site.weights(head=0, queries=13)
 
@@ -171,15 +172,15 @@ def test_steps_hold_together(trace: Trace) -> None:
         "output",
         "write",
     ]
-    torch.testing.assert_close(links["products"], links["query"] * links["keys"])
-    torch.testing.assert_close(links["products"].sum(-1), links["dot"])
-    torch.testing.assert_close(links["dot"] * site.scaling, links["scaled"])
+    assert close(links["products"], links["query"] * links["keys"])
+    assert close(links["products"].sum(-1), links["dot"])
+    assert close(links["dot"] * site.scaling, links["scaled"])
     assert torch.equal(links["masked"][7:], torch.full((6,), -torch.inf))
-    torch.testing.assert_close(links["masked"].softmax(-1), links["weights"])
-    torch.testing.assert_close(links["weights"] @ links["values"], links["output"])
+    assert close(links["masked"].softmax(-1), links["weights"])
+    assert close(links["weights"] @ links["values"], links["output"])
     assert site.z is not None
-    torch.testing.assert_close(links["output"], site.z[4, 6], atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(links["output"] @ site.output_projection()[4], links["write"])
+    assert close(links["output"], site.z[4, 6])
+    assert close(links["output"] @ site.output_projection()[4], links["write"])
     assert all(link.shape == tuple(link.value.shape) and link.formula for link in site.steps(4, 6))
     gemma = attnscope.trace(tiny.model("gemma2"), None, inputs=tiny.inputs("gemma2")).sites[0]
     assert "capped" in [link.name for link in gemma.steps(0, 3)]
@@ -192,12 +193,12 @@ def test_share_of_the_output(trace: Trace) -> None:
     site = trace.site(layer=1)
     share = site.share(head=3, query=7)
     pieces = site.weights(head=3, queries=7)[0][:, None] * (site.v[3 // 3].float() @ site.output_projection()[3])
-    torch.testing.assert_close(share, pieces.norm(dim=-1) / pieces.norm(dim=-1).sum())
+    assert close(share, pieces.norm(dim=-1) / pieces.norm(dim=-1).sum())
     assert float(share.sum()) == pytest.approx(1)
     q = random(H, T, D)
     bare = Trace.from_qkv(q, q, q).sites[0]
     assert bare.norms()[0] == "value"
-    torch.testing.assert_close(bare.norms()[1], q.norm(dim=-1))
+    assert close(bare.norms()[1], q.norm(dim=-1))
 
 
 def test_repr(trace: Trace) -> None:

@@ -1,16 +1,44 @@
 /** A shadow root with our own styles: nothing of the host reaches in, nothing of ours leaks out. */
-import colours from "../colours.css";
-import { h } from "../dom";
-import headCss from "../levels/head.css";
-import matrixCss from "../levels/matrix.css";
-import modelCss from "../levels/model.css";
-import pairCss from "../levels/pair.css";
-import stepsCss from "../levels/steps.css";
-import css from "../style.css";
+
+import { h } from "../base/dom";
+import headTable from "../heads/data-table.css";
+import headNotes from "../heads/notes.css";
+import pair from "../heads/pair.css";
+import colours from "./colours.css";
+import exportPanels from "./export/export-panels.css";
+import { REGISTRY } from "./level-registry";
+import crumbs from "./parts/crumbs.css";
+import foot from "./parts/foot.css";
+import help from "./parts/help.css";
+import masthead from "./parts/masthead.css";
+import notices from "./parts/notices.css";
+import panels from "./parts/panels.css";
+import receipt from "./parts/receipt.css";
+import ribbon from "./parts/ribbon.css";
+import sentenceBar from "./parts/sentence-bar.css";
+import levelSwitch from "./parts/switch.css";
+import tools from "./parts/tools.css";
+import frame from "./style.css";
 import { resolve } from "./theme";
 
-/** The colours, which theme.ts reads too; the frame's style, and one of each level. */
-const STYLES = [colours, [css, headCss, matrixCss, stepsCss, modelCss, pairCss].join("\n")];
+const PARTS = [
+  masthead,
+  crumbs,
+  tools,
+  levelSwitch,
+  panels,
+  exportPanels,
+  help,
+  sentenceBar,
+  ribbon,
+  notices,
+  receipt,
+  foot,
+];
+const SHARED = [headTable, headNotes];
+
+/** The colours, which theme.ts reads too; then the frame, its parts, what levels share, and each level. */
+const STYLES = [colours, [frame, ...PARTS, ...SHARED, ...REGISTRY.map((level) => level.css), pair].join("\n")];
 let sheets: CSSStyleSheet[] | null = null;
 
 export function shadow(root: HTMLElement): ShadowRoot {

@@ -1,6 +1,6 @@
 /** Light or dark: the reader's choice, else the notebook's, else the system's. */
-import { type Palette, Ramp } from "../scale";
-import type { Theme } from "../state";
+import { type Palette, Ramp } from "../base/scale";
+import type { Theme } from "../base/state";
 
 const dark = typeof matchMedia === "function" ? matchMedia("(prefers-color-scheme: dark)") : null;
 

@@ -1,11 +1,8 @@
 """Scaled dot-product attention, from the dot product to a whole encoder. Torch only; written to be read."""
 
+from attnscope.attention import from_transformers as from_transformers
 from attnscope.attention.functions import (
     AttentionSteps,
-    KeyValueCache,
-    MultiHeadAttention,
-    TransformerEncoder,
-    TransformerEncoderLayer,
     add_position_bias,
     apply_mask,
     attention_steps,
@@ -21,6 +18,13 @@ from attnscope.attention.functions import (
     softmax_over_keys,
     split_heads,
     weighted_sum,
+)
+from attnscope.attention.layers import (
+    KeyValueCache,
+    MultiHeadAttention,
+    TokenEmbedding as TokenEmbedding,
+    TransformerEncoder,
+    TransformerEncoderLayer,
 )
 
 __all__ = [

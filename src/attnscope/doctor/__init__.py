@@ -2,14 +2,19 @@
 
     assert attnscope.check(my_attention)
 
-It runs the code on probes of distinct prime sizes and looks for the recipe that computes the same: the right one, or the
-right one with one known mistake in it, or two (`recipe`, `mistakes`, `search`). Where none fits, it reports the first
-invariant that fails (`invariants`). It never imports transformers.
-
-`check(model, tokenizer, text)` is another question, with a course of its own: `in_use`.
+README.md beside this file says how it works. It never imports transformers; `findings` does without torch too.
 """
 
-from attnscope.doctor.diagnosis import Diagnosis, Finding
-from attnscope.doctor.dispatch import check
+from typing import TYPE_CHECKING
 
-__all__ = ["Diagnosis", "Finding", "check"]
+import lazy_loader
+
+if TYPE_CHECKING:
+    from attnscope.doctor.diagnosis import Diagnosis
+    from attnscope.doctor.dispatch import check
+    from attnscope.doctor.findings import Finding, explain
+
+__all__ = ["Diagnosis", "Finding", "check", "explain"]
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__, submod_attrs={"diagnosis": ["Diagnosis"], "dispatch": ["check"], "findings": ["Finding", "explain"]}
+)

@@ -3,32 +3,20 @@
 import io
 import json
 import math
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from attnscope.doctor.report_html import number
+from attnscope.doctor import report_html
+from attnscope.doctor.findings import SEVERITIES, Finding
+from attnscope.doctor.format import number
 from attnscope.errors import NotCaptured
 
 if TYPE_CHECKING:
     from attnscope.tracing.trace import Trace
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One mistake. `row` is its row in the table of attention bugs, where it has one."""
-
-    name: str
-    row: int | None
-    title: str
-    why: str
-    cure: str
-    evidence: str
-    invariant: str
-    place: str
-    line: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,8 +36,9 @@ class Matrices:
 
 @dataclass(frozen=True, repr=False)
 class Diagnosis:
-    """True when nothing was found, so that `assert attnscope.check(my_attention)` works and prints why it fails.
+    """False where a finding is an error, so that `assert attnscope.check(my_attention)` fails and prints why.
 
+    It is also false where nothing could be compared (`compared`), and with `strict` where a finding is a warning.
     With `hint` 1 the report names only the invariant that fails, with 2 the place too, with 3 (or None) everything.
     """
 
@@ -62,9 +51,19 @@ class Diagnosis:
     hint: int | None = None
     seconds: float = 0.0
     source: tuple[int, tuple[str, ...]] | None = None  # the number of the first line, and the lines
+    compared: bool = True  # whether the code (or the model) could be compared with anything
+    strict: bool = False  # whether warnings count as errors do
 
     def __bool__(self) -> bool:
-        return not self.findings
+        return self.exit_code == 0
+
+    @property
+    def exit_code(self) -> int:
+        """0: passed, 1: an error (with `strict` a warning too), 3: nothing could be compared. (2 is wrong usage.)"""
+        fatal = ("error", "warning") if self.strict else ("error",)
+        if any(found.severity in fatal for found in self.findings):
+            return 1
+        return 0 if self.compared else 3
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -77,18 +76,22 @@ class Diagnosis:
 
     @property
     def headline(self) -> str:
-        count = len(self.findings)
-        return f"{self.name}: {count} finding{'s' * (count > 1)}" if count else f"{self.name}: nothing found"
+        """The name, and how many findings of which severity."""
+        counts = Counter(found.severity for found in self.findings)
+        said = [f"{counts[kind]} {kind}{'s' * (counts[kind] > 1)}" for kind in SEVERITIES if counts[kind]]
+        nothing = "nothing found" if self.compared else "nothing could be compared"
+        return f"{self.name}: {', '.join(said) or nothing}"
 
-    def told(self, found: Finding) -> tuple[str, list[tuple[str, str]]]:
-        """What is said of a finding, as far as `hint` allows: its title, and labelled sentences."""
+    def describe(self, found: Finding) -> tuple[str, list[tuple[str, str]]]:
+        """A finding as far as `hint` allows: its title, and labelled sentences."""
         if self.level < 3:
             return f"this does not hold: {found.invariant}", [("look at", found.place)] * (self.level == 2)
+        line = f" (line {found.line})" if found.line else ""
         parts = [("evidence", found.evidence), ("why", found.why), ("cure", found.cure)]
-        return found.title + (f" (line {found.line})" if found.line else ""), [part for part in parts if part[1]]
+        return f"{found.severity}: {found.title}{line} [{found.name}]", [part for part in parts if part[1]]
 
-    def around(self) -> list[tuple[str, str]]:
-        """What is said beside the findings: conventions as they were found, notes, what was not examined."""
+    def context(self) -> list[tuple[str, str]]:
+        """Labelled sentences beside the findings: conventions as they were found, notes, what was not examined."""
         said = []
         if self.conventions and self.level == 3:
             said.append(("as found", "; ".join(f"{key}: {value}" for key, value in self.conventions.items())))
@@ -99,9 +102,9 @@ class Diagnosis:
         """The report as plain text, without the matrices."""
         said = [self.headline]
         for place, found in enumerate(self.findings, 1):
-            title, parts = self.told(found)
+            title, parts = self.describe(found)
             said += [f"{place}. {title}", *(f"   {label}: {text}" for label, text in parts)]
-        return said + [f"{label}: {text}" for label, text in self.around()]
+        return said + [f"{label}: {text}" for label, text in self.context()]
 
     def __repr__(self) -> str:
         grids = self.text_grids()
@@ -164,14 +167,24 @@ class Diagnosis:
             shown = {1: ("invariant",), 2: ("invariant", "place")}.get(self.level, tuple(entry))
             findings.append({key: entry[key] for key in shown})
         data: dict[str, Any] = {
-            "version": 1, "name": self.name, "passed": bool(self), "findings": findings, "conventions": self.conventions if self.level == 3 else {},
-            "not_examined": list(self.not_examined), "notes": list(self.notes) if self.level == 3 else [], "seconds": round(self.seconds, 3),
-        }  # fmt: skip
+            "version": 1,
+            "name": self.name,
+            "passed": bool(self),
+            "compared": self.compared,
+            "findings": findings,
+            "conventions": self.conventions if self.level == 3 else {},
+            "not_examined": list(self.not_examined),
+            "notes": list(self.notes) if self.level == 3 else [],
+            "seconds": round(self.seconds, 3),
+        }
         if self.matrices is not None and self.level == 3 and self.findings:
             m = self.matrices
             data["matrices"] = {
-                "note": m.note, "theirs": _plain(m.theirs), "reference": _plain(m.reference), "first_differing_cell": m.cell,
-            }  # fmt: skip
+                "note": m.note,
+                "theirs": _plain(m.theirs),
+                "reference": _plain(m.reference),
+                "first_differing_cell": m.cell,
+            }
         return data
 
     def to_json(self) -> str:
@@ -207,13 +220,26 @@ class Diagnosis:
     def _shown(self) -> Matrices:
         m = self.matrices
         if m is None or self.level < 3 or not self.findings or m.all_theirs is None or m.all_reference is None:
-            raise NotCaptured("this diagnosis shows no matrices: nothing was found, the code did not run, or hint withholds them.")  # fmt: skip
+            raise NotCaptured(
+                "expected a diagnosis with matrices; in this one nothing was found, the code did not run, or hint withholds "
+                "them. Call check again without hint."
+            )
         return m
 
     def _repr_html_(self) -> str:
-        from attnscope.doctor.report_html import as_html
-
-        return as_html(self)
+        parts = [report_html.heading(self.headline)]
+        shown: set[int] = set()
+        for found in self.findings:
+            title, sentences = self.describe(found)
+            source = ""
+            if self.level == 3 and self.source is not None and found.line is not None and found.line not in shown:
+                shown.add(found.line)
+                source = report_html.source_lines(self.source, found.line)
+            parts.append(report_html.finding(title, source, sentences))
+        m = self.matrices
+        if m is not None and self.findings and self.level == 3:
+            parts.append(report_html.grids(m.note, {"theirs": m.theirs, "reference": m.reference}, m.cell))
+        return report_html.page([*parts, report_html.context(self.context())])
 
 
 def _named(weights: Tensor | None) -> tuple[Tensor, list[str]]:

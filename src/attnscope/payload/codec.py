@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from attnscope.errors import NotCaptured, PayloadError
+from attnscope.errors import NotCaptured, PayloadError, UnreadableFile
 from attnscope.payload import step_tensors
 from attnscope.payload.atomic_write import write_atomically
 from attnscope.statistics import thumbnails
@@ -178,12 +178,16 @@ def save(trace: Trace, path: Any, projections: bool = False) -> None:
 
 
 def load_trace(path: Any) -> Trace:
-    """Read a trace that `Trace.save` wrote. Raises PayloadError for anything else, and for a file that is not there."""
+    """Read a trace that `Trace.save` wrote to `path` (a string or a Path; "~" is your home folder).
+
+    Raises UnreadableFile (a PayloadError and an OSError) for a file that is missing or cannot be read, and PayloadError
+    for bytes that are not a whole trace or come from a newer version.
+    """
     try:
         data = Path(path).expanduser().read_bytes()
     except OSError as error:
-        raise PayloadError(
-            f"cannot read {path}: {error.strerror or error}. Give the path of a file that Trace.save wrote."
+        raise UnreadableFile(
+            f"cannot read {path}: {error.strerror or error}. Give the path of a file that Trace.save wrote.", error
         ) from error
     try:
         return decode(data)

@@ -1,10 +1,12 @@
 /** Above the lines: which heads are drawn, how several queries become one, and below which weight nothing is drawn. */
-import { button, h, setAttribute, setText } from "../../dom";
-import type { Actions, Scene } from "../../scene";
-import { percentInWords } from "../../words";
+
+import { button, h, setAttribute, setText } from "../../base/dom";
+import { percentInWords } from "../../base/format";
+import { MOST, type Pen } from "../../heads/palette";
+import { menu } from "../../heads/tools";
+import type { Actions } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
 import { positionOf, thresholdAt } from "./geometry";
-import { MOST, type Pen } from "./palette";
-import { menu } from "./tools";
 
 const SVG = "http://www.w3.org/2000/svg";
 

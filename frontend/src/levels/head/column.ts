@@ -1,8 +1,8 @@
 /** One side of the lines: the tokens of an axis as a list that is made only where it is in sight. */
-import { h, setAttribute, setText } from "../../dom";
-import type { Axis } from "../../merge";
-import { joins } from "../../tokens";
-import { change, percent } from "../../words";
+import { h, setAttribute, setText } from "../../base/dom";
+import { change, percent } from "../../base/format";
+import type { Axis } from "../../heads/axis";
+import { joins } from "../../scene/labels";
 
 export type Side = "query" | "key";
 

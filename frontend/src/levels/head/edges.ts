@@ -1,6 +1,6 @@
 /** How much of the row lies above and below what is in sight. */
-import { h, setText } from "../../dom";
-import { percentInWords } from "../../words";
+import { h, setText } from "../../base/dom";
+import { percentInWords } from "../../base/format";
 
 const LEAST = 0.0005;
 

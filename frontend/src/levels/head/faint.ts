@@ -1,10 +1,10 @@
 /** The faint lines of all queries, gathered once per picture: in slices where the text is long. */
-import type { Axes } from "./axes";
-import { completed } from "./finding";
+import type { Axes } from "../../heads/axes";
+import { completed } from "../../heads/head-sentence";
+import type { Sheet } from "../../heads/row-cache";
+import { slotRow } from "../../heads/rows";
+import { Slices } from "../../heads/time-slices";
 import { choose, type Line } from "./geometry";
-import type { Sheet } from "./sheet";
-import { Slices } from "./slices";
-import { slotRow } from "./stock";
 
 const FAINT = 1500; // lines
 const FAINT_FROM = 0.03;

@@ -1,7 +1,7 @@
 /** The lines between the columns: faint ones on a canvas for all queries, strong ones as SVG for what is looked at. */
-import { h, setAttribute } from "../../dom";
+import { h, setAttribute } from "../../base/dom";
+import type { Pen } from "../../heads/palette";
 import { curve, type Line, opacity, thickness } from "./geometry";
-import type { Pen } from "./palette";
 
 const SVG = "http://www.w3.org/2000/svg";
 const LEVELS = 10; // of darkness among faint lines: lines of one level are one stroke

@@ -1,10 +1,12 @@
 /** The heads that are drawn over each other, with their rows, as far as they are here. */
-import type { Actions, Scene } from "../../scene";
-import type { Source } from "../../source";
-import { list } from "../../words";
-import { MOST } from "./palette";
-import type { Sheet } from "./sheet";
-import { type Found, partsOf, sheetOf } from "./stock";
+
+import { list } from "../../base/format";
+import type { Source } from "../../data/source";
+import { MOST } from "../../heads/palette";
+import type { Sheet } from "../../heads/row-cache";
+import { type Found, partsOf, sheetOf } from "../../heads/rows";
+import type { Actions } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
 
 export interface Overlay {
   /** The state's own head first; a sheet for each. */

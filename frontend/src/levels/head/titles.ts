@@ -1,11 +1,11 @@
 /** Above the two columns: what the numbers beside the tokens are. */
-import { h } from "../../dom";
-import type { State } from "../../state";
-import { isolated, joins } from "../../tokens";
-import type { Axes } from "./axes";
+import { h } from "../../base/dom";
+import type { State } from "../../base/state";
+import type { Axes } from "../../heads/axes";
+import { nameOf, type Pen } from "../../heads/palette";
+import { isolated, joins } from "../../scene/labels";
 import { NUMBERS } from "./column";
-import type { Focus } from "./focus";
-import { nameOf, type Pen } from "./palette";
+import type { Focus } from "./highlight";
 
 export class Titles {
   readonly query = h("div", { class: "ends-head ends-head-query" });

@@ -1,9 +1,10 @@
 /** The numbers of the cells, a row at a time, with the sums along their edges. */
-import type { SlotRow } from "../../merge";
-import type { State } from "../../state";
-import type { Axes } from "../head/axes";
-import type { Sheet } from "../head/sheet";
-import { slotRow } from "../head/stock";
+
+import type { State } from "../../base/state";
+import type { Axes } from "../../heads/axes";
+import type { SlotRow } from "../../heads/axis";
+import type { Sheet } from "../../heads/row-cache";
+import { slotRow } from "../../heads/rows";
 
 export const SHOWN = 0;
 export const MASKED = 1;

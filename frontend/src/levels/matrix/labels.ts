@@ -1,5 +1,5 @@
 /** Where the labels of an axis stand: as many as have room, the selected ones always. */
-import type { Slot } from "../../merge";
+import type { Slot } from "../../heads/axis";
 import { labelStep, sight } from "./viewbox";
 
 export interface AxisLabel {

@@ -1,12 +1,12 @@
 /** Over the canvas, as elements: the selected row and column, rows without keys, and the one cell under the eye. */
 
-import { besideSaid } from "../../compare/sentence";
-import { h, setAttribute } from "../../dom";
-import type { Slot, SlotRow } from "../../merge";
-import { isolated } from "../../tokens";
-import { change, decimals, fixed, percent } from "../../words";
-import type { Axes } from "../head/axes";
-import { slotRow } from "../head/stock";
+import { h, setAttribute } from "../../base/dom";
+import { change, decimals, fixed, percent } from "../../base/format";
+import type { Axes } from "../../heads/axes";
+import type { Slot, SlotRow } from "../../heads/axis";
+import { slotRow } from "../../heads/rows";
+import { isolated } from "../../scene/labels";
+import { besideSaid } from "../../scene/pair-sentence";
 import { type Field, valuesOf } from "./field";
 import type { Room } from "./plot";
 import type { Plot, ViewBox } from "./viewbox";

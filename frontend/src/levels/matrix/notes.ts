@@ -1,8 +1,9 @@
 /** What the grid leaves out or puts together, said beneath it. */
-import type { Scene } from "../../scene";
-import type { Axes } from "../head/axes";
-import { type Note, notesOf } from "../head/notes";
-import { type Found, rowsOf, slotRow } from "../head/stock";
+
+import type { Axes } from "../../heads/axes";
+import { type Note, notesOf } from "../../heads/notes";
+import { type Found, rowsOf, slotRow } from "../../heads/rows";
+import type { Scene } from "../../scene/scene";
 import type { Field } from "./field";
 
 /** `pooled`: several cells share a pixel. */

@@ -1,10 +1,10 @@
 /** The grid as it is drawn: cells, labels, sums; what is pointed at lies over it as elements. */
 
-import { h } from "../../dom";
-import { nice } from "../../scale";
-import { fromRight, joins } from "../../tokens";
-import { domainEnd } from "../../words";
-import { SANS } from "../head/paper";
+import { h } from "../../base/dom";
+import { domainEnd } from "../../base/format";
+import { nice } from "../../base/scale";
+import { SANS } from "../../base/svg";
+import { fromRight, joins } from "../../scene/labels";
 import type { Field } from "./field";
 import { axisLabels, labelRoom } from "./labels";
 import { type Marks, paint } from "./paint";

@@ -1,6 +1,7 @@
 /** From numbers to colours: ink for weights, the ramp of signs for scores and q · k. */
-import { nice, nicePart, Ramp } from "../../scale";
-import { domainEnd, percentInWords, symmetric } from "../../words";
+
+import { domainEnd, percentInWords, symmetric } from "../../base/format";
+import { inkRamp, nice, nicePart, type Ramp } from "../../base/scale";
 import type { Quantity } from "./field";
 
 /** Weights below are not told apart on a logarithmic scale. */
@@ -9,19 +10,6 @@ export const FLOOR = 1e-4;
 export const NAMES: Record<Quantity, string> = { weights: "weight", scores: "score", dot: "q · k" };
 
 export const DIFFERENCE = "weight, B − A";
-
-const inks = new WeakMap<Ramp, Ramp>();
-
-/** Zero to ink in even steps of lightness. */
-export function inkRamp(ramp: Ramp): Ramp {
-  let ink = inks.get(ramp);
-  if (!ink) {
-    const { zero, ink: end } = ramp.palette;
-    ink = new Ramp({ ...ramp.palette, negative: zero, positive: end });
-    inks.set(ramp, ink);
-  }
-  return ink;
-}
 
 export class Shade {
   readonly ramp: Ramp;

@@ -1,7 +1,9 @@
 /** The controls of the grid: what the cells hold, on which scale, how near. */
-import { button, h } from "../../dom";
-import type { Actions, Scene } from "../../scene";
-import { menu } from "../head/tools";
+
+import { button, h } from "../../base/dom";
+import { menu } from "../../heads/tools";
+import type { Actions } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
 import type { Quantity } from "./field";
 
 export class GridTools {

@@ -1,7 +1,8 @@
 /** What the heads do, taken together, in one sentence made of their statistics. */
-import type { Part } from "../../sentence";
-import { type Label, named } from "../../tokens";
-import { change, count, percentInWords } from "../../words";
+
+import { change, count, percentInWords } from "../../base/format";
+import { type Label, named } from "../../scene/labels";
+import type { Part } from "../../scene/text";
 import { type Head, nameOf, type Statistics } from "./heads";
 
 const POSITIONS: [string, string][] = [

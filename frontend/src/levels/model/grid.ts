@@ -1,5 +1,5 @@
 /** The grid of thumbnails: a canvas for each line, made when it comes near the viewport; one stop for the keyboard. */
-import { h, setAttribute } from "../../dom";
+import { h, setAttribute } from "../../base/dom";
 import { type Head, nameOf, type Statistics } from "./heads";
 import { at, find, type Line, type Place, type Plan, step } from "./layout";
 import { type Look, paint } from "./paint";

@@ -1,7 +1,8 @@
 /** Every head of every layer: its pooled weights, its statistics, and the order in which it is shown. */
-import type { Metadata, Site, Thumb } from "../../payload";
-import type { Source } from "../../source";
-import { count, fixed, percent } from "../../words";
+
+import { count, fixed, percent } from "../../base/format";
+import type { Metadata, Site, Thumb } from "../../data/metadata";
+import type { Source } from "../../data/source";
 
 export interface Head {
   site: Site;

@@ -1,7 +1,8 @@
 /** A head's pooled weights as ink: a small matrix, or lines from queries to keys. */
-import type { Thumb } from "../../payload";
-import type { Palette, Ramp } from "../../scale";
-import { inkRamp } from "../matrix/shade";
+
+import type { Palette, Ramp } from "../../base/scale";
+import { inkRamp } from "../../base/scale";
+import type { Thumb } from "../../data/metadata";
 import type { Head } from "./heads";
 
 const LINES = 64; // of one head

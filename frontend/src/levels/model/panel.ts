@@ -1,8 +1,9 @@
 /** One head, enlarged, with its numbers; beside the grid, so that it never covers what it speaks of. */
-import { button, h, setAttribute, setText } from "../../dom";
-import { after } from "../../sentence";
-import type { Label } from "../../tokens";
-import { count } from "../../words";
+
+import { button, h, setAttribute, setText } from "../../base/dom";
+import { count } from "../../base/format";
+import type { Label } from "../../scene/labels";
+import { after } from "../../scene/text";
 import { linkSaid } from "./finding";
 import { type Head, nameOf, patchOf, type Statistics } from "./heads";
 import { type Look, paint } from "./paint";

@@ -1,5 +1,5 @@
 /** A formula as it is printed: symbols in italics, and under each of them its shape with real numbers. */
-import { h } from "../../dom";
+import { h } from "../../base/dom";
 
 /** A symbol with its shape, or what stands between: "=", "·", "+". */
 export type Piece = string | { symbol: string; shape?: number[]; sub?: string };

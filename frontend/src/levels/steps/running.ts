@@ -1,7 +1,9 @@
 /** The running dot product: q × k added up dimension by dimension, as far as the reader has stepped. */
-import { button, h, setAttribute, setText } from "../../dom";
-import type { Actions, Scene } from "../../scene";
-import { precise } from "../lens";
+
+import { button, h, setAttribute, setText } from "../../base/dom";
+import { precise } from "../../base/format";
+import type { Actions } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
 
 const WIDTH = 640;
 const HEIGHT = 132;

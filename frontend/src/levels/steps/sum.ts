@@ -1,7 +1,7 @@
 /** One number unfolded into the sum that made it: the largest terms first, the rest as one line. */
-import { button, h } from "../../dom";
-import { count, percent } from "../../words";
-import { precise } from "../lens";
+
+import { button, h } from "../../base/dom";
+import { count, percent, precise } from "../../base/format";
 import { subscripted } from "./formula";
 import { largestFirst, type Sum, type Term, total } from "./sums";
 

@@ -1,8 +1,8 @@
 /** A vector as numbers, each a button that unfolds into its sum; a long one as a strip with its largest numbers. */
-import { button, h, setAttribute, setText } from "../../dom";
-import { drawStrip, type Ramp, type Strip } from "../../scale";
-import { decimals, fixed, symmetric } from "../../words";
-import { precise } from "../lens";
+
+import { button, h, setAttribute, setText } from "../../base/dom";
+import { decimals, fixed, precise, symmetric } from "../../base/format";
+import { drawStrip, type Ramp, type Strip } from "../../base/scale";
 import type { Sum } from "./sums";
 
 export interface Vector {

@@ -1,12 +1,9 @@
-"""bertviz.transformers_neuron_view: BertViz ships changed copies of 2019's model classes here; attnscope reads the real
-ones, so every name is transformers' own class."""
+"""bertviz.transformers_neuron_view: BertViz has changed copies of model classes of 2019 here. attnscope reads the real
+classes, so every name here is the class of transformers."""
 
 from typing import Any
 
-_NAMES = (
-    "BertConfig", "BertModel", "BertTokenizer", "GPT2Config", "GPT2Model", "GPT2Tokenizer", "RobertaConfig",
-    "RobertaModel", "RobertaTokenizer",
-)  # fmt: skip
+_NAMES = tuple(family + part for family in ("Bert", "GPT2", "Roberta") for part in ("Config", "Model", "Tokenizer"))
 
 __all__ = list(_NAMES)  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -2,9 +2,10 @@
 
     assert attnscope.check(model, tokenizer, "The cat sat.")
 
-It looks at the ids that the model would read (`texts`, `markers`), runs the model on them and on small variations of them, and
-compares: hidden tokens against other hidden tokens, a padded row against the row alone, one seed against another
-(`masks`, `padding`, `numbers`, `adapters`). What it claims, it has measured. It imports neither transformers nor peft.
+`arguments` turns what you give into a `case`. `examine` runs the checks on it, one file each: those of the ids
+(`token_ids`, `special_tokens`), and those that run the model on the ids and on small variations of them and compare
+outputs (`numerics`, `length`, `masks`, `padding`, `adapters`). Every finding has been measured on this model. The texts
+of the findings are in `doctor/findings/`. Nothing here imports transformers or peft.
 """
 
 from attnscope.doctor.model_check.examine import check_model

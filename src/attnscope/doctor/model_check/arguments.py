@@ -1,4 +1,4 @@
-"""From what the user gives to a Chart; InputError says what was expected."""
+"""From the arguments of `check` to a Case. InputError says what was expected."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -8,90 +8,123 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attnscope.doctor.model_check.case import Chart
+from attnscope.doctor.model_check.case import Case
 from attnscope.errors import InputError
 
+_OTHER_INPUT = ("pixel_values", "input_values", "input_features")  # of models that read images or sound
+_ROW_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "decoder_input_ids")
 
-def open_chart(
-    model: Any, tokenizer: Any, text: Any, messages: Any, inputs: Any, text_pair: Any
-) -> Chart:  # fmt: skip
-    """Checks the arguments and makes the tensors that the model is to read."""
-    if not isinstance(model, nn.Module):
-        raise InputError(f"the first argument must be the model, a torch module; {type(model).__name__} came. The tokenizer is the second, the text the third.")  # fmt: skip
+
+def open_case(model: Any, tokenizer: Any, text: Any, messages: Any, inputs: Any, text_pair: Any) -> Case:
+    """Checks the arguments and makes the tensors that the model reads."""
+    _check_arguments(model, tokenizer, text, messages, inputs)
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
-    if messages is not None and (text is not None or inputs is not None):
-        raise InputError("give messages, or text, or inputs (which may come with the text they were made of); messages came with another.")  # fmt: skip
-    if text is None and messages is None and inputs is None:
-        raise InputError("there is nothing to read: give a text (one string or several), messages=… (a chat) or inputs=… (ready tensors).")  # fmt: skip
-    if inputs is None and not callable(tokenizer):
-        raise InputError(f"a text needs a tokenizer as the second argument, and {'none' if tokenizer is None else type(tokenizer).__name__} came; with ready tensors, pass inputs=….")  # fmt: skip
-    texts = _texts(text, text_pair)
+    texts = _check_texts(text, text_pair)
     notes: list[str] = []
     if inputs is not None:
-        route, ready = "inputs", _ready(inputs)
-        rows = ready["input_ids"].shape[0] if "input_ids" in ready else len(texts)
+        route, tensors = "inputs", _check_inputs(inputs)
+        rows = tensors["input_ids"].shape[0] if "input_ids" in tensors else len(texts)
         if texts and len(texts) != rows:
             raise InputError(
-                f"inputs has {rows} rows and {len(texts)} texts came: give the text that each row was made of."
+                f"expected one text for each of the {rows} rows of inputs, got {len(texts)}. "
+                "Give the text that each row was made from."
             )
     elif messages is not None:
-        rendered = _rendered(tokenizer, messages)
+        rendered = _render_chat(tokenizer, messages)
         route, texts = "messages", (rendered,)
-        ready = _tensors(tokenizer, [rendered], add_special_tokens=False)
+        tensors = _tokenize(tokenizer, [rendered], add_special_tokens=False)
     else:
-        main = getattr(model, "main_input_name", "input_ids")
-        if main in ("pixel_values", "input_values", "input_features"):
-            raise InputError(f"{type(model).__name__} reads {main}, not text: pass inputs=…, as its processor returns them.")  # fmt: skip
-        route, ready = "text", _tokenized(tokenizer, texts, text_pair, notes)
-    ids = ready.get("input_ids")
+        route, tensors = "text", _tokenize_batch(tokenizer, texts, text_pair, notes)
+    ids = tensors.get("input_ids")
     if ids is not None and ids.shape[1] == 0:
-        raise InputError("the tokenizer made no tokens of this text: give at least one word.")
+        raise InputError("the tokenizer made no tokens from this text. Give at least one word.")
     if route != "inputs":
         names = inspect.signature(model.forward).parameters
-        ready = {name: x for name, x in ready.items() if name in names} if "input_ids" in names else ready
+        tensors = {name: x for name, x in tensors.items() if name in names} if "input_ids" in names else tensors
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    ready = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in ready.items()}
-    chart = Chart(model, tokenizer, ready, None if ids is None else ids.cpu(), texts, route, text_pair, notes=notes)
-    _complete(chart, device)
-    return chart
+    tensors = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in tensors.items()}
+    case = Case(model, tokenizer, tensors, None if ids is None else ids.cpu(), texts, route, text_pair, notes=notes)
+    _add_decoder_inputs(case, device)
+    return case
 
 
-def _texts(text: Any, pair: Any) -> tuple[str, ...]:
-    texts = () if text is None else (text,) if isinstance(text, str) else tuple(text) if isinstance(text, (list, tuple)) else None  # fmt: skip
-    if texts is None or any(not isinstance(t, str) for t in texts):
-        raise InputError(f"text is one string, or a list of strings (a batch); {type(text).__name__} came"
-                         + ("; ids and masks go into inputs=…." if isinstance(text, (Tensor, Mapping)) else "."))  # fmt: skip
+def _check_arguments(model: Any, tokenizer: Any, text: Any, messages: Any, inputs: Any) -> None:
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"expected the model (a torch module) as the first argument, got {type(model).__name__}. "
+            "The tokenizer is the second argument, the text the third."
+        )
+    if messages is not None and (text is not None or inputs is not None):
+        raise InputError(
+            "expected messages alone, got messages and another input. Give messages, or text, or inputs "
+            "(inputs may come with the text that they were made from)."
+        )
+    if text is None and messages is None and inputs is None:
+        raise InputError(
+            "expected something to read, got nothing. Give a text (one string or several), messages=… (a chat) or "
+            "inputs=… (ready tensors)."
+        )
+    if inputs is not None:
+        return
+    if not callable(tokenizer):
+        raise InputError(
+            f"expected a tokenizer as the second argument, got {_kind(tokenizer)}. "
+            "A text needs a tokenizer; with ready tensors, pass inputs=…."
+        )
+    main_input = getattr(model, "main_input_name", "input_ids")
+    if messages is None and main_input in _OTHER_INPUT:
+        raise InputError(
+            f"expected inputs=… for {type(model).__name__}, got a text: this model reads {main_input}. "
+            "Pass inputs= as its processor returns them."
+        )
+
+
+def _kind(value: Any) -> str:
+    return "none" if value is None else type(value).__name__
+
+
+def _check_texts(text: Any, pair: Any) -> tuple[str, ...]:
+    texts = (text,) if isinstance(text, str) else () if text is None else text
+    if not isinstance(texts, (list, tuple)) or any(not isinstance(t, str) for t in texts):
+        tensors = "; pass ids and masks as inputs=…" if isinstance(text, (Tensor, Mapping)) else ""
+        raise InputError(f"text: expected one string, or a list of strings (a batch), got {_kind(text)}{tensors}.")
     if text is not None and (not texts or any(not t.strip() for t in texts)):
         raise InputError("text is empty: there is nothing to read. Give at least one word.")
     if pair is not None and (not isinstance(pair, str) or not pair.strip() or len(texts) != 1):
-        raise InputError(f"text_pair is the second sentence to one text: a string; {pair!r} came beside {len(texts)} texts.")  # fmt: skip
-    return texts
+        raise InputError(
+            f"text_pair: expected a string, the second sentence to one text, got {pair!r} to {len(texts)} texts. "
+            "Check pairs one at a time."
+        )
+    return tuple(texts)
 
 
-def _rendered(tokenizer: Any, messages: Any) -> str:
+def _render_chat(tokenizer: Any, messages: Any) -> str:
     if not getattr(tokenizer, "chat_template", None):
-        raise InputError("this tokenizer has no chat template, so messages cannot be turned into a text: pass a text instead.")  # fmt: skip
+        raise InputError(
+            "messages: expected a tokenizer with a chat template, got one without. "
+            "Pass a text instead, or load the tokenizer of a chat model."
+        )
     try:
         return str(tokenizer.apply_chat_template(list(messages), tokenize=False))
-    except Exception as error:  # a template is a program of the model's authors, and raises what it likes
+    except Exception as error:  # a template is a program by the model's authors, and may raise anything
         raise InputError(
             f"the tokenizer's chat template refuses these messages ({type(error).__name__}: {error}). Give a list such as "
             '[{"role": "user", "content": "Hello."}], with the roles that this model knows.'
         ) from error
 
 
-def _tokenized(tokenizer: Any, texts: Sequence[str], pair: str | None, notes: list[str]) -> dict[str, Any]:
-    """As the tokenizer does it by default; several texts are padded as it pads."""
+def _tokenize_batch(tokenizer: Any, texts: Sequence[str], pair: str | None, notes: list[str]) -> dict[str, Any]:
+    """As the tokenizer does it by default, with its own padding for several texts."""
     if len(texts) == 1:
-        return _tensors(tokenizer, list(texts), **({} if pair is None else {"text_pair": [pair]}))
+        return _tokenize(tokenizer, list(texts), **({} if pair is None else {"text_pair": [pair]}))
     if getattr(tokenizer, "pad_token_id", None) is None:
         longest = max(texts, key=len)
         notes.append("The tokenizer has no pad token, so the texts cannot be one batch: only the longest was run.")
-        return _tensors(tokenizer, [longest])
-    return _tensors(tokenizer, list(texts), padding=True)
+        return _tokenize(tokenizer, [longest])
+    return _tokenize(tokenizer, list(texts), padding=True)
 
 
-def _tensors(tokenizer: Any, texts: list[str], **options: Any) -> dict[str, Any]:
+def _tokenize(tokenizer: Any, texts: list[str], **options: Any) -> dict[str, Any]:
     try:
         encoded = tokenizer(texts, return_tensors="pt", **options)
         return {name: value for name, value in encoded.items() if isinstance(value, Tensor)}
@@ -102,42 +135,58 @@ def _tensors(tokenizer: Any, texts: list[str], **options: Any) -> dict[str, Any]
         ) from error
 
 
-def _ready(inputs: Any) -> dict[str, Any]:
+def _check_inputs(inputs: Any) -> dict[str, Any]:
     if not isinstance(inputs, Mapping) or not inputs:
-        raise InputError(f"inputs is what the model's forward takes, by name, such as {{'input_ids': tensor}}; {'an empty one' if isinstance(inputs, Mapping) else type(inputs).__name__} came.")  # fmt: skip
+        got = "an empty one" if isinstance(inputs, Mapping) else _kind(inputs)
+        raise InputError(
+            "inputs: expected a dictionary of what the model's forward takes, such as {'input_ids': tensor}, "
+            f"got {got}. Pass what the tokenizer or processor returned."
+        )
     try:
-        ready = {n: torch.as_tensor(x) if isinstance(x, (list, tuple, np.ndarray)) else x for n, x in inputs.items()}
+        tensors = {n: torch.as_tensor(x) if isinstance(x, (list, tuple, np.ndarray)) else x for n, x in inputs.items()}
     except (ValueError, TypeError) as error:
-        raise InputError(f"inputs could not be made into tensors ({error}): rows of a batch have one length.") from error  # fmt: skip
-    for name in ("input_ids", "attention_mask", "token_type_ids", "position_ids", "decoder_input_ids"):
-        if isinstance(ready.get(name), Tensor) and ready[name].ndim == 1:
-            ready[name] = ready[name][None]
-    ids, mask = ready.get("input_ids"), ready.get("attention_mask")
+        raise InputError(f"inputs: expected rows of one length, got what torch refuses ({error}). Pad them.") from error
+    for name in _ROW_INPUTS:
+        if isinstance(tensors.get(name), Tensor) and tensors[name].ndim == 1:
+            tensors[name] = tensors[name][None]
+    ids, mask = tensors.get("input_ids"), tensors.get("attention_mask")
     if ids is not None:
-        if not isinstance(ids, Tensor) or ids.ndim != 2 or ids.is_floating_point():
-            came = f"{list(ids.shape)} of {ids.dtype}" if isinstance(ids, Tensor) else type(ids).__name__
-            raise InputError(f"inputs['input_ids'] must be whole numbers of shape [rows, tokens]; {came} came.")
-        if 0 in ids.shape:
-            raise InputError(f"inputs['input_ids'] has shape {list(ids.shape)}: there is nothing to read.")
-        if isinstance(mask, Tensor) and mask.ndim == 2 and mask.shape != ids.shape:
-            raise InputError(f"inputs['attention_mask'] has shape {list(mask.shape)}, and input_ids {list(ids.shape)}: one entry for each id.")  # fmt: skip
-    return ready
+        _check_ids(ids, mask)
+    return tensors
 
 
-def _complete(chart: Chart, device: torch.device) -> None:
-    """What the forward pass needs besides: a decoder's start, and no cache."""
-    config = chart.config
-    if chart.decoder and chart.ids is not None and not {"decoder_input_ids", "decoder_inputs_embeds", "labels"} & chart.inputs.keys():  # fmt: skip
-        chart.inputs["decoder_input_ids"] = torch.full((len(chart.ids), 1), start_token(chart), device=device)
-        chart.notes.append("The decoder read its start token alone.")
-    if "use_cache" not in chart.inputs and getattr(config, "use_cache", None):
-        chart.inputs["use_cache"] = False
+def _check_ids(ids: Any, mask: Any) -> None:
+    if isinstance(ids, Tensor) and ids.numel() == 0:
+        raise InputError(
+            f"inputs['input_ids']: expected at least one token, got shape {list(ids.shape)}. Give at least one word."
+        )
+    if not isinstance(ids, Tensor) or ids.ndim != 2 or ids.is_floating_point():
+        got = f"{list(ids.shape)} of {ids.dtype}" if isinstance(ids, Tensor) else _kind(ids)
+        raise InputError(
+            f"inputs['input_ids']: expected whole numbers of shape [rows, tokens], got {got}. "
+            'Pass what tokenizer(text, return_tensors="pt") returns.'
+        )
+    if isinstance(mask, Tensor) and mask.ndim == 2 and mask.shape != ids.shape:
+        raise InputError(
+            f"inputs['attention_mask']: expected one entry for each id, {list(ids.shape)}, got {list(mask.shape)}. "
+            "Take both from one call of the tokenizer."
+        )
 
 
-def start_token(chart: Chart) -> int:
-    """What the decoder of an encoder-decoder model reads first."""
-    for owner in (chart.config, getattr(chart.model, "generation_config", None)):
+def _add_decoder_inputs(case: Case, device: torch.device) -> None:
+    """The start token for a decoder that has nothing to read; and no cache, which passes would share."""
+    decoded = {"decoder_input_ids", "decoder_inputs_embeds", "labels"}
+    if case.decoder and case.ids is not None and not decoded & case.inputs.keys():
+        case.inputs["decoder_input_ids"] = torch.full((len(case.ids), 1), _start_token(case), device=device)
+        case.notes.append("The decoder read its start token alone.")
+    if "use_cache" not in case.inputs and getattr(case.config, "use_cache", None):
+        case.inputs["use_cache"] = False
+
+
+def _start_token(case: Case) -> int:
+    """The first token that the decoder of an encoder-decoder model reads."""
+    for owner in (case.config, getattr(case.model, "generation_config", None)):
         value = getattr(owner, "decoder_start_token_id", None)
         if isinstance(value, int):
             return value
-    return chart.pad() or 0
+    return case.pad_token() or 0

@@ -1,24 +1,24 @@
-"""What is known about the patient: the model, its tokenizer, what it is to read, and what was found so far."""
+"""One examination: the model, its tokenizer, what it reads, and what the checks have found so far."""
 
 import inspect
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from attnscope.doctor.diagnosis import Finding
+from attnscope.doctor.findings import Finding, finding
 from attnscope.text.format import printable
 from attnscope.tracing.tokens import tokens_of
 
 
 @dataclass
-class Chart:
-    """One examination. `inputs` is what the model's forward is given; `ids` is [B, T] on the CPU, or None.
+class Case:
+    """One examination. `inputs` goes to the model's forward; `ids` is [B, T] on the CPU, or None.
 
-    texts: what was typed, or rendered from messages, one per row; () where only ready tensors were given.
+    texts: the texts as given, or rendered from messages, one per row; () where only ready tensors were given.
     route: "text", "messages" or "inputs".
     """
 
@@ -33,11 +33,12 @@ class Chart:
     conventions: dict[str, str] = field(default_factory=dict)
     not_examined: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    compared: bool = False  # whether two passes gave numbers that could be compared
 
-    def find(
-        self, name: str, title: str, *, why: str, evidence: str, cure: str, invariant: str, place: str, row: int | None = None
-    ) -> None:  # fmt: skip
-        self.findings.append(Finding(name, row, title, why, cure, evidence, invariant, place))
+    def report(self, name: str, *, cure: str | None = None, place: str | None = None, **fields: Any) -> None:
+        """Add the finding of this id; `fields` fill in its texts, `cure` and `place` replace the general ones."""
+        exact = {part: text for part, text in (("cure", cure), ("place", place)) if text is not None}
+        self.findings.append(replace(finding(name, **fields), **exact))
 
     def found(self, *names: str) -> bool:
         return any(finding.name in names for finding in self.findings)
@@ -60,19 +61,19 @@ class Chart:
         return bool(getattr(self.config, "is_encoder_decoder", False))
 
     def takes(self, name: str) -> bool:
-        """Whether the model's forward takes such an input; a wrapper that passes on what it is given takes all."""
+        """Whether the model's forward takes this input. A wrapper that passes on its arguments takes all."""
         parameters = inspect.signature(self.model.forward).parameters
         anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values()) and "input_ids" not in parameters
         return name in parameters or name in self.inputs or anything
 
-    def visible(self, row: int = 0) -> list[int]:
+    def visible_ids(self, row: int = 0) -> list[int]:
         """The ids of a row that the mask lets the model see."""
         assert self.ids is not None
         seen = self.ids[row] if self.mask is None else self.ids[row][self.mask[row]]
         return seen.tolist()
 
     def strings(self, ids: Sequence[int], limit: int = 12) -> str:
-        """Tokens by name, for a report: one visible line."""
+        """Tokens by name, on one visible line, for a report."""
         size = len(self.tokenizer) if hasattr(self.tokenizer, "__len__") else None
         tokenizer = self.tokenizer if hasattr(self.tokenizer, "convert_ids_to_tokens") else None
         names = [
@@ -81,12 +82,12 @@ class Chart:
         ]
         return " ".join(names) + (" …" if len(ids) > limit else "")
 
-    def spelled(self) -> tuple[str, ...]:
-        """The texts that were given; without any, the rows of ids as the tokenizer spells them."""
+    def row_texts(self) -> tuple[str, ...]:
+        """The texts as given; where there are none, the rows of ids, decoded."""
         if self.texts or self.ids is None or not hasattr(self.tokenizer, "decode"):
             return self.texts
         rows = [[i for i in row if 0 <= i < len(self.tokenizer)] for row in self.ids.tolist()]
-        # Word pieces are spelled with spaces around signs: '< | im _ start | >'.
+        # WordPiece decodes with spaces around signs: '< | im _ start | >'.
         return tuple(re.sub(r"\s*([\[\]<>|_])\s*", r"\1", self.tokenizer.decode(row)) for row in rows)
 
     def encode(self, text: str, special: bool = True) -> list[int]:
@@ -94,8 +95,8 @@ class Chart:
         ids = self.tokenizer(text, add_special_tokens=special)["input_ids"]
         return torch.as_tensor(ids).reshape(-1).tolist()
 
-    def pad(self) -> int | None:
-        """The id that fills rows up, as the tokenizer or else the model's configuration has it."""
+    def pad_token(self) -> int | None:
+        """The id of the pad token: the tokenizer's, or else the one in the model's configuration."""
         for owner in (self.tokenizer, self.config):
             value = getattr(owner, "pad_token_id", None)
             if isinstance(value, int) and value >= 0:

@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from attnscope.errors import InputError
+from attnscope.errors import InputError, MissingDependency
 from attnscope.render.figures.colours import GROUND, MUTED
 from attnscope.render.figures.fonts import warn_of_missing
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, PROSE, Sheet
+from attnscope.text.status import status
 from attnscope.tracing.trace import Trace
 from attnscope.views.state import State
 from attnscope.views.validate import check_place
@@ -35,8 +37,8 @@ class Plan:
 
 
 def figure(trace: Trace, state: State, width: float = 7.2) -> "Figure":
-    """A matplotlib figure of this width in inches, as high as it needs. Raises InputError where it does not fit or
-    matplotlib is missing, NotCaptured where the level needs q and k that are not there."""
+    """A matplotlib figure of this width in inches, as high as it needs. Raises InputError where it does not fit,
+    MissingDependency without matplotlib, NotCaptured where the level needs q and k that the trace does not have."""
     needed()
     from matplotlib.figure import Figure
 
@@ -87,11 +89,17 @@ def plot(trace: Trace, state: State, ax: Any = None, width: float = 7.2) -> "Axe
 
 
 def needed() -> None:
-    """Raises InputError without matplotlib."""
+    """Import matplotlib, which lists the fonts of a machine once, for some seconds: a status line says so.
+
+    Raises MissingDependency (also an ImportError) without matplotlib.
+    """
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib
     except ImportError:
-        raise InputError("figures need matplotlib: pip install 'attnscope[plot]'.") from None
+        raise MissingDependency("figures need matplotlib", "plot") from None
+    listed = any(Path(matplotlib.get_cachedir()).glob("fontlist-*.json"))
+    with status("matplotlib lists the fonts of this machine, once …", quiet=listed):
+        import matplotlib.font_manager
 
 
 def _check_width(width: Any) -> None:

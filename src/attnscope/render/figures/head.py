@@ -103,9 +103,14 @@ def _draw(sheet: Sheet, y: float, picture: Picture, legend: float) -> None:
         for i, slot in enumerate(axis.slots):
             chosen = i in marks[side]
             sheet.token(
-                x, first + (i + 0.5) * STEP, texts[side][i], size, ha=align,
-                weight="bold" if chosen else "normal", color=MUTED if slot.special and not chosen else TEXT,
-            )  # fmt: skip
+                x,
+                first + (i + 0.5) * STEP,
+                texts[side][i],
+                size,
+                ha=align,
+                weight="bold" if chosen else "normal",
+                color=MUTED if slot.special and not chosen else TEXT,
+            )
     _lines(sheet, picture, left, first, right - left)
     for h in range(shown):
         colour = TEXT if several == 1 else HEADS[h]
@@ -164,10 +169,16 @@ def _lines(sheet: Sheet, picture: Picture, x: float, y: float, width: float) -> 
                 continue
             faint = name == "faint"
             lines = PathCollection(
-                curves, facecolors="none", edgecolors=colour, linestyles=[dash], label=f"{name} lines of head {picture.heads[h]}",
+                curves,
+                facecolors="none",
+                edgecolors=colour,
+                linestyles=[dash],
+                label=f"{name} lines of head {picture.heads[h]}",
                 linewidths=(0.4 + 1.1 * np.minimum(1, w) if faint else thickness(w)) * sheet.scale,
-                alpha=0.05 + 0.3 * np.minimum(1, w) if faint else opacity(w), zorder=1 if faint else 2, capstyle="butt",
-            )  # fmt: skip
+                alpha=0.05 + 0.3 * np.minimum(1, w) if faint else opacity(w),
+                zorder=1 if faint else 2,
+                capstyle="butt",
+            )
             axes.add_collection(lines, autolim=False)
 
 

@@ -79,8 +79,12 @@ def plan(scene: Scene, width: float) -> Plan:
         notes.append(f"No key allowed in {int(field.empty.sum())} rows.")
     if layout.stride > 1:
         notes.append(f"Every {_th(layout.stride)} token is named.")
-    return Plan(f"{NAMES[field.quantity]}s: {scene.place}" if field.quantity != "dot" else f"q · k: {scene.place}",
-                layout.height, lambda sheet, y: _draw(sheet, y, scene, field, _Layout(scene, sheet.width)), tuple(notes))  # fmt: skip
+    return Plan(
+        f"{NAMES[field.quantity]}s: {scene.place}" if field.quantity != "dot" else f"q · k: {scene.place}",
+        layout.height,
+        lambda sheet, y: _draw(sheet, y, scene, field, _Layout(scene, sheet.width)),
+        tuple(notes),
+    )
 
 
 def shaded(field: Field, log: bool) -> tuple["np.ndarray", float]:

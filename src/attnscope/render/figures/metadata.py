@@ -26,8 +26,13 @@ def describe(trace: Trace, state: State, code: str = "") -> dict[str, Any]:
     several = state.level == "model" or (state.level in ("head", "matrix") and state.average in ("layers", "all"))
     return {
         "attnscope": __version__,
-        "versions": {"attnscope": __version__, "torch": torch.__version__, "transformers": transformers.__version__,
-                     "matplotlib": matplotlib.__version__, "python": platform.python_version()},
+        "versions": {
+            "attnscope": __version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "matplotlib": matplotlib.__version__,
+            "python": platform.python_version(),
+        },
         "model": model.name,
         "revision": model.revision,
         "class": model.class_name,
@@ -46,7 +51,7 @@ def describe(trace: Trace, state: State, code: str = "") -> dict[str, Any]:
         "receipt": _receipt(trace.verify() if several else site.verify()),
         "notes": list(trace.notes),
         "code": code,
-    }  # fmt: skip
+    }
 
 
 def _receipt(proof: Receipt | SiteReceipt) -> dict[str, Any]:

@@ -63,9 +63,14 @@ def _draw(sheet: Sheet, y: float, scene: Scene, drawn: torch.Tensor, weights: to
     for row, (key, name) in enumerate(zip(drawn.tolist(), names, strict=True)):
         pinned = key == scene.state.key
         sheet.token(
-            left - 0.08, first + (row + 0.5) * STEP, name, size, ha="right",
-            weight="bold" if pinned else "normal", color=MUTED if special[key] and not pinned else TEXT,
-        )  # fmt: skip
+            left - 0.08,
+            first + (row + 0.5) * STEP,
+            name,
+            size,
+            ha="right",
+            weight="bold" if pinned else "normal",
+            color=MUTED if special[key] and not pinned else TEXT,
+        )
     masked = _masked(scene)[drawn]
     shown = ["masked" if m else percent(w) for w, m in zip(weights[drawn].tolist(), masked.tolist(), strict=True)]
     end = nice_part(float(weights[drawn].nan_to_num(0).max()))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from attnscope.render.figures.names import names
 from attnscope.render.figures.slots import Axis, Slot, axis_of
@@ -63,9 +64,14 @@ class Scene:
         hide = state.special == "hide"
         keep = state.query if hide and tokens.special[state.query] else None
         return axis_of(
-            tokens, site.query_offset, site.query_offset + site.queries,
-            words=state.words, hide_special=hide, segment=self._segment(0), keep=keep,
-        )  # fmt: skip
+            tokens,
+            site.query_offset,
+            site.query_offset + site.queries,
+            words=state.words,
+            hide_special=hide,
+            segment=self._segment(0),
+            keep=keep,
+        )
 
     @cached_property
     def keys(self) -> Axis:
@@ -74,9 +80,13 @@ class Scene:
     def key_axis(self, words: bool) -> Axis:
         """The keys, with the pieces of a word as one or each by itself."""
         return axis_of(
-            self.trace.key_tokens(self.site), 0, self.site.keys,
-            words=words, hide_special=self.state.special == "hide", segment=self._segment(1),
-        )  # fmt: skip
+            self.trace.key_tokens(self.site),
+            0,
+            self.site.keys,
+            words=words,
+            hide_special=self.state.special == "hide",
+            segment=self._segment(1),
+        )
 
     def single_slots(self, tokens: tuple[int, ...]) -> tuple[Slot, ...]:
         """These keys, each as a place of its own."""
@@ -89,11 +99,14 @@ class Scene:
     def members(self, head: int) -> tuple[tuple[Site, int], ...]:
         """The heads that the state asks the mean of, on sites with the same tokens on both sides; else the head alone."""
         here, average = self.site, self.state.average
-        sites = (
-            [s for s in self.trace.sites if (s.stack, s.kind, s.queries, s.keys) == (here.stack, here.kind, here.queries, here.keys)]
-            if average in ("layers", "all")
-            else [here]
-        )  # fmt: skip
+        sites = [here]
+        if average in ("layers", "all"):
+            sites = [site for site in self.trace.sites if _shape(site) == _shape(here)]
         if average in ("heads", "all"):
             return tuple((site, h) for site in sites for h in range(site.heads))
         return tuple((site, head) for site in sites if head < site.heads)
+
+
+def _shape(site: Site) -> tuple[Any, ...]:
+    """Sites that agree in this have the same tokens on both sides."""
+    return site.stack, site.kind, site.queries, site.keys

@@ -123,20 +123,28 @@ class Sheet:
         axes.add_collection(LineCollection(base, colors=MUTED, linewidths=0.25 * self.scale), autolim=False)
         return axes
 
-    def bars(self, x: float, y: float, width: float, step: float, values: Any, label: str, end: float, colour: str = INK, thick: float = 0.6) -> Any:  # fmt: skip
+    def bars(
+        self, x: float, y: float, width: float, step: float, values: Any, label: str, end: float, thick: float = 0.6
+    ) -> Any:
         """One horizontal bar per number, from zero; all of them end at `end`."""
         axes = self.axes(x, y, width, len(values) * step, label)
         known = np.nan_to_num(np.asarray(values, dtype=float))
-        axes.barh(range(len(known)), known, height=thick, color=colour, linewidth=0)
+        axes.barh(range(len(known)), known, height=thick, color=INK, linewidth=0)
         axes.set(xlim=(0, end), ylim=(len(known) - 0.5, -0.5), xticks=[], yticks=[])
         return axes
 
     def image(self, axes: Any, values: Any, extent: Any, *, signed: bool = False) -> Any:
         """Cells by colour: 0 … 1 in ink, or -1 … 1 in the colours of signs; NaN keeps the ground."""
         return axes.imshow(
-            np.ma.masked_invalid(np.asarray(values, dtype=float)), extent=extent, interpolation="nearest", aspect="auto",
-            cmap=sign_ramp() if signed else weight_ramp(), vmin=-1 if signed else 0, vmax=1, origin="upper",
-        )  # fmt: skip
+            np.ma.masked_invalid(np.asarray(values, dtype=float)),
+            extent=extent,
+            interpolation="nearest",
+            aspect="auto",
+            cmap=sign_ramp() if signed else weight_ramp(),
+            vmin=-1 if signed else 0,
+            vmax=1,
+            origin="upper",
+        )
 
     def hatch(self, axes: Any, cells: Any, pattern: str = "////", colour: str = HATCH, label: str = "masked") -> None:
         """Hatch the cells [R, C] that are True: runs of a row as one."""

@@ -19,8 +19,7 @@ from attnscope.render.server.guard import Guard, Names
 from attnscope.render.server.limits import Limits, Meter, Refusal
 from attnscope.render.server.page import page, policy
 from attnscope.render.server.work import Ask, Reader, Workshop, place_of
-
-EXAMPLE = "As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed."
+from attnscope.text.example import SENTENCE
 
 
 def application(
@@ -31,7 +30,7 @@ def application(
     port: int = 0,
     origins: Sequence[str] = (),
     limits: Limits | None = None,
-    example: str = EXAMPLE,
+    example: str = SENTENCE,
 ) -> Any:
     """The ASGI application. `models`: what may be asked for, by name; the first is asked where none is named."""
     limits = limits or Limits()
@@ -70,8 +69,12 @@ def application(
 
     routes = [Route("/", home), Route("/api/trace", trace, methods=["POST"]), Route("/api/site", site)]
     answers: Any = {
-        Refusal: _refused, AttnscopeError: _mistaken, HTTPException: _not_here, ClientDisconnect: _left, Exception: _failed,
-    }  # fmt: skip
+        Refusal: _refused,
+        AttnscopeError: _mistaken,
+        HTTPException: _not_here,
+        ClientDisconnect: _left,
+        Exception: _failed,
+    }
     inner = Starlette(routes=routes, exception_handlers=answers, lifespan=lifespan)
     return Guard(inner, Names(host, origins), token, f"attnscope-{port}")
 

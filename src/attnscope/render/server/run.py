@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import uvicorn
 
-from attnscope.errors import AttnscopeError, InputError
+from attnscope.errors import AddressError, InputError
 from attnscope.render.server.app import application
 from attnscope.render.server.guard import WILD
 from attnscope.render.server.limits import Limits
@@ -19,7 +19,10 @@ FINISH = 120  # seconds for what was begun when the server is told to stop
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket on which to listen, taken before anything slow is done. Raises AttnscopeError where it cannot be had."""
+    """A socket on which to listen, taken before anything slow is done.
+
+    Raises AddressError (also an OSError) where the port is in use or closed to you, or the host is not this machine's.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         taken = socket.socket(family, kind, protocol)
@@ -31,7 +34,7 @@ def listen(host: str, port: int) -> socket.socket:
             taken.close()
             raise
     except OSError as error:
-        raise AttnscopeError(_explain(error, host, port)) from error
+        raise AddressError(_explain(error, host, port), error) from error
     return taken
 
 
@@ -50,9 +53,15 @@ def serve(
     port = taken.getsockname()[1]
     app = application(models, token=token, host=host, port=port, origins=origins, limits=limits)
     config = uvicorn.Config(
-        app, log_level="error", access_log=False, server_header=False, ws="none", limit_concurrency=1000,
-        timeout_keep_alive=5, timeout_graceful_shutdown=FINISH,
-    )  # fmt: skip
+        app,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        ws="none",
+        limit_concurrency=1000,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=FINISH,
+    )
     server = _Server(config, started)
 
     def stop(*_: Any) -> None:

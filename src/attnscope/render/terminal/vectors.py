@@ -32,10 +32,8 @@ def strips(view: View, width: int, glyphs: Glyphs) -> Iterator[Text]:
     together = math.ceil(len(q) / room)
     size, most = _largest(torch.cat([q[None], k])), _largest(products)
     keys, queries = view.trace.key_tokens(site), view.trace.query_tokens(site)
-    yield Text(
-        f"{len(q)} dimensions, one column each" if together == 1 else
-        f"{len(q)} dimensions, {together} to a column, of which the largest is drawn"
-    )  # fmt: skip
+    column = "one column each" if together == 1 else f"{together} to a column, of which the largest is drawn"
+    yield Text(f"{len(q)} dimensions, {column}")
     yield Text(
         f"+ rows go up from 0, − rows hold what is negative; a full column is {number(size)} (q, k) or {number(most)} (q × k).",
         style=MUTED,

@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from attnscope.doctor.code_check.match.measured_bias import OwnScores, scores_seen
-from attnscope.doctor.code_check.match.recipe import Recipe, compute
+from attnscope.doctor.code_check.recipe import Recipe, compute
 from attnscope.doctor.code_check.run.invocation import Suspect
 from attnscope.doctor.code_check.run.outputs import Reading
 
 PATTERN_FREE = ("offset", "polarity", "aligned")  # fields of the triangle: they say nothing where a pattern stands
 
 
-def designs(suspect: Suspect, inputs: tuple[Tensor, ...], reading: Reading, text: str, options: dict[str, Any]) -> Iterator[tuple[Suspect, dict[str, Any]]]:  # fmt: skip
+def designs(
+    suspect: Suspect, inputs: tuple[Tensor, ...], reading: Reading, text: str, options: dict[str, Any]
+) -> Iterator[tuple[Suspect, dict[str, Any]]]:
     """The suspect with something of its own measured, and the fields of the recipe that belong to it."""
     kinds: list[dict[str, Any]] = [{}]
     if re.search(r"norm|rsqrt|cosine", text, re.IGNORECASE):
@@ -39,7 +41,8 @@ def designs(suspect: Suspect, inputs: tuple[Tensor, ...], reading: Reading, text
         if bool(first.bias.any()):
             yield replace(suspect, own=own), kind
         if not bool(first.pattern.all()):
-            yield replace(suspect, own=own, patterned=True), {**kind, "causal": True, **({"causal_how": "after"} if first.late else {})}  # fmt: skip
+            how = {"causal_how": "after"} if first.late else {}
+            yield replace(suspect, own=own, patterned=True), {**kind, "causal": True, **how}
 
 
 def _factors(suspect: Suspect, inputs: tuple[Tensor, ...], reading: Reading, bias: Tensor | None) -> Tensor | None:
@@ -54,5 +57,8 @@ def _factors(suspect: Suspect, inputs: tuple[Tensor, ...], reading: Reading, bia
         return None
     scores = seen - bias if bias is not None else seen
     known = scores > -1e3
-    factors = torch.stack([(scores[:, h][known[:, h]] / cosine[:, h][known[:, h]]).median() for h in range(cosine.shape[1])]) if scores.shape == cosine.shape else None  # fmt: skip
-    return factors if factors is not None and bool(factors.isfinite().all()) else None
+    if scores.shape != cosine.shape:
+        return None
+    by_head = [(scores[:, h][known[:, h]] / cosine[:, h][known[:, h]]).median() for h in range(cosine.shape[1])]
+    factors = torch.stack(by_head)
+    return factors if bool(factors.isfinite().all()) else None

@@ -1,52 +1,27 @@
 """What a suspect adds to its scores by itself: a position bias (ALiBi), a window, a fixed pattern of keys.
 
-Where queries are zero (in a module: its input and its biases), q · k tells no key from another, and
-what is left in the scores is the suspect's own. The scores are read off as they enter the softmax; a function without
+Where queries are zero (in a module: its input and its biases), q · k is the same for every key, and what is left in the
+scores is the suspect's own. The scores are read off as they enter the softmax; a function without
 one (flash-style code) is given unit vectors as values, so that its output is its weights.
 """
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from attnscope.doctor.code_check.run.invocation import Suspect
-    from attnscope.doctor.code_check.run.outputs import Reading
+from attnscope.doctor.code_check.run.invocation import Own, Suspect
+from attnscope.doctor.code_check.run.outputs import Reading
 
 MASKED = -1e3  # scores this far below their row's largest are masked, whatever the sentinel
-
-
-@dataclass(frozen=True)
-class Own:
-    """For one pair of lengths; both [H or 1, Q, K]. `late`: the pattern is seen in the weights only."""
-
-    bias: Tensor
-    pattern: Tensor
-    late: bool = False
-
-    @property
-    def plain(self) -> bool:
-        return not bool(self.bias.any()) and bool(self.pattern.all())
-
-    @property
-    def along_diagonals(self) -> bool:
-        """Whether the bias depends on the distance i - j (and the head) alone, where it is seen at all."""
-        for head, seen in zip(self.bias, self.pattern.expand_as(self.bias), strict=True):
-            for offset in range(1 - head.shape[0], head.shape[1]):
-                values = head.diagonal(offset)[seen.diagonal(offset)]
-                if len(values) > 1 and float(values.max() - values.min()) > 1e-3:
-                    return False
-        return True
 
 
 class OwnScores:
     """Measured when it is asked for, once for every pair of lengths."""
 
-    def __init__(self, suspect: "Suspect", options: dict[str, Any]) -> None:
+    def __init__(self, suspect: Suspect, options: dict[str, Any]) -> None:
         self.suspect, self.options = suspect, options
         self.known: dict[tuple[int, int], Own | None] = {}
 
@@ -108,13 +83,16 @@ def unit_values(value: Tensor) -> Tensor:
     return torch.eye(value.shape[-2], value.shape[-1]).expand_as(value).clone()
 
 
-def scores_seen(reading: "Reading", batch: int, heads: int, queries: int, keys: int) -> Tensor | None:
+def scores_seen(reading: Reading, batch: int, heads: int, queries: int, keys: int) -> Tensor | None:
     """[B, H or 1, Q, K], from what entered the softmax of one run; None where that cannot be told."""
-    seen = [s.detach().float() for s in reading.outcome.seen.scores if isinstance(s, Tensor) and s.ndim > 1 and s.shape[-2] == queries and s.shape[-1] in (keys, keys + 1)]  # fmt: skip
-    seen = [s[..., :keys].reshape(-1, queries, keys) for s in seen]  # one column more: a sink
+    seen = [s.detach().float() for s in reading.outcome.seen.scores if isinstance(s, Tensor) and s.ndim > 1]
+    seen = [s for s in seen if s.shape[-2] == queries and s.shape[-1] in (keys, keys + 1)]  # one column more: a sink
+    seen = [s[..., :keys].reshape(-1, queries, keys) for s in seen]
     if len(seen) == 1 and len(seen[0]) in (1, batch, batch * heads):
         rows = len(seen[0])
-        return seen[0].expand(batch, -1, -1)[:, None] if rows in (1, batch) else seen[0].view(batch, heads, queries, keys)  # fmt: skip
+        if rows in (1, batch):
+            return seen[0].expand(batch, -1, -1)[:, None]
+        return seen[0].view(batch, heads, queries, keys)
     if len(seen) == heads and all(len(s) == batch for s in seen):  # one head after another
         return torch.stack(seen, dim=1)
     return None
@@ -125,7 +103,7 @@ def same(scores: Tensor) -> bool:
     return torch.allclose(scores.nan_to_num(), scores[:1].nan_to_num().expand_as(scores), atol=1e-4)
 
 
-def undeclared_sinks(suspect: "Suspect", options: dict[str, Any]) -> list[Tensor]:
+def sinks_in_row_sums(suspect: Suspect, options: dict[str, Any]) -> list[Tensor]:
     """[H], from what is missing in a function's row sums: with all scores 0, a row of K keys sums to K / (K + exp(sink))."""
     if suspect.projections is not None or suspect.flat or suspect.call.inputs != 3:
         return []

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attnscope.doctor.code_check.match.designs import PATTERN_FREE, designs
 from attnscope.doctor.code_check.match.mistakes import BY_NAME, Mistake, with_mistakes
-from attnscope.doctor.code_check.match.recipe import Operands, Recipe, compute
+from attnscope.doctor.code_check.recipe import Operands, Recipe, compute
 from attnscope.doctor.code_check.run.invocation import Run, Suspect
 from attnscope.doctor.code_check.run.outputs import Reading
 from attnscope.doctor.code_check.run.parameters import numbers_in
@@ -76,7 +76,9 @@ def _operands(fit: Fit, run: Run, sinks: Tensor | None) -> Operands:
     return run.known[who][0]
 
 
-def conventions(suspect: Suspect, base: Recipe, causal: bool | None, text: str, every: bool) -> Iterator[tuple[Recipe, str]]:  # fmt: skip
+def conventions(
+    suspect: Suspect, base: Recipe, causal: bool | None, text: str, every: bool
+) -> Iterator[tuple[Recipe, str]]:
     """What is free to choose: causal or not, rotary embedding or not and how, the order within the width."""
     heads, p = max(suspect.heads, 1), suspect.projections
     for order in ("head-major", "size-major") if every and p is not None and heads > 1 else ("head-major",):
@@ -101,7 +103,8 @@ def _turns(suspect: Suspect, text: str, every: bool) -> Iterator[tuple[str, floa
     sizes = [0] if size % 2 == 0 else [size - 1]
     if told:  # a part of the head: by its number of dimensions, or as a share
         counts = [int(v * size) if isinstance(v, float) and 0 < v < 1 else v for v in numbers.values()]
-        sizes += [v for v in dict.fromkeys([*counts, size // 2]) if isinstance(v, int) and 2 <= v < size and v % 2 == 0][:4]  # fmt: skip
+        counts = [v for v in dict.fromkeys([*counts, size // 2]) if isinstance(v, int)]
+        sizes += [v for v in counts if 2 <= v < size and v % 2 == 0][:4]
     for turned in sizes:
         for theta in dict.fromkeys([*named, 1e4, *((5e5, 1e6) if every and told else ())]):
             yield "half", theta, turned
@@ -128,7 +131,8 @@ class Hunt:
         if fit is not None:
             return fit
         own = list(self._designed(ways[:10]))
-        return self._of_designs(own, 0) or self._of_designs(own, 1) or self.mistaken(ways[:4], 2) or self._of_designs(own[:6], 2)  # fmt: skip
+        fit = self._of_designs(own, 0) or self._of_designs(own, 1)
+        return fit or self.mistaken(ways[:4], 2) or self._of_designs(own[:6], 2)
 
     def right(self, ways: Ways) -> Fit | None:
         """The recipe without a mistake, under any convention."""

@@ -1,1 +1,1 @@
-"""What is examined of a model in use, a file a check."""
+"""What the doctor checks in a model in use, one file a check."""

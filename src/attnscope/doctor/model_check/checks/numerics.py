@@ -1,4 +1,4 @@
-"""Numbers that are none, and numbers that change: the first module with NaN or overflow, dropout that is active."""
+"""NaN and overflow, with the first module that returns them; outputs that change from pass to pass (dropout)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,169 +7,189 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnscope.doctor.model_check.case import Chart
+from attnscope.doctor.model_check.case import Case
 from attnscope.doctor.model_check.checks import length
-from attnscope.doctor.model_check.runs import Beyond, Failed, Outputs, apart, attempt, mode, run
+from attnscope.doctor.model_check.runs import Failure, Outputs, OutsideTable, attempt, distance, run, training_flags
 
 
 @dataclass(frozen=True)
-class Spot:
-    """The first place where a number was not finite."""
+class NonFinite:
+    """A module that returned NaN or infinity, and how many."""
 
     path: str
     module: nn.Module
     dtype: torch.dtype
     nans: int
-    infs: int
+    infinite: int
     total: int
-    fed: float  # the largest magnitude among the module's inputs; NaN where those were not finite already
+    largest_input: float  # the largest magnitude among the module's inputs; NaN where they were not finite
+
+    @property
+    def where(self) -> str:
+        return self.path or "the model's own forward"
+
+    @property
+    def dtype_name(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
 
 
-class Watch:
-    """Forward hooks on every module, in the order in which modules finish: the innermost comes first."""
+class FiniteWatch:
+    """Forward hooks on every module, in the order in which modules finish: the innermost is first."""
 
-    def __init__(self, chart: Chart) -> None:
-        self.first: Spot | None = None  # NaN or +inf
-        self.sunk: Spot | None = None  # -inf alone: routers and heads mask with it on purpose
-        self.keep = chart.mask
-        self.handles = [
-            module.register_forward_hook(lambda m, args, kwargs, out, path=path: self._look(path, m, args, kwargs, out), with_kwargs=True)
-            for path, module in chart.model.named_modules()
-        ]  # fmt: skip
+    def __init__(self, case: Case) -> None:
+        self.first: NonFinite | None = None  # NaN or +inf
+        self.first_minus_inf: NonFinite | None = None  # -inf alone: routers and heads mask with it on purpose
+        self.keep = case.mask
+        self.handles = []
+        for path, module in case.model.named_modules():
+            hook = lambda m, args, kwargs, out, path=path: self._inspect(path, m, args, kwargs, out)  # noqa: E731
+            self.handles.append(module.register_forward_hook(hook, with_kwargs=True))
 
     def close(self) -> None:
         for handle in self.handles:
             handle.remove()
 
-    def _look(self, path: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def _inspect(self, path: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if self.first is not None:
             return
-        for x in _floats(output):
+        for x in _float_tensors(output):
             if self.keep is not None and x.ndim >= 3 and tuple(x.shape[:2]) == tuple(self.keep.shape):
-                x = x[self.keep.to(x.device)]  # what the mask hides may be anything
+                x = x[self.keep.to(x.device)]  # hidden positions may hold anything
             if x.numel() == 0 or bool(x.isfinite().all()):
                 continue
-            inputs = [*_floats(args), *_floats(kwargs)]
-            fed = float("nan") if any(not bool(y.isfinite().all()) for y in inputs) else max((float(y.abs().max()) for y in inputs if y.numel()), default=0.0)  # fmt: skip
-            spot = Spot(path, module, x.dtype, int(x.isnan().sum()), int(x.isinf().sum()), x.numel(), fed)
-            if spot.nans or bool((x == float("inf")).any()):
-                self.first = spot
+            largest = _largest([*_float_tensors(args), *_float_tensors(kwargs)])
+            found = NonFinite(path, module, x.dtype, int(x.isnan().sum()), int(x.isinf().sum()), x.numel(), largest)
+            if found.nans or bool((x == float("inf")).any()):
+                self.first = found
                 return
-            self.sunk = self.sunk or spot
+            self.first_minus_inf = self.first_minus_inf or found
 
 
-def _floats(value: Any) -> list[Tensor]:
+def _float_tensors(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value] if value.is_floating_point() else []
     items = value.values() if isinstance(value, Mapping) else value if isinstance(value, (tuple, list)) else ()
     return [x for x in items if isinstance(x, Tensor) and x.is_floating_point()]
 
 
-def first_run(chart: Chart) -> Outputs | None:
-    """The pass itself, in eval mode, watched. None where there is nothing to compare with afterwards."""
-    watch = Watch(chart)
+def _largest(tensors: list[Tensor]) -> float:
+    """The largest magnitude; NaN where one is not finite."""
+    if any(not bool(x.isfinite().all()) for x in tensors):
+        return float("nan")
+    return max((float(x.abs().max()) for x in tensors if x.numel()), default=0.0)
+
+
+def first_run(case: Case) -> Outputs | None:
+    """The pass itself, in eval mode, watched. None where no outputs are left to compare."""
+    watch = FiniteWatch(case)
     try:
-        with mode(chart.model):
-            answer = run(chart.model, chart.inputs)
-    except Beyond as beyond:
-        length.left_table(chart, beyond)
+        with training_flags(case.model):
+            outputs = run(case.model, case.inputs)
+    except OutsideTable as lookup:
+        length.report_lookup(case, lookup)
         return None
     finally:
         watch.close()
-    if isinstance(answer, Failed):
-        if length.examine(chart, answer.error):
-            return None
-        chart.find(
-            "raises", f"the model raises {answer.error}", why="", evidence=f"the last module that was entered: {answer.path or 'the model itself'}",
-            cure="run model(**inputs) by itself, and make that work first", invariant="the model reads its inputs", place=answer.path or "the call",
-        )  # fmt: skip
+    if isinstance(outputs, Failure):
+        if not length.examine(case, outputs.error):
+            last = outputs.path or "the model itself"
+            case.report("model-raises", error=outputs.error, last=last, place=outputs.path or None)
         return None
-    ended = any(not bool(x.isfinite().all()) for x in answer.values())
-    spot = watch.first or (watch.sunk if ended else None)
-    if spot is not None:
-        _not_finite(chart, spot)
+    reaches_output = any(not bool(x.isfinite().all()) for x in outputs.values())
+    found = watch.first or (watch.first_minus_inf if reaches_output else None)
+    if found is not None:
+        _report_non_finite(case, found)
         return None
-    return answer
+    return outputs
 
 
-def _not_finite(chart: Chart, spot: Spot) -> None:
-    where = spot.path or "the model's own forward"
-    ill = [name for name, p in spot.module.named_parameters(recurse=False) if not bool(p.isfinite().all())]
-    top = torch.finfo(spot.dtype).max
-    evidence = f"{where} ({type(spot.module).__name__}) returns {spot.nans} NaN and {spot.infs} infinite of {spot.total} numbers in {str(spot.dtype).removeprefix('torch.')}"  # fmt: skip
-    if ill:
-        count = sum(int((~p.isfinite()).sum()) for n, p in spot.module.named_parameters(recurse=False) if n in ill)
-        evidence += f"; {count} entries of its {' and '.join(ill)} are not finite"
-        title, cure = f"numbers that are none, first in {where}", f"load the weights again: {where}.{ill[0]} is damaged (training that diverged, or a file cut short)"  # fmt: skip
+def _report_non_finite(case: Case, found: NonFinite) -> None:
+    where, dtype = found.where, found.dtype_name
+    damaged = {n: p for n, p in found.module.named_parameters(recurse=False) if not bool(p.isfinite().all())}
+    module = type(found.module).__name__
+    counts = f"{found.nans} NaN and {found.infinite} infinite of {found.total} numbers"
+    evidence = [f"{where} ({module}) returns {counts} in {dtype}"]
+    kind = "NaN or infinity"
+    if damaged:
+        count = sum(int((~p.isfinite()).sum()) for p in damaged.values())
+        evidence.append(f"{count} entries of its {' and '.join(damaged)} are not finite")
+        name = next(iter(damaged))
+        cure = f"load the weights again: {where}.{name} is damaged (training that diverged, or a file cut short)"
     else:
-        evidence += f"; its inputs were finite, at most {spot.fed:.3g}" if spot.fed == spot.fed else "; numbers that were not finite came in"  # fmt: skip
-        small = spot.dtype == torch.float16
-        title = f"overflow, first in {where}" if spot.infs or small else f"numbers that are none, first in {where}"
-        evidence += f"; {str(spot.dtype).removeprefix('torch.')} ends at {top:.3g}"
-        cure = "model.to(torch.bfloat16), or attnscope.load(name, dtype=\"float32\")" if small else f"look at what {where} computes, and at the weights before it"  # fmt: skip
-    chart.find(
-        "not-finite", title, why="From there on every number that depends on it is none, or the softmax rests on one key.",
-        evidence=evidence, cure=cure, invariant="every number in the pass is finite", place=where,
-    )  # fmt: skip
+        finite = found.largest_input == found.largest_input
+        evidence.append(
+            f"its inputs were finite, at most {found.largest_input:.3g}" if finite else "its inputs were not finite"
+        )
+        evidence.append(f"the largest number in {dtype} is {torch.finfo(found.dtype).max:.3g}")
+        half = found.dtype == torch.float16
+        if found.infinite or half:
+            kind = "overflow"
+        cure = f"look at what {where} computes, and at the weights before it"
+        if half:
+            cure = 'model.to(torch.bfloat16), or attnscope.load(name, dtype="float32")'
+    case.report("model-not-finite", kind=kind, where=where, evidence="; ".join(evidence), cure=cure, place=where)
 
 
-def short(chart: Chart, limit: int = 32) -> dict[str, Any]:
-    """The beginning of the first row alone, for passes that compare a pass with itself."""
-    if chart.ids is None:
-        return dict(chart.inputs)
-    given = chart.inputs["input_ids"]
-    ids = torch.tensor([chart.visible()[:limit] or chart.ids[0, :limit].tolist()], device=given.device)
+def short(case: Case, limit: int = 32) -> dict[str, Any]:
+    """The beginning of the first row alone, for passes that are compared with each other."""
+    if case.ids is None:
+        return dict(case.inputs)
+    given = case.inputs["input_ids"]
+    ids = torch.tensor([case.visible_ids()[:limit] or case.ids[0, :limit].tolist()], device=given.device)
     inputs: dict[str, Any] = {"input_ids": ids}
     for name in ("use_cache", "decoder_input_ids"):
-        if name in chart.inputs:
-            x = chart.inputs[name]
+        if name in case.inputs:
+            x = case.inputs[name]
             inputs[name] = x[:1, :limit] if isinstance(x, Tensor) else x
     return inputs
 
 
-def dice(chart: Chart) -> bool:
-    """Whether the model in eval mode gives the same for every seed; findings where it, or the model as found, does not."""
-    inputs = short(chart)
-    with mode(chart.model):
-        still = attempt(chart.model, inputs, 1)
-        if still is None:
-            inputs = dict(chart.inputs)
-            still = attempt(chart.model, inputs, 1)
-        again = attempt(chart.model, inputs, 2)
-    if still is None or again is None:
-        chart.not_examined.append("dropout: the model's outputs hold no numbers to compare")
+def nondeterminism(case: Case) -> bool:
+    """Whether the model in eval mode returns the same for every seed, so that its outputs can be compared.
+
+    Reports what changes from pass to pass, in eval mode and in the mode that the model was found in.
+    """
+    inputs = short(case)
+    with training_flags(case.model):
+        one = attempt(case.model, inputs, 1)
+        if one is None:
+            inputs = dict(case.inputs)
+            one = attempt(case.model, inputs, 1)
+        two = attempt(case.model, inputs, 2)
+    if one is None or two is None:
+        case.not_examined.append("dropout: the model's outputs hold no numbers to compare")
         return False
-    steady = apart(list(again.values()), list(still.values())) == 0
-    if not steady:
-        _active(chart, apart(list(again.values()), list(still.values())), "two passes in eval mode differ", "take the randomness out, or only when self.training: F.dropout(x, p, training=self.training)")  # fmt: skip
+    case.compared = True
+    change = distance(list(two.values()), list(one.values()))
+    if change:
+        cure = "remove the randomness, or keep it to training: F.dropout(x, p, training=self.training)"
+        _report_dropout(case, change, "two passes in eval mode differ", cure)
         return False
-    flags = {m: m.training and not isinstance(m, nn.modules.batchnorm._NormBase) for m in chart.model.modules()}
+    flags = {m: m.training and not isinstance(m, nn.modules.batchnorm._NormBase) for m in case.model.modules()}
     if not any(flags.values()):
         return True
-    with mode(chart.model, flags):
-        runs = [attempt(chart.model, inputs, seed) for seed in (1, 2, 3)]
-    if any(r is None for r in runs):
-        chart.not_examined.append("dropout: the model does not run in the mode it was found in")
+    with training_flags(case.model, flags):
+        passes = [attempt(case.model, inputs, seed) for seed in (1, 2, 3)]
+    if any(outputs is None for outputs in passes):
+        case.not_examined.append("dropout: the model does not run in the mode that it was found in")
         return True
-    first = [list(r.values()) for r in runs if r is not None]
-    moved = max(apart(other, first[0]) for other in first[1:])
-    if moved:
-        _active(chart, moved, "the model is in training mode" if chart.model.training else "parts of the model are in training mode", "model.eval()")  # fmt: skip
+    first, *others = [list(outputs.values()) for outputs in passes if outputs is not None]
+    change = max(distance(other, first) for other in others)
+    part = "the model is" if case.model.training else "parts of the model are"
+    if change:
+        _report_dropout(case, change, f"{part} in training mode", "model.eval()")
     else:
-        chart.notes.append("Parts of the model are in training mode; nothing in it is random, so that changes nothing here.")  # fmt: skip
+        case.notes.append(
+            f"{part[0].upper()}{part[1:]} in training mode. Nothing in it is random, so this changes nothing here."
+        )
     return True
 
 
-def _active(chart: Chart, moved: float, why: str, cure: str) -> None:
-    parts = [
+def _report_dropout(case: Case, change: float, reason: str, cure: str) -> None:
+    active = [
         f"{path} (p = {m.p:g})"
-        for path, m in chart.model.named_modules()
+        for path, m in case.model.named_modules()
         if m.training and isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0
     ]
-    shown = f"; {len(parts)} dropout modules are active, first {parts[0]}" if parts else ""
-    chart.find(
-        "dropout-active", f"dropout is active: {why}", row=19,
-        why="Every pass then gives other numbers, and worse ones; attention weights are thinned out and scaled up.",
-        evidence=f"passes over the same input differ by up to {moved:.3g} standard deviations{shown}", cure=cure,
-        invariant="two passes over the same input are equal", place="the mode that the model is in",
-    )  # fmt: skip
+    shown = f"; {len(active)} dropout modules are active, first {active[0]}" if active else ""
+    case.report("dropout-active", reason=reason, change=change, modules=shown, cure=cure)

@@ -1,0 +1,231 @@
+/** The text as running words, each token underlined by its weight for the query. A click picks the query. */
+
+import { h, setAttribute } from "../../base/dom";
+import { change, percent } from "../../base/format";
+import { isMasked } from "../../chain/chain";
+import { isolated, type Label } from "../../scene/labels";
+import type { Scene } from "../../scene/scene";
+import { queryRange } from "../validate-state";
+
+const ACROSS = "calc(100% - 2px)"; // a line and the ink below it are backgrounds of a token: drawn without being laid out again
+const WINDOW = 640; // longer texts are shown in part, around the query
+
+export interface RibbonHost {
+  pickQuery(query: number): void;
+  pin(key: number): void;
+  say(text: string): void;
+}
+
+interface Token {
+  element: HTMLElement;
+  /** As drawn: most of a long text does not change from query to query. */
+  length: number;
+  masked: boolean;
+}
+
+/** One text: `queries` to pick from, `keys` that carry weight, or both at once. */
+export class Ribbon {
+  readonly element: HTMLElement;
+  private readonly flow: HTMLElement;
+  private readonly tokens = new Map<number, Token>();
+  private labels: Label[] = [];
+  private inkHeight = 14;
+  private from = 0;
+  private to = 0;
+  private current: HTMLElement | null = null;
+  private ringed: HTMLElement | null = null;
+  private scene: Scene | null = null;
+  private wanted: HTMLElement | null = null;
+
+  constructor(
+    private readonly role: "both" | "query" | "key",
+    title: string | null,
+    private readonly host: RibbonHost,
+    private readonly id: string,
+  ) {
+    const purpose = role === "key" ? "the text of the keys; Enter pins a key" : "the text; arrow keys move the query";
+    this.flow = h("div", {
+      class: "flow",
+      role: "listbox",
+      tabindex: 0,
+      "aria-label": purpose,
+      "data-ribbon": role === "key" ? "key" : "query",
+    });
+    this.element = h(
+      "div",
+      { class: `ribbon ribbon-${role}` },
+      title && h("span", { class: "ribbon-title" }, title),
+      this.flow,
+    );
+    this.flow.addEventListener("click", (event) => this.pick(event));
+    this.flow.addEventListener("keydown", (event) => this.walk(event));
+    this.flow.addEventListener("pointerover", (event) => this.hover(event));
+  }
+
+  draw(scene: Scene): void {
+    this.scene = scene;
+    const labels = this.role === "key" ? scene.keyLabels : scene.queryLabels;
+    const centre = this.role === "key" ? scene.key : scene.query;
+    if (labels !== this.labels || centre < this.from || centre >= this.to) this.build(labels, centre, scene);
+    if (this.role !== "query") this.ink(scene);
+    this.mark(scene);
+  }
+
+  private build(labels: Label[], centre: number, scene: Scene): void {
+    this.labels = labels;
+    this.tokens.clear();
+    this.from = labels.length <= WINDOW ? 0 : Math.max(0, Math.min(labels.length - WINDOW, centre - WINDOW / 2));
+    this.to = Math.min(labels.length, this.from + WINDOW);
+    const table = scene.meta.tokens[this.role === "key" ? scene.site.key_tokens : scene.site.query_tokens];
+    const segments = new Set(table.segments).size > 1;
+    const parts: HTMLElement[] = [];
+    if (this.from > 0) parts.push(h("span", { class: "more" }, `… ${this.from} tokens before`));
+    let word: HTMLElement | null = null;
+    for (let i = this.from; i < this.to; i++) {
+      const label = labels[i];
+      if (segments && (i === 0 || labels[i - 1].segment !== label.segment))
+        parts.push(h("span", { class: "segment" }, "AB"[label.segment] ?? String(label.segment)));
+      if (table.border === i) parts.push(h("span", { class: "border", "data-border": true }, "generated ▸"));
+      const element = this.token(label);
+      const inWord = label.before !== "" || label.after !== "";
+      if (inWord && label.before === "") {
+        word = h("span", { class: "word" });
+        parts.push(word);
+      }
+      if (inWord && word) word.append(element);
+      else {
+        word = null;
+        if (label.tight) element.classList.add("tight");
+        parts.push(element);
+      }
+    }
+    if (this.to < labels.length) parts.push(h("span", { class: "more" }, `${labels.length - this.to} tokens after …`));
+    const dense = this.to - this.from > 80;
+    this.inkHeight = dense ? 9 : 14;
+    this.element.classList.toggle("dense", dense);
+    this.flow.replaceChildren(...parts);
+  }
+
+  private token(label: Label): HTMLElement {
+    const text = h("span", { class: "t", dir: "auto" }, label.text);
+    const element = h(
+      "span",
+      {
+        class: "token",
+        role: "option",
+        id: `${this.id}-${label.index}`,
+        "data-token": label.index,
+        "aria-selected": "false",
+      },
+      text,
+    );
+    if (label.special) element.classList.add("special");
+    this.tokens.set(label.index, { element, length: -1, masked: false });
+    return element;
+  }
+
+  private ink(scene: Scene): void {
+    const { chain, weightEnd } = scene;
+    for (const [index, token] of this.tokens) {
+      const weight = index < chain.weights.length ? chain.weights[index] : 0;
+      // of a difference the size, in the colour of its sign
+      const size = Math.abs(weight);
+      const part = Number.isFinite(size) ? Math.min(1, size / weightEnd) : 0;
+      if (scene.pair) setAttribute(token.element, "data-sign", weight < 0 ? "shrank" : "grew");
+      // a trace of weight is still a hairline
+      const length = size >= 0.0005 ? Math.max(this.inkHeight * part, 1) : 0;
+      const px = Math.round(length * 4) / 4;
+      if (px !== token.length) token.element.style.backgroundSize = `${ACROSS} 1px, ${ACROSS} ${px}px`;
+      token.length = px;
+      const masked = isMasked(chain, index);
+      if (masked !== token.masked) token.element.classList.toggle("masked", masked);
+      token.masked = masked;
+    }
+  }
+
+  private mark(scene: Scene): void {
+    const current = this.role === "key" ? null : (this.tokens.get(scene.query)?.element ?? null);
+    if (current !== this.current) {
+      this.current?.classList.remove("query");
+      if (this.current) setAttribute(this.current, "aria-selected", "false");
+      current?.classList.add("query");
+      if (current) setAttribute(current, "aria-selected", "true");
+      this.current = current;
+    }
+    const ringed = this.role === "query" ? null : (this.tokens.get(scene.key)?.element ?? null);
+    if (ringed !== this.ringed) {
+      this.ringed?.classList.remove("pinned");
+      ringed?.classList.add("pinned");
+      this.ringed = ringed;
+    }
+    const active = current ?? ringed;
+    if (active) this.flow.setAttribute("aria-activedescendant", active.id);
+    this.wanted = active;
+  }
+
+  /** Scrolls the query into sight: the ribbon only, never the page. Called when the layout is known anyway. */
+  look(): void {
+    const { flow, wanted: element } = this;
+    this.wanted = null;
+    if (!element || this.labels.length < 80 || flow.scrollHeight <= flow.clientHeight) return;
+    const top = element.offsetTop; // within the flow, which is positioned
+    if (top >= flow.scrollTop && top + element.offsetHeight <= flow.scrollTop + flow.clientHeight) return;
+    // to the beginning of a line: a line cut in half is a row of bare underlines
+    const height = element.offsetHeight;
+    let line = top;
+    for (const { element: token } of this.tokens.values()) {
+      line = token.offsetTop;
+      if (line >= top - flow.clientHeight / 3 - height / 2) break;
+    }
+    flow.scrollTop = line - 2;
+  }
+
+  private indexAt(event: Event): number | null {
+    const token = (event.target as Element).closest<HTMLElement>("[data-token]");
+    return token ? Number(token.dataset.token) : null;
+  }
+
+  private pick(event: Event): void {
+    const index = this.indexAt(event);
+    if (index === null || !this.scene) return;
+    if (this.role === "key") {
+      if (index < this.scene.site.keys) this.host.pin(index);
+    } else this.host.pickQuery(index);
+  }
+
+  private walk(event: KeyboardEvent): void {
+    const { scene } = this;
+    if (!scene || event.ctrlKey || event.metaKey || event.altKey) return;
+    const own = this.role === "key" ? scene.key : scene.query;
+    const [first, last] = this.role === "key" ? [0, scene.site.keys - 1] : queryRange(scene.site);
+    const steps: Record<string, number> = {
+      ArrowLeft: own - 1,
+      ArrowUp: own - 1,
+      ArrowRight: own + 1,
+      ArrowDown: own + 1,
+      Home: first,
+      End: last,
+    };
+    if (!(event.key in steps)) return;
+    event.preventDefault();
+    const next = Math.max(first, Math.min(last, steps[event.key]));
+    if (next === own) return;
+    if (this.role === "key") this.host.pin(next);
+    else this.host.pickQuery(next);
+  }
+
+  private hover(event: Event): void {
+    const index = this.indexAt(event);
+    if (index === null || !this.scene) return;
+    const label = this.labels[index];
+    const weight =
+      this.role === "query" || index >= this.scene.chain.weights.length
+        ? ""
+        : isMasked(this.scene.chain, index)
+          ? " · masked"
+          : ` · ${this.scene.pair ? `weight, B − A ${change(this.scene.chain.weights[index])}` : `weight ${percent(this.scene.chain.weights[index])}`}`;
+    this.host.say(
+      `token ${index} · ${isolated(label.text)}${label.raw !== label.text ? ` · piece ${label.raw}` : ""}${weight}`,
+    );
+  }
+}

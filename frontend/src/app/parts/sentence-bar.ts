@@ -1,0 +1,70 @@
+/** What is said: the sentence, why the view opened here, and the summary for those who listen. */
+
+import { AfterFrame, h, setText } from "../../base/dom";
+import { change, percent } from "../../base/format";
+import type { State } from "../../base/state";
+import { isolated } from "../../scene/labels";
+import type { Scene } from "../../scene/scene";
+import { sentence } from "../../scene/sentence";
+import { after, asText, type Part } from "../../scene/text";
+
+const PERCENT = /(\(?\d[\d.]* %[).,:]?)/;
+const SPOKEN = 8; // keys in the summary
+
+export class SentenceBar {
+  readonly element: HTMLElement;
+  private readonly sentence = h("p", { class: "sentence", "data-sentence": true, role: "status" });
+  private readonly why = h("span", { "data-why": true });
+  private readonly summary = h("p", { class: "unseen", "data-summary": true });
+
+  private readonly afterFrame = new AfterFrame();
+
+  /** `notes`: what a reader must know of the whole trace; always in sight, a line each. */
+  constructor(notes: string[], hint: HTMLElement) {
+    const below = h("p", { class: "why" }, h("span", {}, "Layers and heads count from 0. ", this.why), hint);
+    const known = h("ul", { class: "notes", "data-notes": true, "aria-label": "notes" });
+    for (const note of new Set(notes)) known.append(h("li", {}, note));
+    this.element = h("div", { class: "say" }, this.sentence, below, notes.length > 0 && known, this.summary);
+  }
+
+  /**
+   * `opening`: the place that was chosen for the reader; its reason is said only there. `own`: what the level says
+   * instead of the sentence of the query.
+   */
+  draw(scene: Scene, opening: State | null, own: Part[] | null): void {
+    const parts = own ?? sentence(scene);
+    this.sentence.replaceChildren(
+      ...parts.flatMap((part) => {
+        // a number and its percent sign stay on one line
+        if (typeof part === "string")
+          return part.split(PERCENT).map((text, i) => (i % 2 ? h("span", { class: "num" }, text) : text));
+        const look = part.key === null ? "tok subject" : part.special ? "tok special" : "tok";
+        return [h("span", { class: look, dir: "auto" }, part.token), after(part)];
+      }),
+    );
+    const { state } = scene;
+    const there =
+      opening && (["stack", "layer", "head", "query"] as const).every((name) => state[name] === opening[name]);
+    setText(this.why, there ? (opening.why ?? "") : "");
+    // heard, not seen: no frame waits for it
+    const summarise = () => setText(this.summary, summary(scene, asText(parts)));
+    if (this.summary.textContent) this.afterFrame.run(summarise);
+    else summarise();
+  }
+
+  destroy(): void {
+    this.afterFrame.cancel();
+  }
+}
+
+function summary({ state, chain, keyLabels, query, pair }: Scene, sentence: string): string {
+  const size = (key: number) => (pair ? Math.abs(chain.weights[key]) : chain.weights[key]);
+  const strongest = Array.from(chain.weights.keys())
+    .sort((a, b) => size(b) - size(a))
+    .slice(0, SPOKEN)
+    .map(
+      (key) => `${isolated(keyLabels[key].text)} ${pair ? change(chain.weights[key]) : percent(chain.weights[key])}`,
+    );
+  const place = `Layer ${state.layer}, head ${state.head}, query ${query}.`;
+  return `${place} ${sentence} ${pair ? "Keys that changed most" : "Strongest keys"}: ${strongest.join(", ")}.`;
+}

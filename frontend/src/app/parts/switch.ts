@@ -1,0 +1,45 @@
+/** The switch between levels; and between the drawings of one, where there are several. */
+import { button, h } from "../../base/dom";
+import type { LevelName } from "../../base/state";
+import type { LevelEntry } from "../../scene/level";
+import { drawingsOf, type Has, isDrawing, rungs } from "../level-order";
+import { aboutLevel, levelNamed } from "../level-registry";
+
+export class Switch {
+  readonly element: HTMLElement;
+  private readonly buttons = new Map<string, HTMLButtonElement>();
+  private readonly drawings: HTMLElement;
+  private readonly drawn = new Map<LevelName, HTMLButtonElement>();
+  private last: LevelName = "head";
+
+  constructor(has: Has, go: (name: LevelName) => void) {
+    const ladder = h("div", { class: "levels", role: "group", "aria-label": "level" });
+    this.drawings = h("div", { class: "levels", role: "group", "aria-label": "drawing of the head" });
+    for (const name of rungs(has, this.last)) {
+      const level = levelNamed(name) as LevelEntry;
+      const several = isDrawing(name);
+      const title = several ? `${level.rung}: its weights` : aboutLevel(level);
+      const choose = () => go(several && has(this.last) ? this.last : name);
+      const one = button(level.rung, { "data-level-switch": level.rung, title }, choose);
+      this.buttons.set(level.rung, one);
+      ladder.append(one);
+      const others = drawingsOf(name).filter(has);
+      if (others.length > 1) for (const other of others) this.addDrawing(levelNamed(other) as LevelEntry, go);
+    }
+    this.element = h("div", { class: "switches" }, ladder, this.drawings);
+  }
+
+  private addDrawing(level: LevelEntry, go: (name: LevelName) => void): void {
+    const one = button(level.title, { "data-drawing": level.name, title: aboutLevel(level) }, () => go(level.name));
+    this.drawn.set(level.name, one);
+    this.drawings.append(one);
+  }
+
+  show(name: LevelName): void {
+    if (isDrawing(name)) this.last = name;
+    const rung = levelNamed(name)?.rung;
+    for (const [one, element] of this.buttons) element.setAttribute("aria-pressed", String(one === rung));
+    for (const [one, element] of this.drawn) element.setAttribute("aria-pressed", String(one === name));
+    this.drawings.hidden = !this.drawn.has(name);
+  }
+}

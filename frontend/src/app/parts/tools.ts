@@ -1,0 +1,81 @@
+/** The controls: those of every level (sentence pair, special tokens, words, theme, what can be taken away), and the level's own. */
+
+import { h, setText } from "../../base/dom";
+import { FILTERS, type Filter, type LevelName, type State, type Theme } from "../../base/state";
+import type { Metadata } from "../../data/metadata";
+import type { Level } from "../../scene/level";
+
+export interface ToolsHost {
+  filter(filter: Filter): void;
+  theme(theme: Theme): void;
+  special(special: State["special"]): void;
+  words(words: boolean): void;
+}
+
+const PAIRS: Record<Filter, string> = { all: "all pairs", aa: "A → A", ab: "A → B", ba: "B → A", bb: "B → B" };
+/** Where special tokens can be left out, and words drawn as one; where they are drawn paler. */
+const HIDES: ReadonlySet<LevelName> = new Set(["head", "matrix"]);
+const DIMS: ReadonlySet<LevelName> = new Set(["neuron"]);
+
+export class Tools {
+  /** Beside the breadcrumb. */
+  readonly page: HTMLElement;
+  /** Beside the switch of levels. */
+  readonly element: HTMLElement;
+  private readonly own = h("div", { class: "tools", "data-own-tools": true });
+  private readonly filter: HTMLSelectElement;
+  private readonly theme: HTMLSelectElement;
+  private readonly special = h("input", { type: "checkbox", "data-tool": "dim" });
+  private readonly specialName = h("span");
+  private readonly specialTool = h("label", { class: "tool check" }, this.special, this.specialName);
+  private readonly words = h("input", { type: "checkbox", "data-tool": "words" });
+  private readonly wordsTool = h("label", { class: "tool check" }, this.words, "whole words");
+  private readonly hasPieces: boolean;
+  private level: Level | null = null;
+
+  constructor(meta: Metadata, host: ToolsHost, takeAway: HTMLElement[]) {
+    const option = (value: string, name: string) => h("option", { value }, name);
+    this.filter = h(
+      "select",
+      { "aria-label": "sentence pair: query → key", "data-tool": "filter" },
+      ...FILTERS.map((value) => option(value, PAIRS[value])),
+    );
+    this.filter.addEventListener("change", () => host.filter(this.filter.value as Filter));
+    this.theme = h(
+      "select",
+      { "aria-label": "theme", "data-tool": "theme" },
+      option("auto", "system theme"),
+      option("light", "light"),
+      option("dark", "dark"),
+    );
+    this.theme.addEventListener("change", () => host.theme(this.theme.value as Theme));
+    this.special.addEventListener("change", () => host.special(this.special.checked ? "hide" : "show"));
+    this.words.addEventListener("change", () => host.words(this.words.checked));
+    const pair = new Set(meta.tokens[0].segments).size > 1;
+    const special = meta.tokens.some((table) => table.special.includes(true));
+    this.hasPieces = meta.tokens.some(({ words }) => words.some((word, i) => word !== null && word === words[i + 1]));
+    this.page = h("div", { class: "tools" }, h("span", { class: "menu" }, this.theme), ...takeAway);
+    this.element = h(
+      "div",
+      { class: "tools" },
+      pair && h("span", { class: "menu" }, this.filter),
+      special && this.specialTool,
+      this.wordsTool,
+      this.own,
+    );
+  }
+
+  show(state: State, level: Level): void {
+    this.filter.value = state.filter;
+    this.theme.value = state.theme;
+    this.special.checked = state.special === "hide";
+    this.words.checked = state.words;
+    if (level === this.level) return;
+    this.level = level;
+    const hides = HIDES.has(level.name);
+    setText(this.specialName, hides ? "hide special" : "dim special");
+    this.specialTool.hidden = !hides && !DIMS.has(level.name);
+    this.wordsTool.hidden = !hides || !this.hasPieces;
+    this.own.replaceChildren(...level.tools);
+  }
+}

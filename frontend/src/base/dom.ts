@@ -1,0 +1,77 @@
+/** Elements without markup: everything that comes from data is set as text, never parsed. */
+
+type Child = Node | string | null | undefined | false;
+type Attributes = Record<string, string | number | boolean | null | undefined>;
+
+export function h<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  attributes: Attributes = {},
+  ...children: Child[]
+): HTMLElementTagNameMap[K] {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    element.setAttribute(name, value === true ? "" : String(value));
+  }
+  for (const child of children) if (child) element.append(child);
+  return element;
+}
+
+/** Writes only what differs: most of a redraw changes nothing. */
+export function setText(element: Element, text: string): void {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+export function setAttribute(element: Element, name: string, value: string | null): void {
+  if (value === null) element.removeAttribute(name);
+  else if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+}
+
+export function button(name: string, attributes: Attributes, onClick: () => void): HTMLButtonElement {
+  const element = h("button", { type: "button", ...attributes }, name);
+  element.addEventListener("click", onClick);
+  return element;
+}
+
+/** Runs when the browser has nothing better to do. */
+export function whenIdle(work: () => void): () => void {
+  if (typeof requestIdleCallback === "function") {
+    const id = requestIdleCallback(work, { timeout: 2000 });
+    return () => cancelIdleCallback(id);
+  }
+  const id = setTimeout(work, 200);
+  return () => clearTimeout(id);
+}
+
+/** For what nobody sees at once: runs after the next frame was shown; a later call replaces an earlier one. */
+export class AfterFrame {
+  private frame = 0;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  run(work: () => void): void {
+    this.cancel();
+    this.frame = requestAnimationFrame(() => {
+      this.frame = requestAnimationFrame(() => {
+        this.timer = setTimeout(work);
+      });
+    });
+  }
+
+  cancel(): void {
+    cancelAnimationFrame(this.frame);
+    clearTimeout(this.timer);
+  }
+}
+
+/** The nearest ancestor that scrolls, through the shadow root. */
+export function scrollerOf(element: Element): Element | null {
+  for (let node: Node | null = element; node; node = node.parentNode ?? (node as ShadowRoot).host ?? null) {
+    if (
+      node instanceof Element &&
+      node.scrollHeight > node.clientHeight + 1 &&
+      /auto|scroll/.test(getComputedStyle(node).overflowY)
+    )
+      return node;
+  }
+  return document.scrollingElement;
+}

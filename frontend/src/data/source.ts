@@ -1,0 +1,81 @@
+/** Where tensors come from. The app and its levels know this interface only, never the host behind it. */
+
+import { HeadTensors } from "./head-tensors";
+import type { Metadata, Site } from "./metadata";
+import type { Payload } from "./payload";
+import { PayloadError } from "./safetensors";
+import { Given } from "./step-tensors";
+
+export interface Source {
+  /** Describes every site, held or not. */
+  readonly meta: Metadata;
+  /** What can be had without asking anybody. */
+  holds(site: number, head: number): boolean;
+  /** Others can be fetched from a live kernel or server. */
+  readonly live: boolean;
+  /** Who that is. */
+  readonly who?: "kernel" | "server";
+  /** One head's tensors; at once when they are already decoded. */
+  head(site: number, head: number, signal?: AbortSignal): HeadTensors | Promise<HeadTensors>;
+  /** What one head's q, k and v were made of, where it is here. */
+  given?(site: number, head: number): Given | null;
+  /** Asks for it, where somebody can be asked. */
+  fetchGiven?(site: number, head: number): Promise<Given>;
+  /** Why a site that should be here cannot be read; null: nothing is known to be wrong with it. */
+  damage?(site: number): string | null;
+  /** A tensor of bytes that any of the data here has, by its name. */
+  octets?(name: string): Uint8Array | null;
+  /** Says that more is held now. */
+  onChange?(listener: () => void): () => void;
+}
+
+/** Payloads of one trace, added up. Every source keeps its bytes here. */
+export class Holdings {
+  private readonly holders: { payload: Payload; site: number; heads: Set<number> }[] = [];
+  private readonly workings: { payload: Payload; site: Site }[] = [];
+  private readonly made = new Map<string, Given>();
+  private readonly decoded = new Map<string, HeadTensors>();
+  private readonly payloads: Payload[] = [];
+
+  constructor(readonly meta: Metadata) {}
+
+  add(payload: Payload): void {
+    if (payload.meta.trace !== this.meta.trace) throw new PayloadError("The data belongs to another trace.");
+    this.payloads.push(payload);
+    for (const site of payload.meta.sites) {
+      if (site.steps?.heads.length) this.workings.push({ payload, site });
+      if (site.held) this.holders.push({ payload, site: site.index, heads: new Set(site.held.heads) });
+    }
+  }
+
+  holds(site: number, head: number): boolean {
+    return this.holders.some((holder) => holder.site === site && holder.heads.has(head));
+  }
+
+  given(site: number, head: number): Given | null {
+    const name = `${site}.${head}`;
+    const found = this.workings.find((one) => one.site.index === site && one.site.steps?.heads.includes(head));
+    if (!found) return null;
+    const known = this.made.get(name) ?? new Given(found.payload, found.site, head);
+    this.made.clear(); // the last one is enough
+    this.made.set(name, known);
+    return known;
+  }
+
+  octets(name: string): Uint8Array | null {
+    return this.payloads.find((payload) => payload.has(name))?.octets(name) ?? null;
+  }
+
+  head(site: number, head: number): HeadTensors | null {
+    const name = `${site}.${head}`;
+    const known = this.decoded.get(name);
+    if (known) return known;
+    const holder = this.holders.find((one) => one.site === site && one.heads.has(head));
+    if (!holder) return null;
+    const tensors = new HeadTensors(holder.payload, site, head);
+    this.decoded.set(name, tensors);
+    // decoded heads are cheap to make again: keep the last dozens
+    if (this.decoded.size > 48) this.decoded.delete(this.decoded.keys().next().value as string);
+    return tensors;
+  }
+}

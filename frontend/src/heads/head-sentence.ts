@@ -1,0 +1,95 @@
+/** What a head does over the whole text, in one sentence, from all of its weights. */
+
+import { percentInWords } from "../base/format";
+import { named } from "../scene/labels";
+import type { Scene } from "../scene/scene";
+import type { Part } from "../scene/text";
+import type { Axes } from "./axes";
+import type { SlotRow } from "./axis";
+import { placeName } from "./members";
+import type { Sheet } from "./row-cache";
+
+/** Weights that one may wait for: more are added up while the picture is already there. */
+const AT_ONCE = 3_000_000;
+
+/** Completes a small sheet at once; false where the reader would wait for it. */
+export function completed(sheet: Sheet): boolean {
+  if (sheet.complete) return true;
+  const { queries, keys, head_size } = sheet.site;
+  if (queries * keys * Math.max(head_size, 8) * sheet.members.length > AT_ONCE) return false;
+  while (sheet.advance());
+  return true;
+}
+
+const tokensAway = (distance: number) => `${distance.toFixed(1)} ${distance.toFixed(1) === "1.0" ? "token" : "tokens"}`;
+
+/** `row`: the selected query's, or of several. Without a complete sheet, what is said is of the query alone. */
+export function finding(scene: Scene, sheet: Sheet, axes: Axes, row: SlotRow): Part[] {
+  const { state, site } = scene;
+  const where = placeName({ site, head: state.head }, state.average);
+  const parts: Part[] = [`In ${where}, `];
+  const { tally } = sheet;
+  const mass = tally.back + tally.itself + tally.ahead;
+  const rows = site.queries - tally.empty - tally.broken;
+  if (sheet.complete && tally.broken) parts.push("some weights are not numbers. ");
+  else if (sheet.complete && mass > 0 && rows > 0) {
+    if (site.kind === "self") parts.push(...distances(sheet, mass), "; ");
+    const most = tally.received.reduce((best, value, j) => (value > tally.received[best] ? j : best), 0);
+    const label = scene.keyLabels[most];
+    parts.push(
+      { token: named(label), key: most, special: label.special, at: twice(scene, most) ? most : undefined },
+      ` receives most, ${percentInWords(tally.received[most] / mass)} of all weight`,
+    );
+    if (tally.sink / rows >= 0.05) parts.push(`, and ${percentInWords(tally.sink / rows)} goes to the sink`);
+    parts.push(". ");
+  } else parts.push("one query at a time: ");
+  return [...parts, ...ofQuery(scene, axes, row, sheet.complete)];
+}
+
+function distances({ tally }: Sheet, mass: number): Part[] {
+  const share = (part: number) => percentInWords(part / mass);
+  if (tally.previous / mass >= 0.5) return [`${share(tally.previous)} of all weight goes to the token just before`];
+  if (tally.itself / mass >= 0.5) return [`${share(tally.itself)} of all weight stays at the token itself`];
+  if (tally.next / mass >= 0.5) return [`${share(tally.next)} of all weight goes to the token just after`];
+  const away = `a token looks ${tokensAway(tally.distance / mass)} away on average`;
+  const sides: string[] = [];
+  if (tally.ahead === 0) sides.push(`never ahead, ${share(tally.itself)} at itself`);
+  else if (tally.back >= tally.ahead) sides.push(`${share(tally.back)} back and ${share(tally.ahead)} ahead`);
+  else sides.push(`${share(tally.ahead)} ahead and ${share(tally.back)} back`);
+  return [`${away}, ${sides[0]}`];
+}
+
+const twice = ({ keyLabels, site }: Scene, key: number) =>
+  keyLabels.some((label, j) => j !== key && j < site.keys && label.text === keyLabels[key].text);
+
+/** `begins`: a sentence begins here. */
+function ofQuery(scene: Scene, axes: Axes, row: SlotRow, begins: boolean): Part[] {
+  const chosen = selected(scene, axes);
+  const label = scene.queryLabels[scene.query];
+  const who: Part[] =
+    chosen.length > 1
+      ? [`The ${chosen.length} selected queries together`]
+      : [{ token: axes.queries.slots[axes.query]?.text ?? named(label), key: null, special: label.special }];
+  const verb = chosen.length > 1 ? "look" : "looks";
+  if (row.empty) return [...who, " may see no key at all."];
+  if (!row.weights.some((weight) => weight !== 0)) return [...who, ` ${verb} at nothing that is shown.`];
+  let best = 0;
+  for (let s = 0; s < row.weights.length; s++) if (row.weights[s] > row.weights[best]) best = s;
+  const slot = axes.keys.slots[best];
+  const self = chosen.length < 2 && scene.site.kind === "self" && slot.tokens.includes(scene.query);
+  // the largest of all weights may be among those that are not drawn
+  const whole = axes.keys.hidden.length + axes.keys.outside.length === 0;
+  const among = whole ? [] : [begins ? "Of what is shown, " : "of what is shown, "];
+  if (!whole && chosen.length > 1) who[0] = `the ${chosen.length} selected queries together`;
+  const parts: Part[] = [...among, ...who, ` ${verb} most at `];
+  if (self) parts.push("itself");
+  else parts.push({ token: slot.text, key: slot.tokens[0], special: slot.special });
+  parts.push(` (${percentInWords(row.weights[best])}).`);
+  return parts;
+}
+
+/** Slots of the query and of those selected beside it, each once, the query's first. */
+export function selected(scene: Scene, axes: Axes): number[] {
+  const slots = [scene.query, ...scene.state.queries].map((query) => axes.queries.of[query] ?? -1);
+  return [...new Set(slots.filter((slot) => slot >= 0))];
+}

@@ -1,0 +1,142 @@
+/** What is looked at: the lines of some queries or of one key, and the numbers beside the tokens. Pure. */
+
+import { nicePart } from "../../base/scale";
+import type { State } from "../../base/state";
+import type { Axes } from "../../heads/axes";
+import { combined, type SlotRow } from "../../heads/axis";
+import { completed } from "../../heads/head-sentence";
+import type { Sheet } from "../../heads/row-cache";
+import { slotRow } from "../../heads/rows";
+import type { Beside, Side } from "./column";
+import { choose, type Line } from "./geometry";
+import type { Drawn } from "./lines";
+
+const STRONG = 160; // lines that can be told apart
+
+export interface Place {
+  side: Side;
+  slot: number;
+}
+
+export interface Focus {
+  lines: Drawn[];
+  /** The queries whose lines they are, one row per head, and the key whose column is read; -1: none. */
+  slots: number[];
+  rows: SlotRow[];
+  key: number;
+  /** Weight of the first head's row (or rows) in lines that are not drawn, and how many these are. */
+  undrawn: number;
+  missing: number;
+  /** Per head: what the queries give to each key, what the key gets from each query; null where nothing is looked at. */
+  beside: Record<Side, Beside | null>;
+}
+
+/** `over`: what is pointed at, else the `chosen` queries and the pinned key. `colours`: of several heads. */
+export function focusOn(
+  sheets: Sheet[],
+  axes: Axes,
+  state: State,
+  chosen: number[],
+  over: Place | null,
+  colours: (string | null)[],
+): Focus {
+  const slots = over?.side === "query" ? [over.slot] : chosen;
+  const key = over?.side === "key" ? over.slot : axes.key;
+  const focus: Focus = {
+    lines: [],
+    slots,
+    rows: [],
+    key,
+    undrawn: 0,
+    missing: 0,
+    beside: { query: null, key: null },
+  };
+  const draw = (lines: Line[], budget: number) => {
+    const picked = choose(lines, state.threshold, budget);
+    for (const line of picked.lines) focus.lines.push(drawn(line, axes));
+    return picked;
+  };
+  sheets.forEach((sheet, head) => {
+    const rows = slots.map((slot) => slotRow(sheet, axes, slot, true));
+    if (rows.length) focus.rows.push(combined(rows, state.combine));
+    if (over?.side === "key") return;
+    const lines = rows.flatMap((row, i) =>
+      Array.from(row.weights, (weight, to): Line => ({ query: slots[i], key: to, weight, head })),
+    );
+    const picked = draw(lines, Math.floor(STRONG / sheets.length));
+    if (head > 0) return;
+    focus.missing = Math.max(0, lines.filter(({ weight }) => weight > 0).length - picked.lines.length);
+    const part = state.combine === "mean" ? 1 / Math.max(1, rows.length) : 1;
+    focus.undrawn = (picked.offered - picked.drawn) * part;
+  });
+  const signed = sheets.some((sheet) => sheet.signed);
+  const columns = key >= 0 ? sheets.map((sheet) => column(sheet, axes, key)) : null;
+  if (columns && over?.side === "key")
+    columns.forEach((values, head) => {
+      const lines = values.flatMap((weight, query): Line[] => (weight === null ? [] : [{ query, key, weight, head }]));
+      draw(lines, STRONG);
+    });
+  if (focus.rows.length)
+    focus.beside.key = {
+      values: focus.rows.map(({ weights }) => Array.from(weights)),
+      colours,
+      end: nicePart(most(focus.rows.map(({ weights }) => weights))),
+      masked: focus.rows[0].masked,
+      signed,
+    };
+  if (columns)
+    focus.beside.query = {
+      values: columns,
+      colours,
+      end: nicePart(most(columns)),
+      masked: maskOf(sheets[0], axes, key, columns[0]),
+      signed,
+    };
+  return focus;
+}
+
+function most(rows: ArrayLike<number | null>[]): number {
+  let largest = 0;
+  for (const row of rows) for (let i = 0; i < row.length; i++) largest = Math.max(largest, row[i] || 0);
+  return largest;
+}
+
+function drawn(line: Line, { queries, keys }: Axes): Drawn {
+  return {
+    ...line,
+    queryToken: queries.slots[line.query].tokens[0],
+    keyToken: keys.slots[line.key].tokens[0],
+    value: line.weight,
+  };
+}
+
+/** A query that one of two texts lacks: there is no difference to tell. */
+const lacking = (sheet: Sheet, row: number) => sheet.signed && sheet.row(row).allowed?.includes(1) === false;
+
+/** What every query gives to one key; null where its row is still to be computed, or there is none. */
+function column(sheet: Sheet, { queries, keys }: Axes, key: number): (number | null)[] {
+  const offset = sheet.site.query_offset ?? 0;
+  const small = completed(sheet);
+  const { tokens } = keys.slots[key];
+  return queries.slots.map((slot) => {
+    let sum = 0;
+    for (const token of slot.tokens) {
+      if (!small && !sheet.knows(token - offset)) return null;
+      if (lacking(sheet, token - offset)) return null;
+      const { weights } = sheet.row(token - offset);
+      for (const j of tokens) sum += weights[j];
+    }
+    return sheet.shown(sum / slot.tokens.length);
+  });
+}
+
+/** 1 = no piece of the query may see any piece of the key; of the rows that are known. */
+function maskOf(sheet: Sheet, { queries, keys }: Axes, key: number, known: (number | null)[]): Uint8Array {
+  const offset = sheet.site.query_offset ?? 0;
+  const { tokens } = keys.slots[key];
+  const unseen = (token: number) => {
+    const { allowed } = sheet.row(token - offset);
+    return allowed !== null && tokens.every((j) => !allowed[j]);
+  };
+  return Uint8Array.from(queries.slots, (slot, s) => (known[s] !== null && slot.tokens.every(unseen) ? 1 : 0));
+}

@@ -1,0 +1,400 @@
+/** The head level: queries on the left, keys on the right, a line for each weight. */
+
+import { AfterFrame, h, setText } from "../../base/dom";
+import { percentInWords } from "../../base/format";
+import { contrast } from "../../base/scale";
+import type { Source } from "../../data/source";
+import { type Axes, AxesOf } from "../../heads/axes";
+import { combined } from "../../heads/axis";
+import { Pages } from "../../heads/data-table";
+import { completed, finding, selected } from "../../heads/head-sentence";
+import { titleOf } from "../../heads/members";
+import { Notes, notesOf } from "../../heads/notes";
+import { nameOf, type Pen, pens, signPens } from "../../heads/palette";
+import { Arrivals } from "../../heads/pending";
+import { rowsOf, slotRow } from "../../heads/rows";
+import { SharedTools } from "../../heads/tools";
+import { sightOf } from "../../heads/visible-height";
+import type { Actions, Legend, Level, LevelEntry, Picture } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
+import type { Part } from "../../scene/text";
+import { spoken } from "./aria-text";
+import { Bar } from "./bar";
+import { Column, type ColumnHost, onPaper, type Side } from "./column";
+import { figuresOf } from "./data-table";
+import { Edges } from "./edges";
+import { type PaperSide, paper } from "./export-svg";
+import { Faint } from "./faint";
+import { type Focus, focusOn, type Place } from "./highlight";
+import { Lines } from "./lines";
+import { NOTHING, type Overlay, overlay } from "./overlay";
+import { Picks } from "./selection";
+import css from "./style.css";
+import { columnsOf, Titles } from "./titles";
+
+const THICK = 7; // px of a line of weight 1
+const ROW = 24; // px of a token: a target for a finger
+let made = 0;
+
+export class HeadLevel implements Level {
+  readonly name = "head";
+  readonly element = h("div", { class: "head-level", "data-level": "head" });
+  readonly tools: HTMLElement[];
+  readonly keys = "↑ ↓ walk · ← → other side · Enter pins · Space selects several";
+  private readonly shared: SharedTools;
+  private readonly bar: Bar;
+  private readonly message = h("p", { class: "message", role: "note" });
+  private readonly titles = new Titles();
+  private readonly edges = new Edges();
+  private readonly box: HTMLElement;
+  private readonly queries: Column;
+  private readonly keyColumn: Column;
+  private readonly lines: Lines;
+  private readonly notes = new Notes();
+  private readonly pages = new Pages();
+  private readonly faint: Faint;
+  private readonly later = new AfterFrame();
+  private readonly arrivals: Arrivals;
+  private readonly axesOf = new AxesOf();
+  private readonly observer: ResizeObserver;
+  private scene: Scene | null = null;
+  private axes: Axes | null = null;
+  private of: Overlay = NOTHING;
+  private pens: Pen[] = [];
+  private chosen: number[] = [];
+  private hovered: Place | null = null;
+  private focus: Focus | null = null;
+  private faintName = "";
+  private laid = "";
+  private revealed = "";
+  private high = 0;
+
+  constructor(
+    private readonly actions: Actions,
+    private readonly viewport: () => { top: number; bottom: number },
+    private readonly source: Source,
+  ) {
+    const id = `h${++made}`;
+    const picks = new Picks(actions, () => ({ axes: this.axes as Axes, scene: this.scene as Scene }));
+    const host: ColumnHost = {
+      hover: (side, slot) => this.hover(side, slot),
+      pin: (side, slot) => picks.pin(side, slot),
+      toggle: (slot) => picks.toggle(slot),
+      enter: (side, slot) => picks.enter(side, slot),
+      cross: (side) => this.cross(side),
+      scrolled: () => this.moved(),
+    };
+    this.queries = new Column("query", host, `${id}q`);
+    this.keyColumn = new Column("key", host, `${id}k`);
+    this.lines = new Lines({ query: (slot) => this.queries.y(slot), key: (slot) => this.keyColumn.y(slot) });
+    this.lines.element.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+    this.faint = new Faint((lines) => this.lines.setFaint(lines, this.pens, 1));
+    this.arrivals = new Arrivals(() => this.arrived(), actions.notice);
+    this.shared = new SharedTools(actions, () => this.toggleTable());
+    this.tools = this.shared.elements;
+    this.bar = new Bar(actions, (scene, head) => source.live || source.holds(scene.site.index, head));
+    this.message.hidden = true;
+    const right = h("div", { class: "ends-box" }, this.edges.above, this.keyColumn.element, this.edges.below);
+    this.box = h(
+      "div",
+      { class: "picture", role: "group", "aria-label": "weights as lines from queries to keys" },
+      this.titles.query,
+      h("span"),
+      this.titles.key,
+      this.queries.element,
+      this.lines.element,
+      right,
+    );
+    this.element.append(this.message, this.bar.element, this.box, this.notes.element, this.pages.element);
+    this.observer = new ResizeObserver(() => this.measure());
+    this.observer.observe(this.element);
+  }
+
+  draw(scene: Scene): void {
+    const { site, meta } = scene;
+    const axes = this.prepare(scene);
+    this.message.hidden = this.of.sheets.length > 0;
+    if (!this.of.sheets.length) {
+      const waiting = "Waiting for the heads of this picture …";
+      setText(this.message, this.of.coming.length ? waiting : "None of the heads of this picture are here.");
+      return;
+    }
+    this.shared.show(scene);
+    this.pens = this.pensOf(scene);
+    this.bar.draw(scene, this.of.heads, this.pens, this.chosen.length);
+    this.queries.lay(axes.queries, ROW, meta.tokens[site.query_tokens].border);
+    this.keyColumn.lay(axes.keys, ROW, meta.tokens[site.key_tokens].border);
+    this.room(axes);
+    // to ask where things stand costs a layout: what was laid out before stands where it stood
+    const laid = `${axes.name} ${this.of.heads.length}`;
+    if (laid !== this.laid) this.measure();
+    this.laid = laid;
+    this.drawFaint(scene, axes);
+    this.focusAnew();
+    this.reveal(scene, axes);
+    if (this.pages.open) this.later.run(() => this.table());
+    else this.table();
+  }
+
+  sentence(scene: Scene): Part[] | null {
+    const axes = this.prepare(scene);
+    const [sheet] = this.of.sheets;
+    if (!sheet || !this.chosen.length) return null;
+    completed(sheet);
+    return finding(scene, sheet, axes, this.row(0));
+  }
+
+  scales(scene: Scene): Legend[] {
+    const end = percentInWords(this.focus?.beside.key?.end ?? 1);
+    const legends: Legend[] = [
+      scene.pair
+        ? { swatch: "sign", said: [["weight, B − A", `by thickness: blue shrank, orange grew; bars 0 … ${end}`]] }
+        : { swatch: "ink", said: [["weight", `by thickness and darkness; bars 0 … ${end}`]] },
+    ];
+    if (scene.chain.allowed?.includes(0)) legends.push({ swatch: "masked", said: [["", "masked"]] });
+    return legends;
+  }
+
+  look(): void {
+    this.measure();
+  }
+
+  arrive(): void {}
+
+  close(): boolean {
+    if (!this.pages.open) return false;
+    this.toggleTable();
+    return true;
+  }
+
+  destroy(): void {
+    this.faint.cancel();
+    this.later.cancel();
+    this.arrivals.cancel();
+    this.observer.disconnect();
+  }
+
+  // -- what a scene means here
+
+  /** Once per scene. */
+  private prepare(scene: Scene): Axes {
+    const before = this.scene;
+    const axes = this.axesOf.of(scene);
+    if (before === scene) return axes;
+    this.scene = scene;
+    if (axes.name !== this.axes?.name || before?.site !== scene.site) this.hovered = null;
+    this.axes = axes;
+    this.chosen = selected(scene, axes);
+    this.gather(scene);
+    return axes;
+  }
+
+  private gather(scene: Scene): void {
+    this.of = overlay(this.source, scene, this.actions);
+    this.arrivals.wait(this.of.coming);
+  }
+
+  private arrived(): void {
+    if (!this.scene) return;
+    this.gather(this.scene);
+    this.draw(this.scene);
+  }
+
+  private pensOf({ ramp, pair }: Scene): Pen[] {
+    if (pair) return signPens(ramp.palette);
+    const { ground } = ramp.palette;
+    const dark = contrast(ground, "#000000") < contrast(ground, "#ffffff");
+    return this.of.heads.length > 1 ? pens(dark) : [{ colour: ramp.palette.ink, dash: [] }];
+  }
+
+  /** The row of the selected queries. */
+  private row(head: number) {
+    const { axes, scene } = this as unknown as { axes: Axes; scene: Scene };
+    return combined(
+      this.chosen.map((slot) => slotRow(this.of.sheets[head], axes, slot, true)),
+      scene.state.combine,
+    );
+  }
+
+  /** Whose row a note speaks of, where several are drawn over each other. */
+  private first(): string {
+    const { heads } = this.of;
+    if (heads.length < 2) return "this row";
+    return this.pens[0].name ? `what ${this.pens[0].name} in this row` : `this row of head ${heads[0]}`;
+  }
+
+  // -- drawing
+
+  private drawFaint({ state }: Scene, axes: Axes): void {
+    const { heads, sheets } = this.of;
+    const name = `${heads} ${axes.name} ${state.threshold} ${sheets.map(({ site, members }) => `${site.index}.${members.length}.${members[0].head}`)} ${this.pens[0].colour}`;
+    if (name === this.faintName) return;
+    this.faintName = name;
+    this.faint.draw([...sheets], axes, state.threshold, () => {
+      this.focusAnew();
+      this.actions.set({}); // what the head does over the whole text is known now, and said
+    });
+  }
+
+  /** What is looked at: the selected queries and the pinned key, or what is pointed at. */
+  private focusAnew(): void {
+    const { axes, scene, hovered } = this;
+    const { sheets, heads, found } = this.of;
+    if (!axes || !scene || !sheets.length) return;
+    const colours = sheets.map((_, i) => (sheets.length > 1 ? this.pens[i].colour : null));
+    const focus = focusOn(sheets, axes, scene.state, this.chosen, hovered, colours);
+    this.focus = focus;
+    this.queries.mark(this.chosen, -1, hovered?.side === "query" ? hovered.slot : -1);
+    this.keyColumn.mark([], axes.key, hovered?.side === "key" ? hovered.slot : -1);
+    this.keyColumn.show(focus.beside.key);
+    this.queries.show(focus.beside.query);
+    this.lines.setStrong(focus.lines, this.pens, THICK);
+    this.bar.say(focus.undrawn, focus.missing, this.first());
+    this.titles.draw(focus, axes, scene.state, heads, this.pens);
+    this.drawEdges();
+    if (hovered || !focus.rows.length) return;
+    const rows = focus.slots.flatMap((slot) => rowsOf(sheets[0], axes, slot, true));
+    this.notes.draw(notesOf(scene, axes, found[0], rows, focus.rows[0], this.first()));
+  }
+
+  private drawEdges(): void {
+    this.edges.draw(this.focus?.beside.key?.values[0] ?? [], this.keyColumn.sight());
+  }
+
+  /** Scrolls the query and its key into sight when another is selected. */
+  private reveal({ query }: Scene, axes: Axes): void {
+    const place = `${axes.name} ${query}`;
+    if (place === this.revealed) return;
+    this.revealed = place;
+    this.queries.reveal(axes.query);
+    const { weights } = this.row(0);
+    const strongest = weights.reduce((best, weight, s) => (weight > weights[best] ? s : best), 0);
+    this.keyColumn.reveal(axes.key >= 0 ? axes.key : strongest);
+  }
+
+  /** As high as its tokens, or as what is in sight allows. */
+  private measure(): void {
+    const { axes } = this;
+    if (!axes || this.element.hidden) return;
+    const content = ROW * Math.max(axes.queries.slots.length, axes.keys.slots.length);
+    const sight = sightOf(this.box, this.viewport());
+    const most = Math.max(320, sight.always - 96);
+    const atOnce = sight.atOnce - 34;
+    // what does not fit anyhow fits without scrolling the page, if that leaves it some height
+    const height = content <= most ? content : Math.min(most, atOnce >= 340 ? atOnce : most);
+    const width = this.lines.element.clientWidth;
+    if (height !== this.high) {
+      this.high = height;
+      this.box.style.setProperty("--picture", `${height}px`);
+      this.queries.resize(height);
+      this.keyColumn.resize(height);
+    }
+    this.lines.resize(width, height);
+    this.drawEdges();
+  }
+
+  /** The columns are as wide as their tokens, within reason. */
+  private room({ queries, keys }: Axes): void {
+    const { style, dataset } = this.box;
+    for (const [name, axis] of [["query", queries] as const, ["key", keys] as const]) {
+      const most = axis.slots.reduce((longest, { text }) => Math.max(longest, text.length), 4);
+      style.setProperty(`--${name}-room`, `${Math.min(24, most)}ch`);
+    }
+    const { length } = this.of.heads;
+    style.setProperty("--numbers", String(length));
+    dataset.heads = length === 1 ? "one" : length <= 3 ? "few" : "many";
+  }
+
+  // -- what the reader does
+
+  private hover(side: Side, slot: number | null): void {
+    if (slot === null ? this.hovered === null : this.hovered?.side === side && this.hovered.slot === slot) return;
+    this.hovered = slot === null ? null : { side, slot };
+    this.element.classList.toggle("looking", slot !== null);
+    this.focusAnew();
+    const { hovered, focus, axes } = this;
+    if (hovered && focus && axes) this.actions.say(spoken(hovered, focus, axes, this.of.heads, this.chosen, this.pens));
+  }
+
+  private cross(from: Side): void {
+    const [here, there] = from === "query" ? [this.queries, this.keyColumn] : [this.keyColumn, this.queries];
+    here.element.tabIndex = -1;
+    there.focus();
+  }
+
+  private wheel(event: WheelEvent): void {
+    if (event.ctrlKey || event.deltaY === 0) return;
+    const lists = [this.queries.element, this.keyColumn.element];
+    const can = lists.filter((one) =>
+      event.deltaY < 0 ? one.scrollTop > 0 : one.scrollTop + one.clientHeight < one.scrollHeight - 1,
+    );
+    if (!can.length) return;
+    event.preventDefault();
+    for (const one of can) one.scrollTop += event.deltaY * (event.deltaMode === 1 ? 20 : 1);
+  }
+
+  private moved(): void {
+    this.lines.move();
+    this.drawEdges();
+  }
+
+  private toggleTable(): void {
+    this.table();
+    this.shared.table.setAttribute("aria-pressed", String(this.pages.toggle()));
+  }
+
+  private table(): void {
+    this.pages.draw(() => {
+      const rows = this.of.sheets.map((_, i) => this.row(i));
+      return figuresOf(this.scene as Scene, this.axes as Axes, rows, this.of.heads, this.chosen);
+    });
+  }
+
+  picture(): Picture | null {
+    const { axes, scene } = this;
+    if (!axes || !scene || !this.of.sheets.length) return null;
+    const { palette } = scene.ramp;
+    const beside = (name: Side, slot: number) => {
+      const found = this.focus?.beside[name];
+      return found ? onPaper(found, slot) : [];
+    };
+    const side = (name: Side, column: Column): PaperSide[] =>
+      (name === "query" ? axes.queries : axes.keys).slots.map((slot, s) => ({
+        text: slot.text,
+        y: column.y(s),
+        chosen: name === "query" ? this.chosen.includes(s) : s === axes.key,
+        special: slot.special,
+        numbers: beside(name, s),
+      }));
+    return paper({
+      title: titleOf(scene),
+      width: Math.max(160, this.lines.element.clientWidth),
+      height: this.lines.element.clientHeight,
+      queries: side("query", this.queries),
+      keys: side("key", this.keyColumn),
+      columns: this.focus ? columnsOf(this.focus, axes, scene.state, this.of.heads, this.pens) : { query: "", key: "" },
+      ...this.lines.lines,
+      faintEnd: 1,
+      y: { query: (slot) => this.queries.y(slot), key: (slot) => this.keyColumn.y(slot) },
+      beside: (head) => this.lines.beside(head),
+      pens: this.pens,
+      heads: this.of.heads.map((head, i) => nameOf(this.pens, head, i)),
+      colours: {
+        ground: palette.ground,
+        text: palette.ink,
+        muted: getComputedStyle(this.element).getPropertyValue("--muted").trim(),
+      },
+    });
+  }
+}
+
+export const headLevel: LevelEntry = {
+  name: "head",
+  order: 1,
+  rung: "head",
+  title: "lines",
+  about: "its weights as lines between tokens",
+  help: "Queries on the left, keys on the right, a line for each weight.",
+  css,
+  make: (actions, viewport, source) => new HeadLevel(actions, viewport, source),
+};

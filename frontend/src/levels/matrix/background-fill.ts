@@ -1,0 +1,70 @@
+/** Where the grid gets its field: one per head, axes and quantity, a few rows at once, the rest in slices. */
+
+import type { Source } from "../../data/source";
+import type { Axes } from "../../heads/axes";
+import { completed } from "../../heads/head-sentence";
+import { type Found, sheetOf } from "../../heads/rows";
+import { Slices } from "../../heads/time-slices";
+import type { Scene } from "../../scene/scene";
+import { Field, type Quantity } from "./field";
+
+const AT_ONCE = 20_000; // cells that nobody waits for
+const SAMPLE = 24; // rows that tell the scale
+const NOW_AND_THEN = 200; // ms
+
+export class Supply {
+  found: Found | null = null;
+  field: Field | null = null;
+  private name = "";
+  private readonly slices = new Slices();
+
+  /** `more`: further rows are known; `done`: all of them are, and were not when the field was asked for. */
+  constructor(
+    private readonly source: Source,
+    private readonly more: () => void,
+    private readonly done: () => void,
+  ) {}
+
+  ask(scene: Scene, axes: Axes): Found {
+    const { site, state } = scene;
+    const found = sheetOf(this.source, scene, state.head);
+    this.found = found;
+    const { sheet } = found;
+    const quantity: Quantity = sheet?.hasScores ? state.quantity : "weights";
+    const name = sheet
+      ? `${site.index} ${sheet.members.length} ${sheet.members[0].site.index}.${sheet.members[0].head} ${axes.name} ${quantity} ${state.average}`
+      : "";
+    if (name === this.name) return found;
+    this.name = name;
+    this.slices.cancel();
+    const some = axes.keys.slots.length > 0 && axes.queries.slots.length > 0;
+    this.field = sheet && !sheet.large && some ? new Field(sheet, axes, quantity) : null;
+    if (this.field) this.fill(this.field);
+    return found;
+  }
+
+  private fill(field: Field): void {
+    field.sample(SAMPLE);
+    if (field.rows * field.columns <= AT_ONCE && completed(field.sheet)) {
+      while (field.advance());
+      return;
+    }
+    let shown = performance.now();
+    this.slices.run(
+      () => field.advance(),
+      () => {
+        if (performance.now() - shown < NOW_AND_THEN) return;
+        shown = performance.now();
+        this.more();
+      },
+      () => {
+        while (field.sheet.advance()); // rows that are not drawn count in the sentence
+        this.done();
+      },
+    );
+  }
+
+  cancel(): void {
+    this.slices.cancel();
+  }
+}

@@ -1,0 +1,308 @@
+/** The model level: every head of every layer as a thumbnail. It reads the pooled weights of the payload, and no tensors. */
+
+import { button, h, setAttribute, setText } from "../../base/dom";
+import { domainEnd, symmetric } from "../../base/format";
+import { nicePart } from "../../base/scale";
+import type { Source } from "../../data/source";
+import { type Label, labels } from "../../scene/labels";
+import type { Actions, Legend, Level, LevelEntry, Picture } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
+import { asText, type Part } from "../../scene/text";
+import { HeadFigures } from "./data-table";
+import { paper } from "./export-svg";
+import { finding, linkSaid } from "./finding";
+import { type Drawing, Grid } from "./grid";
+import { type Head, headsOf, nameOf, Statistics, type Stock, sampleSaid, stockOf } from "./heads";
+import { byLayer, inOrder } from "./layout";
+import { LINES_FROM, type Look, lookOf } from "./paint";
+import { Panel } from "./panel";
+import css from "./style.css";
+
+let made = 0;
+
+export class ModelLevel implements Level {
+  readonly name = "model";
+  readonly element = h("div", { class: "model-level", "data-level": "model" });
+  readonly tools: HTMLElement[];
+  readonly keys = "↑ ↓ ← → walk";
+  private readonly heads: Head[];
+  private readonly statistics: Statistics;
+  private readonly stock: Stock;
+  private readonly end: number;
+  private readonly labels: Label[][];
+  private readonly sort: HTMLSelectElement;
+  private readonly thumbs: HTMLSelectElement;
+  private readonly tableTool: HTMLButtonElement;
+  private readonly note = h("p", { class: "model-note", "data-model-note": true });
+  private readonly message = h("p", { class: "message", role: "note" });
+  private readonly grid: Grid;
+  private readonly panel: Panel;
+  private readonly figures: HeadFigures;
+  private readonly inkSwatch = h("i", { class: "swatch model-swatch" });
+  private readonly absentSwatch = h("i", { class: "model-swatch-absent" });
+  private readonly observer: ResizeObserver;
+  private scene: Scene | null = null;
+  private drawing: Drawing | null = null;
+  private drawn = "";
+  private looked: Head | null = null;
+  private arrived = false;
+
+  constructor(
+    private readonly actions: Actions,
+    private readonly viewport: () => { top: number; bottom: number },
+    private readonly source: Source,
+  ) {
+    const { meta } = source;
+    this.heads = headsOf(source);
+    this.statistics = new Statistics(meta, this.heads);
+    this.stock = stockOf(this.heads);
+    this.end = nicePart(this.stock.high);
+    this.labels = meta.tokens.map(labels);
+    const option = (value: string, text: string) => h("option", { value }, text);
+    this.sort = h(
+      "select",
+      { "aria-label": "order of the heads", "data-tool": "sort" },
+      option("layer", "by layer"),
+      ...this.statistics.names.map((name) => option(name, `by ${this.statistics.full(name)}`)),
+    );
+    this.sort.addEventListener("change", () => actions.set({ sort: this.sort.value }));
+    this.thumbs = h(
+      "select",
+      { "aria-label": "how a thumbnail is drawn", "data-tool": "thumbs" },
+      option("matrix", "small matrices"),
+      option("lines", "lines"),
+    );
+    this.thumbs.addEventListener("change", () => actions.set({ thumbs: this.thumbs.value as "matrix" | "lines" }));
+    this.tableTool = button("data table", { class: "tool", "aria-pressed": "false", "data-tool": "table" }, () =>
+      this.toggleTable(),
+    );
+    const menu = (select: HTMLSelectElement) => h("span", { class: "menu" }, select);
+    this.tools = [menu(this.sort), menu(this.thumbs), this.tableTool];
+    const open = (head: Head) => this.enter(head);
+    const host = {
+      look: (head: Head | null) => this.lookAt(head),
+      enter: open,
+      absent: (head: Head) => this.absent(head),
+    };
+    this.grid = new Grid(host, this.statistics, `m${++made}`);
+    this.panel = new Panel(this.statistics, this.labels, open);
+    this.figures = new HeadFigures(this.statistics);
+    this.message.hidden = this.heads.some(({ octets }) => octets);
+    setText(
+      this.message,
+      "The thumbnails are not in this data: it was written without them, or that part cannot be read. The heads can be opened.",
+    );
+    const main = h("div", { class: "model-main" }, this.message, this.note, this.grid.element, this.figures.element);
+    this.element.append(main, this.panel.element);
+    this.observer = new ResizeObserver(() => this.measure());
+    this.observer.observe(this.element);
+    this.observer.observe(this.grid.element);
+  }
+
+  draw(scene: Scene): void {
+    this.scene = scene;
+    this.sort.value = this.order;
+    this.thumbs.value = scene.state.thumbs;
+    setText(this.note, this.noted(scene).join(" "));
+    this.lay();
+    this.figures.draw(this.statistics.ordered(this.order), this.orderSaid);
+    this.grid.choose(this.selected(scene));
+    this.enlarge();
+  }
+
+  sentence(scene: Scene): Part[] {
+    return finding(this.statistics, scene.state.sort, this.labels);
+  }
+
+  scales(scene: Scene): Legend[] {
+    const lines = scene.state.thumbs === "lines";
+    const { stock } = this;
+    const end = `${domainEnd(this.end * 100)} %${this.end < 1 ? " and above" : ""}`;
+    const sign = stock.signed ? "difference" : "weight";
+    const what = stock.pooled ? `largest ${sign} in each patch` : stock.signed ? "weight, B − A" : "weight";
+    const domain = stock.signed
+      ? `${symmetric(this.end * 100)} %`
+      : lines
+        ? `${100 * LINES_FROM} … ${end}, the strongest of each head`
+        : `0 … ${end}`;
+    const legends: Legend[] = [{ swatch: this.inkSwatch, said: [[what, domain]] }];
+    if (stock.masked && !lines)
+      legends.push({ swatch: "masked", said: [["", stock.signed ? "only in one" : "masked"]] });
+    if (stock.broken && !lines) legends.push({ swatch: "broken", said: [["", "NaN"]] });
+    if (this.anyAbsent) legends.push({ swatch: this.absentSwatch, said: [["", "not in this page"]] });
+    return legends;
+  }
+
+  look(): void {
+    const { top, bottom } = this.viewport();
+    this.grid.fill(top, bottom);
+  }
+
+  arrive(): void {
+    const { top, bottom } = this.viewport();
+    this.grid.fill(top, bottom);
+    // who comes back finds the head again; who comes first reads the sentence first
+    if (this.arrived) this.grid.reveal({ top, bottom });
+    this.arrived = true;
+  }
+
+  close(): boolean {
+    if (this.figures.element.hidden) return false;
+    this.toggleTable();
+    return true;
+  }
+
+  picture(): Picture | null {
+    const { scene, drawing } = this;
+    if (!scene || !drawing) return null;
+    const scales = this.scales(scene).flatMap(({ said }) => said.map(([name, domain]) => `${name} ${domain}`.trim()));
+    const notes = [
+      scales.join("  ·  "),
+      ...this.noted(scene),
+      `queries downwards, keys to the right; layers and heads count from 0 · attnscope ${scene.meta.versions?.attnscope ?? ""}`,
+    ];
+    return paper(scene, drawing, this.statistics, this.sentence(scene), notes);
+  }
+
+  destroy(): void {
+    this.observer.disconnect();
+  }
+
+  private get order(): string {
+    const { sort } = (this.scene as Scene).state;
+    return this.statistics.has(sort) ? sort : "layer";
+  }
+
+  private get orderSaid(): string {
+    return this.order === "layer" ? "by layer" : `by ${this.statistics.full(this.order)}, highest first`;
+  }
+
+  private selected({ site, state }: Scene): Head {
+    return this.heads.find((one) => one.site.index === site.index && one.head === state.head) ?? this.heads[0];
+  }
+
+  private absent({ site, head }: Head): boolean {
+    return !this.source.live && !this.source.holds(site.index, head);
+  }
+
+  private get anyAbsent(): boolean {
+    return this.heads.some((head) => this.absent(head));
+  }
+
+  /** What a reader should know of what is shown. */
+  private noted({ state }: Scene): string[] {
+    const said: string[] = [];
+    if (this.statistics.has(state.sort)) said.push(`${this.statistics.words(state.sort)}`);
+    else if (state.sort !== "layer")
+      said.push(`There is no statistic “${state.sort}” here, so the heads stand by layer.`);
+    if (this.stock.sampled) said.push(sampleSaid(this.stock.sampled));
+    const set = [
+      state.filter !== "all" && "The sentence-pair filter",
+      state.special === "hide" && "hiding special tokens",
+      state.words && "whole words",
+    ].filter((one) => one !== false);
+    if (set.length) {
+      const text = set.join(" and ");
+      said.push(
+        `${text[0].toUpperCase()}${text.slice(1)} ${set.length > 1 ? "do" : "does"} not change thumbnails and statistics: they are of the whole text.`,
+      );
+    }
+    return said;
+  }
+
+  /** Thumbnails are laid out and drawn again only where something of theirs changed. */
+  private lay(): void {
+    const scene = this.scene as Scene;
+    const width = this.grid.element.clientWidth;
+    if (width === 0) return;
+    const ratio = devicePixelRatio || 1;
+    const lines = scene.state.thumbs === "lines";
+    const name = `${this.order} ${lines} ${width} ${ratio} ${Object.values(scene.ramp.palette)}`;
+    if (name === this.drawn) return;
+    this.drawn = name;
+    const heads = this.statistics.ordered(this.order);
+    const sort = this.order === "layer" ? null : this.order;
+    // a pixel of room for the frame of the one that is chosen
+    const plan = sort === null ? byLayer(heads, width - 8, ratio, this.anyAbsent) : inOrder(heads, width - 8, ratio);
+    const style = getComputedStyle(this.element);
+    const look: Look = lookOf(
+      scene.ramp,
+      this.end,
+      style.getPropertyValue("--hatch").trim(),
+      style.getPropertyValue("--strong-line").trim(),
+      this.stock.signed,
+    );
+    this.drawing = { plan, look, lines, ratio, sort };
+    const stops = (this.stock.signed ? [-1, -0.5, 0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1]).map((t) => look.ink.css(t, 1));
+    this.inkSwatch.style.backgroundImage = `linear-gradient(to right, ${stops.join(", ")})`;
+    this.grid.draw(this.drawing);
+    this.look();
+  }
+
+  private measure(): void {
+    if (!this.scene || this.element.hidden) return;
+    const before = this.drawn;
+    this.lay();
+    if (before !== this.drawn) this.grid.choose(this.selected(this.scene));
+    this.element.style.setProperty("--model-panel", `${this.panel.element.offsetHeight}px`);
+    this.enlarge();
+    this.look();
+  }
+
+  private lookAt(head: Head | null): void {
+    this.looked = head;
+    this.enlarge();
+    if (head) this.actions.say(this.saidOf(head));
+  }
+
+  private enlarge(): void {
+    const { scene, drawing } = this;
+    if (!scene || !drawing) return;
+    const head = this.looked ?? this.selected(scene);
+    this.panel.show(head, this.order, this.absent(head), drawing.look, drawing.lines, drawing.ratio);
+  }
+
+  private saidOf(head: Head): string {
+    const { statistics } = this;
+    const known = (names: string[]) =>
+      names
+        .filter((name) => statistics.value(head, name) !== null)
+        .map((name) => `${statistics.full(name)} ${statistics.said(head, name)}`);
+    const { order } = this;
+    const link = head.site.links?.[head.head];
+    const others = [statistics.has("special") ? "special" : "first", "previous", "entropy"];
+    const said = [
+      ...known([order]),
+      ...(link
+        ? [`${this.stock.signed ? "changed most:" : "strongest link"} ${asText(linkSaid(head, link, this.labels))}`]
+        : []),
+      ...known(others.filter((name) => name !== order)),
+    ];
+    return [nameOf(head), ...said].join(" · ");
+  }
+
+  private enter(head: Head): void {
+    const { site } = head;
+    this.actions.go({ level: "head", stack: site.stack, layer: site.layer, head: head.head });
+  }
+
+  private toggleTable(): void {
+    const { element } = this.figures;
+    element.hidden = !element.hidden;
+    setAttribute(this.tableTool, "aria-pressed", String(!element.hidden));
+    if (!this.scene || element.hidden) return;
+    this.figures.draw(this.statistics.ordered(this.order), this.orderSaid);
+    element.scrollIntoView({ block: "start" });
+  }
+}
+
+export const modelLevel: LevelEntry = {
+  name: "model",
+  order: 0,
+  rung: "model",
+  title: "model",
+  about: "every head of every layer",
+  help: "Every head of every layer as a small picture. Choose one.",
+  css,
+  make: (actions, viewport, source) => new ModelLevel(actions, viewport, source),
+};

@@ -1,0 +1,129 @@
+/** The steps level: the arithmetic of one query and key written out, from x to the write into the residual stream. */
+
+import { button, h, setText } from "../../base/dom";
+import type { Source } from "../../data/source";
+import { Figures } from "../../heads/query-data-table";
+import { isolated, named } from "../../scene/labels";
+import type { Actions, Level, LevelEntry, Picture } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
+import { paper } from "./export-svg";
+import { Ask } from "./missing-tensors";
+import { PairSteps } from "./pair-level";
+import { grouped } from "./projections";
+import { Running } from "./running";
+import { LinkView } from "./step-view";
+import { written } from "./steps";
+import css from "./style.css";
+
+export class StepsLevel implements Level {
+  readonly name = "steps";
+  readonly element = h("div", { class: "written", "data-level": "steps" });
+  readonly tools: HTMLElement[];
+  readonly keys = "← → along numbers and the running sum · Enter unfolds a number";
+  private readonly title = h("p", { class: "written-title" });
+  private readonly links = h("div", { class: "links" });
+  private readonly views = new Map<string, LinkView>();
+  private readonly running: Running;
+  private readonly ask: Ask;
+  private readonly figures = new Figures();
+  private readonly figuresTool: HTMLButtonElement;
+  private readonly observer: ResizeObserver;
+  private order = "";
+  private scene: Scene | null = null;
+  private width = 0;
+
+  constructor(
+    private readonly actions: Actions,
+    _viewport: () => { top: number; bottom: number },
+    private readonly source: Source,
+  ) {
+    this.running = new Running(actions);
+    this.ask = new Ask(actions, source, () => this.redraw());
+    this.element.append(this.title, this.links, this.figures.element);
+    this.figuresTool = button("data table", { class: "tool", "aria-pressed": "false", "data-tool": "table" }, () =>
+      this.toggleFigures(),
+    );
+    this.tools = [this.figuresTool];
+    this.observer = new ResizeObserver(() => {
+      const width = this.element.clientWidth;
+      if (width === 0 || width === this.width) return;
+      this.width = width;
+      this.redraw();
+    });
+    this.observer.observe(this.element);
+  }
+
+  draw(scene: Scene): void {
+    this.scene = scene;
+    this.redraw();
+  }
+
+  look(): void {}
+
+  arrive(): void {}
+
+  close(): boolean {
+    for (const view of [...this.views.values()].reverse()) if (view.isOpen) return view.close();
+    if (this.figures.element.hidden) return false;
+    this.toggleFigures();
+    return true;
+  }
+
+  picture(): Picture | null {
+    const { scene } = this;
+    return scene && paper(scene, this.source.given?.(scene.site.index, scene.state.head) ?? null);
+  }
+
+  destroy(): void {
+    this.observer.disconnect();
+  }
+
+  private redraw(): void {
+    const { scene } = this;
+    if (!scene) return;
+    const { site, state, query, key, queryLabels, keyLabels, pinned } = scene;
+    this.width ||= this.element.clientWidth;
+    const group = grouped(scene);
+    setText(
+      this.title,
+      `Query ${isolated(named(queryLabels[query]))} at ${query}, ${pinned ? "key" : "its strongest key"} ${isolated(named(keyLabels[key]))} at ${key}. Shapes stand below the symbols; every number that was computed unfolds into its sum.${group ? ` ${group}` : ""}`,
+    );
+    const given = this.source.given?.(site.index, state.head) ?? null;
+    const links = written(scene, given, (dim) => this.actions.set({ dim }));
+    const order = links.map(({ id }) => id).join();
+    const elements = links.map((link) => {
+      let view = this.views.get(link.id);
+      if (!view) {
+        view = new LinkView((text) => this.actions.say(text));
+        this.views.set(link.id, view);
+      }
+      if (link.special === "running") this.running.draw(scene);
+      if (link.special === "ask") this.ask.draw(scene);
+      const special =
+        link.special === "running" ? this.running.element : link.special === "ask" ? this.ask.element : null;
+      view.draw(link, scene.ramp, special, this.width);
+      return view.element;
+    });
+    if (order !== this.order) this.links.replaceChildren(...elements);
+    this.order = order;
+    this.figures.draw(scene, false);
+  }
+
+  private toggleFigures(): void {
+    if (!this.scene) return;
+    const open = this.figures.toggle(this.scene, false);
+    this.figuresTool.setAttribute("aria-pressed", String(open));
+  }
+}
+
+export const stepsLevel: LevelEntry = {
+  name: "steps",
+  order: 4,
+  rung: "steps",
+  title: "steps",
+  about: "the arithmetic written out",
+  help: "The arithmetic of one query and one key, written out.",
+  css,
+  make: (actions, viewport, source) => new StepsLevel(actions, viewport, source),
+  makePair: (actions) => new PairSteps(actions),
+};

@@ -1,0 +1,109 @@
+/** "Copy as Python": the lines that rebuild what is on screen, the state spelled as keyword arguments of `show`. */
+
+import { INITIAL, type State } from "../base/state";
+import type { Metadata } from "../data/metadata";
+
+/** A value as Python writes it. A JSON string is a Python string as well. */
+export function literal(value: unknown): string {
+  if (value === null || value === undefined) return "None";
+  if (typeof value === "boolean") return value ? "True" : "False";
+  if (typeof value === "string") return JSON.stringify(value);
+  if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
+  if (typeof value === "object")
+    return `{${Object.entries(value)
+      .map(([name, one]) => `${literal(name)}: ${literal(one)}`)
+      .join(", ")}}`;
+  return String(value);
+}
+
+/** On one line where it fits, else an argument a line. */
+export function call(what: string, parts: string[]): string {
+  const line = `${what}(${parts.join(", ")})`;
+  return line.length <= 92 ? line : `${what}(\n${parts.map((part) => `    ${part},\n`).join("")})`;
+}
+
+const named = (given: [string, unknown][]) => given.map(([name, one]) => `${name}=${literal(one)}`);
+const oneLine = (text: string) => text.replace(/\s+/g, " ").slice(0, 120);
+
+/** Arguments of attnscope.load; all others are arguments of attnscope.trace. */
+const LOAD: ReadonlySet<string> = new Set(["model", "task", "device", "dtype", "revision", "trust_remote_code"]);
+/** Traces that nobody's text was read for. */
+const HANDED_IN: ReadonlySet<string> = new Set(["from_qkv", "from_attentions"]);
+
+/** The place of a site as arguments. */
+export const placeArguments = (state: Pick<State, "layer" | "head">, stack: string | null): string[] =>
+  named([
+    ["layer", state.layer],
+    ["head", state.head],
+    ...(stack === null ? [] : [["stack", stack] as [string, unknown]]),
+  ]);
+
+/** What must be there before the view can be made, and the view's function with its first arguments. */
+export function opening({ source, model }: Metadata): { lines: string[]; what: string; given: string[] } {
+  const name = oneLine(model.name || model.class);
+  if (!source && HANDED_IN.has(model.name))
+    return { lines: [`# trace: as you made it with Trace.${name}`], what: "trace.show", given: [] };
+  const lines: string[] = [];
+  const all = Object.entries(source ?? {});
+  const load = all.filter(([key]) => LOAD.has(key) && key !== "model");
+  if (typeof source?.model === "string")
+    lines.push(`model, tokenizer = ${call("attnscope.load", [literal(source.model), ...named(load)])}`);
+  else lines.push(`# model, tokenizer: ${name}, as you loaded them`);
+  const given = ["model", "tokenizer"];
+  if (source?.inputs) {
+    lines.push("# inputs: the tensors that the model was given");
+    given.push("inputs=inputs");
+  } else if (typeof source?.text === "string") given.push(literal(source.text));
+  else if (!source?.messages) {
+    lines.push("# text: what the model was given to read");
+    given.push("text");
+  }
+  const rest = all.filter(([key]) => !LOAD.has(key) && key !== "text" && key !== "inputs");
+  return { lines, what: "attnscope.show", given: [...given, ...named(rest)] };
+}
+
+const same = (a: unknown, b: unknown) => String(a) === String(b);
+
+export function python(meta: Metadata, state: State): string {
+  const shown: [string, unknown][] = [];
+  for (const name of Object.keys(INITIAL) as (keyof State)[]) {
+    if (name === "why" || (name === "key" && state.key === null)) continue;
+    const always = name === "layer" || name === "head" || name === "query";
+    if (always || !same(state[name], INITIAL[name])) shown.push([name, state[name]]);
+  }
+  const { lines, what, given } = opening(meta);
+  const imports = ["import attnscope"];
+  let view = `view = ${call(what, [...given, ...named(shown)])}`;
+  // a view made in Python pins a key; here none is pinned, and the strongest one is followed
+  if (state.key === null) {
+    imports.push("from attnscope.views.view import with_state");
+    view += "\nview = with_state(view, key=None)";
+  }
+  return `${[...imports, "", ...lines, view, "view"].join("\n")}\n`;
+}
+
+/** What a comparison opens with when nobody said. */
+const COMPARED: Partial<State> = { level: "model", side: "difference", sort: "change" };
+const PLACE = ["layer", "head", "query", "key", "stack"] as const;
+
+export function pythonOfPair(metas: [Metadata, Metadata], state: State): string {
+  const lines: string[] = [];
+  metas.forEach((meta, i) => {
+    const name = `trace_${"ab"[i]}`;
+    const { lines: before, what, given } = opening(meta);
+    for (const line of before.map((one) => one.replace("# trace:", `# ${name}:`)))
+      if (!lines.includes(line)) lines.push(line);
+    if (what === "attnscope.show") lines.push(`${name} = ${call("attnscope.trace", given)}`);
+  });
+  const shown = (Object.keys(INITIAL) as (keyof State)[])
+    .filter((name) => name !== "why" && !PLACE.some((one) => one === name))
+    .filter((name) => !same(state[name], COMPARED[name] ?? INITIAL[name]))
+    .map((name): [string, unknown] => [name, state[name]]);
+  const place = PLACE.filter((name) => name !== "stack" || state.stack).map((name): [string, unknown] => [
+    name,
+    state[name],
+  ]);
+  const view = `view = ${call("attnscope.compare(trace_a, trace_b).show", named(shown))}`;
+  const moved = `view = ${call("with_state", ["view", ...named(place)])}`;
+  return `${["import attnscope", "from attnscope.views.view import with_state", "", ...lines, view, moved, "view"].join("\n")}\n`;
+}

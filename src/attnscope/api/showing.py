@@ -1,0 +1,189 @@
+"""show(): a trace, and the place and look of a View of it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Unpack
+
+from attnscope import render
+from attnscope.api.arguments import Look, check_look, check_place
+from attnscope.api.tracing import FOR_STEPS, trace
+from attnscope.errors import InputError
+from attnscope.tracing.site import Site, parse_head
+from attnscope.tracing.trace import Trace
+from attnscope.views.default_place import choose_opening
+from attnscope.views.state import State
+from attnscope.views.view import View
+
+
+def show(
+    model: Any,
+    tokenizer: Any,
+    text: str | None = None,
+    *,
+    text_pair: str | None = None,
+    text_target: str | None = None,
+    messages: Sequence[Mapping[str, Any]] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    generate: int = 0,
+    layers: Sequence[int] | None = None,
+    sites: Sequence[str] | None = None,
+    keep: Collection[str] | None = None,
+    truncate: bool = False,
+    level: str = "neuron",
+    layer: int | str | None = None,
+    head: int | str | None = None,
+    query: int | str | None = None,
+    key: int | str | None = None,
+    stack: str | None = None,
+    theme: str = "auto",
+    static: bool = False,
+    max_mb: float = 12,
+    steps: str = "head",
+    exact: bool = False,
+    **look: Unpack[Look],
+) -> View:
+    """Trace a text and return a View of the trace. A notebook cell draws it; `view.open()` and `view.save(path)` write it.
+
+    What is traced, as in attnscope.trace: exactly one of `text`, `messages` and `inputs`.
+
+    - `model`: a torch module. `tokenizer`: its tokenizer; None with `inputs`.
+    - `text`: what the model reads. `text_pair`: a second sentence. `text_target`: what the decoder reads.
+    - `messages`: a chat, a list of {"role": …, "content": …}. `inputs`: ready tensors, a batch of one row.
+    - `generate`: up to so many tokens that the model adds to the text.
+    - `layers`, `sites`: numbers and module paths of the attention to keep; None keeps all.
+    - `keep`: what to keep beside q, k and v: "x", "pre_rotary", "projections". None keeps what `steps` needs, for texts of
+      up to 1,024 tokens.
+    - `truncate`: True cuts a text that is too long for the model.
+
+    Where the view opens. What you leave out is chosen: the strongest weight between two different words. The view says why.
+
+    - `level`: "model", "head" (also "lines"), "matrix" (also "grid"), "neuron" or "steps".
+    - `layer`: the layer's number, from 0; −1 is the last. `stack`: "encoder", "decoder" or "cross", where there are several.
+    - `head`: the head's number, from 0, or a name such as "L2H8", which names the layer too.
+    - `query`, `key`: a token's position, from 0, or the token as it is written.
+
+    How it is shown:
+
+    - `theme`: "auto", "light" or "dark".
+    - `static`: True makes a notebook show the page in a frame, which needs no kernel, and not the live widget.
+    - `max_mb`: the largest size of the numbers in a page, in MB. The app and the small pictures of all heads add 0.4 to
+      1.4 MB. A view that does not fit holds the nearest layers, and says so.
+    - `exact`: True keeps the numbers as they are, as far as `max_mb` goes. Otherwise views above 3 MB are rounded to fp16.
+    - `steps`: the heads whose x, q and k before rotary embedding and projections the view holds, so that the steps level
+      begins at x: "head" (the one it opens on), "all" or "none".
+    - `heads`: numbers of heads drawn over each other beside `head`. `average`: the mean over the "heads" of the layer,
+      over this head of all "layers", over "all" heads, or "none".
+    - `queries`: positions of queries selected beside `query`. `combine`: how their rows become one, "mean" or "sum".
+    - `threshold`: weights below it, from 0 to 1, are not drawn at the head level.
+    - `quantity`: what the matrix shows, "weights", "scores" or "dot" (q · k). `log`: True for a logarithmic scale.
+    - `words`: True draws the pieces of a word as one. `special`: "show" or "hide" special tokens.
+    - `sort`: the order of the heads at the model level, "layer" or the name of a statistic. `thumbs`: their pictures,
+      "matrix" or "lines".
+    - `filter`: of two texts, that of the query and then that of the keys that are shown: "aa", "ab", "ba", "bb" or "all".
+    - `dim`: the dimension, from 0, that the running dot product of the steps level has reached; None: the last.
+
+    Raises InputError for arguments that do not fit, and CaptureError for a model that attnscope cannot trace. Drawing and
+    saving raise what View.save says.
+    """
+    for_steps: Collection[str] = {"head": FOR_STEPS, "all": {*FOR_STEPS}}.get(steps, ())
+    traced = trace(
+        model,
+        tokenizer,
+        text,
+        text_pair=text_pair,
+        text_target=text_target,
+        messages=messages,
+        inputs=inputs,
+        generate=generate,
+        layers=layers,
+        sites=sites,
+        keep=for_steps if keep is None else keep,
+        truncate=truncate,
+    )
+    return show_trace(
+        traced,
+        level=level,
+        layer=layer,
+        head=head,
+        query=query,
+        key=key,
+        stack=stack,
+        theme=theme,
+        static=static,
+        max_mb=max_mb,
+        steps=steps,
+        exact=exact,
+        **look,
+    )
+
+
+def show_trace(
+    traced: Trace,
+    *,
+    level: str = "neuron",
+    layer: int | str | None = None,
+    head: int | str | None = None,
+    query: int | str | None = None,
+    key: int | str | None = None,
+    stack: str | None = None,
+    theme: str = "auto",
+    static: bool = False,
+    max_mb: float = 12,
+    steps: str = "head",
+    exact: bool = False,
+    **look: Unpack[Look],
+) -> View:
+    """A View of a trace; `show` says what the arguments mean. Raises InputError for anything out of range."""
+    check_look(look)
+    State(level, theme=theme, **look)  # raises for what no view can show
+    check_place(layer, query, key)
+    layer, number = parse_head(head, layer)
+    place = _place(traced, layer, number, query, key, stack)
+    state = State(level, theme=theme, **look, **place)
+    return View(traced, state, render.HOSTS, static=static, max_mb=max_mb, steps=steps, exact=exact)
+
+
+def _place(
+    traced: Trace,
+    layer: int | None,
+    head: int | None,
+    query: int | str | None,
+    key: int | str | None,
+    stack: str | None,
+) -> dict[str, Any]:
+    """The state's stack, layer, head, query, key and why."""
+    candidates = _candidates(traced, layer, stack)
+    if head is not None:
+        head = candidates[0]._head(head)
+    row = None if query is None else _row(traced, candidates[0], query)
+    opening = choose_opening(traced, candidates, head, row)
+    site = opening.site
+    column, why = opening.key, opening.why
+    if layer is not None and head is not None and row is not None:  # nothing was left to choose but the key
+        column = int(site.weights(opening.head, opening.query - site.query_offset)[0].nan_to_num(0.0).argmax())
+        why = ""
+    if key is not None:
+        column = traced.key_tokens(site).find(key, "key")
+    place = {"stack": site.stack, "layer": site.layer, "head": opening.head}
+    return {**place, "query": opening.query, "key": column, "why": why}
+
+
+def _candidates(traced: Trace, layer: int | None, stack: str | None) -> tuple[Site, ...]:
+    """The sites among which a place is chosen: one layer, one stack, or all self attention."""
+    if layer is not None:
+        return (traced.site(layer, stack),)
+    if stack is None:
+        return tuple(site for site in traced.sites if site.kind == "self") or traced.sites
+    found = tuple(site for site in traced.sites if site.stack == stack)
+    return found or (traced.site(0, stack),)  # raises, naming the stacks there are
+
+
+def _row(traced: Trace, site: Site, query: int | str) -> int:
+    """The query's position in the text. Raises InputError for one that an earlier, cached pass read."""
+    row = traced.query_tokens(site).find(query, "query")
+    first = site.query_offset
+    if row < first:
+        raise InputError(
+            f"query {row} is not in this pass: expected a query from {first} to {first + site.queries - 1}. "
+            "The earlier ones were read by an earlier pass."
+        )
+    return row

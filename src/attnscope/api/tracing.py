@@ -1,0 +1,137 @@
+"""trace(): one forward pass of a model on a text."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from attnscope.capturing import Recorder, may_attend, no_attention
+from attnscope.errors import CaptureError, InputError
+from attnscope.models.inputs import Prepared, prepare
+from attnscope.models.loading import loaded_as
+from attnscope.tracing.trace import Trace
+
+# What the steps level needs to begin at x. This very object, passed as `keep`, is dropped for texts of more tokens.
+FOR_STEPS = frozenset({"x", "pre_rotary", "projections"})
+KEEP_UP_TO = 1024
+
+
+def trace(
+    model: Any,
+    tokenizer: Any,
+    text: str | None = None,
+    *,
+    text_pair: str | None = None,
+    text_target: str | None = None,
+    messages: Sequence[Mapping[str, Any]] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    generate: int = 0,
+    layers: Sequence[int] | None = None,
+    sites: Sequence[str] | None = None,
+    keep: Collection[str] = (),
+    truncate: bool = False,
+) -> Trace:
+    """Run `model` once on a text and keep what its attention did. The pass is in eval mode, without gradients.
+
+    Give exactly one of `text`, `messages` and `inputs`:
+
+    - `model`: a torch module. `tokenizer`: its tokenizer; None with `inputs`.
+    - `text`: what the model reads. `text_pair`: a second sentence, for models that read two.
+    - `text_target`: what the decoder of an encoder-decoder model reads. Without it the decoder starts from
+      decoder_start_token_id, and a note of the trace says so.
+    - `messages`: a chat, a list of {"role": …, "content": …}, written out by the tokenizer's own template.
+    - `inputs`: ready tensors by the names of the model's forward, a batch of one row: {"input_ids": [1, T], …}.
+    - `generate`: up to so many tokens that the model adds greedily; the whole is traced in one causal pass.
+    - `layers`: numbers of the layers to keep, from 0. `sites`: module paths of the attention to keep. None: all.
+    - `keep`: what else to keep. "x" is the input of every layer (layers × T × M numbers), "pre_rotary" is q and k
+      before rotary embedding (as large as q and k), "projections" are W_q, W_k and W_v (the model's parameters, not copied).
+    - `truncate`: True cuts a text that is too long for the model, and a note of the trace says so.
+
+    Raises InputError for arguments that do not fit, a text that is too long among them; CaptureError for a model that is
+    compiled, has no attention, or attends in a way that attnscope cannot reproduce.
+    """
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"expected the model, a torch module, as the first argument, got {type(model).__name__}. "
+            "The tokenizer is the second."
+        )
+    if not may_attend(model):
+        raise CaptureError(f"{type(model).__name__} cannot be traced: {no_attention(model)}")
+    prepared = prepare(
+        model,
+        tokenizer,
+        text=text,
+        text_pair=text_pair,
+        text_target=text_target,
+        messages=messages,
+        inputs=inputs,
+        generate=generate,
+        truncate=truncate,
+    )
+    for_steps = keep is FOR_STEPS
+    kept = frozenset() if for_steps and len(prepared.tokens) > KEEP_UP_TO else frozenset(keep)
+    given = {
+        "text": text,
+        "text_pair": text_pair,
+        "text_target": text_target,
+        "messages": messages,
+        "inputs": inputs is not None,
+        "generate": generate,
+        "layers": layers,
+        "sites": sites,
+        "truncate": truncate,
+        "keep": None if for_steps else sorted(keep),
+    }
+    model = getattr(model, "_orig_mod", model)
+    return replace(_run(model, prepared, layers, sites, kept), source=_source(model, given))
+
+
+def _source(model: Any, given: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What was traced, as arguments that Python can be given again; None where they cannot be written as JSON."""
+    source = {**loaded_as(model), **{name: value for name, value in given.items() if value}}
+    try:
+        return json.loads(json.dumps(source, default=list))
+    except (TypeError, ValueError):
+        return None
+
+
+def _run(
+    model: Any, prepared: Prepared, layers: Sequence[int] | None, sites: Sequence[str] | None, keep: frozenset[str]
+) -> Trace:
+    """One forward pass in eval mode, without gradients and without a cache."""
+    recorder = Recorder(model, keep=keep, layers=layers, sites=sites, own_thread=True)
+    notes = list(prepared.notes)
+    was_training = model.training
+    if was_training:
+        notes.append("The model was in training mode; it was put in eval mode for this pass, so dropout is off.")
+        model.eval()
+    recorder.open()
+    try:
+        with torch.no_grad():
+            model(**prepared.inputs)
+    finally:
+        recorder.close()
+        if was_training:
+            model.train()
+    _one_row(prepared.inputs, recorder.rows())
+    return recorder.trace(
+        tokens=prepared.tokens if len(prepared.tokens) else None,  # None: positions get numbers for names
+        target=prepared.target,
+        name=prepared.name,
+        notes=notes,
+        inputs=prepared.inputs,
+    )
+
+
+def _one_row(inputs: Mapping[str, Any], rows: int) -> None:
+    """Refuse a batch in inputs of a model's own, where only its attention shows which axis is the batch."""
+    for name, value in inputs.items() if rows > 1 else ():
+        # [B, …], or [T, B, M] as nn.MultiheadAttention has it
+        if isinstance(value, torch.Tensor) and rows in value.shape[: 2 if value.ndim == 3 else 1]:
+            raise InputError(
+                f"expected one row, got inputs[{name!r}] of shape {list(value.shape)}: attention ran on a batch of "
+                f"{rows} rows. Pass one row, or use attnscope.capture and recorder.trace(index=…)."
+            )

@@ -1,0 +1,130 @@
+"""attnscope serve: a page on which a text can be typed and looked at."""
+
+import os
+import sys
+from typing import Any
+
+import click
+
+import attnscope
+from attnscope.cli.shared import load, quiet_option
+from attnscope.errors import InputError, MissingDependency
+from attnscope.text.status import status
+
+SHORTEST_TOKEN = 16  # characters
+
+
+@click.command()
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    default=["demo"],
+    show_default=True,
+    help="demo, a hub name, or a folder; may be given several times.",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port to listen on; 0: any free one."
+)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; the default is this machine alone."
+)
+@click.option(
+    "--origin",
+    "origins",
+    multiple=True,
+    help="Address that people open where a proxy stands in front, such as https://attn.example.org.  [default: none]",
+)
+@click.option(
+    "--max-tokens", type=click.IntRange(min=2), default=2048, show_default=True, help="Longest text, in tokens."
+)
+@click.option(
+    "--keep-mb",
+    type=click.FloatRange(min=1),
+    default=512,
+    show_default=True,
+    help="Memory for texts already read, in MB.",
+)
+@click.option(
+    "--open/--no-open", "opens", default=True, show_default=True, help="Open the page where a display exists."
+)
+@quiet_option
+def serve(
+    models: tuple[str, ...],
+    port: int,
+    host: str,
+    origins: tuple[str, ...],
+    max_tokens: int,
+    keep_mb: float,
+    opens: bool,
+    quiet: bool,
+) -> None:
+    """Serve a page on which a text can be typed and looked at.
+
+    It prints an address with a token, which lets you in; Ctrl-C ends it. The token is new at every start, unless the
+    environment variable ATTNSCOPE_TOKEN gives one.
+    """
+    import secrets
+    import webbrowser
+
+    token = os.environ.get("ATTNSCOPE_TOKEN") or secrets.token_urlsafe(32)
+    if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
+        raise InputError(
+            f"ATTNSCOPE_TOKEN must be at least {SHORTEST_TOKEN} ASCII characters that nobody can guess; leave it out to "
+            "have one made."
+        )
+    with status("starting the server …", quiet):
+        from attnscope.render import has_display
+
+        try:
+            from attnscope.render.server import run
+            from attnscope.render.server.limits import Limits
+        except ModuleNotFoundError as error:
+            if error.name not in ("starlette", "uvicorn"):
+                raise
+            raise MissingDependency("attnscope serve needs starlette and uvicorn", "serve") from None
+    origins = tuple(map(run.check_origin, origins))
+    with run.listen(host, port) as taken:
+        readers = {
+            name: reader_of(model, max_tokens, quiet) for name, model in zip(short_names(models), models, strict=True)
+        }
+        url = run.address(host, taken.getsockname()[1], token, origins)
+
+        def started() -> None:
+            click.echo(f"attnscope serves {', '.join(readers)} at\n\n    {url}\n\nCtrl-C ends it.")
+            if opens and has_display():
+                webbrowser.open(url)
+
+        limits = Limits(keep=round(keep_mb * 1e6))
+        run.serve(readers, taken, token=token, host=host, origins=origins, limits=limits, started=started)
+
+
+def short_names(models: tuple[str, ...]) -> list[str]:
+    """Names for people: of a folder its last part, unless two are called the same. Each model once."""
+    if len(set(models)) < len(models):
+        raise InputError("--model names the same model twice; each is loaded once.")
+    short = [os.path.basename(os.path.normpath(model)) if os.path.isdir(model) else model for model in models]
+    return [name if short.count(name) == 1 else model for name, model in zip(short, models, strict=True)]
+
+
+def reader_of(name: str, max_tokens: int, quiet: bool = True) -> Any:
+    """A function that traces a text with this model, which is loaded and has run once."""
+    model, tokenizer = load(name, quiet)
+    from attnscope.api import FOR_STEPS
+    from attnscope.models.inputs import max_positions
+
+    own = max_positions(model) or sys.maxsize  # longer texts are refused, or cut, by the library itself
+
+    def read(text: str, pair: str | None = None, truncate: bool = False) -> Any:
+        if own > max_tokens and text.strip():
+            count = len(tokenizer(text, pair)["input_ids"]) if pair else len(tokenizer(text)["input_ids"])
+            if count > max_tokens:
+                raise InputError(
+                    f"the text has {count} tokens, and this server reads at most {max_tokens} at once. Shorten the text, "
+                    "or start the server with a larger --max-tokens."
+                )
+        return attnscope.trace(model, tokenizer, text, text_pair=pair, truncate=truncate, keep=FOR_STEPS)
+
+    with status(f"running {name} once, so that the first text does not wait …", quiet):
+        read("Hello.")
+    return read

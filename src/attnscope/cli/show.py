@@ -1,0 +1,117 @@
+"""attnscope show: trace a text, write its page or draw it in the terminal."""
+
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+import click
+
+import attnscope
+from attnscope.cli.shared import console, load, position, quiet_option
+from attnscope.text.status import status
+from attnscope.views.levels import ALIASES, NAMES, level_named
+
+PAGE = "attnscope.html"
+
+
+@click.command()
+@click.argument("text")
+@click.option("--model", default="demo", show_default=True, help="demo, a hub name, or a folder.")
+@click.option("--layer", type=int, help="Layer to open on, counted from 0.  [default: chosen with the head]")
+@click.option(
+    "--head",
+    help="Head to open on: a number, counted from 0, or a name such as L2H8.  [default: the one with the strongest "
+    "weight between two different words]",
+)
+@click.option(
+    "--query", help="Query to open on: the token as written, or its position.  [default: chosen with the head]"
+)
+@click.option("--key", help="Key to pin: the token as written, or its position.  [default: the query's strongest]")
+@click.option("--stack", help='Stack, for models with several: "encoder", "decoder" or "cross".  [default: the first]')
+@click.option("--pair", help="Second sentence of a pair.  [default: none]")
+@click.option("--target", help="Text for the decoder of an encoder-decoder model.  [default: its start token]")
+@click.option(
+    "--generate", type=click.IntRange(min=0), default=0, show_default=True, help="Tokens by which the model continues."
+)
+@click.option("--truncate", is_flag=True, help="Cut a text that is too long for the model.  [default: refuse it]")
+@click.option("--task", help="Task to load the model for, such as text-generation.  [default: the checkpoint's own]")
+@click.option(
+    "--level",
+    type=click.Choice([*NAMES, *ALIASES]),
+    help="Level to open on; lines is another name of head, grid of matrix.  [default: neuron]",
+)
+@click.option("--terminal", is_flag=True, help="Draw the head and the neuron level here; write a page only with --out.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False), help=f"File to write: .html, .png, .svg or .pdf.  [default: {PAGE}]"
+)
+@click.option(
+    "--theme",
+    type=click.Choice(["auto", "light", "dark"]),
+    default="auto",
+    show_default=True,
+    help="Colours of the page; auto follows the reader's system.",
+)
+@click.option(
+    "--max-mb",
+    type=float,
+    default=12,
+    show_default=True,
+    help="Largest size of the numbers in the page, in MB; the app and small pictures of all heads add 0.4 to 1.4.",
+)
+@click.option(
+    "--exact", is_flag=True, help="Do not round numbers to 16 bits where --max-mb leaves room for all digits."
+)
+@click.option(
+    "--open/--no-open", "opens", default=True, show_default=True, help="Open the page where a display exists."
+)
+@quiet_option
+def show(text: str, opens: bool, **options: Any) -> None:
+    """Trace TEXT and write a page that shows its attention, or draw it here."""
+    show_text(text, opens=opens, **options)
+
+
+def show_text(
+    text: str,
+    *,
+    model: str,
+    level: str | None = None,
+    query: str | None = None,
+    key: str | None = None,
+    pair: str | None = None,
+    target: str | None = None,
+    task: str | None = None,
+    terminal: bool = False,
+    out: str | None = None,
+    opens: bool = True,
+    quiet: bool = False,
+    **options: Any,
+) -> None:
+    """What `show` and `demo` do; `options` are those of `attnscope.show`."""
+    drawn = () if not terminal else ("head", "neuron") if level is None else (level_named(level),)
+    with status("starting …", quiet):  # imports torch
+        from attnscope.render import has_display
+        from attnscope.render.terminal import check_levels, draw
+
+        check_levels(drawn)
+    loaded, tokenizer = load(model, quiet, task=task)
+    with status("running the model once …", quiet):
+        view = attnscope.show(
+            loaded,
+            tokenizer,
+            text,
+            level=level or "neuron",
+            query=position(query),
+            key=position(key),
+            text_pair=pair,
+            text_target=target,
+            **options,
+        )
+    path: Path | None = None
+    if out is not None or not terminal:
+        with status(f"writing {out or PAGE} …", quiet):
+            path = view.save(out or PAGE).resolve()
+    draw(view, console(), drawn)
+    if path is not None:
+        click.echo(str(path))
+        if opens and has_display():
+            webbrowser.open(path.as_uri())
