@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { chainOf, recheck } from "../src/chain/chain";
 import { HeadTensors } from "../src/data/head-tensors";
-import { Payload, type Site } from "../src/data/payload";
+import type { Site } from "../src/data/metadata";
+import { Payload } from "../src/data/payload";
 import { f32, i32, payload, QKV, site, u8 } from "./made";
 
 const head = (one: Site, more = {}, index = 1) => new HeadTensors(new Payload(payload(one, more)), 0, index);

@@ -1,6 +1,6 @@
 /** Payload bytes made by hand, as docs/payload.md describes them. */
-import type { Metadata, Site } from "../src/data/payload";
 
+import type { Metadata, Site } from "../src/data/metadata";
 export type Tensor = { dtype: string; shape: number[]; bytes: Uint8Array };
 
 const octets = (array: ArrayBufferView) => new Uint8Array(array.buffer, array.byteOffset, array.byteLength);

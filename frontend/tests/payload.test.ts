@@ -1,6 +1,8 @@
 import { deflateSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
-import { fromBfloat, fromHalf, number, Payload, PayloadError } from "../src/data/payload";
+import { number } from "../src/data/metadata";
+import { Payload } from "../src/data/payload";
+import { fromBfloat, fromHalf, PayloadError } from "../src/data/safetensors";
 import { unpack } from "../src/data/unpack";
 import { f32, i32, meta, payload, safetensors, site, u8, u16 } from "./made";
 

@@ -1,9 +1,10 @@
 /** What the receipt says must fit what was found. */
+
 import { describe, expect, it } from "vitest";
 import { verdict } from "../src/app/parts/receipt";
 import { INITIAL } from "../src/base/state";
 import type { Recheck } from "../src/chain/chain";
-import type { SiteReceipt } from "../src/data/payload";
+import type { SiteReceipt } from "../src/data/metadata";
 import { meta, site } from "./made";
 
 const OWN = "the model's own output has NaN or infinite values";

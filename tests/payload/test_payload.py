@@ -16,7 +16,8 @@ import attnscope
 import tiny_models as tiny
 from attnscope import InputError, NotCaptured, OutputError, PayloadError, Trace
 from attnscope.payload import codec as payload, site_requests as tiles
-from attnscope.payload.codec import Held, as_held, decode, encode, load_trace, read, trace_id
+from attnscope.payload.codec import decode, encode, load_trace, read, trace_id
+from attnscope.payload.held import Held, as_held
 from attnscope.payload.site_requests import TileRequest, answer
 from attnscope.tracing.receipts import Receipt
 from closeness import close

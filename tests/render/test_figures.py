@@ -24,7 +24,6 @@ from attnscope import Trace
 from attnscope.errors import InputError, NotCaptured, OutputError
 from attnscope.render.figures import colours, figure
 from attnscope.render.figures.head import HAIR, THICK, opacity
-from attnscope.render.figures.names import names
 from attnscope.statistics.thumbnails import thumbnails_of
 from attnscope.text.format import number, percent, significant
 from attnscope.tracing.masks import rule_of
@@ -32,7 +31,7 @@ from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import ModelInfo
 from attnscope.views.as_python import python
 from attnscope.views.state import LEVELS, State
-from attnscope.views.view import View, with_state
+from attnscope.views.view import View
 from made_traces import made_trace, with_everything
 
 PLACE = {"layer": 2, "head": 8, "query": 7, "key": 8}
@@ -439,7 +438,7 @@ def test_tokens_stay_text(demo):
     hostile = "a </text><script>alert(1)</script> $x_1$ \\frac{1}{2} & <b>"
     view = attnscope.show(*demo, hostile, layer=0, head=0, query=1)
     for level in LEVELS:
-        data = with_state(view, level=level).figure("svg").decode()
+        data = view.at(level=level).figure("svg").decode()
         assert "<script" not in data
         ElementTree.fromstring(data)
 
@@ -542,7 +541,7 @@ def test_axes_of_ones_own(demo_trace):
         own = demo_trace.plot("neuron", width=6, **PLACE)
         assert own.get_figure().get_figwidth() == 6
         assert len(pyplot.get_fignums()) == 3
-        with pytest.raises(InputError, match="Axes was expected"):
+        with pytest.raises(InputError, match="expected a matplotlib Axes"):
             demo_trace.plot("neuron", ax=made, **PLACE)
     finally:
         pyplot.close("all")
@@ -611,18 +610,18 @@ def test_what_cannot_be_drawn(demo_trace, tmp_path):
     view = demo_trace.show(**PLACE)
     for options, words in (
         ({"width": 1}, "from 2.4"),
-        ({"width": float("nan")}, "in inches"),
-        ({"dpi": 0}, "pixels of an inch"),
+        ({"width": float("nan")}, "expected inches"),
+        ({"dpi": 0}, "pixels per inch"),
         ({"text": "curves"}, "outlines"),
     ):
         with pytest.raises(InputError, match=words):
             view.save(tmp_path / "a.svg", **options)
     with pytest.raises(InputError, match="a page has none"):
         view.save(tmp_path / "a.html", width=3)
-    with pytest.raises(InputError, match="no figure of kind 'gif'"):
+    with pytest.raises(InputError, match="kind is 'gif'"):
         view.figure("gif")
     with pytest.raises(InputError, match="queries: query 99 is out of range"):
-        with_state(view, queries=(99,)).figure("svg")
+        view.at(queries=(99,)).figure("svg")
     with pytest.raises(OutputError, match="cannot write"):
         view.save(tmp_path / "missing" / "a.svg")
     assert list(tmp_path.iterdir()) == []
@@ -632,7 +631,7 @@ def test_an_address_gives_the_page_s_view(demo_trace):
     state = State("head", layer=2, head=8, query=7, heads=(3, 5), threshold=0.05, special="hide", words=True)
     view = View.from_url(f"file:///somewhere/scope.html#{state.fragment}", demo_trace)
     assert view.state == state
-    assert view.figure("svg") == with_state(demo_trace.show(**PLACE), **state.__dict__).figure("svg")
+    assert view.figure("svg") == demo_trace.show(**PLACE).at(**state.__dict__).figure("svg")
     assert View.from_url("#layer=2&head=8&query=7&key=8&theme=dark", demo_trace).state.key == 8
     for fragment, words in (
         ("layer=2&head=8&query=7&zoom=3", "'zoom' in this address is no field of a view: it has level"),
@@ -692,9 +691,7 @@ def test_code_makes_the_same_view(demo, monkeypatch):
             average="heads",
             theme="dark",
         ),
-        with_state(
-            attnscope.show(*demo, text, layers=[2, 4], level="steps", layer=4, head=3, query=4, dim=9), key=None
-        ),
+        attnscope.show(*demo, text, layers=[2, 4], level="steps", layer=4, head=3, query=4, dim=9).at(key=None),
     ]
     for view in views:
         room: dict = {}
@@ -718,23 +715,12 @@ def test_code_is_what_the_page_writes():
     code = python(None, ModelInfo("a\nmodel"), State())
     assert "# model, tokenizer: a model, as you loaded them\n# text: " in code
     assert "attnscope.show(model, tokenizer, text, layer=0, head=0, query=0)\n" in code
-    assert "from attnscope.views.view import with_state\n" in code
-    assert "view = with_state(view, key=None)\n" in code
+    assert "view = view.at(key=None)\n" in code
     assert "inputs=inputs" in python({"inputs": True}, some, State())
     assert 'messages=[{"role": "user", "content": "hi"}]' in python(
         {"messages": [{"role": "user", "content": "hi"}]}, some, State()
     )
     assert "view = trace.show(layer=0, " in python(None, ModelInfo("from_qkv"), State(key=1))
-
-
-def test_names_are_those_of_the_page():
-    tokens = Tokens(
-        ("[CLS]", "Fl", "##ies", "Ġthe", "\n", "", "  ", "▁so", "a\u202eb"),
-        special=(True, *[False] * 8),
-        words=(None, 0, 0, 1, 2, 3, 4, 5, 6),
-        word_text=("FLIES", "the", "", "", "", "so", ""),
-    )
-    assert names(tokens) == ("[CLS]", "FL", "IES", "the", "↵", "⟨empty⟩", "␣␣", "so", "a⟨U+202E⟩b")
 
 
 def test_equal_steps_of_lightness():

@@ -44,7 +44,7 @@ def test_every_request_gets_a_reply_or_an_error(scope):
 
 def test_traits_refuse_what_no_view_can_be_asked(scope):
     bad = {
-        "level": ("atoms", "'model', 'head', 'matrix', 'neuron', 'steps'"),
+        "level": ("atoms", "'model', 'head' or 'lines', 'matrix' or 'grid', 'neuron', 'steps'"),
         "theme": ("pink", "'auto'"),
         "filter": ("ac", "'ab'"),
         "average": ("rows", "'layers'"),

@@ -12,7 +12,7 @@ import attnscope
 from attnscope.errors import InputError, OutputError
 from attnscope.payload.codec import read
 from attnscope.render.page.html import pack
-from attnscope.text.format import number, percent, printable
+from attnscope.text.format import number, percent
 from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import Trace
@@ -151,7 +151,6 @@ def test_words_say_what_the_site_computes(demo_trace):
     assert [percent(x) for x in (0.0, 0.0004, 0.5, float("nan"))] == ["0 %", "<0.1 %", "50.0 %", "NaN"]
     assert number(-1.5) == "−1.50"
     assert number(float("-inf")) == "masked"
-    assert printable("a\u202eb\n") == "a⟨U+202E⟩b⟨U+000A⟩"
 
 
 def test_a_payload_names_the_version_that_made_it_installed_or_not(demo_trace, monkeypatch):

@@ -7,7 +7,7 @@ import type { Actions, Level } from "../scene/level";
 import { isDrawing } from "./level-order";
 import { aboutLevel, levelNamed, makerOf } from "./level-registry";
 
-export class Stage {
+export class LevelHost {
   private readonly title = h("h2", { class: "unseen" });
   readonly element = h("div", { class: "middle" }, this.title);
   /** How a head was drawn last. */

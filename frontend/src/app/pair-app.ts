@@ -5,8 +5,9 @@ import { INITIAL, SIDES, type Side, type State } from "../base/state";
 import { placeOf, positionOn } from "../chain/difference";
 import type { PairSource } from "../chain/pair-source";
 import type { Source } from "../data/source";
-import { mount, type Options, type Step, type View } from "./mount";
+import { mount } from "./mount";
 import { siteOf } from "./validate-state";
+import type { Options, Step, View } from "./view";
 
 const NAMES: Record<Side, string> = { a: "A", b: "B", difference: "B − A" };
 const ABOUT: Record<Side, string> = {

@@ -2,7 +2,7 @@
 
 import { ranges } from "../base/format";
 import type { Filter, State } from "../base/state";
-import type { Metadata, Site } from "../data/payload";
+import type { Metadata, Site } from "../data/metadata";
 import type { Source } from "../data/source";
 import type { Label } from "../scene/labels";
 

@@ -1,7 +1,7 @@
 /** One head in B minus the same head in A, along the tokens of both texts merged into one row. */
 
 import { HeadTensors } from "../data/head-tensors";
-import type { Metadata, Places } from "../data/payload";
+import type { Metadata, Places } from "../data/metadata";
 import { type Chain, chainOf, isMasked, linksOf } from "./chain";
 
 /** One side of a difference, at one query. */

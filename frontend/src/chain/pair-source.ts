@@ -1,6 +1,9 @@
 /** Where the tensors of B − A come from: the sources of both, and a payload that lays them beside each other. */
+
 import type { HeadTensors } from "../data/head-tensors";
-import { type Metadata, type Payload, PayloadError, type Places } from "../data/payload";
+import type { Metadata, Places } from "../data/metadata";
+import type { Payload } from "../data/payload";
+import { PayloadError } from "../data/safetensors";
 import type { Source } from "../data/source";
 import { Difference } from "./difference";
 

@@ -1,6 +1,7 @@
 /** The tensors of one head of one site, and its mask and bias, read from a payload. */
-import type { Site, Tensors } from "./payload";
-import { PayloadError } from "./payload";
+import type { Site } from "./metadata";
+import type { Tensors } from "./payload";
+import { PayloadError } from "./safetensors";
 
 export class HeadTensors {
   readonly site: Site;

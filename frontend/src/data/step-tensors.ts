@@ -1,9 +1,10 @@
 /** What one head's q, k and v were made of: x, the projections, q and k before norm and rotary embedding; as far as they are held. */
-import type { Payload, Site } from "./payload";
+import type { Site } from "./metadata";
+import type { Payload } from "./payload";
 
 export type Letter = "q" | "k" | "v";
 
-export class Given {
+export class StepTensors {
   /** Model width; 0 where neither x nor a projection is here. */
   readonly width: number;
   /** [Q, M], and [K, M] where keys and values are made of something else. */

@@ -1,6 +1,6 @@
 /** How a page embeds a payload: base64 of deflate. */
-import { PayloadError } from "./payload";
 
+import { PayloadError } from "./safetensors";
 export function fromBase64(text: string): Uint8Array<ArrayBuffer> {
   const native = (Uint8Array as unknown as { fromBase64?: (text: string) => Uint8Array<ArrayBuffer> }).fromBase64;
   try {

@@ -1,7 +1,8 @@
 /** A page: finds its data and its state in the document, and writes the state into the URL. */
 
-import { fail, mount } from "../app/mount";
+import { mount } from "../app/mount";
 import { mountPair } from "../app/pair-app";
+import { fail } from "../app/shadow";
 import { follow, isWhole, write } from "../app/url/address";
 import { fromHash, INITIAL, parse, type State, toHash } from "../base/state";
 import { PairSource } from "../chain/pair-source";

@@ -1,6 +1,8 @@
 /** A notebook: the anywidget entry. State lives in traits, missing layers come from the kernel. */
-import { fail, mount, type View } from "../app/mount";
+import { mount } from "../app/mount";
 import { mountPair } from "../app/pair-app";
+import { fail } from "../app/shadow";
+import type { View } from "../app/view";
 import { INITIAL, parse, type State } from "../base/state";
 import { PairSource } from "../chain/pair-source";
 import { Payload } from "../data/payload";

@@ -2,7 +2,7 @@
 
 import type { State } from "../base/state";
 import type { HeadTensors } from "../data/head-tensors";
-import type { Metadata, Site } from "../data/payload";
+import type { Metadata, Site } from "../data/metadata";
 import type { Source } from "../data/source";
 import type { Scene } from "../scene/scene";
 

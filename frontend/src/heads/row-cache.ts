@@ -1,8 +1,9 @@
 /** All rows of one picture by token: of one head, or the mean over several. Computed when wanted, kept as they come. */
+
 import { linksOf } from "../chain/chain";
 import { Difference } from "../chain/difference";
 import type { HeadTensors } from "../data/head-tensors";
-import type { Site } from "../data/payload";
+import type { Site } from "../data/metadata";
 import type { Row } from "./axis";
 
 /** What a head does over all queries, added up while its rows are computed. */
@@ -26,7 +27,7 @@ export interface Tally {
 /** Weights of one picture that a page can hold: a text of 4,000 tokens. */
 const MOST_CELLS = 16_000_000;
 
-export class Sheet {
+export class RowCache {
   readonly site: Site;
   readonly tally: Tally;
   private readonly kept: (Row | undefined)[];
@@ -166,11 +167,11 @@ export class Sheet {
 }
 
 const BUDGET = 24_000_000; // weights kept over all sheets of a source
-const shelves = new WeakMap<object, Map<string, Sheet>>();
+const shelves = new WeakMap<object, Map<string, RowCache>>();
 
 /** Sheets are shared by the levels of one view: looked at last, kept longest. */
-export function shelved(source: object, name: string, make: () => Sheet): Sheet {
-  const shelf = shelves.get(source) ?? new Map<string, Sheet>();
+export function shelved(source: object, name: string, make: () => RowCache): RowCache {
+  const shelf = shelves.get(source) ?? new Map<string, RowCache>();
   shelves.set(source, shelf);
   const sheet = shelf.get(name) ?? make();
   shelf.delete(name);

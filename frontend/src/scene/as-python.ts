@@ -1,7 +1,7 @@
 /** "Copy as Python": the lines that rebuild what is on screen, the state spelled as keyword arguments of `show`. */
 
 import { INITIAL, type State } from "../base/state";
-import type { Metadata } from "../data/payload";
+import type { Metadata } from "../data/metadata";
 
 /** A value as Python writes it. A JSON string is a Python string as well. */
 export function literal(value: unknown): string {

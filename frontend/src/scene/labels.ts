@@ -1,6 +1,6 @@
 /** Tokens as they are shown: words put together again, hidden characters made visible. */
-import type { TokenTable } from "../data/payload";
 
+import type { TokenTable } from "../data/metadata";
 export interface Label {
   index: number;
   /** What is shown for this token alone. */

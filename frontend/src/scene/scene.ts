@@ -5,7 +5,7 @@ import type { State } from "../base/state";
 import { type Chain, chainOf, strongest } from "../chain/chain";
 import { Difference, type PairScene } from "../chain/difference";
 import type { HeadTensors } from "../data/head-tensors";
-import type { Metadata, Site } from "../data/payload";
+import type { Metadata, Site } from "../data/metadata";
 import type { Label } from "./labels";
 
 export interface Domains {

@@ -1,6 +1,6 @@
 /** What sentences are made of. */
 
-import type { Site } from "../data/payload";
+import type { Site } from "../data/metadata";
 import { isolated } from "./labels";
 
 /** Text, or a token to be set as one. */

@@ -1,22 +1,22 @@
-"""compare(): two traces beside each other, and a View of both."""
+"""compare(): what differs between two traces, and a View of both."""
 
 from dataclasses import replace
 from typing import Any, Unpack
 
 from attnscope import render
 from attnscope.api.arguments import Look, check_look
+from attnscope.comparing.alignment import partner
 from attnscope.comparing.comparison import Comparison, comparison_of
 from attnscope.comparing.head_changes import HeadChange
 from attnscope.errors import InputError
 from attnscope.payload import difference as pair_payload
 from attnscope.tracing.site import parse_head
-from attnscope.views.as_python import python_of_comparison
 from attnscope.views.state import State
-from attnscope.views.view import Pair, View, partner
+from attnscope.views.view import Pair, View
 
 
 def compare(trace_a: Any, trace_b: Any) -> Comparison:
-    """Lay `trace_a` and `trace_b` beside each other: two texts, or one text in two checkpoints.
+    """Compare `trace_a` with `trace_b`: two texts, or one text in two checkpoints.
 
     Tokens are aligned by their spelling in the vocabulary, layers by stack and number, heads by number. What has no
     partner is kept, and `notes` names it. The result says how much each head changed (`heads`, most changed first), gives
@@ -56,21 +56,21 @@ def show_comparison(
     State(level, side=side, theme=theme, **look)  # raises for what no view can show
     layer, number = parse_head(head, layer)
     chosen = _most_changed(comparison, layer, number, stack)
-    beside = comparison.beside(chosen.layer, chosen.stack)
-    places = beside.queries.places, beside.keys.places
+    sites = comparison.site_pair(chosen.layer, chosen.stack)
+    places = sites.queries.places, sites.keys.places
     if query is not None:  # positions along the merged row of tokens
-        at = partner(places[0], "a", beside.queries.a.find(query, "query"), 2), None
+        at = partner(places[0], "a", sites.queries.a.find(query, "query"), 2), None
     elif chosen.query is not None:
         at = chosen.query, chosen.key
     else:
-        at = int(beside.rows()[0, 0]) if len(beside.rows()) else 0, chosen.key
+        at = int(sites.rows()[0, 0]) if len(sites.rows()) else 0, chosen.key
     if key is not None:
-        at = at[0], partner(places[1], "a", beside.keys.a.find(key, "key"), 2)
+        at = at[0], partner(places[1], "a", sites.keys.a.find(key, "key"), 2)
     wanted = {"a": 0, "b": 1, "difference": 2}[side]
     row, column = (
         None if one is None else partner(axis, "difference", one, wanted) for axis, one in zip(places, at, strict=True)
     )
-    shown = beside.b if side == "b" else beside.a
+    shown = sites.b if side == "b" else sites.a
     everything_given = layer is not None and number is not None
     state = State(
         level,
@@ -91,10 +91,10 @@ def _most_changed(comparison: Comparison, layer: int | None, head: int | None, s
     """The head that changed most, of this layer, head and stack where they are given."""
     found = [one for one in comparison.heads if stack in (None, one.stack)]
     if layer is not None:
-        beside = comparison.beside(layer, stack)
-        found = [one for one in found if (one.layer, one.stack) == (beside.a.layer, beside.a.stack)]
+        sites = comparison.site_pair(layer, stack)
+        found = [one for one in found if (one.layer, one.stack) == (sites.a.layer, sites.a.stack)]
         if head is not None:
-            beside.a._head(head)
+            sites.a._head(head)
     if head is not None:
         found = [one for one in found if one.head == head]
     if not found:
@@ -107,10 +107,7 @@ def _most_changed(comparison: Comparison, layer: int | None, head: int | None, s
 def _view(comparison: Comparison, state: State, **options: Any) -> View:
     """The view of A with its partner, and the difference as a payload that holds the notes of both."""
 
-    def code(state: State) -> str:
-        return python_of_comparison(comparison.a, comparison.b, state)
-
-    pair = Pair(comparison.b, b"", code, comparison.places)
+    pair = Pair(comparison)
     view = View(comparison.a, state, render.HOSTS, pair=pair, **options)
     notes = tuple(dict.fromkeys((*view.notes, *view.other.notes)))  # what the size limit did to either
     view.pair = replace(pair, difference=pair_payload.encode(comparison, notes))

@@ -1,14 +1,17 @@
 """attnscope show: trace a text, write its page or draw it in the terminal."""
 
+import webbrowser
 from pathlib import Path
 from typing import Any
 
 import click
 
 import attnscope
-from attnscope.cli.shared import console, load, position, quiet_option
+from attnscope.cli.shared import Size, console, load, position, quiet_option
 from attnscope.text.status import status
-from attnscope.views.state import LEVELS
+from attnscope.views.levels import ALIASES, NAMES, level_named
+
+PAGE = "attnscope.html"
 
 
 @click.command()
@@ -32,9 +35,15 @@ from attnscope.views.state import LEVELS
 )
 @click.option("--truncate", is_flag=True, help="Cut a text that is too long for the model.  [default: refuse it]")
 @click.option("--task", help="Task to load the model for, such as text-generation.  [default: the checkpoint's own]")
-@click.option("--level", type=click.Choice(LEVELS), help="Level to open on.  [default: neuron]")
+@click.option(
+    "--level",
+    type=click.Choice([*NAMES, *ALIASES]),
+    help="Level to open on; lines is another name of head, grid of matrix.  [default: neuron]",
+)
 @click.option("--terminal", is_flag=True, help="Draw the head and the neuron level here; write a page only with --out.")
-@click.option("--out", type=click.Path(dir_okay=False), help="File to write.  [default: attnscope.html]")
+@click.option(
+    "--out", type=click.Path(dir_okay=False), help=f"File to write: .html, .png, .svg or .pdf.  [default: {PAGE}]"
+)
 @click.option(
     "--theme",
     type=click.Choice(["auto", "light", "dark"]),
@@ -44,7 +53,7 @@ from attnscope.views.state import LEVELS
 )
 @click.option(
     "--max-mb",
-    type=float,
+    type=Size(min=0, min_open=True),
     default=12,
     show_default=True,
     help="Largest size of the numbers in the page, in MB; the app and small pictures of all heads add 0.4 to 1.4.",
@@ -66,6 +75,7 @@ def show_text(
     *,
     model: str,
     level: str | None = None,
+    head: str | int | None = None,
     query: str | None = None,
     key: str | None = None,
     pair: str | None = None,
@@ -78,18 +88,20 @@ def show_text(
     **options: Any,
 ) -> None:
     """What `show` and `demo` do; `options` are those of `attnscope.show`."""
-    loaded, tokenizer = load(model, quiet, task=task)
-    with status("running the model once …", quiet):
+    drawn = () if not terminal else ("head", "neuron") if level is None else (level_named(level),)
+    with status("starting …", quiet):  # imports torch
         from attnscope.render import has_display
         from attnscope.render.terminal import check_levels, draw
 
-        drawn = () if not terminal else ("head", "neuron") if level is None else (level,)
         check_levels(drawn)
+    loaded, tokenizer = load(model, quiet, task=task)
+    with status("running the model once …", quiet):
         view = attnscope.show(
             loaded,
             tokenizer,
             text,
             level=level or "neuron",
+            head=position(head),
             query=position(query),
             key=position(key),
             text_pair=pair,
@@ -98,10 +110,11 @@ def show_text(
         )
     path: Path | None = None
     if out is not None or not terminal:
-        with status("writing the page …", quiet):
-            path = view.save(out or "attnscope.html").resolve()
+        out = PAGE if out is None else out
+        with status(f"writing {out} …", quiet):
+            path = view.save(out).resolve()
     draw(view, console(), drawn)
     if path is not None:
         click.echo(str(path))
         if opens and has_display():
-            view.open(path)
+            webbrowser.open(path.as_uri())

@@ -1,11 +1,14 @@
-"""Two texts beside each other: which token of one is which of the other, and both as one row of tokens."""
+"""Two texts aligned: which token of A belongs to which token of B, and both texts merged into one row of tokens."""
 
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cached_property
 
 from attnscope.errors import InputError
+from attnscope.text.spelling import spelled
 from attnscope.tracing.tokens import Tokens
+
+Places = tuple[tuple[int | None, int | None], ...]  # (position in A, position in B) of every token of either text
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Alignment:
         return tuple(j for j in range(len(self.b)) if j not in paired)
 
     @cached_property
-    def places(self) -> tuple[tuple[int | None, int | None], ...]:
+    def places(self) -> Places:
         """Every token of either text once: (position in A, position in B), None where a text has no such token."""
         found: list[tuple[int | None, int | None]] = []
         i = j = 0
@@ -50,6 +53,7 @@ class Alignment:
     @cached_property
     def merged(self) -> Tokens:
         """The tokens of `places`: "cat → dog" where one stands for the other, "the (only A)" where there is no other."""
+        shown = spelled(self.a), spelled(self.b)
         names: dict[tuple, int] = {}
         strings, special, words, ids, segments, written = [], [], [], [], [], []
         for i, j in self.places:
@@ -57,9 +61,9 @@ class Alignment:
             assert at is not None
             text, kind = own[at], "both" if i is not None and j is not None else "A" if j is None else "B"
             if kind == "both" and i is not None and j is not None and self.a[i] != self.b[j]:
-                text, kind = f"{self.a[i]} → {self.b[j]}", f"both {i}"
+                text, kind = f"{shown[0][i]} → {shown[1][j]}", f"both {i}"
             elif kind != "both":
-                text = f"{text} (only {kind})"
+                text = f"{shown[0 if own is self.a else 1][at]} (only {kind})"
             word = own.words[at]
             if word is not None:
                 whole = kind == "both" and own.words.count(word) == 1
@@ -79,18 +83,32 @@ class Alignment:
         """What belongs together and what has no partner, in one sentence."""
         if self.a.strings == self.b.strings:
             return f"A and B read the same {len(self.a)} tokens."
+        shown = spelled(self.a), spelled(self.b)
         equal = len(self.pairs) - len(self.substituted)
         parts = [f"{equal} of {len(self.a)} tokens of A and {len(self.b)} of B are the same"]
         if self.substituted:
-            swaps = ", ".join(f"“{self.a[i]}” → “{self.b[j]}”" for i, j in self.substituted[:5])
+            swaps = ", ".join(f"“{shown[0][i]}” → “{shown[1][j]}”" for i, j in self.substituted[:5])
             many = len(self.substituted)
             what = "1 stands for another" if many == 1 else f"{many} stand for others"
             parts.append(f"{what} ({swaps}{_more(self.substituted)})")
-        for name, tokens, alone in (("A", self.a, self.only_a), ("B", self.b, self.only_b)):
+        for name, texts, alone in (("A", shown[0], self.only_a), ("B", shown[1], self.only_b)):
             if alone:
-                listed = ", ".join(f"“{tokens[i]}”" for i in alone[:5])
+                listed = ", ".join(f"“{texts[i]}”" for i in alone[:5])
                 parts.append(f"only in {name}: {listed}{_more(alone)}")
         return "; ".join(parts) + "."
+
+
+def partner(places: Places, side: str, position: int, wanted: int) -> int | None:
+    """Where a token of a side ("a", "b" or "difference") stands in A (0), in B (1) or in the merged row (2).
+
+    places: Alignment.places. None where the token has no partner there.
+    """
+    if side != "difference":
+        own = ("a", "b").index(side)
+        position = next((n for n, place in enumerate(places) if place[own] == position), -1)
+    if wanted == 2:
+        return position if position >= 0 else None
+    return places[position][wanted] if 0 <= position < len(places) else None
 
 
 def _more(what: tuple) -> str:
@@ -108,7 +126,7 @@ def align(a: Tokens, b: Tokens) -> Alignment:
         common += a1 - a0 if what == "equal" else 0
     if not common:
         raise InputError(
-            f"the two texts have no token in common ({_start(a)} and {_start(b)}), so nothing can be laid beside each other. "
+            f"the two texts have no token in common ({_start(a)} and {_start(b)}), so there is nothing to compare. "
             "Compare traces of the same text, or of two that share words and a tokenizer."
         )
     return Alignment(a, b, tuple(pairs))

@@ -1,4 +1,4 @@
-"""Two traces beside each other: two texts, or two checkpoints. What belongs together, and how much each head changed."""
+"""Two traces compared: two texts, or two checkpoints. What belongs together, and how much each head changed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnscope.comparing.alignment import Alignment, align
-from attnscope.comparing.head_changes import Beside, HeadChange, SiteChange, changes_of
+from attnscope.comparing.head_changes import HeadChange, SiteChange, SitePair, changes_of
 from attnscope.errors import InputError
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
@@ -18,14 +18,17 @@ from attnscope.tracing.trace import Trace
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """B beside A. `alignment` says which tokens belong together (`target_alignment` those of a decoder), `notes` what
-    cannot be compared, `heads` how much each head changed."""
+    """Trace B against trace A.
+
+    alignment: which tokens belong together; target_alignment: those of a decoder. site_pairs: the layers that both have.
+    notes: what cannot be compared. heads: how much each head changed.
+    """
 
     a: Trace
     b: Trace
     alignment: Alignment
     target_alignment: Alignment | None
-    besides: tuple[Beside, ...]
+    site_pairs: tuple[SitePair, ...]
     notes: tuple[str, ...]
 
     def __repr__(self) -> str:
@@ -35,48 +38,53 @@ class Comparison:
 
     @cached_property
     def changes(self) -> tuple[SiteChange, ...]:
-        """Of every layer that both traces have, in the order of A."""
-        return changes_of(self.besides)
+        """How each layer that both traces have changed, in the order of A."""
+        return changes_of(self.site_pairs)
 
     @cached_property
     def heads(self) -> tuple[HeadChange, ...]:
-        """Every head that both traces have, most changed first; those that cannot be compared last."""
+        """Every head that both traces have, the most changed first; heads that cannot be compared come last."""
         every = [head for site in self.changes for head in site.heads]
         return tuple(sorted(every, key=lambda head: -1.0 if head.change is None else head.change, reverse=True))
 
     def difference(self, layer: int, head: int | str, stack: str | None = None) -> Float[Tensor, "q k"]:
-        """Weights of B minus weights of A, between the tokens that both texts have (`alignment.pairs`, the queries and
-        keys of that layer), fp32. Raises InputError for a layer or head that the two do not share."""
-        beside = self.beside(layer, stack)
-        number = beside.a._head(head)
-        if number >= beside.heads:
-            raise InputError(f"head {number} of {beside.a.name} is not in both traces: they share heads 0 to {beside.heads - 1}.")  # fmt: skip
-        rows = beside.rows()
-        keys = [(i, j) for i, j in beside.keys.pairs if i < beside.a.keys and j < beside.b.keys]
-        columns_a, columns_b = torch.tensor(keys, dtype=torch.long).reshape(-1, 2).unbind(1)
-        before = beside.a.weights(number, rows[:, 1]).cpu()[:, columns_a]
-        return beside.b.weights(number, rows[:, 2]).cpu()[:, columns_b] - before
+        """Weights of B minus weights of A of one head, between the tokens that both texts have (`alignment.pairs`); fp32.
 
-    def beside(self, layer: int, stack: str | None = None) -> Beside:
-        """A layer of both. Raises InputError where one of them does not have it."""
+        layer, stack: the layer in A. head: a number, or a name such as "L2H8". Raises InputError for a layer or head that
+        the two traces do not share.
+        """
+        pair = self.site_pair(layer, stack)
+        number = pair.a._head(head)
+        if number >= pair.heads:
+            shared = f"they share heads 0 to {pair.heads - 1}"
+            raise InputError(f"head {number} of {pair.a.name} is not in both traces: {shared}.")
+        rows = pair.rows()
+        keys = [(i, j) for i, j in pair.keys.pairs if i < pair.a.keys and j < pair.b.keys]
+        columns_a, columns_b = torch.tensor(keys, dtype=torch.long).reshape(-1, 2).unbind(1)
+        before = pair.a.weights(number, rows[:, 1]).cpu()[:, columns_a]
+        return pair.b.weights(number, rows[:, 2]).cpu()[:, columns_b] - before
+
+    def site_pair(self, layer: int, stack: str | None = None) -> SitePair:
+        """A layer in both traces. Raises InputError where one of them does not have it."""
         site = self.a.site(layer, stack)
-        for one in self.besides:
+        for one in self.site_pairs:
             if one.a is site:
                 return one
-        here = ", ".join(one.a.name for one in self.besides)
+        here = ", ".join(one.a.name for one in self.site_pairs)
         raise InputError(f"{site.name} is not in both traces: they share {here}.")
 
-    def places(self, where: Any) -> tuple[tuple, tuple]:
-        """Queries and keys of the layer of a state or a site: (position in A, position in B) along the merged row."""
-        for one in self.besides:
-            if (one.a.layer, one.a.stack) == (where.layer, where.stack):
-                return one.queries.places, one.keys.places
-        return self.besides[0].queries.places, self.besides[0].keys.places
+    def axes(self, where: Any) -> tuple[Alignment, Alignment]:
+        """The alignments of the queries and of the keys of the layer that `where`, a state or a site, names."""
+        named = (one for one in self.site_pairs if (one.a.layer, one.a.stack) == (where.layer, where.stack))
+        found = next(named, self.site_pairs[0])
+        return found.queries, found.keys
 
     def show(self, level: str = "model", **options: Any) -> Any:
-        """A View of both: side "a", "b" or "difference" (the default), where layers, heads, queries and keys are those of
-        A; `head` may be a name such as "L2H8". Without a place it opens at the head that changed most. Other options as
-        in attnscope.show; max_mb is for both together."""
+        """A View of both traces at `level`.
+
+        options: side ("a", "b" or "difference", the default), sort, and those of attnscope.show. Layers, heads, queries and
+        keys are those of A; max_mb is for both traces together. Without a place it opens on the head that changed most.
+        """
         import attnscope
 
         return attnscope.api.show_comparison(self, level=level, **options)
@@ -86,13 +94,16 @@ class Comparison:
 
 
 def comparison_of(a: Any, b: Any) -> Comparison:
-    """Lay two traces beside each other. Raises InputError where they have no token or no layer in common."""
+    """The comparison of two traces. Raises InputError where they have no token or no layer in common."""
     for name, trace in (("first", a), ("second", b)):
         if not isinstance(trace, Trace):
-            raise InputError(f"compare takes two traces; the {name} is a {type(trace).__name__}. Make one with attnscope.trace(model, tokenizer, text).")  # fmt: skip
+            raise InputError(
+                f"compare: expected two traces, got a {type(trace).__name__} as the {name}. Make a trace with "
+                "attnscope.trace(model, tokenizer, text)."
+            )
     tokens = align(a.tokens, b.tokens)
     target = None if a.target is None or b.target is None else align(a.target, b.target)
-    besides, notes = [], []
+    site_pairs, notes = [], []
     others = dict(_named(b))
     missing = []
     for name, site in _named(a):
@@ -105,19 +116,22 @@ def comparison_of(a: Any, b: Any) -> Comparison:
         if queries is None or keys is None or site.kind != other.kind:
             missing.append(site)
             continue
-        besides.append(Beside(site, other, queries, keys))
-    if not besides:
+        site_pairs.append(SitePair(site, other, queries, keys))
+    if not site_pairs:
         raise InputError(f"the two traces have no layer in common: A is {a!r} and B is {b!r}.")
     for side, sites in (("A", missing), ("B", list(others.values()))):
         if sites:
             notes.append(f"Only in {side}, so not compared: {', '.join(site.name for site in sites)}.")
-    unequal = [one for one in besides if one.a.heads != one.b.heads]
+    unequal = [one for one in site_pairs if one.a.heads != one.b.heads]
     if unequal:
         one = unequal[0]
-        notes.append(f"{one.a.name} has {one.a.heads} heads in A and {one.b.heads} in B: heads 0 to {one.heads - 1} are compared, each with the one of its number.")  # fmt: skip
-    if any(one.a.weights_only != one.b.weights_only for one in besides):
+        notes.append(
+            f"{one.a.name} has {one.a.heads} heads in A and {one.b.heads} in B: heads 0 to {one.heads - 1} are compared, "
+            "each with the one of its number."
+        )
+    if any(one.a.weights_only != one.b.weights_only for one in site_pairs):
         notes.append("One of the traces holds weights only: weights are compared, and scores are shown where they are.")
-    return Comparison(a, b, tokens, target, tuple(besides), tuple(notes))
+    return Comparison(a, b, tokens, target, tuple(site_pairs), tuple(notes))
 
 
 def _named(trace: Trace) -> Iterator[tuple[tuple[str | None, int, int], Site]]:

@@ -57,7 +57,7 @@ class SiteChange:
 
 
 @dataclass(frozen=True, eq=False)
-class Beside:
+class SitePair:
     """The same layer in both traces, with the alignments of its queries and of its keys."""
 
     a: Site
@@ -92,31 +92,31 @@ class Beside:
         return places, keys
 
 
-def side_of(besides: tuple[Beside, ...]) -> int:
+def side_of(site_pairs: tuple[SitePair, ...]) -> int:
     """Patches along each axis of a picture: fewer where there are very many heads."""
-    return max(8, min(SIDE, math.isqrt(MOST_PATCHES // max(1, sum(one.heads for one in besides)))))
+    return max(8, min(SIDE, math.isqrt(MOST_PATCHES // max(1, sum(one.heads for one in site_pairs)))))
 
 
-def changes_of(besides: tuple[Beside, ...]) -> tuple[SiteChange, ...]:
+def changes_of(site_pairs: tuple[SitePair, ...]) -> tuple[SiteChange, ...]:
     """Every layer; a comparison of more than MOST_WEIGHTS weights samples the queries, spread evenly."""
-    most = MOST_WEIGHTS // max(1, sum(one.heads * len(one.keys.places) for one in besides))
-    side = side_of(besides)
-    return tuple(_change(one, max(1, most), side) for one in besides)
+    most = MOST_WEIGHTS // max(1, sum(one.heads * len(one.keys.places) for one in site_pairs))
+    side = side_of(site_pairs)
+    return tuple(_change(one, max(1, most), side) for one in site_pairs)
 
 
-def _change(beside: Beside, most: int, side: int) -> SiteChange:
-    a, b, heads, width = beside.a, beside.b, beside.heads, len(beside.keys.places)
-    rows = beside.rows()
+def _change(pair: SitePair, most: int, side: int) -> SiteChange:
+    a, b, heads, width = pair.a, pair.b, pair.heads, len(pair.keys.places)
+    rows = pair.rows()
     every = len(rows)
     if every > most:
         rows = rows[(2 * torch.arange(most) + 1) * every // (2 * most)]
-    height = len(beside.queries.places)
+    height = len(pair.queries.places)
     patches = min(side, height)
     starts = np.arange(min(side, width)) * width // min(side, width)
     patch = ((rows[:, 0] + 1) * patches - 1) // height
     picture = torch.full((heads, patches, len(starts)), math.nan)
-    columns = beside.columns(0), beside.columns(1)
-    special = [torch.tensor(axis.merged.special, dtype=torch.bool) for axis in (beside.queries, beside.keys)]
+    columns = pair.columns(0), pair.columns(1)
+    special = [torch.tensor(axis.merged.special, dtype=torch.bool) for axis in (pair.queries, pair.keys)]
     total, count = torch.zeros(heads, dtype=torch.float64), torch.zeros(heads, dtype=torch.float64)
     turned, turns = torch.zeros(heads, dtype=torch.float64), torch.zeros(heads, dtype=torch.float64)
     best: list[tuple[float, int, int] | None] = [None] * heads

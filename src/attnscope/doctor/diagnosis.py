@@ -60,9 +60,10 @@ class Diagnosis:
     def headline(self) -> str:
         """The name, and how many findings of which severity."""
         counts = Counter(found.severity for found in self.findings)
-        said = [f"{counts[kind]} {kind}{'s' * (counts[kind] > 1)}" for kind in SEVERITIES if counts[kind]]
-        nothing = "nothing found" if self.compared else "nothing could be compared"
-        return f"{self.name}: {', '.join(said) or nothing}"
+        parts = [f"{counts[kind]} {kind}{'s' * (counts[kind] > 1)}" for kind in SEVERITIES if counts[kind]]
+        if self.exit_code == 3:
+            parts.append("nothing could be compared")
+        return f"{self.name}: {', '.join(parts) or 'nothing found'}"
 
     def describe(self, found: Finding) -> tuple[str, list[tuple[str, str]]]:
         """A finding as far as `hint` allows: its title, and labelled sentences."""
@@ -74,19 +75,19 @@ class Diagnosis:
 
     def context(self) -> list[tuple[str, str]]:
         """Labelled sentences beside the findings: conventions as they were found, notes, what was not examined."""
-        said = []
+        parts = []
         if self.conventions and self.level == 3:
-            said.append(("as found", "; ".join(f"{key}: {value}" for key, value in self.conventions.items())))
-        said += [("note", note) for note in self.notes if self.level == 3]
-        return said + [("not examined", what) for what in self.not_examined]
+            parts.append(("as found", "; ".join(f"{key}: {value}" for key, value in self.conventions.items())))
+        parts += [("note", note) for note in self.notes if self.level == 3]
+        return parts + [("not examined", what) for what in self.not_examined]
 
     def lines(self) -> list[str]:
         """The report as plain text, without the matrices."""
-        said = [self.headline]
+        lines = [self.headline]
         for place, found in enumerate(self.findings, 1):
             title, parts = self.describe(found)
-            said += [f"{place}. {title}", *(f"   {label}: {text}" for label, text in parts)]
-        return said + [f"{label}: {text}" for label, text in self.context()]
+            lines += [f"{place}. {title}", *(f"   {label}: {text}" for label, text in parts)]
+        return lines + [f"{label}: {text}" for label, text in self.context()]
 
     def __repr__(self) -> str:
         grids = self.text_grids()
@@ -169,7 +170,7 @@ class Diagnosis:
     def theirs(self) -> "Trace":
         """The weights that the code gave on the probe, every head of them, as a Trace for the instrument.
 
-        They are weights alone, as the code returned them (or as the recipe that reproduces its output recomputes them).
+        These are weights alone, as the code returned them (or as the recipe that reproduces its output recomputes them).
         Raises NotCaptured where nothing was found, or the code did not run, or `hint` withholds the answer.
         """
         return self._shown().theirs_trace()

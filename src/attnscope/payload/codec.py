@@ -6,9 +6,7 @@ biases that sites share are written once.
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,31 +14,21 @@ from typing import Any
 import numpy as np
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
-from attnscope.errors import NotCaptured, PayloadError, UnreadableFile
+from attnscope.errors import PayloadError, UnreadableFile
 from attnscope.payload import step_tensors
 from attnscope.payload.atomic_write import write_atomically
+from attnscope.payload.held import Held
+from attnscope.payload.plain_json import plain, receipt_to_json, tokens_from_json, tokens_to_json
+from attnscope.payload.site_codec import describe_site, put_projection, put_site, site_from_json
 from attnscope.statistics import thumbnails
-from attnscope.tracing.masks import BiasRule, MaskRule
-from attnscope.tracing.receipts import Receipt, SiteReceipt
-from attnscope.tracing.site import Projection, Site
-from attnscope.tracing.tokens import Tokens
+from attnscope.tracing.receipts import Receipt
+from attnscope.tracing.step_names import in_payload as step_names
 from attnscope.tracing.trace import ModelInfo, Trace
-from attnscope.tracing.weights_site import WeightsSite
 
 FORMAT = "attnscope"
 VERSION = 1
-_DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64"}
-
-
-@dataclass(frozen=True)
-class Held:
-    """What a payload holds of one site: some heads (None: all) in some dtype (None: the site's own)."""
-
-    heads: tuple[int, ...] | None = None
-    dtype: torch.dtype | None = None
 
 
 def encode(
@@ -69,21 +57,21 @@ def encode(
     small = thumbnails.thumbnails_of(trace) if thumbs else ()
     for index, site in enumerate(trace.sites):
         what = held.get(index)
-        description = _describe(index, site, receipts.sites[index])
+        description = describe_site(index, site, receipts.sites[index])
         if thumbs:
             tensors[f"t{index}"] = small[index].pixels
             description |= thumbnails.describe(small[index], f"t{index}")
         if what is not None:
-            description |= _put_site(tensors, shared, index, site, what, norms, z_rows)
+            description |= put_site(tensors, shared, index, site, what, norms, z_rows)
             if projections:
-                description["projection"] = _put_projection(tensors, shared, site)
+                description["projection"] = put_projection(tensors, shared, site)
         if not site.weights_only:
             whole = what is not None and what.heads is None
             heads = steps.get(index, ()) if steps is not None else range(site.heads) if whole else ()
             description["steps"] = step_tensors.describe(site)
             if heads:
                 dtype = None if what is None else what.dtype
-                asked = steps is not None  # W_O of whole sites is written once, by _put_projection
+                asked = steps is not None  # W_O of whole sites is written once, by put_projection
                 description["steps"]["heads"] = step_tensors.put(
                     tensors, index, site, heads, dtype, projections=projections or asked, output=asked
                 )
@@ -93,20 +81,24 @@ def encode(
         "version": VERSION,
         "trace": trace_id(trace),
         "model": {
-            "name": trace.model.name, "class": trace.model.class_name, "type": trace.model.type,
-            "dtype": trace.model.dtype, "implementation": trace.model.implementation, "revision": trace.model.revision,
+            "name": trace.model.name,
+            "class": trace.model.class_name,
+            "type": trace.model.type,
+            "dtype": trace.model.dtype,
+            "implementation": trace.model.implementation,
+            "revision": trace.model.revision,
         },
         "versions": versions(),
-        "tokens": [_tokens_to_json(t) for t in (trace.tokens, trace.target) if t is not None],
+        "tokens": [tokens_to_json(t) for t in (trace.tokens, trace.target) if t is not None],
         "sites": sites,
-        "receipt": _receipt_to_json(receipts),
+        "receipt": receipt_to_json(receipts),
         "notes": [*trace.notes, *notes],
         "unrecorded": list(trace.unrecorded),
         "source": None if trace.source is None else dict(trace.source),
-        **(thumbnails.words_of(small) if thumbs else {}),
-    }  # fmt: skip
+        **({**thumbnails.words_of(small), "step_names": step_names()} if thumbs else {}),
+    }
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps(_plain(meta), ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(plain(meta), ensure_ascii=False, separators=(",", ":"))
     return safetensors.torch.save(contiguous, {FORMAT: text})
 
 
@@ -117,10 +109,10 @@ def decode(data: bytes) -> Trace:
     """
     meta, tensors = read(data)
     try:
-        sites = [_site_from_json(entry, tensors) for entry in meta["sites"] if entry.get("held")]
+        sites = [site_from_json(entry, tensors) for entry in meta["sites"] if entry.get("held")]
         if not sites:
             raise ValueError("it holds the tensors of no site")
-        tables = [_tokens_from_json(table) for table in meta["tokens"]]
+        tables = [tokens_from_json(table) for table in meta["tokens"]]
         model = meta["model"]
         return Trace(
             tuple(sites),
@@ -199,25 +191,12 @@ def arrays(trace: Trace) -> dict[str, np.ndarray]:
     """Every kept tensor as numpy (floats as fp32), named as in a payload."""
     tensors: dict[str, Tensor] = {}
     for index, site in enumerate(trace.sites):
-        _put_site(tensors, {}, index, site, Held(), norms=False)
+        put_site(tensors, {}, index, site, Held(), norms=False)
         step_tensors.put(tensors, index, site, range(site.heads), projections=False, output=False)
     return {
         name: (tensor.detach().float() if tensor.is_floating_point() else tensor).cpu().numpy()
         for name, tensor in tensors.items()
     }
-
-
-def as_held(site: Site, what: Held) -> Site:
-    """The site as it will be decoded: q, k, v rounded to the held dtype. The receipt of a view is computed from this."""
-    if what.dtype is None or what.dtype == site.kept_dtype:
-        return site
-    rounded = {name: tensor.to(what.dtype).to(torch.float32) for name, tensor in site.kept.items()}
-    changes: dict[str, Any] = {"given": rounded["weights"]} if site.weights_only else rounded
-    return replace(site, **changes, dtype=_coarser(site.dtype or site.kept_dtype, what.dtype))
-
-
-def _coarser(first: torch.dtype, second: torch.dtype) -> torch.dtype:
-    return first if torch.finfo(first).eps >= torch.finfo(second).eps else second
 
 
 def trace_id(trace: Trace) -> str:
@@ -241,165 +220,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "unknown"
     return found
-
-
-# --- one site -----------------------------------------------------------------------------------------------------
-
-
-def _describe(index: int, site: Site, receipt: SiteReceipt) -> dict[str, Any]:
-    crossing = site.stack == "cross"
-    return {
-        "index": index, "path": site.path, "call": site.call, "kind": site.kind, "stack": site.stack, "layer": site.layer,
-        "heads": site.heads, "kv_heads": site.kv_heads, "queries": site.queries, "keys": site.keys,
-        "head_size": site.head_size, "value_size": site.value_size, "query_offset": site.query_offset,
-        "scaling": 1.0 if site.weights_only else site.scaling, "scaled_by_model": site.scaled_by_model, "softcap": site.softcap,
-        "query_tokens": 1 if site.stack in ("decoder", "cross") else 0,
-        "key_tokens": 0 if crossing or site.stack != "decoder" else 1,
-        "mask": {"lower": site.mask.lower, "upper": site.mask.upper, "keys": None, "rows": None, "packed": None,
-                 "empty_rows": "uniform" if site.mask.uniform_empty_rows else "zero", "words": site.mask.describe()},
-        "bias": None, "sinks": None, "norms": "output" if site.projection is not None or site.stored_norms is not None else "value",
-        "weights_only": site.weights_only, "held": None, "note": site.note,
-        "receipt": _site_receipt_to_json(receipt),
-    }  # fmt: skip
-
-
-def _put_site(
-    tensors: dict[str, Tensor],
-    shared: dict[int, str],
-    index: int,
-    site: Site,
-    what: Held,
-    norms: bool,
-    z_rows: int | None = None,
-) -> dict[str, Any]:
-    """Add the site's tensors, and return the part of its description that names them."""
-    heads = list(range(site.heads)) if what.heads is None else sorted(what.heads)
-    groups = sorted({head // (site.heads // site.kv_heads) for head in heads})
-    dtype = what.dtype or site.kept_dtype
-    # Slices of one fused projection share storage; each is written as a tensor of its own.
-    for name, tensor in site.kept.items():
-        tensors[f"s{index}.{name}"] = tensor[groups if name in ("k", "v") else heads].to(dtype)
-    if site.z is not None and site.z_rows is not None:
-        sample = _spread(len(site.z_rows), z_rows)
-        tensors[f"s{index}.z"] = site.z[heads][:, sample].float()
-        tensors[f"s{index}.z_rows"] = site.z_rows[sample].to(torch.int32)
-    if norms and not site.weights_only:
-        tensors[f"s{index}.norms"] = site.norms()[1][heads].float()
-    mask = {"lower": site.mask.lower, "upper": site.mask.upper, "empty_rows": "uniform" if site.mask.uniform_empty_rows else "zero",
-            "words": site.mask.describe()}  # fmt: skip
-    for part in ("keys", "rows", "packed"):
-        tensor = getattr(site.mask, part)
-        mask[part] = None if tensor is None else _put_shared(tensors, shared, "m", tensor.to(torch.uint8), id(tensor))
-    bias = None
-    if site.position_bias is not None:
-        form = "diagonals" if site.position_bias.diagonals is not None else "full"
-        table = site.position_bias.diagonals if form == "diagonals" else site.position_bias.cells
-        assert table is not None
-        bias = {"form": form, "tensor": _put_shared(tensors, shared, "b", table.float(), id(table))}
-    sinks = None
-    if site.sinks is not None:
-        sinks = f"s{index}.sinks"
-        tensors[sinks] = site.sinks.float()
-    return {
-        "held": {"dtype": _DTYPES.get(dtype, "F32"), "heads": heads},
-        "mask": mask, "bias": bias, "sinks": sinks,
-        "model_dtype": str(_coarser(site.dtype or site.kept_dtype, dtype)).removeprefix("torch."),
-    }  # fmt: skip
-
-
-def _spread(count: int, limit: int | None) -> Tensor:
-    """At most `limit` of `count` positions, first and last among them."""
-    if limit is None or count <= limit:
-        return torch.arange(count)
-    return torch.linspace(0, count - 1, limit).round().long().unique()
-
-
-def _put_shared(tensors: dict[str, Tensor], shared: dict[int, str], letter: str, tensor: Tensor, identity: int) -> str:
-    if identity not in shared:
-        shared[identity] = f"{letter}{len(shared)}"
-        tensors[shared[identity]] = tensor
-    return shared[identity]
-
-
-def _put_projection(tensors: dict[str, Tensor], shared: dict[int, str], site: Site) -> dict[str, Any] | None:
-    if site.projection is None:
-        return None
-    weight, bias = site.projection.parameter, site.projection.bias
-    return {
-        "weight": _put_shared(tensors, shared, "w", weight.detach(), id(weight)),
-        "bias": None if bias is None else _put_shared(tensors, shared, "w", bias.detach(), id(bias)),
-        "transposed": site.projection.transposed,
-    }
-
-
-def _site_from_json(entry: dict[str, Any], tensors: dict[str, Tensor]) -> Site:
-    index, mask, bias = entry["index"], entry["mask"], entry["bias"]
-    if len(entry["held"]["heads"]) != entry["heads"]:
-        raise NotCaptured(
-            f"these bytes hold {len(entry['held']['heads'])} of {entry['heads']} heads of {entry['path']}: they are a part of a view."
-        )
-    projection = entry.get("projection")
-    bits = {part: tensors[mask[part]].bool() if mask[part] else None for part in ("keys", "rows")}
-    place = {name: entry[name] for name in ("path", "call", "kind", "stack", "layer", "note")}
-    place["dtype"] = getattr(torch, entry["model_dtype"])
-    if entry["weights_only"]:
-        return WeightsSite(given=tensors[f"s{index}.weights"], **place)
-    return Site(
-        q=tensors[f"s{index}.q"], k=tensors[f"s{index}.k"], v=tensors[f"s{index}.v"],
-        **place, scaling=entry["scaling"], softcap=entry["softcap"],
-        mask=MaskRule(mask["lower"], mask["upper"], bits["keys"], bits["rows"],
-                      tensors[mask["packed"]] if mask["packed"] else None, mask["empty_rows"] == "uniform"),
-        position_bias=None if bias is None else (
-            BiasRule(diagonals=tensors[bias["tensor"]]) if bias["form"] == "diagonals" else BiasRule(cells=tensors[bias["tensor"]])
-        ),
-        sinks=tensors[entry["sinks"]] if entry["sinks"] else None,
-        z=tensors.get(f"s{index}.z"),
-        z_rows=tensors[f"s{index}.z_rows"].long() if f"s{index}.z_rows" in tensors else None,
-        projection=None if not projection else Projection(
-            tensors[projection["weight"]], tensors[projection["bias"]] if projection["bias"] else None, projection["transposed"]
-        ),
-        **step_tensors.read(entry, tensors),
-        stored_norms=tensors.get(f"s{index}.norms") if entry["norms"] == "output" else None,
-    )  # fmt: skip
-
-
-# --- tokens, receipts, numbers ------------------------------------------------------------------------------------
-
-
-def _tokens_to_json(tokens: Tokens) -> dict[str, Any]:
-    return {
-        "text": list(tokens.strings), "ids": list(tokens.ids), "special": list(tokens.special), "words": list(tokens.words),
-        "word_text": list(tokens.word_text), "segments": list(tokens.segments), "offsets": [list(o) for o in tokens.offsets],
-        "written": tokens.text, "border": tokens.border,
-    }  # fmt: skip
-
-
-def _tokens_from_json(table: dict[str, Any]) -> Tokens:
-    return Tokens(
-        tuple(table["text"]), tuple(table["ids"]), tuple(table["special"]), tuple(table["words"]), tuple(table["word_text"]),
-        tuple(table["segments"]), tuple((start, end) for start, end in table.get("offsets", ())), table.get("written", ""), table["border"],
-    )  # fmt: skip
-
-
-def _site_receipt_to_json(receipt: SiteReceipt) -> dict[str, Any]:
-    return {
-        "status": receipt.status, "max_error": receipt.max_error, "tolerance": receipt.tolerance, "rows": receipt.rows,
-        "of": receipt.of, "no_key_rows": receipt.no_key_rows, "note": receipt.note,
-    }  # fmt: skip
-
-
-def _receipt_to_json(receipt: Receipt) -> dict[str, Any]:
-    return {
-        "passed": receipt.passed, "max_error": receipt.max_error, "tolerance": receipt.tolerance, "rows": receipt.rows, "of": receipt.of
-    }  # fmt: skip
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN or infinity: they are written as strings."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value

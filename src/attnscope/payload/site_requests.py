@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from attnscope.errors import InputError
-from attnscope.payload.codec import Held, as_held, encode
+from attnscope.payload.codec import encode
+from attnscope.payload.held import Held, as_held
 from attnscope.payload.messages import SITE, STEPS
 from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.trace import Trace

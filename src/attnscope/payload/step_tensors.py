@@ -19,7 +19,7 @@ def groups_of(site: Site, heads: Sequence[int]) -> list[int]:
     return sorted({head // (site.heads // site.kv_heads) for head in heads})
 
 
-def workings(
+def tensors_of_steps(
     site: Site, heads: Sequence[int], projections: bool = True, output: bool = True
 ) -> Iterator[tuple[str, Tensor]]:
     """(name, tensor) of all that is kept for these heads, as the names of docs/payload.md without their "s{i}.".
@@ -74,12 +74,9 @@ def describe(site: Site) -> dict[str, Any]:
         if getattr(site, name) is not None
     ]
     kept += ["w_o"] if site.projection is not None else []
-    named = {
-        letter: {"path": made.path, "norm": made.norm, "factor": made.factor, "flipped": made.flipped,
-                 "first": made.first, "head_step": made.head_step, "size_step": made.size_step}
-        for letter in "qkv"
-        if (made := getattr(site, f"w_{letter}")) is not None
-    }  # fmt: skip
+    facts = ("path", "norm", "factor", "flipped", "first", "head_step", "size_step")
+    made = {letter: getattr(site, f"w_{letter}") for letter in "qkv"}
+    named = {letter: {fact: getattr(one, fact) for fact in facts} for letter, one in made.items() if one is not None}
     return {"heads": [], "kept": kept, "bytes": one, "all_bytes": every, "projections": named}
 
 
@@ -93,7 +90,7 @@ def put(
     output: bool = True,
 ) -> list[int]:
     """Add the tensors of these heads (floats in `dtype`, None: their own), and return the heads."""
-    for name, tensor in workings(site, heads, projections, output):
+    for name, tensor in tensors_of_steps(site, heads, projections, output):
         tensors[f"s{index}.{name}"] = tensor if dtype is None else tensor.to(dtype)
     return list(heads)
 
@@ -114,7 +111,15 @@ def read(entry: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
         heads, size, _ = weight.shape
         bias = tensors.get(f"s{index}.b_{letter}")
         fields[f"w_{letter}"] = HeadProjection(
-            weight.flatten(0, 1), None if bias is None else bias.flatten(), heads, size, 0, size, 1,
-            path=named["path"], norm=named["norm"], factor=named["factor"],
-        )  # fmt: skip
+            weight.flatten(0, 1),
+            None if bias is None else bias.flatten(),
+            heads,
+            size,
+            0,
+            size,
+            1,
+            path=named["path"],
+            norm=named["norm"],
+            factor=named["factor"],
+        )
     return fields

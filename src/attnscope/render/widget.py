@@ -1,5 +1,6 @@
-"""The live widget: the same app and the same payload bytes, in a notebook with a kernel."""
+"""The live widget: the page's app and its payload bytes, in a notebook with a kernel."""
 
+from dataclasses import Field
 from typing import Any
 
 import anywidget
@@ -9,46 +10,46 @@ from attnscope.errors import AttnscopeError
 from attnscope.payload.messages import CANCEL, ERROR, REPLY
 from attnscope.payload.site_requests import TileRequest, answer
 from attnscope.render.page.assets import asset
+from attnscope.views.levels import level_named
 from attnscope.views.sentences.sentence import title
-from attnscope.views.state import CHOICES
+from attnscope.views.state import CHOICES, State
 from attnscope.views.validate import site_at
 from attnscope.views.view import View
 
 
-class Scope(anywidget.AnyWidget):
+def _trait(row: Field) -> traitlets.TraitType:
+    """The trait of a field of `State`, synchronized with the page."""
+    kinds: dict[str, Any] = {
+        "position": traitlets.Int,
+        "optional position": traitlets.Int,
+        "weight": traitlets.Float,
+        "flag": traitlets.Bool,
+    }
+    if row.metadata["kind"] == "positions":
+        return traitlets.List(traitlets.Int()).tag(sync=True)
+    kind = kinds.get(row.metadata["kind"], traitlets.Unicode)
+    return kind(row.default, allow_none=row.default is None).tag(sync=True)
+
+
+StateTraits: Any = type(traitlets.HasTraits)(
+    "StateTraits", (traitlets.HasTraits,), {row.name: _trait(row) for row in State.table()}
+)
+
+
+class Scope(StateTraits, anywidget.AnyWidget):
     """The fields of `State` as traits: they follow the page, and the page follows them."""
 
     _esm = traitlets.Unicode().tag(sync=True)
     blocks = traitlets.List(traitlets.Bytes()).tag(sync=True)
     other_blocks = traitlets.List(traitlets.Bytes()).tag(sync=True)  # of a comparison: B
     difference = traitlets.Bytes(None, allow_none=True).tag(sync=True)
-    level = traitlets.Unicode("neuron").tag(sync=True)
-    stack = traitlets.Unicode(None, allow_none=True).tag(sync=True)
-    layer = traitlets.Int(0).tag(sync=True)
-    head = traitlets.Int(0).tag(sync=True)
-    query = traitlets.Int(0).tag(sync=True)
-    key = traitlets.Int(None, allow_none=True).tag(sync=True)
-    theme = traitlets.Unicode("auto").tag(sync=True)
-    filter = traitlets.Unicode("all").tag(sync=True)
-    heads = traitlets.List(traitlets.Int()).tag(sync=True)
-    average = traitlets.Unicode("none").tag(sync=True)
-    queries = traitlets.List(traitlets.Int()).tag(sync=True)
-    combine = traitlets.Unicode("mean").tag(sync=True)
-    threshold = traitlets.Float(0.0).tag(sync=True)
-    quantity = traitlets.Unicode("weights").tag(sync=True)
-    log = traitlets.Bool(False).tag(sync=True)
-    words = traitlets.Bool(False).tag(sync=True)
-    special = traitlets.Unicode("show").tag(sync=True)
-    sort = traitlets.Unicode("layer").tag(sync=True)
-    thumbs = traitlets.Unicode("matrix").tag(sync=True)
-    dim = traitlets.Int(None, allow_none=True).tag(sync=True)
-    side = traitlets.Unicode("a").tag(sync=True)
-    why = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, view: View) -> None:
         self._trace, self._pair = view.trace, view.pair  # before the traits, which are checked against them
-        pair = {} if view.pair is None else {"other_blocks": [block.data for block in view.other.blocks], "difference": view.pair.difference}  # fmt: skip
-        super().__init__(_esm=asset("widget.js"), blocks=[block.data for block in view.blocks], **pair, **view.traits())
+        data: dict[str, Any] = {"blocks": [block.data for block in view.blocks]}
+        if view.pair is not None:
+            data |= {"other_blocks": [block.data for block in view.other.blocks], "difference": view.pair.difference}
+        super().__init__(_esm=asset("widget.js"), **data, **view.traits())
         self._title = title(view)
         self.on_msg(self._on_message)
 
@@ -56,6 +57,11 @@ class Scope(anywidget.AnyWidget):
     def _one_of(self, proposal: Any) -> Any:
         """One of the values that a view knows. Raises TraitError, which names them."""
         name, value = proposal["trait"].name, proposal["value"]
+        if name == "level":
+            try:
+                return level_named(value)
+            except AttnscopeError as error:
+                raise traitlets.TraitError(str(error)) from None
         if value not in CHOICES[name]:
             raise traitlets.TraitError(f"{name} {value!r} is not one of {', '.join(map(repr, CHOICES[name]))}.")
         return value
@@ -109,15 +115,15 @@ class Scope(anywidget.AnyWidget):
         return value
 
     def _queries(self, site: Any) -> int:
-        """One beyond the last query; in a comparison of the longest of its sides, which is the merged row."""
-        return site.query_offset + site.queries if self._pair is None else len(self._pair.places(site)[0])
+        """One beyond the last query; in a comparison one beyond the merged row, its longest side."""
+        return site.query_offset + site.queries if self._pair is None else len(self._pair.axes(site)[0].places)
 
     def _keys(self, site: Any) -> int:
-        return site.keys if self._pair is None else len(self._pair.places(site)[1])
+        return site.keys if self._pair is None else len(self._pair.axes(site)[1].places)
 
     def __repr__(self) -> str:
-        """What a reader sees where widgets are not drawn."""
-        return f"{self._title} (A live view: run this cell to see it, or use show(static=True) for readers without a kernel.)"
+        """The text in place of the widget where widgets are not drawn."""
+        return f"{self._title} (A live view: run this cell to see it; show(static=True) needs no kernel.)"
 
     def _on_message(self, _: Any, message: Any, buffers: Any) -> None:
         """Answer a request of the page: a reply or an error, never silence."""

@@ -1,1 +1,1 @@
-"""Numbers about a head."""
+"""Numbers about a head: what they are (definitions), how they are computed (compute), and small pictures (thumbnails)."""

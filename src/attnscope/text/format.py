@@ -1,34 +1,68 @@
-"""How numbers and tokens are spelled where people read them: terminals, figures, pages without scripts."""
+"""How numbers are written where people read them. The page's base/format.ts follows the same rules.
+
+tests/cases/spelling.json holds the cases that both must pass.
+"""
 
 import math
+from decimal import ROUND_HALF_UP, Decimal
+
+MINUS = "\u2212"
 
 
-def percent(part: float) -> str:
-    """A weight as people read it: 52.7 %, <0.1 % for what is there but tiny, and 0 % for what is not there."""
-    if math.isnan(part):
-        return "NaN"
-    if part == 0:
-        return "0 %"
-    return "<0.1 %" if 0 < part < 0.0005 else f"{100 * part:.1f} %"
-
-
-def number(value: float) -> str:
-    """Two decimals, a real minus, and words for what is no number."""
+def fixed(value: float, digits: int) -> str:
+    """So many decimals, rounded half up, with a real minus; NaN, +∞ and −∞ by name. There is no minus zero."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
+        return "+∞" if value > 0 else f"{MINUS}∞"
+    size = str(Decimal(abs(value)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
+    return MINUS + size if value < 0 and any(c not in "0." for c in size) else size
+
+
+def percent(part: float) -> str:
+    """A weight in a table: 52.7 %; <0.1 % for a weight that is tiny but not zero."""
+    if math.isnan(part):
+        return "NaN"
+    if part <= -0.0005:
+        return MINUS + percent(-part)
+    if part == 0:
+        return "0 %"
+    return "<0.1 %" if part < 0.0005 else f"{fixed(100 * part, 1)} %"
+
+
+def percent_in_words(part: float) -> str:
+    """A weight in a sentence: whole percent, and one decimal below 1 %."""
+    if math.isnan(part):
+        return "NaN"
+    if part <= -0.0005:
+        return MINUS + percent_in_words(-part)
+    if part >= 0.00995:
+        return f"{math.floor(100 * part + 0.5)} %"
+    if part < 0.0005:
+        return "0 %" if part == 0 else "less than 0.1 %"
+    return f"{fixed(100 * part, 1)} %"
+
+
+def number(value: float) -> str:
+    """A score with two decimals; −∞ is a masked key."""
+    if math.isinf(value):
         return "masked" if value < 0 else "∞"
-    return f"{value:.2f}".replace("-", "−")
+    return fixed(value, 2)
 
 
 def significant(value: float, digits: int = 4) -> str:
-    """So many digits that a sum written out comes true where its numbers are small: two decimals or more, up to six."""
+    """Two to six decimals, so that a sum that is written out comes true where its numbers are small."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else number(value)
     places = min(6, max(2, digits - 1 - math.floor(math.log10(abs(value)))))
-    return f"{value:.{places}f}".replace("-", "−")
+    return fixed(value, places)
 
 
-def printable(token: str) -> str:
-    """The token as one visible line: control and direction characters are spelled out."""
-    return "".join(c if c.isprintable() else f"⟨U+{ord(c):04X}⟩" for c in token)
+def count(n: int, one: str, many: str = "") -> str:
+    """ "1 key", "1,204 keys"."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def listed(parts: list[str]) -> str:
+    """ "a, b and c"."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else ""

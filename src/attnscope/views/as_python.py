@@ -1,37 +1,31 @@
-"""The lines of Python that make a view again: the same as a page's "copy as Python" (frontend/src/app/python.ts)."""
+"""The lines of Python that make a view again; the page's "Copy as Python" writes the same ones (scene/as-python.ts)."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from attnscope.tracing.trace import ModelInfo, Trace
 from attnscope.views.state import State
 
-LOAD = frozenset(
-    {"model", "task", "device", "dtype", "revision", "trust_remote_code"}
-)  # arguments of load; others are trace's
-HANDED_IN = ("from_qkv", "from_attentions")  # traces that nobody's text was read for
+# Arguments of attnscope.load; all others are arguments of attnscope.trace.
+LOAD = frozenset({"model", "task", "device", "dtype", "revision", "trust_remote_code"})
+FROM_TENSORS = ("from_qkv", "from_attentions")  # traces without a text
+PLACE = ("layer", "head", "query", "key", "stack")
 LONGEST = 92  # characters of a call on one line
 
 
 def python(source: Mapping[str, Any] | None, model: ModelInfo, state: State) -> str:
-    """Lines that load, trace and show; what cannot be written down (tensors, a model of the reader's own) is a comment."""
-    initial = State()
-    shown = []
-    for name in (field.name for field in fields(State)):
-        value = getattr(state, name)
-        if name == "why" or (name == "key" and value is None):
-            continue
-        if name in ("layer", "head", "query") or value != getattr(initial, name):
-            shown.append((name, value))
+    """Lines that load, trace and show. What cannot be written down (tensors, your own model) is a comment."""
+    shown = [
+        (row.name, value)
+        for row in State.table()
+        if row.name != "why" and ((value := getattr(state, row.name)) != row.default or row.metadata["always"])
+    ]
     lines, what, given = _opening(source, model)
-    imports = ["import attnscope"]
     view = f"view = {_call(what, [*given, *_named(shown)])}"
-    if state.key is None:  # show pins a key; here none is pinned, and the strongest one is followed
-        imports.append("from attnscope.views.view import with_state")
-        view += "\nview = with_state(view, key=None)"
-    return "\n".join([*imports, "", *lines, view, "view"]) + "\n"
+    if state.key is None:  # show pins a key; at(key=None) lets it go, and the strongest one is followed
+        view += "\nview = view.at(key=None)"
+    return "\n".join(["import attnscope", "", *lines, view, "view"]) + "\n"
 
 
 def python_of_comparison(a: Trace, b: Trace, state: State) -> str:
@@ -43,24 +37,19 @@ def python_of_comparison(a: Trace, b: Trace, state: State) -> str:
         if what == "attnscope.show":
             lines.append(f"trace_{name} = {_call('attnscope.trace', given)}")
     initial = State(side="difference", level="model", sort="change")
-    shown = [
-        (name, value)
-        for name, value in ((field.name, getattr(state, field.name)) for field in fields(State))
-        if name not in ("why", "layer", "head", "query", "key", "stack") and value != getattr(initial, name)
-    ]
-    place = [(name, getattr(state, name)) for name in ("layer", "head", "query", "key", "stack")]
+    names = [row.name for row in State.table() if row.name != "why"]
+    look = [name for name in names if name not in PLACE and getattr(state, name) != getattr(initial, name)]
+    place = [name for name in PLACE if name != "stack" or state.stack]
+    shown, moved = ([(name, getattr(state, name)) for name in some] for some in (look, place))
     view = f"view = {_call('attnscope.compare(trace_a, trace_b).show', _named(shown))}"
-    moved = f"view = {_call('with_state', ['view', *_named([p for p in place if p[0] != 'stack' or p[1]])])}"
-    return (
-        "\n".join(["import attnscope", "from attnscope.views.view import with_state", "", *lines, view, moved, "view"])
-        + "\n"
-    )
+    moved = f"view = {_call('view.at', _named(moved))}"
+    return "\n".join(["import attnscope", "", *lines, view, moved, "view"]) + "\n"
 
 
 def _opening(source: Mapping[str, Any] | None, model: ModelInfo) -> tuple[list[str], str, list[str]]:
-    """What must be there before the view can be made, and the view's function with its first arguments."""
+    """The lines before the view, the function that makes it, and that function's first arguments."""
     name = " ".join((model.name or model.class_name).split())[:120]
-    if source is None and model.name in HANDED_IN:
+    if source is None and model.name in FROM_TENSORS:
         return [f"# trace: as you made it with Trace.{name}"], "trace.show", []
     source = source or {}
     load = [(key, value) for key, value in source.items() if key in LOAD and key != "model"]

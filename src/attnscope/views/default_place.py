@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from attnscope.text.spelling import spelled
 from attnscope.tracing.query_blocks import query_blocks
 from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
@@ -67,7 +68,7 @@ def _where(trace: Trace, sites: tuple[Site, ...], head: int | None, query: int |
     parts = [sites[0].name] if len(sites) == 1 and len(trace.sites) > 1 else []
     parts += [f"head {head}"] if head is not None else []
     place = ", ".join(parts) or "this text"
-    return place if query is None else f"{place}, from “{trace.query_tokens(sites[0])[query]}”"
+    return place if query is None else f"{place}, from “{spelled(trace.query_tokens(sites[0]))[query]}”"
 
 
 def _links(queries: Tokens, keys: Tokens, rows: Tensor, kind: str) -> Bool[Tensor, "q K"]:

@@ -26,17 +26,15 @@ EXPECTED = {  # kind: what its text in an address must be
 }
 
 
-def _field(
-    kind: str, default: Any, about: str, *, group: str = "look", choices: Sequence[str] = (), always: bool = False
-) -> Any:
-    """One row of the table.
+def _row(
+    kind: str, about: str, *, group: str = "look", choices: Sequence[str] = (), always: bool = False
+) -> dict[str, Any]:
+    """What the table knows of a field, beside its name and default.
 
     kind: a key of EXPECTED. group: "place" (which head), "reading" (which tokens of this text) or "look" (how it is
     drawn: a server's page keeps these for the next text). always: it stands in an address even at its default.
     """
-    assert kind in EXPECTED
-    more = {"kind": kind, "about": about, "group": group, "choices": tuple(choices), "always": always}
-    return field(default=default, metadata=more)
+    return {"kind": kind, "about": about, "group": group, "choices": tuple(choices), "always": always}
 
 
 @dataclass(frozen=True)
@@ -46,52 +44,79 @@ class State:
     Raises InputError for a value that its field cannot hold.
     """
 
-    level: str = _field("choice", "neuron", "the level that is drawn", choices=LEVELS)
-    stack: str | None = _field("text", None, "the stack, for models with several", group="place")
-    layer: int = _field("position", 0, "the layer, counted from 0", group="place", always=True)
-    head: int = _field("position", 0, "the head, counted from 0", group="place", always=True)
-    query: int = _field("position", 0, "the query token's position", group="reading", always=True)
-    key: int | None = _field(
-        "optional position", None, "the pinned key; None follows the strongest key of the query", group="reading"
+    level: str = field(default="neuron", metadata=_row("choice", "the level that is drawn", choices=LEVELS))
+    stack: str | None = field(default=None, metadata=_row("text", "the stack, for models with several", group="place"))
+    layer: int = field(default=0, metadata=_row("position", "the layer, counted from 0", group="place", always=True))
+    head: int = field(default=0, metadata=_row("position", "the head, counted from 0", group="place", always=True))
+    query: int = field(default=0, metadata=_row("position", "the query token's position", group="reading", always=True))
+    key: int | None = field(
+        default=None,
+        metadata=_row(
+            "optional position", "the pinned key; None follows the strongest key of the query", group="reading"
+        ),
     )
-    theme: str = _field("choice", "auto", "the page's colours", choices=("auto", "light", "dark"))
-    filter: str = _field(
-        "choice",
-        "all",
-        "of a pair of texts: the text of the query, then the text of the keys that are shown",
-        choices=("all", "aa", "ab", "ba", "bb"),
-        group="reading",
+    theme: str = field(default="auto", metadata=_row("choice", "the page's colours", choices=("auto", "light", "dark")))
+    filter: str = field(
+        default="all",
+        metadata=_row(
+            "choice",
+            "of a pair of texts: the text of the query, then the text of the keys that are shown",
+            choices=("all", "aa", "ab", "ba", "bb"),
+            group="reading",
+        ),
     )
-    heads: Any = _field("positions", (), "heads drawn over each other beside `head`, in this order", group="reading")
-    average: str = _field(
-        "choice",
-        "none",
-        "the mean over the heads of the layer, over this head of all layers, or over all heads",
-        choices=("none", "heads", "layers", "all"),
+    heads: Any = field(
+        default=(),
+        metadata=_row("positions", "heads drawn over each other beside `head`, in this order", group="reading"),
     )
-    queries: Any = _field("positions", (), "query tokens selected beside `query`", group="reading")
-    combine: str = _field("choice", "mean", "how the rows of these queries become one", choices=("mean", "sum"))
-    threshold: float = _field("weight", 0.0, "weights below it are not drawn at the head level")
-    quantity: str = _field("choice", "weights", "what the matrix shows", choices=("weights", "scores", "dot"))
-    log: Any = _field("flag", False, "whether the matrix is on a logarithmic scale")
-    words: Any = _field("flag", False, "whether the pieces of a word are drawn as one")
-    special: str = _field("choice", "show", "whether special tokens are drawn", choices=("show", "hide"))
-    sort: str = _field("name", "layer", "the order of the heads at the model level: layer, or a statistic")
-    thumbs: str = _field("choice", "matrix", "how the model level draws a head", choices=("matrix", "lines"))
-    dim: int | None = _field(
-        "optional position",
-        None,
-        "the dimension that the running dot product of the steps has reached",
-        group="reading",
+    average: str = field(
+        default="none",
+        metadata=_row(
+            "choice",
+            "the mean over the heads of the layer, over this head of all layers, or over all heads",
+            choices=("none", "heads", "layers", "all"),
+        ),
     )
-    side: str = _field(
-        "choice",
-        "a",
-        "of a comparison: trace A, trace B, or B − A, whose queries and keys count along the merged row of tokens",
-        choices=("a", "b", "difference"),
-        group="reading",
+    queries: Any = field(
+        default=(), metadata=_row("positions", "query tokens selected beside `query`", group="reading")
     )
-    why: str = _field("text", "", "why the view opened here, where you did not choose the place", group="reading")
+    combine: str = field(
+        default="mean", metadata=_row("choice", "how the rows of these queries become one", choices=("mean", "sum"))
+    )
+    threshold: float = field(default=0.0, metadata=_row("weight", "weights below it are not drawn at the head level"))
+    quantity: str = field(
+        default="weights", metadata=_row("choice", "what the matrix shows", choices=("weights", "scores", "dot"))
+    )
+    log: Any = field(default=False, metadata=_row("flag", "whether the matrix is on a logarithmic scale"))
+    words: Any = field(default=False, metadata=_row("flag", "whether the pieces of a word are drawn as one"))
+    special: str = field(
+        default="show", metadata=_row("choice", "whether special tokens are drawn", choices=("show", "hide"))
+    )
+    sort: str = field(
+        default="layer", metadata=_row("name", "the order of the heads at the model level: layer, or a statistic")
+    )
+    thumbs: str = field(
+        default="matrix", metadata=_row("choice", "how the model level draws a head", choices=("matrix", "lines"))
+    )
+    dim: int | None = field(
+        default=None,
+        metadata=_row(
+            "optional position", "the dimension that the running dot product of the steps has reached", group="reading"
+        ),
+    )
+    side: str = field(
+        default="a",
+        metadata=_row(
+            "choice",
+            "of a comparison: trace A, trace B, or B − A, whose queries and keys count along the merged row of tokens",
+            choices=("a", "b", "difference"),
+            group="reading",
+        ),
+    )
+    why: str = field(
+        default="",
+        metadata=_row("text", "why the view opened here, where you did not choose the place", group="reading"),
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "level", levels.level_named(self.level))

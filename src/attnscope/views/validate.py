@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from attnscope.comparing.comparison import Comparison
 from attnscope.errors import InputError
-from attnscope.statistics.thumbnails import STATISTICS
+from attnscope.statistics.definitions import STATISTICS
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 from attnscope.views.state import State
@@ -31,13 +31,13 @@ def check_place(trace: Trace, state: State) -> None:
 def check_compared(comparison: Comparison, state: State) -> None:
     """The same of a comparison, whose sides share their layers: in B − A, queries and keys count along the merged row."""
     site_at(comparison.a, state.layer, state.stack)
-    beside = comparison.beside(state.layer, state.stack)
+    pair = comparison.site_pair(state.layer, state.stack)
     sorts = ("change", "layer", *(s.name for s in STATISTICS))
     if state.side == "difference":
-        rows = range(len(beside.queries.places))
-        _check(state, beside.a, beside.heads, rows, len(beside.keys.places), sorts)
+        rows = range(len(pair.queries.places))
+        _check(state, pair.a, pair.heads, rows, len(pair.keys.places), sorts)
         return
-    site = beside.a if state.side == "a" else beside.b
+    site = pair.a if state.side == "a" else pair.b
     rows = range(site.query_offset, site.query_offset + site.queries)
     _check(state, site, site.heads, rows, site.keys, sorts)
 

@@ -1,7 +1,7 @@
 /** What a reader takes away: the picture as a file, the view as Python. */
 
 import { button, h, setText } from "../../base/dom";
-import type { Metadata } from "../../data/payload";
+import type { Metadata } from "../../data/metadata";
 import { python, pythonOfPair } from "../../scene/as-python";
 import type { Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";

@@ -1,7 +1,7 @@
 /** The page's save button: the level as seen, as SVG or PNG, with what it shows written inside. */
 
 import { toHash } from "../../base/state";
-import { number } from "../../data/payload";
+import { number } from "../../data/metadata";
 import type { Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import { withText } from "./png";

@@ -1,7 +1,8 @@
 /** model ▸ layer ▸ head ▸ query ▸ key: where one is, and each part a menu. */
+
 import { button, h, setText } from "../../base/dom";
 import { count } from "../../base/format";
-import type { Metadata, Site } from "../../data/payload";
+import type { Metadata, Site } from "../../data/metadata";
 import type { Label } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
 import { queryRange, siteName } from "../validate-state";

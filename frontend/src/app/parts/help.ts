@@ -1,6 +1,7 @@
 /** The help sheet: keys, levels, colours, and where the numbers come from. */
+
 import { h } from "../../base/dom";
-import type { Metadata } from "../../data/payload";
+import type { Metadata } from "../../data/metadata";
 import type { Has } from "../level-order";
 import { REGISTRY } from "../level-registry";
 
@@ -31,8 +32,8 @@ function rows(entries: [Node | string, string][]): HTMLElement {
 export function help(meta: Metadata, has: Has): HTMLElement[] {
   const title = (text: string) => h("h3", {}, text);
   const { implementation, dtype, name } = meta.model;
-  const levels = REGISTRY.filter(({ name }) => has(name)).map(({ rung, title, help }): [string, string] => [
-    rung === title ? title : `${rung}, ${title}`,
+  const levels = REGISTRY.filter(({ name }) => has(name)).map(({ group, title, help }): [string, string] => [
+    group === title ? title : `${group}, ${title}`,
     help,
   ]);
   return [

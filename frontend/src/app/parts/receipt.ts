@@ -4,7 +4,7 @@ import { h, whenIdle } from "../../base/dom";
 import { count, scientific } from "../../base/format";
 import { type Recheck, rechecking } from "../../chain/chain";
 import type { HeadTensors } from "../../data/head-tensors";
-import { type Metadata, number, type Site } from "../../data/payload";
+import { type Metadata, number, type Site } from "../../data/metadata";
 import type { Scene } from "../../scene/scene";
 
 type Check = Recheck | null;

@@ -11,7 +11,7 @@ import { after, asText, type Part } from "../../scene/text";
 const PERCENT = /(\(?\d[\d.]* %[).,:]?)/;
 const SPOKEN = 8; // keys in the summary
 
-export class Story {
+export class SentenceBar {
   readonly element: HTMLElement;
   private readonly sentence = h("p", { class: "sentence", "data-sentence": true, role: "status" });
   private readonly why = h("span", { "data-why": true });

@@ -2,7 +2,7 @@
 
 import { h, setText } from "../../base/dom";
 import { FILTERS, type Filter, type LevelName, type State, type Theme } from "../../base/state";
-import type { Metadata } from "../../data/payload";
+import type { Metadata } from "../../data/metadata";
 import type { Level } from "../../scene/level";
 
 export interface ToolsHost {

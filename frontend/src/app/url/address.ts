@@ -1,6 +1,6 @@
 /** The state in the page's address. Places one goes to become steps of the browser's history; all else rewrites the last. */
 import { fromHash, type State, toHash } from "../../base/state";
-import type { Step, View } from "../mount";
+import type { Step, View } from "../view";
 
 const ALWAYS = ["layer", "head", "query"] as const;
 

@@ -1,5 +1,7 @@
 /** A live notebook: what the widget holds, and one request to the kernel for each site that it does not. */
-import { Payload, PayloadError } from "../payload";
+
+import { Payload } from "../payload";
+import { PayloadError } from "../safetensors";
 import { LiveSource } from "./live";
 
 export interface Reply {

@@ -1,7 +1,8 @@
 /** A server: one request for a text, and one for each layer of it that is looked at. */
 
 import { parse, type State } from "../../base/state";
-import { Payload, PayloadError } from "../payload";
+import { Payload } from "../payload";
+import { PayloadError } from "../safetensors";
 import { LiveSource } from "./live";
 
 /** What is to be read. */

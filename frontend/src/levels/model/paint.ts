@@ -2,7 +2,7 @@
 
 import type { Palette, Ramp } from "../../base/scale";
 import { inkRamp } from "../../base/scale";
-import type { Thumb } from "../../data/payload";
+import type { Thumb } from "../../data/metadata";
 import type { Head } from "./heads";
 
 const LINES = 64; // of one head

@@ -1,18 +1,15 @@
 /** The table of keys: heading, the lines near the viewport, and the sum z. Only what is in sight is in the document. */
 
-import { AfterFrame, h, setAttribute } from "../../base/dom";
+import { h, scrollerOf, setAttribute } from "../../base/dom";
+import { VirtualList } from "../../base/virtual-list";
 import type { Actions } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import { type Column, type Layout, layoutFor } from "./columns";
 import { type Line, lines } from "./folding";
 import { Heading } from "./heading";
 import { cellsIn, isStrip, type Place, say, step } from "./keyboard-grid";
-import { Sum } from "./output-row";
+import { OutputRow } from "./output-row";
 import { ROW_HEIGHT, RowView } from "./row";
-
-const SPARE = 3; // lines drawn beyond each edge of the viewport
-const WHOLE = 48; // as many are drawn whether in sight or not
-const MOST = 140; // where nothing scrolls, as in a frame as long as its content
 
 export interface Viewport {
   top: number;
@@ -34,20 +31,16 @@ export class Table {
     this.shared = column;
     this.draw(this.scene as Scene);
   });
-  private readonly sum: Sum;
+  private readonly sum: OutputRow;
+  private readonly list: VirtualList<RowView>;
   private readonly cursor = h("i", { class: "cursor", "aria-hidden": "true" });
-  private readonly pool: RowView[] = [];
-  private readonly used = new Map<number, RowView>();
   private readonly id = `t${++tables}`;
   private scene: Scene | null = null;
   private layout: Layout | null = null;
   private lines: Line[] = [];
   private place: Place = { line: 0, column: 0, cell: 0 };
-  private range = { first: 0, last: 30 };
   private opened = new Set<number>();
   private made = 0;
-  private late = false;
-  private readonly afterFrame = new AfterFrame();
   private openedFor: unknown = null;
   private width = 0;
   /** The pointer is giving the focus: nothing may move away from under it before it is let go. */
@@ -60,7 +53,12 @@ export class Table {
     private readonly actions: Actions,
     private readonly viewport: () => Viewport,
   ) {
-    this.sum = new Sum(actions.say);
+    this.sum = new OutputRow(actions.say);
+    this.list = new VirtualList(this.body, ROW_HEIGHT, {
+      make: () => new RowView(`${this.id}-${this.made++}`),
+      fill: (row, index, top) => row.fill(this.lines[index], index, top, this.scene as Scene, this.layout as Layout),
+      has: (row, index) => row.has(this.lines[index]),
+    });
     this.element.append(this.columns.element, this.body, this.sum.element);
     this.element.addEventListener("keydown", (event) => this.onKey(event));
     this.element.addEventListener("mousedown", (event) => this.onPress(event));
@@ -81,7 +79,7 @@ export class Table {
   }
 
   destroy(): void {
-    this.afterFrame.cancel();
+    this.list.destroy();
   }
 
   close(): boolean {
@@ -115,10 +113,9 @@ export class Table {
     this.follow(at);
     setAttribute(this.element, "aria-rowcount", String(this.lines.length + 2));
     setAttribute(this.element, "aria-colcount", String(layout.columns.length));
-    this.body.style.height = `${this.lines.length * ROW_HEIGHT}px`;
     this.columns.draw(scene, layout, this.shared);
     this.sum.draw(scene, layout);
-    this.fillRows(true);
+    this.list.draw(this.lines.length);
     if (this.element.matches(":focus")) this.showPlace(false);
   }
 
@@ -154,43 +151,7 @@ export class Table {
     // what the sticky heading and the sum cover is not in sight
     const top = Math.max(seen.top, Math.min(this.columns.element.getBoundingClientRect().bottom, seen.bottom));
     const bottom = Math.min(seen.bottom, Math.max(this.sum.element.getBoundingClientRect().top, top));
-    const first = Math.max(0, Math.floor((top - start) / ROW_HEIGHT) - SPARE);
-    const last = Math.min(Math.ceil((bottom - start) / ROW_HEIGHT) + SPARE, first + MOST);
-    if (first === this.range.first && last === this.range.last) return;
-    this.range = { first, last: Math.max(last, first) };
-    if (this.late || this.lines.length > WHOLE) this.fillRows(false);
-  }
-
-  private fillRows(defer: boolean): void {
-    const scene = this.scene as Scene;
-    const layout = this.layout as Layout;
-    const whole = this.lines.length <= WHOLE;
-    const last = whole ? this.lines.length : Math.min(this.lines.length, this.range.last);
-    const first = whole ? 0 : Math.min(this.range.first, Math.max(0, last - 1));
-    for (const [index, row] of this.used) {
-      if (index >= first && index < last) continue;
-      this.used.delete(index);
-      row.element.remove();
-      this.pool.push(row);
-    }
-    const { first: top, last: bottom } = this.range;
-    let late = false;
-    for (let index = first; index < last; index++) {
-      let row = this.used.get(index);
-      // a row out of sight can wait until the frame is shown
-      if (defer && row?.has(this.lines[index]) && (index < top || index >= bottom)) {
-        late = true;
-        continue;
-      }
-      if (!row) {
-        row = this.pool.pop() ?? new RowView(`${this.id}-${this.made++}`);
-        this.body.append(row.element);
-        this.used.set(index, row);
-      }
-      row.fill(this.lines[index], index, index * ROW_HEIGHT, scene, layout);
-    }
-    this.late = late;
-    if (late) this.afterFrame.run(() => this.fillRows(false));
+    this.list.look(top - start, bottom - start);
   }
 
   // -- keyboard and pointer
@@ -280,7 +241,8 @@ export class Table {
     this.clearPlace();
     const line = this.lines[this.place.line];
     const column = line.kind === "fold" ? "token" : layout.columns[this.place.column];
-    const cell = this.used.get(this.place.line)?.cell(column) ?? this.used.get(this.place.line)?.cell("token");
+    const row = this.list.row(this.place.line);
+    const cell = row?.cell(column) ?? row?.cell("token");
     if (!cell) return;
     cell.dataset.active = "";
     this.element.setAttribute("aria-activedescendant", cell.id);
@@ -309,17 +271,4 @@ export class Table {
       this.look();
     }
   }
-}
-
-/** The nearest ancestor that scrolls, through the shadow root. */
-export function scrollerOf(element: Element): Element | null {
-  for (let node: Node | null = element; node; node = node.parentNode ?? (node as ShadowRoot).host ?? null) {
-    if (
-      node instanceof Element &&
-      node.scrollHeight > node.clientHeight + 1 &&
-      /auto|scroll/.test(getComputedStyle(node).overflowY)
-    )
-      return node;
-  }
-  return document.scrollingElement;
 }

@@ -44,7 +44,7 @@ class Case:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What every run of the suspect is given."""
+        """What every run of the code gets."""
         return {"still": self.still, "sinks": self.sinks}
 
     def find(self, id: str, /, *, line: int | None = None, **fields: Any) -> None:

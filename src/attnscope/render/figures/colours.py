@@ -1,25 +1,78 @@
-"""The page's light colours, and its two ramps: zero to ink for weights, blue over zero to orange for signs."""
+"""Colours of page and figures, and their two ramps: zero to ink for weights, blue over zero to orange for signs.
+
+`tools/generate.py` writes the table into frontend/src/generated/colours.json, where the page reads it.
+"""
 
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-GROUND, TEXT, MUTED, LINE = "#ffffff", "#17181a", "#5c5f66", "#b9b8b2"
-NEGATIVE, ZERO, POSITIVE, INK, HATCH = "#1d5fb4", "#ecebe7", "#c4500d", "#2b2d31", "#c9c8c3"
-# Of heads laid over each other: colours that do not repeat, each told apart by its dashes as well (in points).
-HEADS = (
-    "#00688b", "#b5342b", "#4f7a00", "#7a3fb0", "#946000", "#c0267a",
-    "#20795a", "#4d4fc4", "#8a4b32", "#5e6470", "#a03fa0", "#2f6fd0",
-)  # fmt: skip
-DASHES = ((), (9, 3), (2, 3), (9, 3, 2, 3), (5, 3), (14, 3))
+PAGE = {
+    "light": {
+        "ground": "#fcfcfa",
+        "raised": "#ffffff",
+        "text": "#17181a",
+        "muted": "#5c5f66",
+        "line": "#e2e1dc",
+        "strong-line": "#b9b8b2",
+        "negative": "#1d5fb4",
+        "zero": "#ecebe7",
+        "positive": "#c4500d",
+        "ink": "#2b2d31",
+        "pale-ink": "#9a9b9f",
+        "hatch": "#c9c8c3",
+        "alert": "#17181a",
+    },
+    "dark": {
+        "ground": "#131417",
+        "raised": "#1a1c20",
+        "text": "#ecebe8",
+        "muted": "#a0a3a9",
+        "line": "#2a2c31",
+        "strong-line": "#4c4f56",
+        "negative": "#6cb4ff",
+        "zero": "#2a2d32",
+        "positive": "#ff9d4d",
+        "ink": "#dddcd8",
+        "pale-ink": "#77797f",
+        "hatch": "#43464c",
+        "alert": "#ecebe8",
+    },
+}
+# Of heads drawn over each other: no colour twice, each at least 3 : 1 on its ground, and told apart by its dashes too.
+HEADS_ON = {
+    "light": "#00688b #b5342b #4f7a00 #7a3fb0 #946000 #c0267a #20795a #4d4fc4 #8a4b32 #5e6470 #a03fa0 #2f6fd0".split(),
+    "dark": "#4fc3e8 #ff8f80 #a6d245 #c9a0ff #f0bd4a #ff8ac2 #57d3a4 #a3a8ff #dba384 #b9c0cc #f09bf0 #86b6ff".split(),
+}
+DASHES = ((), (9, 3), (2, 3), (9, 3, 2, 3), (5, 3), (14, 3))  # lengths of stroke and gap; the first is solid
+NICE = (1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9, 10)  # ends of a scale, times a power of ten
+NICE_PARTS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1)  # ends of a scale of parts of one
+BEND = (
+    0.75  # a ramp's colour grows with value ** BEND, a little sooner than its lightness: small values show their sign
+)
+
+# Figures are for white paper.
+GROUND, HEADS = "#ffffff", HEADS_ON["light"]
+TEXT, MUTED, LINE = (PAGE["light"][name] for name in ("text", "muted", "strong-line"))
+NEGATIVE, ZERO, POSITIVE, INK, HATCH = (
+    PAGE["light"][name] for name in ("negative", "zero", "positive", "ink", "hatch")
+)
 STEPS = 128  # on each side of zero
 _LMS = np.array(
-    [[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566], [0.0883024619, 0.2817188376, 0.6299787005]]
-)  # fmt: skip
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
 _LAB = np.array(
-    [[0.2104542553, 0.793617785, -0.0040720468], [1.9779984951, -2.428592205, 0.4505937099], [0.0259040371, 0.7827717662, -0.808675766]]
-)  # fmt: skip
+    [
+        [0.2104542553, 0.793617785, -0.0040720468],
+        [1.9779984951, -2.428592205, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.808675766],
+    ]
+)
 
 
 def _oklab(colour: str) -> "np.ndarray":
@@ -37,10 +90,10 @@ def _rgb(lab: "np.ndarray") -> "np.ndarray":
 
 
 def _half(end: str) -> "np.ndarray":
-    """Zero to `end`: lightness is linear in the value; colour comes a little sooner, so that small values show their sign."""
+    """Zero to `end`: lightness is linear in the value, colour grows with its power BEND."""
     t = np.linspace(0, 1, STEPS + 1)[:, None]
     zero = _oklab(ZERO)
-    return _rgb(zero + (_oklab(end) - zero) * np.hstack([t, t**0.75, t**0.75]))
+    return _rgb(zero + (_oklab(end) - zero) * np.hstack([t, t**BEND, t**BEND]))
 
 
 @cache
@@ -65,10 +118,9 @@ def nice(value: float) -> float:
     if not 0 < value < float("inf"):
         return 1.0
     power = 10.0 ** np.floor(np.log10(value))
-    steps = (1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9, 10)
-    return float(f"{next((s for s in steps if value <= s * power * (1 + 1e-9)), 10) * power:.3g}")
+    return float(f"{next((s for s in NICE if value <= s * power * (1 + 1e-9)), 10) * power:.3g}")
 
 
 def nice_part(value: float) -> float:
     """The upper end of a scale for parts of one."""
-    return next((end for end in (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8) if value <= end), 1.0)
+    return float(next((end for end in NICE_PARTS if value <= end), 1))

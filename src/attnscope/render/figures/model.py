@@ -11,7 +11,8 @@ from attnscope.render.figures.draw import Plan
 from attnscope.render.figures.parts import legend_end
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import Sheet
-from attnscope.statistics.thumbnails import MASKED, STATISTICS, STEPS, Thumbnails, thumbnails_of
+from attnscope.statistics.definitions import STATISTICS
+from attnscope.statistics.thumbnails import MASKED, STEPS, Thumbnails, thumbnails_of
 from attnscope.text.format import percent
 
 SMALLEST, LARGEST = 0.13, 0.7  # inches of a thumbnail

@@ -18,13 +18,15 @@ STEP, HEAD, FOOT = 0.165, 0.2, 0.16
 
 
 def plan(scene: Scene, width: float) -> Plan:
-    """Beyond 40 keys the strongest 40 are drawn, in text order. Heads are not averaged here, nor words put together."""
+    """With more than 40 keys, the strongest 40 in text order. This level neither averages heads nor merges words."""
     scene = Scene(scene.trace, replace(scene.state, average="none"))
     site, axis = scene.site, scene.key_axis(words=False)
     weights = site.weights(scene.state.head, scene.row)[0]
     offered = [slot.tokens[0] for slot in axis.slots]
     if not offered:
-        raise InputError("no key is left to draw: the filter and special='hide' leave out all of them.")
+        raise InputError(
+            "no key is left to draw: filter and special='hide' remove all of them. Give filter='all' or special='show'."
+        )
     drawn = torch.tensor(offered)
     notes = hidden_notes(scene, weights, axis)
     if len(offered) > MOST_KEYS:
@@ -38,9 +40,7 @@ def plan(scene: Scene, width: float) -> Plan:
     notes += (
         []
         if site.weights_only
-        else [
-            "Bars about a line: up is positive, down is negative, and a gap stands in those that go beyond the scale."
-        ]
+        else ["Bars on a line: up is positive, down is negative; a gap marks a bar that is longer than the scale."]
     )
     rows = len(drawn) + (0 if site.weights_only else 1)
     return Plan(

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.slots import Axis
-from attnscope.text.format import percent
+from attnscope.text.format import listed, percent_in_words
+from attnscope.views.sentences.notes import note
 
 
 def largest(values: Tensor) -> float:
@@ -25,20 +26,19 @@ def hidden_notes(scene: Scene, weights: Tensor, axis: Axis) -> list[str]:
     notes = []
     if axis.hidden:
         masses = sorted(((float(weights[k]), k) for k in axis.hidden), reverse=True)
-        named = [f"{percent(w)} of this row goes to {scene.key_names[k]}" for w, k in masses if w >= 0.005][:3]
-        total = float(weights[list(axis.hidden)].sum())
-        notes.append(
-            f"{', '.join(named)}, hidden here."
-            if named
-            else f"Special tokens are hidden; they have {percent(total)} of this row."
-        )
+        named = [
+            note("hidden_token", part=percent_in_words(w), whose="this row", token=scene.key_names[k])
+            for w, k in masses
+            if w >= 0.005
+        ]
+        total = percent_in_words(float(weights[list(axis.hidden)].sum()))
+        little = note("hidden_little", part=total, whose="this row")
+        notes.append(note("hidden", tokens=listed(named[:3])) if named else little)
     if scene.state.filter != "all":
         outside = float(weights[list(axis.outside)].sum()) if axis.outside else 0.0
-        notes.append(f"{percent(outside)} of this row lies outside the filter.")
+        notes.append(note("outside", part=percent_in_words(outside), whose="this row"))
     if scene.site.sinks is not None:
-        notes.append(
-            f"{percent(max(0.0, 1 - float(weights.sum())))} goes to the sink, a learned logit without a token."
-        )
+        notes.append(note("sink", part=percent_in_words(max(0.0, 1 - float(weights.sum())))))
     return notes
 
 
@@ -46,13 +46,11 @@ def shape_notes(scene: Scene, axes: Sequence[Axis]) -> list[str]:
     """What was put together, and where the queries begin."""
     notes = []
     if any(axis.merged for axis in axes):
-        notes.append(
-            "Pieces of a word are drawn as one: weights are summed into it as keys and averaged out of it as queries."
-        )
+        notes.append(note("words"))
     if scene.state.average != "none":
         notes.append(f"Mean over {len(scene.members(scene.state.head))} heads.")
     if scene.site.query_offset:
-        notes.append(f"Queries begin at token {scene.site.query_offset}: those before are keys only.")
+        notes.append(note("offset", token=scene.site.query_offset))
     return notes
 
 

@@ -1,4 +1,4 @@
-"""What the head level draws: two axes, the weights of every head between them, and which queries are looked at."""
+"""What the head level draws: two axes, the weights of every head between them, and the chosen queries."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ MOST_SLOTS, KEPT = 60, 40
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """Axes, fields of every head drawn, and which slots of the queries are looked at."""
+    """Axes, the field of every head, and the slots of the chosen queries."""
 
     scene: Scene
     queries: Axis

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from attnscope.render.figures.names import names
 from attnscope.render.figures.slots import Axis, Slot, axis_of
+from attnscope.text.spelling import spelled
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 from attnscope.views.state import State
@@ -39,11 +39,11 @@ class Scene:
 
     @cached_property
     def query_names(self) -> tuple[str, ...]:
-        return names(self.trace.query_tokens(self.site))
+        return spelled(self.trace.query_tokens(self.site))
 
     @cached_property
     def key_names(self) -> tuple[str, ...]:
-        return names(self.trace.key_tokens(self.site))
+        return spelled(self.trace.key_tokens(self.site))
 
     @property
     def place(self) -> str:

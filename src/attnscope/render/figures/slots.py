@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from attnscope.render.figures.names import names
+from attnscope.text.spelling import spelled
 from attnscope.tracing.tokens import Tokens
 
 
@@ -66,7 +66,7 @@ def axis_of(
     slots: list[Slot] = []
     hidden: list[int] = []
     outside: list[int] = []
-    texts, last = names(tokens), None
+    texts, last = spelled(tokens), None
     for i in range(start, stop):
         elsewhere = segment is not None and tokens.segments[i] != segment
         if i != keep and (elsewhere or (hide_special and tokens.special[i])):

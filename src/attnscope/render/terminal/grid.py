@@ -8,7 +8,8 @@ from rich.text import Text
 from torch import Tensor
 
 from attnscope.render.terminal.glyphs import FROM, MUTED, WEIGHT, Glyphs, fitted, label, letters, window
-from attnscope.text.format import percent, printable
+from attnscope.text.format import percent
+from attnscope.text.spelling import spelled
 from attnscope.views.view import View
 
 LABEL, CELL, ELSEWHERE, HEIGHT = 14, 3, 9, 6  # columns of a label, a cell and the last column; lines of the keys' names
@@ -18,11 +19,11 @@ ROWS = 32
 def grid(view: View, width: int, glyphs: Glyphs) -> Iterator[Text]:
     """Line by line, at most `width` columns each."""
     site, state = view.trace.sites[view.site_index], view.own
-    queries, keys = view.trace.query_tokens(site), view.trace.key_tokens(site)
+    queries, keys = spelled(view.trace.query_tokens(site)), spelled(view.trace.key_tokens(site))
     first, row = site.query_offset, state.query - site.query_offset
     weights_of_query = site.weights(state.head, row)[0].cpu()
     key = int(weights_of_query.nan_to_num(0.0).argmax()) if state.key is None else state.key
-    wide = min(LABEL, max(cell_len(printable(token)) for token in queries))
+    wide = min(LABEL, max(cell_len(token) for token in queries))
     room = max(3, (width - wide - 2) // CELL)
     if len(keys) > room:
         room = max(3, (width - wide - 2 - ELSEWHERE) // CELL)
@@ -48,7 +49,7 @@ def grid(view: View, width: int, glyphs: Glyphs) -> Iterator[Text]:
         held = percent(max(0.0, float(weights_of_query.sum() - weights_of_query[columns.start : columns.stop].sum())))
         yield Text(
             f"Keys {columns.start} to {columns.stop - 1} of 0 to {len(keys) - 1} are drawn; the last column is what a query gives to the "
-            f"others ({held} of “{printable(queries[state.query])}”).",
+            f"others ({held} of “{queries[state.query]}”).",
             style=MUTED,
         )
     if len(rows) < site.queries:

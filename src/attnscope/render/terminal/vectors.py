@@ -9,6 +9,7 @@ from torch import Tensor
 
 from attnscope.render.terminal.glyphs import MUTED, NEGATIVE, POSITIVE, Glyphs, fitted
 from attnscope.text.format import number
+from attnscope.text.spelling import spelled
 from attnscope.views.sentences.sentence import strongest
 from attnscope.views.view import View
 
@@ -31,7 +32,7 @@ def strips(view: View, width: int, glyphs: Glyphs) -> Iterator[Text]:
     room = max(8, width - NAME - 3)
     together = math.ceil(len(q) / room)
     size, most = _largest(torch.cat([q[None], k])), _largest(products)
-    keys, queries = view.trace.key_tokens(site), view.trace.query_tokens(site)
+    keys, queries = spelled(view.trace.key_tokens(site)), spelled(view.trace.query_tokens(site))
     column = "one column each" if together == 1 else f"{together} to a column, of which the largest is drawn"
     yield Text(f"{len(q)} dimensions, {column}")
     yield Text(

@@ -2,8 +2,15 @@
 
 from dataclasses import dataclass
 
-from attnscope.text.format import number, percent, printable
+from torch import Tensor
+
+from attnscope.text.format import number, percent
+from attnscope.text.spelling import labels, spelled
 from attnscope.tracing.receipts import SiteReceipt
+from attnscope.tracing.site import Site
+from attnscope.views.sentences.labels import as_text
+from attnscope.views.sentences.pair import PairRow, Side, sentence_of_pair
+from attnscope.views.sentences.query import QueryRow, sentence_of_query
 from attnscope.views.view import View
 
 
@@ -21,55 +28,112 @@ class Row:
 
 
 def strongest(view: View, rows: int) -> list[Row]:
-    """The keys of the view's query by weight, strongest first."""
+    """The keys of the view's query by weight, strongest first. In a comparison they are those of A."""
     site, state = view.trace.sites[view.site_index], view.own
     row = state.query - site.query_offset
-    if site.weights_only:
-        return _strongest_of_weights(view, rows)
-    chain = site.chain(state.head, row)
-    share = site.share(state.head, row)
-    tokens = view.trace.key_tokens(site)
-    weights = chain.weights[0]
+    tokens = spelled(view.trace.key_tokens(site))
+    weights = site.weights(state.head, row)[0]
     order = weights.nan_to_num(-1.0).argsort(descending=True, stable=True)[:rows].tolist()
-    masked = chain.masked[0]
-    no_key = None if site.mask.is_empty else ~site.mask.allowed(site._rows(row), site.keys, state.head)[0]
+    if site.weights_only:
+        return [Row(k, tokens[k], "–", "–", percent(float(weights[k])), "–", float(weights[k])) for k in order]
+    chain, share = site.chain(state.head, row), site.share(state.head, row)
+    masked = _masked(site, state.head, row)
+
+    def part(value: Tensor, k: int) -> str:
+        """A weight or a share; a masked key has none, unless the implementation spreads it over masked keys."""
+        return "masked" if masked[k] and not float(value[k]) else percent(float(value[k]))
+
     return [
         Row(
             key=k,
-            token=printable(tokens[k]),
+            token=tokens[k],
             dot=number(float(chain.dot[0, k])),
-            score="masked" if no_key is not None and bool(no_key[k]) else number(float(masked[k])),
-            weight="masked" if no_key is not None and bool(no_key[k]) else percent(float(weights[k])),
-            share=percent(float(share[k])),
+            score="masked" if masked[k] else number(float(chain.masked[0, k])),
+            weight=part(weights, k),
+            share=part(share, k),
             value=float(weights[k]),
         )
         for k in order
     ]
 
 
-def _strongest_of_weights(view: View, rows: int) -> list[Row]:
-    """The same where there is nothing but weights."""
-    site, state = view.trace.sites[view.site_index], view.own
-    tokens, weights = view.trace.key_tokens(site), site.weights(state.head, state.query - site.query_offset)[0]
-    order = weights.nan_to_num(-1.0).argsort(descending=True, stable=True)[:rows].tolist()
-    return [Row(k, printable(tokens[k]), "–", "–", percent(float(weights[k])), "–", float(weights[k])) for k in order]
-
-
 def title(view: View) -> str:
-    """One sentence: which head and query, and where the weight goes."""
-    site, state = view.trace.sites[view.site_index], view.own
-    top = strongest(view, 3)
-    token = printable(view.trace.query_tokens(site)[state.query])
-    rest = ", ".join(f"“{r.token}” ({r.weight})" for r in top[1:])
-    then = f", then to {rest}" if rest else ""
-    return (
-        f"{site.name}, head {state.head} (counted from 0): “{token}” attends most to “{top[0].token}” with {top[0].weight} "
-        f"of its weight{then}."
-    )
+    """The place, then the sentence that the page shows for this query (or, in a comparison, for what changed)."""
+    here = view.other if view.pair is not None and view.state.side == "b" else view
+    site, state = here.trace.sites[here.site_index], here.state
+    changed = view.pair is not None and view.state.side == "difference"
+    parts = sentence_of_pair(pair_row(view)) if changed else sentence_of_query(query_row(here))
+    return f"{site.name}, head {state.head} (counted from 0): {as_text(parts)}"
 
 
 def receipt(view: View) -> str:
-    """The receipt of the site on view, in words: of the numbers that the view holds."""
+    """The receipt of the site on view, of the numbers that the view holds."""
     found: SiteReceipt = view.receipts.sites[view.site_index]
     mark = {"exact": "✓", "failed": "✕"}.get(found.status, "–")
     return f"{mark} {found}"
+
+
+def query_row(view: View) -> QueryRow:
+    """The numbers behind the sentence of the view's query."""
+    site, state = view.trace.sites[view.site_index], view.own
+    row = state.query - site.query_offset
+    queries, keys = view.trace.query_tokens(site), view.trace.key_tokens(site)
+    weights = site.weights(state.head, row)[0].tolist()
+    outside = None
+    if state.filter != "all":
+        wanted = "ab"[queries.segments[state.query]] == state.filter[0]
+        passing = [wanted and "ab"[keys.segments[k]] == state.filter[1] for k in range(site.keys)]
+        outside = sum(weight for weight, passes in zip(weights, passing, strict=True) if not passes)
+    more = {}
+    if not site.weights_only:
+        empty = all(_masked(site, state.head, row))
+        more = {
+            "share": site.share(state.head, row).tolist(),
+            "norms": site.norms()[1][state.head].tolist(),
+            "dot": site.chain(state.head, row).dot[0].tolist(),
+            "sink": None if site.sinks is None else max(0.0, 1 - sum(weights)),
+            "empty": None if not empty else "uniform" if site.mask.uniform_empty_rows else "zero",
+        }
+    return QueryRow(
+        labels(queries)[state.query],
+        labels(keys)[: site.keys],
+        weights,
+        own=state.query if site.kind == "self" else None,
+        outside=outside,
+        **more,
+    )
+
+
+def pair_row(view: View) -> PairRow:
+    """The numbers behind the sentence of a comparison's query, along the merged row of tokens."""
+    assert view.pair is not None
+    state = view.state
+    queries, keys = view.pair.axes(state)
+    return PairRow(
+        labels(queries.merged)[state.query],
+        labels(keys.merged),
+        *(
+            _side(trace, state, side, queries.places[state.query][side], keys.places)
+            for side, trace in enumerate((view.trace, view.pair.other))
+        ),
+        own=state.query if view.trace.sites[view.site_index].kind == "self" else None,
+        pinned=state.key,
+    )
+
+
+def _side(trace, state, side: int, query: int | None, places) -> Side | None:
+    """The row of weights of one trace, by the places of the merged row; None where it has no such query."""
+    site = trace.site(state.layer, state.stack)
+    row = -1 if query is None else query - site.query_offset
+    if not 0 <= row < site.queries:
+        return None
+    weights, masked = site.weights(state.head, row)[0].tolist(), _masked(site, state.head, row)
+    there = [None if place[side] is None or place[side] >= site.keys else place[side] for place in places]
+    return Side([None if k is None else weights[k] for k in there], [k is not None and masked[k] for k in there])
+
+
+def _masked(site: Site, head: int, row: int) -> list[bool]:
+    """True at the keys that this query may not see."""
+    if site.mask.is_empty:
+        return [False] * site.keys
+    return (~site.mask.allowed(site._rows(row), site.keys, head)[0]).tolist()

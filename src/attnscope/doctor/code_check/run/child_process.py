@@ -38,12 +38,12 @@ def examine_file(target: str, options: dict[str, Any], limit: float, colour: boo
         wanted = {"file": str(file), "name": name, "options": options, "colour": colour, "limit": limit}
         request.write_text(json.dumps({**wanted, "answer": str(answer)}))
         # Files, not pipes: a process that the code starts would hold a pipe open, and the end would never come.
-        with request.open() as asked, errors.open("w") as said:
+        with request.open() as asked, errors.open("w") as stderr:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START],
                 stdin=asked,
                 stdout=subprocess.DEVNULL,
-                stderr=said,
+                stderr=stderr,
                 start_new_session=True,
             )
             try:

@@ -1,0 +1,111 @@
+/** Where things are on the screen: what is in sight, and how tall the parts are that stay there. */
+
+import { setAttribute } from "../base/dom";
+
+export interface LayoutParts {
+  /** What scrolls; the bar above and the foot below stay in sight. */
+  scope: HTMLElement;
+  masthead: HTMLElement;
+  foot: HTMLElement;
+  /** Those that need to know how tall the others are. */
+  between: HTMLElement[];
+}
+
+export interface Looking {
+  /** Fit to what is in sight. */
+  look(): void;
+  /** Put the keyboard into the level that is shown. */
+  focus(): void;
+  /** The level has opened and is laid out. */
+  arrive(scope: HTMLElement): void;
+}
+
+const LOW = 620; // pixels: nothing but the view itself stays in a lower window
+
+export class Layout {
+  private frame = 0;
+  private arriving = true;
+  private refocus = false;
+  private heights = "";
+  private readonly cleanup: (() => void)[] = [];
+
+  constructor(
+    private readonly parts: LayoutParts,
+    private readonly looking: Looking,
+  ) {}
+
+  listen(): void {
+    const { scope, masthead, foot } = this.parts;
+    const look = () => this.look();
+    const sizes = new ResizeObserver(() => this.measure());
+    for (const element of [masthead, foot, scope]) sizes.observe(element);
+    addEventListener("scroll", look, { capture: true, passive: true });
+    addEventListener("resize", look, { passive: true });
+    scope.addEventListener("scroll", look, { passive: true });
+    this.cleanup.push(
+      () => sizes.disconnect(),
+      () => removeEventListener("scroll", look, { capture: true }),
+      () => removeEventListener("resize", look),
+      () => cancelAnimationFrame(this.frame),
+    );
+  }
+
+  /** Another level is shown now; `refocus`: the keyboard was in the one before. */
+  opened(refocus: boolean): void {
+    this.arriving = true;
+    this.refocus = refocus;
+  }
+
+  /** With the next frame, when everything is laid out: what needs to know where things are. */
+  look(): void {
+    if (this.frame) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = 0;
+      this.lookNow();
+      if (this.refocus) this.looking.focus();
+      this.refocus = false;
+      if (!this.arriving) return;
+      this.arriving = false;
+      // a frame later all sizes are measured, and sticky parts stand where they will stay
+      this.frame = requestAnimationFrame(() => {
+        this.frame = 0;
+        if (!this.parts.scope.hasAttribute("data-low")) this.looking.arrive(this.parts.scope);
+      });
+    });
+  }
+
+  lookNow(): void {
+    if (this.parts.scope.clientWidth === 0) return; // a frame that has no size yet: it is measured when it gets one
+    this.looking.look();
+  }
+
+  /** Sticky parts stand below and above each other: each needs to know how tall the others are. */
+  measure(): void {
+    const { scope, between, ...sticky } = this.parts;
+    const masthead = sticky.masthead.offsetHeight;
+    const foot = sticky.foot.offsetHeight;
+    const height = Math.min(scope.clientHeight || innerHeight, innerHeight);
+    const heights = `${masthead},${foot},${height}`;
+    if (heights === this.heights) return;
+    this.heights = heights;
+    setAttribute(scope, "data-low", height < LOW ? "" : null);
+    // asked before the sizes are written, which restyle all within
+    const bar = getComputedStyle(sticky.masthead).position === "sticky" ? masthead : 0;
+    for (const { style } of between) {
+      style.setProperty("--sight", `${height}px`);
+      style.setProperty("--foot", `${foot}px`);
+      style.setProperty("--bar", `${bar}px`);
+    }
+    this.look();
+  }
+
+  /** Top and bottom of what is in sight. */
+  viewport(): { top: number; bottom: number } {
+    const { top, bottom } = this.parts.scope.getBoundingClientRect();
+    return { top: Math.max(0, top), bottom: Math.min(innerHeight, bottom) };
+  }
+
+  destroy(): void {
+    for (const undo of this.cleanup) undo();
+  }
+}

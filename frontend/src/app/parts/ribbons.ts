@@ -1,0 +1,33 @@
+/** The text, in one ribbon where queries and keys are the same tokens, else in two. */
+import { h } from "../../base/dom";
+import type { Scene } from "../../scene/scene";
+import { Ribbon, type RibbonHost } from "./ribbon";
+
+export class Ribbons {
+  readonly element = h("div", { class: "ribbons" });
+  private views: Ribbon[] = [];
+  private tables = "";
+
+  constructor(
+    private readonly host: RibbonHost,
+    private readonly id: string,
+  ) {}
+
+  draw(scene: Scene): void {
+    const { query_tokens: queries, key_tokens: keys } = scene.site;
+    if (this.tables !== `${queries},${keys}`) {
+      this.tables = `${queries},${keys}`;
+      const { host, id } = this;
+      this.views =
+        queries === keys
+          ? [new Ribbon("both", null, host, `${id}b`)]
+          : [new Ribbon("query", "queries", host, `${id}q`), new Ribbon("key", "keys", host, `${id}k`)];
+      this.element.replaceChildren(...this.views.map((ribbon) => ribbon.element));
+    }
+    for (const ribbon of this.views) ribbon.draw(scene);
+  }
+
+  look(): void {
+    for (const ribbon of this.views) ribbon.look();
+  }
+}

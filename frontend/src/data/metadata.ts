@@ -1,0 +1,149 @@
+/** What a payload says of the trace: the JSON string beside its tensors. docs/payload.md is the contract. */
+
+export interface TokenTable {
+  text: string[];
+  ids: number[];
+  special: boolean[];
+  words: (number | null)[];
+  word_text: string[];
+  segments: number[];
+  border: number | null;
+  /** Where each token stands in the text: [start, end). May be missing or empty. */
+  offsets?: [number, number][];
+}
+
+export interface MaskRule {
+  lower: number | null;
+  upper: number | null;
+  keys: string | null;
+  rows: string | null;
+  packed: string | null;
+  empty_rows: "zero" | "uniform";
+  /** The rule for people: "causal, window of 4 tokens". */
+  words?: string;
+}
+
+export interface SiteReceipt {
+  status: "exact" | "weights_only" | "unverified" | "failed";
+  max_error: JsonNumber | null;
+  tolerance: JsonNumber | null;
+  rows: number;
+  of: number;
+  no_key_rows: number;
+  note: string;
+}
+
+/** NaN and infinities are strings in JSON. */
+export type JsonNumber = number | "nan" | "inf" | "-inf";
+
+export interface Site {
+  index: number;
+  path: string;
+  call: number;
+  kind: "self" | "cross";
+  stack: string | null;
+  layer: number;
+  heads: number;
+  kv_heads: number;
+  queries: number;
+  keys: number;
+  /** The position of query 0 among the tokens: above 0 in a cached step, where earlier tokens are keys only. */
+  query_offset?: number;
+  head_size: number;
+  value_size: number;
+  scaling: number;
+  scaled_by_model: boolean;
+  softcap: number | null;
+  query_tokens: number;
+  key_tokens: number;
+  mask: MaskRule;
+  bias: { form: "diagonals" | "full"; tensor: string } | null;
+  sinks: string | null;
+  norms: "output" | "value";
+  weights_only: boolean;
+  held: { dtype: string; heads: number[] } | null;
+  receipt: SiteReceipt;
+  /** What the trace keeps beyond q, k and v, and the heads for which it is in these bytes. */
+  steps?: SiteSteps;
+  /** Of every site, held or not, in the first block of a view. */
+  thumb?: Thumb;
+  /** A number per head; null where no query allows one. */
+  stats?: Record<string, (number | null)[]>;
+  /** Query, key and weight of each head's strongest link between two tokens that are not special. */
+  links?: ([number, number, number] | null)[];
+}
+
+/** Where the pooled weights of a site's heads are, U8 [heads, rows, columns], and what its bytes mean. */
+export interface Thumb {
+  tensor: string;
+  rows: number;
+  columns: number;
+  method: string;
+  /** A byte up to here is a weight times it. */
+  steps: number;
+  /** The byte of no difference, where bytes on either side of it are differences: (byte - zero) / steps. */
+  zero?: number;
+  masked: number;
+  broken: number;
+  queries_sampled: number | null;
+}
+
+export interface SiteSteps {
+  heads: number[];
+  kept: string[];
+  /** Bytes of one head, and of all. */
+  bytes: number;
+  all_bytes: number;
+  projections: Partial<Record<"q" | "k" | "v", ProjectionNote>>;
+}
+
+/** Where W_q, W_k or W_v stands in the model, and what the model does with what it makes. */
+export interface ProjectionNote {
+  path: string;
+  norm: string;
+  factor: number;
+  flipped: boolean;
+  first: number;
+  head_step: number;
+  size_step: number;
+}
+
+/** Where the tokens of both texts, merged into one row, stand in each; null: not there. */
+export interface Places {
+  a: (number | null)[];
+  b: (number | null)[];
+}
+
+/** What was traced, as arguments of `attnscope.load` ("model" is the name) and `attnscope.trace`. */
+export type TraceSource = Record<string, unknown>;
+
+export interface Metadata {
+  format: string;
+  version: number;
+  trace: string;
+  model: { name: string; class: string; type: string; dtype: string; implementation: string; revision: string | null };
+  versions: Record<string, string>;
+  tokens: TokenTable[];
+  sites: Site[];
+  receipt: {
+    passed: boolean;
+    max_error: JsonNumber | null;
+    tolerance: JsonNumber | null;
+    rows: number;
+    of: number;
+  } | null;
+  notes: string[];
+  source?: TraceSource | null;
+  /** What the numbers in `stats` are: a sentence, a title, a unit. */
+  stat_words?: Record<string, string>;
+  stat_titles?: Record<string, string>;
+  stat_units?: Record<string, string>;
+  /** Of a comparison: which sites of A and B each site stands for, and where each token of a table stands in them. */
+  pair?: { sites: [number, number][]; places: Places[] };
+}
+
+export function number(value: JsonNumber | null | undefined): number {
+  if (value === "inf") return Number.POSITIVE_INFINITY;
+  if (value === "-inf") return Number.NEGATIVE_INFINITY;
+  return typeof value === "number" ? value : Number.NaN;
+}

@@ -1,0 +1,58 @@
+"""Tokens and receipts as JSON, and numbers that JSON does not have."""
+
+import math
+from typing import Any
+
+from attnscope.tracing.receipts import Receipt, SiteReceipt
+from attnscope.tracing.tokens import Tokens
+
+
+def tokens_to_json(tokens: Tokens) -> dict[str, Any]:
+    return {
+        "text": list(tokens.strings),
+        "ids": list(tokens.ids),
+        "special": list(tokens.special),
+        "words": list(tokens.words),
+        "word_text": list(tokens.word_text),
+        "segments": list(tokens.segments),
+        "offsets": [list(o) for o in tokens.offsets],
+        "written": tokens.text,
+        "border": tokens.border,
+    }
+
+
+def tokens_from_json(table: dict[str, Any]) -> Tokens:
+    return Tokens(
+        tuple(table["text"]),
+        tuple(table["ids"]),
+        tuple(table["special"]),
+        tuple(table["words"]),
+        tuple(table["word_text"]),
+        tuple(table["segments"]),
+        tuple((start, end) for start, end in table.get("offsets", ())),
+        table.get("written", ""),
+        table["border"],
+    )
+
+
+def site_receipt_to_json(receipt: SiteReceipt) -> dict[str, Any]:
+    return _picked(receipt, "status max_error tolerance rows of no_key_rows note")
+
+
+def receipt_to_json(receipt: Receipt) -> dict[str, Any]:
+    return _picked(receipt, "passed max_error tolerance rows of")
+
+
+def _picked(thing: Any, names: str) -> dict[str, Any]:
+    return {name: getattr(thing, name) for name in names.split()}
+
+
+def plain(value: Any) -> Any:
+    """JSON has no NaN or infinity: they are written as strings."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value

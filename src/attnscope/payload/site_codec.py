@@ -1,0 +1,164 @@
+"""One site <-> its description and its tensors in a payload."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnscope.errors import NotCaptured
+from attnscope.payload import step_tensors
+from attnscope.payload.held import Held, coarser
+from attnscope.payload.plain_json import site_receipt_to_json
+from attnscope.tracing.masks import BiasRule, MaskRule
+from attnscope.tracing.receipts import SiteReceipt
+from attnscope.tracing.site import Projection, Site
+from attnscope.tracing.weights_site import WeightsSite
+
+_DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64"}
+
+
+def describe_site(index: int, site: Site, receipt: SiteReceipt) -> dict[str, Any]:
+    crossing = site.stack == "cross"
+    names = (
+        "path call kind stack layer heads kv_heads queries keys head_size value_size query_offset "
+        "scaled_by_model softcap weights_only note"
+    )
+    whole_norms = site.projection is not None or site.stored_norms is not None
+    return {
+        "index": index,
+        **{name: getattr(site, name) for name in names.split()},
+        "scaling": 1.0 if site.weights_only else site.scaling,
+        "query_tokens": 1 if site.stack in ("decoder", "cross") else 0,
+        "key_tokens": 0 if crossing or site.stack != "decoder" else 1,
+        "mask": {**_mask_rule(site), "keys": None, "rows": None, "packed": None},
+        "bias": None,
+        "sinks": None,
+        "norms": "output" if whole_norms else "value",
+        "held": None,
+        "receipt": site_receipt_to_json(receipt),
+    }
+
+
+def _mask_rule(site: Site) -> dict[str, Any]:
+    mask = site.mask
+    empty_rows = "uniform" if mask.uniform_empty_rows else "zero"
+    return {"lower": mask.lower, "upper": mask.upper, "empty_rows": empty_rows, "words": mask.describe()}
+
+
+def put_site(
+    tensors: dict[str, Tensor],
+    shared: dict[int, str],
+    index: int,
+    site: Site,
+    what: Held,
+    norms: bool,
+    z_rows: int | None = None,
+) -> dict[str, Any]:
+    """Add the site's tensors, and return the part of its description that names them."""
+    heads = list(range(site.heads)) if what.heads is None else sorted(what.heads)
+    groups = sorted({head // (site.heads // site.kv_heads) for head in heads})
+    dtype = what.dtype or site.kept_dtype
+    # Slices of one fused projection share storage; each is written as a tensor of its own.
+    for name, tensor in site.kept.items():
+        tensors[f"s{index}.{name}"] = tensor[groups if name in ("k", "v") else heads].to(dtype)
+    if site.z is not None and site.z_rows is not None:
+        sample = _spread(len(site.z_rows), z_rows)
+        tensors[f"s{index}.z"] = site.z[heads][:, sample].float()
+        tensors[f"s{index}.z_rows"] = site.z_rows[sample].to(torch.int32)
+    if norms and not site.weights_only:
+        tensors[f"s{index}.norms"] = site.norms()[1][heads].float()
+    mask = _mask_rule(site)
+    for part in ("keys", "rows", "packed"):
+        tensor = getattr(site.mask, part)
+        mask[part] = None if tensor is None else _put_shared(tensors, shared, "m", tensor.to(torch.uint8), id(tensor))
+    bias = None
+    if site.position_bias is not None:
+        form = "diagonals" if site.position_bias.diagonals is not None else "full"
+        table = site.position_bias.diagonals if form == "diagonals" else site.position_bias.cells
+        assert table is not None
+        bias = {"form": form, "tensor": _put_shared(tensors, shared, "b", table.float(), id(table))}
+    sinks = None
+    if site.sinks is not None:
+        sinks = f"s{index}.sinks"
+        tensors[sinks] = site.sinks.float()
+    return {
+        "held": {"dtype": _DTYPES.get(dtype, "F32"), "heads": heads},
+        "mask": mask,
+        "bias": bias,
+        "sinks": sinks,
+        "model_dtype": str(coarser(site.dtype or site.kept_dtype, dtype)).removeprefix("torch."),
+    }
+
+
+def _spread(count: int, limit: int | None) -> Tensor:
+    """At most `limit` of `count` positions, first and last among them."""
+    if limit is None or count <= limit:
+        return torch.arange(count)
+    return torch.linspace(0, count - 1, limit).round().long().unique()
+
+
+def _put_shared(tensors: dict[str, Tensor], shared: dict[int, str], letter: str, tensor: Tensor, identity: int) -> str:
+    if identity not in shared:
+        shared[identity] = f"{letter}{len(shared)}"
+        tensors[shared[identity]] = tensor
+    return shared[identity]
+
+
+def put_projection(tensors: dict[str, Tensor], shared: dict[int, str], site: Site) -> dict[str, Any] | None:
+    if site.projection is None:
+        return None
+    weight, bias = site.projection.parameter, site.projection.bias
+    return {
+        "weight": _put_shared(tensors, shared, "w", weight.detach(), id(weight)),
+        "bias": None if bias is None else _put_shared(tensors, shared, "w", bias.detach(), id(bias)),
+        "transposed": site.projection.transposed,
+    }
+
+
+def site_from_json(entry: dict[str, Any], tensors: dict[str, Tensor]) -> Site:
+    index, mask, bias = entry["index"], entry["mask"], entry["bias"]
+    if len(entry["held"]["heads"]) != entry["heads"]:
+        raise NotCaptured(
+            f"these bytes hold {len(entry['held']['heads'])} of {entry['heads']} heads of {entry['path']}: they are a part of a view."
+        )
+    projection = entry.get("projection")
+    bits = {part: tensors[mask[part]].bool() if mask[part] else None for part in ("keys", "rows")}
+    place = {name: entry[name] for name in ("path", "call", "kind", "stack", "layer", "note")}
+    place["dtype"] = getattr(torch, entry["model_dtype"])
+    if entry["weights_only"]:
+        return WeightsSite(given=tensors[f"s{index}.weights"], **place)
+    return Site(
+        q=tensors[f"s{index}.q"],
+        k=tensors[f"s{index}.k"],
+        v=tensors[f"s{index}.v"],
+        **place,
+        scaling=entry["scaling"],
+        softcap=entry["softcap"],
+        mask=MaskRule(
+            mask["lower"],
+            mask["upper"],
+            bits["keys"],
+            bits["rows"],
+            tensors[mask["packed"]] if mask["packed"] else None,
+            mask["empty_rows"] == "uniform",
+        ),
+        position_bias=None
+        if bias is None
+        else (
+            BiasRule(diagonals=tensors[bias["tensor"]])
+            if bias["form"] == "diagonals"
+            else BiasRule(cells=tensors[bias["tensor"]])
+        ),
+        sinks=tensors[entry["sinks"]] if entry["sinks"] else None,
+        z=tensors.get(f"s{index}.z"),
+        z_rows=tensors[f"s{index}.z_rows"].long() if f"s{index}.z_rows" in tensors else None,
+        projection=None
+        if not projection
+        else Projection(
+            tensors[projection["weight"]],
+            tensors[projection["bias"]] if projection["bias"] else None,
+            projection["transposed"],
+        ),
+        **step_tensors.read(entry, tensors),
+        stored_norms=tensors.get(f"s{index}.norms") if entry["norms"] == "output" else None,
+    )

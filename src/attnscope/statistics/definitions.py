@@ -1,0 +1,139 @@
+"""What each number of a head is: its name, its title on screen, its unit, its definition and its source."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One number of a head. unit: "part" (of one), "nats", "tokens", or "" for a plain number.
+
+    about: the definition, in one sentence. source: who measured it first, or what the literature calls it.
+    """
+
+    name: str
+    title: str
+    unit: str
+    about: str
+    source: str = ""
+
+    @property
+    def words(self) -> str:
+        """The definition with its source, as it is shown."""
+        return f"{self.about[:-1]} ({self.source})." if self.source else self.about
+
+
+CLARK = "Clark et al. 2019"
+_OVER = "averaged over the queries that may see one."
+
+STATISTICS = (
+    Statistic(
+        "entropy",
+        "entropy",
+        "nats",
+        "How widely a query spreads its weight: −Σ w ln w, averaged over the queries; 0 is one key alone. "
+        "A sink counts as one more key.",
+        CLARK,
+    ),
+    Statistic(
+        "confidence",
+        "largest weight",
+        "part",
+        "The largest weight of a query, averaged over the queries.",
+        "confidence in Voita et al. 2019",
+    ),
+    Statistic(
+        "distance",
+        "mean distance",
+        "tokens",
+        "How far a query looks: Σ w · |query − key| / Σ w, in tokens, special tokens included.",
+        "Vig and Belinkov 2019",
+    ),
+    Statistic(
+        "itself",
+        "on itself",
+        "part",
+        "The weight of a query on its own token, averaged over the queries that may see it.",
+        CLARK,
+    ),
+    Statistic(
+        "previous",
+        "on the previous token",
+        "part",
+        f"The weight of a query on the token before it, {_OVER}",
+        CLARK,
+    ),
+    Statistic("next", "on the next token", "part", f"The weight of a query on the token after it, {_OVER}", CLARK),
+    Statistic(
+        "first",
+        "on the first token",
+        "part",
+        "The weight of a query on the first key, averaged over the queries that may see it.",
+        "Gu et al. 2024 call it a sink",
+    ),
+    Statistic(
+        "special",
+        "on special tokens",
+        "part",
+        f"The weight of a query on special tokens together, {_OVER}",
+        f"delimiters in {CLARK}",
+    ),
+    Statistic(
+        "same",
+        "on earlier copies",
+        "part",
+        f"The weight of a query on earlier places of the same token, special tokens left out, {_OVER}",
+        "duplicate-token heads",
+    ),
+    Statistic(
+        "induction",
+        "after earlier copies",
+        "part",
+        f"The weight of a query on what followed earlier places of the same token, special tokens left out, {_OVER}",
+        "prefix matching in Olsson et al. 2022",
+    ),
+    Statistic(
+        "sink",
+        "on the sink",
+        "part",
+        "The weight that goes to the learned logit without a token, averaged over the queries.",
+    ),
+    Statistic(
+        "link",
+        "strongest link",
+        "part",
+        "The largest weight between two different tokens, neither of them special.",
+    ),
+)
+
+# Of a comparison, from trace A to trace B.
+CHANGES = (
+    Statistic(
+        "change",
+        "change",
+        "part",
+        "How far a head's weights have moved from A to B: ½ Σ |B − A| over the keys of either text, averaged over the "
+        "queries that both have (total-variation distance); 0 % is no change, 100 % is all weight elsewhere.",
+    ),
+    Statistic(
+        "largest",
+        "largest difference",
+        "part",
+        "The largest difference of one weight between two tokens that are not special, without its sign.",
+    ),
+    Statistic(
+        "turned",
+        "turn of the output",
+        "",
+        "1 − cos between the head's output in A and in B, averaged over the queries that both have: 0 is the same "
+        "direction, 1 a right angle.",
+    ),
+)
+
+
+def in_payload(statistics: tuple[Statistic, ...]) -> dict[str, dict[str, str]]:
+    """Sentences, titles and units by name, as a payload carries them."""
+    return {
+        "stat_words": {s.name: s.words for s in statistics},
+        "stat_titles": {s.name: s.title for s in statistics},
+        "stat_units": {s.name: s.unit for s in statistics},
+    }

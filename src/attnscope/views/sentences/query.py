@@ -1,0 +1,125 @@
+"""The sentence of a query: where its weight goes. The page writes the same one (scene/sentence.ts).
+
+tests/cases/sentences.json holds the cases that both languages must pass.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from attnscope.text.format import count, percent_in_words
+from attnscope.text.spelling import Label, named
+from attnscope.views.sentences.labels import Part, Token
+from attnscope.views.sentences.notes import note
+
+MENTIONED = 0.05  # smaller weights are not named
+
+NO_KEY = {
+    "zero": " may look at no key at all: no key allowed, and the head's output is zero.",
+    "uniform": " may look at no key at all; this implementation then spreads its weight evenly.",
+}
+
+
+@dataclass(frozen=True)
+class QueryRow:
+    """One query of one head, as plain numbers; sequences have an entry for each key.
+
+    own: the position of the query among the keys, None in cross-attention. share and norms: each key's share of the output
+    and the length of its value, empty where there are no values. dot: q · k, None where only weights are known. sink: the
+    weight of a learned sink, None without one. empty: "zero" or "uniform" where no key is allowed. outside: the weight of
+    keys that the filter of a pair leaves out, None without a filter.
+    """
+
+    who: Label
+    keys: Sequence[Label]
+    weights: Sequence[float]
+    own: int | None = None
+    share: Sequence[float] = ()
+    norms: Sequence[float] = ()
+    dot: Sequence[float] | None = None
+    sink: float | None = None
+    empty: str | None = None
+    outside: float | None = None
+
+
+def sentence_of_query(row: QueryRow) -> list[Part]:
+    """Its parts, in order."""
+    who = Token(named(row.who))
+    if row.empty is not None:
+        return [who, NO_KEY[row.empty]]
+    weights = row.weights
+    if any(map(math.isnan, weights)):
+        return [who, f" has weights that are not numbers: {_why_broken(row.dot)}."]
+    key = _naming(row)
+    order = sorted(range(len(weights)), key=lambda j: (-weights[j], j))
+    first, sink = order[0], row.sink or 0.0
+    parts: list[Part] = [who]
+    if weights[first] < MENTIONED:
+        mass, needed = 0.0, 0
+        while mass < (1 - sink) / 2 and needed < len(order):
+            mass += weights[order[needed]]
+            needed += 1
+        parts += [
+            f" spreads its weight widely: {count(needed, 'key')} share {percent_in_words(mass)}, and the strongest, ",
+            key(first),
+            f", has {percent_in_words(weights[first])}.",
+        ]
+    else:
+        parts += [" attends most to ", key(first), f" with {percent_in_words(weights[first])} of its weight"]
+        for joint, j in zip((", then to ", " and "), order[1:3], strict=False):
+            if weights[j] >= MENTIONED:
+                parts += [joint, key(j), f" ({percent_in_words(weights[j])})"]
+        parts.append(".")
+    if sink >= MENTIONED:
+        parts.append(" " + note("sink", part=percent_in_words(sink)))
+    parts += _parting(row, key)
+    if row.outside is not None:
+        parts.append(" " + note("outside", part=percent_in_words(row.outside), whose="its weight"))
+    return parts
+
+
+def _naming(row: QueryRow) -> Callable[[int], Part]:
+    """A function that names a key; a name that the sentence has already used gets its position."""
+    used: dict[str, int] = {}
+
+    def key(j: int) -> Part:
+        if j == row.own:
+            return "itself"
+        name = named(row.keys[j])
+        again = used.setdefault(name, j) != j or name == named(row.who)
+        return Token(name, j if again else None)
+
+    return key
+
+
+def _why_broken(dot: Sequence[float] | None) -> str:
+    """Where NaN comes from, as far as the numbers tell."""
+    if dot is None:
+        return "they were captured as NaN, and nothing before them is known"
+    if not all(map(math.isfinite, dot)):
+        return "the model's own query or key vectors hold NaN"
+    return "its scores hold NaN, though its query and key vectors do not"
+
+
+def _parting(row: QueryRow, key: Callable[[int], Part]) -> list[Part]:
+    """Where weight and share of the output differ most: weight is not effect."""
+    weights, share = row.weights, row.share
+    gaps = [(weights[j] - share[j], j) for j in range(len(share))]
+    under = [(-gap, j) for gap, j in gaps if gap >= 0.08 and share[j] < weights[j] / 2]
+    over = [(gap, j) for gap, j in gaps if -gap >= 0.1 and share[j] > 1.5 * weights[j]]
+    if under:
+        j = min(under)[1]
+        middle = sorted(row.norms)[len(row.norms) // 2]
+        short = row.norms[j] < 0.2 * middle
+        why = "its value is near zero" if short else "its value is shorter than the others'"
+        return [
+            f" {percent_in_words(weights[j])} of its weight goes to ",
+            key(j),
+            f", which carries {percent_in_words(share[j])} of the output: {why}.",
+        ]
+    if over:
+        j = min(over)[1]
+        most = "most" if share[j] == max(share) and list(share).index(share[j]) == j else "more"
+        how_much = f"{percent_in_words(share[j])}, with {percent_in_words(weights[j])} of the weight"
+        return [" ", key(j), f" carries {most} of the output, {how_much}: its value is long."]
+    return []
