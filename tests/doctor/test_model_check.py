@@ -241,7 +241,7 @@ def test_text_cut() -> None:
     assert diagnosis  # the check reads the whole text: a warning
     found = only(diagnosis, "text-beyond-tokenizer")
     assert "16 tokens" in found.title
-    assert "model_max_length = 11; 5 tokens lie beyond, from a" in found.evidence
+    assert "model_max_length = 11; 5 tokens lie beyond, from plane to a dog [SEP] on" in found.evidence
     ready = tokenizer(text, truncation=True, return_tensors="pt")
     found = only(attnscope.check(model, tokenizer, text, inputs=ready), "text-cut")
     assert "9 of the text's 14 tokens" in found.title

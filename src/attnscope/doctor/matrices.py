@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from attnscope.tracing.trace import Trace
+if TYPE_CHECKING:
+    from attnscope.tracing.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,16 @@ class Matrices:
             "first_differing_cell": self.cell,
         }
 
-    def theirs_trace(self) -> Trace:
+    def theirs_trace(self) -> "Trace":
         """Every head's weights as the code gave them."""
+        from attnscope.tracing.trace import Trace
+
         return Trace.from_attentions(*_named(self.all_theirs))
 
-    def reference_trace(self) -> Trace:
+    def reference_trace(self) -> "Trace":
         """The reference with q and k where a plain chain reproduces its weights, else its weights alone."""
+        from attnscope.tracing.trace import Trace
+
         weights, names = _named(self.all_reference)
         if self.operands is not None:
             trace = Trace.from_qkv(*self.operands, tokens=names, mask=self.allowed, scaling=self.scaling)
