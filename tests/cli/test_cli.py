@@ -42,7 +42,7 @@ def check_refused(result: Result, message: str) -> None:
             "head 7 is out of range: layer 1 has 3 heads, so head goes from 0 to 2",
         ),
         (["the cat", "--head", "L9H0"], "layer 9 is out of range"),
-        (["the cat", "--head", "third"], 'head "third" is not a head'),
+        (["the cat", "--head", "third"], "expected a head as a number or a name"),
         (["the cat", "--query", "ship"], 'query "ship" is not among the tokens: [CLS] the cat [SEP]'),
         (["the cat", "--query", "99"], "query 99 is out of range: the text has 4 tokens"),
         (["the cat", "--key", "-5"], "key -5 is out of range"),

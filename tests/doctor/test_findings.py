@@ -1,8 +1,10 @@
 """Every entry of the registry is its own test: its wrong example gives this finding, its right one none."""
 
+import importlib.util
 import linecache
 import math
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from attnscope.doctor.diagnosis import Diagnosis
 from attnscope.doctor.findings import ENTRIES, REGISTRY, SEVERITIES, Finding, explain, finding
 from attnscope.errors import InputError
 
+ROOT = Path(__file__).parents[2]
 HEADER = "import math, torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
 ON_THE_COMMAND_LINE = "attnscope check "
 
@@ -89,6 +92,14 @@ def test_an_entry_explains_itself():
     )
     with pytest.raises(InputError, match=r"got 'scale-liner'. Did you mean .*scale-linear"):
         explain("scale-liner")
+
+
+def test_the_page_of_findings_is_what_the_registry_gives():
+    spec = importlib.util.spec_from_file_location("findings_page", ROOT / "tools/findings.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    stale = "docs/reference/findings.md is stale; run: python tools/findings.py"
+    assert tool.PAGE.read_text(encoding="utf-8") == tool.page(), stale
 
 
 # --- severity -----------------------------------------------------------------------------------------------------------

@@ -235,7 +235,7 @@ def test_names() -> None:
         ({"text": 3}, (400, "input", "expected a JSON object with a text")),
         ({"text": "the cat", "pair": 3}, (400, "input", "expected pair as a text")),
         ({"text": "the cat", "truncate": "yes"}, (400, "input", "truncate as true or false")),
-        ({"text": "the cat", "layer": "0"}, (400, "input", "layer must be a number")),
+        ({"text": "the cat", "layer": "first"}, (400, "input", "expected layer as a number")),
         (b"[1]", (400, "input", "expected a JSON object with a text")),
         (b"{", (400, "input", "is not JSON")),
         (b"[" * 100_000, (400, "input", "is not JSON")),

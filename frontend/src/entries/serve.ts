@@ -6,7 +6,7 @@ import { follow } from "../app/url/address";
 import type { Step, View } from "../app/view";
 import { fromHash, INITIAL, type State } from "../base/state";
 import { type HttpSource, type Question, Refused, read } from "../data/sources/http";
-import { Asker } from "./serve/prompt-form";
+import { PromptForm } from "./serve/prompt-form";
 import style from "./serve/serve.css";
 import { type Asked, addressOf, questionIn, withoutToken } from "./serve/url-query";
 
@@ -47,7 +47,7 @@ class Desk {
   private opened: State = INITIAL;
   /** What the address means where it says nothing of the place. */
   private readonly home: State = { ...INITIAL };
-  private readonly asker: Asker;
+  private readonly asker: PromptForm;
   private readonly sheet = new CSSStyleSheet();
 
   constructor(
@@ -56,7 +56,7 @@ class Desk {
     private readonly settings: Settings,
   ) {
     this.sheet.replaceSync(style);
-    this.asker = new Asker(bar, this.sheet, settings.models, (question) => void this.ask(question));
+    this.asker = new PromptForm(bar, this.sheet, settings.models, (question) => void this.ask(question));
     // the bar may grow with its text: the app below has what is left
     new ResizeObserver(() => root.style.setProperty("--ask", `${bar.offsetHeight}px`)).observe(bar);
   }

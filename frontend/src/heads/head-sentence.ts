@@ -7,13 +7,13 @@ import type { Part } from "../scene/text";
 import type { Axes } from "./axes";
 import type { SlotRow } from "./axis";
 import { placeName } from "./members";
-import type { Sheet } from "./row-cache";
+import type { RowCache } from "./row-cache";
 
 /** Weights that one may wait for: more are added up while the picture is already there. */
 const AT_ONCE = 3_000_000;
 
 /** Completes a small sheet at once; false where the reader would wait for it. */
-export function completed(sheet: Sheet): boolean {
+export function completed(sheet: RowCache): boolean {
   if (sheet.complete) return true;
   const { queries, keys, head_size } = sheet.site;
   if (queries * keys * Math.max(head_size, 8) * sheet.members.length > AT_ONCE) return false;
@@ -24,7 +24,7 @@ export function completed(sheet: Sheet): boolean {
 const tokensAway = (distance: number) => `${distance.toFixed(1)} ${distance.toFixed(1) === "1.0" ? "token" : "tokens"}`;
 
 /** `row`: the selected query's, or of several. Without a complete sheet, what is said is of the query alone. */
-export function finding(scene: Scene, sheet: Sheet, axes: Axes, row: SlotRow): Part[] {
+export function headSentence(scene: Scene, sheet: RowCache, axes: Axes, row: SlotRow): Part[] {
   const { state, site } = scene;
   const where = placeName({ site, head: state.head }, state.average);
   const parts: Part[] = [`In ${where}, `];
@@ -46,7 +46,7 @@ export function finding(scene: Scene, sheet: Sheet, axes: Axes, row: SlotRow): P
   return [...parts, ...ofQuery(scene, axes, row, sheet.complete)];
 }
 
-function distances({ tally }: Sheet, mass: number): Part[] {
+function distances({ tally }: RowCache, mass: number): Part[] {
   const share = (part: number) => percentInWords(part / mass);
   if (tally.previous / mass >= 0.5) return [`${share(tally.previous)} of all weight goes to the token just before`];
   if (tally.itself / mass >= 0.5) return [`${share(tally.itself)} of all weight stays at the token itself`];

@@ -27,7 +27,7 @@ export interface Tally {
 /** Weights of one picture that a page can hold: a text of 4,000 tokens. */
 const MOST_CELLS = 16_000_000;
 
-export class Sheet {
+export class RowCache {
   readonly site: Site;
   readonly tally: Tally;
   private readonly kept: (Row | undefined)[];
@@ -167,11 +167,11 @@ export class Sheet {
 }
 
 const BUDGET = 24_000_000; // weights kept over all sheets of a source
-const shelves = new WeakMap<object, Map<string, Sheet>>();
+const shelves = new WeakMap<object, Map<string, RowCache>>();
 
 /** Sheets are shared by the levels of one view: looked at last, kept longest. */
-export function shelved(source: object, name: string, make: () => Sheet): Sheet {
-  const shelf = shelves.get(source) ?? new Map<string, Sheet>();
+export function shelved(source: object, name: string, make: () => RowCache): RowCache {
+  const shelf = shelves.get(source) ?? new Map<string, RowCache>();
   shelves.set(source, shelf);
   const sheet = shelf.get(name) ?? make();
   shelf.delete(name);

@@ -10,7 +10,7 @@ import { NAMES } from "./shade";
 
 const TITLE = 30;
 
-export function gridPaper(room: Room, drawing: Drawing, colours: Colours, title: string): Picture {
+export function exportSvg(room: Room, drawing: Drawing, colours: Colours, title: string): Picture {
   const { field, box, shade, query, key } = drawing;
   const canvas = document.createElement("canvas");
   const view = new PlotView();

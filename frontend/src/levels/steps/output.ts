@@ -2,18 +2,18 @@
 
 import { count, percent } from "../../base/format";
 import { isMasked } from "../../chain/chain";
-import type { Given } from "../../data/step-tensors";
+import type { StepTensors } from "../../data/step-tensors";
 import type { Scene } from "../../scene/scene";
 import { outputSum, shareSum, write, writeSum } from "./derivations";
-import { keyName, type Link, number, one, queryName, type Scalar, shown } from "./step";
+import { keyName, number, one, queryName, type Scalar, type Step, shown } from "./step";
 
-export function toOutput(scene: Scene, given: Given | null): Link[] {
+export function toOutput(scene: Scene, given: StepTensors | null): Step[] {
   const { chain, site, tensors, key } = scene;
   if (!tensors.v.length) return [];
   const D = site.value_size;
   const K = site.keys;
   const part = Float64Array.from(tensors.value(key), (v) => v * chain.weights[key]);
-  const links: Link[] = [
+  const links: Step[] = [
     {
       id: "output",
       number: "11",

@@ -2,11 +2,11 @@
 
 import { count } from "../../base/format";
 import { nice } from "../../base/scale";
-import type { Given, Letter } from "../../data/step-tensors";
+import type { Letter, StepTensors } from "../../data/step-tensors";
 import type { Scene } from "../../scene/scene";
 import { affine, normed, single } from "./derivations";
 import type { Piece } from "./formula";
-import { keyName, type Link, number, one, queryName, quiet } from "./step";
+import { keyName, number, one, queryName, quiet, type Step } from "./step";
 import { type Sum, turned, turns } from "./sums";
 
 /** Query and key heads, named where they are grouped. */
@@ -30,13 +30,13 @@ function place(scene: Scene, letter: Letter): string {
   return `W_${letter}: ${note.flipped ? "columns" : "rows"} ${first}–${first + (size - 1) * note.size_step} of ${note.path}.weight`;
 }
 
-export function toQuery(scene: Scene, given: Given | null): Link[] {
+export function toQuery(scene: Scene, given: StepTensors | null): Step[] {
   const { site, q, domains } = scene;
   const D = site.head_size;
   const M = given?.width ?? 0;
   const x = given?.ofQuery(scene.row) ?? null;
   const made = affine(scene, given, "q");
-  const links: Link[] = [];
+  const links: Step[] = [];
   links.push(
     x
       ? {
@@ -53,7 +53,7 @@ export function toQuery(scene: Scene, given: Given | null): Link[] {
   return links;
 }
 
-export function toKey(scene: Scene, given: Given | null): Link[] {
+export function toKey(scene: Scene, given: StepTensors | null): Step[] {
   const { site, key, domains, tensors } = scene;
   const M = given?.width ?? 0;
   const x = given?.ofKey(key) ?? null;
@@ -83,7 +83,7 @@ export function toKey(scene: Scene, given: Given | null): Link[] {
   return links;
 }
 
-function lineOf(letter: Letter, given: Given | null, D: number, M: number): Piece[] {
+function lineOf(letter: Letter, given: StepTensors | null, D: number, M: number): Piece[] {
   const bias: Piece[] = given?.b[letter] ? ["+", { symbol: "b", sub: letter, shape: [D] }] : [];
   return [
     { symbol: letter, shape: [D] },
@@ -96,7 +96,7 @@ function lineOf(letter: Letter, given: Given | null, D: number, M: number): Piec
 }
 
 /** Where x is here and W is not: no linear layer makes this vector as it is. */
-function missing(scene: Scene, given: Given | null, letter: Letter): string[] {
+function missing(scene: Scene, given: StepTensors | null, letter: Letter): string[] {
   const x = letter === "q" ? given?.ofQuery(scene.row) : given?.ofKey(scene.key);
   if (!x || given?.w[letter]) return [];
   return [
@@ -109,20 +109,20 @@ function chainTo(
   letter: "q" | "k",
   place_: string,
   scene: Scene,
-  given: Given | null,
+  given: StepTensors | null,
   made: ((d: number) => Sum) | null,
   last: Float32Array,
   domain: number,
   D: number,
   M: number,
-): Link[] {
+): Step[] {
   const row = letter === "q" ? scene.row : scene.key;
   const note = scene.site.steps?.projections[letter];
   const rotated = given?.rotated(letter, row) ?? null;
   const norm = given?.normed(letter, row) ?? null;
   const name = letter === "q" ? "query" : "key";
   const first = norm ?? rotated ?? last;
-  const links: Link[] = [];
+  const links: Step[] = [];
   const factor =
     note && note.factor !== 1
       ? [`The model multiplies q by ${Number(note.factor.toPrecision(4))} itself, before it compares q with k.`]
@@ -175,11 +175,11 @@ function rotary(
   place_: string,
   name: string,
   scene: Scene,
-  given: Given | null,
+  given: StepTensors | null,
   before: Float32Array | null,
   after: Float32Array,
   domain: number,
-): Link {
+): Step {
   const id = `${name}_rotary`;
   if (!before) {
     const known = given?.w[letter] && given.ofQuery(0);

@@ -5,17 +5,17 @@ import { isMasked } from "../../chain/chain";
 import type { Scene } from "../../scene/scene";
 import { scalingName } from "../../scene/text";
 import { denominator, dotSum, largestScore, single } from "./derivations";
-import { keyName, type Link, number, quiet, type Scalar, scalar, shown } from "./step";
+import { keyName, number, quiet, type Scalar, type Step, scalar, shown } from "./step";
 import { withoutMask } from "./sums";
 
-export function toScore(scene: Scene, pick: (dim: number) => void): Link[] {
+export function toScore(scene: Scene, pick: (dim: number) => void): Step[] {
   const { site, chain, key, domains, q, tensors } = scene;
   const { dot, scaled, capped, biased } = chain;
   if (!dot || !scaled || !capped || !biased) return [];
   const D = site.head_size;
   const k = tensors.key(key);
   const product = Float64Array.from({ length: D }, (_, d) => q[d] * k[d]);
-  const links: Link[] = [
+  const links: Step[] = [
     {
       id: "products",
       number: "4",
@@ -131,7 +131,7 @@ export function toScore(scene: Scene, pick: (dim: number) => void): Link[] {
   return links;
 }
 
-function mask(scene: Scene): Link {
+function mask(scene: Scene): Step {
   const { chain, site, key } = scene;
   const { allowed, biased } = chain;
   if (!allowed || !biased) return quiet("masked", "9", "mask", `none: all ${count(site.keys, "key")} may be seen.`);
@@ -156,7 +156,7 @@ function mask(scene: Scene): Link {
   };
 }
 
-function softmax(scene: Scene): Link {
+function softmax(scene: Scene): Step {
   const { chain, key, site } = scene;
   const score = chain.biased?.[key] ?? Number.NaN;
   const masked = isMasked(chain, key);

@@ -17,7 +17,7 @@ export interface Scalar {
   expand?: () => Sum;
 }
 
-export interface Link {
+export interface Step {
   id: string;
   number: string;
   name: string;
@@ -46,7 +46,7 @@ export const scalar = (id: string, symbol: string, value: number, expand?: () =>
   text: number(value),
   expand,
 });
-export const quiet = (id: string, place: string, name: string, why: string): Link => ({
+export const quiet = (id: string, place: string, name: string, why: string): Step => ({
   id,
   number: place,
   name,

@@ -1,19 +1,19 @@
 /** The chain of one query and key, written out: what each step is called, its formula, its numbers, what it was made of. */
 
-import type { Given } from "../../data/step-tensors";
+import type { StepTensors } from "../../data/step-tensors";
 import type { Scene } from "../../scene/scene";
 import { toOutput } from "./output";
 import { toKey, toQuery } from "./projections";
 import { toScore } from "./scores";
-import { keyName, type Link, shown } from "./step";
+import { keyName, type Step, shown } from "./step";
 
 /** `pick`: steps the running sum to a dimension. */
-export function written(scene: Scene, given: Given | null, pick: (dim: number) => void): Link[] {
+export function stepsOf(scene: Scene, given: StepTensors | null, pick: (dim: number) => void): Step[] {
   if (scene.site.weights_only) return onlyWeights(scene);
   return [...toQuery(scene, given), ...toKey(scene, given), ...toScore(scene, pick), ...toOutput(scene, given)];
 }
 
-function onlyWeights(scene: Scene): Link[] {
+function onlyWeights(scene: Scene): Step[] {
   const { chain, key } = scene;
   return [
     {

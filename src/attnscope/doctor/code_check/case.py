@@ -9,8 +9,9 @@ from torch import Tensor
 from attnscope.doctor.code_check.match.search import Ways
 from attnscope.doctor.code_check.not_examined import TEXTS
 from attnscope.doctor.code_check.recipe import Recipe
-from attnscope.doctor.diagnosis import Diagnosis, Matrices
+from attnscope.doctor.diagnosis import Diagnosis
 from attnscope.doctor.findings import SEVERITIES, Finding, finding
+from attnscope.doctor.matrices import Matrices
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Case:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What every run of the suspect is given."""
+        """What every run of the code gets."""
         return {"still": self.still, "sinks": self.sinks}
 
     def find(self, id: str, /, *, line: int | None = None, **fields: Any) -> None:

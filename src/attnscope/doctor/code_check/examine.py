@@ -15,7 +15,7 @@ from attnscope.doctor.code_check.match.measured_bias import sinks_in_row_sums
 from attnscope.doctor.code_check.match.search import Fit, Hunt, Ways
 from attnscope.doctor.code_check.recipe import Recipe
 from attnscope.doctor.code_check.run.candidates import layout_hints, of_function, of_groups, of_module, width_of
-from attnscope.doctor.code_check.run.invocation import Run, Suspect
+from attnscope.doctor.code_check.run.invocation import Invocation, Run
 from attnscope.doctor.code_check.run.outputs import Reading
 from attnscope.doctor.code_check.run.probes import HEADS
 from attnscope.doctor.code_check.run.sandbox import TOTAL, Spent, budget, one_thread, source_of
@@ -122,52 +122,60 @@ def _no_projections(case: Case) -> InputError:
     )
 
 
-def _working(case: Case, tier: list[Suspect]) -> tuple[Ways, list[Reading]]:
+def _working(case: Case, tier: list[Invocation]) -> tuple[Ways, list[Reading]]:
     """Those ways that give an output, with their runs; and what the others gave, up to the first that never returned."""
     ways: Ways = []
     failed: list[Reading] = []
     known: dict[tuple, list[Run]] = {}
-    for suspect in (way for one in tier for way in one.permitting()):
-        key = _same_call(suspect)
+    for invocation in (way for one in tier for way in one.permitting()):
+        key = _same_call(invocation)
         if key not in known:
-            known[key] = _runs(case, suspect)
+            known[key] = _runs(case, invocation)
             failed += [r.reading for r in known[key][:1] if r.reading.output is None]
             if failed and failed[-1].outcome.timed_out:
                 return [], failed
         if known[key][0].reading.output is not None:
-            ways.append((suspect, [_reread(suspect, run) for run in known[key]]))
+            ways.append((invocation, [_reread(invocation, run) for run in known[key]]))
     return ways, failed
 
 
-def _runs(case: Case, suspect: Suspect) -> list[Run]:
+def _runs(case: Case, invocation: Invocation) -> list[Run]:
     first, second = LENGTHS
-    runs = [suspect.probe(suspect.inputs("self", first), seed=11, **case.options)]
+    runs = [invocation.probe(invocation.inputs("self", first), seed=11, **case.options)]
     if runs[0].reading.output is None:
         return runs
-    alone = suspect.call.inputs == 1
-    other = suspect.probe(suspect.inputs("other", second, None if alone else first), seed=12, **case.options)
+    alone = invocation.call.inputs == 1
+    other = invocation.probe(invocation.inputs("other", second, None if alone else first), seed=12, **case.options)
     if other.reading.output is None and not alone:
-        other = suspect.probe(suspect.inputs("other", second), seed=12, **case.options)
+        other = invocation.probe(invocation.inputs("other", second), seed=12, **case.options)
     return [*runs, other]
 
 
 def _stilled(case: Case, ways: Ways) -> Ways:
     """The same ways, run again with dropout switched off."""
     known: dict[tuple, list[Run]] = {}
-    for suspect, _ in ways:
-        known.setdefault(_same_call(suspect), _runs(case, suspect))
-    return [(suspect, [_reread(suspect, r) for r in known[_same_call(suspect)]]) for suspect, _ in ways]
+    for invocation, _ in ways:
+        known.setdefault(_same_call(invocation), _runs(case, invocation))
+    return [(invocation, [_reread(invocation, r) for r in known[_same_call(invocation)]]) for invocation, _ in ways]
 
 
-def _same_call(suspect: Suspect) -> tuple:
+def _same_call(invocation: Invocation) -> tuple:
     """Ways that differ in nothing but the reading of the projections share their runs."""
-    heads = () if suspect.flat else (suspect.heads, suspect.kv_heads)
-    return (suspect.permit, suspect.layout, suspect.widths, suspect.spread, suspect.size, suspect.flat, heads)
+    heads = () if invocation.flat else (invocation.heads, invocation.kv_heads)
+    return (
+        invocation.permit,
+        invocation.layout,
+        invocation.widths,
+        invocation.spread,
+        invocation.size,
+        invocation.flat,
+        heads,
+    )
 
 
-def _reread(suspect: Suspect, run: Run) -> Run:
+def _reread(invocation: Invocation, run: Run) -> Run:
     """The same run under another reading of the projections: only the expected shape may differ."""
-    return run if run.reading.saw else Run(run.inputs, suspect.read(run.reading.outcome, run.inputs), run.allowed)
+    return run if run.reading.saw else Run(run.inputs, invocation.read(run.reading.outcome, run.inputs), run.allowed)
 
 
 # --- matching -----------------------------------------------------------------------------------------------------
@@ -188,8 +196,8 @@ def _match(case: Case, ways: Ways) -> Fit | None:
         fit = _undeclared_sinks(case, hunt, ways)
     if fit is not None:
         _ambiguity(case, hunt, ways, fit)
-        call = _same_call(fit.suspect)
-        report.state(case, fit, next((runs for suspect, runs in ways if _same_call(suspect) == call), ways[0][1]))
+        call = _same_call(fit.invocation)
+        report.state(case, fit, next((runs for invocation, runs in ways if _same_call(invocation) == call), ways[0][1]))
     return fit
 
 
@@ -208,25 +216,25 @@ def _of_groups(case: Case, hunt: Hunt, ways: Ways) -> Fit | None:
 
 def _ambiguity(case: Case, hunt: Hunt, ways: Ways, fit: Fit) -> None:
     """Another layout of a function's axes under which the mistake has another name: its text can settle that."""
-    if not fit.mistakes or fit.suspect.projections is not None or layout_hints(case.text):
+    if not fit.mistakes or fit.invocation.projections is not None or layout_hints(case.text):
         return
-    for suspect, runs in ways:
-        if suspect.layout == fit.suspect.layout or suspect.heads == fit.suspect.heads:
+    for invocation, runs in ways:
+        if invocation.layout == fit.invocation.layout or invocation.heads == fit.invocation.heads:
             continue
-        other = hunt.mistaken([(suspect, runs)], 1)
+        other = hunt.mistaken([(invocation, runs)], 1)
         if other is not None and other.mistakes != fit.mistakes:
             names = " and ".join(m.name.replace("-", " ") for m in other.mistakes)
-            case.notes.append(AMBIGUOUS.format(taken=fit.suspect.layout, other=suspect.layout, names=names))
+            case.notes.append(AMBIGUOUS.format(taken=fit.invocation.layout, other=invocation.layout, names=names))
             return
 
 
 def _undeclared_sinks(case: Case, hunt: Hunt, ways: Ways) -> Fit | None:
     """One more score in the softmax: the module's own parameter, or one that its row sums show."""
-    suspect, _ = ways[0]
+    invocation, _ = ways[0]
     parameters = case.fn.named_parameters() if isinstance(case.fn, nn.Module) else ()
     named = [p.detach().flatten() for name, p in parameters if "sink" in name.lower()]
-    for sinks in [*named, *sinks_in_row_sums(suspect, case.options)]:
-        fit = replace(hunt, sinks=sinks).right(ways) if sinks.numel() in (1, suspect.heads) else None
+    for sinks in [*named, *sinks_in_row_sums(invocation, case.options)]:
+        fit = replace(hunt, sinks=sinks).right(ways) if sinks.numel() in (1, invocation.heads) else None
         if fit is not None:
             case.sinks = sinks
             report.undeclared_sinks(case, sinks)
@@ -243,7 +251,7 @@ def _inside(case: Case, ways: Ways) -> Fit | None:
     runs = _runs(case, replace(whole, ends=ends))
     if runs[0].reading.output is None:
         return None
-    inner = [(replace(suspect, ends=ends), runs) for suspect, _ in ways]
+    inner = [(replace(invocation, ends=ends), runs) for invocation, _ in ways]
     fit = _match(case, inner)
     if fit is not None:
         case.notes.append(f"there is more in it than attention; the comparison is of what happens {ends}.")

@@ -1,7 +1,7 @@
 """Attention from a handful of choices, each of them one thing that people get right or wrong.
 
 A `Recipe` with its defaults is the reference of `attnscope.attention`; with one field changed it makes one known mistake,
-with two fields changed two. The doctor looks for the recipe that computes what the suspect computes, so pairs of
+with two fields changed two. The doctor looks for the recipe that computes what the code under test computes, so pairs of
 mistakes need no code of their own. Every choice becomes one argument of the reference's functions or one line here.
 """
 

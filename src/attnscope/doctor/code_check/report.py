@@ -1,4 +1,4 @@
-"""What a fit says: conventions, findings in the suspect's own words and numbers, and the two matrices."""
+"""What a fit says: conventions, findings in the code's own words and numbers, and the two matrices."""
 
 import math
 import re
@@ -13,8 +13,8 @@ from attnscope.doctor.code_check.match.search import Fit, error_of
 from attnscope.doctor.code_check.recipe import Recipe, compute, factor
 from attnscope.doctor.code_check.run.invocation import Run
 from attnscope.doctor.code_check.run.sandbox import lines_of, own_parts
-from attnscope.doctor.diagnosis import Matrices
 from attnscope.doctor.findings import REGISTRY
+from attnscope.doctor.matrices import Matrices
 
 _FILLED = {"mask-multiplied": "mask-filled-with-zero", "causal-multiplied": "causal-filled-with-zero"}
 SAME_SCALE = 1e-3  # a search for the scale comes no nearer
@@ -55,11 +55,11 @@ RECOMPUTED = "; theirs is recomputed, by the recipe that reproduces their output
 
 
 def add(case: Case, mistake: Mistake, fit: Fit, run: Run) -> None:
-    """A known mistake becomes a finding, in the suspect's own words and numbers."""
+    """A known mistake becomes a finding, in the code's own words and numbers."""
     id = mistake.name
     if run.reading.outcome.seen.filled:  # the same numbers, another line of code
         id = _FILLED.get(id, id)
-    words = {"queries": fit.suspect.queries_dim, "shape": fit.suspect.shape}
+    words = {"queries": fit.invocation.queries_dim, "shape": fit.invocation.shape}
     case.find(id, line=_line(case, REGISTRY[id].row), evidence=_evidence(mistake, fit, run), **words)
 
 
@@ -91,7 +91,7 @@ def state(case: Case, fit: Fit, runs: list[Run]) -> None:
     for mistake in fit.mistakes:
         add(case, mistake, fit, runs[0])
     _of_its_own(case, fit, runs[0])
-    turned = runs[0].reading.outcome.seen.turned and fit.recipe.rotary == "none" and fit.suspect.own is None
+    turned = runs[0].reading.outcome.seen.turned and fit.recipe.rotary == "none" and fit.invocation.own is None
     if turned and re.search("rot|rope|freq", case.text, re.IGNORECASE):
         case.find("rotary-without-effect")
     draw(case, fit, runs[0])
@@ -124,39 +124,44 @@ def undeclared_numbers(case: Case, fit: Fit) -> None:
     used = fit.recipe.scaling or 0.0
     if fit.recipe.scaling == case.base.scaling:
         return
-    p = fit.suspect.projections
-    size = p.query.weight.shape[1] // p.heads if p else fit.suspect.size
-    right = factor(case.base, size, fit.suspect.heads, 1)
+    p = fit.invocation.projections
+    size = p.query.weight.shape[1] // p.heads if p else fit.invocation.size
+    right = factor(case.base, size, fit.invocation.heads, 1)
     if abs(used / right - 1) < SAME_SCALE:
         return
     digits = next((n for n in range(4, 8) if f"{used:.{n}g}" != f"{right:.{n}g}"), 8)
-    numbers = {"used": f"{used:.{digits}g}", "expected": f"{right:.{digits}g}", "declare": f"{used:.4g}"}
-    origin = "1/√d" if case.base.scaling is None else "as declared"
-    case.find("scale-other", **numbers, origin=origin, size=size)
+    case.find(
+        "scale-other",
+        used=f"{used:.{digits}g}",
+        expected=f"{right:.{digits}g}",
+        declare=f"{used:.4g}",
+        origin="1/√d" if case.base.scaling is None else "as declared",
+        size=size,
+    )
 
 
 # --- conventions --------------------------------------------------------------------------------------------------
 
 
 def _conventions(case: Case, fit: Fit, other: Run) -> None:
-    recipe, suspect, p = fit.recipe, fit.suspect, fit.suspect.projections
+    recipe, invocation, p = fit.recipe, fit.invocation, fit.invocation.projections
     found = case.conventions
-    found["layout"] = suspect.layout
+    found["layout"] = invocation.layout
     if p is not None:
         groups = f", {p.kv_heads} key/value heads" if p.kv_heads != p.heads else ""
         layout = f", {p.layout}" if p.layout != "separate" else ""
         found["projections"] = f"{p.heads} heads{groups}, {p.found}{layout}"
-    if suspect.call.inputs > 1 and other.inputs[0].shape[-2] == other.inputs[1].shape[-2]:
+    if invocation.call.inputs > 1 and other.inputs[0].shape[-2] == other.inputs[1].shape[-2]:
         found["lengths"] = "queries and keys of one length only"
-    if not suspect.patterned:
+    if not invocation.patterned:
         found["causal"] = "yes" if recipe.causal else "no"
     if recipe.qk != "plain":
         length = {"l2": "to length 1", "rms": "to a mean square of 1", "layer": "to mean 0 and variance 1"}[recipe.qk]
         found["queries and keys"] = f"normalised {length}"
     elif p is not None and p.norms != (None, None):
         found["queries and keys"] = "normalised by its own norms"
-    if recipe.scale == "own" and suspect.factors is not None:
-        factors = dict.fromkeys(round(float(x), 4) for x in suspect.factors)
+    if recipe.scale == "own" and invocation.factors is not None:
+        factors = dict.fromkeys(round(float(x), 4) for x in invocation.factors)
         found["scale"] = "cosines times " + ", ".join(f"{x:.4g}" for x in factors)
     if recipe.window:
         found["window"] = f"{recipe.window} keys"
@@ -168,9 +173,9 @@ def _conventions(case: Case, fit: Fit, other: Run) -> None:
 
 def _of_its_own(case: Case, fit: Fit, run: Run) -> None:
     """A bias and a pattern that were measured: a convention, but for what no design explains."""
-    suspect = fit.suspect
+    invocation = fit.invocation
     queries, keys = run.inputs[0].shape[-2], run.inputs[1].shape[-2]
-    own = suspect.own.at(queries, keys) if suspect.own else None
+    own = invocation.own.at(queries, keys) if invocation.own else None
     if own is None:
         return
     if bool(own.bias.any()):
@@ -178,7 +183,7 @@ def _of_its_own(case: Case, fit: Fit, run: Run) -> None:
         kind = f"depends on the distance i - j{' and the head' * by_head}"
         kind = kind if own.along_diagonals else "is fixed, a number for each pair of positions"
         case.conventions["position bias"] = f"its own; {kind}"
-    if not suspect.patterned:
+    if not invocation.patterned:
         return
     pattern = own.pattern[0]
     reach = [n for n in range(2 - queries, keys - 1) if torch.equal(pattern, torch.ones_like(pattern).tril(n))]
@@ -235,7 +240,7 @@ def draw(case: Case, fit: Fit, run: Run) -> None:
     cells = different.nonzero()
     b, h, *cell = cells[0].tolist() if len(cells) else (0, 0)
     may = mine.scores[b] > -torch.inf  # what the reference lets a query see
-    size, heads = operands.query.shape[-1] // max(operands.heads, 1), fit.suspect.heads
+    size, heads = operands.query.shape[-1] // max(operands.heads, 1), fit.invocation.heads
     case.matrices = Matrices(
         theirs=weights[b, h],
         reference=mine.weights[b, h],

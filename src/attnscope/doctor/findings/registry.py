@@ -63,9 +63,9 @@ def explain(id: str) -> str:
     parts = [
         f"{entry.id} ({entry.severity}{row})",
         entry.what,
-        f"Why: {entry.why}" if entry.why else "",
-        f"Cure: {entry.cure}",
-        f"What does not hold: {entry.invariant}",
+        f"Why: {entry.general('why')}" if entry.why else "",
+        f"Cure: {entry.general('cure')}",
+        f"What does not hold: {entry.general('invariant')}",
         f"Wrong:\n{_indented(wrong)}",
         f"Right:\n{_indented(right)}",
         f"Checked by: {entry.call}" if isinstance(entry.wrong, str) else "",

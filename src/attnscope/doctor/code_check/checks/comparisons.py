@@ -12,7 +12,7 @@ from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.checks import kv_cache, whole_model
 from attnscope.doctor.code_check.match.search import Fit, Ways, error_of
 from attnscope.doctor.code_check.recipe import compute
-from attnscope.doctor.code_check.run.invocation import Suspect
+from attnscope.doctor.code_check.run.invocation import Invocation
 from attnscope.doctor.code_check.run.outputs import Reading, tensors_in
 from attnscope.doctor.code_check.run.projections import candidates
 from attnscope.doctor.code_check.run.signature import read_signature
@@ -23,27 +23,27 @@ Inputs = tuple[Tensor, Tensor, Tensor]
 
 def examine(case: Case, fit: Fit | None, ways: Ways) -> None:
     """The comparisons that were asked for; the others are listed as not examined, with the argument that asks."""
-    suspect = fit.suspect if fit else ways[0][0]
+    invocation = fit.invocation if fit else ways[0][0]
     if case.like is None:
         case.skip("like")
     else:
-        _like(case, fit, suspect)
+        _like(case, fit, invocation)
     if case.cached is None or case.cached is False:
-        case.skip("cached-module" if isinstance(suspect.fn, nn.Module) else "cached-function")
+        case.skip("cached-module" if isinstance(invocation.fn, nn.Module) else "cached-function")
     else:
-        kv_cache.examine(case, fit or Fit(suspect, case.base))
+        kv_cache.examine(case, fit or Fit(invocation, case.base))
     if case.model is None:
         case.skip("model")
     else:
         whole_model.examine(case)
 
 
-def _like(case: Case, fit: Fit | None, suspect: Suspect) -> None:
+def _like(case: Case, fit: Fit | None, invocation: Invocation) -> None:
     mine, other = (copy.deepcopy(f).eval() if isinstance(f, nn.Module) else f for f in (case.fn, case.like))
-    inputs = suspect.inputs("like", 7)
-    theirs = replace(suspect, fn=mine).run(inputs, still=True)
+    inputs = invocation.inputs("like", 7)
+    theirs = replace(invocation, fn=mine).run(inputs, still=True)
     call = read_signature(other.forward if isinstance(other, nn.Module) else other, "like")
-    reference = _reference(replace(suspect, fn=other, call=call, permit=None), inputs, theirs)
+    reference = _reference(replace(invocation, fn=other, call=call, permit=None), inputs, theirs)
     if reference.output is None:
         case.skip("like-no-output", error=reference.outcome.error or reference.wrong)
         return
@@ -51,11 +51,11 @@ def _like(case: Case, fit: Fit | None, suspect: Suspect) -> None:
     far = float("inf") if theirs.output is None else error_of(theirs.output, reference.output)
     if far < SAME:
         case.conventions["like"] = "the same output"
-        if suspect.flat and _by_heads(theirs) and not _by_heads(reference):
+        if invocation.flat and _by_heads(theirs) and not _by_heads(reference):
             case.find("heads-after-projection")
         return
     evidence = f"output differs from like= by up to {far:.2g} standard deviations"
-    if isinstance(mine, nn.Module) and fit is not None and not fit.mistakes and suspect.projections is not None:
+    if isinstance(mine, nn.Module) and fit is not None and not fit.mistakes and invocation.projections is not None:
         for id, own, others, changed in _other_readings(fit, mine):
             if _close(changed, inputs, reference.output):
                 case.find(id, mine=own, other=others, evidence=evidence)
@@ -66,27 +66,27 @@ def _like(case: Case, fit: Fit | None, suspect: Suspect) -> None:
 
 def _other_readings(fit: Fit, module: nn.Module) -> Iterator[tuple[str, str, str, Fit]]:
     """What else the same weights may mean: the finding, how this code reads them, how else, and the fit that does."""
-    suspect = fit.suspect
-    assert suspect.projections is not None
-    own, same_heads = suspect.projections.layout, [p for p in candidates(module) if p.heads == suspect.heads]
+    invocation = fit.invocation
+    assert invocation.projections is not None
+    own, same_heads = invocation.projections.layout, [p for p in candidates(module) if p.heads == invocation.heads]
     for p in same_heads:
         if p.layout != own:
-            other = replace(suspect, projections=p, heads=p.heads, kv_heads=p.kv_heads)
-            yield "fused-layout", own, p.layout, replace(fit, suspect=other)
+            other = replace(invocation, projections=p, heads=p.heads, kv_heads=p.kv_heads)
+            yield "fused-layout", own, p.layout, replace(fit, invocation=other)
     for turn in ("half", "adjacent") if fit.recipe.rotary != "none" else ():
         if turn != fit.recipe.rotary:
-            other = replace(suspect, projections=next(iter(same_heads), None))
+            other = replace(invocation, projections=next(iter(same_heads), None))
             yield (
                 "rotary-pairs",
                 fit.recipe.rotary,
                 turn,
-                replace(fit, suspect=other, recipe=fit.recipe.but(rotary=turn)),
+                replace(fit, invocation=other, recipe=fit.recipe.but(rotary=turn)),
             )
 
 
-def _reference(suspect: Suspect, inputs: Inputs, theirs: Reading) -> Reading:
+def _reference(invocation: Invocation, inputs: Inputs, theirs: Reading) -> Reading:
     """What like= gives. Where it must have a mask, one that permits all: of those it takes, the one under which it agrees."""
-    readings = [way.run(inputs, still=True) for way in suspect.permitting()]
+    readings = [way.run(inputs, still=True) for way in invocation.permitting()]
     ran = [r for r in readings if r.output is not None and bool(r.output.isfinite().all())]
     if not ran or theirs.output is None:
         return (ran or readings)[0]

@@ -5,7 +5,7 @@ import re
 from torch import Tensor
 
 from attnscope.doctor.code_check.case import Case
-from attnscope.doctor.code_check.run.invocation import Run, Suspect
+from attnscope.doctor.code_check.run.invocation import Invocation, Run
 from attnscope.doctor.code_check.run.outputs import Reading
 from attnscope.doctor.code_check.run.sandbox import Outcome
 
@@ -30,7 +30,7 @@ def beyond_half(outcome: Outcome) -> bool:
     return "without overflow" in outcome.error and outcome.seen.low is not None
 
 
-def side_effects(case: Case, ways: list[tuple[Suspect, list[Run]]]) -> None:
+def side_effects(case: Case, ways: list[tuple[Invocation, list[Run]]]) -> None:
     """What the first run did besides returning."""
     outcome = ways[0][1][0].reading.outcome
     if outcome.printed.strip():
@@ -41,13 +41,13 @@ def side_effects(case: Case, ways: list[tuple[Suspect, list[Run]]]) -> None:
         case.find("mutates-inputs", arguments=" and ".join(names))
 
 
-def nondeterminism(case: Case, way: tuple[Suspect, list[Run]]) -> None:
+def nondeterminism(case: Case, way: tuple[Invocation, list[Run]]) -> None:
     """Dropout or other randomness in eval mode: the same probe with another seed, and with dropout switched off."""
-    suspect, runs = way
+    invocation, runs = way
     first = runs[0].reading
     seen = first.outcome.seen
-    again = suspect.run(runs[0].inputs, seed=97, sinks=case.sinks)
-    calm = suspect.run(runs[0].inputs, seed=97, sinks=case.sinks, still=True)
+    again = invocation.run(runs[0].inputs, seed=97, sinks=case.sinks)
+    calm = invocation.run(runs[0].inputs, seed=97, sinks=case.sinks, still=True)
     assert first.output is not None
     moved = _apart(first.output, again.output)
     if seen.dropout and moved == 0:

@@ -12,44 +12,44 @@ from attnscope.doctor.code_check.match.measured_bias import OwnScores, scores_se
 from attnscope.doctor.code_check.match.search import Fit, Ways, error_of
 from attnscope.doctor.code_check.recipe import Recipe, compute, factor
 from attnscope.doctor.code_check.run import probes
-from attnscope.doctor.code_check.run.invocation import Run, Suspect
-from attnscope.doctor.diagnosis import Matrices
+from attnscope.doctor.code_check.run.invocation import Invocation, Run
+from attnscope.doctor.matrices import Matrices
 
 MOVED = 1e-3  # outputs are of the order of 1
 
 
 def unmatched(case: Case, ways: Ways) -> None:
     """Row sums, batch, permutation, causality, scale, padding, half precision; then, for a function, that it differs."""
-    suspect, runs = ways[0]
-    case.conventions["layout"] = suspect.layout
-    if case.found("dropout-in-eval") and _still_random(case, suspect, runs[0]):
+    invocation, runs = ways[0]
+    case.conventions["layout"] = invocation.layout
+    if case.found("dropout-in-eval") and _still_random(case, invocation, runs[0]):
         case.skip("random")
         return
     if _never_finite(case, ways):
         return
-    tests: tuple[Callable[[Case, Suspect, Run], None], ...]
+    tests: tuple[Callable[[Case, Invocation, Run], None], ...]
     tests = (_row_sums, _batch, _permutation, _causality, _scale, _padding, _half)
     for test in tests:
         before = len(case.findings)
-        test(case, suspect, runs[0])
+        test(case, invocation, runs[0])
         if len(case.findings) > before:
-            _draw(case, suspect, runs[0])
+            _draw(case, invocation, runs[0])
             return
     if isinstance(case.fn, nn.Module):
-        unused = suspect.projections.unused if suspect.projections else ()
+        unused = invocation.projections.unused if invocation.projections else ()
         case.skip("projections", unused=f" (not understood: {', '.join(unused)})" if unused else "")
     elif _turns(case):
         case.skip("own-rotary")
     else:
-        reference = compute(case.base, suspect.operands(runs[0].inputs, case.sinks))
+        reference = compute(case.base, invocation.operands(runs[0].inputs, case.sinks))
         assert runs[0].reading.output is not None
         case.find("differs", far=error_of(runs[0].reading.output, reference.output))
-        _draw(case, suspect, runs[0])
+        _draw(case, invocation, runs[0])
 
 
-def _still_random(case: Case, suspect: Suspect, run: Run) -> bool:
+def _still_random(case: Case, invocation: Invocation, run: Run) -> bool:
     """Whether two runs differ with every dropout switched off too."""
-    again = suspect.run(run.inputs, seed=12, **case.options).output
+    again = invocation.run(run.inputs, seed=12, **case.options).output
     return again is None or run.reading.output is None or error_of(run.reading.output, again) > 1e-5
 
 
@@ -73,7 +73,7 @@ def _turns(case: Case) -> bool:
     return bool(re.search(r"rope|rotary|rotate|cos\(|polar", case.text, re.IGNORECASE))
 
 
-def _row_sums(case: Case, suspect: Suspect, run: Run) -> None:
+def _row_sums(case: Case, invocation: Invocation, run: Run) -> None:
     weights = run.reading.weights
     if weights is None or case.sinks is not None:
         return
@@ -82,43 +82,45 @@ def _row_sums(case: Case, suspect: Suspect, run: Run) -> None:
         case.find("row-sums", least=float(sums.min()), most=float(sums.max()))
 
 
-def _output_again(case: Case, suspect: Suspect, run: Run, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor] | None:
+def _output_again(
+    case: Case, invocation: Invocation, run: Run, inputs: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor] | None:
     """The output for other inputs, and the one before."""
-    again = suspect.run(inputs, seed=11, **case.options).output
+    again = invocation.run(inputs, seed=11, **case.options).output
     return None if again is None or run.reading.output is None else (again, run.reading.output)
 
 
-def _batch(case: Case, suspect: Suspect, run: Run) -> None:
+def _batch(case: Case, invocation: Invocation, run: Run) -> None:
     if run.inputs[0].shape[0] < 2:
         return
-    outputs = _output_again(case, suspect, run, tuple(torch.cat([x[:1], x[1:] + 1.7]) for x in run.inputs))
+    outputs = _output_again(case, invocation, run, tuple(torch.cat([x[:1], x[1:] + 1.7]) for x in run.inputs))
     moved = float((outputs[0][0] - outputs[1][0]).abs().max()) if outputs else 0.0
     if moved > MOVED:
         case.find("batch-leak", moved=moved)
 
 
-def _permutation(case: Case, suspect: Suspect, run: Run) -> None:
+def _permutation(case: Case, invocation: Invocation, run: Run) -> None:
     """Keys and values in another order leave the output as it is; nothing causal or positional does."""
-    if suspect.call.inputs != 3 or case.causal or suspect.flat or _turns(case):
+    if invocation.call.inputs != 3 or case.causal or invocation.flat or _turns(case):
         return
-    own = OwnScores(suspect, case.options).at(run.inputs[0].shape[-2], run.inputs[1].shape[-2])
+    own = OwnScores(invocation, case.options).at(run.inputs[0].shape[-2], run.inputs[1].shape[-2])
     if own is not None and not own.plain:
         return
     order = torch.randperm(run.inputs[1].shape[-2], generator=torch.Generator().manual_seed(3))
     mixed = (run.inputs[0], run.inputs[1][..., order, :], run.inputs[2][..., order, :])
-    outputs = _output_again(case, suspect, run, mixed)
+    outputs = _output_again(case, invocation, run, mixed)
     moved = float((outputs[0] - outputs[1]).abs().max()) if outputs else 0.0
     if moved > MOVED:
         case.find("order-of-keys", moved=moved)
 
 
-def _causality(case: Case, suspect: Suspect, run: Run) -> None:
+def _causality(case: Case, invocation: Invocation, run: Run) -> None:
     if not case.causal:
         return
     changed = tuple(x.clone() for x in run.inputs)
     for x in changed:
         x[..., -1, :] += 1.7
-    outputs = _output_again(case, suspect, run, changed)
+    outputs = _output_again(case, invocation, run, changed)
     if outputs is None:
         return
     moved = (outputs[0] - outputs[1]).abs().flatten(0, -3).amax((0, -1))[:-1] > MOVED
@@ -127,14 +129,14 @@ def _causality(case: Case, suspect: Suspect, run: Run) -> None:
         case.find("sees-the-future", evidence=f"tokens {tokens} change when only the last token does")
 
 
-def _scale(case: Case, suspect: Suspect, run: Run) -> None:
+def _scale(case: Case, invocation: Invocation, run: Run) -> None:
     """What enters the softmax, against q · k: a straight line whose slope is the scale."""
     batch, (queries, keys) = run.inputs[0].shape[0], (x.shape[-2] for x in run.inputs[:2])
-    seen = scores_seen(run.reading, batch, suspect.heads, queries, keys)
+    seen = scores_seen(run.reading, batch, invocation.heads, queries, keys)
     if seen is None or case.base.softcap is not None:
         return
     try:
-        result = compute(Recipe(scale="one"), suspect.operands(run.inputs))
+        result = compute(Recipe(scale="one"), invocation.operands(run.inputs))
     except RuntimeError:
         return
     if result.scores.shape != seen.shape:
@@ -145,32 +147,32 @@ def _scale(case: Case, suspect: Suspect, run: Run) -> None:
     x, y = result.scores[known], seen[known]
     slope = float((x - x.mean()) @ (y - y.mean()) / (x - x.mean()).square().sum())
     straight = float(torch.corrcoef(torch.stack([x, y]))[0, 1])
-    p = suspect.projections
-    size = p.query.weight.shape[1] // p.heads if p else suspect.size
-    right = factor(case.base, size, suspect.heads, 1)
+    p = invocation.projections
+    size = p.query.weight.shape[1] // p.heads if p else invocation.size
+    right = factor(case.base, size, invocation.heads, 1)
     if straight > 0.9999 and abs(slope / right - 1) > 1e-2:
         spread = {"deviation": float(y.std()), "reference": float((x * right).std())}
         case.find("scale", slope=slope, expected=right, **spread)
 
 
-def _padding(case: Case, suspect: Suspect, run: Run) -> None:
+def _padding(case: Case, invocation: Invocation, run: Run) -> None:
     """What stands in a masked key changes nothing for the others, under some way of saying what is masked."""
-    name = next((n for n in suspect.call.masks if re.search("mask|pad", n, re.IGNORECASE)), None)
+    name = next((n for n in invocation.call.masks if re.search("mask|pad", n, re.IGNORECASE)), None)
     if name is None:
         return
-    inputs = suspect.inputs("padding", 7)
+    inputs = invocation.inputs("padding", 7)
     allowed = probes.allowed_keys(inputs[0].shape[0], 7, 7)
     hidden = ~allowed[:, 0, 0]  # [B, K]
-    filled = inputs if suspect.call.inputs == 1 else inputs[1:]
+    filled = inputs if invocation.call.inputs == 1 else inputs[1:]
     other = [torch.where(hidden.view(len(hidden), *[1] * (x.ndim - 3), -1, 1), x + 2.3, x) for x in filled]
-    changed = (other[0],) * 3 if suspect.call.inputs == 1 else (inputs[0], *other)
+    changed = (other[0],) * 3 if invocation.call.inputs == 1 else (inputs[0], *other)
     leaks: list[float] = []
-    plain = suspect.run(inputs, **case.options).output
+    plain = invocation.run(inputs, **case.options).output
     for form in probes.FORMS:
         shaped = form.shaped(allowed)
         for convention in probes.CONVENTIONS if shaped is not None else ():
             mask = convention.encode(shaped)  # type: ignore[arg-type]
-            one, two = (suspect.run(x, mask, name, **case.options).output for x in (inputs, changed))
+            one, two = (invocation.run(x, mask, name, **case.options).output for x in (inputs, changed))
             if one is None or two is None or plain is None or error_of(one, plain) < 1e-5:
                 continue
             seen = (~hidden).view(len(hidden), *[1] * (one.ndim - 3), -1, 1)
@@ -184,17 +186,17 @@ def _padding(case: Case, suspect: Suspect, run: Run) -> None:
         case.find("padding-leaks", name=name, least=min(leaks), count=len(leaks))
 
 
-def _half(case: Case, suspect: Suspect, run: Run) -> None:
-    half_range(case, Fit(suspect, case.base), None, None)
+def _half(case: Case, invocation: Invocation, run: Run) -> None:
+    half_range(case, Fit(invocation, case.base), None, None)
 
 
-def _draw(case: Case, suspect: Suspect, run: Run) -> None:
+def _draw(case: Case, invocation: Invocation, run: Run) -> None:
     """Weights that came back, or that unit values read off, beside the reference's."""
-    reference = compute(case.base, suspect.operands(run.inputs, case.sinks)).weights
+    reference = compute(case.base, invocation.operands(run.inputs, case.sinks)).weights
     theirs, note = run.reading.weights, "weights of text {b}, head {h}; [ ] is the first cell that differs"
     keys = run.inputs[1].shape[-2]
-    if theirs is None and suspect.call.inputs == 3 and not suspect.flat and keys <= suspect.size:
-        output = suspect.run((*run.inputs[:2], unit_values(run.inputs[2])), seed=11, **case.options).output
+    if theirs is None and invocation.call.inputs == 3 and not invocation.flat and keys <= invocation.size:
+        output = invocation.run((*run.inputs[:2], unit_values(run.inputs[2])), seed=11, **case.options).output
         theirs = None if output is None else output[..., :keys]
         note += "; theirs is what it gives to unit vectors as values"
     if theirs is None or theirs.shape != reference.shape:

@@ -23,21 +23,21 @@ _SWITCH = re.compile(r"^(use|return|with)_?(kv_?)?(cache|past|present)|^cache_?(
 
 def examine(case: Case, fit: Fit) -> None:
     """As `cached=` asks: True, a function for the last queries, or what makes a module's cache."""
-    if isinstance(fit.suspect.fn, nn.Module):
+    if isinstance(fit.invocation.fn, nn.Module):
         _module(case, fit)
         return
-    if fit.suspect.call.inputs != 3:
+    if fit.invocation.call.inputs != 3:
         case.skip("cached-one-sequence")
         return
     step = case.fn if case.cached is True else case.cached
     if not callable(step):
         case.skip("cached-wanted")
         return
-    suspect = fit.suspect
-    inputs = suspect.inputs("cached", 7)
-    whole = suspect.run(inputs, causal=True, **case.options)
+    invocation = fit.invocation
+    inputs = invocation.inputs("cached", 7)
+    whole = invocation.run(inputs, causal=True, **case.options)
     last = (inputs[0][..., -LAST:, :], inputs[1], inputs[2])
-    part = replace(suspect, fn=step).run(last, causal=True, **case.options)
+    part = replace(invocation, fn=step).run(last, causal=True, **case.options)
     if whole.output is None or part.output is None:
         case.skip("cached-failed", error=part.outcome.error or part.wrong or whole.outcome.error)
         return
@@ -68,26 +68,26 @@ def _judge(case: Case, part: Tensor, whole: Tensor, upper_left: Tensor | None = 
 
 def _module(case: Case, fit: Fit) -> None:
     """Four tokens, then three with what was kept of the four, against all seven at once."""
-    suspect = fit.suspect
-    names = list(inspect.signature(suspect.fn.forward).parameters)  # type: ignore[attr-defined]
+    invocation = fit.invocation
+    names = list(inspect.signature(invocation.fn.forward).parameters)  # type: ignore[attr-defined]
     past = next((n for n in names if _PAST.search(n) and not _SWITCH.search(n) and "position" not in n), None)
     switch = next((n for n in names if _SWITCH.search(n)), None)
     if past is None:
         case.skip("cached-unnamed")
         return
-    if suspect.call.inputs != 1 or case.fn is None:
+    if invocation.call.inputs != 1 or case.fn is None:
         case.skip("cached-apart")
         return
-    x = suspect.inputs("cached", 7)[0]
+    x = invocation.inputs("cached", 7)[0]
     asked = {switch: True} if switch else {}
     made = _made(case.cached, x.shape[0], 7)
 
     def step(tokens: Tensor, kept: Any) -> Outcome:
-        named = {**suspect.call.fixed, **asked, **({past: kept} if kept is not None else {})}
-        first = tokens if suspect.layout.startswith("(batch") else tokens.transpose(0, 1)
-        return run(_joined(suspect.fn, (first,), named), (), still=case.still)
+        named = {**invocation.call.fixed, **asked, **({past: kept} if kept is not None else {})}
+        first = tokens if invocation.layout.startswith("(batch") else tokens.transpose(0, 1)
+        return run(_joined(invocation.fn, (first,), named), (), still=case.still)
 
-    whole = suspect.run((x, x, x), **case.options).output
+    whole = invocation.run((x, x, x), **case.options).output
     cut = x.shape[-2] - LAST
     before = step(x[:, :cut], made)
     kept = made if made is not None else _kept(before.value)
@@ -103,8 +103,8 @@ def _module(case: Case, fit: Fit) -> None:
         does = "returns no output" if after.ok else f"raises {after.error}"
         case.find("cached-raises", does=does, line=after.line)
         return
-    part = part if suspect.layout.startswith("(batch") else part.transpose(0, 1)
-    upper_left = None if suspect.ends is not None else _upper_left(case, fit, (x[:, -LAST:], x, x))
+    part = part if invocation.layout.startswith("(batch") else part.transpose(0, 1)
+    upper_left = None if invocation.ends is not None else _upper_left(case, fit, (x[:, -LAST:], x, x))
     _judge(case, part, whole, upper_left)
 
 

@@ -23,11 +23,11 @@ Attempt = tuple[probes.Form, probes.Convention, Run]
 
 
 def after_match(case: Case, fit: Fit) -> None:
-    """Everything that needs to know how the suspect attends."""
+    """Everything that needs to know how the code attends."""
     _flag(case, fit)
-    for name in fit.suspect.call.masks[:3]:
+    for name in fit.invocation.call.masks[:3]:
         _mask(case, fit, name)
-    if not fit.suspect.call.masks:
+    if not fit.invocation.call.masks:
         case.skip("padding" if fit.recipe.causal else "masks")
         half_range(case, fit, None, None)
     if fit.recipe.causal and not case.found_row(6):
@@ -36,11 +36,11 @@ def after_match(case: Case, fit: Fit) -> None:
 
 def _flag(case: Case, fit: Fit) -> None:
     """The user's own is_causal argument, switched on."""
-    name = fit.suspect.call.causal_flag
+    name = fit.invocation.call.causal_flag
     if name is None or fit.recipe.causal:
         return
-    inputs = fit.suspect.inputs("flag", 7)
-    run = fit.suspect.probe(inputs, causal=True, **case.options)
+    inputs = fit.invocation.inputs("flag", 7)
+    run = fit.invocation.probe(inputs, causal=True, **case.options)
     if run.reading.output is None:
         case.skip("flag-raises", name=name, error=run.reading.outcome.error)
         return
@@ -73,8 +73,8 @@ def _add(case: Case, wrong: Fit, run: Run) -> None:
 
 def _mask(case: Case, fit: Fit, name: str) -> None:
     """Convention and mistakes of one mask argument."""
-    inputs = fit.suspect.inputs("mask", 7)
-    plain = fit.suspect.run(inputs, still=case.still, sinks=case.sinks).output
+    inputs = fit.invocation.inputs("mask", 7)
+    plain = fit.invocation.run(inputs, still=case.still, sinks=case.sinks).output
     attempts: list[Attempt] = []
     refused: list[Reading] = []
     for form, convention, run in _attempts(case, fit, name, inputs):
@@ -94,14 +94,14 @@ def _mask(case: Case, fit: Fit, name: str) -> None:
 
 def _attempts(case: Case, fit: Fit, name: str, inputs: tuple[Tensor, Tensor, Tensor]) -> Iterator[Attempt]:
     """A run for each form and each convention in which a mask can be passed."""
-    suspect = fit.suspect
+    invocation = fit.invocation
     for form in (*probes.FORMS, FULL):
-        allowed = some_allowed(suspect, form)
-        mask = shaped(suspect, form, allowed)
-        if mask is None or (suspect.layout == "(length, size)" and form.name != "(query, key)"):
+        allowed = some_allowed(invocation, form)
+        mask = shaped(invocation, form, allowed)
+        if mask is None or (invocation.layout == "(length, size)" and form.name != "(query, key)"):
             continue
         for convention in probes.CONVENTIONS:
-            run = suspect.probe(inputs, convention.encode(mask), name, allowed=allowed, **case.options)
+            run = invocation.probe(inputs, convention.encode(mask), name, allowed=allowed, **case.options)
             yield form, convention, run
 
 
@@ -130,7 +130,7 @@ def _mistaken(case: Case, fit: Fit, name: str, attempts: list[Attempt]) -> bool:
                 change = changes(chosen)
                 if len(change) < count or ("mask_axis" in change and not form.padding):
                     continue
-                if "mask_order" in change and fit.suspect.heads == 1:
+                if "mask_order" in change and fit.invocation.heads == 1:
                     continue
                 assert run.allowed is not None
                 allowed = run.allowed.transpose(-1, -2) if "mask_axis" in change else run.allowed
@@ -177,15 +177,15 @@ def _half_overflow(case: Case, refused: list[Reading], name: str) -> bool:
 
 def _kept_nan(case: Case, fit: Fit, name: str) -> bool:
     """A mask of all ones and one of all zeros: one of them permits everything, whatever 1 means, so one gives numbers."""
-    inputs = fit.suspect.inputs("kept", 7)
-    plain = fit.suspect.run(inputs, still=case.still, sinks=case.sinks)
+    inputs = fit.invocation.inputs("kept", 7)
+    plain = fit.invocation.run(inputs, still=case.still, sinks=case.sinks)
     if plain.output is None or not bool(plain.output.isfinite().all()):
         return False
     for form in probes.FORMS:
         every = form.shaped(probes.allowed_keys(inputs[0].shape[0], 7, 7) | True)
         for kind in ("bool", "number") if every is not None else ():
             convention = probes.Convention(kind, kind)
-            both = [fit.suspect.run(inputs, convention.encode(m), name, **case.options) for m in (every, ~every)]  # type: ignore[operator, arg-type]
+            both = [fit.invocation.run(inputs, convention.encode(m), name, **case.options) for m in (every, ~every)]  # type: ignore[operator, arg-type]
             if any(r.output is None or bool(r.output.isfinite().any()) for r in both):
                 continue
             case.conventions[name] = f"{form.name}, 0 and 1"

@@ -11,7 +11,7 @@ from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.match.search import Fit, error_of
 from attnscope.doctor.code_check.recipe import compute
 from attnscope.doctor.code_check.run import probes
-from attnscope.doctor.code_check.run.invocation import Suspect
+from attnscope.doctor.code_check.run.invocation import Invocation
 from attnscope.doctor.code_check.run.outputs import Reading
 from attnscope.doctor.code_check.run.probes import FULL
 from attnscope.doctor.code_check.run.sandbox import Outcome
@@ -38,26 +38,26 @@ def kept_nan(case: Case, name: str, outcome: Outcome, evidence: str) -> None:
 
 def half_range(case: Case, fit: Fit, name: str | None, how: Tried | None) -> None:
     """The same code given float16. Beyond its range is a finding where the source speaks of it, else a note."""
-    suspect = fit.suspect
-    if suspect.ends is not None or case.found_row(8):
+    invocation = fit.invocation
+    if invocation.ends is not None or case.found_row(8):
         return
-    fn = suspect.fn
+    fn = invocation.fn
     if isinstance(fn, nn.Module):
         try:
             fn = copy.deepcopy(fn).half()
         except Exception:
             return
-    inputs = suspect.inputs("half", 7)
+    inputs = invocation.inputs("half", 7)
     low = tuple(x.half() for x in inputs)
     mask = None
     if how is not None:
         if how[1].kind == "additive":  # the caller brings the sentinel
             return
-        mask = encoded(suspect, how, some_allowed(suspect, how[0]))
+        mask = encoded(invocation, how, some_allowed(invocation, how[0]))
         mask = mask.half() if how[1].kind == "number" else mask
     wide = mask.float() if mask is not None and mask.dtype == torch.float16 else mask
-    full = suspect.run(inputs, wide, name, **case.options)
-    reading = replace(suspect, fn=fn).run(low, mask, name, **case.options)
+    full = invocation.run(inputs, wide, name, **case.options)
+    reading = replace(invocation, fn=fn).run(low, mask, name, **case.options)
     what = _in_half(full, reading)
     if not what:
         return
@@ -80,20 +80,20 @@ def _in_half(full: Reading, half: Reading) -> str:
 
 def empty(case: Case, fit: Fit, name: str, form: probes.Form, convention: probes.Convention) -> None:
     """A row in which no key is allowed. An additive mask brings its own sentinel, which is the caller's choice."""
-    inputs = fit.suspect.inputs("empty", 7)
+    inputs = fit.invocation.inputs("empty", 7)
     allowed = torch.ones(inputs[0].shape[0], 1, 7, 7, dtype=torch.bool)
     if form.padding:
         allowed[0] = False
     else:
         allowed[:, :, 2] = False
-    mask = encoded(fit.suspect, (form, convention), allowed)
+    mask = encoded(fit.invocation, (form, convention), allowed)
     if convention.kind == "additive":
         mask = mask.clamp_min(torch.finfo(torch.float32).min)
-    reading = fit.suspect.run(inputs, mask, name, still=case.still, sinks=case.sinks)
+    reading = fit.invocation.run(inputs, mask, name, still=case.still, sinks=case.sinks)
     if reading.output is None:
         return
     seen = reading.outcome.seen
-    plain = fit.suspect.run(inputs, still=case.still, sinks=case.sinks).output
+    plain = fit.invocation.run(inputs, still=case.still, sinks=case.sinks).output
     already = torch.zeros(()) if plain is None else plain.isnan().any(-1)  # rows that its own triangle leaves empty
     nan = int((reading.output.isnan().any(-1) & ~already.bool()).sum())
     if seen.overflow and convention.kind != "additive":
@@ -108,20 +108,20 @@ def empty(case: Case, fit: Fit, name: str, form: probes.Form, convention: probes
 
 def huge(case: Case, fit: Fit, name: str | None, how: Tried | None) -> None:
     """Scores beyond -1e5: a sentinel of -1e4 or -1e5 then loses to them, and masked keys win."""
-    suspect, recipe = fit.suspect, fit.recipe
+    invocation, recipe = fit.invocation, fit.recipe
     if recipe.softcap is not None or recipe.softmax != "keys" or recipe.causal_how != "fill" or case.sinks is not None:
         return
     if how is not None and how[1].kind == "additive" and not recipe.causal:
         return
-    inputs = suspect.inputs("huge", 7)
-    inputs = (inputs[0] * 800,) * 3 if suspect.call.inputs == 1 else (inputs[0] * 800, inputs[1] * 800, inputs[2])
-    if suspect.call.inputs == 2:
+    inputs = invocation.inputs("huge", 7)
+    inputs = (inputs[0] * 800,) * 3 if invocation.call.inputs == 1 else (inputs[0] * 800, inputs[1] * 800, inputs[2])
+    if invocation.call.inputs == 2:
         inputs = (inputs[0], inputs[1], inputs[1])
     allowed = mask = None
     if how is not None:
-        allowed = some_allowed(suspect, how[0])
-        mask = encoded(suspect, how, allowed)
-    reading = suspect.run(inputs, mask, name, still=case.still)
+        allowed = some_allowed(invocation, how[0])
+        mask = encoded(invocation, how, allowed)
+    reading = invocation.run(inputs, mask, name, still=case.still)
     if reading.output is None or reading.outcome.seen.low is not None:
         return
     operands = fit.operands(inputs)  # type: ignore[arg-type]
@@ -137,22 +137,22 @@ def huge(case: Case, fit: Fit, name: str | None, how: Tried | None) -> None:
             return
 
 
-def some_allowed(suspect: Suspect, form: probes.Form) -> Tensor:
+def some_allowed(invocation: Invocation, form: probes.Form) -> Tensor:
     """[B, 1, 7, 7], True: may look; some keys of each text, or some pairs, as the form of the mask can express."""
     if form.padding:
-        return probes.allowed_keys(suspect.batch, 7, 7)
-    return probes.allowed_pairs(suspect.batch, 7, 7, shared=form.name == "(query, key)")
+        return probes.allowed_keys(invocation.batch, 7, 7)
+    return probes.allowed_pairs(invocation.batch, 7, 7, shared=form.name == "(query, key)")
 
 
-def shaped(suspect: Suspect, form: probes.Form, allowed: Tensor) -> Tensor | None:
+def shaped(invocation: Invocation, form: probes.Form, allowed: Tensor) -> Tensor | None:
     """The allowed pairs in the form in which a mask is passed; None where that form cannot express them."""
-    return allowed.expand(-1, suspect.heads, -1, -1) if form is FULL else form.shaped(allowed)
+    return allowed.expand(-1, invocation.heads, -1, -1) if form is FULL else form.shaped(allowed)
 
 
-def encoded(suspect: Suspect, how: Tried, allowed: Tensor) -> Tensor:
+def encoded(invocation: Invocation, how: Tried, allowed: Tensor) -> Tensor:
     """The mask that is passed in. Its form must be one that was found to work."""
     form, convention = how
-    mask = shaped(suspect, form, allowed)
+    mask = shaped(invocation, form, allowed)
     assert mask is not None
     return convention.encode(mask)
 

@@ -1,7 +1,7 @@
-"""What a suspect adds to its scores by itself: a position bias (ALiBi), a window, a fixed pattern of keys.
+"""What the code adds to its scores by itself: a position bias (ALiBi), a window, a fixed pattern of keys.
 
 Where queries are zero (in a module: its input and its biases), q · k is the same for every key, and what is left in the
-scores is the suspect's own. The scores are read off as they enter the softmax; a function without
+scores is the code's own. The scores are read off as they enter the softmax; a function without
 one (flash-style code) is given unit vectors as values, so that its output is its weights.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnscope.doctor.code_check.run.invocation import Own, Suspect
+from attnscope.doctor.code_check.run.invocation import Invocation, Own
 from attnscope.doctor.code_check.run.outputs import Reading
 
 MASKED = -1e3  # scores this far below their row's largest are masked, whatever the sentinel
@@ -21,8 +21,8 @@ MASKED = -1e3  # scores this far below their row's largest are masked, whatever 
 class OwnScores:
     """Measured when it is asked for, once for every pair of lengths."""
 
-    def __init__(self, suspect: Suspect, options: dict[str, Any]) -> None:
-        self.suspect, self.options = suspect, options
+    def __init__(self, invocation: Invocation, options: dict[str, Any]) -> None:
+        self.invocation, self.options = invocation, options
         self.known: dict[tuple[int, int], Own | None] = {}
 
     def at(self, queries: int, keys: int) -> Own | None:
@@ -31,22 +31,27 @@ class OwnScores:
         return self.known[queries, keys]
 
     def _measure(self, queries: int, keys: int) -> Own | None:
-        suspect = self.suspect
-        inputs = suspect.inputs("own", queries, None if suspect.call.inputs == 1 else keys)
-        if suspect.projections is not None:
+        invocation = self.invocation
+        inputs = invocation.inputs("own", queries, None if invocation.call.inputs == 1 else keys)
+        if invocation.projections is not None:
             inputs = tuple(torch.zeros_like(x) for x in inputs)  # type: ignore[assignment]
         else:
             zero = torch.zeros_like(inputs[0])
-            inputs = (zero, zero, zero) if suspect.call.inputs == 1 else (zero, *inputs[1:])
-        unit = suspect.projections is None and suspect.call.inputs == 3 and not suspect.flat and keys <= suspect.size
+            inputs = (zero, zero, zero) if invocation.call.inputs == 1 else (zero, *inputs[1:])
+        unit = (
+            invocation.projections is None
+            and invocation.call.inputs == 3
+            and not invocation.flat
+            and keys <= invocation.size
+        )
         if unit:
             inputs = (*inputs[:2], unit_values(inputs[2]))
-        with _without_biases(suspect.fn):
-            reading = suspect.run(inputs, seed=5, **self.options)
+        with _without_biases(invocation.fn):
+            reading = invocation.run(inputs, seed=5, **self.options)
         if reading.output is None:
             return None
         weights = reading.output[..., :keys] if unit else None
-        scores = scores_seen(reading, inputs[0].shape[0], suspect.heads, queries, keys)
+        scores = scores_seen(reading, inputs[0].shape[0], invocation.heads, queries, keys)
         if scores is None and weights is not None:
             scores = weights.clamp_min(0).log()
         if scores is None or not same(scores):
@@ -103,12 +108,12 @@ def same(scores: Tensor) -> bool:
     return torch.allclose(scores.nan_to_num(), scores[:1].nan_to_num().expand_as(scores), atol=1e-4)
 
 
-def sinks_in_row_sums(suspect: Suspect, options: dict[str, Any]) -> list[Tensor]:
+def sinks_in_row_sums(invocation: Invocation, options: dict[str, Any]) -> list[Tensor]:
     """[H], from what is missing in a function's row sums: with all scores 0, a row of K keys sums to K / (K + exp(sink))."""
-    if suspect.projections is not None or suspect.flat or suspect.call.inputs != 3:
+    if invocation.projections is not None or invocation.flat or invocation.call.inputs != 3:
         return []
-    query, key, value = suspect.inputs("sinks", 7)
-    output = suspect.run((query * 0, key, unit_values(value)), seed=5, **options).output
+    query, key, value = invocation.inputs("sinks", 7)
+    output = invocation.run((query * 0, key, unit_values(value)), seed=5, **options).output
     if output is None:
         return []
     sums = output[0, :, -1].sum(-1)  # the last query sees every key, causal or not

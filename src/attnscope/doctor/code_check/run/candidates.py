@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from attnscope.doctor.code_check.run import probes
-from attnscope.doctor.code_check.run.invocation import Suspect
+from attnscope.doctor.code_check.run.invocation import Invocation
 from attnscope.doctor.code_check.run.parameters import numbers_in
 from attnscope.doctor.code_check.run.projections import candidates
 from attnscope.doctor.code_check.run.sandbox import source_of
@@ -32,20 +32,20 @@ _EINSUM = (  # and by the letters of an einsum
 )
 
 
-def of_function(fn: Callable, what: str, heads: int = probes.HEADS) -> list[list[Suspect]]:
+def of_function(fn: Callable, what: str, heads: int = probes.HEADS) -> list[list[Invocation]]:
     """Ways of calling a function in tiers: those that its text speaks of come before the others."""
     call = read_signature(fn, what)
     text = source_of(fn)
-    known: list[Suspect] = []
+    known: list[Invocation] = []
     if call.heads_name:
         width = heads * probes.SIZE
         widths = (width, width, width)
-        known.append(Suspect(fn, call, "(batch, length, width)", BY_HEAD, 2, heads, heads, widths=widths, flat=True))
-    three = Suspect(fn, call, "(batch, length, size)", "(batch, query, key)", 1)
-    four = Suspect(fn, call, "(batch, heads, length, size)", BY_HEAD, 2, heads, heads)
-    late = Suspect(fn, call, "(batch, length, heads, size)", BY_HEAD, 2, heads, heads)
-    two = Suspect(fn, call, "(length, size)", "(query, key)", 0, batch=1)
-    first = Suspect(fn, call, "(length, batch, size)", "(batch, query, key)", 1)
+        known.append(Invocation(fn, call, "(batch, length, width)", BY_HEAD, 2, heads, heads, widths=widths, flat=True))
+    three = Invocation(fn, call, "(batch, length, size)", "(batch, query, key)", 1)
+    four = Invocation(fn, call, "(batch, heads, length, size)", BY_HEAD, 2, heads, heads)
+    late = Invocation(fn, call, "(batch, length, heads, size)", BY_HEAD, 2, heads, heads)
+    two = Invocation(fn, call, "(length, size)", "(query, key)", 0, batch=1)
+    first = Invocation(fn, call, "(length, batch, size)", "(batch, query, key)", 1)
     hints = layout_hints(text)
     ways = {"3": three, "4": four, "4late": late, "2": two, "3first": first}
     known += [ways[h] for h in hints]
@@ -55,14 +55,14 @@ def of_function(fn: Callable, what: str, heads: int = probes.HEADS) -> list[list
     return tiers
 
 
-def of_groups(fn: Callable, what: str, heads: int | None = None) -> list[Suspect]:
-    """A function with fewer key heads than query heads, 6 on 2 unless said: hardly anything but grouped queries runs on that."""
+def of_groups(fn: Callable, what: str, heads: int | None = None) -> list[Invocation]:
+    """A function with fewer key heads than query heads, 6 on 2 by default: hardly anything but grouped queries runs on that."""
     heads = heads or 6
     kv_heads = next((n for n in (heads // 3, heads // 2) if n > 1 and heads % n == 0), 0)
     call, text = read_signature(fn, what), source_of(fn)
     if call.inputs != 3 or not kv_heads:
         return []
-    four = Suspect(fn, call, "(batch, heads, length, size)", BY_HEAD, 2, heads, kv_heads)
+    four = Invocation(fn, call, "(batch, heads, length, size)", BY_HEAD, 2, heads, kv_heads)
     late = replace(four, layout="(batch, length, heads, size)")
     hints = layout_hints(text)
     ways = [late] if "4late" in hints and "4" not in hints else [four, late] if "4late" in hints else [four]
@@ -88,7 +88,7 @@ def layout_hints(text: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def of_module(module: nn.Module, what: str) -> Iterator[Suspect]:
+def of_module(module: nn.Module, what: str) -> Iterator[Invocation]:
     """Ways of calling a module, one for each reading of its parameters. Works on a copy in eval mode."""
     try:
         mine = copy.deepcopy(module)
@@ -108,7 +108,7 @@ def of_module(module: nn.Module, what: str) -> Iterator[Suspect]:
         widths = (p.query.weight.shape[0], p.key.weight.shape[0], p.value.weight.shape[0])
         single = p.heads == 1
         shape, queries_dim = ("(batch, query, key)", 1) if single else (BY_HEAD, 2)
-        base = Suspect(mine, call, layout, shape, queries_dim, p.heads, p.kv_heads, p, widths, flat=True, batch=3)
+        base = Invocation(mine, call, layout, shape, queries_dim, p.heads, p.kv_heads, p, widths, flat=True, batch=3)
         if factor is None:  # so that scores have a standard deviation a little over 1
             q, k = (f(probes.gaussian("x", 64, f.weight.shape[0])) for f in (p.query, p.key))
             factor = (1.5 / max(float(q.std() * k.std()), 1e-6)) ** 0.5

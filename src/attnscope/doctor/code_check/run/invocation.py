@@ -1,7 +1,7 @@
 """How to call somebody's function or module, found from its signature and by trying.
 
-A `Suspect` is one way of calling: it turns canonical q, k, v into the arguments the user's code wants, and what comes
-back into (output, weights). Where several ways are possible, several suspects are tried, and the one that agrees with
+An `Invocation` is one way of calling: it turns canonical q, k, v into the arguments the user's code wants, and what comes
+back into (output, weights). Where several ways are possible, several invocations are tried, and the one that agrees with
 the reference, or with a known mistake, was right.
 """
 
@@ -28,7 +28,7 @@ class Run:
     inputs: tuple[Tensor, Tensor, Tensor]
     reading: Reading
     allowed: Tensor | None = None
-    known: dict[tuple, tuple] = field(default_factory=dict, compare=False)  # the operands, for each suspect
+    known: dict[tuple, tuple] = field(default_factory=dict, compare=False)  # the operands, for each invocation
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class Own:
 
 
 class OwnScores(Protocol):
-    """What measures a suspect's own bias and pattern (`match.measured_bias`)."""
+    """What measures the code's own bias and pattern (`match.measured_bias`)."""
 
     def at(self, queries: int, keys: int) -> Own | None: ...
 
 
 @dataclass(frozen=True)
-class Suspect:
+class Invocation:
     """One way of calling the user's code."""
 
     fn: Callable
@@ -162,7 +162,7 @@ class Suspect:
         mask = mask if kind.startswith("ones") else ~mask
         return mask.float() if kind.endswith("float") else mask
 
-    def permitting(self) -> "list[Suspect]":
+    def permitting(self) -> "list[Invocation]":
         """This way of calling, once for every mask that may be the one that permits all."""
         if not self.call.needs_mask:
             return [self]

@@ -1,4 +1,4 @@
-"""What the suspect gets: Gaussian numbers of distinct prime sizes, masks of every convention, and the extremes.
+"""What the code under test gets: Gaussian numbers of distinct prime sizes, masks of every convention, and the extremes.
 
 Sizes differ from each other and from everything likely in user code, so that no swapped axis can pass unseen. All is
 deterministic: a probe's numbers depend on its name alone.

@@ -234,7 +234,7 @@ def run(
     given = tuple(x.clone() if isinstance(x, Tensor) else x for x in args)
     named = {name: x.clone() if isinstance(x, Tensor) else x for name, x in kwargs.items()}
     seen, out = Seen(), io.StringIO()
-    state, dice = torch.get_rng_state(), random.getstate()
+    state, other = torch.get_rng_state(), random.getstate()
     value, error, line, timed_out = None, "", None, False
     started = time.perf_counter()
     try:
@@ -252,7 +252,7 @@ def run(
         line = _own_line(problem, fn)
     finally:
         torch.set_rng_state(state)
-        random.setstate(dice)
+        random.setstate(other)
     if spent is not None:
         spent[0] += time.perf_counter() - started
     before, after = (*args, *kwargs.values()), (*given, *named.values())
