@@ -326,7 +326,7 @@ def test_the_arithmetic_of_steps_comes_true(size, width):
 def test_steps_of_everything_at_once():
     trace = with_everything()
     texts = said(drawn(trace, "steps", layer=1, head=4, query=7, key=5))
-    for symbol in ("softcap", "+ bias", "mask", "softmax"):
+    for symbol in ("scaling", "softcap", "position bias", "mask", "softmax"):
         assert symbol in texts
     assert "query head 4 reads key/value head 1 of 2" in texts
     assert any("8 of 13 keys are masked" in text for text in texts)
@@ -597,7 +597,7 @@ def test_nan_masked_and_zero_look_different():
     hatches = {patch.get_label(): patch.get_hatch() for patch in parts(made)["cells"].patches}
     assert {"masked", "not a number"} <= set(hatches)
     assert hatches["masked"] != hatches["not a number"]
-    assert any("No key allowed in 1 rows" in text for text in said(made))
+    assert any("No key allowed in 1 row." in text for text in said(made))
     for level in ("model", "head", "neuron"):
         for query in (3, 5):
             assert drawn(trace, level, layer=0, head=1, query=query, key=2)

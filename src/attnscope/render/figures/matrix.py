@@ -13,13 +13,15 @@ from attnscope.render.figures.names import cut
 from attnscope.render.figures.parts import legend_end, shape_notes
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, WIDE, Sheet
-from attnscope.text.format import number, percent
+from attnscope.text.format import count, number, percent_in_words
+from attnscope.views.sentences.notes import note
 
 MOST = 2048  # places on a side
 CELL = 0.3  # inches, at most
 LABEL = 0.092  # inches for a label
 SUMS = 0.42
 FLOOR = 1e-4  # where a logarithmic scale begins
+ROW = "an average row"
 NAMES = {"weights": "weight", "scores": "score", "dot": "q · k"}
 
 
@@ -65,18 +67,18 @@ def plan(scene: Scene, width: float) -> Plan:
     notes = list(shape_notes(scene, (queries, keys)))
     if state.average != "none" and state.quantity != "weights":
         notes.append("A mean over heads has no scores; this shows the weights.")
-    if keys.hidden and field.quantity == "weights":
-        notes.append(
-            f"Special tokens are hidden; on average they have {percent(float(field.hidden.nanmean()))} of a row."
+    if field.quantity == "weights":
+        hidden, outside, sink = (
+            percent_in_words(float(x.nanmean())) for x in (field.hidden, field.outside, field.sink)
         )
-    if state.filter != "all" and field.quantity == "weights":
-        notes.append(f"On average {percent(float(field.outside.nanmean()))} of a row lies outside the filter.")
-    if float(field.sink.nan_to_num(0).max()) > 0:
-        notes.append(
-            f"On average {percent(float(field.sink.nanmean()))} of a row goes to the sink, a learned logit without a token."
-        )
+        if keys.hidden:
+            notes.append(note("hidden_little", part=hidden, whose=ROW))
+        if state.filter != "all":
+            notes.append(note("outside", part=outside, whose=ROW))
+        if float(field.sink.nan_to_num(0).max()) > 0:
+            notes.append(note("sink", part=f"{sink} of {ROW}"))
     if bool(field.empty.any()):
-        notes.append(f"No key allowed in {int(field.empty.sum())} rows.")
+        notes.append(f"No key allowed in {count(int(field.empty.sum()), 'row')}.")
     if layout.stride > 1:
         notes.append(f"Every {_th(layout.stride)} token is named.")
     return Plan(

@@ -11,7 +11,7 @@ from attnscope.render.figures.names import cut
 from attnscope.render.figures.parts import hidden_notes, largest
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, WIDE, Sheet
-from attnscope.text.format import number, percent
+from attnscope.text.format import number, percent, percent_in_words
 
 MOST_KEYS = 40
 STEP, HEAD, FOOT = 0.165, 0.2, 0.16
@@ -34,7 +34,7 @@ def plan(scene: Scene, width: float) -> Plan:
         rest = float(weights[drawn].nan_to_num(0).sum() - weights[drawn[strongest]].nan_to_num(0).sum())
         drawn = drawn[strongest].sort().values
         notes.append(
-            f"The {MOST_KEYS} strongest of {len(offered)} keys, in text order; the others have {percent(rest)} together."
+            f"The {MOST_KEYS} strongest of {len(offered)} keys, in text order; the others have {percent_in_words(rest)} together."
         )
     query = scene.query_names[scene.state.query]
     notes += (
