@@ -92,8 +92,7 @@ describe("copy as Python", () => {
     const code = python(meta(null, "a\nmodel"), INITIAL);
     expect(code).toContain("# model, tokenizer: a model, as you loaded them\n# text: ");
     expect(code).toContain("attnscope.show(model, tokenizer, text, layer=0, head=0, query=0)\n");
-    expect(code).toContain("from attnscope.views.view import with_state\n");
-    expect(code).toContain("view = with_state(view, key=None)\n");
+    expect(code).toContain("view = view.at(key=None)\n");
     expect(python(meta({ inputs: true }), INITIAL)).toContain("inputs=inputs");
     expect(python(meta({ messages: [{ role: "user", content: "hi" }] }), INITIAL)).toContain(
       'messages=[{"role": "user", "content": "hi"}]',

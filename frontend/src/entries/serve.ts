@@ -6,6 +6,7 @@ import { follow } from "../app/url/address";
 import type { Step, View } from "../app/view";
 import { fromHash, INITIAL, type State } from "../base/state";
 import { type HttpSource, type Question, Refused, read } from "../data/sources/http";
+import { LOOK, PLACE } from "../generated/state";
 import { PromptForm } from "./serve/prompt-form";
 import style from "./serve/serve.css";
 import { type Asked, addressOf, questionIn, withoutToken } from "./serve/url-query";
@@ -14,22 +15,6 @@ interface Settings {
   models: string[];
   example: string;
 }
-
-/** What stays when another text is read: how one looks, not the words one looks at. */
-const KEPT = [
-  "level",
-  "theme",
-  "average",
-  "combine",
-  "threshold",
-  "quantity",
-  "log",
-  "words",
-  "special",
-  "sort",
-  "thumbs",
-] as const;
-const PLACE = ["stack", "layer", "head"] as const;
 
 function pick(state: Partial<State>, names: readonly (keyof State)[]): Partial<State> {
   return Object.fromEntries(names.filter((name) => name in state).map((name) => [name, state[name]]));
@@ -95,7 +80,7 @@ class Desk {
   /** Shows what was typed: the same level, and the same head where one was chosen. */
   private async ask(question: Question): Promise<void> {
     const now = this.view?.get();
-    const state = now ? pick(now, KEPT) : {};
+    const state = now ? pick(now, LOOK) : {};
     this.placed &&= this.source?.question.model === question.model;
     await this.show({ ...question, problems: [] }, state, now && this.placed ? pick(now, PLACE) : {}, [], true);
   }

@@ -18,6 +18,8 @@ export interface Tally {
   ahead: number;
   previous: number;
   next: number;
+  /** Queries that may see the token before them, themselves, the token after. */
+  seen: { previous: number; itself: number; next: number };
   sink: number;
   empty: number;
   broken: number;
@@ -53,6 +55,7 @@ export class RowCache {
       ahead: 0,
       previous: 0,
       next: 0,
+      seen: { previous: 0, itself: 0, next: 0 },
       sink: 0,
       empty: 0,
       broken: 0,
@@ -139,7 +142,7 @@ export class RowCache {
     return { weights, scores: null, dot: null, allowed, sink, empty: rows.every((row) => row.empty) };
   }
 
-  private count(index: number, { weights, sink, empty }: Row): void {
+  private count(index: number, { weights, allowed, sink, empty }: Row): void {
     const { tally, site } = this;
     const query = index + (site.query_offset ?? 0);
     tally.rows++;
@@ -163,6 +166,11 @@ export class RowCache {
       if (weight > tally.largest) tally.largest = weight;
     }
     if (broken) tally.broken++;
+    if (broken || empty) return;
+    const sees = (key: number) => key >= 0 && key < weights.length && (!allowed || allowed[key] === 1);
+    if (sees(query - 1)) tally.seen.previous++;
+    if (sees(query)) tally.seen.itself++;
+    if (sees(query + 1)) tally.seen.next++;
   }
 }
 

@@ -4,6 +4,7 @@ import { AfterFrame, h, setText } from "../../base/dom";
 import { percentInWords } from "../../base/format";
 import { contrast } from "../../base/scale";
 import type { Source } from "../../data/source";
+import { levels } from "../../generated/words.json";
 import { type Axes, AxesOf } from "../../heads/axes";
 import { combined } from "../../heads/axis";
 import { DataTable } from "../../heads/data-table";
@@ -390,11 +391,7 @@ export class HeadLevel implements Level {
 
 export const headLevel: LevelEntry = {
   name: "head",
-  order: 1,
-  group: "head",
-  title: "lines",
-  about: "its weights as lines between tokens",
-  help: "Queries on the left, keys on the right, a line for each weight.",
+  ...levels.head,
   css,
   make: (actions, viewport, source) => new HeadLevel(actions, viewport, source),
 };

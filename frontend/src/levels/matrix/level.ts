@@ -3,6 +3,7 @@
 import { AfterFrame, h, setAttribute, setText } from "../../base/dom";
 import { percent } from "../../base/format";
 import type { Source } from "../../data/source";
+import { levels } from "../../generated/words.json";
 import { type Axes, AxesOf } from "../../heads/axes";
 import { DataTable } from "../../heads/data-table";
 import { completed, headSentence } from "../../heads/head-sentence";
@@ -372,11 +373,7 @@ export class MatrixLevel implements Level {
 
 export const matrixLevel: LevelEntry = {
   name: "matrix",
-  order: 2,
-  group: "head",
-  title: "grid",
-  about: "its weights as a grid",
-  help: "The same head: a row for each query, a column for each key.",
+  ...levels.matrix,
   css,
   make: (actions, viewport, source) => new MatrixLevel(actions, viewport, source),
 };

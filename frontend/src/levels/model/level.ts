@@ -4,6 +4,7 @@ import { button, h, setAttribute, setText } from "../../base/dom";
 import { domainEnd, symmetric } from "../../base/format";
 import { nicePart } from "../../base/scale";
 import type { Source } from "../../data/source";
+import { levels } from "../../generated/words.json";
 import { type Label, labels } from "../../scene/labels";
 import type { Actions, Legend, Level, LevelEntry, Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
@@ -298,11 +299,7 @@ export class ModelLevel implements Level {
 
 export const modelLevel: LevelEntry = {
   name: "model",
-  order: 0,
-  group: "model",
-  title: "model",
-  about: "every head of every layer",
-  help: "Every head of every layer as a small picture. Choose one.",
+  ...levels.model,
   css,
   make: (actions, viewport, source) => new ModelLevel(actions, viewport, source),
 };

@@ -1,6 +1,7 @@
 /** The neuron level: one query against every key, number by number. */
 
 import { button, h, setAttribute } from "../../base/dom";
+import { levels } from "../../generated/words.json";
 import { QueryDataTable } from "../../heads/query-data-table";
 import { queryLegends } from "../../scene/legends";
 import type { Actions, Level, LevelEntry, Picture } from "../../scene/level";
@@ -128,11 +129,7 @@ export class NeuronLevel implements Level {
 
 export const neuronLevel: LevelEntry = {
   name: "neuron",
-  order: 3,
-  group: "neuron",
-  title: "neuron",
-  about: "one query against every key, number by number",
-  help: "One query against every key: q, k and their product, dimension by dimension.",
+  ...levels.neuron,
   css,
   make: (actions, viewport) => new NeuronLevel(actions, viewport),
   makePair: (actions) => new PairNeuron(actions),

@@ -2,6 +2,7 @@
 
 import { button, h, setText } from "../../base/dom";
 import type { Source } from "../../data/source";
+import { levels } from "../../generated/words.json";
 import { QueryDataTable } from "../../heads/query-data-table";
 import { isolated, named } from "../../scene/labels";
 import type { Actions, Level, LevelEntry, Picture } from "../../scene/level";
@@ -118,11 +119,7 @@ export class StepsLevel implements Level {
 
 export const stepsLevel: LevelEntry = {
   name: "steps",
-  order: 4,
-  group: "steps",
-  title: "steps",
-  about: "the arithmetic written out",
-  help: "The arithmetic of one query and one key, written out.",
+  ...levels.steps,
   css,
   make: (actions, viewport, source) => new StepsLevel(actions, viewport, source),
   makePair: (actions) => new PairSteps(actions),
