@@ -114,7 +114,7 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
     }
   };
 
-  /** The kernel died or was restarted: say so, and keep what is here. */
+  /** The kernel died or was restarted: report it, and keep what is here. */
   const lost = () => {
     link.gone = true;
     source?.lose();

@@ -23,7 +23,7 @@ export function completed(sheet: RowCache): boolean {
 
 const tokensAway = (distance: number) => `${distance.toFixed(1)} ${distance.toFixed(1) === "1.0" ? "token" : "tokens"}`;
 
-/** `row`: the selected query's, or of several. Without a complete sheet, what is said is of the query alone. */
+/** `row`: the selected query's, or of several. Without a complete cache of rows, the sentence is about the query alone. */
 export function headSentence(scene: Scene, sheet: RowCache, axes: Axes, row: SlotRow): Part[] {
   const { state, site } = scene;
   const where = placeName({ site, head: state.head }, state.average);

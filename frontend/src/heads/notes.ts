@@ -1,4 +1,4 @@
-/** What a picture leaves out or puts together, said beneath it. */
+/** What a picture leaves out or puts together, in words beneath it. */
 import { h } from "../base/dom";
 import { count, list, percentInWords } from "../base/format";
 import { isolated } from "../scene/labels";

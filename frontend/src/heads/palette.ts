@@ -2,7 +2,7 @@
 
 import { dashes, heads } from "../generated/colours.json";
 
-/** As many as can still be told apart. */
+/** As many as a reader can still distinguish. */
 export const MOST = heads.light.length;
 
 export interface Pen {

@@ -81,7 +81,7 @@ export function python(meta: Metadata, state: State): string {
   return `${["import attnscope", "", ...lines, view, "view"].join("\n")}\n`;
 }
 
-/** What a comparison opens with when nobody said. */
+/** What a comparison opens with where the caller chose nothing. */
 const COMPARED: Partial<State> = { level: "model", side: "difference", sort: "change" };
 const PLACE = ["layer", "head", "query", "key", "stack"] as const;
 

@@ -155,7 +155,7 @@ function asWritten(pieces: string[], written: string | undefined): string[] {
   return shown;
 }
 
-/** A name for a token in a sentence: its position is said where the text has it twice. */
+/** A name for a token in a sentence; the sentence adds its position where the text has it twice. */
 export function named(label: Label): string {
   const whole =
     label.before || label.after ? `${label.text} (in ${label.before}${label.text}${label.after})` : label.text;

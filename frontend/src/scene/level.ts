@@ -11,9 +11,9 @@ export interface Actions {
   set(change: Partial<State>): void;
   /** To another level or place: a step that one can go back from. */
   go(change: Partial<State>): void;
-  /** Puts a number into words, in the readout. */
+  /** Shows a number, in words, in the readout. */
   say(text: string): void;
-  /** Something wrong or missing, said in the view until it is dismissed; the same text once. */
+  /** Shows that something is wrong or missing, until the reader dismisses it; the same text once. */
   notice(text: string): void;
 }
 
@@ -38,13 +38,13 @@ export interface Level {
   readonly element: HTMLElement;
   /** Controls of its own, shown beside the switch only while the level is shown; sentence pair, special tokens, words and theme are the frame's. */
   readonly tools: HTMLElement[];
-  /** The keys that work here, for the foot: "↑ ↓ ← → move · Enter pins". Enter in and Esc out are said by the frame. */
+  /** The keys that work here, for the foot: "↑ ↓ ← → move · Enter pins". The frame adds Enter and Esc. */
   readonly keys?: string;
   /** Only while shown; cheap when only the query changed. */
   draw(scene: Scene): void;
   /** The one sentence at this level; null: the one of the query. */
   sentence?(scene: Scene): Part[] | null;
-  /** What the foot says of scales; without it, those of the neuron level. */
+  /** What the foot shows of scales; without it, those of the query. */
   legends?(scene: Scene): Legend[];
   /** Something scrolled or was laid out: fit to what is in sight. */
   look(): void;

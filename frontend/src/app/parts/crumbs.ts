@@ -140,7 +140,7 @@ export class Crumbs {
     this.element = h("nav", { class: "crumbs", "aria-label": "where you are" }, ...parts);
   }
 
-  /** Closes what is said of the model; false when it was not open. */
+  /** Closes the facts about the model; false when they were not open. */
   close(): boolean {
     const was = !this.about.hidden;
     this.open(false);

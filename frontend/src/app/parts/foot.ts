@@ -7,7 +7,7 @@ import type { Legend, Level } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import type { ReceiptView } from "./receipt";
 
-const HINT = "Point at a number, or walk to it with the arrow keys: it is said here.";
+const HINT = "Hover over a number, or move to it with the arrow keys, to read its exact value.";
 const SWATCHES = {
   sign: "swatch swatch-sign",
   ink: "swatch-ink",

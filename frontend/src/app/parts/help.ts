@@ -7,7 +7,7 @@ import { REGISTRY } from "../level-registry";
 
 const KEYS: [string, string][] = [
   ["← → in the text", "the query before, the one after"],
-  ["arrows in a picture", "from number to number; each is said in the foot"],
+  ["arrows in a picture", "from number to number; the foot shows each one's exact value"],
   ["Enter", "pins a key; on what is selected already, one level in"],
   ["Esc", "closes what lies open, unpins, then one level out"],
   ["Tab", "text, picture, controls: each is one stop"],
@@ -17,7 +17,7 @@ const KEYS: [string, string][] = [
 const COLOURS: [string, string][] = [
   [
     "swatch-help-sign",
-    "Sign: blue is negative, orange is positive, grey is zero. A notch says that the value lies beyond the scale.",
+    "Sign: blue is negative, orange is positive, grey is zero. A notch marks a value beyond the scale.",
   ],
   ["swatch-ink", "Weight: ink, by its length first. Paler ink is the share of the output."],
   ["swatch-masked", "Masked: this query may not see this key."],
@@ -50,7 +50,7 @@ export function help(meta: Metadata, has: Has): HTMLElement[] {
       "p",
       {},
       `Query, key and value vectors were recorded while ${name || "the model"} read this text (${implementation || "its own code"}${dtype ? `, ${dtype}` : ""}). ` +
-        "This page multiplies them again, and the receipt in the foot says how far its result is from what the model itself returned. " +
+        "This page multiplies them again, and the receipt in the foot shows how far its result is from what the model itself returned. " +
         "Layers, heads, positions and dimensions count from 0. Nothing is fetched and nothing is sent.",
     ),
   ];

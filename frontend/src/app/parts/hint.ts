@@ -1,4 +1,4 @@
-/** One line for who is here for the first time; each part goes when it was done once. */
+/** One line for a new reader; each part disappears once the reader has done it. */
 import { AfterFrame, h, setText } from "../../base/dom";
 
 const PARTS = { word: "click a word", number: "click a number", out: "Esc goes out" };

@@ -28,7 +28,7 @@ export class SentenceBar {
   }
 
   /**
-   * `opening`: the place that was chosen for the reader; its reason is said only there. `own`: what the level says
+   * `opening`: the place that was chosen for the reader; its reason is shown only there. `own`: what the level shows
    * instead of the sentence of the query.
    */
   draw(scene: Scene, opening: State | null, own: Part[] | null): void {

@@ -112,7 +112,7 @@ export class Bar {
       this.chips.hidden = heads.length < 2;
       const full = heads.length >= MOST;
       this.add.replaceChildren(
-        h("option", { value: "" }, full ? `${MOST} heads: no more can be told apart` : "overlay a head"),
+        h("option", { value: "" }, full ? `${MOST} heads: more could not be distinguished` : "overlay a head"),
         ...(full ? [] : open.map((head) => h("option", { value: String(head) }, `head ${head}`))),
       );
     }

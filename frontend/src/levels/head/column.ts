@@ -13,7 +13,7 @@ export interface Beside {
   /** Where a bar ends. */
   end: number;
   masked: Uint8Array | null;
-  /** What grew and what shrank: of the two, one is zero and is not said. */
+  /** What grew and what shrank: one of the two is zero and is left out. */
   signed: boolean;
 }
 

@@ -233,7 +233,7 @@ export class HeadLevel implements Level {
     this.faintName = name;
     this.faint.draw([...sheets], axes, state.threshold, () => {
       this.focusAnew();
-      this.actions.set({}); // what the head does over the whole text is known now, and said
+      this.actions.set({}); // what the head does over the whole text is known now: show it
     });
   }
 

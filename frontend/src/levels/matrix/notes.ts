@@ -1,4 +1,4 @@
-/** What the grid leaves out or puts together, said beneath it. */
+/** What the grid leaves out or puts together, in words beneath it. */
 
 import type { Axes } from "../../heads/axes";
 import { type Note, notesOf } from "../../heads/notes";

@@ -1,4 +1,4 @@
-/** Walking the table by keyboard: one active cell, arrows between keys and across cells, the number always said. */
+/** Walking the table by keyboard: one active cell, arrows between keys and across cells; the readout shows each number. */
 
 import { count, percent, precise } from "../../base/format";
 import { largestIn } from "../../base/scale";

@@ -1,4 +1,4 @@
-/** Where x and the projections are not here: says so, why, how large they are, and how to get them. */
+/** Where x and the projections are not here: why, how large they are, and how to get them. */
 
 import { button, h } from "../../base/dom";
 import type { Source } from "../../data/source";

@@ -132,7 +132,7 @@ function mask(scene: Scene): Unnamed {
   const rule = site.mask.words ? `${site.mask.words}: ` : "";
   const scalars: Scalar[] = [
     { id: "removed", symbol: "keys removed", value: removed, text: `${removed} of ${site.keys}` },
-    { id: "removed_mass", symbol: "their weight, had they stayed", value: mass, text: percent(mass) },
+    { id: "removed_mass", symbol: "weight these keys would get without the mask", value: mass, text: percent(mass) },
     { id: "before_mask", symbol: "weight of this key, without a mask", value: before[key], text: percent(before[key]) },
   ];
   return {
