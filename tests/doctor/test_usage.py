@@ -175,8 +175,8 @@ ROOT = 11**-0.5  # the probes' head size
     [
         (capped(2.0, ROOT), {"softcap": 5.0}, ["soft cap found: 2, declared: 5"]),
         (capped(7.3, ROOT), {"softcap": 5.0}, ["soft cap found: 7.3, declared: 5"]),
-        (sound, {"softcap": 5.0}, ["no soft cap was found; declared: 5"]),
-        (capped(3.0, 0.21), {}, ["caps its scores at about 3:", "multiplied by 0.21;"]),
+        (sound, {"softcap": 5.0}, ["no soft cap was found, declared: 5"]),
+        (capped(3.0, 0.21), {}, ["capped at about 3:", "multiplied by 0.21;"]),
         (capped(3.0, 0.21), {"scaling": 0.21, "softcap": 5.0}, ["soft cap found: 3, declared: 5"]),
         (capped(3.0, 0.21), {"softcap": 5.0}, ["soft cap found: 3, declared: 5", "multiplied by 0.21;"]),
         (capped(3.0, 0.21), {"softcap": 3.0}, ["multiplied by 0.21;"]),
