@@ -33,14 +33,14 @@ SAY    := @printf '\n==> %s\n'
 # What `make build` leaves to `make test AFTER=build`: see tools/test-wheel.
 REST   := -m 'browser or notebook or source or slow'
 
-.PHONY: help demo check test portable lint format bench build docs course pictures constraints clean
+.PHONY: help demo check test portable lint format hooks bench build docs course pictures constraints clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 	@printf '\n'; sed -n '3,9s/^# //p' Makefile
 
 demo: $(VENV)/.core $(ASSETS)  ## look at the demo model's attention: writes demo.html and opens it
-	@$(VENV)/bin/attnscope demo --out demo.html
+	@$(VENV)/bin/attnscope demo
 
 check: lint  ## what to run often: lint, types, front-end tests, unit tests (less than three minutes, no browser)
 	$(SAY) "Front-end tests"
@@ -80,6 +80,9 @@ bench: $(VENV)-bench/.installed $(ASSETS)  ## measure against TransformerLens an
 	$(SAY) "Page: every level in a browser"
 	@browser=$$($(VENV)-bench/bin/python tools/find_browser.py --install) && \
 	  ATTNSCOPE_BROWSER="$$browser" $(VENV)-bench/bin/python benchmarks/page.py
+
+hooks: $(VENV)/.dev frontend/node_modules/.installed  ## have git run the quick part of lint before each commit
+	@$(VENV)/bin/pre-commit install
 
 build: $(VENV)/.dev $(ASSETS)  ## wheel and sdist in dist/, then the tests that need no source, against the wheel
 	$(SAY) "Building the sdist and from it the wheel"

@@ -135,5 +135,5 @@ it("is written as Python, what both traces share once", () => {
   expect(lines.match(/attnscope\.load/g)).toHaveLength(1);
   expect(lines).toContain('trace_b = attnscope.trace(model, tokenizer, "one three")');
   expect(lines).toContain('view = attnscope.compare(trace_a, trace_b).show(level="head")');
-  expect(lines).toContain("view = with_state(view, layer=0, head=0, query=2, key=None)");
+  expect(lines).toContain("view = view.at(layer=0, head=0, query=2, key=None)");
 });

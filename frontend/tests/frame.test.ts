@@ -2,7 +2,7 @@ import { inflateSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { crc32, withText } from "../src/app/export/png";
 import { annotated, fileName } from "../src/app/export/save";
-import { rung, rungs } from "../src/app/level-order";
+import { levelsInOrder, nextLevel } from "../src/app/level-order";
 import { isWhole } from "../src/app/url/address";
 import { fromHash, INITIAL, LEVELS } from "../src/base/state";
 import { escaped, tag, wrapped } from "../src/base/svg";
@@ -14,16 +14,28 @@ const meta = (source: unknown, name = "some/model") =>
 
 describe("the ladder of levels", () => {
   it("goes in and out, a head being drawn as it was last", () => {
-    expect(rungs(all, "head")).toEqual(["model", "head", "neuron", "steps"]);
-    expect(rungs(all, "matrix")).toEqual(["model", "matrix", "neuron", "steps"]);
-    expect(LEVELS.map((name) => rung(name, 1, all, "matrix"))).toEqual(["matrix", "neuron", "neuron", "steps", null]);
-    expect(LEVELS.map((name) => rung(name, -1, all, "matrix"))).toEqual([null, "model", "model", "matrix", "neuron"]);
+    expect(levelsInOrder(all, "head")).toEqual(["model", "head", "neuron", "steps"]);
+    expect(levelsInOrder(all, "matrix")).toEqual(["model", "matrix", "neuron", "steps"]);
+    expect(LEVELS.map((name) => nextLevel(name, 1, all, "matrix"))).toEqual([
+      "matrix",
+      "neuron",
+      "neuron",
+      "steps",
+      null,
+    ]);
+    expect(LEVELS.map((name) => nextLevel(name, -1, all, "matrix"))).toEqual([
+      null,
+      "model",
+      "model",
+      "matrix",
+      "neuron",
+    ]);
   });
 
   it("leaves out what is not there", () => {
-    expect(rung("neuron", -1, (name) => name !== "head", "head")).toBe("matrix");
-    expect(rung("neuron", -1, (name) => name === "neuron", "head")).toBeNull();
-    expect(rung("model", 1, (name) => name === "model" || name === "steps", "head")).toBe("steps");
+    expect(nextLevel("neuron", -1, (name) => name !== "head", "head")).toBe("matrix");
+    expect(nextLevel("neuron", -1, (name) => name === "neuron", "head")).toBeNull();
+    expect(nextLevel("model", 1, (name) => name === "model" || name === "steps", "head")).toBe("steps");
   });
 });
 
@@ -80,8 +92,7 @@ describe("copy as Python", () => {
     const code = python(meta(null, "a\nmodel"), INITIAL);
     expect(code).toContain("# model, tokenizer: a model, as you loaded them\n# text: ");
     expect(code).toContain("attnscope.show(model, tokenizer, text, layer=0, head=0, query=0)\n");
-    expect(code).toContain("from attnscope.views.view import with_state\n");
-    expect(code).toContain("view = with_state(view, key=None)\n");
+    expect(code).toContain("view = view.at(key=None)\n");
     expect(python(meta({ inputs: true }), INITIAL)).toContain("inputs=inputs");
     expect(python(meta({ messages: [{ role: "user", content: "hi" }] }), INITIAL)).toContain(
       'messages=[{"role": "user", "content": "hi"}]',

@@ -6,9 +6,9 @@ import { HeadTensors } from "../src/data/head-tensors";
 import { Payload } from "../src/data/payload";
 import { membersOf, placeName } from "../src/heads/members";
 import { MOST, pens } from "../src/heads/palette";
-import { Sheet } from "../src/heads/row-cache";
-import { onPaper, writtenOf } from "../src/levels/head/column";
-import { paper } from "../src/levels/head/export-svg";
+import { RowCache } from "../src/heads/row-cache";
+import { exportSide, writtenOf } from "../src/levels/head/column";
+import { exportSvg } from "../src/levels/head/export-svg";
 import { choose, curve, type Line, opacity, positionOf, thickness, thresholdAt } from "../src/levels/head/geometry";
 import { meta, payload, site } from "./made";
 
@@ -71,7 +71,7 @@ describe("colours of heads", () => {
 describe("a sheet", () => {
   it("has the rows of the chain", () => {
     const one = head(1);
-    const sheet = new Sheet([one]);
+    const sheet = new RowCache([one]);
     for (let q = 0; q < 3; q++) {
       expect(Array.from(sheet.exact(q).weights)).toEqual([...chainOf(one, q).weights]);
       expect(Array.from(sheet.row(q).weights)).toEqual([...Float32Array.from(chainOf(one, q).weights)]);
@@ -83,7 +83,7 @@ describe("a sheet", () => {
   it("averages weights over its members, and masks what all of them mask", () => {
     const mask = { lower: null, upper: 0, keys: null, rows: null, packed: null, empty_rows: "zero" as const };
     const members = [head(0, { mask }), head(1, { mask })];
-    const sheet = new Sheet(members);
+    const sheet = new RowCache(members);
     const { weights, allowed, scores } = sheet.exact(1);
     for (let j = 0; j < 3; j++)
       expect(weights[j]).toBeCloseTo((chainOf(members[0], 1).weights[j] + chainOf(members[1], 1).weights[j]) / 2, 12);
@@ -94,7 +94,7 @@ describe("a sheet", () => {
 
   it("counts what the head does over the whole text", () => {
     const one = head(0);
-    const sheet = new Sheet([one]);
+    const sheet = new RowCache([one]);
     while (sheet.advance());
     const { tally } = sheet;
     const rows = [0, 1, 2].map((q) => chainOf(one, q).weights);
@@ -170,7 +170,7 @@ describe("numbers beside a token", () => {
       ["0 %", ""],
       ["masked", ""],
     ]);
-    expect([0, 1, 2, 3].map((slot) => onPaper(of, slot)[0])).toEqual(["+20.0 %", "\u221230.0 %", "0 %", "masked"]);
+    expect([0, 1, 2, 3].map((slot) => exportSide(of, slot)[0])).toEqual(["+20.0 %", "\u221230.0 %", "0 %", "masked"]);
   });
 });
 
@@ -188,7 +188,7 @@ describe("on paper", () => {
   it("tokens are text, never markup", () => {
     expect(escaped(`</text><script>"&`)).not.toMatch(/[<>"]/);
     const side = [{ text: "<b>&", y: 12, chosen: true, special: false, numbers: ["50.0 %", ""] }];
-    const { svg } = paper({
+    const { svg } = exportSvg({
       title: "a < b",
       width: 100,
       height: 24,

@@ -84,7 +84,7 @@ describe("a server", () => {
       opening,
       () => refusal(410, "gone"),
     );
-    await expect(source.fetchGiven(1, 0)).rejects.toThrow("It is gone."); // not for ever
+    await expect(source.fetchStepTensors(1, 0)).rejects.toThrow("It is gone."); // not for ever
   });
 
   it("comes again when the server says so, and not otherwise", async () => {

@@ -5,7 +5,7 @@ import { HeadTensors } from "../src/data/head-tensors";
 import { Payload } from "../src/data/payload";
 import type { Axes } from "../src/heads/axes";
 import { axisOf } from "../src/heads/axis";
-import { Sheet } from "../src/heads/row-cache";
+import { RowCache } from "../src/heads/row-cache";
 import { Field, MASKED, SHOWN } from "../src/levels/matrix/field";
 import { axisLabels } from "../src/levels/matrix/labels";
 import { paint } from "../src/levels/matrix/paint";
@@ -68,7 +68,7 @@ function fieldOf(quantity: "weights" | "scores" | "dot", upper: number | null = 
   const all = labels(meta([site()]).tokens[0]);
   const axis = axisOf(all, 0, 3, { words, hideSpecial: false, segment: null });
   const axes: Axes = { queries: axis, keys: axis, name: "", query: 0, key: -1, merged: false };
-  return { head, field: new Field(new Sheet([head]), axes, quantity) };
+  return { head, field: new Field(new RowCache([head]), axes, quantity) };
 }
 
 const RAMP = new Ramp({ negative: "#1d5fb4", zero: "#ecebe7", positive: "#c4500d", ink: "#17181a", ground: "#fcfcfa" });

@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { Ramp } from "../src/base/scale";
 import type { Metadata, Site, Thumb } from "../src/data/metadata";
 import { finding, linkSaid } from "../src/levels/model/finding";
-import { type Head, headsOf, nameOf, patchOf, patchRange, Statistics, stockOf } from "../src/levels/model/heads";
+import { type Head, headsOf, nameOf, patchOf, patchRange, pixelRangeOf, Statistics } from "../src/levels/model/heads";
 import { at, byLayer, find, inOrder, step } from "../src/levels/model/layout";
 import { paintMatrix, strongestCells } from "../src/levels/model/paint";
 import { labels } from "../src/scene/labels";
@@ -99,7 +99,7 @@ describe("heads", () => {
   it("says what the thumbnails hold", () => {
     const meta = made([1], () => ({ queries: 3, keys: 6, thumb: thumb({ queries_sampled: 2 }) }));
     const octets = () => Uint8Array.from([253, 254, 254, 100, 0, 254, 255, 3, 4]);
-    const stock = stockOf(headsOf({ meta, octets }));
+    const stock = pixelRangeOf(headsOf({ meta, octets }));
     expect(stock).toMatchObject({ masked: true, broken: true, pooled: true });
     expect(stock.sampled?.index).toBe(0);
     expect(stock.high).toBeCloseTo(100 / 253);

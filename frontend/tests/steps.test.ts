@@ -97,8 +97,8 @@ describe("what was given", () => {
     const data = new Payload(payload(site({ steps: STEPS }), tensors));
     const holdings = new Holdings(data.meta);
     holdings.add(data);
-    expect(holdings.given(0, 0)).toBeNull();
-    const given = holdings.given(0, 1);
+    expect(holdings.stepTensors(0, 0)).toBeNull();
+    const given = holdings.stepTensors(0, 1);
     expect(given?.width).toBe(4);
     expect(Array.from(given?.ofQuery(1) ?? [])).toEqual([5, 6, 7, 8]);
     expect(Array.from(given?.ofKey(2) ?? [])).toEqual([9, 10, 11, 12]);
@@ -111,10 +111,10 @@ describe("what was given", () => {
   it("comes by itself, beside q, k and v that are here already", () => {
     const holdings = new Holdings(new Payload(payload()).meta);
     holdings.add(new Payload(payload()));
-    expect(holdings.given(0, 1)).toBeNull();
+    expect(holdings.stepTensors(0, 1)).toBeNull();
     const only = meta([site({ held: null, steps: STEPS })]);
     holdings.add(new Payload(safetensors(tensors, { attnscope: JSON.stringify(only) })));
-    expect(holdings.given(0, 1)?.width).toBe(4);
+    expect(holdings.stepTensors(0, 1)?.width).toBe(4);
     expect(Array.from(holdings.head(0, 1)?.q.subarray(0, 2) ?? [])).toEqual(QKV.q.slice(6, 8));
   });
 
@@ -137,11 +137,11 @@ describe("what was given", () => {
         return () => {};
       },
     });
-    expect(source.given(0, 1)).toBeNull();
-    expect((await source.fetchGiven(0, 1)).width).toBe(4);
+    expect(source.stepTensors(0, 1)).toBeNull();
+    expect((await source.fetchStepTensors(0, 1)).width).toBe(4);
     expect(sent).toEqual([{ id: 1, kind: "steps", site: 0, head: 1 }]);
-    expect(source.given(0, 1)?.width).toBe(4);
-    await expect(source.fetchGiven(0, 0)).rejects.toThrow("keeps neither x nor the projections");
+    expect(source.stepTensors(0, 1)?.width).toBe(4);
+    await expect(source.fetchStepTensors(0, 0)).rejects.toThrow("keeps neither x nor the projections");
   });
 
   it("keys of another text have an x of their own", () => {
@@ -149,10 +149,10 @@ describe("what was given", () => {
     const without = new Payload(payload(cross, tensors));
     const holdings = new Holdings(without.meta);
     holdings.add(without);
-    expect(holdings.given(0, 1)?.ofKey(0)).toBeNull();
+    expect(holdings.stepTensors(0, 1)?.ofKey(0)).toBeNull();
     const keyed = new Payload(payload(cross, { ...tensors, "s0.x_keys": f32([3, 4], Array(12).fill(3)) }));
     const other = new Holdings(keyed.meta);
     other.add(keyed);
-    expect(Array.from(other.given(0, 1)?.ofKey(0) ?? [])).toEqual([3, 3, 3, 3]);
+    expect(Array.from(other.stepTensors(0, 1)?.ofKey(0) ?? [])).toEqual([3, 3, 3, 3]);
   });
 });

@@ -237,7 +237,7 @@ def test_neuron_view_of_others(model_type: str, tokenizer: str, specials: list[s
         ({"tokens": None}, "tokens is missing"),
         ({"tokens": ["a"] * 6}, "layer 0 has 5 queries × 5 keys, and 6 tokens were given"),
         ({"tokens": [1] * 5}, r"tokens\[0\] is 1"),
-        ({"tokens": "abcde"}, "must be a list of strings"),
+        ({"tokens": "abcde"}, "expected tokens as a list of strings"),
         ({"tokens": [1] * 5, "sentence_b_start": 2}, r"tokens\[0\] is 1"),
         ({"sentence_b_start": 5}, "sentence_b_start is 5, and there are 5 tokens"),
         ({"sentence_b_start": "b"}, "sentence_b_start is 'b'"),

@@ -60,8 +60,12 @@ def test_outputs_are_bit_equal(name: str, implementation: str) -> None:
 def test_generation_is_bit_equal(name: str, implementation: str) -> None:
     model = tiny.model(name, implementation)
     options: dict[str, Any] = {
-        "max_new_tokens": 7, "do_sample": False, "return_dict_in_generate": True, "output_scores": True, "eos_token_id": None,
-    }  # fmt: skip
+        "max_new_tokens": 7,
+        "do_sample": False,
+        "return_dict_in_generate": True,
+        "output_scores": True,
+        "eos_token_id": None,
+    }
     plain = model.generate(tiny.ids(), **options)
     with attnscope.capture(model) as recorder:
         captured = model.generate(tiny.ids(), **options)

@@ -142,12 +142,15 @@ def test_every_id_that_a_check_prints_can_be_explained(folder: str) -> None:
         (["the cat"], "expected FILE.py:NAME, such as attention.py:my_attention, got 'the cat'"),
         (["the cat", "--chat"], "expected options for code, got --chat, which is for a model"),
         (["FILE"], "without a name. Add the function or class"),
-        (["FILE:"], "is not FILE.py:NAME"),
+        (["FILE:"], "expected FILE.py:NAME"),
         (["FILE:right", "FILE:unscaled"], "expected one FILE.py:NAME, got 2. Check them one at a time."),
-        (["/no/such.py:attend"], "there is no file /no/such.py"),
-        (["FILE:unscled"], "has no 'unscled'; it has"),
-        (["FILE:1 +"], "is not a name or a call"),
-        (["FILE:Sized(1, 2)"], "raises TypeError"),
+        (["/no/such.py:attend"], "expected a file, got /no/such.py, which does not exist"),
+        (
+            ["FILE:unscled"],
+            "defines, got 'unscled'. It defines right, unscaled, impatient, Sized, uses_words: choose one.",
+        ),
+        (["FILE:1 +"], "expected a name or a call after attention.py:"),
+        (["FILE:Sized(1, 2)"], "expected a function or a module from Sized(1, 2), got TypeError"),
         (["FILE:HEADS"], "int"),
         (["--model"], "Option '--model' requires an argument"),
         (["MODEL"], "expected a text to check the model on, got none"),
@@ -172,7 +175,7 @@ def test_wrong_use_is_one_paragraph(arguments: list[str], message: str, folder: 
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
     assert message in result.stderr
-    if not result.stderr.startswith("Usage:"):  # click's own
+    if result.stderr.startswith("attnscope: "):  # and not an error of click itself
         assert len(result.stderr.strip().splitlines()) == 1, result.stderr
         as_json = check(*given, "--json")
         assert as_json.exit_code == 2
@@ -189,7 +192,7 @@ def test_a_file_that_python_cannot_read_is_a_finding(name: str, file: str) -> No
 def test_a_folder_is_no_file(file: str) -> None:
     result = check(f"{Path(file).with_name('folder')}.py:attend")
     assert result.exit_code == 2
-    assert "there is no file" in result.stderr
+    assert "expected a file, got a folder" in result.stderr
 
 
 # --- signs of life --------------------------------------------------------------------------------------------------

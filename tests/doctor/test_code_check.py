@@ -605,7 +605,7 @@ def command(*args):
         ("leaves", [], 1, "ended its process"),
         ("Attention(13)", [], 0, "nothing found"),
         ("Attention", [], 2, "needs arguments"),
-        ("absent", [], 2, "no 'absent'"),
+        ("absent", [], 2, "got 'absent'"),
     ],
 )
 def test_exit_codes(user_file, name, options, code, said):

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 
 import attnscope
 import tiny_models as tiny
+from attnscope.doctor.findings.registry import MODEL
 from attnscope.errors import InputError
 from tiny_tokenizers import CHATML, begins
 
@@ -239,7 +241,7 @@ def test_text_cut() -> None:
     assert diagnosis  # the check reads the whole text: a warning
     found = only(diagnosis, "text-beyond-tokenizer")
     assert "16 tokens" in found.title
-    assert "model_max_length = 11; 5 tokens lie beyond, from a" in found.evidence
+    assert "model_max_length = 11; 5 tokens lie beyond, from plane to a dog [SEP] on" in found.evidence
     ready = tokenizer(text, truncation=True, return_tensors="pt")
     found = only(attnscope.check(model, tokenizer, text, inputs=ready), "text-cut")
     assert "9 of the text's 14 tokens" in found.title
@@ -657,3 +659,11 @@ def test_hints_withhold_the_answer() -> None:
 def test_functions_are_still_checked() -> None:
     assert attnscope.check(nn.functional.scaled_dot_product_attention)
     assert not attnscope.check(lambda query, key, value: (query @ key.transpose(-2, -1)).softmax(1) @ value)
+
+
+@pytest.mark.source
+def test_the_page_lists_every_finding_with_its_severity() -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "doctor-in-use.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    listed = [(id, "warning" if "(warning)" in row else "error") for row in rows for id in re.findall("`(.*?)`", row)]
+    assert listed == [(entry.id, entry.severity) for family in MODEL for entry in family.ENTRIES]

@@ -23,4 +23,4 @@ export function makerOf(name: LevelName, source: Source): MakeLevel | undefined 
 }
 
 /** "head: its weights as a grid". */
-export const aboutLevel = ({ rung, about }: LevelEntry) => `${rung}: ${about}`;
+export const aboutLevel = ({ group, about }: LevelEntry) => `${group}: ${about}`;

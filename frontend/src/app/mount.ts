@@ -12,7 +12,7 @@ import { pythonPanel, savePanel } from "./export/export-panels";
 import { listenToKeys } from "./keyboard";
 import { Layout } from "./layout";
 import { LevelHost } from "./level-host";
-import { rung } from "./level-order";
+import { nextLevel } from "./level-order";
 import { Navigation } from "./navigation";
 import { type CrumbName, Crumbs } from "./parts/crumbs";
 import { Foot } from "./parts/foot";
@@ -251,7 +251,7 @@ class App implements View {
   }
 
   private next(by: 1 | -1): LevelName | null {
-    return rung(this.get().level, by, this.levels.has, this.levels.drawing);
+    return nextLevel(this.get().level, by, this.levels.has, this.levels.drawing);
   }
 
   /** One level in or out, with what is selected; false at the end. */

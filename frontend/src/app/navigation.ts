@@ -8,7 +8,7 @@ import type { Source } from "../data/source";
 import { absent, fitted, nearestHeld, siteName, siteOf } from "./validate-state";
 import type { Step } from "./view";
 
-export interface Traveller {
+export interface NavigationHost {
   /** The nearest state that this view has a level and a side for. */
   shown(wanted: State, problems: string[]): State;
   /** Another state, whose tensors are here. */
@@ -31,14 +31,14 @@ export class Navigation {
 
   constructor(
     private readonly source: Source,
-    private readonly traveller: Traveller,
+    private readonly host: NavigationHost,
   ) {}
 
   /** The first place, or the nearest that can be read; `problems` gets what is wrong with the one that was wanted. */
   async start(initial: Partial<State>, base: Partial<State>, problems: string[]): Promise<void> {
     const { source } = this;
     const before = fitted(source.meta, { ...INITIAL, ...base }, INITIAL, []);
-    let state = this.traveller.shown(fitted(source.meta, { ...INITIAL, ...initial }, before, problems), problems);
+    let state = this.host.shown(fitted(source.meta, { ...INITIAL, ...initial }, before, problems), problems);
     if (!source.live) state = nearestHeld(source, state, problems);
     for (;;) {
       try {
@@ -57,10 +57,10 @@ export class Navigation {
 
   /** Takes what fits, reports what does not; waits for data where it must, and keeps what it has until then. */
   change(change: Partial<State>, step: Step, given: string[] = []): void {
-    const { source, awaited, tensors: here, traveller } = this;
+    const { source, awaited, tensors: here, host } = this;
     const problems = [...given];
     const changed = (from: State, problems: string[]) =>
-      traveller.shown(fitted(source.meta, { ...from, ...change }, from, problems), problems);
+      host.shown(fitted(source.meta, { ...from, ...change }, from, problems), problems);
     if (awaited && here && !PLACE.some((name) => name in change && change[name] !== awaited.state[name])) {
       // not where to look, but how: here at once, and there when it comes
       awaited.state = changed(awaited.state, []);
@@ -71,7 +71,7 @@ export class Navigation {
     const next = changed(awaited?.state ?? this.state, problems);
     const site = siteOf(source.meta, next);
     if (!source.live && !source.holds(site.index, next.head)) {
-      traveller.stayed([...problems, absent(source, site, next.head)]);
+      host.stayed([...problems, absent(source, site, next.head)]);
       return;
     }
     this.awaited = null;
@@ -79,13 +79,13 @@ export class Navigation {
   }
 
   private fetch(next: State, site: Site, problems: string[], step: Step): void {
-    const { source, traveller } = this;
+    const { source, host } = this;
     const token = ++this.asked;
     const place = `layer ${siteName(site, source.meta)}, head ${next.head}`;
     const lost = (error: unknown) => {
       if (token !== this.asked) return;
       this.awaited = null;
-      traveller.stayed([...problems, `${place[0].toUpperCase()}${place.slice(1)}: ${messageOf(error)}`]);
+      host.stayed([...problems, `${place[0].toUpperCase()}${place.slice(1)}: ${messageOf(error)}`]);
     };
     try {
       const tensors = source.head(site.index, next.head);
@@ -95,7 +95,7 @@ export class Navigation {
       }
       this.awaited = { state: next, step };
       const waiting =
-        source.live && setTimeout(() => traveller.waits(`Asking the ${source.who ?? "kernel"} for ${place} …`), 150);
+        source.live && setTimeout(() => host.waits(`Asking the ${source.who ?? "kernel"} for ${place} …`), 150);
       tensors
         .finally(() => waiting && clearTimeout(waiting))
         .then((ready) => {
@@ -114,7 +114,7 @@ export class Navigation {
     const before = this.state;
     this.state = state;
     this.tensors = tensors;
-    this.traveller.arrived(before, problems, step);
+    this.host.arrived(before, problems, step);
   }
 
   /** Other layers of this head are likely next: unpack them while nobody waits, the nearest first. */

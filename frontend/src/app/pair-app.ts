@@ -1,7 +1,7 @@
 /** A comparison: one frame at a time, of A, of B or of B − A, with a switch between them; what is selected goes along. */
 
 import { button, h } from "../base/dom";
-import { INITIAL, SIDES, type Side, type State } from "../base/state";
+import { CHOICES, INITIAL, type Side, type State } from "../base/state";
 import { placeOf, positionOn } from "../chain/difference";
 import type { PairSource } from "../chain/pair-source";
 import type { Source } from "../data/source";
@@ -41,7 +41,7 @@ class PairView implements View {
     private readonly source: PairSource,
     private readonly options: Options,
   ) {
-    for (const side of SIDES) {
+    for (const side of CHOICES.side) {
       const one = button(NAMES[side], { "data-side": side, title: ABOUT[side] }, () => this.choose(side));
       this.buttons.set(side, one);
       this.sides.append(one);

@@ -1,10 +1,10 @@
 /** A shadow root with our own styles: nothing of the host reaches in, nothing of ours leaks out. */
 
 import { h } from "../base/dom";
+import { page } from "../generated/colours.json";
 import headTable from "../heads/data-table.css";
 import headNotes from "../heads/notes.css";
 import pair from "../heads/pair.css";
-import colours from "./colours.css";
 import exportPanels from "./export/export-panels.css";
 import { REGISTRY } from "./level-registry";
 import crumbs from "./parts/crumbs.css";
@@ -36,6 +36,15 @@ const PARTS = [
   foot,
 ];
 const SHARED = [headTable, headNotes];
+
+/** Three jobs of colour that never share a hue: sign (blue, orange), weight (ink), selection (outline in text colour). */
+const colours = Object.entries(page)
+  .map(([theme, names]) => {
+    const lines = Object.entries(names).map(([name, colour]) => `--${name}:${colour};`);
+    const scope = theme === "light" ? ".scope" : `.scope[data-theme="${theme}"]`;
+    return `${scope}{${lines.join("")}color-scheme:${theme}}`;
+  })
+  .join("\n");
 
 /** The colours, which theme.ts reads too; then the frame, its parts, what levels share, and each level. */
 const STYLES = [colours, [frame, ...PARTS, ...SHARED, ...REGISTRY.map((level) => level.css), pair].join("\n")];

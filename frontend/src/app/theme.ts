@@ -27,7 +27,7 @@ export function onThemeChange(listener: () => void): () => void {
   };
 }
 
-/** colours.css owns the colours; the canvas reads them from its rules, since a computed style costs a layout. */
+/** generated/colours.json owns the colours; the canvas reads them from its rules, since a computed style costs a layout. */
 export function rampOf(scope: HTMLElement): Ramp {
   const [colours] = (scope.getRootNode() as ShadowRoot).adoptedStyleSheets;
   const rules = [...colours.cssRules].filter((rule) => rule instanceof CSSStyleRule);

@@ -1,5 +1,7 @@
 /** Numbers to colours and whole device pixels. Every scale is linear and symmetric about zero. */
 
+import { bend, nice as ends, niceParts } from "../generated/colours.json";
+
 export interface Palette {
   negative: string;
   zero: string;
@@ -14,15 +16,13 @@ type RGB = [number, number, number];
 export function nice(value: number): number {
   if (!(value > 0) || !Number.isFinite(value)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  for (const step of [1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9, 10])
-    if (value <= step * power * (1 + 1e-9)) return Number((step * power).toPrecision(3));
+  for (const step of ends) if (value <= step * power * (1 + 1e-9)) return Number((step * power).toPrecision(3));
   return 10 * power;
 }
 
 /** Upper end of a scale for parts of one. */
 export function nicePart(value: number): number {
-  for (const end of [0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8]) if (value <= end) return end;
-  return 1;
+  return niceParts.find((end) => value <= end) ?? 1;
 }
 
 /**
@@ -129,7 +129,7 @@ export class Ramp {
       const end = i < 0 ? negative : positive;
       const t = Math.abs(i) / STEPS;
       // lightness is linear in the value; colour comes a little sooner, so that small values show their sign
-      const colour = fromOklab(zero.map((c, axis) => c + (end[axis] - c) * (axis === 0 ? t : t ** 0.75)) as RGB);
+      const colour = fromOklab(zero.map((c, axis) => c + (end[axis] - c) * (axis === 0 ? t : t ** bend)) as RGB);
       this.colours.push(colour);
       this.pixels[i + STEPS] = packed(colour);
     }

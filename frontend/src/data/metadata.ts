@@ -138,6 +138,8 @@ export interface Metadata {
   stat_words?: Record<string, string>;
   stat_titles?: Record<string, string>;
   stat_units?: Record<string, string>;
+  /** Of each step of the chain: its number, its symbol in a formula, its title. */
+  step_names?: Record<string, [number: string, symbol: string, title: string]>;
   /** Of a comparison: which sites of A and B each site stands for, and where each token of a table stands in them. */
   pair?: { sites: [number, number][]; places: Places[] };
 }

@@ -4,7 +4,7 @@ import { HeadTensors } from "./head-tensors";
 import type { Metadata, Site } from "./metadata";
 import type { Payload } from "./payload";
 import { PayloadError } from "./safetensors";
-import { Given } from "./step-tensors";
+import { StepTensors } from "./step-tensors";
 
 export interface Source {
   /** Describes every site, held or not. */
@@ -18,9 +18,9 @@ export interface Source {
   /** One head's tensors; at once when they are already decoded. */
   head(site: number, head: number, signal?: AbortSignal): HeadTensors | Promise<HeadTensors>;
   /** What one head's q, k and v were made of, where it is here. */
-  given?(site: number, head: number): Given | null;
+  stepTensors?(site: number, head: number): StepTensors | null;
   /** Asks for it, where somebody can be asked. */
-  fetchGiven?(site: number, head: number): Promise<Given>;
+  fetchStepTensors?(site: number, head: number): Promise<StepTensors>;
   /** Why a site that should be here cannot be read; null: nothing is known to be wrong with it. */
   damage?(site: number): string | null;
   /** A tensor of bytes that any of the data here has, by its name. */
@@ -33,7 +33,7 @@ export interface Source {
 export class Holdings {
   private readonly holders: { payload: Payload; site: number; heads: Set<number> }[] = [];
   private readonly workings: { payload: Payload; site: Site }[] = [];
-  private readonly made = new Map<string, Given>();
+  private readonly made = new Map<string, StepTensors>();
   private readonly decoded = new Map<string, HeadTensors>();
   private readonly payloads: Payload[] = [];
 
@@ -52,11 +52,11 @@ export class Holdings {
     return this.holders.some((holder) => holder.site === site && holder.heads.has(head));
   }
 
-  given(site: number, head: number): Given | null {
+  stepTensors(site: number, head: number): StepTensors | null {
     const name = `${site}.${head}`;
     const found = this.workings.find((one) => one.site.index === site && one.site.steps?.heads.includes(head));
     if (!found) return null;
-    const known = this.made.get(name) ?? new Given(found.payload, found.site, head);
+    const known = this.made.get(name) ?? new StepTensors(found.payload, found.site, head);
     this.made.clear(); // the last one is enough
     this.made.set(name, known);
     return known;

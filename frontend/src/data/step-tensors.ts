@@ -4,7 +4,7 @@ import type { Payload } from "./payload";
 
 export type Letter = "q" | "k" | "v";
 
-export class Given {
+export class StepTensors {
   /** Model width; 0 where neither x nor a projection is here. */
   readonly width: number;
   /** [Q, M], and [K, M] where keys and values are made of something else. */

@@ -6,7 +6,8 @@ import { follow } from "../app/url/address";
 import type { Step, View } from "../app/view";
 import { fromHash, INITIAL, type State } from "../base/state";
 import { type HttpSource, type Question, Refused, read } from "../data/sources/http";
-import { Asker } from "./serve/prompt-form";
+import { LOOK, PLACE } from "../generated/state";
+import { PromptForm } from "./serve/prompt-form";
 import style from "./serve/serve.css";
 import { type Asked, addressOf, questionIn, withoutToken } from "./serve/url-query";
 
@@ -14,22 +15,6 @@ interface Settings {
   models: string[];
   example: string;
 }
-
-/** What stays when another text is read: how one looks, not the words one looks at. */
-const KEPT = [
-  "level",
-  "theme",
-  "average",
-  "combine",
-  "threshold",
-  "quantity",
-  "log",
-  "words",
-  "special",
-  "sort",
-  "thumbs",
-] as const;
-const PLACE = ["stack", "layer", "head"] as const;
 
 function pick(state: Partial<State>, names: readonly (keyof State)[]): Partial<State> {
   return Object.fromEntries(names.filter((name) => name in state).map((name) => [name, state[name]]));
@@ -47,7 +32,7 @@ class Desk {
   private opened: State = INITIAL;
   /** What the address means where it says nothing of the place. */
   private readonly home: State = { ...INITIAL };
-  private readonly asker: Asker;
+  private readonly asker: PromptForm;
   private readonly sheet = new CSSStyleSheet();
 
   constructor(
@@ -56,7 +41,7 @@ class Desk {
     private readonly settings: Settings,
   ) {
     this.sheet.replaceSync(style);
-    this.asker = new Asker(bar, this.sheet, settings.models, (question) => void this.ask(question));
+    this.asker = new PromptForm(bar, this.sheet, settings.models, (question) => void this.ask(question));
     // the bar may grow with its text: the app below has what is left
     new ResizeObserver(() => root.style.setProperty("--ask", `${bar.offsetHeight}px`)).observe(bar);
   }
@@ -95,7 +80,7 @@ class Desk {
   /** Shows what was typed: the same level, and the same head where one was chosen. */
   private async ask(question: Question): Promise<void> {
     const now = this.view?.get();
-    const state = now ? pick(now, KEPT) : {};
+    const state = now ? pick(now, LOOK) : {};
     this.placed &&= this.source?.question.model === question.model;
     await this.show({ ...question, problems: [] }, state, now && this.placed ? pick(now, PLACE) : {}, [], true);
   }

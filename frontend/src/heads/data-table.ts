@@ -11,7 +11,7 @@ export interface Content {
 const ROWS = 50;
 const COLUMNS = 24;
 
-export class Pages {
+export class DataTable {
   readonly element = h("section", { class: "figures", "aria-label": "data table", "data-figures": true });
   private content: (() => Content) | null = null;
   private row = 0;

@@ -7,13 +7,13 @@ import type { Part } from "../scene/text";
 import type { Axes } from "./axes";
 import type { SlotRow } from "./axis";
 import { placeName } from "./members";
-import type { Sheet } from "./row-cache";
+import type { RowCache } from "./row-cache";
 
 /** Weights that one may wait for: more are added up while the picture is already there. */
 const AT_ONCE = 3_000_000;
 
 /** Completes a small sheet at once; false where the reader would wait for it. */
-export function completed(sheet: Sheet): boolean {
+export function completed(sheet: RowCache): boolean {
   if (sheet.complete) return true;
   const { queries, keys, head_size } = sheet.site;
   if (queries * keys * Math.max(head_size, 8) * sheet.members.length > AT_ONCE) return false;
@@ -24,7 +24,7 @@ export function completed(sheet: Sheet): boolean {
 const tokensAway = (distance: number) => `${distance.toFixed(1)} ${distance.toFixed(1) === "1.0" ? "token" : "tokens"}`;
 
 /** `row`: the selected query's, or of several. Without a complete sheet, what is said is of the query alone. */
-export function finding(scene: Scene, sheet: Sheet, axes: Axes, row: SlotRow): Part[] {
+export function headSentence(scene: Scene, sheet: RowCache, axes: Axes, row: SlotRow): Part[] {
   const { state, site } = scene;
   const where = placeName({ site, head: state.head }, state.average);
   const parts: Part[] = [`In ${where}, `];
@@ -33,7 +33,7 @@ export function finding(scene: Scene, sheet: Sheet, axes: Axes, row: SlotRow): P
   const rows = site.queries - tally.empty - tally.broken;
   if (sheet.complete && tally.broken) parts.push("some weights are not numbers. ");
   else if (sheet.complete && mass > 0 && rows > 0) {
-    if (site.kind === "self") parts.push(...distances(sheet, mass), "; ");
+    if (site.kind === "self") parts.push(...distances(scene, sheet, mass), "; ");
     const most = tally.received.reduce((best, value, j) => (value > tally.received[best] ? j : best), 0);
     const label = scene.keyLabels[most];
     parts.push(
@@ -46,17 +46,39 @@ export function finding(scene: Scene, sheet: Sheet, axes: Axes, row: SlotRow): P
   return [...parts, ...ofQuery(scene, axes, row, sheet.complete)];
 }
 
-function distances({ tally }: Sheet, mass: number): Part[] {
+type Where = "previous" | "itself" | "next";
+
+/**
+ * A statistic of the picture's heads, as the model level has it: the payload's number, the mean over heads. Where the
+ * payload has none it is added up here, by the same definition.
+ */
+function statistic(scene: Scene, { members, tally }: RowCache, name: Where | "distance", mass: number): number {
+  const known = members.map(({ site, head }) => scene.meta.sites[site.index]?.stats?.[name]?.[head]);
+  const numbers = known.filter((value) => typeof value === "number");
+  if (numbers.length && numbers.length === known.length) return numbers.reduce((a, b) => a + b) / numbers.length;
+  return name === "distance" ? tally.distance / mass : tally[name] / Math.max(1, tally.seen[name]);
+}
+
+const NEAR: [Where, string][] = [
+  ["previous", "to the token just before"],
+  ["itself", "to itself"],
+  ["next", "to the token just after"],
+];
+
+function distances(scene: Scene, sheet: RowCache, mass: number): Part[] {
+  const { tally } = sheet;
+  for (const [name, where] of NEAR) {
+    const part = statistic(scene, sheet, name, mass);
+    if (part >= 0.5) return [`a token gives ${percentInWords(part)} of its weight ${where}, on average`];
+  }
   const share = (part: number) => percentInWords(part / mass);
-  if (tally.previous / mass >= 0.5) return [`${share(tally.previous)} of all weight goes to the token just before`];
-  if (tally.itself / mass >= 0.5) return [`${share(tally.itself)} of all weight stays at the token itself`];
-  if (tally.next / mass >= 0.5) return [`${share(tally.next)} of all weight goes to the token just after`];
-  const away = `a token looks ${tokensAway(tally.distance / mass)} away on average`;
-  const sides: string[] = [];
-  if (tally.ahead === 0) sides.push(`never ahead, ${share(tally.itself)} at itself`);
-  else if (tally.back >= tally.ahead) sides.push(`${share(tally.back)} back and ${share(tally.ahead)} ahead`);
-  else sides.push(`${share(tally.ahead)} ahead and ${share(tally.back)} back`);
-  return [`${away}, ${sides[0]}`];
+  const away = `a token looks ${tokensAway(statistic(scene, sheet, "distance", mass))} away on average`;
+  if (tally.ahead === 0) {
+    const itself = percentInWords(statistic(scene, sheet, "itself", mass));
+    return [`${away}, never ahead, ${itself} at itself`];
+  }
+  const sides = [`${share(tally.back)} back`, `${share(tally.ahead)} ahead`];
+  return [`${away}, ${(tally.back >= tally.ahead ? sides : sides.reverse()).join(" and ")}`];
 }
 
 const twice = ({ keyLabels, site }: Scene, key: number) =>

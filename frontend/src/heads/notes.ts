@@ -3,6 +3,7 @@ import { h } from "../base/dom";
 import { count, list, percentInWords } from "../base/format";
 import { isolated } from "../scene/labels";
 import type { Scene } from "../scene/scene";
+import { type NoteName, note } from "../scene/text";
 import type { Axes } from "./axes";
 import { hiddenMasses, type Row, type SlotRow } from "./axis";
 import type { Found } from "./rows";
@@ -16,50 +17,36 @@ export interface Note {
 /** `rows`: of the tokens whose row is shown; `whose`: what that row is called. */
 export function notesOf(scene: Scene, axes: Axes, found: Found, rows: Row[], row: SlotRow, whose = "this row"): Note[] {
   const { state, site, keyLabels } = scene;
-  const notes: Note[] = [];
+  const made: Note[] = [];
+  const add = (name: NoteName, parts: Record<string, string> = {}, value?: number) =>
+    made.push({ name, text: note(name, parts), value });
   if (row.empty) {
-    const then =
-      site.mask.empty_rows === "uniform" ? "this implementation spreads its weight evenly" : "its weights are zero";
-    notes.push({ name: "empty", text: `No key allowed: this query may see no key at all, and ${then}.` });
+    const rest = site.mask.empty_rows === "uniform" ? "empty_uniform" : "empty_zero";
+    add("empty", { rest: note(rest) });
   }
   if (axes.keys.hidden.length) {
-    const masses = hiddenMasses(rows, axes.keys);
-    const most = masses.filter(([, mass]) => mass >= 0.005).slice(0, 3);
-    const who = most.map(([j, mass]) => `${percentInWords(mass)} of ${whose} goes to ${isolated(keyLabels[j].text)}`);
-    const text = who.length
-      ? `${list(who)}, hidden here.`
-      : `Special tokens are hidden; they have ${percentInWords(row.hidden)} of ${whose}.`;
-    notes.push({ name: "hidden", text, value: row.hidden });
+    const most = hiddenMasses(rows, axes.keys).filter(([, mass]) => mass >= 0.005);
+    const tokens = most
+      .slice(0, 3)
+      .map(([j, mass]) =>
+        note("hidden_token", { part: percentInWords(mass), whose, token: isolated(keyLabels[j].text) }),
+      );
+    const text = tokens.length
+      ? note("hidden", { tokens: list(tokens) })
+      : note("hidden_little", { part: percentInWords(row.hidden), whose });
+    made.push({ name: "hidden", text, value: row.hidden });
   }
-  if (state.filter !== "all")
-    notes.push({
-      name: "outside",
-      text: `${percentInWords(row.outside)} of ${whose} lies outside the filter.`,
-      value: row.outside,
-    });
-  if (row.sink > 0)
-    notes.push({
-      name: "sink",
-      text: `${percentInWords(row.sink)} goes to the sink, a learned logit without a token.`,
-      value: row.sink,
-    });
-  if (axes.merged)
-    notes.push({
-      name: "words",
-      text: "Pieces of a word are drawn as one: weights are summed into it as keys and averaged out of it as queries.",
-    });
+  if (state.filter !== "all") add("outside", { part: percentInWords(row.outside), whose }, row.outside);
+  if (row.sink > 0) add("sink", { part: percentInWords(row.sink) }, row.sink);
+  if (axes.merged) add("words");
   if (state.average !== "none") {
     const lost = found.missing ? `; ${found.missing} are not in this page` : "";
     const coming = found.waiting.length ? `; ${count(found.waiting.length, "head")} on the way` : "";
-    notes.push({
-      name: "average",
-      text: `Mean over ${count(found.total - found.missing - found.waiting.length, "head")} of ${found.total}${lost}${coming}.`,
-      value: found.total,
-    });
+    const here = count(found.total - found.missing - found.waiting.length, "head");
+    made.push({ name: "average", text: `Mean over ${here} of ${found.total}${lost}${coming}.`, value: found.total });
   }
-  if (site.query_offset)
-    notes.push({ name: "offset", text: `Queries begin at token ${site.query_offset}: those before are keys only.` });
-  return notes;
+  if (site.query_offset) add("offset", { token: `${site.query_offset}` });
+  return made;
 }
 
 export class Notes {

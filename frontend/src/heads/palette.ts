@@ -1,38 +1,9 @@
 /** Colours of heads laid over each other: none twice, at least 3 : 1 on their ground, told apart by dash and label as well. */
 
-/** As many as can still be told apart. */
-export const MOST = 12;
+import { dashes, heads } from "../generated/colours.json";
 
-const LIGHT = [
-  "#00688b",
-  "#b5342b",
-  "#4f7a00",
-  "#7a3fb0",
-  "#946000",
-  "#c0267a",
-  "#20795a",
-  "#4d4fc4",
-  "#8a4b32",
-  "#5e6470",
-  "#a03fa0",
-  "#2f6fd0",
-];
-const DARK = [
-  "#4fc3e8",
-  "#ff8f80",
-  "#a6d245",
-  "#c9a0ff",
-  "#f0bd4a",
-  "#ff8ac2",
-  "#57d3a4",
-  "#a3a8ff",
-  "#dba384",
-  "#b9c0cc",
-  "#f09bf0",
-  "#86b6ff",
-];
-/** Lengths of stroke and gap, in widths of 1 px; the first is solid. */
-export const DASHES: readonly (readonly number[])[] = [[], [9, 3], [2, 3], [9, 3, 2, 3], [5, 3], [14, 3]];
+/** As many as can still be told apart. */
+export const MOST = heads.light.length;
 
 export interface Pen {
   colour: string;
@@ -42,7 +13,7 @@ export interface Pen {
 }
 
 export function pens(dark: boolean): Pen[] {
-  return (dark ? DARK : LIGHT).map((colour, i) => ({ colour, dash: DASHES[i % DASHES.length] }));
+  return (dark ? heads.dark : heads.light).map((colour, i) => ({ colour, dash: dashes[i % dashes.length] }));
 }
 
 /** Of a difference: what grew, and what shrank. */

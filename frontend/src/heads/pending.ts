@@ -1,6 +1,6 @@
 /** Waits for heads that are on their way. */
 
-export class Arrivals {
+export class Pending {
   private turn = 0;
 
   /** `arrived`: some have come. `notice`: says why others will not. */

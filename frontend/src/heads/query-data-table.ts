@@ -15,7 +15,7 @@ interface Content {
   row: (i: number) => string[];
 }
 
-export class Figures {
+export class QueryDataTable {
   readonly element = h("section", { class: "figures", "aria-label": "data table", "data-figures": true });
   private scene: Scene | null = null;
   private kind: "keys" | "dimensions" = "keys";

@@ -18,6 +18,8 @@ export interface Tally {
   ahead: number;
   previous: number;
   next: number;
+  /** Queries that may see the token before them, themselves, the token after. */
+  seen: { previous: number; itself: number; next: number };
   sink: number;
   empty: number;
   broken: number;
@@ -27,7 +29,7 @@ export interface Tally {
 /** Weights of one picture that a page can hold: a text of 4,000 tokens. */
 const MOST_CELLS = 16_000_000;
 
-export class Sheet {
+export class RowCache {
   readonly site: Site;
   readonly tally: Tally;
   private readonly kept: (Row | undefined)[];
@@ -53,6 +55,7 @@ export class Sheet {
       ahead: 0,
       previous: 0,
       next: 0,
+      seen: { previous: 0, itself: 0, next: 0 },
       sink: 0,
       empty: 0,
       broken: 0,
@@ -139,7 +142,7 @@ export class Sheet {
     return { weights, scores: null, dot: null, allowed, sink, empty: rows.every((row) => row.empty) };
   }
 
-  private count(index: number, { weights, sink, empty }: Row): void {
+  private count(index: number, { weights, allowed, sink, empty }: Row): void {
     const { tally, site } = this;
     const query = index + (site.query_offset ?? 0);
     tally.rows++;
@@ -163,15 +166,20 @@ export class Sheet {
       if (weight > tally.largest) tally.largest = weight;
     }
     if (broken) tally.broken++;
+    if (broken || empty) return;
+    const sees = (key: number) => key >= 0 && key < weights.length && (!allowed || allowed[key] === 1);
+    if (sees(query - 1)) tally.seen.previous++;
+    if (sees(query)) tally.seen.itself++;
+    if (sees(query + 1)) tally.seen.next++;
   }
 }
 
 const BUDGET = 24_000_000; // weights kept over all sheets of a source
-const shelves = new WeakMap<object, Map<string, Sheet>>();
+const shelves = new WeakMap<object, Map<string, RowCache>>();
 
 /** Sheets are shared by the levels of one view: looked at last, kept longest. */
-export function shelved(source: object, name: string, make: () => Sheet): Sheet {
-  const shelf = shelves.get(source) ?? new Map<string, Sheet>();
+export function shelved(source: object, name: string, make: () => RowCache): RowCache {
+  const shelf = shelves.get(source) ?? new Map<string, RowCache>();
   shelves.set(source, shelf);
   const sheet = shelf.get(name) ?? make();
   shelf.delete(name);

@@ -5,10 +5,10 @@ import type { Scene } from "../scene/scene";
 import type { Axes } from "./axes";
 import { mergedRow, type Row, type SlotRow } from "./axis";
 import { gather, membersOf } from "./members";
-import { Sheet, shelved } from "./row-cache";
+import { RowCache, shelved } from "./row-cache";
 
 export interface Found {
-  sheet: Sheet | null;
+  sheet: RowCache | null;
   /** Heads of the picture that are not here, and how many it is of. */
   missing: number;
   total: number;
@@ -17,39 +17,40 @@ export interface Found {
 }
 
 /** The sheet of a head of this site, or the mean the state asks for. */
-export function sheetOf(source: Source, scene: Scene, head: number): Found {
+export function rowCacheOf(source: Source, scene: Scene, head: number): Found {
   const { site, state, tensors, meta } = scene;
   const { average } = state;
   if (average === "none" && head === state.head) {
-    const sheet = shelved(source, `${site.index}.${head}`, () => new Sheet([tensors]));
+    const sheet = shelved(source, `${site.index}.${head}`, () => new RowCache([tensors]));
     return { sheet, missing: 0, total: 1, waiting: [] };
   }
   const members = membersOf(meta, site, head, average);
   const { here, waiting, missing } = gather(source, members);
   const name = `${average} ${site.stack} ${members.length} ${average === "layers" || average === "all" ? "" : site.index}.${average === "heads" || average === "all" ? "" : head}`;
-  const sheet = here.length ? shelved(source, `${name} ${here.length}`, () => new Sheet(here, missing)) : null;
+  const sheet = here.length ? shelved(source, `${name} ${here.length}`, () => new RowCache(here, missing)) : null;
   return { sheet, missing, total: members.length, waiting };
 }
 
 /** The rows of the tokens of one slot of the queries. */
-export function rowsOf(sheet: Sheet, axes: Axes, slot: number, exact = false): Row[] {
+export function rowsOf(sheet: RowCache, axes: Axes, slot: number, exact = false): Row[] {
   const offset = sheet.site.query_offset ?? 0;
   return axes.queries.slots[slot].tokens.map((token) =>
     exact ? sheet.exact(token - offset) : sheet.row(token - offset),
   );
 }
 
-export function slotRow(sheet: Sheet, axes: Axes, slot: number, exact = false): SlotRow {
+export function slotRow(sheet: RowCache, axes: Axes, slot: number, exact = false): SlotRow {
   const row = mergedRow(rowsOf(sheet, axes, slot, exact), axes.keys);
   return sheet.part === 0 ? row : { ...row, weights: row.weights.map((weight) => sheet.shown(weight)) };
 }
 
 /** Of a difference: what grew and what shrank, as two pictures over each other. */
-export function partsOf(source: Source, scene: Scene, found: Found): Sheet[] {
+export function partsOf(source: Source, scene: Scene, found: Found): RowCache[] {
   const { sheet } = found;
   if (!sheet) return [];
   const { state, site } = scene;
   const name = `${site.index}.${state.head} ${state.average} ${sheet.members.length}`;
-  const one = (part: 1 | -1) => shelved(source, `${name} ${part}`, () => new Sheet(sheet.members, sheet.missing, part));
+  const one = (part: 1 | -1) =>
+    shelved(source, `${name} ${part}`, () => new RowCache(sheet.members, sheet.missing, part));
   return [one(1), one(-1)];
 }

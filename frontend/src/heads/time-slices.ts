@@ -2,7 +2,7 @@
 
 const SLICE = 10; // ms of a frame
 
-export class Slices {
+export class TimeSlices {
   private frame = 0;
 
   /** `step` does a little and says whether there is more; `shown` runs once a frame after it; `done` at the end. */

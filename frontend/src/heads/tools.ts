@@ -1,7 +1,7 @@
 /** The controls that both drawings of a head share. */
 
 import { button, h } from "../base/dom";
-import { AVERAGES, type State } from "../base/state";
+import { CHOICES, type State } from "../base/state";
 import type { Actions } from "../scene/level";
 import type { Scene } from "../scene/scene";
 
@@ -36,7 +36,7 @@ export class SharedTools {
     const average = menu(
       "mean over heads or layers",
       "average",
-      AVERAGES.map((value) => [value, NAMES[value]] as const),
+      CHOICES.average.map((value) => [value, NAMES[value]] as const),
       (value) => actions.set({ average: value }),
     );
     this.average = average.select;

@@ -2,6 +2,7 @@
 
 import { INITIAL, type State } from "../base/state";
 import type { Metadata } from "../data/metadata";
+import { ALWAYS } from "../generated/state";
 
 /** A value as Python writes it. A JSON string is a Python string as well. */
 export function literal(value: unknown): string {
@@ -68,18 +69,16 @@ export function python(meta: Metadata, state: State): string {
   const shown: [string, unknown][] = [];
   for (const name of Object.keys(INITIAL) as (keyof State)[]) {
     if (name === "why" || (name === "key" && state.key === null)) continue;
-    const always = name === "layer" || name === "head" || name === "query";
+    const always = ALWAYS.some((one) => one === name);
     if (always || !same(state[name], INITIAL[name])) shown.push([name, state[name]]);
   }
   const { lines, what, given } = opening(meta);
-  const imports = ["import attnscope"];
   let view = `view = ${call(what, [...given, ...named(shown)])}`;
-  // a view made in Python pins a key; here none is pinned, and the strongest one is followed
+  // show pins a key; at(key=None) lets it go, and the strongest one is followed
   if (state.key === null) {
-    imports.push("from attnscope.views.view import with_state");
-    view += "\nview = with_state(view, key=None)";
+    view += "\nview = view.at(key=None)";
   }
-  return `${[...imports, "", ...lines, view, "view"].join("\n")}\n`;
+  return `${["import attnscope", "", ...lines, view, "view"].join("\n")}\n`;
 }
 
 /** What a comparison opens with when nobody said. */
@@ -104,6 +103,6 @@ export function pythonOfPair(metas: [Metadata, Metadata], state: State): string 
     state[name],
   ]);
   const view = `view = ${call("attnscope.compare(trace_a, trace_b).show", named(shown))}`;
-  const moved = `view = ${call("with_state", ["view", ...named(place)])}`;
-  return `${["import attnscope", "from attnscope.views.view import with_state", "", ...lines, view, moved, "view"].join("\n")}\n`;
+  const moved = `view = ${call("view.at", named(place))}`;
+  return `${["import attnscope", "", ...lines, view, moved, "view"].join("\n")}\n`;
 }

@@ -19,11 +19,15 @@ export interface Label {
 }
 
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cn}\p{Cs}]/gu;
-const JOINED = /(?<=\p{Extended_Pictographic}|\p{Emoji_Modifier}|\ufe0f)\u200d(?=\p{Extended_Pictographic})/gu;
+const PICTURE = "\\u00a9\\u00ae\\u2190-\\u2bff\\u3030\\u303d\\u3297\\u3299\\u{1f000}-\\u{1faff}";
+const JOINED = new RegExp(`(?<=[${PICTURE}\\ufe0f])\\u200d(?=[${PICTURE}])`, "gu");
 
-/** Control and format characters as symbols; a joiner inside an emoji does its work unseen. */
+/**
+ * Letters and their marks joined (NFC), control and format characters as symbols; a joiner inside an emoji does its work
+ * unseen. Python's text/spelling.py follows the same rules: tests/cases/spelling.json has the cases of both.
+ */
 export function visible(text: string): string {
-  const kept = text.replace(JOINED, "\ue000");
+  const kept = text.normalize("NFC").replace(JOINED, "\ue000");
   const shown = kept.replace(HIDDEN, (c) => {
     const code = c.codePointAt(0) as number;
     if (code === 0xe000) return "\u200d";
@@ -49,30 +53,39 @@ const BYTE_OF = (() => {
 
 function fromByteLevel(text: string): string {
   const bytes = [...text].map((c) => BYTE_OF.get(c));
-  if (bytes.some((byte) => byte === undefined)) return text;
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(bytes as number[]));
-  } catch {
-    return text; // a part of a character
+  if (bytes.every((byte) => byte !== undefined)) {
+    try {
+      return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Uint8Array.from(bytes));
+    } catch {
+      // decoded before, or a part of a character
+    }
   }
+  return text.replaceAll("\u0120", " ").replaceAll("\u010a", "\n").replaceAll("\u0109", "\t");
+}
+
+/** The piece without the marks of its place in a word. */
+function plain({ text, words }: TokenTable, i: number, byteLevel: boolean): string {
+  let piece = text[i];
+  if (piece.startsWith("##") && piece.length > 2 && i > 0 && words[i] !== null && words[i] === words[i - 1])
+    piece = piece.slice(2);
+  if (byteLevel) {
+    piece = fromByteLevel(piece);
+    return /^ \S/.test(piece) ? piece.slice(1) : piece;
+  }
+  piece = piece.replace(/<\/w>$|@@$/u, "").replaceAll("\u2581", " ");
+  return piece.length > 1 && piece[0] === " " && /[^ ]/.test(piece) ? piece.slice(1) : piece;
 }
 
 export function labels(table: TokenTable): Label[] {
-  const byteLevel = table.text.some((text) => text.startsWith("Ġ"));
-  const pieces = table.text.map((raw, i) => {
-    if (table.special[i]) return raw;
-    let text = byteLevel ? fromByteLevel(raw) : raw;
-    if (text.startsWith("##") && text.length > 2 && table.words[i] !== null && table.words[i] === table.words[i - 1])
-      text = text.slice(2);
-    text = text.replace(/^\u2581(?=.)|<\/w>$|@@$/gu, "");
-    return byteLevel && /^ \S/.test(text) ? text.slice(1) : text;
-  });
+  const byteLevel = table.text.some((text) => /^\u0120|^[\u0120\u010a\u0109]+$/u.test(text));
+  const pieces = table.text.map((raw, i) => (table.special[i] ? raw : plain(table, i, byteLevel)));
+  const wordOf = (i: number) => (table.special[i] ? null : (table.words[i] ?? null));
   const out: Label[] = [];
   for (let i = 0; i < pieces.length; ) {
-    const word = table.words[i] ?? null;
+    const word = wordOf(i);
     let end = i + 1;
     if (word !== null)
-      while (end < pieces.length && table.words[end] === word && table.segments[end] === table.segments[i]) end++;
+      while (end < pieces.length && wordOf(end) === word && table.segments[end] === table.segments[i]) end++;
     const shown = asWritten(pieces.slice(i, end), word === null ? undefined : table.word_text[word]);
     for (let j = i; j < end; j++) {
       const text = visible(shown[j - i]);
@@ -118,16 +131,28 @@ function isTight(table: TokenTable, i: number, text: string): boolean {
   return CLOSING.test(text);
 }
 
-/** The pieces of one word with the capitals of the text, where the pieces spell the word. */
+/** Without accents and capitals. */
+const folded = (text: string) =>
+  [...text.normalize("NFD").replace(/\p{Mn}/gu, "")].map((c) => c.toLowerCase()).join("");
+
+/** The pieces with the capitals and accents of the text, where they spell its word. */
 function asWritten(pieces: string[], written: string | undefined): string[] {
-  if (written === undefined || written === "") return pieces;
+  if (!written) return pieces;
   if (pieces.length === 1) return [written];
-  if (pieces.join("").toLowerCase() !== written.toLowerCase()) return pieces;
+  const letters = written.normalize("NFC").match(/[\p{Mn}\p{Mc}\p{Me}]+|.[\p{Mn}\p{Mc}\p{Me}]*/gsu) ?? [];
+  const sizes = letters.map((letter) => folded(letter));
+  const wanted = pieces.map(folded);
+  if (sizes.join("") !== wanted.join("") || wanted.includes("")) return pieces;
+  const shown: string[] = [];
   let at = 0;
-  return pieces.map((piece) => {
-    at += piece.length;
-    return written.slice(at - piece.length, at);
-  });
+  for (const { length } of wanted) {
+    const start = at;
+    let size = 0;
+    while (size < length) size += sizes[at++].length;
+    if (size > length) return pieces; // a letter of the text stands in two pieces
+    shown.push(letters.slice(start, at).join(""));
+  }
+  return shown;
 }
 
 /** A name for a token in a sentence: its position is said where the text has it twice. */

@@ -4,7 +4,7 @@ import { domainEnd } from "../base/format";
 import type { Legend } from "./level";
 import type { Scene } from "./scene";
 
-export function scales(scene: Scene): Legend[] {
+export function queryLegends(scene: Scene): Legend[] {
   const { domains, site, scoreEnd, weightEnd, zEnd, tensors, chain } = scene;
   const signed: [string, number][] = site.weights_only
     ? []

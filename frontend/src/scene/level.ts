@@ -45,7 +45,7 @@ export interface Level {
   /** The one sentence at this level; null: the one of the query. */
   sentence?(scene: Scene): Part[] | null;
   /** What the foot says of scales; without it, those of the neuron level. */
-  scales?(scene: Scene): Legend[];
+  legends?(scene: Scene): Legend[];
   /** Something scrolled or was laid out: fit to what is in sight. */
   look(): void;
   /** The level has opened and is laid out within what scrolls: show what it was opened for. */
@@ -65,8 +65,8 @@ export interface LevelEntry {
   readonly name: LevelName;
   /** Enter goes to the next number, Escape to the one before. */
   readonly order: number;
-  /** Its step of the switch; levels that share one are drawings of the same thing, and `title` tells them apart. */
-  readonly rung: string;
+  /** Its button on the switch; levels that share one are drawings of the same thing, and `title` tells them apart. */
+  readonly group: string;
   readonly title: string;
   /** What it shows, in a few words; and for the help sheet, in a sentence. */
   readonly about: string;

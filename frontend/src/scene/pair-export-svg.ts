@@ -17,7 +17,7 @@ const FIRST = 190;
 const CELL = 96;
 const BAR = 120;
 
-export function pairPaper(scene: Scene, columns: string[], rows: PairRow[]): Picture {
+export function exportPair(scene: Scene, columns: string[], rows: PairRow[]): Picture {
   const { palette } = scene.ramp;
   const parts: string[] = [];
   const right = (column: number) => EDGE + FIRST + CELL * column;

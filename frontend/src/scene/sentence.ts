@@ -4,7 +4,7 @@ import { count, percentInWords } from "../base/format";
 import { strongest } from "../chain/chain";
 import { named } from "./labels";
 import type { Scene } from "./scene";
-import type { Part } from "./text";
+import { note, type Part } from "./text";
 
 const MENTIONED = 0.05;
 
@@ -53,11 +53,10 @@ export function sentence(scene: Scene): Part[] {
     }
     parts.push(".");
   }
-  if (chain.hasSink && chain.sink >= MENTIONED)
-    parts.push(` ${percentInWords(chain.sink)} goes to the sink, a learned logit without a token.`);
+  if (chain.hasSink && chain.sink >= MENTIONED) parts.push(` ${note("sink", { part: percentInWords(chain.sink) })}`);
   if (scene.tensors.v.length) parts.push(...parting(scene, key));
   if (scene.state.filter !== "all")
-    parts.push(` ${percentInWords(scene.outside)} of its weight lies outside the filter.`);
+    parts.push(` ${note("outside", { part: percentInWords(scene.outside), whose: "its weight" })}`);
   return parts;
 }
 

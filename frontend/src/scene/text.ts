@@ -1,6 +1,7 @@
 /** What sentences are made of. */
 
 import type { Site } from "../data/metadata";
+import { notes } from "../generated/words.json";
 import { isolated } from "./labels";
 
 /** Text, or a token to be set as one. */
@@ -17,3 +18,9 @@ export function scalingName({ scaling, head_size, scaled_by_model }: Site): stri
   if (Math.abs(scaling * Math.sqrt(head_size) - 1) < 1e-6) return `÷ √${head_size}`;
   return scaling === 1 ? "× 1" : `× ${Number(scaling.toPrecision(4))}`;
 }
+
+export type NoteName = keyof typeof notes;
+
+/** A note that page and figures share, filled in. */
+export const note = (name: NoteName, parts: Record<string, string> = {}): string =>
+  notes[name].replace(/\{(\w+)\}/g, (_, part: string) => parts[part]);

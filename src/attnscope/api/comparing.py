@@ -1,4 +1,4 @@
-"""compare(): two traces beside each other, and a View of both."""
+"""compare(): what differs between two traces, and a View of both."""
 
 from dataclasses import replace
 from typing import Any, Unpack
@@ -16,7 +16,7 @@ from attnscope.views.view import Pair, View
 
 
 def compare(trace_a: Any, trace_b: Any) -> Comparison:
-    """Lay `trace_a` and `trace_b` beside each other: two texts, or one text in two checkpoints.
+    """Compare `trace_a` with `trace_b`: two texts, or one text in two checkpoints.
 
     Tokens are aligned by their spelling in the vocabulary, layers by stack and number, heads by number. What has no
     partner is kept, and `notes` names it. The result says how much each head changed (`heads`, most changed first), gives

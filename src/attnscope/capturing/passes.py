@@ -13,7 +13,7 @@ from attnscope.capturing.records import Pass
 class Passes:
     """The forward passes of one model while it is captured.
 
-    most: how many to keep. watched: whether the thread that opened the capture watches torch's own functions too.
+    `most`: how many to keep. `watched`: whether the thread that opened the capture watches torch's own functions too.
     `count` counts all passes; `kept` holds the last ones; `elsewhere` is True once a pass ran in another thread.
     """
 
@@ -72,9 +72,9 @@ class Passes:
         return opened
 
     def enter_call(self, path: str, cross: bool, size: tuple[int, int]) -> tuple[Pass, int] | None:
-        """The pass that a call of this module belongs to, and the call's place in it; None for calls that are no part of
-        a pass: of another thread whose pass began before the capture, or of gradient checkpointing, which runs the layers
-        once more within backward."""
+        """The pass that a call of this module belongs to, and the call's place in it; None for calls that are no part
+        of a pass: of another thread whose pass began before the capture, or of gradient checkpointing, which runs the
+        layers once more within backward."""
         alone = self.depth == 0  # a part of the model was called by itself
         if (alone and self.thread != threading.get_ident()) or torch._C._current_graph_task_id() != -1:
             return None

@@ -23,9 +23,9 @@ from attnscope.tracing.trace import Trace
 class Recorder:
     """Collects the attention calls of one model, in every thread, while its capture is open; made by `capture`.
 
-    model, keep_passes, keep, layers, sites: see `capture`.
-    all_rows: keep the output of every query row, not of a sample.
-    own_thread: record only passes of the thread that opened it.
+    `model`, `keep_passes`, `keep`, `layers`, `sites`: see `capture`.
+    `all_rows`: keep the output of every query row, not of a sample.
+    `own_thread`: record only passes of the thread that opened it.
     """
 
     def __init__(
@@ -52,7 +52,9 @@ class Recorder:
         return self._recording.passes.count
 
     def open(self) -> None:
-        """Begin to record; `close` must follow. `capture` does both. Raises CaptureError for an unsupported transformers."""
+        """Begin to record; `close` must follow. `capture` does both. Raises CaptureError for an unsupported
+        transformers.
+        """
         self._recording.open()
 
     def close(self) -> None:
@@ -74,17 +76,18 @@ class Recorder:
     ) -> Trace:
         """A Trace of one row of the batch in one of the kept passes.
 
-        tokenizer: spells the ids (None: they are named by their numbers).
-        input_ids: what the model read, [B, T] or [T]; with a cache, the whole text so far.
-        tokens: names of the positions, in place of a tokenizer and ids; without either, positions are numbered.
-        target: names of the decoder's positions, for encoder-decoder models.
-        index: row of the batch, from 0; negative numbers count from the end.
-        forward: which kept pass: 0 is the oldest, -1 the last.
-        name: what to call the model (default: what its configuration says).
-        notes: sentences that every view of the trace shows.
-        inputs: the model's inputs, kept for `Trace.verify(full=True)`.
+        `tokenizer`: spells the ids (None: they are named by their numbers).
+        `input_ids`: what the model read, [B, T] or [T]; with a cache, the whole text so far.
+        `tokens`: names of the positions, in place of a tokenizer and ids; without either, positions are numbered.
+        `target`: names of the decoder's positions, for encoder-decoder models.
+        `index`: row of the batch, from 0; negative numbers count from the end.
+        `forward`: which kept pass: 0 is the oldest, -1 the last.
+        `name`: what to call the model (default: what its configuration says).
+        `notes`: sentences that every view of the trace shows.
+        `inputs`: the model's inputs, kept for `Trace.verify(full=True)`.
 
-        Raises CaptureError where nothing was recorded or an argument of attention is not understood, and InputError where
+        Raises CaptureError where nothing was recorded or an argument of attention is not understood, and InputError
+        where
         `index`, `forward`, the tokens, layers= or sites= do not fit.
         """
         recording, passes = self._recording, self._recording.passes
@@ -140,20 +143,21 @@ def capture(
 ) -> Iterator[Recorder]:
     """Record the attention of every forward pass of a model inside the with block.
 
-    Passes of any thread are recorded, except of one that has a capture of its own open on that model. The model's outputs
-    stay bit for bit what they are without a capture. Where a module calls torch's attention by itself and not through
-    transformers' interface, they agree to 4 ulp, the trace says so, and only the thread that opened the capture is seen.
-    On the way out, also by an exception, nothing is left behind.
+    Passes of any thread are recorded, except of one that has a capture of its own open on that model. The model's
+    outputs stay bit for bit what they are without a capture. Where a module calls torch's attention by itself and not
+    through transformers' interface, they agree to 4 ulp, the trace says so, and only the thread that opened the capture
+    is seen. On the way out, also by an exception, nothing is left behind.
 
-    model: any torch module that attends, not compiled.
-    keep_passes: how many of the last passes to keep, from 1.
-    keep: what to keep besides q, k and v. "x": the input of each attention module, T × M numbers a layer. "pre_rotary": q
-        and k before rotary embedding, as much as q and k. "projections": W_q, W_k and W_v, references to the model's
-        parameters, and with them what "pre_rotary" keeps.
-    layers: numbers of the layers to keep (None: all); one number or "L5" is one layer.
-    sites: module paths of the attention to keep (None: all); a path stands for all below it.
+    `model`: any torch module that attends, not compiled.
+    `keep_passes`: how many of the last passes to keep, from 1.
+    `keep`: what to keep besides q, k and v. "x": the input of each attention module, T × M numbers a layer.
+        "pre_rotary": q and k before rotary embedding, as much as q and k. "projections": W_q, W_k and W_v, references
+        to the model's parameters, and with them what "pre_rotary" keeps.
+    `layers`: numbers of the layers to keep (None: all); one number or "L5" is one layer.
+    `sites`: module paths of the attention to keep (None: all); a path stands for all below it.
 
-    Raises CaptureError for a compiled model or an unsupported transformers, and InputError for arguments that do not fit.
+    Raises CaptureError for a compiled model or an unsupported transformers, and InputError for arguments that do not
+    fit.
 
         with attnscope.capture(model) as recorder:
             model(**inputs)

@@ -22,8 +22,9 @@ from attnscope.capturing.to_trace import places_of
 class Recording:
     """Listens to the attention calls of one model, in every thread, and keeps a record of each.
 
-    model, keep_passes, keep, layers, sites, all_rows, own_thread: as for `Recorder`, checked. `ran` holds the paths of the
-    attention-like modules that ran; `calls_torch` tells whether some module calls torch's attention by itself.
+    `model`, `keep_passes`, `keep`, `layers`, `sites`, `all_rows`, `own_thread`: as for `Recorder`, checked. `ran` holds
+    the paths of the attention-like modules that ran; `calls_torch` tells whether some module calls torch's attention by
+    itself.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class Recording:
     def record(self, call: AttentionCall) -> None:
         """Keep one attention call of this model.
 
-        call: what went into the attention function and what came out.
+        `call`: what went into the attention function and what came out.
         """
         if not self._takes_this_thread():
             return
@@ -155,7 +156,7 @@ class Recording:
     def saw_softmax(self, running: Running, size: torch.Size) -> None:
         """Note the size of a softmax in an attention module, whether it is multiplied with values or not.
 
-        running: the module's run. size: queries and keys.
+        `running`: the module's run. `size`: queries and keys.
         """
         opened = self.passes.current
         if opened is not None and looks_like_attention(running.module):
@@ -164,7 +165,7 @@ class Recording:
     def record_weights(self, running: Running, weights: Tensor) -> None:
         """Keep the weights of a softmax that were multiplied with values.
 
-        running: the module's run. weights: [B, H, Q, K].
+        `running`: the module's run. `weights`: [B, H, Q, K].
         """
         if not self._takes_this_thread():
             return

@@ -11,7 +11,7 @@ from attnscope.capturing.listen.attention_interface import AttentionCall
 from attnscope.capturing.read.attention_call import BatchRules, MaskReader, read_sinks, unknown_tensors
 from attnscope.capturing.read.kv_cache import KeyValue
 from attnscope.capturing.read.qkv_projections import Origin
-from attnscope.tracing.site import Projection
+from attnscope.tracing.output_projection import Projection
 
 ALL_ROWS_UP_TO = 256
 SAMPLED_ROWS = 64
@@ -19,8 +19,8 @@ SAMPLED_ROWS = 64
 
 @dataclass
 class Record:
-    """One attention call of a pass, for a whole batch. query: [B, H, Q, D]; z: [B, R, H, Dv]. place: which call of the
-    pass it was. direct: the module called torch by itself, and not through transformers' interface."""
+    """One attention call of a pass, for a whole batch. `query`: [B, H, Q, D]; `z`: [B, R, H, Dv]. `place`: which call
+    of the pass it was. `direct`: the module called torch by itself, and not through transformers' interface."""
 
     place: int
     path: str
@@ -56,7 +56,7 @@ class Record:
 
 @dataclass
 class WeightsRecord:
-    """A softmax over keys whose result was multiplied with values, for a whole batch. weights: [B, H, Q, K]."""
+    """A softmax over keys whose result was multiplied with values, for a whole batch. `weights`: [B, H, Q, K]."""
 
     place: int
     path: str
@@ -80,8 +80,9 @@ class WeightsRecord:
 class Pass:
     """One forward pass of the model: all its calls in order (module path, cross or not), and the records of those kept.
 
-    sizes: queries and keys of each call. softmaxes: sizes and places of the softmaxes in one run of a module. complete: the
-    runs of modules whose attention was recorded with q, k and v. watched: torch's own functions were watched as well.
+    `sizes`: queries and keys of each call. `softmaxes`: sizes and places of the softmaxes in one run of a module.
+    `complete`: the runs of modules whose attention was recorded with q, k and v. `watched`: torch's own functions were
+        watched as well.
     """
 
     order: list[tuple[str, bool]] = field(default_factory=list)
@@ -110,7 +111,9 @@ class Pass:
 
 
 def sampled_rows(queries: int) -> Tensor:
-    """The query rows whose returned output is kept: all up to 256, else 64 spread evenly with the first and the last."""
+    """The query rows whose returned output is kept: all up to 256, else 64 spread evenly with the first and the
+    last.
+    """
     if queries <= ALL_ROWS_UP_TO:
         return torch.arange(queries)
     return torch.linspace(0, queries - 1, SAMPLED_ROWS).round().long().unique()
@@ -126,7 +129,7 @@ def record_of(
     key_value: Callable[[], KeyValue],
     all_rows: bool,
 ) -> Record:
-    """The record of one call: references to its tensors, its mask as a rule, and its output for a sample of rows."""
+    """The record of one `call`: references to its tensors, its mask as a rule, and its output for a sample of rows."""
     query, z = call.query.detach(), call.output.detach()
     rows = torch.arange(query.shape[2]) if all_rows else sampled_rows(query.shape[2])
     rows, note = _without_nan(rows, z) if call.direct else (rows, "")
@@ -159,7 +162,7 @@ def record_of(
 
 def _without_nan(rows: Tensor, output: Tensor) -> tuple[Tensor, str]:
     """The rows that can be compared, and a note on the others: nn.MultiheadAttention gives NaN where no key is allowed.
-    output: [B, Q, H, Dv]."""
+    `output`: [B, Q, H, Dv]."""
     blank = output.isnan().flatten(2).all(-1).any(0).cpu()
     if not bool(blank.any()):
         return rows, ""

@@ -37,8 +37,8 @@ def no_attention(model: nn.Module) -> str:
 
 
 def nothing_recorded(model: nn.Module, passes: int, ran: Sequence[str], only_elsewhere: bool) -> str:
-    """Why a capture holds no attention. ran: paths of the attention-like modules that ran. only_elsewhere: the model calls
-    torch by itself, and ran in a thread that the capture does not see."""
+    """Why a capture holds no attention. `ran`: paths of the attention-like modules that ran. `only_elsewhere`: the
+    model calls torch by itself, and ran in a thread that the capture does not see."""
     kind, ran = type(model).__name__, sorted(ran)
     if passes == 0 and not ran:
         return (

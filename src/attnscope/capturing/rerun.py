@@ -10,7 +10,7 @@ from attnscope.tracing.trace import Trace
 def rerun(model: nn.Module, trace: Trace) -> Trace:
     """A trace of the same inputs that keeps every row of every site's output.
 
-    model: the one that was traced. trace: one with `inputs`.
+    `model`: the one that was traced. `trace`: one with `inputs`.
     """
     recorder = Recorder(model, all_rows=True, own_thread=True)
     was_training = model.training

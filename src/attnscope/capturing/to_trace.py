@@ -45,7 +45,9 @@ def places_of(chosen: Pass, model: nn.Module) -> dict[int, Place]:
 def wanted_of(
     chosen: Pass, model: nn.Module, layers: frozenset[int] | None, sites: Sequence[str] | None
 ) -> list[Placed]:
-    """The records of a pass with stack and layer; none where it has no complete call. Raises InputError where layers= or sites= name nothing in it."""
+    """The records of a pass with stack and layer; none where it has no complete call. Raises InputError where layers=
+    or sites= name nothing in it.
+    """
     if not (places := places_of(chosen, model)):
         return []
     found = [(record, places[record.place]) for record in chosen.records if record.place in places]
@@ -112,7 +114,9 @@ def _count(tokens: Tokens | None) -> int | None:
 
 
 def site_of(record: Record | WeightsRecord, place: Place, index: int, names: int | None) -> Site:
-    """Row `index` of the batch as a site. `names`: how many positions there are names for, None where there are none."""
+    """Row `index` of the batch as a site. `names`: how many positions there are names for, None where there are
+    none.
+    """
     stack, layer = place
     kind = "cross" if record.cross else "self"
     if isinstance(record, WeightsRecord):

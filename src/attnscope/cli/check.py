@@ -173,10 +173,11 @@ def _check_model(
         got = f"{len(texts)} texts" if len(texts) > 1 else "--pair too"
         raise InputError(f"--chat: expected one text, a user's message, got {got}. Leave out --chat, or give one text.")
     model, tokenizer = load(name, quiet, task=in_use["task"], dtype=in_use["dtype"])
+    first, *others = texts
     if chat:
-        read: dict[str, Any] = {"messages": [{"role": "user", "content": texts[0]}]}
+        read: dict[str, Any] = {"messages": [{"role": "user", "content": first}]}
     else:
-        read = {"text": list(texts) if len(texts) > 1 else texts[0], "text_pair": pair}
+        read = {"text": [first, *others] if others else first, "text_pair": pair}
     with status("checking the model …", quiet):
         diagnosis = attnscope.check(model, tokenizer, **how, **read)
     if not as_json:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 import attnscope
-from attnscope.cli.shared import console, load, position, quiet_option
+from attnscope.cli.shared import Size, console, load, position, quiet_option
 from attnscope.text.status import status
 from attnscope.views.levels import ALIASES, NAMES, level_named
 
@@ -53,7 +53,7 @@ PAGE = "attnscope.html"
 )
 @click.option(
     "--max-mb",
-    type=float,
+    type=Size(min=0, min_open=True),
     default=12,
     show_default=True,
     help="Largest size of the numbers in the page, in MB; the app and small pictures of all heads add 0.4 to 1.4.",
@@ -75,6 +75,7 @@ def show_text(
     *,
     model: str,
     level: str | None = None,
+    head: str | int | None = None,
     query: str | None = None,
     key: str | None = None,
     pair: str | None = None,
@@ -100,6 +101,7 @@ def show_text(
             tokenizer,
             text,
             level=level or "neuron",
+            head=position(head),
             query=position(query),
             key=position(key),
             text_pair=pair,
@@ -108,8 +110,9 @@ def show_text(
         )
     path: Path | None = None
     if out is not None or not terminal:
-        with status(f"writing {out or PAGE} …", quiet):
-            path = view.save(out or PAGE).resolve()
+        out = PAGE if out is None else out
+        with status(f"writing {out} …", quiet):
+            path = view.save(out).resolve()
     draw(view, console(), drawn)
     if path is not None:
         click.echo(str(path))

@@ -6,21 +6,22 @@ Layers and heads count from 0. A layer is 2, "2" or "L2"; a head is 8, "8" or "L
 import operator
 import re
 from collections.abc import Collection, Iterable
-from typing import Any, SupportsIndex
+from typing import Any
 
 from attnscope.errors import InputError
 
 KEEP = ("x", "pre_rotary", "projections")  # what a trace may keep besides q, k and v
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether it counts as a whole number; True and False do not."""
     return hasattr(value, "__index__") and not isinstance(value, bool)
 
 
-def parse_layer(layer: SupportsIndex | str, what: str = "layer") -> int:
+def parse_layer(layer: Any, what: str = "layer") -> int:
     """A layer's number from 2, "2" or "L2". Raises InputError for anything else.
 
-    layer: negative numbers count from the end. what: the argument's name, for the error.
+    `layer`: negative numbers count from the end. `what`: the argument's name, for the error.
     """
     if isinstance(layer, str):
         if match := re.fullmatch(r"[Ll]?(-?\d+)", layer.strip()):
@@ -29,22 +30,20 @@ def parse_layer(layer: SupportsIndex | str, what: str = "layer") -> int:
             raise InputError(
                 f'{what} "{layer}" names a head as well. Give the layer alone: "{layer.strip().split("H")[0]}".'
             )
-    elif _is_number(layer):
+    elif is_number(layer):
         return operator.index(layer)
     raise InputError(f'expected {what} as a number or a name such as "L2", counted from 0; got {layer!r}.')
 
 
-def parse_head(
-    head: SupportsIndex | str | None, layer: SupportsIndex | str | None = None
-) -> tuple[int | None, int | None]:
+def parse_head(head: Any, layer: Any = None) -> tuple[int | None, int | None]:
     """(layer, head) from a head number or a name such as "L2H8", which also names the layer. Raises InputError.
 
-    head: from 0; None stays None. layer: what the caller gave beside it, as for `parse_layer`; None where nothing.
+    `head`: from 0; None stays None. `layer`: what the caller gave beside it, as for `parse_layer`; None where nothing.
     """
     number = None if layer is None else parse_layer(layer)
     if head is None:
         return number, None
-    if not isinstance(head, str) and _is_number(head):
+    if not isinstance(head, str) and is_number(head):
         return number, operator.index(head)
     if isinstance(head, str):
         match = re.fullmatch(r"[Ll](\d+)[Hh](\d+)", head.strip())

@@ -10,51 +10,58 @@ from attnscope.errors import InputError
 
 @dataclass(frozen=True)
 class Level:
-    """One level. `name` is how code and addresses spell it; `aliases` are read as well.
+    """One level. name: as code and addresses spell it; `aliases` are read as well.
 
-    title: what the page calls it. tip: what its button says when you hover over it. about: one sentence for the help sheet.
+    group: its button on the switch; levels of one group draw the same thing, and their `title` tells them apart. about: what
+    it shows, in a few words; help: in a sentence, for the help sheet.
     """
 
     name: str
+    group: str
     title: str
-    tip: str
     about: str
+    help: str
     aliases: tuple[str, ...] = ()
 
 
-# From far to near.
+# From far to near: Enter goes to the next one, Escape to the one before.
 REGISTRY = (
     Level(
-        "model",
-        "model",
-        "model: every head of every layer",
-        "Every head of every layer as a small picture. Choose one.",
+        name="model",
+        group="model",
+        title="model",
+        about="every head of every layer",
+        help="Every head of every layer as a small picture. Choose one.",
     ),
     Level(
-        "head",
-        "head, lines",
-        "head: its weights as lines between tokens",
-        "Queries on the left, keys on the right, a line for each weight.",
-        ("lines",),
+        name="head",
+        group="head",
+        title="lines",
+        about="its weights as lines between tokens",
+        help="Queries on the left, keys on the right, a line for each weight.",
+        aliases=("lines",),
     ),
     Level(
-        "matrix",
-        "head, grid",
-        "head: its weights as a grid",
-        "The same head: a row for each query, a column for each key.",
-        ("grid",),
+        name="matrix",
+        group="head",
+        title="grid",
+        about="its weights as a grid",
+        help="The same head: a row for each query, a column for each key.",
+        aliases=("grid",),
     ),
     Level(
-        "neuron",
-        "neuron",
-        "neuron: one query against every key, number by number",
-        "One query against every key: q, k and their product, dimension by dimension.",
+        name="neuron",
+        group="neuron",
+        title="neuron",
+        about="one query against every key, number by number",
+        help="One query against every key: q, k and their product, dimension by dimension.",
     ),
     Level(
-        "steps",
-        "steps",
-        "steps: the arithmetic written out",
-        "The arithmetic of one query and one key, written out.",
+        name="steps",
+        group="steps",
+        title="steps",
+        about="the arithmetic written out",
+        help="The arithmetic of one query and one key, written out.",
     ),
 )
 NAMES = tuple(level.name for level in REGISTRY)

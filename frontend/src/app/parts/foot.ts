@@ -2,7 +2,7 @@
 
 import { h, setText } from "../../base/dom";
 import type { LevelName } from "../../base/state";
-import { scales } from "../../scene/legends";
+import { queryLegends } from "../../scene/legends";
 import type { Legend, Level } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import type { ReceiptView } from "./receipt";
@@ -57,7 +57,7 @@ export class Foot {
     // a number of another level would be read as one of this
     if (level.name !== this.level) setText(this.readout, HINT);
     this.level = level.name;
-    const legends = level.scales?.(scene) ?? scales(scene);
+    const legends = level.legends?.(scene) ?? queryLegends(scene);
     const shape = legends
       .map(({ swatch, said }) => `${typeof swatch === "string" ? swatch : "own"}:${said.map(([name]) => name)}`)
       .join(";");

@@ -32,8 +32,8 @@ function rows(entries: [Node | string, string][]): HTMLElement {
 export function help(meta: Metadata, has: Has): HTMLElement[] {
   const title = (text: string) => h("h3", {}, text);
   const { implementation, dtype, name } = meta.model;
-  const levels = REGISTRY.filter(({ name }) => has(name)).map(({ rung, title, help }): [string, string] => [
-    rung === title ? title : `${rung}, ${title}`,
+  const levels = REGISTRY.filter(({ name }) => has(name)).map(({ group, title, help }): [string, string] => [
+    group === title ? title : `${group}, ${title}`,
     help,
   ]);
   return [

@@ -2,7 +2,7 @@
 import { button, h } from "../../base/dom";
 import type { LevelName } from "../../base/state";
 import type { LevelEntry } from "../../scene/level";
-import { drawingsOf, type Has, isDrawing, rungs } from "../level-order";
+import { drawingsOf, type Has, isDrawing, levelsInOrder } from "../level-order";
 import { aboutLevel, levelNamed } from "../level-registry";
 
 export class Switch {
@@ -15,13 +15,13 @@ export class Switch {
   constructor(has: Has, go: (name: LevelName) => void) {
     const ladder = h("div", { class: "levels", role: "group", "aria-label": "level" });
     this.drawings = h("div", { class: "levels", role: "group", "aria-label": "drawing of the head" });
-    for (const name of rungs(has, this.last)) {
+    for (const name of levelsInOrder(has, this.last)) {
       const level = levelNamed(name) as LevelEntry;
       const several = isDrawing(name);
-      const title = several ? `${level.rung}: its weights` : aboutLevel(level);
+      const title = several ? `${level.group}: its weights` : aboutLevel(level);
       const choose = () => go(several && has(this.last) ? this.last : name);
-      const one = button(level.rung, { "data-level-switch": level.rung, title }, choose);
-      this.buttons.set(level.rung, one);
+      const one = button(level.group, { "data-level-switch": level.group, title }, choose);
+      this.buttons.set(level.group, one);
       ladder.append(one);
       const others = drawingsOf(name).filter(has);
       if (others.length > 1) for (const other of others) this.addDrawing(levelNamed(other) as LevelEntry, go);
@@ -37,8 +37,8 @@ export class Switch {
 
   show(name: LevelName): void {
     if (isDrawing(name)) this.last = name;
-    const rung = levelNamed(name)?.rung;
-    for (const [one, element] of this.buttons) element.setAttribute("aria-pressed", String(one === rung));
+    const group = levelNamed(name)?.group;
+    for (const [one, element] of this.buttons) element.setAttribute("aria-pressed", String(one === group));
     for (const [one, element] of this.drawn) element.setAttribute("aria-pressed", String(one === name));
     this.drawings.hidden = !this.drawn.has(name);
   }

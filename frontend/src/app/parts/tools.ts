@@ -1,7 +1,7 @@
 /** The controls: those of every level (sentence pair, special tokens, words, theme, what can be taken away), and the level's own. */
 
 import { h, setText } from "../../base/dom";
-import { FILTERS, type Filter, type LevelName, type State, type Theme } from "../../base/state";
+import { CHOICES, type Filter, type LevelName, type State, type Theme } from "../../base/state";
 import type { Metadata } from "../../data/metadata";
 import type { Level } from "../../scene/level";
 
@@ -38,7 +38,7 @@ export class Tools {
     this.filter = h(
       "select",
       { "aria-label": "sentence pair: query → key", "data-tool": "filter" },
-      ...FILTERS.map((value) => option(value, PAIRS[value])),
+      ...CHOICES.filter.map((value) => option(value, PAIRS[value])),
     );
     this.filter.addEventListener("change", () => host.filter(this.filter.value as Filter));
     this.theme = h(

@@ -5,7 +5,7 @@ import type { Metadata } from "../metadata";
 import { Payload } from "../payload";
 import { PayloadError } from "../safetensors";
 import { Holdings, type Source } from "../source";
-import type { Given } from "../step-tensors";
+import type { StepTensors } from "../step-tensors";
 import { unpack } from "../unpack";
 
 export interface Block {
@@ -97,8 +97,8 @@ export class EmbeddedSource implements Source {
     return this.holdings.head(site, head) ?? this.later(site, head);
   }
 
-  given(site: number, head: number): Given | null {
-    return this.holdings.given(site, head);
+  stepTensors(site: number, head: number): StepTensors | null {
+    return this.holdings.stepTensors(site, head);
   }
 
   private async later(site: number, head: number): Promise<HeadTensors> {

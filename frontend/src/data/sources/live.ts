@@ -5,7 +5,7 @@ import type { Metadata } from "../metadata";
 import type { Payload } from "../payload";
 import { PayloadError } from "../safetensors";
 import { Holdings, type Source } from "../source";
-import type { Given } from "../step-tensors";
+import type { StepTensors } from "../step-tensors";
 
 export abstract class LiveSource implements Source {
   readonly live = true;
@@ -46,13 +46,13 @@ export abstract class LiveSource implements Source {
     return asked;
   }
 
-  given(site: number, head: number): Given | null {
-    return this.holdings.given(site, head);
+  stepTensors(site: number, head: number): StepTensors | null {
+    return this.holdings.stepTensors(site, head);
   }
 
-  async fetchGiven(site: number, head: number): Promise<Given> {
+  async fetchStepTensors(site: number, head: number): Promise<StepTensors> {
     this.holdings.add(await this.ask("steps", site, head));
-    const given = this.holdings.given(site, head);
+    const given = this.holdings.stepTensors(site, head);
     if (!given) throw new PayloadError("This trace keeps neither x nor the projections of that head.");
     return given;
   }

@@ -9,7 +9,7 @@ import type { Question } from "../../data/sources/http";
 /** Sooner, a note that something is awaited would only flicker. */
 const PATIENCE = 200;
 
-export class Asker {
+export class PromptForm {
   private readonly model: HTMLSelectElement;
   private readonly text = h("textarea", {
     rows: 1,

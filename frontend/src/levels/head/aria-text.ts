@@ -5,7 +5,7 @@ import type { Axes } from "../../heads/axes";
 import type { Slot } from "../../heads/axis";
 import { nameOf, type Pen } from "../../heads/palette";
 import { isolated } from "../../scene/labels";
-import type { Focus, Place } from "./highlight";
+import type { Highlight, Place } from "./highlight";
 
 const one = ({ text, tokens }: Slot) => `“${isolated(text)}” at ${tokens[0]}`;
 
@@ -21,7 +21,7 @@ function strongest(values: readonly (number | null)[], slots: Slot[]): string {
 /** `chosen`: slots of the selected queries. */
 export function spoken(
   { side, slot }: Place,
-  focus: Focus,
+  focus: Highlight,
   axes: Axes,
   heads: number[],
   chosen: number[],

@@ -29,7 +29,7 @@ export function writtenOf({ values, masked, signed }: Beside, slot: number): str
 }
 
 /** The same where no column tells what grew from what shrank: a difference with its sign. */
-export function onPaper(beside: Beside, slot: number): string[] {
+export function exportSide(beside: Beside, slot: number): string[] {
   if (!beside.signed || beside.masked?.[slot]) return writtenOf(beside, slot);
   const [grew, shrank] = beside.values.map((values) => values[slot] ?? null);
   return grew === null ? [] : [change(grew - (shrank ?? 0))];

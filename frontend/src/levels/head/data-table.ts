@@ -7,7 +7,7 @@ import { placeName } from "../../heads/members";
 import type { Scene } from "../../scene/scene";
 
 /** `rows`: one per head. */
-export function figuresOf(scene: Scene, axes: Axes, rows: SlotRow[], heads: number[], chosen: number[]): Content {
+export function dataTableOf(scene: Scene, axes: Axes, rows: SlotRow[], heads: number[], chosen: number[]): Content {
   const { slots } = axes.keys;
   const several = chosen.length > 1;
   const of = several

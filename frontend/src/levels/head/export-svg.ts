@@ -7,7 +7,7 @@ import type { Picture } from "../../scene/level";
 import { NUMBERS } from "./column";
 import { curve, type Line, opacity, thickness } from "./geometry";
 
-export interface PaperSide {
+export interface DrawnSide {
   text: string;
   y: number;
   chosen: boolean;
@@ -16,12 +16,12 @@ export interface PaperSide {
   numbers: string[];
 }
 
-export interface Paper {
+export interface LinesDrawing {
   title: string;
   width: number;
   height: number;
-  queries: PaperSide[];
-  keys: PaperSide[];
+  queries: DrawnSide[];
+  keys: DrawnSide[];
   /** What the numbers beside the queries and beside the keys are. */
   columns: { query: string; key: string };
   faint: Line[];
@@ -40,7 +40,7 @@ const LINE_THICKNESS = 7;
 const TOP = 46;
 const SIDE = 230;
 
-export function paper(of: Paper): Picture {
+export function exportSvg(of: LinesDrawing): Picture {
   const { colours } = of;
   const width = of.width + 2 * SIDE;
   const height = of.height + TOP + (of.heads.length > 1 ? 34 : 12);
@@ -54,7 +54,7 @@ export function paper(of: Paper): Picture {
       : "";
     return `<path d="${curve(of.width, of.y.query(line.query) + beside, of.y.key(line.key) + beside)}" stroke="${pen.colour}" stroke-width="${stroke.toFixed(2)}" opacity="${opacity.toFixed(2)}"${dash}/>`;
   };
-  const side = ({ y, text: token, chosen, special, numbers: all }: PaperSide, left: boolean) => {
+  const side = ({ y, text: token, chosen, special, numbers: all }: DrawnSide, left: boolean) => {
     if (!inside(y)) return "";
     const numbers = all.filter(Boolean).slice(0, NUMBERS).join("  ");
     const look = `font-family="${joins(token) ? SANS : MONO}" fill="${special && !chosen ? colours.muted : colours.text}"${chosen ? ' font-weight="700"' : ""}`;
@@ -77,6 +77,7 @@ export function paper(of: Paper): Picture {
     return `<path d="M${i * 92} 0h24" stroke="${pen.colour}" stroke-width="3"${dash}/>${text(i * 92 + 30, 4, "start", name, `fill="${colours.text}"`)}`;
   });
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="${SANS}" font-size="13">
+<title>${escaped(of.title)}</title>
 <rect width="100%" height="100%" fill="${colours.ground}"/>
 ${text(16, 24, "start", of.title, `fill="${colours.text}" font-weight="600"`)}
 <g transform="translate(${SIDE} ${TOP})">

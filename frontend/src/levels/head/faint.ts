@@ -1,9 +1,9 @@
 /** The faint lines of all queries, gathered once per picture: in slices where the text is long. */
 import type { Axes } from "../../heads/axes";
 import { completed } from "../../heads/head-sentence";
-import type { Sheet } from "../../heads/row-cache";
+import type { RowCache } from "../../heads/row-cache";
 import { slotRow } from "../../heads/rows";
-import { Slices } from "../../heads/time-slices";
+import { TimeSlices } from "../../heads/time-slices";
 import { choose, type Line } from "./geometry";
 
 const FAINT = 1500; // lines
@@ -12,12 +12,12 @@ const AT_ONCE = 30_000; // cells that nobody waits for
 const NOW_AND_THEN = 250; // ms: drawing costs more than computing
 
 export class Faint {
-  private readonly slices = new Slices();
+  private readonly slices = new TimeSlices();
 
   constructor(private readonly show: (lines: Line[]) => void) {}
 
   /** `done`: all rows are known, and were not before. */
-  draw(sheets: Sheet[], axes: Axes, threshold: number, done: () => void): void {
+  draw(sheets: RowCache[], axes: Axes, threshold: number, done: () => void): void {
     this.slices.cancel();
     const lines: Line[] = [];
     const from = Math.max(FAINT_FROM, threshold);

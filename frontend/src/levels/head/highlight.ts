@@ -5,7 +5,7 @@ import type { State } from "../../base/state";
 import type { Axes } from "../../heads/axes";
 import { combined, type SlotRow } from "../../heads/axis";
 import { completed } from "../../heads/head-sentence";
-import type { Sheet } from "../../heads/row-cache";
+import type { RowCache } from "../../heads/row-cache";
 import { slotRow } from "../../heads/rows";
 import type { Beside, Side } from "./column";
 import { choose, type Line } from "./geometry";
@@ -18,7 +18,7 @@ export interface Place {
   slot: number;
 }
 
-export interface Focus {
+export interface Highlight {
   lines: Drawn[];
   /** The queries whose lines they are, one row per head, and the key whose column is read; -1: none. */
   slots: number[];
@@ -32,17 +32,17 @@ export interface Focus {
 }
 
 /** `over`: what is pointed at, else the `chosen` queries and the pinned key. `colours`: of several heads. */
-export function focusOn(
-  sheets: Sheet[],
+export function highlightOf(
+  sheets: RowCache[],
   axes: Axes,
   state: State,
   chosen: number[],
   over: Place | null,
   colours: (string | null)[],
-): Focus {
+): Highlight {
   const slots = over?.side === "query" ? [over.slot] : chosen;
   const key = over?.side === "key" ? over.slot : axes.key;
-  const focus: Focus = {
+  const focus: Highlight = {
     lines: [],
     slots,
     rows: [],
@@ -111,10 +111,10 @@ function drawn(line: Line, { queries, keys }: Axes): Drawn {
 }
 
 /** A query that one of two texts lacks: there is no difference to tell. */
-const lacking = (sheet: Sheet, row: number) => sheet.signed && sheet.row(row).allowed?.includes(1) === false;
+const lacking = (sheet: RowCache, row: number) => sheet.signed && sheet.row(row).allowed?.includes(1) === false;
 
 /** What every query gives to one key; null where its row is still to be computed, or there is none. */
-function column(sheet: Sheet, { queries, keys }: Axes, key: number): (number | null)[] {
+function column(sheet: RowCache, { queries, keys }: Axes, key: number): (number | null)[] {
   const offset = sheet.site.query_offset ?? 0;
   const small = completed(sheet);
   const { tokens } = keys.slots[key];
@@ -131,7 +131,7 @@ function column(sheet: Sheet, { queries, keys }: Axes, key: number): (number | n
 }
 
 /** 1 = no piece of the query may see any piece of the key; of the rows that are known. */
-function maskOf(sheet: Sheet, { queries, keys }: Axes, key: number, known: (number | null)[]): Uint8Array {
+function maskOf(sheet: RowCache, { queries, keys }: Axes, key: number, known: (number | null)[]): Uint8Array {
   const offset = sheet.site.query_offset ?? 0;
   const { tokens } = keys.slots[key];
   const unseen = (token: number) => {

@@ -4,31 +4,32 @@ import { AfterFrame, h, setText } from "../../base/dom";
 import { percentInWords } from "../../base/format";
 import { contrast } from "../../base/scale";
 import type { Source } from "../../data/source";
+import { levels } from "../../generated/words.json";
 import { type Axes, AxesOf } from "../../heads/axes";
 import { combined } from "../../heads/axis";
-import { Pages } from "../../heads/data-table";
-import { completed, finding, selected } from "../../heads/head-sentence";
+import { DataTable } from "../../heads/data-table";
+import { completed, headSentence, selected } from "../../heads/head-sentence";
 import { titleOf } from "../../heads/members";
 import { Notes, notesOf } from "../../heads/notes";
 import { nameOf, type Pen, pens, signPens } from "../../heads/palette";
-import { Arrivals } from "../../heads/pending";
+import { Pending } from "../../heads/pending";
 import { rowsOf, slotRow } from "../../heads/rows";
 import { SharedTools } from "../../heads/tools";
-import { sightOf } from "../../heads/visible-height";
+import { visibleHeightOf } from "../../heads/visible-height";
 import type { Actions, Legend, Level, LevelEntry, Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import type { Part } from "../../scene/text";
 import { spoken } from "./aria-text";
 import { Bar } from "./bar";
-import { Column, type ColumnHost, onPaper, type Side } from "./column";
-import { figuresOf } from "./data-table";
+import { Column, type ColumnHost, exportSide, type Side } from "./column";
+import { dataTableOf } from "./data-table";
 import { Edges } from "./edges";
-import { type PaperSide, paper } from "./export-svg";
+import { type DrawnSide, exportSvg } from "./export-svg";
 import { Faint } from "./faint";
-import { type Focus, focusOn, type Place } from "./highlight";
+import { type Highlight, highlightOf, type Place } from "./highlight";
 import { Lines } from "./lines";
 import { NOTHING, type Overlay, overlay } from "./overlay";
-import { Picks } from "./selection";
+import { Selection } from "./selection";
 import css from "./style.css";
 import { columnsOf, Titles } from "./titles";
 
@@ -51,10 +52,10 @@ export class HeadLevel implements Level {
   private readonly keyColumn: Column;
   private readonly lines: Lines;
   private readonly notes = new Notes();
-  private readonly pages = new Pages();
+  private readonly pages = new DataTable();
   private readonly faint: Faint;
   private readonly later = new AfterFrame();
-  private readonly arrivals: Arrivals;
+  private readonly arrivals: Pending;
   private readonly axesOf = new AxesOf();
   private readonly observer: ResizeObserver;
   private scene: Scene | null = null;
@@ -63,7 +64,7 @@ export class HeadLevel implements Level {
   private pens: Pen[] = [];
   private chosen: number[] = [];
   private hovered: Place | null = null;
-  private focus: Focus | null = null;
+  private focus: Highlight | null = null;
   private faintName = "";
   private laid = "";
   private revealed = "";
@@ -75,7 +76,7 @@ export class HeadLevel implements Level {
     private readonly source: Source,
   ) {
     const id = `h${++made}`;
-    const picks = new Picks(actions, () => ({ axes: this.axes as Axes, scene: this.scene as Scene }));
+    const picks = new Selection(actions, () => ({ axes: this.axes as Axes, scene: this.scene as Scene }));
     const host: ColumnHost = {
       hover: (side, slot) => this.hover(side, slot),
       pin: (side, slot) => picks.pin(side, slot),
@@ -89,7 +90,7 @@ export class HeadLevel implements Level {
     this.lines = new Lines({ query: (slot) => this.queries.y(slot), key: (slot) => this.keyColumn.y(slot) });
     this.lines.element.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     this.faint = new Faint((lines) => this.lines.setFaint(lines, this.pens, 1));
-    this.arrivals = new Arrivals(() => this.arrived(), actions.notice);
+    this.arrivals = new Pending(() => this.arrived(), actions.notice);
     this.shared = new SharedTools(actions, () => this.toggleTable());
     this.tools = this.shared.elements;
     this.bar = new Bar(actions, (scene, head) => source.live || source.holds(scene.site.index, head));
@@ -141,10 +142,10 @@ export class HeadLevel implements Level {
     const [sheet] = this.of.sheets;
     if (!sheet || !this.chosen.length) return null;
     completed(sheet);
-    return finding(scene, sheet, axes, this.row(0));
+    return headSentence(scene, sheet, axes, this.row(0));
   }
 
-  scales(scene: Scene): Legend[] {
+  legends(scene: Scene): Legend[] {
     const end = percentInWords(this.focus?.beside.key?.end ?? 1);
     const legends: Legend[] = [
       scene.pair
@@ -242,7 +243,7 @@ export class HeadLevel implements Level {
     const { sheets, heads, found } = this.of;
     if (!axes || !scene || !sheets.length) return;
     const colours = sheets.map((_, i) => (sheets.length > 1 ? this.pens[i].colour : null));
-    const focus = focusOn(sheets, axes, scene.state, this.chosen, hovered, colours);
+    const focus = highlightOf(sheets, axes, scene.state, this.chosen, hovered, colours);
     this.focus = focus;
     this.queries.mark(this.chosen, -1, hovered?.side === "query" ? hovered.slot : -1);
     this.keyColumn.mark([], axes.key, hovered?.side === "key" ? hovered.slot : -1);
@@ -277,7 +278,7 @@ export class HeadLevel implements Level {
     const { axes } = this;
     if (!axes || this.element.hidden) return;
     const content = ROW * Math.max(axes.queries.slots.length, axes.keys.slots.length);
-    const sight = sightOf(this.box, this.viewport());
+    const sight = visibleHeightOf(this.box, this.viewport());
     const most = Math.max(320, sight.always - 96);
     const atOnce = sight.atOnce - 34;
     // what does not fit anyhow fits without scrolling the page, if that leaves it some height
@@ -346,7 +347,7 @@ export class HeadLevel implements Level {
   private table(): void {
     this.pages.draw(() => {
       const rows = this.of.sheets.map((_, i) => this.row(i));
-      return figuresOf(this.scene as Scene, this.axes as Axes, rows, this.of.heads, this.chosen);
+      return dataTableOf(this.scene as Scene, this.axes as Axes, rows, this.of.heads, this.chosen);
     });
   }
 
@@ -356,9 +357,9 @@ export class HeadLevel implements Level {
     const { palette } = scene.ramp;
     const beside = (name: Side, slot: number) => {
       const found = this.focus?.beside[name];
-      return found ? onPaper(found, slot) : [];
+      return found ? exportSide(found, slot) : [];
     };
-    const side = (name: Side, column: Column): PaperSide[] =>
+    const side = (name: Side, column: Column): DrawnSide[] =>
       (name === "query" ? axes.queries : axes.keys).slots.map((slot, s) => ({
         text: slot.text,
         y: column.y(s),
@@ -366,7 +367,7 @@ export class HeadLevel implements Level {
         special: slot.special,
         numbers: beside(name, s),
       }));
-    return paper({
+    return exportSvg({
       title: titleOf(scene),
       width: Math.max(160, this.lines.element.clientWidth),
       height: this.lines.element.clientHeight,
@@ -390,11 +391,7 @@ export class HeadLevel implements Level {
 
 export const headLevel: LevelEntry = {
   name: "head",
-  order: 1,
-  rung: "head",
-  title: "lines",
-  about: "its weights as lines between tokens",
-  help: "Queries on the left, keys on the right, a line for each weight.",
+  ...levels.head,
   css,
   make: (actions, viewport, source) => new HeadLevel(actions, viewport, source),
 };

@@ -3,15 +3,15 @@
 import { list } from "../../base/format";
 import type { Source } from "../../data/source";
 import { MOST } from "../../heads/palette";
-import type { Sheet } from "../../heads/row-cache";
-import { type Found, partsOf, sheetOf } from "../../heads/rows";
+import type { RowCache } from "../../heads/row-cache";
+import { type Found, partsOf, rowCacheOf } from "../../heads/rows";
 import type { Actions } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 
 export interface Overlay {
   /** The state's own head first; a sheet for each. */
   heads: number[];
-  sheets: Sheet[];
+  sheets: RowCache[];
   /** Of every head that was asked for. */
   found: Found[];
   coming: Promise<unknown>[];
@@ -24,7 +24,7 @@ export function overlay(source: Source, scene: Scene, actions: Actions): Overlay
   if (scene.pair) return ofDifference(source, scene);
   const over = state.average === "none" ? state.heads.filter((head) => head !== state.head && head < site.heads) : [];
   const wanted = [state.head, ...over].slice(0, MOST);
-  const found = wanted.map((head) => sheetOf(source, scene, head));
+  const found = wanted.map((head) => rowCacheOf(source, scene, head));
   const lost = wanted.filter((_, i) => !found[i].sheet && !found[i].waiting.length);
   if (lost.length)
     actions.notice(`Head ${list(lost.map(String))} of this layer is not in this page, so it is not drawn.`);
@@ -38,7 +38,7 @@ export function overlay(source: Source, scene: Scene, actions: Actions): Overlay
 
 /** What grew from A to B, and what shrank. */
 function ofDifference(source: Source, scene: Scene): Overlay {
-  const found = sheetOf(source, scene, scene.state.head);
+  const found = rowCacheOf(source, scene, scene.state.head);
   const sheets = partsOf(source, scene, found);
   return { heads: sheets.map(() => scene.state.head), sheets, found: [found], coming: found.waiting };
 }

@@ -5,7 +5,7 @@ import type { Actions } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import type { Side } from "./column";
 
-export class Picks {
+export class Selection {
   constructor(
     private readonly actions: Actions,
     private readonly now: () => { axes: Axes; scene: Scene },

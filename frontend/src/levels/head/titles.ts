@@ -5,14 +5,14 @@ import type { Axes } from "../../heads/axes";
 import { nameOf, type Pen } from "../../heads/palette";
 import { isolated, joins } from "../../scene/labels";
 import { NUMBERS } from "./column";
-import type { Focus } from "./highlight";
+import type { Highlight } from "./highlight";
 
 export class Titles {
   readonly query = h("div", { class: "ends-head ends-head-query" });
   readonly key = h("div", { class: "ends-head ends-head-key" });
   private said = "";
 
-  draw({ slots, key }: Focus, { queries, keys }: Axes, state: State, heads: number[], pens: Pen[]): void {
+  draw({ slots, key }: Highlight, { queries, keys }: Axes, state: State, heads: number[], pens: Pen[]): void {
     const said = `${slots} ${key} ${queries.slots[slots[0]]?.text} ${keys.slots[key]?.text} ${state.combine} ${heads}`;
     if (said === this.said) return;
     this.said = said;
@@ -36,7 +36,7 @@ export class Titles {
 }
 
 /** The same for a picture on paper. */
-export function columnsOf(focus: Focus, { queries, keys }: Axes, state: State, heads: number[], pens: Pen[]) {
+export function columnsOf(focus: Highlight, { queries, keys }: Axes, state: State, heads: number[], pens: Pen[]) {
   const { slots, key } = focus;
   const short = (text: string) => isolated(text.length > 20 ? `${text.slice(0, 19)}…` : text);
   const names = heads.slice(0, NUMBERS).map((head, i) => nameOf(pens, head, i));

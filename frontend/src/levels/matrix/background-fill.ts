@@ -3,8 +3,8 @@
 import type { Source } from "../../data/source";
 import type { Axes } from "../../heads/axes";
 import { completed } from "../../heads/head-sentence";
-import { type Found, sheetOf } from "../../heads/rows";
-import { Slices } from "../../heads/time-slices";
+import { type Found, rowCacheOf } from "../../heads/rows";
+import { TimeSlices } from "../../heads/time-slices";
 import type { Scene } from "../../scene/scene";
 import { Field, type Quantity } from "./field";
 
@@ -12,11 +12,11 @@ const AT_ONCE = 20_000; // cells that nobody waits for
 const SAMPLE = 24; // rows that tell the scale
 const NOW_AND_THEN = 200; // ms
 
-export class Supply {
+export class BackgroundFill {
   found: Found | null = null;
   field: Field | null = null;
   private name = "";
-  private readonly slices = new Slices();
+  private readonly slices = new TimeSlices();
 
   /** `more`: further rows are known; `done`: all of them are, and were not when the field was asked for. */
   constructor(
@@ -27,7 +27,7 @@ export class Supply {
 
   ask(scene: Scene, axes: Axes): Found {
     const { site, state } = scene;
-    const found = sheetOf(this.source, scene, state.head);
+    const found = rowCacheOf(this.source, scene, state.head);
     this.found = found;
     const { sheet } = found;
     const quantity: Quantity = sheet?.hasScores ? state.quantity : "weights";

@@ -5,7 +5,7 @@ import { pressed } from "./keys";
 import type { Cursor, Laid } from "./marks";
 import { clamped, fitted, panned, revealed, type ViewBox, zoomed } from "./viewbox";
 
-export interface EyeHost {
+export interface CursorHost {
   laid(): Laid | null;
   /** Draws what lies over the cells; what it says of the cell under the eye. */
   mark(): string;
@@ -14,13 +14,13 @@ export interface EyeHost {
 
 const within = (value: number, n: number) => Math.max(0, Math.min(n - 1, Math.floor(value)));
 
-export class Eye implements GestureHost {
+export class CursorView implements GestureHost {
   cursor: Cursor = { row: 0, column: 0 };
   pointed = false;
 
   constructor(
     private readonly actions: Actions,
-    private readonly host: EyeHost,
+    private readonly host: CursorHost,
   ) {}
 
   point(x: number, y: number): void {

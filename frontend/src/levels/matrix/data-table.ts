@@ -11,7 +11,7 @@ import type { Scene } from "../../scene/scene";
 import { type Field, valuesOf } from "./field";
 import { DIFFERENCE, NAMES } from "./shade";
 
-export function figuresOf({ site, state }: Scene, axes: Axes, { sheet, quantity, rows }: Field): Content {
+export function dataTableOf({ site, state }: Scene, axes: Axes, { sheet, quantity, rows }: Field): Content {
   const number = (value: number, masked: number) => {
     if (masked && !(quantity === "weights" && value > 0)) return "masked";
     return quantity === "weights" ? `${(value * 100).toFixed(4)} %` : fixed(value, 4);

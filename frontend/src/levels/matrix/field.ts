@@ -3,7 +3,7 @@
 import type { State } from "../../base/state";
 import type { Axes } from "../../heads/axes";
 import type { SlotRow } from "../../heads/axis";
-import type { Sheet } from "../../heads/row-cache";
+import type { RowCache } from "../../heads/row-cache";
 import { slotRow } from "../../heads/rows";
 
 export const SHOWN = 0;
@@ -42,7 +42,7 @@ export class Field {
   private count = 0;
 
   constructor(
-    readonly sheet: Sheet,
+    readonly sheet: RowCache,
     readonly axes: Axes,
     readonly quantity: Quantity,
   ) {

@@ -3,22 +3,23 @@
 import { AfterFrame, h, setAttribute, setText } from "../../base/dom";
 import { percent } from "../../base/format";
 import type { Source } from "../../data/source";
+import { levels } from "../../generated/words.json";
 import { type Axes, AxesOf } from "../../heads/axes";
-import { Pages } from "../../heads/data-table";
-import { completed, finding } from "../../heads/head-sentence";
+import { DataTable } from "../../heads/data-table";
+import { completed, headSentence } from "../../heads/head-sentence";
 import { titleOf } from "../../heads/members";
 import { Notes } from "../../heads/notes";
-import { Arrivals } from "../../heads/pending";
+import { Pending } from "../../heads/pending";
 import { slotRow } from "../../heads/rows";
 import { SharedTools } from "../../heads/tools";
-import { sightOf } from "../../heads/visible-height";
+import { visibleHeightOf } from "../../heads/visible-height";
 import type { Actions, Legend, Level, LevelEntry, Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import type { Part } from "../../scene/text";
-import { Supply } from "./background-fill";
-import { Eye } from "./cursor";
-import { figuresOf } from "./data-table";
-import { gridPaper } from "./export-svg";
+import { BackgroundFill } from "./background-fill";
+import { CursorView } from "./cursor";
+import { dataTableOf } from "./data-table";
+import { exportSvg } from "./export-svg";
 import type { Field } from "./field";
 import { gestures } from "./gestures";
 import { type Laid, Marks } from "./marks";
@@ -43,14 +44,14 @@ export class MatrixLevel implements Level {
   private readonly message = h("p", { class: "message", role: "note" });
   private readonly view = new PlotView();
   private readonly marks: Marks;
-  private readonly eye: Eye;
+  private readonly eye: CursorView;
   private readonly grid: HTMLElement;
   private readonly box_ = h("div", { class: "grid-box" });
   private readonly notes = new Notes();
-  private readonly pages = new Pages();
+  private readonly pages = new DataTable();
   private readonly later = new AfterFrame();
-  private readonly arrivals: Arrivals;
-  private readonly supply: Supply;
+  private readonly arrivals: Pending;
+  private readonly supply: BackgroundFill;
   private readonly axesOf = new AxesOf();
   private readonly observer: ResizeObserver;
   private readonly swatch = h("i", { class: "swatch" });
@@ -71,7 +72,7 @@ export class MatrixLevel implements Level {
   ) {
     const cell = `m${++made}`;
     this.marks = new Marks(cell);
-    this.eye = new Eye(actions, {
+    this.eye = new CursorView(actions, {
       laid: () => this.laid(),
       mark: () => this.mark(),
       show: (box) => this.show(box),
@@ -92,12 +93,12 @@ export class MatrixLevel implements Level {
       this.marks.cellRow,
     );
     this.box_.append(this.grid);
-    this.arrivals = new Arrivals(() => this.arrived(), actions.notice);
+    this.arrivals = new Pending(() => this.arrived(), actions.notice);
     const done = () => {
       this.paint();
       this.actions.set({});
     };
-    this.supply = new Supply(source, () => this.paint(), done);
+    this.supply = new BackgroundFill(source, () => this.paint(), done);
     this.shared = new SharedTools(actions, () => this.toggleTable());
     this.gridTools = new GridTools(actions, (by) => this.eye.zoomBy(by));
     this.tools = [...this.gridTools.elements, ...this.shared.elements];
@@ -158,10 +159,10 @@ export class MatrixLevel implements Level {
     const { sheet } = this.field;
     completed(sheet);
     const alone = { ...scene, state: { ...scene.state, queries: [] } };
-    return finding(alone, sheet, axes, slotRow(sheet, axes, axes.query, true));
+    return headSentence(alone, sheet, axes, slotRow(sheet, axes, axes.query, true));
   }
 
-  scales(): Legend[] {
+  legends(): Legend[] {
     const { field } = this;
     const shade = this.shade();
     if (!field || !shade) return [];
@@ -201,7 +202,7 @@ export class MatrixLevel implements Level {
     const { scene, room } = this;
     const drawing = this.drawing();
     if (!scene || !room || !drawing) return null;
-    return gridPaper(room, drawing, this.palette(scene), titleOf(scene));
+    return exportSvg(room, drawing, this.palette(scene), titleOf(scene));
   }
 
   // -- what a scene means here
@@ -278,7 +279,7 @@ export class MatrixLevel implements Level {
     const first = roomFor(field, width, 100, sums);
     const around = first.top + first.bottom + 12;
     // without scrolling where the cells then are large enough to read, else as much as is ever in sight
-    const sight = sightOf(this.element, view);
+    const sight = visibleHeightOf(this.element, view);
     const atOnce = sight.atOnce - around;
     const high = atOnce / field.rows >= READABLE ? atOnce : Math.max(300, sight.always - around);
     this.room = roomFor(field, width, Math.min(high, 900), sums);
@@ -366,17 +367,13 @@ export class MatrixLevel implements Level {
   }
 
   private table(): void {
-    this.pages.draw(() => figuresOf(this.scene as Scene, this.axes as Axes, this.field as Field));
+    this.pages.draw(() => dataTableOf(this.scene as Scene, this.axes as Axes, this.field as Field));
   }
 }
 
 export const matrixLevel: LevelEntry = {
   name: "matrix",
-  order: 2,
-  rung: "head",
-  title: "grid",
-  about: "its weights as a grid",
-  help: "The same head: a row for each query, a column for each key.",
+  ...levels.matrix,
   css,
   make: (actions, viewport, source) => new MatrixLevel(actions, viewport, source),
 };

@@ -4,7 +4,7 @@ import { type Head, nameOf, type Statistics } from "./heads";
 
 const PAGE = 50;
 
-export class HeadFigures {
+export class HeadDataTable {
   readonly element = h("section", { class: "figures", "aria-label": "data table", "data-figures": true });
   private page = 0;
 

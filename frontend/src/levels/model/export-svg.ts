@@ -1,4 +1,4 @@
-/** The grid on paper: an SVG with each line of thumbnails as one embedded picture, and everything written as text. */
+/** The grid as an SVG: an SVG with each line of thumbnails as one embedded picture, and everything written as text. */
 
 import { escaped, sheet, tag, wrapped } from "../../base/svg";
 import type { Picture } from "../../scene/level";
@@ -12,7 +12,13 @@ import { paint } from "./paint";
 const EDGE = 20;
 const RATIO = 2;
 
-export function paper(scene: Scene, drawing: Drawing, statistics: Statistics, said: Part[], foot: string[]): Picture {
+export function exportSvg(
+  scene: Scene,
+  drawing: Drawing,
+  statistics: Statistics,
+  said: Part[],
+  foot: string[],
+): Picture {
   const { plan, look, lines, sort } = drawing;
   const { palette } = scene.ramp;
   const parts: string[] = [];

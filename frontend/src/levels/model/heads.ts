@@ -112,7 +112,7 @@ export function patchRange(patch: number, size: number, patches: number): [numbe
   return [Math.floor((patch * size) / patches), Math.floor(((patch + 1) * size) / patches) - 1];
 }
 
-export interface Stock {
+export interface PixelRange {
   masked: boolean;
   broken: boolean;
   /** Several tokens to a patch. */
@@ -125,8 +125,8 @@ export interface Stock {
 }
 
 /** What the thumbnails hold, taken together. */
-export function stockOf(heads: Head[]): Stock {
-  const stock: Stock = { masked: false, broken: false, pooled: false, sampled: null, signed: false, high: 1 };
+export function pixelRangeOf(heads: Head[]): PixelRange {
+  const stock: PixelRange = { masked: false, broken: false, pooled: false, sampled: null, signed: false, high: 1 };
   const largest: number[] = [];
   for (const { site, octets } of heads) {
     const thumb = site.thumb as Thumb;

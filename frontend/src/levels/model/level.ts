@@ -4,15 +4,16 @@ import { button, h, setAttribute, setText } from "../../base/dom";
 import { domainEnd, symmetric } from "../../base/format";
 import { nicePart } from "../../base/scale";
 import type { Source } from "../../data/source";
+import { levels } from "../../generated/words.json";
 import { type Label, labels } from "../../scene/labels";
 import type { Actions, Legend, Level, LevelEntry, Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import { asText, type Part } from "../../scene/text";
-import { HeadFigures } from "./data-table";
-import { paper } from "./export-svg";
+import { HeadDataTable } from "./data-table";
+import { exportSvg } from "./export-svg";
 import { finding, linkSaid } from "./finding";
 import { type Drawing, Grid } from "./grid";
-import { type Head, headsOf, nameOf, Statistics, type Stock, sampleSaid, stockOf } from "./heads";
+import { type Head, headsOf, nameOf, type PixelRange, pixelRangeOf, Statistics, sampleSaid } from "./heads";
 import { byLayer, inOrder } from "./layout";
 import { LINES_FROM, type Look, lookOf } from "./paint";
 import { Panel } from "./panel";
@@ -27,7 +28,7 @@ export class ModelLevel implements Level {
   readonly keys = "↑ ↓ ← → walk";
   private readonly heads: Head[];
   private readonly statistics: Statistics;
-  private readonly stock: Stock;
+  private readonly stock: PixelRange;
   private readonly end: number;
   private readonly labels: Label[][];
   private readonly sort: HTMLSelectElement;
@@ -37,7 +38,7 @@ export class ModelLevel implements Level {
   private readonly message = h("p", { class: "message", role: "note" });
   private readonly grid: Grid;
   private readonly panel: Panel;
-  private readonly figures: HeadFigures;
+  private readonly figures: HeadDataTable;
   private readonly inkSwatch = h("i", { class: "swatch model-swatch" });
   private readonly absentSwatch = h("i", { class: "model-swatch-absent" });
   private readonly observer: ResizeObserver;
@@ -55,7 +56,7 @@ export class ModelLevel implements Level {
     const { meta } = source;
     this.heads = headsOf(source);
     this.statistics = new Statistics(meta, this.heads);
-    this.stock = stockOf(this.heads);
+    this.stock = pixelRangeOf(this.heads);
     this.end = nicePart(this.stock.high);
     this.labels = meta.tokens.map(labels);
     const option = (value: string, text: string) => h("option", { value }, text);
@@ -86,7 +87,7 @@ export class ModelLevel implements Level {
     };
     this.grid = new Grid(host, this.statistics, `m${++made}`);
     this.panel = new Panel(this.statistics, this.labels, open);
-    this.figures = new HeadFigures(this.statistics);
+    this.figures = new HeadDataTable(this.statistics);
     this.message.hidden = this.heads.some(({ octets }) => octets);
     setText(
       this.message,
@@ -114,7 +115,7 @@ export class ModelLevel implements Level {
     return finding(this.statistics, scene.state.sort, this.labels);
   }
 
-  scales(scene: Scene): Legend[] {
+  legends(scene: Scene): Legend[] {
     const lines = scene.state.thumbs === "lines";
     const { stock } = this;
     const end = `${domainEnd(this.end * 100)} %${this.end < 1 ? " and above" : ""}`;
@@ -155,13 +156,13 @@ export class ModelLevel implements Level {
   picture(): Picture | null {
     const { scene, drawing } = this;
     if (!scene || !drawing) return null;
-    const scales = this.scales(scene).flatMap(({ said }) => said.map(([name, domain]) => `${name} ${domain}`.trim()));
+    const scales = this.legends(scene).flatMap(({ said }) => said.map(([name, domain]) => `${name} ${domain}`.trim()));
     const notes = [
       scales.join("  ·  "),
       ...this.noted(scene),
       `queries downwards, keys to the right; layers and heads count from 0 · attnscope ${scene.meta.versions?.attnscope ?? ""}`,
     ];
-    return paper(scene, drawing, this.statistics, this.sentence(scene), notes);
+    return exportSvg(scene, drawing, this.statistics, this.sentence(scene), notes);
   }
 
   destroy(): void {
@@ -298,11 +299,7 @@ export class ModelLevel implements Level {
 
 export const modelLevel: LevelEntry = {
   name: "model",
-  order: 0,
-  rung: "model",
-  title: "model",
-  about: "every head of every layer",
-  help: "Every head of every layer as a small picture. Choose one.",
+  ...levels.model,
   css,
   make: (actions, viewport, source) => new ModelLevel(actions, viewport, source),
 };

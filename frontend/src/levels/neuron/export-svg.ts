@@ -3,7 +3,7 @@
 import { count, decimals, fixed, percent } from "../../base/format";
 import { escaped, sheet, tag, wrapped } from "../../base/svg";
 import { isMasked } from "../../chain/chain";
-import { scales } from "../../scene/legends";
+import { queryLegends } from "../../scene/legends";
 import type { Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import { sentence } from "../../scene/sentence";
@@ -52,7 +52,9 @@ export function picture(scene: Scene): Picture {
 
   y += 20;
   parts.push(tag("line", { x1: LEFT, x2: RIGHT, y1: y - 12, y2: y - 12, stroke: palette.ink, opacity: 0.3 }));
-  const said = scales(scene).map((one) => one.said.map(([name, domain]) => `${name} ${domain}`.trim()).join(", "));
+  const said = queryLegends(scene).map((one) =>
+    one.said.map(([name, domain]) => `${name} ${domain}`.trim()).join(", "),
+  );
   for (const line of wrapped(said.join(" · "), 150)) {
     y += 16;
     text(line, LEFT, y - 10, muted);

@@ -1,8 +1,9 @@
 /** The neuron level: one query against every key, number by number. */
 
 import { button, h, setAttribute } from "../../base/dom";
-import { Figures } from "../../heads/query-data-table";
-import { scales } from "../../scene/legends";
+import { levels } from "../../generated/words.json";
+import { QueryDataTable } from "../../heads/query-data-table";
+import { queryLegends } from "../../scene/legends";
 import type { Actions, Level, LevelEntry, Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import { picture } from "./export-svg";
@@ -16,10 +17,10 @@ export class NeuronLevel implements Level {
   readonly element = h("div", { class: "neuron", "data-level": "neuron" });
   readonly tools: HTMLElement[];
   readonly keys = "↑ ↓ ← → move · Enter pins";
-  readonly scales = scales;
+  readonly legends = queryLegends;
   private readonly lens: Lens;
   private readonly table: Table;
-  private readonly figures = new Figures();
+  private readonly figures = new QueryDataTable();
   private readonly figuresTool: HTMLButtonElement;
   private readonly message = h("p", { class: "message", role: "note" });
   private readonly fold: HTMLButtonElement;
@@ -128,11 +129,7 @@ export class NeuronLevel implements Level {
 
 export const neuronLevel: LevelEntry = {
   name: "neuron",
-  order: 3,
-  rung: "neuron",
-  title: "neuron",
-  about: "one query against every key, number by number",
-  help: "One query against every key: q, k and their product, dimension by dimension.",
+  ...levels.neuron,
   css,
   make: (actions, viewport) => new NeuronLevel(actions, viewport),
   makePair: (actions) => new PairNeuron(actions),

@@ -7,7 +7,7 @@ import type { Scene } from "../../scene/scene";
 import type { Column, Layout } from "./columns";
 import { STRIP_HEIGHT } from "./row";
 
-export class Sum {
+export class OutputRow {
   readonly element = h("div", { class: "row row-z", role: "row", "data-row": "z" });
   private readonly name = h("b");
   private readonly domain = h("span", { class: "domain" });

@@ -5,7 +5,7 @@ import { change, count, fixed, percent, symmetric } from "../../base/format";
 import { maskedAt, numberAt, type PairScene, type SideOf } from "../../chain/difference";
 import { named } from "../../scene/labels";
 import type { Actions, Legend, Level, Picture } from "../../scene/level";
-import { type PairRow, pairPaper } from "../../scene/pair-export-svg";
+import { exportPair, type PairRow } from "../../scene/pair-export-svg";
 import type { Scene } from "../../scene/scene";
 
 const COLUMNS = ["token", "score_a", "score_b", "weight_a", "weight_b", "difference"] as const;
@@ -77,7 +77,7 @@ export class PairNeuron implements Level {
     this.redraw();
   }
 
-  scales(scene: Scene): Legend[] {
+  legends(scene: Scene): Legend[] {
     return [{ swatch: "sign", said: [["weight, B − A", `${symmetric(scene.weightEnd * 100)} %`]] }];
   }
 
@@ -102,7 +102,7 @@ export class PairNeuron implements Level {
         part: scene.chain.weights[key] / scene.weightEnd,
       }),
     );
-    return pairPaper(
+    return exportPair(
       scene,
       COLUMNS.map((column) => TITLES[column]),
       rows,

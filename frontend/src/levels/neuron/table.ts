@@ -8,7 +8,7 @@ import { type Column, type Layout, layoutFor } from "./columns";
 import { type Line, lines } from "./folding";
 import { Heading } from "./heading";
 import { cellsIn, isStrip, type Place, say, step } from "./keyboard-grid";
-import { Sum } from "./output-row";
+import { OutputRow } from "./output-row";
 import { ROW_HEIGHT, RowView } from "./row";
 
 export interface Viewport {
@@ -31,7 +31,7 @@ export class Table {
     this.shared = column;
     this.draw(this.scene as Scene);
   });
-  private readonly sum: Sum;
+  private readonly sum: OutputRow;
   private readonly list: VirtualList<RowView>;
   private readonly cursor = h("i", { class: "cursor", "aria-hidden": "true" });
   private readonly id = `t${++tables}`;
@@ -53,7 +53,7 @@ export class Table {
     private readonly actions: Actions,
     private readonly viewport: () => Viewport,
   ) {
-    this.sum = new Sum(actions.say);
+    this.sum = new OutputRow(actions.say);
     this.list = new VirtualList(this.body, ROW_HEIGHT, {
       make: () => new RowView(`${this.id}-${this.made++}`),
       fill: (row, index, top) => row.fill(this.lines[index], index, top, this.scene as Scene, this.layout as Layout),

@@ -1,11 +1,11 @@
 /** The sums behind the numbers of one query and key: what each of them is made of, with names. */
-import type { Given, Letter } from "../../data/step-tensors";
+import type { Letter, StepTensors } from "../../data/step-tensors";
 import { isolated, named } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
 import { products, type Sum, type Term, total } from "./sums";
 
 /** q, k or v before anything is done to it: Σ over m of x[m] · W[m, d] + b[d]; null where x or W is not here. */
-export function affine(scene: Scene, given: Given | null, letter: Letter): ((d: number) => Sum) | null {
+export function affine(scene: Scene, given: StepTensors | null, letter: Letter): ((d: number) => Sum) | null {
   const x = letter === "q" ? given?.ofQuery(scene.row) : given?.ofKey(scene.key);
   const w = given?.w[letter];
   if (!given || !x || !w) return null;
@@ -116,7 +116,7 @@ export function outputSum(scene: Scene): (d: number) => Sum {
 }
 
 /** z · W_O of this head: [M]. */
-export function write(scene: Scene, given: Given): Float64Array | null {
+export function write(scene: Scene, given: StepTensors): Float64Array | null {
   const { wo, width: M } = given;
   if (!wo) return null;
   const out = new Float64Array(M);
@@ -126,7 +126,7 @@ export function write(scene: Scene, given: Given): Float64Array | null {
   return out;
 }
 
-export function writeSum(scene: Scene, given: Given): (m: number) => Sum {
+export function writeSum(scene: Scene, given: StepTensors): (m: number) => Sum {
   const { width: M } = given;
   const wo = given.wo as Float32Array;
   return (m) => {

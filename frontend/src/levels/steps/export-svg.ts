@@ -1,14 +1,14 @@
-/** The steps level on paper: every link with its formula and numbers, and what the reader has unfolded. */
+/** The steps level as an SVG: every link with its formula and numbers, and what the reader has unfolded. */
 
 import { decimals, fixed } from "../../base/format";
 import { escaped, fitting, sheet, tag } from "../../base/svg";
-import type { Given } from "../../data/step-tensors";
+import type { StepTensors } from "../../data/step-tensors";
 import type { Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import { sentence } from "../../scene/sentence";
 import { asText } from "../../scene/text";
 import { plain } from "./formula";
-import { written } from "./steps";
+import { stepsOf } from "./steps";
 
 const WIDTH = 1000;
 const LEFT = 24;
@@ -18,7 +18,7 @@ const CELL = 44;
 const PER_LINE = Math.floor((WIDTH - BODY - LEFT) / CELL);
 const MOST = 160; // numbers of a vector; the others are drawn without
 
-export function paper(scene: Scene, given: Given | null): Picture {
+export function exportSvg(scene: Scene, given: StepTensors | null): Picture {
   const { palette } = scene.ramp;
   const parts: string[] = [];
   let y = 14;
@@ -29,7 +29,7 @@ export function paper(scene: Scene, given: Given | null): Picture {
     text(line, LEFT, y, { "font-size": 17 });
   }
   y += 18;
-  for (const link of written(scene, given, () => {})) {
+  for (const link of stepsOf(scene, given, () => {})) {
     parts.push(tag("line", { x1: LEFT, x2: WIDTH - LEFT, y1: y, y2: y, stroke: palette.ink, opacity: 0.25 }));
     y += 22;
     const muted = { opacity: 0.7 };

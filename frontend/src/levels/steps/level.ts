@@ -2,17 +2,18 @@
 
 import { button, h, setText } from "../../base/dom";
 import type { Source } from "../../data/source";
-import { Figures } from "../../heads/query-data-table";
+import { levels } from "../../generated/words.json";
+import { QueryDataTable } from "../../heads/query-data-table";
 import { isolated, named } from "../../scene/labels";
 import type { Actions, Level, LevelEntry, Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
-import { paper } from "./export-svg";
-import { Ask } from "./missing-tensors";
+import { exportSvg } from "./export-svg";
+import { MissingTensors } from "./missing-tensors";
 import { PairSteps } from "./pair-level";
 import { grouped } from "./projections";
 import { Running } from "./running";
-import { LinkView } from "./step-view";
-import { written } from "./steps";
+import { StepView } from "./step-view";
+import { stepsOf } from "./steps";
 import css from "./style.css";
 
 export class StepsLevel implements Level {
@@ -22,10 +23,10 @@ export class StepsLevel implements Level {
   readonly keys = "← → along numbers and the running sum · Enter unfolds a number";
   private readonly title = h("p", { class: "written-title" });
   private readonly links = h("div", { class: "links" });
-  private readonly views = new Map<string, LinkView>();
+  private readonly views = new Map<string, StepView>();
   private readonly running: Running;
-  private readonly ask: Ask;
-  private readonly figures = new Figures();
+  private readonly ask: MissingTensors;
+  private readonly figures = new QueryDataTable();
   private readonly figuresTool: HTMLButtonElement;
   private readonly observer: ResizeObserver;
   private order = "";
@@ -38,7 +39,7 @@ export class StepsLevel implements Level {
     private readonly source: Source,
   ) {
     this.running = new Running(actions);
-    this.ask = new Ask(actions, source, () => this.redraw());
+    this.ask = new MissingTensors(actions, source, () => this.redraw());
     this.element.append(this.title, this.links, this.figures.element);
     this.figuresTool = button("data table", { class: "tool", "aria-pressed": "false", "data-tool": "table" }, () =>
       this.toggleFigures(),
@@ -71,7 +72,7 @@ export class StepsLevel implements Level {
 
   picture(): Picture | null {
     const { scene } = this;
-    return scene && paper(scene, this.source.given?.(scene.site.index, scene.state.head) ?? null);
+    return scene && exportSvg(scene, this.source.stepTensors?.(scene.site.index, scene.state.head) ?? null);
   }
 
   destroy(): void {
@@ -88,13 +89,13 @@ export class StepsLevel implements Level {
       this.title,
       `Query ${isolated(named(queryLabels[query]))} at ${query}, ${pinned ? "key" : "its strongest key"} ${isolated(named(keyLabels[key]))} at ${key}. Shapes stand below the symbols; every number that was computed unfolds into its sum.${group ? ` ${group}` : ""}`,
     );
-    const given = this.source.given?.(site.index, state.head) ?? null;
-    const links = written(scene, given, (dim) => this.actions.set({ dim }));
+    const given = this.source.stepTensors?.(site.index, state.head) ?? null;
+    const links = stepsOf(scene, given, (dim) => this.actions.set({ dim }));
     const order = links.map(({ id }) => id).join();
     const elements = links.map((link) => {
       let view = this.views.get(link.id);
       if (!view) {
-        view = new LinkView((text) => this.actions.say(text));
+        view = new StepView((text) => this.actions.say(text));
         this.views.set(link.id, view);
       }
       if (link.special === "running") this.running.draw(scene);
@@ -118,11 +119,7 @@ export class StepsLevel implements Level {
 
 export const stepsLevel: LevelEntry = {
   name: "steps",
-  order: 4,
-  rung: "steps",
-  title: "steps",
-  about: "the arithmetic written out",
-  help: "The arithmetic of one query and one key, written out.",
+  ...levels.steps,
   css,
   make: (actions, viewport, source) => new StepsLevel(actions, viewport, source),
   makePair: (actions) => new PairSteps(actions),

@@ -2,7 +2,7 @@
 
 import { button, h } from "../../base/dom";
 import type { Source } from "../../data/source";
-import type { Given } from "../../data/step-tensors";
+import type { StepTensors } from "../../data/step-tensors";
 import { call, opening, placeArguments } from "../../scene/as-python";
 import type { Actions } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
@@ -11,7 +11,7 @@ const mb = (bytes: number) => `${Math.max(0.1, bytes / 1e6).toFixed(bytes < 1e7 
 const HANDED_IN = new Set(["from_qkv", "from_attentions"]);
 const KEEP = 'keep={"x", "pre_rotary", "projections"}';
 
-export class Ask {
+export class MissingTensors {
   readonly element = h("div", { class: "ask", "data-ask": true });
   private built = "";
   private waiting = false;
@@ -19,7 +19,7 @@ export class Ask {
   constructor(
     private readonly actions: Actions,
     private readonly source: Source,
-    private readonly arrived: (given: Given) => void,
+    private readonly arrived: (given: StepTensors) => void,
   ) {}
 
   draw(scene: Scene): void {
@@ -39,7 +39,7 @@ export class Ask {
       const kept = given.filter((one) => !one.startsWith("keep="));
       for (const line of [...lines, `trace = ${call("attnscope.trace", [...kept, KEEP])}`, call("trace.show", where)])
         parts.push(h("code", {}, line));
-    } else if (this.source.live && this.source.fetchGiven) {
+    } else if (this.source.live && this.source.fetchStepTensors) {
       parts.push(` The ${this.source.who ?? "kernel"} has x and the projections of this head: ${mb(steps.bytes)}.`);
       const get = button(
         this.waiting ? "asking …" : `get them (${mb(steps.bytes)})`,
@@ -73,7 +73,7 @@ export class Ask {
   private get(site: number, head: number): void {
     this.waiting = true;
     this.source
-      .fetchGiven?.(site, head)
+      .fetchStepTensors?.(site, head)
       .then((given) => {
         this.waiting = false;
         this.built = "";

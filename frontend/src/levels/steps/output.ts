@@ -2,22 +2,20 @@
 
 import { count, percent } from "../../base/format";
 import { isMasked } from "../../chain/chain";
-import type { Given } from "../../data/step-tensors";
+import type { StepTensors } from "../../data/step-tensors";
 import type { Scene } from "../../scene/scene";
 import { outputSum, shareSum, write, writeSum } from "./derivations";
-import { keyName, type Link, number, one, queryName, type Scalar, shown } from "./step";
+import { keyName, number, one, queryName, type Scalar, shown, type Unnamed } from "./step";
 
-export function toOutput(scene: Scene, given: Given | null): Link[] {
+export function toOutput(scene: Scene, given: StepTensors | null): Unnamed[] {
   const { chain, site, tensors, key } = scene;
   if (!tensors.v.length) return [];
   const D = site.value_size;
   const K = site.keys;
   const part = Float64Array.from(tensors.value(key), (v) => v * chain.weights[key]);
-  const links: Link[] = [
+  const links: Unnamed[] = [
     {
       id: "output",
-      number: "11",
-      name: "z",
       why: `The values of all keys, each times its weight, added up: what this head makes for ${queryName(scene)}. ${keyName(scene)} ${isMasked(chain, key) && !chain.weights[key] ? "is masked and puts in nothing" : `puts in ${percent(chain.weights[key])} of its v`}.`,
       formula: [
         { symbol: "z", shape: [D] },
@@ -47,14 +45,12 @@ export function toOutput(scene: Scene, given: Given | null): Link[] {
     const why = kept
       ? "W_O of this head is not held here, as x is not."
       : "W_O is not known: no linear layer took z as it is, or the trace came from a file without it.";
-    links.push({ id: "write", number: "12", name: "write", why, scalars: shares });
+    links.push({ id: "write", why, scalars: shares });
     return links;
   }
   const length = Math.hypot(...made);
   links.push({
     id: "write",
-    number: "12",
-    name: "write",
     why: `What the head adds to the residual stream of ${queryName(scene)}. The layer adds up the writes of its ${count(site.heads, "head")}${given.bo ? ", and b_O" : ""}.`,
     formula: [
       { symbol: "write", shape: [given.width] },

@@ -5,11 +5,11 @@ import { change, fixed, percent } from "../../base/format";
 import { maskedAt, type SideOf } from "../../chain/difference";
 import { named } from "../../scene/labels";
 import type { Actions, Legend, Level, Picture } from "../../scene/level";
-import { pairPaper } from "../../scene/pair-export-svg";
+import { exportPair } from "../../scene/pair-export-svg";
 import type { Scene } from "../../scene/scene";
 import { scalingName } from "../../scene/text";
 
-interface Link {
+interface Step {
   id: string;
   name: string;
   /** null: this side does not have it. */
@@ -67,7 +67,7 @@ export class PairSteps implements Level {
     if (table) this.dims.replaceChildren(table);
   }
 
-  scales(): Legend[] {
+  legends(): Legend[] {
     return [];
   }
 
@@ -85,12 +85,12 @@ export class PairSteps implements Level {
       cells: [this.cell(link, "a"), this.cell(link, "b"), this.difference(link)],
       part: null,
     }));
-    return pairPaper(scene, ["link", "A", "B", "B − A"], rows);
+    return exportPair(scene, ["link", "A", "B", "B − A"], rows);
   }
 
   destroy(): void {}
 
-  private links(scene: Scene): Link[] {
+  private links(scene: Scene): Step[] {
     const { pair, key } = scene;
     if (!pair) return [];
     // `whole`: a number of the query alone, which is there where the key is not
@@ -134,18 +134,18 @@ export class PairSteps implements Level {
     ];
   }
 
-  private cell(link: Link, side: "a" | "b"): string {
+  private cell(link: Step, side: "a" | "b"): string {
     const { pair, key } = this.scene as Scene;
     const masked = link.id === "weight" && pair !== null && maskedAt(pair[side], key);
     return written(link[side], link.part, masked);
   }
 
-  private difference(link: Link): string {
+  private difference(link: Step): string {
     const value = between(link);
     return value === null ? "–" : link.part ? change(value) : `${value > 0 ? "+" : ""}${written(value, false)}`;
   }
 
-  private linksTable(links: Link[]): HTMLElement {
+  private linksTable(links: Step[]): HTMLElement {
     const body = h("tbody");
     for (const link of links) {
       const cell = (column: "a" | "b" | "difference", text: string, value: number | null) =>

@@ -2,11 +2,11 @@
 
 import { count } from "../../base/format";
 import { nice } from "../../base/scale";
-import type { Given, Letter } from "../../data/step-tensors";
+import type { Letter, StepTensors } from "../../data/step-tensors";
 import type { Scene } from "../../scene/scene";
 import { affine, normed, single } from "./derivations";
 import type { Piece } from "./formula";
-import { keyName, type Link, number, one, queryName, quiet } from "./step";
+import { keyName, number, one, queryName, quiet, type Unnamed } from "./step";
 import { type Sum, turned, turns } from "./sums";
 
 /** Query and key heads, named where they are grouped. */
@@ -30,35 +30,33 @@ function place(scene: Scene, letter: Letter): string {
   return `W_${letter}: ${note.flipped ? "columns" : "rows"} ${first}–${first + (size - 1) * note.size_step} of ${note.path}.weight`;
 }
 
-export function toQuery(scene: Scene, given: Given | null): Link[] {
+export function toQuery(scene: Scene, given: StepTensors | null): Unnamed[] {
   const { site, q, domains } = scene;
   const D = site.head_size;
   const M = given?.width ?? 0;
   const x = given?.ofQuery(scene.row) ?? null;
   const made = affine(scene, given, "q");
-  const links: Link[] = [];
+  const links: Unnamed[] = [];
   links.push(
     x
       ? {
           id: "x",
-          number: "1",
-          name: "x",
           why: `What the layer is given for ${queryName(scene)} at position ${scene.query}.`,
           formula: [{ symbol: "x", shape: [M] }],
           vectors: [{ id: "x", symbol: "x", values: x, domain: one(x) }],
         }
-      : { id: "x", number: "1", name: "x", why: "", special: "ask" },
+      : { id: "x", why: "", special: "ask" },
   );
-  links.push(...chainTo("q", "2", scene, given, made, q, domains.q, D, M));
+  links.push(...chainTo("q", scene, given, made, q, domains.q, D, M));
   return links;
 }
 
-export function toKey(scene: Scene, given: Given | null): Link[] {
+export function toKey(scene: Scene, given: StepTensors | null): Unnamed[] {
   const { site, key, domains, tensors } = scene;
   const M = given?.width ?? 0;
   const x = given?.ofKey(key) ?? null;
   const k = affine(scene, given, "k");
-  const links = chainTo("k", "3", scene, given, k, tensors.key(key), domains.k, site.head_size, M);
+  const links = chainTo("k", scene, given, k, tensors.key(key), domains.k, site.head_size, M);
   if (x && (key !== scene.query || given?.xKeys))
     links[0].vectors = [
       { id: "x_key", symbol: "x", note: `of ${keyName(scene)}`, values: x, domain: one(x) },
@@ -68,9 +66,7 @@ export function toKey(scene: Scene, given: Given | null): Link[] {
     const v = tensors.value(key);
     const made = affine(scene, given, "v");
     links.push({
-      id: "value",
-      number: "3c",
-      name: "v",
+      id: "values",
       why: `What ${keyName(scene)} passes on when it is attended to.`,
       place: made ? place(scene, "v") : undefined,
       formula: made ? lineOf("v", given, site.value_size, M) : [{ symbol: "v", shape: [site.value_size] }],
@@ -83,7 +79,7 @@ export function toKey(scene: Scene, given: Given | null): Link[] {
   return links;
 }
 
-function lineOf(letter: Letter, given: Given | null, D: number, M: number): Piece[] {
+function lineOf(letter: Letter, given: StepTensors | null, D: number, M: number): Piece[] {
   const bias: Piece[] = given?.b[letter] ? ["+", { symbol: "b", sub: letter, shape: [D] }] : [];
   return [
     { symbol: letter, shape: [D] },
@@ -96,7 +92,7 @@ function lineOf(letter: Letter, given: Given | null, D: number, M: number): Piec
 }
 
 /** Where x is here and W is not: no linear layer makes this vector as it is. */
-function missing(scene: Scene, given: Given | null, letter: Letter): string[] {
+function missing(scene: Scene, given: StepTensors | null, letter: Letter): string[] {
   const x = letter === "q" ? given?.ofQuery(scene.row) : given?.ofKey(scene.key);
   if (!x || given?.w[letter]) return [];
   return [
@@ -107,30 +103,27 @@ function missing(scene: Scene, given: Given | null, letter: Letter): string[] {
 /** From x to q or k: the projection, then a norm, then rotary embedding, each where the model has it. */
 function chainTo(
   letter: "q" | "k",
-  place_: string,
   scene: Scene,
-  given: Given | null,
+  given: StepTensors | null,
   made: ((d: number) => Sum) | null,
   last: Float32Array,
   domain: number,
   D: number,
   M: number,
-): Link[] {
+): Unnamed[] {
   const row = letter === "q" ? scene.row : scene.key;
   const note = scene.site.steps?.projections[letter];
   const rotated = given?.rotated(letter, row) ?? null;
   const norm = given?.normed(letter, row) ?? null;
   const name = letter === "q" ? "query" : "key";
   const first = norm ?? rotated ?? last;
-  const links: Link[] = [];
+  const links: Unnamed[] = [];
   const factor =
     note && note.factor !== 1
       ? [`The model multiplies q by ${Number(note.factor.toPrecision(4))} itself, before it compares q with k.`]
       : [];
   links.push({
-    id: name,
-    number: place_,
-    name: letter,
+    id: letter === "q" ? "query" : "keys",
     why: `${letter === "q" ? `What ${queryName(scene)} looks for.` : `What ${keyName(scene)} offers to be matched by, at position ${scene.key}.`}`,
     place: made ? place(scene, letter) : undefined,
     formula: made ? lineOf(letter, given, D, M) : [{ symbol: letter, shape: [D] }],
@@ -150,8 +143,6 @@ function chainTo(
     const after = rotated ?? last;
     links.push({
       id: `${name}_norm`,
-      number: `${place_}a`,
-      name: "norm",
       why: `${note?.norm || "A norm"} brings ${letter} to one length, number by number times a learned gain.`,
       vectors: [
         {
@@ -166,20 +157,19 @@ function chainTo(
     });
   }
   // where there is none, one line for both says so
-  if (rotated || letter === "q") links.push(rotary(letter, place_, name, scene, given, rotated, last, domain));
+  if (rotated || letter === "q") links.push(rotary(letter, name, scene, given, rotated, last, domain));
   return links;
 }
 
 function rotary(
   letter: "q" | "k",
-  place_: string,
   name: string,
   scene: Scene,
-  given: Given | null,
+  given: StepTensors | null,
   before: Float32Array | null,
   after: Float32Array,
   domain: number,
-): Link {
+): Unnamed {
   const id = `${name}_rotary`;
   if (!before) {
     const known = given?.w[letter] && given.ofQuery(0);
@@ -191,7 +181,7 @@ function rotary(
       : kept
         ? `${taken}; what they were before rotary embedding is not held here.`
         : `not kept: ${taken}.`;
-    return quiet(id, `${place_}b`, known || kept ? "rotary embedding" : "rotary embedding, if any", why);
+    return quiet(id, why, known || kept ? undefined : "rotary embedding, if any");
   }
   const found = turns(before, after);
   const pair = found?.find((one) => one !== null && !one.second);
@@ -214,8 +204,6 @@ function rotary(
   }
   return {
     id,
-    number: `${place_}b`,
-    name: "rotary embedding",
     why: words,
     formula: pair
       ? [

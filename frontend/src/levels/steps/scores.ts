@@ -5,21 +5,19 @@ import { isMasked } from "../../chain/chain";
 import type { Scene } from "../../scene/scene";
 import { scalingName } from "../../scene/text";
 import { denominator, dotSum, largestScore, single } from "./derivations";
-import { keyName, type Link, number, quiet, type Scalar, scalar, shown } from "./step";
+import { keyName, number, quiet, type Scalar, scalar, shown, type Unnamed } from "./step";
 import { withoutMask } from "./sums";
 
-export function toScore(scene: Scene, pick: (dim: number) => void): Link[] {
+export function toScore(scene: Scene, pick: (dim: number) => void): Unnamed[] {
   const { site, chain, key, domains, q, tensors } = scene;
   const { dot, scaled, capped, biased } = chain;
   if (!dot || !scaled || !capped || !biased) return [];
   const D = site.head_size;
   const k = tensors.key(key);
   const product = Float64Array.from({ length: D }, (_, d) => q[d] * k[d]);
-  const links: Link[] = [
+  const links: Unnamed[] = [
     {
       id: "products",
-      number: "4",
-      name: "q × k",
       why: "The two vectors, multiplied number by number and added up one after another.",
       onScreen: "The arrow keys on the slider step along.",
       formula: [{ symbol: "q × k", shape: [D] }, "=", { symbol: "q", shape: [D] }, "×", { symbol: "k", shape: [D] }],
@@ -37,8 +35,6 @@ export function toScore(scene: Scene, pick: (dim: number) => void): Link[] {
     },
     {
       id: "dot",
-      number: "5",
-      name: "q · k",
       why: "Their sum, the dot product: how well the key matches the query.",
       formula: [{ symbol: "q · k" }, "= Σ", { symbol: "q × k", shape: [D] }],
       scalars: [scalar("dot", "q · k", dot[key], () => dotSum(scene))],
@@ -49,12 +45,10 @@ export function toScore(scene: Scene, pick: (dim: number) => void): Link[] {
     const own = site.steps?.projections.q?.factor;
     const by =
       own && own !== 1 ? `the model has multiplied q by ${Number(own.toPrecision(4))} itself` : "q · k enters as it is";
-    links.push(quiet("scaled", "6", "scaling", `× 1: ${by}.`));
+    links.push(quiet("scaled", `× 1: ${by}.`));
   } else
     links.push({
       id: "scaled",
-      number: "6",
-      name: "scaling",
       why: `So that its size does not grow with the ${D} numbers that were added.`,
       formula: [{ symbol: "scaled" }, "=", { symbol: "q · k" }, times],
       scalars: [
@@ -69,12 +63,10 @@ export function toScore(scene: Scene, pick: (dim: number) => void): Link[] {
         ),
       ],
     });
-  if (site.softcap === null) links.push(quiet("capped", "7", "softcap", "none: this layer does not bend its scores."));
+  if (site.softcap === null) links.push(quiet("capped", "none: this layer does not bend its scores."));
   else
     links.push({
       id: "capped",
-      number: "7",
-      name: "softcap",
       why: `Bends scores smoothly so that none leaves ±${Number(site.softcap.toPrecision(4))}.`,
       formula: [
         { symbol: "capped" },
@@ -97,14 +89,11 @@ export function toScore(scene: Scene, pick: (dim: number) => void): Link[] {
         }),
       ],
     });
-  if (!chain.bias)
-    links.push(quiet("biased", "8", "position bias", "none: nothing is added for the distance of the two tokens."));
+  if (!chain.bias) links.push(quiet("biased", "none: nothing is added for the distance of the two tokens."));
   else {
     const bias = chain.bias[key];
     links.push({
       id: "biased",
-      number: "8",
-      name: "position bias",
       why: `A learned number for the distance of the two tokens, here ${key - scene.row - (site.query_offset ?? 0)}.`,
       formula: [
         { symbol: "score" },
@@ -131,10 +120,10 @@ export function toScore(scene: Scene, pick: (dim: number) => void): Link[] {
   return links;
 }
 
-function mask(scene: Scene): Link {
+function mask(scene: Scene): Unnamed {
   const { chain, site, key } = scene;
   const { allowed, biased } = chain;
-  if (!allowed || !biased) return quiet("masked", "9", "mask", `none: all ${count(site.keys, "key")} may be seen.`);
+  if (!allowed || !biased) return quiet("masked", `none: all ${count(site.keys, "key")} may be seen.`);
   const removed = allowed.reduce((sum, may) => sum + (may ? 0 : 1), 0);
   const before = withoutMask(biased, scene.tensors.sink());
   let mass = 0;
@@ -148,24 +137,20 @@ function mask(scene: Scene): Link {
   ];
   return {
     id: "masked",
-    number: "9",
-    name: "mask",
     why: `${rule}${removed ? `${count(removed, "key")} of ${site.keys} get the score −∞` : "it removes none of the keys of this query"}${masked ? `, ${keyName(scene)} among them` : ""}.`,
     formula: [{ symbol: "score" }, "=", masked ? "−∞" : number(biased[key])],
     scalars,
   };
 }
 
-function softmax(scene: Scene): Link {
+function softmax(scene: Scene): Unnamed {
   const { chain, key, site } = scene;
   const score = chain.biased?.[key] ?? Number.NaN;
   const masked = isMasked(chain, key);
   if (chain.empty) {
     const even = site.mask.empty_rows === "uniform";
     return {
-      id: "weight",
-      number: "10",
-      name: "softmax",
+      id: "weights",
       why: even
         ? "No key is allowed; this implementation then spreads its weight evenly."
         : "No key is allowed: there is nothing to spread, and the head writes zero.",
@@ -203,9 +188,7 @@ function softmax(scene: Scene): Link {
     scalars.push({ id: "sink", symbol: "weight that the sink takes", value: chain.sink, text: percent(chain.sink) });
   const among = chain.allowed ? chain.allowed.reduce((all, may) => all + may, 0) : site.keys;
   return {
-    id: "weight",
-    number: "10",
-    name: "softmax",
+    id: "weights",
     why: `Turns the scores of ${count(among, "key")} into weights that add up to ${sink === null ? "100 %" : `${percentInWords(1 - chain.sink)}; a learned sink, with the score ${number(sink)} and no token, takes the rest`}. max is the largest score, ${number(max)}: it cancels out, and keeps exp small.`,
     formula: [
       { symbol: "weight" },

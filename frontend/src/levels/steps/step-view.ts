@@ -4,7 +4,7 @@ import { button, h, setAttribute, setText } from "../../base/dom";
 import { precise } from "../../base/format";
 import type { Ramp } from "../../base/scale";
 import { formula, plain, subscripted } from "./formula";
-import type { Link, Scalar } from "./step";
+import type { Scalar, Step } from "./step";
 import { SumView } from "./sum";
 import { type VectorHost, VectorView } from "./vector";
 
@@ -14,7 +14,7 @@ export interface Opened {
   d: number;
 }
 
-export class LinkView {
+export class StepView {
   readonly element = h("section", { class: "link" });
   private readonly number = h("span", { class: "link-number" });
   private readonly name = h("h3", { class: "link-name" });
@@ -28,7 +28,7 @@ export class LinkView {
   private readonly saidPlace = h("div", { class: "link-said" });
   private readonly sum: SumView;
   private vectors: VectorView[] = [];
-  private link: Link | null = null;
+  private link: Step | null = null;
   private opened: Opened | null = null;
   private ramp: Ramp | null = null;
   private room = 0;
@@ -53,7 +53,7 @@ export class LinkView {
   }
 
   /** `room`: width of the level. */
-  draw(link: Link, ramp: Ramp, special: HTMLElement | null, room: number): void {
+  draw(link: Step, ramp: Ramp, special: HTMLElement | null, room: number): void {
     this.link = link;
     this.ramp = ramp;
     this.room = room;

@@ -17,7 +17,7 @@ export interface Scalar {
   expand?: () => Sum;
 }
 
-export interface Link {
+export interface Step {
   id: string;
   number: string;
   name: string;
@@ -46,13 +46,10 @@ export const scalar = (id: string, symbol: string, value: number, expand?: () =>
   text: number(value),
   expand,
 });
-export const quiet = (id: string, place: string, name: string, why: string): Link => ({
-  id,
-  number: place,
-  name,
-  why,
-  quiet: true,
-});
+/** A step before it has its number and name from the payload; a name of its own goes before that. */
+export type Unnamed = Omit<Step, "number" | "name"> & { name?: string };
+
+export const quiet = (id: string, why: string, name?: string): Unnamed => ({ id, name, why, quiet: true });
 
 /** A weight or share of this key. */
 export const shown = ({ chain, key }: Scene, part: number) =>

@@ -1,24 +1,29 @@
 /** The chain of one query and key, written out: what each step is called, its formula, its numbers, what it was made of. */
 
-import type { Given } from "../../data/step-tensors";
+import type { StepTensors } from "../../data/step-tensors";
 import type { Scene } from "../../scene/scene";
 import { toOutput } from "./output";
 import { toKey, toQuery } from "./projections";
 import { toScore } from "./scores";
-import { keyName, type Link, shown } from "./step";
+import { keyName, type Step, shown, type Unnamed } from "./step";
 
 /** `pick`: steps the running sum to a dimension. */
-export function written(scene: Scene, given: Given | null, pick: (dim: number) => void): Link[] {
-  if (scene.site.weights_only) return onlyWeights(scene);
-  return [...toQuery(scene, given), ...toKey(scene, given), ...toScore(scene, pick), ...toOutput(scene, given)];
+export function stepsOf(scene: Scene, given: StepTensors | null, pick: (dim: number) => void): Step[] {
+  const names = scene.meta.step_names ?? {};
+  const steps = scene.site.weights_only
+    ? onlyWeights(scene)
+    : [...toQuery(scene, given), ...toKey(scene, given), ...toScore(scene, pick), ...toOutput(scene, given)];
+  return steps.map((step) => {
+    const [number, , title] = names[step.id] ?? ["", "", step.id];
+    return { ...step, number, name: step.name ?? title };
+  });
 }
 
-function onlyWeights(scene: Scene): Link[] {
+function onlyWeights(scene: Scene): Unnamed[] {
   const { chain, key } = scene;
   return [
     {
       id: "only",
-      number: "",
       name: "weights only",
       why: "Only weights were captured here, with no query and key vectors behind them: there is no arithmetic to write out. To see it, trace the model itself: attnscope.trace(model, tokenizer, text).",
       scalars: [

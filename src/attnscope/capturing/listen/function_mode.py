@@ -2,8 +2,8 @@
 
 A TorchFunctionMode sees every call of a torch function in the thread that entered it. Three kinds are attention:
 `scaled_dot_product_attention` (q, k, v and output, so the site is whole), `multi_head_attention_forward` (the same, see
-multi_head_attention.py) and a softmax over keys that is then multiplied with values (its weights, and nothing behind them).
-Torch's own function is called, with the same arguments. While a mode is entered torch leaves out its fused fast
+multi_head_attention.py) and a softmax over keys that is then multiplied with values (its weights, and nothing behind
+them). Torch's own function is called, with the same arguments. While a mode is entered torch leaves out its fused fast
 paths (nn.TransformerEncoder, nn.MultiheadAttention), so outputs agree with a plain pass to 4 ulp only: the mode is
 entered for models that need it and no others. One mode per thread serves all captures of that thread.
 """
@@ -178,8 +178,8 @@ def enter(watcher: Watcher) -> Callable[[], None]:
 
 
 def leave(mode: FunctionMode, watcher: Watcher) -> None:
-    """Show `watcher` nothing more. The last one leaves the mode, wherever it is on the stack: captures may overlap without
-    nesting."""
+    """Show `watcher` nothing more. The last one leaves the mode, wherever it is on the stack: captures may overlap
+    without nesting."""
     mode.watchers = tuple(other for other in mode.watchers if other is not watcher)
     mode._weights = None
     if mode.watchers or mode.thread != threading.get_ident():

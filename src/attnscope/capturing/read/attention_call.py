@@ -111,7 +111,7 @@ def _rules(call: AttentionCall, mask: Tensor | None, bias: Tensor | None, causal
 
 
 def _read_mask_row(mask: Tensor, queries: int, keys: int, with_bias: bool) -> tuple[MaskRule, Tensor | None]:
-    """mask: one row of the batch, (Hm or nothing, Q or 1, K), boolean or additive."""
+    """`mask`: one row of the batch, (Hm or nothing, Q or 1, K), boolean or additive."""
     mask = mask.detach()
     mask = mask.reshape(1, 1, -1) if mask.ndim == 1 else mask.reshape(-1, *mask.shape[-2:])
     mask = mask[..., :keys].expand(-1, queries, keys)

@@ -47,7 +47,7 @@ class KeyKeeper:
         self._rows = {}
 
     def keep(self, path: str, call: int, queries: int, key: Tensor, value: Tensor) -> Callable[[], KeyValue]:
-        """A way to get this call's keys and values back later. key, value: [B, Hkv, K, D]."""
+        """A way to get this call's keys and values back later. `key`, `value`: [B, Hkv, K, D]."""
         place = threading.get_ident(), path, call
         length = key.shape[2]
         rows, start = self._rows.get(place), length - queries

@@ -9,7 +9,7 @@ def stack_names(
     calls: Sequence[tuple[str, bool]], encoder_decoder: bool, pooled: bool = False
 ) -> list[tuple[str | None, int]]:
     """(stack, layer) for every call, in order. A layer keeps the number that its path has, where that is unambiguous;
-    a module that runs several times (ALBERT) is numbered by its turns. pooled: what goes across only sums up, at the
+    a module that runs several times (ALBERT) is numbered by its turns. `pooled`: what goes across only sums up, at the
     end, what the others have read (Siglip's head)."""
     if not calls:
         return []

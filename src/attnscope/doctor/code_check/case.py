@@ -9,8 +9,9 @@ from torch import Tensor
 from attnscope.doctor.code_check.match.search import Ways
 from attnscope.doctor.code_check.not_examined import TEXTS
 from attnscope.doctor.code_check.recipe import Recipe
-from attnscope.doctor.diagnosis import Diagnosis, Matrices
+from attnscope.doctor.diagnosis import Diagnosis
 from attnscope.doctor.findings import SEVERITIES, Finding, finding
+from attnscope.doctor.matrices import Matrices
 
 
 @dataclass

@@ -13,8 +13,8 @@ from attnscope.doctor.code_check.match.search import Fit, error_of
 from attnscope.doctor.code_check.recipe import Recipe, compute, factor
 from attnscope.doctor.code_check.run.invocation import Run
 from attnscope.doctor.code_check.run.sandbox import lines_of, own_parts
-from attnscope.doctor.diagnosis import Matrices
 from attnscope.doctor.findings import REGISTRY
+from attnscope.doctor.matrices import Matrices
 
 _FILLED = {"mask-multiplied": "mask-filled-with-zero", "causal-multiplied": "causal-filled-with-zero"}
 SAME_SCALE = 1e-3  # a search for the scale comes no nearer

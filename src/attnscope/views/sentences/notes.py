@@ -4,7 +4,7 @@
 """
 
 NOTES = {
-    "empty": "No key allowed: this query may see no key at all, and {then}.",
+    "empty": "No key allowed: this query may see no key at all, and {rest}.",
     "empty_zero": "its weights are zero",
     "empty_uniform": "this implementation spreads its weight evenly",
     "hidden_token": "{part} of {whose} goes to {token}",

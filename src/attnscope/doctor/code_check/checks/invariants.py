@@ -13,7 +13,7 @@ from attnscope.doctor.code_check.match.search import Fit, Ways, error_of
 from attnscope.doctor.code_check.recipe import Recipe, compute, factor
 from attnscope.doctor.code_check.run import probes
 from attnscope.doctor.code_check.run.invocation import Invocation, Run
-from attnscope.doctor.diagnosis import Matrices
+from attnscope.doctor.matrices import Matrices
 
 MOVED = 1e-3  # outputs are of the order of 1
 

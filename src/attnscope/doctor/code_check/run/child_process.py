@@ -79,7 +79,8 @@ def _parts(target: str) -> tuple[Path, str]:
             f"expected FILE.py:NAME, such as attention.py:my_attention or 'attention.py:Attention(30, 5)'; got {target!r}."
         )
     if not file.is_file():
-        raise InputError(f"there is no file {file}.")
+        got = "a folder" if file.is_dir() else f"{file}, which does not exist"
+        raise InputError(f"expected a file, got {got} (in {Path.cwd()}). Check the path.")
     return file.resolve(), name
 
 
@@ -107,18 +108,22 @@ def _load(file: str, name: str) -> Any:
     try:
         tree = ast.parse(name, mode="eval")
     except SyntaxError:
-        raise InputError(f"{name!r} is not a name or a call.") from None
+        raise InputError(
+            f"expected a name or a call after {Path(file).name}:, such as my_attention or 'Attention(30, 5)', got {name!r}. "
+            "Put quotes round a call."
+        ) from None
     roots = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     missing = [root for root in roots[:1] if not hasattr(module, root)]
     if missing:
         there = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__]
-        raise InputError(f"{Path(file).name} has no {missing[0]!r}; it has {', '.join(there) or 'nothing of its own'}.")
+        choice = f"It defines {', '.join(there)}: choose one." if there else "It defines no function and no class."
+        raise InputError(f"expected a name that {Path(file).name} defines, got {missing[0]!r}. {choice}")
     try:
         return eval(compile(tree, file, "eval"), vars(module))
     except Exception as error:
         raise InputError(
-            f"{name} raises {type(error).__name__}: {error}. Give arguments that {Path(file).name} accepts, such as "
-            "'attention.py:Attention(30, 5)'."
+            f"expected a function or a module from {name}, got {type(error).__name__}: {error}. Give arguments that "
+            f"{Path(file).name} accepts, such as '{Path(file).name}:Attention(30, 5)'."
         ) from None
 
 

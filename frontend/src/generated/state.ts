@@ -1,0 +1,145 @@
+/** Written by tools/generate.py from src/attnscope/views/state.py: change the table there, and run it. */
+
+export const LEVELS = ["model", "head", "matrix", "neuron", "steps"] as const;
+export const ALIASES: Record<string, string> = { lines: "head", grid: "matrix" };
+
+export const CHOICES = {
+  level: ["model", "head", "matrix", "neuron", "steps"],
+  theme: ["auto", "light", "dark"],
+  filter: ["all", "aa", "ab", "ba", "bb"],
+  average: ["none", "heads", "layers", "all"],
+  combine: ["mean", "sum"],
+  quantity: ["weights", "scores", "dot"],
+  special: ["show", "hide"],
+  thumbs: ["matrix", "lines"],
+  side: ["a", "b", "difference"],
+} as const;
+
+export interface State {
+  /** The level that is drawn. */
+  level: (typeof CHOICES.level)[number];
+  /** The stack, for models with several. */
+  stack: string | null;
+  /** The layer, counted from 0. */
+  layer: number;
+  /** The head, counted from 0. */
+  head: number;
+  /** The query token's position. */
+  query: number;
+  /** The pinned key; None follows the strongest key of the query. */
+  key: number | null;
+  /** The page's colours. */
+  theme: (typeof CHOICES.theme)[number];
+  /** Of a pair of texts: the text of the query, then the text of the keys that are shown. */
+  filter: (typeof CHOICES.filter)[number];
+  /** Heads drawn over each other beside `head`, in this order. */
+  heads: number[];
+  /** The mean over the heads of the layer, over this head of all layers, or over all heads. */
+  average: (typeof CHOICES.average)[number];
+  /** Query tokens selected beside `query`. */
+  queries: number[];
+  /** How the rows of these queries become one. */
+  combine: (typeof CHOICES.combine)[number];
+  /** Weights below it are not drawn at the head level. */
+  threshold: number;
+  /** What the matrix shows. */
+  quantity: (typeof CHOICES.quantity)[number];
+  /** Whether the matrix is on a logarithmic scale. */
+  log: boolean;
+  /** Whether the pieces of a word are drawn as one. */
+  words: boolean;
+  /** Whether special tokens are drawn. */
+  special: (typeof CHOICES.special)[number];
+  /** The order of the heads at the model level: layer, or a statistic. */
+  sort: string;
+  /** How the model level draws a head. */
+  thumbs: (typeof CHOICES.thumbs)[number];
+  /** The dimension that the running dot product of the steps has reached. */
+  dim: number | null;
+  /** Of a comparison: trace A, trace B, or B − A, whose queries and keys count along the merged row of tokens. */
+  side: (typeof CHOICES.side)[number];
+  /** Why the view opened here, where you did not choose the place. */
+  why: string | null;
+}
+
+export const INITIAL: State = {
+  level: "neuron",
+  stack: null,
+  layer: 0,
+  head: 0,
+  query: 0,
+  key: null,
+  theme: "auto",
+  filter: "all",
+  heads: [],
+  average: "none",
+  queries: [],
+  combine: "mean",
+  threshold: 0.0,
+  quantity: "weights",
+  log: false,
+  words: false,
+  special: "show",
+  sort: "layer",
+  thumbs: "matrix",
+  dim: null,
+  side: "a",
+  why: null,
+};
+
+export type Kind = "position" | "optional position" | "positions" | "weight" | "flag" | "choice" | "name" | "text";
+
+export const KINDS: Record<keyof State, Kind> = {
+  level: "choice",
+  stack: "text",
+  layer: "position",
+  head: "position",
+  query: "position",
+  key: "optional position",
+  theme: "choice",
+  filter: "choice",
+  heads: "positions",
+  average: "choice",
+  queries: "positions",
+  combine: "choice",
+  threshold: "weight",
+  quantity: "choice",
+  log: "flag",
+  words: "flag",
+  special: "choice",
+  sort: "name",
+  thumbs: "choice",
+  dim: "optional position",
+  side: "choice",
+  why: "text",
+};
+
+export const EXPECTED: Record<Kind, string> = {
+  position: "a whole number from 0",
+  "optional position": "a whole number from 0",
+  positions: "whole numbers from 0 with commas between",
+  weight: "a number from 0 to 1",
+  flag: "1 or 0",
+  choice: "one of the choices",
+  name: "the name of a statistic",
+  text: "text",
+};
+
+/** Always in an address, whatever they are. */
+export const ALWAYS = ["layer", "head", "query"] as const;
+/** Which head is looked at. */
+export const PLACE = ["stack", "layer", "head"] as const;
+/** How it is drawn: a server's page keeps these for the next text. */
+export const LOOK = [
+  "level",
+  "theme",
+  "average",
+  "combine",
+  "threshold",
+  "quantity",
+  "log",
+  "words",
+  "special",
+  "sort",
+  "thumbs",
+] as const;
