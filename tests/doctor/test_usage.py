@@ -85,14 +85,19 @@ def leaves(q, k, v):
 
 @pytest.mark.packaging
 @pytest.mark.skipif(os.name != "posix", reason="process groups")
-@pytest.mark.parametrize(
-    ("name", "limit", "said"), [("waits", 15, "stopped after 15 s"), ("leaves", 60, "nothing found")]
-)
-def test_processes_that_the_code_starts_end_with_it(tmp_path, name, limit, said):
+def test_processes_that_the_code_starts_end_with_it(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(CHILDREN)
-    assert said in examine_file(f"{path}:{name}", {}, limit=limit)["text"]
-    pid = int(path.with_suffix(".pid").read_text())
+    started = time.perf_counter()
+    assert "nothing found" in examine_file(f"{path}:leaves", {}, limit=120)["text"]
+    gone(int(path.with_suffix(".pid").read_text()))
+    limit = round(2 * (time.perf_counter() - started)) + 5  # long enough to begin, on a busy machine too
+    assert f"stopped after {limit} s" in examine_file(f"{path}:waits", {}, limit=limit)["text"]
+    gone(int(path.with_suffix(".pid").read_text()))
+
+
+def gone(pid):
+    """Waits until the process has ended."""
     for _ in range(50):  # a killed process is there until somebody has taken note of its end
         if not alive(pid):
             return
@@ -175,8 +180,8 @@ ROOT = 11**-0.5  # the probes' head size
     [
         (capped(2.0, ROOT), {"softcap": 5.0}, ["soft cap found: 2, declared: 5"]),
         (capped(7.3, ROOT), {"softcap": 5.0}, ["soft cap found: 7.3, declared: 5"]),
-        (sound, {"softcap": 5.0}, ["no soft cap was found; declared: 5"]),
-        (capped(3.0, 0.21), {}, ["caps its scores at about 3:", "multiplied by 0.21;"]),
+        (sound, {"softcap": 5.0}, ["no soft cap was found, declared: 5"]),
+        (capped(3.0, 0.21), {}, ["capped at about 3:", "multiplied by 0.21;"]),
         (capped(3.0, 0.21), {"scaling": 0.21, "softcap": 5.0}, ["soft cap found: 3, declared: 5"]),
         (capped(3.0, 0.21), {"softcap": 5.0}, ["soft cap found: 3, declared: 5", "multiplied by 0.21;"]),
         (capped(3.0, 0.21), {"softcap": 3.0}, ["multiplied by 0.21;"]),
