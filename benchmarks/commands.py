@@ -1,7 +1,7 @@
 """How long a command takes, next to the same command as it was before.
 
     python benchmarks/commands.py            # writes its section of RESULTS.md
-    python benchmarks/commands.py --quick    # prints only, fewer rounds
+    python benchmarks/commands.py --quick    # prints only; --rounds 3 for fewer
 
 `attnscope check FILE.py:NAME` runs the code in a process of its own. Before, its parent imported torch too; here the old
 way is the same command with `import torch` in front. Both run in turn, round after round, so that a busy machine slows
@@ -90,11 +90,12 @@ def lines(rounds: int) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="print only, 3 rounds")
-    quick = parser.parse_args().quick
-    section = lines(3 if quick else 9)
+    parser.add_argument("--quick", action="store_true", help="print only")
+    parser.add_argument("--rounds", type=int, default=9, help="how often each way runs (default: 9)")
+    asked = parser.parse_args()
+    section = lines(asked.rounds)
     print("\n".join(section))
-    if not quick:
+    if not asked.quick:
         write_section("commands", section)
 
 

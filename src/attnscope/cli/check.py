@@ -7,6 +7,7 @@ numpy nor transformers (`tests/packaging/test_light_command.py`).
 import json
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -165,7 +166,7 @@ def _check_code(target: str, code: dict[str, Any], how: dict[str, Any], as_json:
 
 
 def _check_model(
-    name: str, texts: tuple[str, ...], in_use: dict[str, Any], how: dict[str, Any], as_json: bool, quiet: bool
+    name: str, texts: Sequence[str], in_use: dict[str, Any], how: dict[str, Any], as_json: bool, quiet: bool
 ) -> dict[str, Any]:
     """The answer to `check --model`, printed unless it is to be JSON."""
     pair, chat = in_use["pair"], in_use["chat"]
@@ -173,11 +174,10 @@ def _check_model(
         got = f"{len(texts)} texts" if len(texts) > 1 else "--pair too"
         raise InputError(f"--chat: expected one text, a user's message, got {got}. Leave out --chat, or give one text.")
     model, tokenizer = load(name, quiet, task=in_use["task"], dtype=in_use["dtype"])
-    first, *others = texts
     if chat:
-        read: dict[str, Any] = {"messages": [{"role": "user", "content": first}]}
+        read: dict[str, Any] = {"messages": [{"role": "user", "content": texts[0]}]}
     else:
-        read = {"text": [first, *others] if others else first, "text_pair": pair}
+        read = {"text": texts[0] if len(texts) == 1 else list(texts), "text_pair": pair}
     with status("checking the model …", quiet):
         diagnosis = attnscope.check(model, tokenizer, **how, **read)
     if not as_json:
