@@ -272,7 +272,7 @@ def test_x_and_projections_are_kept() -> None:
 
 
 def test_a_batch_is_refused() -> None:
-    with pytest.raises(InputError, match=r"inputs\['x'\] has shape \[2, 7, 15\].*batch of 2 rows.*recorder\.trace"):
+    with pytest.raises(InputError, match=r"got inputs\['x'\] of shape \[2, 7, 15\].*batch of 2 rows.*recorder\.trace"):
         attnscope.trace(net(Asking()), None, inputs={"x": x(batch=2)})
     attention = nn.MultiheadAttention(M, H)
     inputs = dict.fromkeys(("query", "key", "value"), x(batch=2).transpose(0, 1))

@@ -62,7 +62,7 @@ def check(call: dict[str, Any]) -> None:
         trace = captured(call, index)
         (site,) = trace.sites
         assert trace.verify().passed
-        assert close(site.weights().double(), theirs[index])
+        assert close(site.weights(), theirs[index])
 
 
 def tensors(queries: int = T, keys: int = S, kv_heads: int = H) -> dict[str, Tensor]:
@@ -123,7 +123,7 @@ def test_other_numbers_of_axes(shape: tuple[int, ...]) -> None:
     assert trace.verify().passed
     theirs = by_formula({"query": q, "key": k, "is_causal": True})
     theirs = theirs[(0,) * (theirs.ndim - 3)] if theirs.ndim > 3 else theirs[None] if theirs.ndim == 2 else theirs[:1]
-    assert close(site.weights().double(), theirs)
+    assert close(site.weights(), theirs)
 
 
 @settings(max_examples=40, deadline=None)

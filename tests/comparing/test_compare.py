@@ -250,7 +250,7 @@ def test_every_level_of_one_side_is_a_figure(texts, side):
 
 
 def test_a_view_of_one_trace_has_no_sides(demo_trace):
-    with pytest.raises(attnscope.InputError, match="one trace"):
+    with pytest.raises(TypeError, match="side"):
         demo_trace.show(side="difference")
     with pytest.raises(attnscope.InputError, match="'c' is not one of"):
         State(side="c")

@@ -184,7 +184,7 @@ def test_a_step_with_a_cache_holds_the_last_queries() -> None:
     found = Trace.from_attentions(weights(L, H, 2, K), names(K))
     assert found.site(0).query_offset == 5
     assert found.show(layer=0, head=0, query=5).state.query == 5
-    with pytest.raises(InputError, match="it holds the queries 5 to 6"):
+    with pytest.raises(InputError, match="expected a query from 5 to 6"):
         found.show(layer=0, head=0, query=4)
 
 

@@ -153,7 +153,7 @@ def test_reprs_are_one_line_and_tables_hold_text() -> None:
 
 def test_a_control_character_stays_on_its_line() -> None:
     tokens = attnscope.Tokens(("a\nb", "c"))
-    assert repr(tokens) == 'Tokens(2: "a⟨U+000A⟩b" "c")'
+    assert repr(tokens) == 'Tokens(2: "a↵b" "c")'
     assert "and 2 more tokens" in attnscope.Tokens(tuple("ab" * 25))._repr_html_()
 
 

@@ -16,7 +16,7 @@ LAYERS = {"bert": "encoder.layer", "gpt2": "h", "llama": "layers"}  # where each
 def attention_of(
     model: nn.Module, layer: int, cls: type[MultiHeadAttention] = MultiHeadAttention
 ) -> MultiHeadAttention:
-    """See `MultiHeadAttention.from_site`."""
+    """The attention of one `layer` (from 0) of a `model`, as a `cls`: see `MultiHeadAttention.from_site`."""
     base, kind = _base_of(model)
     if kind not in LAYERS:
         raise ValueError(
@@ -71,7 +71,7 @@ def _from_gpt2(cls: type[MultiHeadAttention], config: Any, block: Any, layer: in
 
 @torch.no_grad()
 def encoder_of(model: nn.Module, cls: type[TransformerEncoder] = TransformerEncoder) -> TransformerEncoder:
-    """See `TransformerEncoder.from_bert`."""
+    """A `model` of BERT's kind as a `cls`: see `TransformerEncoder.from_bert`."""
     bert, kind = _base_of(model)
     if kind != "bert":
         raise ValueError(f"expected Hugging Face's BERT, got {_named(model, kind)}. from_bert reads no other models.")

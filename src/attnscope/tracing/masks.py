@@ -21,9 +21,12 @@ from attnscope.tracing.query_blocks import query_blocks
 class MaskRule:
     """Which keys a query may see: lower <= key - query <= upper, and keys[key], and rows[query]; or packed bits.
 
-    A causal mask with offset o has upper = o; a causal window of w has lower = 1 - w as well; a bidirectional window
-    has both; padding is `keys`. `uniform_empty_rows` tells what the implementation does with a query that may see
-    nothing: False gives zeros (sdpa, boolean masks), True spreads 1/K over all keys (masks of finfo.min).
+    `lower`, `upper`: bounds of key - query, in tokens (None: none). A causal mask with offset o has upper = o; a causal
+        window of w has lower = 1 - w as well; a bidirectional window has both.
+    `keys`: [K], False for keys that no query may see (padding). `rows`: [Q], False for queries that may see nothing.
+    `packed`: where no such rule fits, one bit a pair, [Hm, Q, bytes]; Hm is 1 where heads share it.
+    `uniform_empty_rows`: what the implementation does with a query that may see nothing. False gives zeros (sdpa,
+        boolean masks), True spreads 1/K over all keys (masks of finfo.min).
     """
 
     lower: int | None = None
@@ -48,8 +51,9 @@ class MaskRule:
         return sum(part.nbytes for part in (self.keys, self.rows, self.packed) if part is not None)
 
     def allowed(self, queries: Shaped[Tensor, " q"], keys: int, head: int | None = None) -> Bool[Tensor, "*H q {keys}"]:
-        """True where a query may see a key, for these query positions: [q, K]; [H, q, K] if heads differ and head is
-        None.
+        """True where a query may see a key: [q, K]; [H, q, K] if heads differ and `head` is None.
+
+        `queries`: their positions, [q]. `keys`: K. `head`: which head's mask, from 0.
         """
         queries = queries.cpu()
         if self.packed is not None:
@@ -70,7 +74,7 @@ class MaskRule:
         return allowed
 
     def seen(self, queries: int, keys: int) -> int:
-        """How many keys there are up to the last one that some query may see."""
+        """How many keys there are up to the last one that some query may see. `queries`, `keys`: Q and K."""
         position = torch.arange(queries)
         last = 0
         for rows in query_blocks(queries, keys):
