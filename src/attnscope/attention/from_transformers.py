@@ -16,7 +16,7 @@ LAYERS = {"bert": "encoder.layer", "gpt2": "h", "llama": "layers"}  # where each
 def attention_of(
     model: nn.Module, layer: int, cls: type[MultiHeadAttention] = MultiHeadAttention
 ) -> MultiHeadAttention:
-    """See `MultiHeadAttention.from_site`."""
+    """`MultiHeadAttention.from_site`, which says what `model` and `layer` are and what it raises, for the class `cls`."""
     base, kind = _base_of(model)
     if kind not in LAYERS:
         raise ValueError(
@@ -71,7 +71,7 @@ def _from_gpt2(cls: type[MultiHeadAttention], config: Any, block: Any, layer: in
 
 @torch.no_grad()
 def encoder_of(model: nn.Module, cls: type[TransformerEncoder] = TransformerEncoder) -> TransformerEncoder:
-    """See `TransformerEncoder.from_bert`."""
+    """`TransformerEncoder.from_bert`, which says what `model` is and what it raises, for the class `cls`."""
     bert, kind = _base_of(model)
     if kind != "bert":
         raise ValueError(f"expected Hugging Face's BERT, got {_named(model, kind)}. from_bert reads no other models.")
