@@ -96,10 +96,21 @@ FOUND = callables()
 
 def test_the_search_finds_every_public_callable() -> None:
     expected = {
-        "attnscope.show", "attnscope.check", "Trace", "Trace.from_qkv", "Site.weights", "Tokens.find", "View.save",
-        "Recorder.trace", "Comparison.show", "Diagnosis", "MultiHeadAttention.from_site",
-        "attnscope.attention.scaled_dot_product_attention", "attnscope.bertviz.head_view", "attnscope.bertviz.neuron_view.show",
-    }  # fmt: skip
+        "attnscope.show",
+        "attnscope.check",
+        "Trace",
+        "Trace.from_qkv",
+        "Site.weights",
+        "Tokens.find",
+        "View.save",
+        "Recorder.trace",
+        "Comparison.show",
+        "Diagnosis",
+        "MultiHeadAttention.from_site",
+        "attnscope.attention.scaled_dot_product_attention",
+        "attnscope.bertviz.head_view",
+        "attnscope.bertviz.neuron_view.show",
+    }
     assert expected <= FOUND.keys()
 
 

@@ -160,6 +160,8 @@ def f(x, y):
     page = "## `InputError`\n| `head … is out of range` | a | b |\n| `text is empty` | a | b |\n| `… cannot be drawn` | a | b |\n"
     messages = [(kind, text, str(line)) for kind, text, line in found]
     assert [line.split(": ", 1)[1] for line in missing(messages, page)] == [
-        "InputError: … cannot be read", "AddressError: port … is in use", "AddressError: cannot listen",
-    ]  # fmt: skip
+        "InputError: … cannot be read",
+        "AddressError: port … is in use",
+        "AddressError: cannot listen",
+    ]
     assert out_of_date(messages, page) == ["InputError: … cannot be drawn"]
