@@ -1,16 +1,18 @@
-"""Docstrings are written to be read in a terminal: indented code without marks, `names` in single backquotes, plain
-asterisks and bars. This makes reStructuredText of them for the docs site."""
+"""Docstrings are written to be read in a terminal: indented code without marks, `names` in single backquotes, a line
+`name`: … for a parameter, plain asterisks and bars. This makes reStructuredText of them for the docs site."""
 
 import re
+
+ITEM = re.compile(r"(- )?(`[^`]+`)(, `[^`]+`)*( \([^)]*\))?:")  # a parameter, or several, and what they are
 
 
 def to_rst(lines: list[str]) -> list[str]:
     """Indented blocks become literal blocks, and what would be markup outside of backquotes is escaped."""
     out: list[str] = []
-    inside, before = "", ""  # inside a "literal" block, a "doctest", or neither
+    inside, before = "", ""  # inside a "literal" block, a "doctest", a "list", or neither
     for line in lines:
         if not line.strip():
-            inside = "" if inside == "doctest" else inside
+            inside = "" if inside in ("doctest", "list") else inside
         elif inside == "literal" and not line.startswith("    "):
             inside = ""
         if line.lstrip().startswith(">>>"):
@@ -18,7 +20,13 @@ def to_rst(lines: list[str]) -> list[str]:
         elif line.startswith("    ") and not inside and not before.strip():
             inside = "literal"
             out += ["::", ""]
-        out.append(line if inside else _escaped(line))
+        elif inside in ("", "list") and (ITEM.match(line) or line.startswith("- ")):
+            out += [""] if before.strip() and not inside else []  # a list begins after an empty line
+            inside = "list"
+            line = f"- {line.removeprefix('- ')}"
+        elif inside == "list":
+            line = f"  {line.strip()}"
+        out.append(line if inside in ("literal", "doctest") else _escaped(line))
         before = line
     return out
 

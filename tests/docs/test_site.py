@@ -156,3 +156,29 @@ def test_docstrings_become_markup() -> None:
     assert to_rst(lines) == [
         r"Text with \*B and `*C`.", "", "::", "", "    x -> y | z", "    more", "", r"Then \|q\| and x\_.", "", ">>> f(*a)", "[*]",
     ]  # fmt: skip
+
+
+def test_parameters_become_a_list() -> None:
+    lines = [
+        "Text.",
+        "`q`: [H, Q].",
+        "    More *of it*.",
+        "`a`, `b` (units): both.",
+        "",
+        "`c`, and prose.",
+        "",
+        "- `d`: x",
+        "    y",
+    ]
+    assert to_rst(lines) == [
+        "Text.",
+        "",
+        "- `q`: [H, Q].",
+        r"  More \*of it\*.",
+        "- `a`, `b` (units): both.",
+        "",
+        "`c`, and prose.",
+        "",
+        "- `d`: x",
+        "  y",
+    ]

@@ -18,10 +18,10 @@ from attnscope.tracing.trace import Trace
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Trace B against trace A.
+    """Trace `b` against trace `a`; attnscope.compare makes it.
 
-    alignment: which tokens belong together; target_alignment: those of a decoder. site_pairs: the layers that both have.
-    notes: what cannot be compared. heads: how much each head changed.
+    `alignment`: which tokens belong together; `target_alignment`: those of a decoder, or None. `site_pairs`: the layers
+    that both have. `notes`: what cannot be compared. `heads`: how much each head changed.
     """
 
     a: Trace
@@ -50,7 +50,7 @@ class Comparison:
     def difference(self, layer: int, head: int | str, stack: str | None = None) -> Float[Tensor, "q k"]:
         """Weights of B minus weights of A of one head, between the tokens that both texts have (`alignment.pairs`); fp32.
 
-        layer, stack: the layer in A. head: a number, or a name such as "L2H8". Raises InputError for a layer or head that
+        `layer`, `stack`: the layer in A. `head`: a number, or a name such as "L2H8". Raises InputError for a layer or head that
         the two traces do not share.
         """
         pair = self.site_pair(layer, stack)
@@ -65,7 +65,10 @@ class Comparison:
         return pair.b.weights(number, rows[:, 2]).cpu()[:, columns_b] - before
 
     def site_pair(self, layer: int, stack: str | None = None) -> SitePair:
-        """A layer in both traces. Raises InputError where one of them does not have it."""
+        """A layer in both traces: its number `layer`, and its `stack` where there are several in A.
+
+        Raises InputError where one of the traces does not have it.
+        """
         site = self.a.site(layer, stack)
         for one in self.site_pairs:
             if one.a is site:

@@ -22,6 +22,11 @@ class Diagnosis:
 
     It is also false where nothing could be compared (`compared`), and with `strict` where a finding is a warning.
     With `hint` 1 the report names only the invariant that fails, with 2 the place too, with 3 (or None) everything.
+
+    attnscope.check makes it. `name`: what was checked. `findings`: what was found. `conventions`: how the code
+    reads its inputs, such as the axes and the meaning of its mask. `not_examined`: what could not be checked, and why.
+    `notes`: what else a reader must know. `matrices`: the weights of the code and of the reference on one probe, or None.
+    `seconds`: how long the check took. `source`: the number of the code's first line, and its lines.
     """
 
     name: str
@@ -66,7 +71,7 @@ class Diagnosis:
         return f"{self.name}: {', '.join(parts) or 'nothing found'}"
 
     def describe(self, found: Finding) -> tuple[str, list[tuple[str, str]]]:
-        """A finding as far as `hint` allows: its title, and labelled sentences."""
+        """The finding `found` as far as `hint` allows: its title, and labelled sentences."""
         if self.level < 3:
             return f"this does not hold: {found.invariant}", [("look at", found.place)] * (self.level == 2)
         line = f" (line {found.line})" if found.line else ""
@@ -130,7 +135,7 @@ class Diagnosis:
         return table
 
     def report(self, console: Any = None) -> None:
-        """Prints the diagnosis, in colour where the terminal has it."""
+        """Print the diagnosis to `console`, a rich Console (None: the terminal), in colour where it has colours."""
         from rich.console import Console
         from rich.text import Text
 
@@ -165,6 +170,7 @@ class Diagnosis:
         return data
 
     def to_json(self) -> str:
+        """The fields of `to_dict` as JSON text."""
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
     def theirs(self) -> "Trace":

@@ -45,6 +45,11 @@ class View:
 
     A cell shows the live widget. With static=True it shows the page in a frame, which needs no kernel;
     ATTNSCOPE_STATIC=1 in the environment does the same for every view, for documents that are built.
+
+    attnscope.show and Trace.show make views. `trace`: what is shown. `state`: the State that says where it looks. `hosts`:
+    the functions that draw a view, by name (attnscope.render.HOSTS). `static`, `max_mb` (MB), `steps` and `exact` are those
+    of attnscope.show. `pair`: what a comparison adds; None for a view of one trace. Raises InputError for values that do
+    not fit.
     """
 
     def __init__(
@@ -225,8 +230,8 @@ class View:
     def save(self, path: Any, *, width: float = 7.2, text: str = "text", dpi: float = 300) -> Path:
         """Write the view to `path`, a .html, .png, .svg or .pdf file, whole or not at all. Returns the path.
 
-        The last three are figures for paper. width: in inches (a column is about 3.4, a page 7.2). text: in an svg,
-        "text" keeps letters as letters, "outlines" draws them. dpi: pixels per inch of a png. Raises InputError for what
+        The last three are figures for paper. `width`: in inches (a column is about 3.4, a page 7.2). `text`: in an svg,
+        "text" keeps letters as letters, "outlines" draws them. `dpi`: pixels per inch of a png. Raises InputError for what
         does not fit, NotCaptured where the level needs q and k that the trace does not have, OutputError where the file
         cannot be written.
         """
@@ -247,7 +252,7 @@ class View:
     def figure(self, kind: str = "png", *, width: float = 7.2, text: str = "text", dpi: float = 300) -> bytes:
         """The view as a figure for paper, in the bytes of a `kind` of file: "png", "svg" or "pdf".
 
-        width (inches), text ("text" or "outlines") and dpi, and the errors raised, are those of `save`.
+        `width` (inches), `text` ("text" or "outlines") and `dpi`, and the errors raised, are those of `save`.
         """
         return self._hosts["figure"](self, kind, width=width, text=text, dpi=dpi)
 
@@ -269,7 +274,7 @@ class View:
     def from_url(cls, url: str, trace: Any) -> "View":
         """The view that a page shows at an address.
 
-        url: the address, or the part after its #; a field that it leaves out is at its default. trace: what the page
+        `url`: the address, or the part after its #; a field that it leaves out is at its default. `trace`: what the page
         shows, a Trace or a Comparison. Raises InputError for a field or a place that is not there.
         """
         if not isinstance(trace, Trace | Comparison):
