@@ -25,7 +25,7 @@ from attnscope.errors import InputError, NotCaptured, OutputError
 from attnscope.render.figures import colours, figure
 from attnscope.render.figures.head import HAIR, THICK, opacity
 from attnscope.statistics.thumbnails import thumbnails_of
-from attnscope.text.format import number, percent, significant
+from attnscope.text.format import number, percent, percent_in_words, significant
 from attnscope.tracing.masks import rule_of
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import ModelInfo
@@ -182,10 +182,10 @@ def test_the_mass_that_is_not_drawn_is_printed(demo_trace):
     weights = demo_trace.site(2).weights(8, 7)[0]
     threshold = 0.05
     text = " ".join(said(drawn(demo_trace, "head", **PLACE, threshold=threshold)))
-    assert f"{percent(float(weights[weights < threshold].sum()))} of the chosen row" in text
+    assert f"{percent_in_words(float(weights[weights < threshold].sum()))} of the chosen row" in text
     for level in ("head", "neuron"):
         text = " ".join(said(drawn(demo_trace, level, **PLACE, special="hide")))
-        assert f"{percent(float(weights[0]))} of this row goes to [CLS]" in text
+        assert f"{percent_in_words(float(weights[0]))} of this row goes to [CLS]" in text
         assert "[SEP]" not in said(drawn(demo_trace, level, **PLACE, special="hide"))
 
 
@@ -555,7 +555,7 @@ def test_long_texts_state_their_limits():
     texts = said(made)
     assert [t for t in texts if t.startswith("word")][:40] == [f"word{k}" for k in strongest]
     assert any("40 strongest of 211 keys" in t for t in texts)
-    rest = percent(1 - float(weights[strongest].sum()))
+    rest = percent_in_words(1 - float(weights[strongest].sum()))
     made = drawn(trace, "head", layer=0, head=1, query=101, key=strongest[0])
     assert any("40 of 211 queries" in t for t in said(made))
     assert any(

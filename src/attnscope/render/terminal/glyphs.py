@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
-from attnscope.text.spelling import visible
-
 POSITIVE, NEGATIVE, WEIGHT, MUTED = "#cc6420", "#3f86dc", "#1f9a84", "dim"
 FROM = (0.01, 0.05, 0.2, 0.5)  # the weights at which the shades begin
 
@@ -33,23 +31,22 @@ def glyphs_of(console: Console) -> Glyphs:
 
 def fitted(token: str, width: int, glyphs: Glyphs, right: bool = False) -> str:
     """The token in exactly `width` columns: cut and marked, or padded (on its left where `right`)."""
-    text = visible(token)
-    if cell_len(text) > width:
-        return set_cell_size(text, width - 1) + glyphs.more
-    padding = " " * (width - cell_len(text))
-    return padding + text if right else text + padding
+    if cell_len(token) > width:
+        return set_cell_size(token, width - 1) + glyphs.more
+    padding = " " * (width - cell_len(token))
+    return padding + token if right else token + padding
 
 
 def label(token: str, width: int, marked: bool, glyphs: Glyphs) -> str:
     """The token at the right of `width` + 1 columns, the mark just before it."""
-    name = fitted(token, min(width, cell_len(visible(token))), glyphs)
+    name = fitted(token, min(width, cell_len(token)), glyphs)
     return " " * (width - cell_len(name)) + (glyphs.mark if marked else " ") + name
 
 
 def letters(token: str) -> list[str]:
     """The letters of a token, each with its combining marks."""
     found: list[str] = []
-    for character in visible(token):
+    for character in token:
         if found and (unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Mc")):
             found[-1] += character
         else:
