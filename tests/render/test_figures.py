@@ -25,7 +25,7 @@ from attnscope.errors import InputError, NotCaptured, OutputError
 from attnscope.render.figures import colours, figure
 from attnscope.render.figures.head import HAIR, THICK, opacity
 from attnscope.statistics.thumbnails import thumbnails_of
-from attnscope.text.format import number, percent, significant
+from attnscope.text.format import number, percent, percent_in_words, significant
 from attnscope.tracing.masks import rule_of
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import ModelInfo
@@ -185,7 +185,7 @@ def test_the_mass_that_is_not_drawn_is_printed(demo_trace):
     assert f"{percent(float(weights[weights < threshold].sum()))} of the chosen row" in text
     for level in ("head", "neuron"):
         text = " ".join(said(drawn(demo_trace, level, **PLACE, special="hide")))
-        assert f"{percent(float(weights[0]))} of this row goes to [CLS]" in text
+        assert f"{percent_in_words(float(weights[0]))} of this row goes to [CLS]" in text
         assert "[SEP]" not in said(drawn(demo_trace, level, **PLACE, special="hide"))
 
 
@@ -326,7 +326,7 @@ def test_the_arithmetic_of_steps_comes_true(size, width):
 def test_steps_of_everything_at_once():
     trace = with_everything()
     texts = said(drawn(trace, "steps", layer=1, head=4, query=7, key=5))
-    for symbol in ("softcap", "+ bias", "mask", "softmax"):
+    for symbol in ("softcap", "position bias", "mask", "softmax"):
         assert symbol in texts
     assert "query head 4 reads key/value head 1 of 2" in texts
     assert any("8 of 13 keys are masked" in text for text in texts)
@@ -484,23 +484,7 @@ def rendered(made: Figure, axes) -> tuple[np.ndarray, list[int]]:
     ]
 
 
-@pytest.mark.source
-def test_the_colours_are_the_page_s():
-    front = Path(__file__).parents[2] / "frontend/src"
-    light = (front / "app/colours.css").read_text().split("}")[0]
-    page = dict(re.findall(r"--([\w-]+): (#\w{6})", light))
-    mine = {
-        "negative": colours.NEGATIVE,
-        "zero": colours.ZERO,
-        "positive": colours.POSITIVE,
-        "ink": colours.INK,
-        "muted": colours.MUTED,
-        "text": colours.TEXT,
-        "hatch": colours.HATCH,
-    }
-    assert mine == {name: page[name] for name in mine}
-    palette = (front / "heads/palette.ts").read_text()
-    assert list(colours.HEADS) == re.findall(r'"(#\w{6})"', palette.split("const DARK")[0])
+def test_the_ramp_of_signs_goes_from_blue_over_zero_to_orange():
     assert colours.sign_ramp()(0.5)[:3] == pytest.approx([0xEC / 255, 0xEB / 255, 0xE7 / 255], abs=0.005)
     assert colours.sign_ramp()(0.0)[:3] == pytest.approx([0x1D / 255, 0x5F / 255, 0xB4 / 255], abs=0.005)
     assert colours.sign_ramp()(1.0)[:3] == pytest.approx([0xC4 / 255, 0x50 / 255, 0x0D / 255], abs=0.005)

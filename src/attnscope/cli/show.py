@@ -8,7 +8,8 @@ import click
 import attnscope
 from attnscope.cli.shared import console, load, position, quiet_option
 from attnscope.text.status import status
-from attnscope.views.state import LEVELS
+from attnscope.views import levels
+from attnscope.views.state import CHOICES, State
 
 
 @click.command()
@@ -32,13 +33,18 @@ from attnscope.views.state import LEVELS
 )
 @click.option("--truncate", is_flag=True, help="Cut a text that is too long for the model.  [default: refuse it]")
 @click.option("--task", help="Task to load the model for, such as text-generation.  [default: the checkpoint's own]")
-@click.option("--level", type=click.Choice(LEVELS), help="Level to open on.  [default: neuron]")
+@click.option(
+    "--level",
+    type=click.Choice([*levels.NAMES, *levels.ALIASES]),
+    callback=lambda _context, _option, name: None if name is None else levels.level_named(name),
+    help=f"Level to open on.  [default: {State.level}]",
+)
 @click.option("--terminal", is_flag=True, help="Draw the head and the neuron level here; write a page only with --out.")
 @click.option("--out", type=click.Path(dir_okay=False), help="File to write.  [default: attnscope.html]")
 @click.option(
     "--theme",
-    type=click.Choice(["auto", "light", "dark"]),
-    default="auto",
+    type=click.Choice(CHOICES["theme"]),
+    default=State.theme,
     show_default=True,
     help="Colours of the page; auto follows the reader's system.",
 )
@@ -89,7 +95,7 @@ def show_text(
             loaded,
             tokenizer,
             text,
-            level=level or "neuron",
+            level=level or State.level,
             query=position(query),
             key=position(key),
             text_pair=pair,

@@ -13,6 +13,7 @@ from attnscope.render.figures.parts import largest
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, Sheet
 from attnscope.text.format import percent, significant
+from attnscope.tracing.step_names import STEP_NAMES
 
 STEP, TALL = 0.2, 0.3
 
@@ -57,7 +58,7 @@ def steps_of(scene: Scene, width: float) -> list[Line]:
     if "x" in links:
         lines.append(
             Line(
-                "x",
+                _symbol("x"),
                 f"input, for “{names[0]}”" if width < 5 else f"the layer's input for “{names[0]}”",
                 links["x"].value,
             )
@@ -68,8 +69,10 @@ def steps_of(scene: Scene, width: float) -> list[Line]:
     if group > 1:
         lines.append(Line("", f"query head {head} reads key/value head {head // group} of {site.kv_heads}"))
     product = chain.query[0] * chain.key[key]
-    lines.append(Line("q × k", "number by number", product))
-    lines.append(Line("q · k", "= " + _sum(product.tolist(), width), value=significant(float(chain.dot[0, key]))))
+    lines.append(Line(_symbol("products"), "number by number", product))
+    lines.append(
+        Line(_symbol("dot"), "= " + _sum(product.tolist(), width), value=significant(float(chain.dot[0, key])))
+    )
     if scene.state.dim is not None:
         lines.append(
             Line(
@@ -78,11 +81,11 @@ def steps_of(scene: Scene, width: float) -> list[Line]:
         )
     lines += _score(scene, chain, key)
     lines += _weight(scene, chain, key)
-    lines.append(Line("v", f"what “{names[1]}” passes on", chain.value[key]))
+    lines.append(Line(_symbol("values"), f"what “{names[1]}” passes on", chain.value[key]))
     share = float(site.share(head, row)[key])
     lines.append(
         Line(
-            "z",
+            _symbol("output"),
             f"= Σ weight · v (share of the output {percent(share)})" if width >= 4.5 else "= Σ weight · v",
             chain.output[0],
         )
@@ -90,7 +93,7 @@ def steps_of(scene: Scene, width: float) -> list[Line]:
     if "write" in links:
         lines.append(
             Line(
-                "z · W_O",
+                _symbol("write"),
                 "added to the stream" if width < 6 else "what the head adds to the residual stream",
                 links["write"].value,
             )
@@ -129,11 +132,11 @@ def _score(scene: Scene, chain, key: int) -> list[Line]:
     site = scene.site
     dot, scaled, capped, biased = (float(t[0, key]) for t in (chain.dot, chain.scaled, chain.capped, chain.biased))
     why = f" (1/√{site.head_size})" if abs(site.scaling - site.head_size**-0.5) < 1e-6 else ""
-    lines = [Line("× scaling", f"= {significant(dot)} × {site.scaling:.4g}{why}", value=significant(scaled))]
+    lines = [Line(_title("scaled"), f"= {significant(dot)} × {site.scaling:.4g}{why}", value=significant(scaled))]
     if site.softcap is not None:
         lines.append(
             Line(
-                "softcap",
+                _title("capped"),
                 f"= {site.softcap:g} · tanh({significant(scaled)} / {site.softcap:g})",
                 value=significant(capped),
             )
@@ -142,7 +145,7 @@ def _score(scene: Scene, chain, key: int) -> list[Line]:
         bias = biased - capped
         lines.append(
             Line(
-                "+ bias",
+                _title("biased"),
                 f"= {significant(capped)} {'−' if bias < 0 else '+'} {significant(abs(bias))}, of the position",
                 value=significant(biased),
             )
@@ -150,7 +153,7 @@ def _score(scene: Scene, chain, key: int) -> list[Line]:
     if not site.mask.is_empty:
         allowed = site.mask.allowed(torch.tensor([scene.row]), site.keys, scene.state.head).reshape(-1)
         here = "may be seen" if bool(allowed[key]) else "is masked: −∞"
-        lines.append(Line("mask", f"this key {here}; {int((~allowed).sum())} of {site.keys} keys are masked"))
+        lines.append(Line(_title("masked"), f"this key {here}; {int((~allowed).sum())} of {site.keys} keys are masked"))
     return lines
 
 
@@ -165,7 +168,7 @@ def _weight(scene: Scene, chain, key: int) -> list[Line]:
     if not torch.isfinite(parts.max()) or bool(torch.isnan(parts).any()):
         return [
             Line(
-                "softmax",
+                _title("weights"),
                 "no key is allowed" if top == -float("inf") else "the scores are not numbers",
                 value=percent(weight),
             )
@@ -174,7 +177,7 @@ def _weight(scene: Scene, chain, key: int) -> list[Line]:
     sink = ", the sink among them" if scene.site.sinks is not None else ""
     here, most = "−∞" if torch.isinf(score[key]) else _exponent(float(score[key])), _exponent(top)
     return [
-        Line("softmax", f"= exp({here} − {most}) / Σ exp(score − {most})".replace("− −", "+ ")),
+        Line(_title("weights"), f"= exp({here} − {most}) / Σ exp(score − {most})".replace("− −", "+ ")),
         Line(
             "", f"= {over:.4g} / {under:.4g}{sink}", value="masked" if here == "−∞" and not weight else percent(weight)
         ),
@@ -195,11 +198,20 @@ def _sum(terms: Sequence[float], width: float) -> str:
     return words + (f" + … ({len(terms)} terms)" if len(terms) > most else "")
 
 
+def _title(name: str) -> str:
+    return STEP_NAMES[name].title
+
+
+def _symbol(name: str) -> str:
+    return STEP_NAMES[name].symbol
+
+
 def _draw(sheet: Sheet, y: float, lines: list[Line]) -> None:
     small = sheet.width < 5
     size = 6 if small else 7.5
     symbol, right = 0.06, sheet.width - 0.06
-    formula = symbol + (0.55 if small else 0.85)
+    bold = 0.62 * size * POINT  # a bold letter, about
+    formula = symbol + max(0.55 if small else 0.85, max(len(line.symbol) for line in lines) * bold + 0.06)
     longest = max(len(line.formula.replace("_", "")) for line in lines if line.vector is not None)
     strip = min(formula + longest * 0.57 * size * POINT + 0.12, right - (1.3 if small else 1.6))
     for n, line in enumerate(lines):
