@@ -329,5 +329,7 @@ def test_all_stacks_of_an_encoder_decoder_by_two_alignments():
         both.difference(1, 2)
     meta, _ = read(both.show().pair.difference)
     assert {site["stack"]: (site["query_tokens"], site["key_tokens"]) for site in meta["sites"]} == {
-        "encoder": (0, 0), "decoder": (1, 1), "cross": (1, 0),
-    }  # fmt: skip
+        "encoder": (0, 0),
+        "decoder": (1, 1),
+        "cross": (1, 0),
+    }

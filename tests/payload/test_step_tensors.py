@@ -29,10 +29,25 @@ def test_every_link_follows_from_those_before_it():
     site = traced("llama", keep=KEEP).site(layer=1)
     found = links(site, head=4, query=5)
     assert list(found) == [
-        "x", "query_weights", "projected_query", "pre_rotary_query", "query",
-        "key_weights", "projected_keys", "pre_rotary_keys", "keys", "value_weights", "values",
-        "products", "dot", "scaled", "masked", "weights", "output", "write",
-    ]  # fmt: skip
+        "x",
+        "query_weights",
+        "projected_query",
+        "pre_rotary_query",
+        "query",
+        "key_weights",
+        "projected_keys",
+        "pre_rotary_keys",
+        "keys",
+        "value_weights",
+        "values",
+        "products",
+        "dot",
+        "scaled",
+        "masked",
+        "weights",
+        "output",
+        "write",
+    ]
     assert close(found["query_weights"] @ found["x"], found["projected_query"])
     assert close(found["projected_query"], found["pre_rotary_query"])
     assert close(site.x @ found["key_weights"].T, found["pre_rotary_keys"])
@@ -46,8 +61,13 @@ def test_every_link_follows_from_those_before_it():
 def test_a_norm_is_a_link_of_its_own():
     found = list(links(traced("qwen3", keep=KEEP).site(layer=0)))
     assert found[:6] == [
-        "x", "query_weights", "projected_query", "pre_norm_query", "pre_rotary_query", "query",
-    ]  # fmt: skip
+        "x",
+        "query_weights",
+        "projected_query",
+        "pre_norm_query",
+        "pre_rotary_query",
+        "query",
+    ]
     formula = next(
         link.formula for link in traced("qwen3", keep=KEEP).sites[0].steps(0, 3) if link.name == "pre_rotary_query"
     )

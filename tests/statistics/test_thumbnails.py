@@ -29,7 +29,9 @@ def pooled(weights: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     for h in range(heads):
         for r in range(rows):
             for c in range(columns):
-                patch = np.s_[r * queries // rows : (r + 1) * queries // rows, c * keys // columns : (c + 1) * keys // columns]  # fmt: skip
+                patch = np.s_[
+                    r * queries // rows : (r + 1) * queries // rows, c * keys // columns : (c + 1) * keys // columns
+                ]
                 cells = weights[h][patch]
                 if np.isnan(cells).any():
                     out[h, r, c] = BROKEN
@@ -98,7 +100,12 @@ def test_statistics_of_the_eager_weights(eager):
             expected = {name: averaged(weights, allowed, test) for name, test in wanted.items()}
             distance = sum(weights[i, j] * abs(i - j) for i in range(size) for j in range(size)) / weights.sum()
             expected |= {"entropy": entropy(weights), "confidence": weights.max(1).mean(), "distance": distance}
-            links = {(i, j): weights[i, j] for i in range(size) for j in range(size) if i != j and not special[i] and not special[j]}  # fmt: skip
+            links = {
+                (i, j): weights[i, j]
+                for i in range(size)
+                for j in range(size)
+                if i != j and not special[i] and not special[j]
+            }
             expected["link"] = max(links.values())
             found = {name: values[head] for name, values in mine.statistics.items()}
             assert found.keys() == expected.keys()

@@ -9,14 +9,28 @@ from attnscope.views.state import CHOICES, State
 numbers = st.integers(0, 99_999)
 states = st.builds(
     State,
-    level=st.sampled_from(CHOICES["level"]), stack=st.sampled_from([None, "encoder", "cross"]), layer=numbers, head=numbers,
-    query=numbers, key=st.none() | numbers, theme=st.sampled_from(CHOICES["theme"]), filter=st.sampled_from(CHOICES["filter"]),
-    heads=st.lists(numbers, max_size=5, unique=True).map(tuple), average=st.sampled_from(CHOICES["average"]),
-    queries=st.lists(numbers, max_size=5, unique=True).map(tuple), combine=st.sampled_from(CHOICES["combine"]),
-    threshold=st.sampled_from([0.0, 0.05, 0.125, 1.0, 1e-5]), quantity=st.sampled_from(CHOICES["quantity"]), log=st.booleans(),
-    words=st.booleans(), special=st.sampled_from(CHOICES["special"]), sort=st.sampled_from(["layer", "entropy"]),
-    thumbs=st.sampled_from(CHOICES["thumbs"]), side=st.sampled_from(CHOICES["side"]), dim=st.none() | numbers,
-)  # fmt: skip
+    level=st.sampled_from(CHOICES["level"]),
+    stack=st.sampled_from([None, "encoder", "cross"]),
+    layer=numbers,
+    head=numbers,
+    query=numbers,
+    key=st.none() | numbers,
+    theme=st.sampled_from(CHOICES["theme"]),
+    filter=st.sampled_from(CHOICES["filter"]),
+    heads=st.lists(numbers, max_size=5, unique=True).map(tuple),
+    average=st.sampled_from(CHOICES["average"]),
+    queries=st.lists(numbers, max_size=5, unique=True).map(tuple),
+    combine=st.sampled_from(CHOICES["combine"]),
+    threshold=st.sampled_from([0.0, 0.05, 0.125, 1.0, 1e-5]),
+    quantity=st.sampled_from(CHOICES["quantity"]),
+    log=st.booleans(),
+    words=st.booleans(),
+    special=st.sampled_from(CHOICES["special"]),
+    sort=st.sampled_from(["layer", "entropy"]),
+    thumbs=st.sampled_from(CHOICES["thumbs"]),
+    side=st.sampled_from(CHOICES["side"]),
+    dim=st.none() | numbers,
+)
 
 
 @given(states)

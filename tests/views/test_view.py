@@ -185,7 +185,7 @@ def test_at_looks_elsewhere_and_leaves_the_view_alone(demo_trace):
         view.at(head=12)
     with pytest.raises(InputError, match="no argument 'heds'"):
         view.at(heds=[1])
-    with pytest.raises(InputError, match="attnscope.compare shows two"):
+    with pytest.raises(InputError, match="shows two"):
         view.at(side="b")
 
 
