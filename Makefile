@@ -5,10 +5,9 @@
 #                          https://download.pytorch.org/whl/cpu has a small one for the CPU.
 #   ARGS="-k name"         passed on to pytest by `make test`
 #   JOBS=4                 how many tests run side by side (default: 2; 0: one after another, as for a debugger)
+#   COVERAGE=1             `make build` and `make test` print which modules the tests reach too little
 #
 # Finished steps leave a stamp; a second run repeats only those whose inputs changed.
-
-SENTENCE := As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -24,30 +23,43 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 QUIET  := $(shell [ -t 2 ] || echo --quiet)
 INDEX  := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadfile
 PIP    := -m pip install --disable-pip-version-check $(QUIET) $(INDEX) --constraint constraints.txt
 NPM    := tools/with-node npm --prefix frontend
 ASSETS := src/attnscope/static/page.js src/attnscope/static/widget.js src/attnscope/static/serve.js
 FRONT  := $(shell find frontend/src -type f 2>/dev/null) $(wildcard frontend/*.mjs frontend/tsconfig*.json)
 SAY    := @printf '\n==> %s\n'
 
-.PHONY: help demo test lint format bench build docs course pictures constraints clean
+# What `make build` leaves to `make test AFTER=build`: see tools/test-wheel.
+REST   := -m 'browser or notebook or source or slow'
+
+.PHONY: help demo check test portable lint format hooks bench build docs course pictures constraints clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
-	@printf '\n'; sed -n '3,8s/^# //p' Makefile
+	@printf '\n'; sed -n '3,9s/^# //p' Makefile
 
 demo: $(VENV)/.core $(ASSETS)  ## look at the demo model's attention: writes demo.html and opens it
-	$(SAY) "Tracing the sentence (about ten seconds)"
-	@$(VENV)/bin/attnscope show "$(SENTENCE)" --model demo --layer 2 --head 8 --query it --out demo.html
+	@$(VENV)/bin/attnscope demo
+
+check: lint  ## what to run often: lint, types, front-end tests, unit tests (less than three minutes, no browser)
+	$(SAY) "Front-end tests"
+	@$(NPM) run --silent test
+	$(SAY) "Unit tests (about two minutes)"
+	@$(PYTEST) --quiet -m 'unit and not slow' $(ARGS)
 
 test: $(VENV)/.dev $(ASSETS)  ## run every test; installs what they need, a browser too
 	$(SAY) "Front-end tests"
-	@$(NPM) test
-	$(SAY) "Python tests: unit, exactness, properties, browser, notebooks, packaging (some minutes)"
-	@browser=$$($(PY) tools/find_browser.py --install) && ATTNSCOPE_BROWSER="$$browser" $(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(NPM) run --silent $(if $(COVERAGE),coverage,test)
+	$(SAY) "Python tests: $(if $(AFTER),those that need the source,all), browser and notebooks too (some minutes)"
+	@browser=$$($(PY) tools/find_browser.py --install) && ATTNSCOPE_BROWSER="$$browser" $(PYTEST) $(if $(AFTER),$(REST)) $(ARGS)
+
+portable: $(VENV)/.dev  ## unit and exactness tests with torch's plainest kernels, as on a processor without AVX2
+	$(SAY) "Unit and exactness tests under ATEN_CPU_CAPABILITY=default (some minutes)"
+	@ATEN_CPU_CAPABILITY=default $(PYTEST) -m '(unit or exactness) and not source' $(ARGS)
 
 lint: $(VENV)/.dev frontend/node_modules/.installed  ## style, types and the direction of imports, Python and TypeScript
-	$(SAY) "ruff, pyright, import-linter, Biome, tsc"
+	$(SAY) "ruff, pyright, import-linter, Biome, tsc (half a minute)"
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
 	@tools/with-node $(VENV)/bin/pyright
@@ -69,16 +81,20 @@ bench: $(VENV)-bench/.installed $(ASSETS)  ## measure against TransformerLens an
 	@browser=$$($(VENV)-bench/bin/python tools/find_browser.py --install) && \
 	  ATTNSCOPE_BROWSER="$$browser" $(VENV)-bench/bin/python benchmarks/page.py
 
-build: $(VENV)/.dev $(ASSETS)  ## wheel and sdist in dist/, then the tests against the wheel in an empty environment
+hooks: $(VENV)/.dev frontend/node_modules/.installed  ## have git run the quick part of lint before each commit
+	@$(VENV)/bin/pre-commit install
+
+build: $(VENV)/.dev $(ASSETS)  ## wheel and sdist in dist/, then the tests that need no source, against the wheel
 	$(SAY) "Building the sdist and from it the wheel"
 	@rm -rf dist
-	@PIP_CONSTRAINT=constraints.txt $(PY) -m build --outdir dist
-	$(SAY) "Testing the wheel in an empty environment away from the source (some minutes)"
-	@PIP_ARGS="$(QUIET) $(INDEX)" tools/test-wheel $(PY)
+	@$(PY) -m build --no-isolation --outdir dist
+	$(SAY) "Testing the wheel away from the source, with no package that it does not declare (some minutes)"
+	@COVERAGE=$(COVERAGE) tools/test-wheel $(PY) -n $(JOBS) $(ARGS)
 
 docs: $(VENV)/.dev $(ASSETS)  ## build the site in docs/_build: runs the course (a few minutes), checks links
 	$(SAY) "Building the site and running the course (a few minutes)"
-	@$(PY) -m sphinx --quiet --fail-on-warning --keep-going --builder html docs docs/_build/html
+	@$(PY) -m sphinx --fail-on-warning --keep-going --builder html docs docs/_build/html
+	$(SAY) "Checking the links"
 	@$(PY) tools/check_site.py docs/_build/html
 	@printf '\nopen docs/_build/html/index.html\n'
 

@@ -180,9 +180,12 @@ class Driver:
 # --- the pages that are measured --------------------------------------------------------------------------------------
 
 EMPTY = Subject(
-    "body", "() => null", "b",
-    query=Keys("b", "Home", "ArrowRight", "ArrowLeft"), within=Keys("b", "Home", "ArrowDown", "ArrowUp"),
-)  # fmt: skip
+    "body",
+    "() => null",
+    "b",
+    query=Keys("b", "Home", "ArrowRight", "ArrowLeft"),
+    within=Keys("b", "Home", "ArrowDown", "ArrowUp"),
+)
 EMPTY_PAGE = "<!doctype html>" + "".join(
     f'<b tabindex=0 style="position:absolute;left:9px;top:{30 * i}px">word</b>' for i in range(20)
 )

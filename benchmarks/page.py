@@ -272,16 +272,20 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium.stdout.strip(), args=args)
         versions = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers")]
         report.say(
-            "## Page", "",
+            "## Page",
+            "",
             f"`{' '.join(['python', 'benchmarks/page.py', *sys.argv[1:]])}` prints these figures: every level for "
-            f"all-MiniLM-L6-v2 (6 layers × 12 heads), beside BertViz 1.4.1. One page holds all five levels. Medians of {times} gestures (BertViz: 8, an empty page: {2 * times}) "
-            "and of every other layer, each seen for the first time; \"query\" is an arrow key that moves the query, \"within\" one that walks from head to head, token to token, "
-            f"cell to cell or dimension to dimension. Machine: {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start; headless Chromium {browser.version}, "
+            f"all-MiniLM-L6-v2 (6 layers × 12 heads), beside BertViz 1.4.1. One page holds all five levels. "
+            f"Medians of {times} gestures (BertViz: 8, an empty page: {2 * times}) and of every other layer, each seen for "
+            'the first time; "query" is an arrow key that moves the query, "within" one that moves from head to head, token '
+            f"to token, cell to cell or dimension to dimension. Machine: {os.cpu_count()} cores, load "
+            f"{os.getloadavg()[0]:.1f} at the start; headless Chromium {browser.version}, "
             f"{platform.system()}, Python {platform.python_version()}, {', '.join(versions)}, one thread.",
-            "", *([why, ""] if why else []),
+            "",
+            *([why, ""] if why else []),
             "| T | page | build s | MB | first draw s | DOM elements | hover ms | query ms | within ms | layer change ms |",
             "|-|-|-|-|-|-|-|-|-|-|",
-        )  # fmt: skip
+        )
         bench = Bench(browser, Path(folder), scripts, times, report)
         build_scope("warm up")
         for length in lengths:

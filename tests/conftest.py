@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from jaxtyping import install_import_hook
 
 # Of the doctor only what users call: its search runs small functions of its own, without shapes, a hundred thousand times.
-DOCTOR = ("dispatch", "diagnosis", "code_check.examine", "model_check")
+DOCTOR = ("dispatch", "diagnosis", "matrices", "code_check.examine", "model_check")
 ROOMS = [m.name for m in pkgutil.iter_modules(find_spec("attnscope").submodule_search_locations) if m.name != "doctor"]
 install_import_hook([f"attnscope.{name}" for name in (*ROOMS, *(f"doctor.{d}" for d in DOCTOR))], "typecheck.check")
 

@@ -14,20 +14,13 @@ from urllib.parse import unquote, urlsplit
 
 # What a browser fetches by itself when it shows a page: (element, attribute).
 FETCHED = {
-    ("script", "src"), ("link", "href"), ("img", "src"), ("img", "srcset"), ("source", "src"), ("source", "srcset"),
-    ("iframe", "src"), ("video", "src"), ("video", "poster"), ("audio", "src"), ("embed", "src"), ("object", "data"),
-    ("image", "href"), ("use", "href"), ("input", "src"), ("track", "src"),
-}  # fmt: skip
-IDLE = {
-    "canonical",
-    "next",
-    "prev",
-    "index",
-    "search",
-    "author",
-    "license",
-    "genindex",
-}  # <link rel=…> fetches none of these
+    *((tag, "src") for tag in "script img source iframe video audio embed input track".split()),
+    *((tag, "href") for tag in "link image use".split()),
+    *((tag, "srcset") for tag in "img source".split()),
+    ("video", "poster"),
+    ("object", "data"),
+}
+IDLE = set("canonical next prev index search author license genindex".split())  # <link rel=…> fetches none of these
 ELSEWHERE = re.compile(r"^(https?:)?//", re.I)
 IN_STYLE = re.compile(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')\s;]+)", re.I)
 

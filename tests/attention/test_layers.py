@@ -98,9 +98,11 @@ def test_encoder_layer_agrees_with_torch(norm_first):
     made = TransformerEncoderLayer(M, H, 53, norm_first=norm_first)
     made.attention = mine_like(theirs.self_attn)
     for mine, other in (
-        (made.feed_forward[0], theirs.linear1), (made.feed_forward[2], theirs.linear2),
-        (made.attention_norm, theirs.norm1), (made.feed_forward_norm, theirs.norm2),
-    ):  # fmt: skip
+        (made.feed_forward[0], theirs.linear1),
+        (made.feed_forward[2], theirs.linear2),
+        (made.attention_norm, theirs.norm1),
+        (made.feed_forward_norm, theirs.norm2),
+    ):
         mine.load_state_dict(other.state_dict())
     x = torch.randn(B, T, M)
     assert close(made(x), theirs(x))
@@ -132,9 +134,14 @@ def test_a_gpt2_layer(inverse):
 
 def test_a_llama_layer():
     config = LlamaConfig(
-        hidden_size=60, num_attention_heads=6, num_key_value_heads=2, head_dim=14, num_hidden_layers=3, intermediate_size=53,
+        hidden_size=60,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        head_dim=14,
+        num_hidden_layers=3,
+        intermediate_size=53,
         vocab_size=101,
-    )  # fmt: skip
+    )
     model = LlamaModel(config).eval()
     seen = {}
     model.layers[1].self_attn.register_forward_hook(

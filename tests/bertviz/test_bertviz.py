@@ -183,7 +183,7 @@ def test_one_stack_of_three(translation: dict[str, Any], outputs: list[Any]) -> 
     head_view(decoder_attention=translation["decoder_attention"], decoder_tokens=translation["decoder_tokens"])
     head_view(**translation, layer=1)
     assert outputs[0].state.stack == "cross"
-    assert outputs[2].state.stack == "encoder", "the first that came, as in BertViz"
+    assert outputs[2].state.stack == "encoder", "the first one given, as in BertViz"
     assert close(outputs[0].trace.site(1, "cross").weights(2), translation["cross_attention"][1][0, 2])
     assert close(outputs[1].trace.sites[1].weights(), translation["decoder_attention"][1][0])
 
@@ -237,15 +237,15 @@ def test_neuron_view_of_others(model_type: str, tokenizer: str, specials: list[s
         ({"tokens": None}, "tokens is missing"),
         ({"tokens": ["a"] * 6}, "layer 0 has 5 queries × 5 keys, and 6 tokens were given"),
         ({"tokens": [1] * 5}, r"tokens\[0\] is 1"),
-        ({"tokens": "abcde"}, "must be a list of strings"),
+        ({"tokens": "abcde"}, "expected tokens as a list of strings"),
         ({"tokens": [1] * 5, "sentence_b_start": 2}, r"tokens\[0\] is 1"),
         ({"sentence_b_start": 5}, "sentence_b_start is 5, and there are 5 tokens"),
         ({"sentence_b_start": "b"}, "sentence_b_start is 'b'"),
         ({"include_layers": [2]}, "include_layers has 2; attention has layers 0 to 1"),
         ({"include_layers": []}, "include_layers is empty"),
-        ({"include_layers": 1}, "include_layers is 1; it is a list"),
+        ({"include_layers": 1}, "include_layers is 1; expected a list"),
         ({"html_action": "save"}, "html_action 'save' is not one of 'view', 'return'"),
-        ({"encoder_tokens": ["a"]}, "attention came, and encoder_tokens too"),
+        ({"encoder_tokens": ["a"]}, "expected attention or encoder_tokens, got both"),
         ({"attention": torch.ones(2, 2, 3, 5, 5)}, "a batch of 2 texts"),
     ],
 )
@@ -269,9 +269,9 @@ def test_mistakes_of_one_view() -> None:
 
 
 def test_mistakes_of_stacks(translation: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="cross_attention came without decoder_tokens"):
+    with pytest.raises(InputError, match="cross_attention needs decoder_tokens too"):
         head_view(cross_attention=translation["cross_attention"], encoder_tokens=translation["encoder_tokens"])
-    with pytest.raises(InputError, match="tokens goes with attention"):
+    with pytest.raises(InputError, match="tokens belongs to attention"):
         head_view(**translation, tokens=["a"])
     with pytest.raises(InputError, match="13 queries × 13 keys, and 7 tokens"):
         head_view(encoder_attention=translation["encoder_attention"], encoder_tokens=translation["decoder_tokens"])

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Frame, FrameLocator, Page
 
+from browser_tools import COUNT_PENDING
+
 Opened = Page | Frame | FrameLocator
 
 
@@ -28,6 +30,7 @@ def new_page(browser) -> Iterator[Callable[..., Page]]:
         )
         context.set_default_timeout(60_000)  # a busy machine is slow; nothing here waits for a clock
         context.set_offline(True)
+        context.add_init_script(COUNT_PENDING)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: troubles.append(f"error: {error}"))

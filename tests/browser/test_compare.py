@@ -287,7 +287,8 @@ def test_weights_alone(open_view):
     page = open_view(pair.show(level="neuron", layer=0, head=1, query=2))
     for key in range(5):
         cell = page.locator(f'[data-row-key="{key}"] [data-col="difference"]')
-        assert float(cell.get_attribute("data-value")) == pytest.approx(float(weights[1][1, 2, key] - weights[0][1, 2, key]), abs=1e-6)  # fmt: skip
+        change = float(weights[1][1, 2, key] - weights[0][1, 2, key])
+        assert float(cell.get_attribute("data-value")) == pytest.approx(change, abs=1e-6)
     page.locator('[data-level-switch="steps"]').click()
     drawn(page, "steps")
     assert page.locator('[data-pair-link="dot"] [data-col="a"]').inner_text() == "–"

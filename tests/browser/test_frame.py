@@ -10,13 +10,13 @@ from xml.etree import ElementTree
 import pytest
 
 from attnscope.views.state import LEVELS, State
-from browser_tools import until
+from browser_tools import settled, until
 from levels_in import levels_there, open_level, switch_to
 
 
 def hash_state(page) -> State:
     """The state in the page's URL, which is written a moment after a change."""
-    page.wait_for_timeout(350)
+    settled(page)
     return State.from_url(page.evaluate("location.href"))
 
 
@@ -83,7 +83,7 @@ def test_the_keyboard_goes_on_within_the_level(demo_page):
     demo_page.keyboard.press("Escape")
     demo_page.keyboard.press("Escape")
     level = shown(demo_page)
-    demo_page.wait_for_timeout(300)
+    settled(demo_page)
     inside = demo_page.evaluate(
         "() => document.querySelector('[data-attnscope]').shadowRoot.activeElement?.closest('[data-level]')?.dataset.level ?? null"
     )
@@ -115,7 +115,7 @@ def test_back_and_forward(demo_page):
         assert hash_state(demo_page) == wanted
         assert shown(demo_page) == wanted.level
     demo_page.go_back()
-    demo_page.wait_for_timeout(300)
+    settled(demo_page)
     assert shown(demo_page) == "neuron"
     assert demo_page.locator(".crumb-query .crumb-value").inner_text().startswith("it")
     assert "pinned key" in demo_page.locator(".lens-title").inner_text(), "the page as it was opened"
@@ -135,7 +135,13 @@ def test_a_whole_address_says_everything(open_view, demo_trace):
     assert page.locator('[data-tool="dim"]').is_checked()
 
 
-DRAWN = {"model": ".model-line canvas", "head": ".end .tok", "matrix": "[data-grid=matrix]", "neuron": "[data-row-key] canvas", "steps": ".number .value"}  # fmt: skip
+DRAWN = {
+    "model": ".model-line canvas",
+    "head": ".end .tok",
+    "matrix": "[data-grid=matrix]",
+    "neuron": "[data-row-key] canvas",
+    "steps": ".number .value",
+}
 
 
 @pytest.mark.parametrize("level", DRAWN)
@@ -288,7 +294,7 @@ def check_about(about: dict, level: str) -> None:
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_saved_picture_holds_where_it_comes_from(open_view, demo_trace, level):
     page = open_level(open_view, demo_trace.show(layer=2, head=8, query="it"), level)
-    page.wait_for_timeout(300)
+    settled(page)
     name, svg = saved(page, "svg")
     assert name == f"attnscope-all-MiniLM-L6-v2-layer2-head8-{level}.svg"
     root = ElementTree.fromstring(svg)
@@ -331,7 +337,8 @@ def test_a_saved_picture_of_hostile_tokens_is_whole(open_view):
     words = ("</svg>", "<script>", "\u0000\ufffe", "\"&'", "]]>", "\u202eabc", "שלום")
     page = open_view(made_trace(queries=7, tokens=Tokens(words)).show(layer=0, head=0, query=1))
     root = ElementTree.fromstring(saved(page, "svg")[1])
-    assert {child.tag.split("}")[1] for child in root.iter()} <= {"svg", "metadata", "title", "defs", "pattern", "rect", "text", "g", "line", "polygon"}  # fmt: skip
+    expected = set("svg metadata title defs pattern rect text g line polygon".split())
+    assert {child.tag.split("}")[1] for child in root.iter()} <= expected
     assert json.loads(root.find(".//{http://www.w3.org/2000/svg}metadata").text)["tokens"] == [list(words)]
 
 

@@ -8,6 +8,7 @@ import attnscope
 import tiny_models
 from attnscope.tracing.masks import MaskRule
 from attnscope.tracing.tokens import Tokens
+from browser_tools import settled, url_state
 from made_traces import made_trace, with_everything
 from merged import groups, merged
 
@@ -29,11 +30,6 @@ def beside(page, side: str, head: int = 0) -> dict[int, float]:
 
 def weights(site, head: int) -> np.ndarray:
     return site.weights(head).double().numpy()
-
-
-def state(page) -> dict[str, str]:
-    page.wait_for_timeout(300)
-    return dict(part.split("=", 1) for part in page.evaluate("location.hash").lstrip("#").split("&") if "=" in part)
 
 
 def row(page, side: str, token: int):
@@ -80,13 +76,13 @@ def test_pointing_at_a_query_and_at_a_key(demo_page, demo_trace):
 
 def test_clicks_pin_and_a_second_one_unpins(demo_page):
     row(demo_page, "query", 14).click()
-    assert state(demo_page)["query"] == "14"
+    assert url_state(demo_page)["query"] == "14"
     row(demo_page, "key", 15).click()
-    assert state(demo_page)["key"] == "15"
+    assert url_state(demo_page)["key"] == "15"
     demo_page.locator("[data-sentence]").hover()
     assert len(beside(demo_page, "query")) == 24, "who looks at the pinned key stays"
     row(demo_page, "key", 15).click()
-    assert "key" not in state(demo_page)
+    assert "key" not in url_state(demo_page)
 
 
 @pytest.mark.parametrize("combine", ["mean", "sum"])
@@ -96,12 +92,12 @@ def test_several_queries(demo_page, demo_trace, combine):
     row(demo_page, "query", 3).click(modifiers=["Shift"])
     demo_page.locator('[data-tool="combine"]').select_option(combine)
     demo_page.locator("[data-sentence]").hover()
-    assert state(demo_page)["queries"] in ("14,3", "14%2C3")
+    assert url_state(demo_page)["queries"] in ("14,3", "14%2C3")
     wanted = w[[7, 14, 3]].mean(0) if combine == "mean" else w[[7, 14, 3]].sum(0)
     assert list(beside(demo_page, "key").values()) == pytest.approx(list(wanted), rel=1e-4, abs=1e-7)
     assert {q for _, q, _ in lines(demo_page)} == {3, 7, 14}
     demo_page.locator('[data-tool="one-query"]').click()
-    assert "queries" not in state(demo_page)
+    assert "queries" not in url_state(demo_page)
 
 
 def test_the_threshold_prints_what_it_leaves_out(open_view, demo_trace):
@@ -119,7 +115,7 @@ def test_the_threshold_prints_what_it_leaves_out(open_view, demo_trace):
 def test_heads_laid_over_each_other(demo_page, demo_trace):
     for head in ("3", "5"):
         demo_page.locator('[data-tool="add-head"]').select_option(head)
-    assert state(demo_page)["heads"].replace("%2C", ",") == "3,5"
+    assert url_state(demo_page)["heads"].replace("%2C", ",") == "3,5"
     chips = demo_page.locator('[data-legend="heads"] [data-overlay-head]')
     assert [chip.strip("× ").strip() for chip in chips.all_inner_texts()] == ["head 8", "head 3", "head 5"]
     colours = [chip.get_attribute("data-colour") for chip in chips.all()]
@@ -134,13 +130,13 @@ def test_heads_laid_over_each_other(demo_page, demo_trace):
     )
     assert strokes == 3
     demo_page.get_by_role("button", name="take head 3 away").click()
-    assert state(demo_page)["heads"] == "5"
+    assert url_state(demo_page)["heads"] == "5"
 
 
 @pytest.mark.parametrize("average", ["heads", "layers", "all"])
 def test_means_over_heads_and_layers(open_view, demo_trace, average):
     page = open_view(demo_trace.show(), hash=f"#level=head&layer=2&head=8&query=7&average={average}")
-    page.wait_for_timeout(500)
+    settled(page)
     every = np.stack([site.weights()[:, 7].double().numpy() for site in demo_trace.sites])  # [L, H, K]
     wanted = {"heads": every[2].mean(0), "layers": every[:, 8].mean(0), "all": every.mean((0, 1))}[average]
     assert list(beside(page, "key").values()) == pytest.approx(list(wanted), rel=1e-4, abs=1e-6)
@@ -213,21 +209,21 @@ def test_by_keyboard_alone(demo_page):
     demo_page.keyboard.press("ArrowDown")
     assert "query “flies” at 8" in demo_page.locator("[data-readout]").inner_text()
     demo_page.keyboard.press("Enter")
-    assert state(demo_page)["query"] == "8"
+    assert url_state(demo_page)["query"] == "8"
     demo_page.keyboard.press("End")
     demo_page.keyboard.press("Space")
-    assert state(demo_page)["queries"] == "23"
+    assert url_state(demo_page)["queries"] == "23"
     demo_page.keyboard.press("Space")
-    assert "queries" not in state(demo_page)
+    assert "queries" not in url_state(demo_page)
     demo_page.keyboard.press("ArrowRight")
     demo_page.keyboard.press("Home")
     demo_page.keyboard.press("ArrowDown")
     assert "key “As” at 1" in demo_page.locator("[data-readout]").inner_text()
     demo_page.keyboard.press("Enter")
-    assert state(demo_page)["key"] == "1"
+    assert url_state(demo_page)["key"] == "1"
     demo_page.keyboard.press("Enter")
-    assert state(demo_page).get("level", "neuron") == "neuron"
-    assert state(demo_page)["key"] == "1"
+    assert url_state(demo_page).get("level", "neuron") == "neuron"
+    assert url_state(demo_page)["key"] == "1"
 
 
 def test_the_same_numbers_as_a_table(demo_page, demo_trace):
@@ -255,7 +251,7 @@ def test_long_texts_scroll_within_and_draw_what_is_strong(open_view):
     assert made < 120, "only what is near sight is made"
     keys = page.locator("[data-key-list]")
     keys.evaluate("e => { e.scrollTop = e.scrollHeight }")
-    page.wait_for_timeout(100)
+    settled(page)
     assert page.locator('.ends-key [data-key="400"]').count() == 1
     above = page.locator('[data-edge="above"]').inner_text()
     first = page.locator(".ends-key [data-slot]").evaluate_all(

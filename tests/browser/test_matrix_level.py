@@ -7,6 +7,7 @@ import torch
 import attnscope
 import tiny_models
 from attnscope.tracing.masks import MaskRule, causal_rule
+from browser_tools import settled, url_state
 from made_traces import made_trace, with_everything
 from merged import groups, merged
 
@@ -49,11 +50,6 @@ def assert_cells(page, site, head: int):
     seeable = seen[..., 5] == 0
     np.testing.assert_allclose(seen[..., 3][seeable], scores[seeable], rtol=1e-3, atol=1e-3)
     return seeable
-
-
-def state(page) -> dict[str, str]:
-    page.wait_for_timeout(300)
-    return dict(part.split("=", 1) for part in page.evaluate("location.hash").lstrip("#").split("&") if "=" in part)
 
 
 def place(page, row: float, column: float) -> dict[str, float]:
@@ -131,19 +127,19 @@ def test_pointing_clicking_and_going_in(demo_page):
     grid.hover(position=place(demo_page, 3, 5))
     assert "“aircraft” at 3 → “lighter” at 5" in demo_page.locator("[data-readout]").inner_text()
     grid.click(position=place(demo_page, 3, 5))
-    now = state(demo_page)
+    now = url_state(demo_page)
     assert (now["query"], now["key"]) == ("3", "5")
     grid.dblclick(position=place(demo_page, 9, 2))
-    now = state(demo_page)
+    now = url_state(demo_page)
     assert (now.get("level", "neuron"), now["query"], now["key"]) == ("neuron", "9", "2")
     demo_page.go_back()
-    assert state(demo_page)["level"] == "matrix"
+    assert url_state(demo_page)["level"] == "matrix"
 
 
 def test_labels_are_clicked_too(demo_page):
     left, _ = map(float, demo_page.locator(GRID).get_attribute("data-origin").split(","))
     demo_page.locator(GRID).click(position={**place(demo_page, 12, 0), "x": left - 20})
-    now = state(demo_page)
+    now = url_state(demo_page)
     assert (now["query"], now["key"]) == ("12", "8")
 
 
@@ -154,10 +150,10 @@ def test_by_keyboard_alone(demo_page):
     assert demo_page.evaluate(CELL)["query"] == "1"
     assert demo_page.evaluate(CELL)["key"] == "23"
     demo_page.keyboard.press("Space")
-    now = state(demo_page)
+    now = url_state(demo_page)
     assert (now["query"], now["key"], now["level"]) == ("1", "23", "matrix")
     demo_page.keyboard.press("Enter")
-    now = state(demo_page)
+    now = url_state(demo_page)
     assert (now["query"], now["key"], now.get("level", "neuron")) == ("1", "23", "neuron")
 
 
@@ -167,29 +163,29 @@ def test_zoom_and_pan(demo_page):
     least = size()
     grid.focus()
     demo_page.keyboard.press("+")
-    demo_page.wait_for_timeout(60)
+    settled(demo_page)
     assert size() == pytest.approx(1.5 * least)
     demo_page.keyboard.press("Control+End")
-    demo_page.wait_for_timeout(60)
+    settled(demo_page)
     assert demo_page.evaluate(CELL)["key"] == "23"
     box, cell = grid.bounding_box(), demo_page.locator(f"{GRID} [role=gridcell]").bounding_box()
     assert cell["x"] + cell["width"] <= box["x"] + box["width"] + 1, "the cell under the keyboard is brought into sight"
     grid.hover(position={"x": 200, "y": 200})
     before = demo_page.evaluate(CELL)["query"]
     demo_page.mouse.wheel(0, -120)
-    demo_page.wait_for_timeout(60)
+    settled(demo_page)
     demo_page.mouse.move(box["x"] + 203, box["y"] + 203)
     assert int(demo_page.evaluate(CELL)["query"]) < int(before), "the wheel pans what is zoomed"
     demo_page.keyboard.press("0")
-    demo_page.wait_for_timeout(60)
+    settled(demo_page)
     assert size() == least
     demo_page.keyboard.down("Control")
     demo_page.mouse.wheel(0, -200)
     demo_page.keyboard.up("Control")
-    demo_page.wait_for_timeout(60)
+    settled(demo_page)
     assert size() > least
     demo_page.locator('[data-tool="zoom-fit"]').click()
-    demo_page.wait_for_timeout(60)
+    settled(demo_page)
     assert size() == least
 
 
@@ -202,11 +198,11 @@ def test_two_fingers_zoom(demo_page):
       at('pointermove', 11, 200, 200); at('pointermove', 12, 350, 350);
       at('pointerup', 11, 200, 200); at('pointerup', 12, 350, 350); }"""
     least = float(demo_page.locator(GRID).get_attribute("data-cell").split(",")[0])
-    query = state(demo_page)["query"]
+    query = url_state(demo_page)["query"]
     demo_page.evaluate(pinch)
-    demo_page.wait_for_timeout(60)
+    settled(demo_page)
     assert float(demo_page.locator(GRID).get_attribute("data-cell").split(",")[0]) > 1.8 * least
-    assert state(demo_page)["query"] == query, "a pinch is no click"
+    assert url_state(demo_page)["query"] == query, "a pinch is no click"
 
 
 def test_scores_have_signs_and_weights_a_logarithmic_scale_on_request(demo_page):
@@ -265,7 +261,7 @@ def test_long_texts_are_pooled_and_say_so_until_one_zooms_in(open_view):
     assert float(seen["weight"]) == pytest.approx(float(trace.site(0).weights(0, 700)[0, 600]), rel=1e-3, abs=1e-7)
     for _ in range(6):
         page.keyboard.press("+")
-    page.wait_for_timeout(300)
+    settled(page)
     assert page.locator('[data-note="pooled"]').count() == 0
     assert page.evaluate(CELL)["key"] == "600", "the cell stays under the eye"
 

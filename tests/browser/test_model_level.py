@@ -1,6 +1,7 @@
 """The model level: what it says against Python's numbers, walked by keyboard, in every shape a model can have."""
 
 import base64
+import html
 import json
 import re
 from io import BytesIO
@@ -15,7 +16,7 @@ from attnscope.statistics.definitions import STATISTICS
 from attnscope.statistics.thumbnails import MASKED, thumbnails_of
 from attnscope.tracing.masks import causal_rule
 from attnscope.tracing.trace import Trace
-from browser_tools import until
+from browser_tools import until, url_state
 from made_traces import WAYS, made_trace
 
 LEVEL = '[data-level="model"]'
@@ -29,11 +30,6 @@ PIXELS = """([layer, head]) => {
   const x = Math.round(head * pitch);
   return {side, data: [...canvas.getContext('2d').getImageData(x, 0, side, side).data]};
 }"""
-
-
-def state(page) -> dict[str, str]:
-    page.wait_for_timeout(300)
-    return dict(part.split("=", 1) for part in page.evaluate("location.hash").lstrip("#").split("&") if "=" in part)
 
 
 def cursor(page) -> tuple[str, int, int]:
@@ -116,15 +112,15 @@ def test_enter_and_click_go_to_the_head(demo_page):
     demo_page.locator(GRID).focus()
     demo_page.keyboard.press("ArrowUp")
     demo_page.keyboard.press("Enter")
-    after = state(demo_page)
+    after = url_state(demo_page)
     assert (after["level"], after["layer"], after["head"]) == ("head", "1", "8")
     demo_page.keyboard.press("Escape")
-    assert state(demo_page)["level"] == "model"
+    assert url_state(demo_page)["level"] == "model"
     box = demo_page.locator(GRID).bounding_box()
     demo_page.mouse.move(box["x"] + box["width"] - 20, box["y"] + 40)
     _, layer, head = cursor(demo_page)
     demo_page.mouse.click(box["x"] + box["width"] - 20, box["y"] + 40)
-    after = state(demo_page)
+    after = url_state(demo_page)
     assert (after["level"], after["layer"], after["head"]) == ("head", str(layer), str(head)) == ("head", "0", "11")
 
 
@@ -164,12 +160,12 @@ def test_sorted_as_numpy_sorts(open_view, demo_trace, name):
 
 def test_the_order_is_chosen_and_shared(demo_page):
     demo_page.locator('[data-tool="sort"]').select_option("entropy")
-    assert state(demo_page)["sort"] == "entropy"
+    assert url_state(demo_page)["sort"] == "entropy"
     demo_page.locator('[data-tool="thumbs"]').select_option("lines")
-    assert state(demo_page)["thumbs"] == "lines"
+    assert url_state(demo_page)["thumbs"] == "lines"
     assert demo_page.locator("[data-caption]").count() > 0
     demo_page.locator('[data-tool="sort"]').select_option("layer")
-    assert "sort" not in state(demo_page)
+    assert "sort" not in url_state(demo_page)
     assert demo_page.locator("[data-caption]").count() == 0
 
 
@@ -228,7 +224,7 @@ def test_encoder_and_decoder(open_view):
         seen.add(cursor(page))
     assert {stack for stack, _, _ in seen} == {"encoder", "decoder", "cross"}
     page.keyboard.press("Enter")
-    after = state(page)
+    after = url_state(page)
     assert (after["level"], after["stack"], after["layer"], after["head"]) == ("head", "encoder", "0", "2")
 
 
@@ -266,7 +262,7 @@ def test_a_thousand_heads_and_layers_that_are_not_here(open_view):
     assert "trace.show(layer=31, head=31)" in page.locator("[data-enlarged]").inner_text()
     page.keyboard.press("Enter")
     assert "trace.show(layer=31" in page.locator("[data-notices]").inner_text()
-    assert state(page).get("level") == "model"
+    assert url_state(page).get("level") == "model"
     page.locator('[data-tool="sort"]').select_option("entropy")
     lines = page.locator(".model-line")
     every = int(page.locator(GRID).get_attribute("aria-rowcount"))
@@ -299,10 +295,11 @@ def test_the_picture(open_view, demo_trace, kind):
     with page.expect_download() as download:
         page.locator('[data-save="svg"]').click()
     svg = download.value.path().read_text()
-    about = json.loads(re.search(r'<metadata id="attnscope">(.*?)</metadata>', svg)[1].replace("&#38;", "&").replace("&#60;", "<").replace("&#62;", ">"))  # fmt: skip
+    about = json.loads(html.unescape(re.search(r'<metadata id="attnscope">(.*?)</metadata>', svg)[1]))
     assert about["level"] == "model"
     shown = {name: float(value) for name, value in re.findall(r'data-head="(L\d+H\d+)" data-value="([^"]+)"', svg)}
-    expected = {f"L{i}H{h}": v for i, one in enumerate(thumbnails_of(demo_trace)) for h, v in enumerate(one.statistics["link"])}  # fmt: skip
+    links = [one.statistics["link"] for one in thumbnails_of(demo_trace)]
+    expected = {f"L{layer}H{head}": v for layer, values in enumerate(links) for head, v in enumerate(values)}
     assert shown == pytest.approx(expected, rel=1e-5)
     first = Image.open(BytesIO(base64.b64decode(re.search(r'href="data:image/png;base64,([^"]+)"', svg)[1])))
     assert first.width > 10 * first.height
@@ -316,7 +313,7 @@ def test_a_damaged_first_part_still_opens_heads(open_view, demo_trace):
     assert "thumbnails are not in this data" in page.locator(LEVEL).inner_text()
     page.locator(GRID).focus()
     page.keyboard.press("Enter")
-    assert state(page)["level"] == "head"
+    assert url_state(page)["level"] == "head"
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -352,9 +349,9 @@ def test_touch_enlarges_first(browser, demo_trace, tmp_path):
         x, y = box["x"] + box["width"] - 10, box["y"] + 34
         page.touchscreen.tap(x, y)
         assert "layer 0, head 11" in page.locator("[data-enlarged]").inner_text()
-        assert state(page).get("level") in (None, "model")
+        assert url_state(page).get("level") in (None, "model")
         page.touchscreen.tap(x, y)
-        after = state(page)
+        after = url_state(page)
         assert (after["level"], after["layer"], after["head"]) == ("head", "0", "11")
     finally:
         context.close()

@@ -5,6 +5,7 @@ import torch
 
 import attnscope
 from attnscope.tracing.masks import MaskRule, causal_rule
+from browser_tools import settled
 from made_traces import WAYS, made_trace, with_everything
 
 READ = """() => {
@@ -107,7 +108,7 @@ def test_without_a_projection_the_share_is_of_values(open_view):
 
 def test_the_browser_checks_the_output_itself(open_view, demo_trace):
     page = open_view(demo_trace.show(layer=2, head=8, query="it"))
-    page.wait_for_timeout(300)
+    settled(page)
     page.locator("[data-receipt]").click()
     assert "This browser did the same for head 8" in page.locator("main").inner_text()
     assert "✓" in page.locator("[data-receipt]").inner_text()

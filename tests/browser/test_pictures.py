@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from attnscope.views.state import LEVELS
+from browser_tools import settled
 from levels_in import open_level
 
 PICTURES = Path(__file__).parent / "pictures"
@@ -23,7 +24,7 @@ FAINT = 0.004  # a block with less in it hardly counts: a palette is not exact
 
 def shot(page) -> Image.Image:
     page.mouse.move(1279, 1)
-    page.wait_for_timeout(600)  # the browser's own check of the receipt has been said, all slices are drawn
+    settled(page)  # the browser has checked the receipt and drawn all that it put off
     picture = Image.open(io.BytesIO(page.screenshot(clip={"x": 0, "y": 0, "width": 1280, "height": 900})))
     return picture.convert("RGB").resize(STORED, Image.Resampling.BOX)
 

@@ -38,9 +38,14 @@ def assert_numbers_match(page, site, head, query, key):
     """Whatever stands on the page, against `Site.steps`."""
     links = {link.name: link.value for link in site.steps(head, query)}
     expected = {
-        "x": links.get("x"), "q": links["query"], "k": links["keys"][key], "v": links["values"][key],
-        "product": links["products"][key], "z": links["output"], "write": links.get("write"),
-    }  # fmt: skip
+        "x": links.get("x"),
+        "q": links["query"],
+        "k": links["keys"][key],
+        "v": links["values"][key],
+        "product": links["products"][key],
+        "z": links["output"],
+        "write": links.get("write"),
+    }
     made = links.get("pre_norm_query", links.get("pre_rotary_query"))
     if made is not None:
         expected["q_made"] = made

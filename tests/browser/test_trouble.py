@@ -8,11 +8,22 @@ import torch
 
 import attnscope
 from attnscope.tracing.tokens import Tokens
+from browser_tools import next_draw
 from made_traces import made_trace
 
 HOSTILE = (
-    "</script>", "<img src=x onerror=alert(1)>", "\u202eabc", "👩‍🚀", "x" * 100, "a\nb", "'\"&<>", "{{7*7}}", "\u0000", "[CLS]", "עברית",
-)  # fmt: skip
+    "</script>",
+    "<img src=x onerror=alert(1)>",
+    "\u202eabc",
+    "👩‍🚀",
+    "x" * 100,
+    "a\nb",
+    "'\"&<>",
+    "{{7*7}}",
+    "\u0000",
+    "[CLS]",
+    "עברית",
+)
 
 
 def test_hostile_tokens_are_text(open_view):
@@ -67,8 +78,8 @@ def test_what_is_not_damaged_is_shown(open_view, demo_trace, how):
     assert "not in this page" not in said
     assert page.locator("[data-row-key]").count() == 24
     page.locator('[data-crumb="layer"]').focus()
-    page.locator('[data-crumb="layer"]').select_option(label="layer 4")
-    page.wait_for_timeout(300)
+    with next_draw(page):
+        page.locator('[data-crumb="layer"]').select_option(label="layer 4")
     weight = page.locator('[data-row-key="8"] [data-col="weight"] [data-value], [data-row-key="8"] [data-col="weight"]')
     expected = float(demo_trace.site(4).weights(8, 7)[0, 8])
     assert float(weight.first.get_attribute("data-value")) == pytest.approx(expected, rel=1e-4)
@@ -104,8 +115,8 @@ def test_a_page_cut_short_below_its_app_shows_what_came(open_view, demo_trace, l
     page.locator(".notice").filter(has_text="cut short" if not left else "Layer").wait_for()
     assert layers.input_value() == sites[0], "it stays where it was"
     if left:
-        layers.select_option(sites[1])
-        page.wait_for_timeout(300)
+        with next_draw(page):
+            layers.select_option(sites[1])
         assert layers.input_value() == sites[1]
 
 

@@ -6,14 +6,8 @@ import pytest
 
 import attnscope
 from attnscope.tracing.tokens import Tokens
-from browser_tools import until
+from browser_tools import settled, until, url_state
 from made_traces import made_trace
-
-
-def state(page) -> dict[str, str]:
-    """The state in the page's URL, which is written a moment after a change."""
-    page.wait_for_timeout(300)
-    return dict(part.split("=", 1) for part in page.evaluate("location.hash").lstrip("#").split("&") if "=" in part)
 
 
 def active(page) -> dict[str, str | None]:
@@ -35,7 +29,7 @@ def demo_page(open_view, demo_trace):
 def test_a_click_on_a_word_picks_the_query(demo_page):
     before = demo_page.locator("[data-sentence]").inner_text()
     demo_page.locator('[data-ribbon] [data-token="14"]').click()
-    assert state(demo_page)["query"] == "14"
+    assert url_state(demo_page)["query"] == "14"
     after = demo_page.locator("[data-sentence]").inner_text()
     assert after != before
     assert after.startswith("lower")
@@ -45,10 +39,10 @@ def test_a_click_on_a_word_picks_the_query(demo_page):
 def test_arrow_keys_move_the_query_in_the_ribbon(demo_page):
     demo_page.locator("[data-ribbon]").focus()
     demo_page.keyboard.press("ArrowRight")
-    assert state(demo_page)["query"] == "8"
+    assert url_state(demo_page)["query"] == "8"
     demo_page.keyboard.press("ArrowLeft")
     demo_page.keyboard.press("ArrowLeft")
-    assert state(demo_page)["query"] == "6"
+    assert url_state(demo_page)["query"] == "6"
 
 
 def test_the_table_is_walked_by_keyboard(demo_page):
@@ -62,7 +56,7 @@ def test_the_table_is_walked_by_keyboard(demo_page):
     assert active(demo_page)["column"] not in (None, start["column"])
     assert re.search(r"[−\d]", demo_page.locator("[data-readout]").inner_text()), "the cell says its number"
     demo_page.keyboard.press("Enter")
-    assert state(demo_page)["key"] == "9"
+    assert url_state(demo_page)["key"] == "9"
     assert "higher" in demo_page.locator(".lens, [data-lens]").first.inner_text()
 
 
@@ -82,11 +76,11 @@ def test_tab_reaches_everything_in_order(demo_page):
 
 def test_a_pin_survives_another_layer_and_head(demo_page):
     demo_page.locator('[data-row-key="15"] [data-col="token"]').click()
-    assert state(demo_page)["key"] == "15"
+    assert url_state(demo_page)["key"] == "15"
     demo_page.locator('[data-crumb="head"]').focus()  # long menus are filled when they are reached
     demo_page.locator('[data-crumb="head"]').select_option("3")
-    assert state(demo_page)["head"] == "3"
-    assert state(demo_page)["key"] == "15"
+    assert url_state(demo_page)["head"] == "3"
+    assert url_state(demo_page)["key"] == "15"
     assert demo_page.locator('[data-row-key="15"]').get_attribute("aria-selected") == "true"
 
 
@@ -95,7 +89,7 @@ def test_the_url_holds_the_state(open_view, demo_trace, demo_page):
     demo_page.locator('[data-tool="theme"]').select_option("dark")
     address = demo_page.evaluate("location.hash")
     again = open_view(demo_trace.show(layer=0, head=0, query=1), hash=address)
-    assert state(again) == state(demo_page)
+    assert url_state(again) == url_state(demo_page)
     assert again.locator("[data-sentence]").inner_text() == demo_page.locator("[data-sentence]").inner_text()
     assert again.locator("main.scope").get_attribute("data-theme") == "dark"
 
@@ -126,7 +120,7 @@ def test_every_heading_explains_itself_with_the_rows_numbers(demo_page):
 def test_hovering_a_cell_says_its_number_and_index(demo_page, demo_trace):
     box = demo_page.locator('[data-row-key="8"] [data-col="k"] canvas').bounding_box()
     demo_page.mouse.move(box["x"] + box["width"] * (5.5 / 32), box["y"] + 8)
-    demo_page.wait_for_timeout(250)
+    settled(demo_page)
     said = demo_page.locator("[data-readout]").inner_text()
     value = float(demo_trace.site(2).k[8, 8, 5])
     assert "5" in said
@@ -156,7 +150,7 @@ def test_sentence_pairs_are_filtered(open_view, demo):
     assert 0 < len(inside) < everything
     assert all(trace.tokens.segments[k] == 1 for k in inside)
     assert "%" in page.locator("main").inner_text()
-    assert state(page)["filter"] == "bb"
+    assert url_state(page)["filter"] == "bb"
 
 
 def test_special_tokens_can_be_dimmed(demo_page):
@@ -251,13 +245,13 @@ def test_the_first_click_is_not_lost_in_a_low_window(open_view, demo_trace):
     page = open_view(demo_trace.show(layer=2, head=8, query="it", key=23), height=600)
     page.evaluate("document.querySelector('[data-attnscope]').shadowRoot.querySelector('main').scrollTop = 0")
     page.locator('[data-row-key="2"] [data-col="token"]').click()
-    assert state(page)["key"] == "2"
+    assert url_state(page)["key"] == "2"
 
     trace = made_trace(queries=300, head_size=11, spread=2.5)
     page = open_view(trace.show(layer=0, head=1, query=150, key=290), height=800)
     fold = page.locator("[data-fold]").first
     fold.scroll_into_view_if_needed()
-    page.wait_for_timeout(100)
+    settled(page)
     before = page.locator("main").evaluate("main => main.scrollTop")
     box = fold.locator("[data-col]").bounding_box()
     page.mouse.click(box["x"] + 20, box["y"] + box["height"] / 2)
@@ -287,13 +281,13 @@ def test_an_address_that_does_not_exist_is_rewritten(open_view, demo_trace):
     said = page.locator("[data-notices]").inner_text()
     assert "Layer 99" in said
     assert "Head 77" in said
-    assert state(page) == {"layer": "2", "head": "8", "query": "3"}
+    assert url_state(page) == {"layer": "2", "head": "8", "query": "3"}
 
 
 def test_a_long_text_opens_with_its_pinned_row_in_sight(open_view):
     trace = made_trace(queries=300, head_size=32, spread=1.6)
     page = open_view(trace.show(layer=0, head=1, query=150, key=170), width=700, height=900)
-    page.wait_for_timeout(300)
+    settled(page)
     row = page.locator('[data-row-key="170"]').bounding_box()
     head = page.locator(".thead").bounding_box()
     z = page.locator('[data-row="z"]').bounding_box()

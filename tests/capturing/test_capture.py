@@ -60,8 +60,12 @@ def test_outputs_are_bit_equal(name: str, implementation: str) -> None:
 def test_generation_is_bit_equal(name: str, implementation: str) -> None:
     model = tiny.model(name, implementation)
     options: dict[str, Any] = {
-        "max_new_tokens": 7, "do_sample": False, "return_dict_in_generate": True, "output_scores": True, "eos_token_id": None,
-    }  # fmt: skip
+        "max_new_tokens": 7,
+        "do_sample": False,
+        "return_dict_in_generate": True,
+        "output_scores": True,
+        "eos_token_id": None,
+    }
     plain = model.generate(tiny.ids(), **options)
     with attnscope.capture(model) as recorder:
         captured = model.generate(tiny.ids(), **options)
@@ -254,7 +258,10 @@ def test_passes_and_forward() -> None:
     assert same_numbers(recorder.trace(forward=0), alone("bert", 1))
     with pytest.raises(InputError, match=r"forward 2 .*2 of 3 passes are kept \(keep_passes=2\)"):
         recorder.trace(forward=2)
-    with pytest.raises(InputError, match="keep_passes is 0"), attnscope.capture(model, keep_passes=0):
+    with (
+        pytest.raises(InputError, match="expected keep_passes as a number from 1 on, got 0"),
+        attnscope.capture(model, keep_passes=0),
+    ):
         pass
 
 
@@ -291,7 +298,7 @@ def test_layers_that_nobody_asked_for_are_let_go() -> None:
     model = tiny.model("llama", "sdpa")
     with attnscope.capture(model, layers=[1]) as recorder:
         logits(model, **tiny.inputs("llama"))
-        assert [record.path for record in recorder._kept[-1].records] == ["model.layers.1.self_attn"]
+        assert [record.path for record in recorder._recording.passes.kept[-1].records] == ["model.layers.1.self_attn"]
 
 
 def test_sites() -> None:
@@ -427,7 +434,7 @@ def test_generation_of_an_encoder_decoder_model() -> None:
     model = tiny.model("t5_generates", "sdpa")
     with attnscope.capture(model, keep_passes=99) as recorder:
         text = model.generate(tiny.ids(), max_new_tokens=4, do_sample=False, eos_token_id=None)
-    steps = [recorder.trace(forward=n) for n in range(len(recorder._kept))]
+    steps = [recorder.trace(forward=n) for n in range(len(recorder._recording.passes.kept))]
     assert steps[0].stacks == {"encoder": 2}
     assert [trace.stacks for trace in steps[1:]] == [{"decoder": 2, "cross": 2}] * 4
     whole = attnscope.trace(model, None, inputs={"input_ids": tiny.ids(), "decoder_input_ids": text[:, :-1]})

@@ -169,8 +169,9 @@ def test_sites_of_a_plain_module() -> None:
     model = net(Asking(), nn.Linear(M, M), Asking(is_causal=True))
     trace = attnscope.trace(model, None, inputs={"x": x()})
     assert [(site.path, site.layer, site.kind) for site in trace.sites] == [
-        ("layers.0", 0, "self"), ("layers.2", 2, "self"),
-    ]  # fmt: skip
+        ("layers.0", 0, "self"),
+        ("layers.2", 2, "self"),
+    ]
     assert trace.verify().passed
     assert trace.verify(full=True, model=model).passed
     assert trace.sites[1].mask.describe() == "causal"

@@ -269,9 +269,23 @@ class Direct(nn.Module):
     def forward(self, x: Tensor, **masks: Any) -> Tensor:
         inner = self.inner
         return F.multi_head_attention_forward(
-            x, x, x, M, H, inner.in_proj_weight, inner.in_proj_bias, None, None, False, 0.0,
-            inner.out_proj.weight, inner.out_proj.bias, training=False, need_weights=False, **masks,
-        )[0]  # fmt: skip
+            x,
+            x,
+            x,
+            M,
+            H,
+            inner.in_proj_weight,
+            inner.in_proj_bias,
+            None,
+            None,
+            False,
+            0.0,
+            inner.out_proj.weight,
+            inner.out_proj.bias,
+            training=False,
+            need_weights=False,
+            **masks,
+        )[0]
 
 
 def test_boolean_masks_say_what_is_hidden() -> None:
@@ -336,9 +350,11 @@ def test_whole_transformer() -> None:
     torch.manual_seed(2)
     model = nn.Transformer(14, 2, 2, 3, 31, batch_first=True).eval()
     call = {
-        "src": random(1, S, 14), "tgt": random(1, T, 14, seed=1),
-        "tgt_mask": nn.Transformer.generate_square_subsequent_mask(T), "tgt_is_causal": True,
-    }  # fmt: skip
+        "src": random(1, S, 14),
+        "tgt": random(1, T, 14, seed=1),
+        "tgt_mask": nn.Transformer.generate_square_subsequent_mask(T),
+        "tgt_is_causal": True,
+    }
     trace = attnscope.trace(model, None, inputs=call)
     assert trace.stacks == {"encoder": 2, "decoder": 3, "cross": 3}
     assert trace.verify().passed
@@ -349,9 +365,14 @@ def test_whole_transformer() -> None:
 # --- transformers' models that attend by hand -------------------------------------------------------------------------
 
 _SMALL = {
-    "vocab_size": 97, "hidden_size": 22, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 53,
-    "max_position_embeddings": 67, "pad_token_id": 1,
-}  # fmt: skip
+    "vocab_size": 97,
+    "hidden_size": 22,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 53,
+    "max_position_embeddings": 67,
+    "pad_token_id": 1,
+}
 _GPT = {"vocab_size": 97, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 67, "n_ctx": 67}
 HAND_WRITTEN: dict[str, tuple[str, str, dict[str, Any]]] = {
     "deberta": ("DebertaConfig", "DebertaModel", _SMALL | {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}),
@@ -364,12 +385,23 @@ HAND_WRITTEN: dict[str, tuple[str, str, dict[str, Any]]] = {
     "codegen": ("CodeGenConfig", "CodeGenModel", _GPT | {"rotary_dim": 4}),
     "xlm": ("XLMConfig", "XLMModel", {"vocab_size": 97, "emb_dim": 22, "n_layers": 3, "n_heads": 2}),
     "fsmt": (
-        "FSMTConfig", "FSMTModel",
-        {"src_vocab_size": 97, "tgt_vocab_size": 97, "langs": ["en", "de"], "d_model": 22, "encoder_layers": 1,
-         "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 31,
-         "decoder_ffn_dim": 31, "max_position_embeddings": 67},
+        "FSMTConfig",
+        "FSMTModel",
+        {
+            "src_vocab_size": 97,
+            "tgt_vocab_size": 97,
+            "langs": ["en", "de"],
+            "d_model": 22,
+            "encoder_layers": 1,
+            "decoder_layers": 1,
+            "encoder_attention_heads": 2,
+            "decoder_attention_heads": 2,
+            "encoder_ffn_dim": 31,
+            "decoder_ffn_dim": 31,
+            "max_position_embeddings": 67,
+        },
     ),
-}  # fmt: skip
+}
 
 
 def hand_written(name: str) -> tuple[Any, dict[str, Any]]:

@@ -42,7 +42,7 @@ def check_refused(result: Result, message: str) -> None:
             "head 7 is out of range: layer 1 has 3 heads, so head goes from 0 to 2",
         ),
         (["the cat", "--head", "L9H0"], "layer 9 is out of range"),
-        (["the cat", "--head", "third"], 'head "third" is not a head'),
+        (["the cat", "--head", "third"], "expected a head as a number or a name"),
         (["the cat", "--query", "ship"], 'query "ship" is not among the tokens: [CLS] the cat [SEP]'),
         (["the cat", "--query", "99"], "query 99 is out of range: the text has 4 tokens"),
         (["the cat", "--key", "-5"], "key -5 is out of range"),
@@ -50,12 +50,41 @@ def check_refused(result: Result, message: str) -> None:
         (["the cat", "--generate", "3"], "BertModel cannot generate text"),
         (["the cat", "--target", "a dog"], "text_target is for encoder-decoder models"),
         (["the cat", "--task", "mind-reading"], "there is no task 'mind-reading'"),
+        (["the cat", "--layer", "1", "--head", "-4"], "head -4 is out of range"),
+        (["the cat", "--level", "grid", "--terminal"], "a terminal draws the levels 'head' and 'neuron'"),
     ],
 )
 def test_mistakes(arguments: list[str], message: str, folder: str, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     check_refused(run(*arguments, "--model", folder, "--out", str(out)), message)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["shew", "the cat"], "No such command 'shew'"),
+        (["show"], "Missing argument 'TEXT'"),
+        (["show", "the", "cat"], "unexpected extra argument (cat)"),
+        (["show", "the cat", "--modle", "demo"], "No such option '--modle'"),
+        (["show", "the cat", "--layer", "two"], "'two' is not a valid integer"),
+        (["show", "the cat", "--level", "galaxy"], "'galaxy' is not one of 'model', 'head'"),
+        (["show", "the cat", "--generate", "-1"], "-1 is not in the range"),
+        (["show", "the cat", "--max-mb", "0"], "0.0 is not in the range x>0"),
+        (["show", "the cat", "--max-mb", "nan"], "nan is not a finite number"),
+        (["show", "the cat", "--max-mb", "inf"], "inf is not a finite number"),
+        (["demo", "again"], "unexpected extra argument (again)"),
+        (["serve", "--keep-mb", "nan"], "nan is not a finite number"),
+        (["serve", "--port", "65536"], "65536 is not in the range"),
+        (["serve", "--max-tokens", "1"], "1 is not in the range"),
+    ],
+)
+def test_mistakes_that_need_no_model(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert message in result.stderr
+    assert "--help" in result.stderr
 
 
 def test_an_unknown_model_offline() -> None:
@@ -68,6 +97,7 @@ def test_a_folder_that_holds_no_model(tmp_path: Path) -> None:
 
 def test_a_page_that_cannot_be_written(folder: str, tmp_path: Path) -> None:
     check_refused(run("the cat", "--model", folder, "--out", str(tmp_path / "no" / "page.html")), "cannot write")
+    check_refused(run("the cat", "--model", folder, "--out", ""), "a file without an ending")
     taken = tmp_path / "page.txt"
     taken.write_text("before")
     check_refused(run("the cat", "--model", folder, "--out", str(taken)), "ends in .html")

@@ -28,22 +28,8 @@ INNER = {"attnscope.bertviz.drawing", "attnscope.bertviz.given"}  # BertViz has 
 # Callables whose docstrings still lack a parameter. Nothing is added here: a new parameter is documented at once.
 NOT_YET = frozenset(
     """
-    AttentionSteps Comparison Comparison.beside Comparison.difference Comparison.places Comparison.show
-    Diagnosis Diagnosis.report Diagnosis.to_json Diagnosis.told KeyValueCache KeyValueCache.append
-    MultiHeadAttention MultiHeadAttention.forward MultiHeadAttention.from_site Receipt Recorder Recorder.close
-    Recorder.open Recorder.owns Recorder.record Recorder.record_weights Recorder.saw_softmax Recorder.trace
-    Site Site.chain Site.dot Site.output Site.scores Site.share Site.steps Site.weights Site.write
-    TokenEmbedding TokenEmbedding.forward Tokens Tokens.find Tokens.select Trace Trace.from_qkv
-    Trace.key_tokens Trace.plot Trace.query_tokens Trace.replace_sites Trace.save Trace.show Trace.site
-    Trace.verify TransformerEncoder TransformerEncoder.forward TransformerEncoder.from_bert
-    TransformerEncoderLayer TransformerEncoderLayer.forward View View.figure View.from_url View.plot View.save
-    attnscope.attention.add_position_bias attnscope.attention.apply_mask attnscope.attention.attention_steps
-    attnscope.attention.cap attnscope.attention.causal attnscope.attention.dot_product
-    attnscope.attention.merge_heads attnscope.attention.project_output attnscope.attention.repeat_heads
-    attnscope.attention.rotary attnscope.attention.scale attnscope.attention.scaled_dot_product_attention
-    attnscope.attention.softmax_over_keys attnscope.attention.split_heads attnscope.attention.weighted_sum
-    attnscope.bertviz.head_view attnscope.bertviz.model_view attnscope.bertviz.neuron_view.show
-    attnscope.capture attnscope.check attnscope.load
+    Comparison Comparison.beside Comparison.difference Comparison.places Comparison.show Diagnosis Diagnosis.report
+    Diagnosis.to_json Diagnosis.told View View.figure View.from_url View.plot View.save attnscope.check
     """.split()
 )
 

@@ -16,7 +16,7 @@ import attnscope
 from attnscope.attention import MultiHeadAttention, scaled_dot_product_attention
 from attnscope.doctor import Diagnosis
 from attnscope.doctor.code_check.match.mistakes import MISTAKES
-from attnscope.doctor.code_check.match.recipe import Operands, Recipe, compute
+from attnscope.doctor.code_check.recipe import Operands, Recipe, compute
 
 # --- one attention, with everything that can go wrong as an argument ---------------------------------------------------
 
@@ -66,10 +66,10 @@ class Heads(nn.Module):
         wrong = self.wrong
         if wrong.get("batch"):
             x = x.transpose(0, 1)
-        q, k, v = self.split(self.q_proj(x), self.n_heads), *(self.split(f(x), self.kv_heads) for f in (self.k_proj, self.v_proj))  # fmt: skip
+        q = self.split(self.q_proj(x), self.n_heads)
+        k, v = (self.split(f(x), self.kv_heads) for f in (self.k_proj, self.v_proj))
         groups = self.n_heads // self.kv_heads
-        repeat = (lambda y: y.repeat(1, groups, 1, 1)) if wrong.get("tile") else (lambda y: y.repeat_interleave(groups, 1))  # fmt: skip
-        k, v = repeat(k), repeat(v)
+        k, v = (y.repeat(1, groups, 1, 1) if wrong.get("tile") else y.repeat_interleave(groups, 1) for y in (k, v))
         scores = q @ k.mT / (q.shape[-1] * self.n_heads if wrong.get("model") else q.shape[-1]) ** 0.5
         if wrong.get("causal") is not None:
             scores = scores.masked_fill(~triangle(scores, wrong["causal"]), -math.inf)
@@ -98,7 +98,7 @@ class Block(nn.Module):
 
 
 def turning(x, angle, rotate):
-    first, second = (x[..., : x.shape[-1] // 2], x[..., x.shape[-1] // 2 :]) if rotate == "half" else (x[..., 0::2], x[..., 1::2])  # fmt: skip
+    first, second = x.chunk(2, -1) if rotate == "half" else (x[..., 0::2], x[..., 1::2])
     pair = (-second, first)
     turned = torch.cat(pair, -1) if rotate == "half" else torch.stack(pair, -1).flatten(-2)
     return x * angle.cos() + turned * angle.sin()
@@ -135,7 +135,11 @@ BROKEN = {
     "width for head size": (Heads(model=True), {3}, {}),
     "mask after softmax": (make_function(apply="after"), {4}, {}),
     "mask after softmax, True = drop": (make_function(apply="after", keep=False), {4}, {}),
-    "causal after softmax": (lambda q, k, v: ((s := (q @ k.mT / 11**0.5)).softmax(-1) * triangle(s)) @ v, {4}, {"causal": True}),
+    "causal after softmax": (
+        lambda q, k, v: ((s := (q @ k.mT / 11**0.5)).softmax(-1) * triangle(s)) @ v,
+        {4},
+        {"causal": True},
+    ),
     "mask multiplied": (make_function(how="multiply"), {5}, {}),
     "mask filled with zero": (make_function(how="zero"), {5}, {}),
     "mask filled with 1e-9": (make_function(how="tiny", keep=False), {5}, {}),
@@ -166,7 +170,10 @@ BROKEN = {
     "two: groups and causal": (Heads(heads=6, kv_heads=2, tile=True, causal=1), {11, 16}, {}),
     "two: dropout and merge": (Heads(dropout=True, merge=True), {14, 19}, {}),
     "two: scale and padding": (Heads(model=True, rows=True), {3, 12}, {}),
-}  # fmt: skip
+}
+
+
+WARNED = {6, 7, 16}  # right here, wrong elsewhere: -1e4 as a sentinel, NaN on a row without keys, tiled groups
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -174,7 +181,7 @@ def test_the_mistake_is_named(name):
     suspect, rows, options = BROKEN[name]
     diagnosis = attnscope.check(suspect, **options)
     assert set(diagnosis.rows) == rows, repr(diagnosis)
-    assert not diagnosis
+    assert bool(diagnosis) == (rows <= WARNED), repr(diagnosis)
     assert all(f.title and f.invariant and f.place for f in diagnosis.findings)
 
 
@@ -341,7 +348,8 @@ def test_every_mistake_changes_what_the_recipe_computes():
         projected = "projected" in mistake.change  # for which there must be an output projection, of the values' width
         kv_heads = 6 if mistake.needs == "fused" or projected else 3
         out = (torch.randn(24, 24), torch.randn(24)) if projected else None
-        operands = Operands(x[0], x[1][..., : 4 * kv_heads], x[2][..., : 4 * kv_heads], heads=6, kv_heads=kv_heads, out=out)  # fmt: skip
+        key, value = x[1][..., : 4 * kv_heads], x[2][..., : 4 * kv_heads]
+        operands = Operands(x[0], key, value, heads=6, kv_heads=kv_heads, out=out)
         allowed = torch.ones(3, 1, 7, 7, dtype=torch.bool).tril() if mistake.needs == "mask" else None
         if allowed is not None:
             allowed[1, ..., 1] = False
@@ -506,7 +514,9 @@ def test_the_seeds_mistake_in_its_own_words():
     assert "Σ 1.00" in text
 
 
-@pytest.mark.parametrize(("hint", "said", "withheld"), [(1, [], ["the softmax", "dim"]), (2, ["the softmax"], ["dim="])])  # fmt: skip
+@pytest.mark.parametrize(
+    ("hint", "said", "withheld"), [(1, [], ["the softmax", "dim"]), (2, ["the softmax"], ["dim="])]
+)
 def test_hints_withhold_the_answer(hint, said, withheld):
     diagnosis = attnscope.check(make_function(dim=1), hint=hint)
     for text in (repr(diagnosis), diagnosis.to_json(), diagnosis._repr_html_()):
@@ -595,7 +605,7 @@ def command(*args):
         ("leaves", [], 1, "ended its process"),
         ("Attention(13)", [], 0, "nothing found"),
         ("Attention", [], 2, "needs arguments"),
-        ("absent", [], 2, "no 'absent'"),
+        ("absent", [], 2, "got 'absent'"),
     ],
 )
 def test_exit_codes(user_file, name, options, code, said):

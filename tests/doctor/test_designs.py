@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import attnscope
-from attnscope.doctor.code_check.checks.mask_argument import told_polarity
+from attnscope.doctor.code_check.checks.mask_words import stated_polarity
 
 # --- functions with something of their own -------------------------------------------------------------------------------
 
@@ -39,7 +39,8 @@ def flash(q, k, v, block=3):
     total, least = torch.zeros(*q.shape[:-1], 1), torch.full((*q.shape[:-1], 1), -torch.inf)
     out = torch.zeros_like(q)
     for start in range(0, k.shape[-2], block):
-        scores = q @ k[..., start : start + block, :].mT / q.shape[-1] ** 0.5 - 0.2 * torch.arange(k.shape[-2])[start : start + block]  # fmt: skip
+        bias = 0.2 * torch.arange(k.shape[-2])[start : start + block]
+        scores = q @ k[..., start : start + block, :].mT / q.shape[-1] ** 0.5 - bias
         new = torch.maximum(least, scores.amax(-1, keepdim=True))
         p, old = (scores - new).exp(), (least - new).exp()
         total, out, least = total * old + p.sum(-1, keepdim=True), out * old + p @ v[..., start : start + block, :], new
@@ -147,9 +148,12 @@ class Heads(nn.Module):
         wrong, (batch, length, _) = self.wrong, x.shape
 
         def split(y, heads):
-            return y.view(batch, heads, length, -1) if wrong.get("split") else y.view(batch, length, heads, -1).transpose(1, 2)  # fmt: skip
+            if wrong.get("split"):
+                return y.view(batch, heads, length, -1)
+            return y.view(batch, length, heads, -1).transpose(1, 2)
 
-        q, k, v = split(self.q_proj(x), self.n_heads), split(self.k_proj(x), self.kv_heads), split(self.v_proj(x), self.kv_heads)  # fmt: skip
+        q = split(self.q_proj(x), self.n_heads)
+        k, v = (split(f(x), self.kv_heads) for f in (self.k_proj, self.v_proj))
         if hasattr(self, "q_norm"):
             q, k = self.q_norm(q), self.k_norm(k)
         n = self.n_heads // self.kv_heads
@@ -216,11 +220,13 @@ class PostNorm(nn.Module):
         super().__init__()
         self.heads, self.size = heads, size
         self.w_qs, self.w_ks = nn.Linear(width, heads * size), nn.Linear(width, heads * size)
-        self.w_vs, self.fc, self.layer_norm = nn.Linear(width, heads * value_size), nn.Linear(heads * value_size, width), nn.LayerNorm(width)  # fmt: skip
+        self.w_vs, self.fc = nn.Linear(width, heads * value_size), nn.Linear(heads * value_size, width)
+        self.layer_norm = nn.LayerNorm(width)
 
     def forward(self, q, k, v, mask=None):
         residual = q
-        q, k, v = (f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f, x in ((self.w_qs, q), (self.w_ks, k), (self.w_vs, v)))  # fmt: skip
+        q, k, v = self.w_qs(q), self.w_ks(k), self.w_vs(v)
+        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (q, k, v))
         scores = (q / self.size**0.5) @ k.mT
         if mask is not None:
             scores = scores.masked_fill(mask.unsqueeze(1) == 0, -1e9)
@@ -230,10 +236,12 @@ class PostNorm(nn.Module):
 class Cross(nn.Module):
     def __init__(self, width=20, context=28, heads=4):
         super().__init__()
-        self.heads, self.to_q, self.to_kv, self.to_out = heads, nn.Linear(width, width), nn.Linear(context, 2 * width), nn.Linear(width, width)  # fmt: skip
+        self.heads, self.to_q, self.to_out = heads, nn.Linear(width, width), nn.Linear(width, width)
+        self.to_kv = nn.Linear(context, 2 * width)
 
     def forward(self, x, context):
-        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (self.to_q(x), *self.to_kv(context).chunk(2, -1)))  # fmt: skip
+        parts = (self.to_q(x), *self.to_kv(context).chunk(2, -1))
+        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in parts)
         return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
@@ -249,7 +257,8 @@ class Turned(nn.Module):
         dims = self.rotary_dims
         count = x.shape[2 if self.wrong == "heads" else 1]
         angle = torch.arange(count)[:, None] * 1e4 ** (-torch.arange(0, dims, 2) / dims)
-        angle = angle.repeat_interleave(2, -1)[None, None] if self.wrong == "heads" else angle.repeat_interleave(2, -1)[None, :, None]  # fmt: skip
+        angle = angle.repeat_interleave(2, -1)
+        angle = angle[None, None] if self.wrong == "heads" else angle[None, :, None]
         y = x[..., :dims]
         other = torch.stack([-y[..., 1::2], y[..., ::2]], -1).flatten(-2)
         return torch.cat([y * angle.cos() + other * angle.sin(), x[..., dims:]], -1)
@@ -344,7 +353,14 @@ def test_a_mistake_inside_a_design_is_named(name):
 # --- what is to be declared, and what contradicts itself ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("suspect", "said"), [(capped, "pass softcap=27"), (softmax_one, "pass sinks="), (lambda q, k, v: (q @ k.mT).softmax(-1) @ v, "pass scaling=1.0")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("suspect", "said"),
+    [
+        (capped, "pass softcap=27"),
+        (softmax_one, "pass sinks="),
+        (lambda q, k, v: (q @ k.mT).softmax(-1) @ v, "pass scaling=1.0"),
+    ],
+)
 def test_what_is_not_declared_says_how_to_declare_it(suspect, said):
     (found,) = attnscope.check(suspect).findings
     assert said in found.title + found.cure
@@ -353,7 +369,14 @@ def test_what_is_not_declared_says_how_to_declare_it(suspect, said):
 def polarity(text, how):
     """A function whose docstring says one thing of its mask and whose code does another."""
     space = {"torch": torch}
-    source = f'def attention(q, k, v, mask=None):\n    """{text}"""\n    s = q @ k.mT / q.shape[-1] ** 0.5\n    if mask is not None:\n        s = {how}\n    return s.softmax(-1) @ v\n'  # fmt: skip
+    source = f'''
+def attention(q, k, v, mask=None):
+    """{text}"""
+    s = q @ k.mT / q.shape[-1] ** 0.5
+    if mask is not None:
+        s = {how}
+    return s.softmax(-1) @ v
+'''
     import linecache
 
     name = f"<polarity {hash(source)}>"
@@ -380,8 +403,8 @@ def test_a_mask_that_contradicts_its_own_words(text, how, rows):
 
 
 def test_words_that_say_both_say_nothing():
-    assert told_polarity("# mask: True = keep\n# mask: True = drop") is None
-    assert told_polarity("# weights: True = keep") is None
+    assert stated_polarity("# mask: True = keep\n# mask: True = drop") is None
+    assert stated_polarity("# weights: True = keep") is None
 
 
 def test_two_readings_of_the_axes_are_told_and_settled_by_a_comment():

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,35 +13,12 @@ from torch import nn
 
 import attnscope
 import tiny_models as tiny
+from attnscope.doctor.findings.registry import MODEL
 from attnscope.errors import InputError
+from tiny_tokenizers import CHATML, begins
 
 TEXT = "the cat sat on a mat"
 TEXTS = ["the cat sat on a mat", "a dog ran"]
-CHATML = "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-
-
-def begins(chat: str | None = None, known: tuple[str, ...] = (), **options: Any) -> Any:
-    """A tokenizer that begins every text with <s>, as Llama's: words, letters and signs, 97 entries at most."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    special = ["<unk>", "<pad>", "<s>", "</s>", *known]
-    words = "the cat sat on mat dog ran to a of in it user im start end".split()
-    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
-    entries = list(dict.fromkeys([*special, *words, *letters, *("##" + x for x in letters), *"<>|[]_/!?.,:"]))
-    raw = Tokenizer(models.WordPiece({e: i for i, e in enumerate(entries[: tiny.VOCABULARY])}, unk_token="<unk>"))
-    raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    raw.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 2)])
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=raw,
-        unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
-        additional_special_tokens=list(known),
-        model_input_names=["input_ids", "attention_mask"],
-        **{"pad_token": "<pad>", **options},
-    )
-    tokenizer.chat_template = chat
-    return tokenizer
 
 
 def reader(kind: str, **options: Any) -> Any:
@@ -263,7 +241,7 @@ def test_text_cut() -> None:
     assert diagnosis  # the check reads the whole text: a warning
     found = only(diagnosis, "text-beyond-tokenizer")
     assert "16 tokens" in found.title
-    assert "model_max_length = 11; 5 tokens lie beyond, from a" in found.evidence
+    assert "model_max_length = 11; 5 tokens lie beyond, from plane to a dog [SEP] on" in found.evidence
     ready = tokenizer(text, truncation=True, return_tensors="pt")
     found = only(attnscope.check(model, tokenizer, text, inputs=ready), "text-cut")
     assert "9 of the text's 14 tokens" in found.title
@@ -681,3 +659,11 @@ def test_hints_withhold_the_answer() -> None:
 def test_functions_are_still_checked() -> None:
     assert attnscope.check(nn.functional.scaled_dot_product_attention)
     assert not attnscope.check(lambda query, key, value: (query @ key.transpose(-2, -1)).softmax(1) @ value)
+
+
+@pytest.mark.source
+def test_the_page_lists_every_finding_with_its_severity() -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "doctor-in-use.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    listed = [(id, "warning" if "(warning)" in row else "error") for row in rows for id in re.findall("`(.*?)`", row)]
+    assert listed == [(entry.id, entry.severity) for family in MODEL for entry in family.ENTRIES]

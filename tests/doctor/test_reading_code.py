@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import attnscope
-from attnscope.doctor.code_check.checks.mask_argument import told_polarity
+from attnscope.doctor.code_check.checks.mask_words import stated_polarity
 from attnscope.doctor.code_check.run.projections import candidates
 from attnscope.doctor.code_check.run.sandbox import own_parts, source_of
 
@@ -57,7 +57,8 @@ class Across(nn.Module):
         self.wo = nn.Parameter(torch.randn({"hdc": (3, 8, 19), "chd": (19, 3, 8)}[out]) / 4)
 
     def forward(self, x, context, mask=None):
-        q, k, v = (torch.einsum("btc,chd->bhtd", y, w) for y, w in ((x, self.wq), (context, self.wk), (context, self.wv)))  # fmt: skip
+        pairs = ((x, self.wq), (context, self.wk), (context, self.wv))
+        q, k, v = (torch.einsum("btc,chd->bhtd", y, w) for y, w in pairs)
         scores = q @ k.mT / 8**0.5
         if mask is not None and not self.after:
             scores = scores.masked_fill(mask[:, None, None] == 0, -1e9)
@@ -148,7 +149,7 @@ READ = {
     "odd names, merged by view": (OddNames(merge=False), (14,)),
     "two and one": (TwoAndOne(), ()),
     "two and one, split by view": (TwoAndOne(split=False), (13,)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", READ)
@@ -302,7 +303,7 @@ def test_what_is_nowhere_a_number_is_a_finding():
     ],
 )
 def test_what_words_say_of_a_mask(text, told):
-    assert told_polarity(text, ("valid",)) == told
+    assert stated_polarity(text, ("valid",)) == told
 
 
 def added(q, k, v, valid=None):

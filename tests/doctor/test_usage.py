@@ -107,8 +107,10 @@ def alive(pid):
 
 @pytest.mark.packaging
 def test_arguments_that_a_class_refuses_are_wrong_usage(tmp_path):
-    (tmp_path / "mine.py").write_text("class Nano:\n    def __init__(self, width, heads):\n        assert width % heads == 0, 'width'\n")  # fmt: skip
-    done = subprocess.run([sys.executable, "-m", "attnscope", "check", f"{tmp_path / 'mine.py'}:Nano(24, 5)"], capture_output=True, text=True)  # fmt: skip
+    path = tmp_path / "mine.py"
+    path.write_text("class Nano:\n    def __init__(self, width, heads):\n        assert width % heads == 0, 'width'\n")
+    command = [sys.executable, "-m", "attnscope", "check", f"{path}:Nano(24, 5)"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert "AssertionError: width" in done.stderr.replace("\n", " ")
 
@@ -119,11 +121,20 @@ def test_arguments_that_a_class_refuses_are_wrong_usage(tmp_path):
 @pytest.mark.parametrize(
     ("declared", "expected"),
     [
-        ({"scaling": "x"}, "above 0"), ({"scaling": 0}, "above 0"), ({"scaling": math.nan}, "above 0"), ({"scaling": True}, "above 0"),
-        ({"softcap": -1}, "above 0"), ({"softcap": math.inf}, "above 0"), ({"sinks": 3}, "[heads]"), ({"sinks": torch.ones(2, 3)}, "[heads]"),
-        ({"causal": "yes"}, "True"), ({"like": 5}, "same weights"), ({"model": 5}, "mask"), ({"cached": "x"}, "last queries"),
+        ({"scaling": "x"}, "above 0"),
+        ({"scaling": 0}, "above 0"),
+        ({"scaling": math.nan}, "above 0"),
+        ({"scaling": True}, "above 0"),
+        ({"softcap": -1}, "above 0"),
+        ({"softcap": math.inf}, "above 0"),
+        ({"sinks": 3}, "[heads]"),
+        ({"sinks": torch.ones(2, 3)}, "[heads]"),
+        ({"causal": "yes"}, "True"),
+        ({"like": 5}, "same weights"),
+        ({"model": 5}, "mask"),
+        ({"cached": "x"}, "last queries"),
     ],
-)  # fmt: skip
+)
 def test_a_declaration_that_cannot_be_meant_is_refused(declared, expected):
     (name,) = declared
     with pytest.raises(InputError, match=f"^{name} is ") as refused:
@@ -131,7 +142,10 @@ def test_a_declaration_that_cannot_be_meant_is_refused(declared, expected):
     assert expected in str(refused.value)
 
 
-@pytest.mark.parametrize("declared", [{"scaling": 0.0}, {"softcap": -1.0}, {"sinks": torch.ones(2, 3)}, {"like": 5}, {"model": 5}, {"cached": "x"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "declared",
+    [{"scaling": 0.0}, {"softcap": -1.0}, {"sinks": torch.ones(2, 3)}, {"like": 5}, {"model": 5}, {"cached": "x"}],
+)
 def test_check_refuses_what_cannot_be_meant(declared):
     with pytest.raises(InputError, match=f"^{next(iter(declared))} is "):
         attnscope.check(sound, **declared)
@@ -205,15 +219,19 @@ def test_a_mask_filled_with_zero_is_not_called_multiplied(change, name):
 
 
 def test_a_triangle_filled_with_zero_is_not_called_multiplied():
-    filled = lambda q, k, v: scores(q, k).masked_fill(torch.ones(q.size(-2), k.size(-2)).tril() == 0, 1e-9).softmax(-1) @ v  # noqa: E731  # fmt: skip
-    times = lambda q, k, v: (scores(q, k) * torch.ones(q.size(-2), k.size(-2)).tril()).softmax(-1) @ v  # noqa: E731
+    def filled(q, k, v):
+        return scores(q, k).masked_fill(torch.ones(q.size(-2), k.size(-2)).tril() == 0, 1e-9).softmax(-1) @ v
+
+    def times(q, k, v):
+        return (scores(q, k) * torch.ones(q.size(-2), k.size(-2)).tril()).softmax(-1) @ v
+
     assert [f.name for f in attnscope.check(filled).findings] == ["causal-filled-with-zero"]
     assert [f.name for f in attnscope.check(times).findings] == ["causal-multiplied"]
 
 
 def test_arguments_by_keyword_only():
     def right(*, query, key, value, mask=None):
-        return sound(query, key, value) if mask is None else masked_by(lambda s, m: s.masked_fill(~m, -math.inf))(query, key, value, mask)  # fmt: skip
+        return masked_by(lambda s, m: s.masked_fill(~m, -math.inf))(query, key, value, mask)
 
     def wrong(*, value, query, key):
         return scores(query, key).softmax(-2) @ value

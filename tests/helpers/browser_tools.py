@@ -3,6 +3,8 @@
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from playwright.sync_api import Browser, Frame, Page, Playwright
@@ -32,4 +34,50 @@ def until(page: Page | Frame, holds: str, arg: Any = None, seconds: float = 60) 
     end = time.monotonic() + seconds
     while not page.evaluate(holds, arg):
         assert time.monotonic() < end, f"after {seconds} s still not so: {holds}"
-        page.wait_for_timeout(20)
+        page.evaluate("() => new Promise(then => setTimeout(then, 20))")
+
+
+# Counts what a page still has to do by itself: timers of up to a second, animation frames and idle callbacks. It runs
+# before the page's own script.
+COUNT_PENDING = """(() => {
+  const pending = new Set(), now = {frame: window.requestAnimationFrame.bind(window)};
+  const counted = (start, stop, counts) => {
+    const begin = window[start].bind(window), end = window[stop].bind(window);
+    window[start] = (work, how, ...rest) => {
+      const one = begin((...given) => { pending.delete(key); work(...given); }, how, ...rest), key = `${start} ${one}`;
+      if (counts(how)) pending.add(key);
+      return one;
+    };
+    window[stop] = one => { pending.delete(`${start} ${one}`); end(one); };
+  };
+  counted('setTimeout', 'clearTimeout', delay => !(delay > 1000));
+  counted('requestAnimationFrame', 'cancelAnimationFrame', () => true);
+  counted('requestIdleCallback', 'cancelIdleCallback', () => true);
+  window.settledForTests = async () => {
+    do for (let i = 0; i < 2; i++) await new Promise(now.frame); while (pending.size);
+  };
+})()"""
+
+
+def settled(page: Page | Frame) -> None:
+    """Wait until the page has done all that it put off: drawn, written its URL, checked its receipt.
+
+    Two frames pass at least, so that scrolling has been noticed. The page must have been opened with COUNT_PENDING.
+    """
+    page.evaluate("() => window.settledForTests()")
+
+
+@contextmanager
+def next_draw(page: Page | Frame) -> Iterator[None]:
+    """Wait, after what is done within, until the page has drawn once more."""
+    count = "() => Number(document.querySelector('[data-attnscope]').dataset.drawn)"
+    before = page.evaluate(count)
+    yield
+    until(page, f"before => ({count})() > before", before)
+    settled(page)
+
+
+def url_state(page: Page) -> dict[str, str]:
+    """The state in the page's URL, which the page writes a moment after a change."""
+    settled(page)
+    return dict(part.split("=", 1) for part in page.evaluate("location.hash").lstrip("#").split("&") if "=" in part)

@@ -1,6 +1,6 @@
 """Levels of a view in a browser: which there are, and a view opened on one."""
 
-from browser_tools import until
+from browser_tools import settled, until
 
 
 def levels_there(page) -> list[str]:
@@ -29,7 +29,7 @@ def switch_to(page, level: str) -> None:
         "([level, drawn]) => { const e = document.querySelector('[data-attnscope]'); return e.dataset.drawn !== drawn && e.shadowRoot.querySelector('main').dataset.shows === level }",
         arg=[level, drawn],
     )
-    page.wait_for_timeout(100)
+    settled(page)
 
 
 def open_level(open_view, view, level: str, **options):

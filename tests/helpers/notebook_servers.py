@@ -77,10 +77,8 @@ def jupyter(app: str, path: str, folder: Path, home: Path) -> Iterator[Server]:
     (settings / "notification.jupyterlab-settings").write_text(
         json.dumps({"fetchNews": "false", "checkForUpdates": False})
     )
-    command = [
-        "jupyter", app, "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root",
-        f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}", "--ServerApp.port_retries=0",
-    ]  # fmt: skip
+    command = ["jupyter", app, "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root"]
+    command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}", "--ServerApp.port_retries=0"]
     url = f"http://127.0.0.1:{port}"
     with running(command, f"{url}/api?token={token}", env, home / "log"):
         yield Server(folder, url, token, env, path)

@@ -14,7 +14,7 @@ import attnscope
 import parts
 import tiny_models as tiny
 from attnscope import CaptureError, InputError, LoadError
-from attnscope.models.inputs import _check_messages
+from attnscope.models.encoding import check_messages
 
 TEMPLATE = "{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} . {% endfor %}"
 HOSTILE = [
@@ -61,7 +61,7 @@ def test_a_text_of_which_nothing_is_left() -> None:
 @pytest.mark.parametrize("text", [["the cat", "a dog"], ("the cat",)])
 def test_a_batch_where_one_text_is_meant(text: Any, unchecked: None) -> None:
     with pytest.raises(
-        InputError, match=r"text must be one string, and (list|tuple) came; pass one of them, or use attnscope.capture"
+        InputError, match=r"expected text as one string, got (list|tuple); pass one of them, or use attnscope.capture"
     ):
         trace(text)
 
@@ -107,7 +107,7 @@ def test_rotary_models_have_no_table_to_run_out_of() -> None:
 
 
 def test_the_table_of_patches_does_not_limit_the_text() -> None:
-    from attnscope.models.inputs import max_positions
+    from attnscope.models.length import max_positions
 
     class Tower(nn.Module):
         def __init__(self, positions: int) -> None:
@@ -235,37 +235,37 @@ def test_messages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("messages", "came"),
+    ("messages", "problem"),
     [
-        ([{"foo": 1}], r"messages\[0\] is not a message: .*\"role\" and a \"content\".*the keys 'foo' came"),
+        ([{"foo": 1}], r"messages\[0\] is not a message: .*\"role\" and a \"content\".*got the keys 'foo'"),
         (
             [{"role": "user", "content": "a"}, {"role": "user"}],
-            r"messages\[1\] is not a message: .*the keys 'role' came",
+            r"messages\[1\] is not a message: .*got the keys 'role'",
         ),
-        ([{}], "the keys of nothing came"),
-        ([], "an empty one came"),
+        ([{}], "got the keys of nothing"),
+        ([], "got an empty one"),
     ],
 )
-def test_what_is_not_a_message(messages, came) -> None:
+def test_what_is_not_a_message(messages, problem) -> None:
     import copy
 
     tokenizer = copy.deepcopy(tiny.tokenizer())
     tokenizer.chat_template = TEMPLATE
-    with pytest.raises(InputError, match=came):
+    with pytest.raises(InputError, match=problem):
         attnscope.trace(tiny.model("llama"), tokenizer, messages=messages)
 
 
 @pytest.mark.parametrize(
-    ("messages", "came"),
+    ("messages", "problem"),
     [
-        (["hello"], r"messages\[0\] .*'hello' came"),
-        ("hello", "str came"),
-        ({"role": "user", "content": "a"}, "dict came"),
+        (["hello"], r"messages\[0\] .*got 'hello'"),
+        ("hello", "got str"),
+        ({"role": "user", "content": "a"}, "got dict"),
     ],
 )
-def test_what_is_not_a_list_of_messages(messages, came) -> None:
-    with pytest.raises(InputError, match=came):
-        _check_messages(messages)
+def test_what_is_not_a_list_of_messages(messages, problem) -> None:
+    with pytest.raises(InputError, match=problem):
+        check_messages(messages)
 
 
 def test_encoder_decoder_without_a_target() -> None:
@@ -282,7 +282,7 @@ def test_encoder_decoder_with_a_target() -> None:
     assert found.target is not None
     assert list(found.target.ids) == [tiny.PAD, *ids[:-1]]
     assert found.verify().passed
-    with pytest.raises(InputError, match="text_target must be a string"):
+    with pytest.raises(InputError, match="expected text_target as a string"):
         trace("the cat sat", "t5", text_target=" ")
     with pytest.raises(InputError, match="text_target is for encoder-decoder models"):
         trace("the cat sat", "bert", text_target="a dog ran")

@@ -70,9 +70,13 @@ def test_views_in_marimo(page, tmp_path):
     (tmp_path / "app.py").write_text(NOTEBOOK)
     port, token = free_port(), secrets.token_hex(16)
     env = {
-        **os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config"), "XDG_CACHE_HOME": str(tmp_path),
-        "XDG_STATE_HOME": str(tmp_path), "MARIMO_SKIP_UPDATE_CHECK": "1",
-    }  # fmt: skip
+        **os.environ,
+        "HOME": str(tmp_path),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "XDG_CACHE_HOME": str(tmp_path),
+        "XDG_STATE_HOME": str(tmp_path),
+        "MARIMO_SKIP_UPDATE_CHECK": "1",
+    }
     url = f"http://127.0.0.1:{port}"
     command = ["marimo", "run", str(tmp_path / "app.py"), "--headless", "--host", "127.0.0.1", "--port", str(port)]
     with running([*command, "--token", "--token-password", token], f"{url}/health", env, tmp_path / "log"):

@@ -46,3 +46,11 @@ def test_front_end_lock_names_no_host_but_the_public_registry() -> None:
     packages = json.loads((ROOT / "frontend/package-lock.json").read_text())["packages"]
     hosts = {re.match(r"https?://([^/]+)", p["resolved"])[1] for p in packages.values() if "resolved" in p}
     assert hosts <= {"registry.npmjs.org"}
+
+
+def test_browser_tests_wait_for_conditions_and_never_for_a_clock() -> None:
+    here = Path(__file__)
+    waits = [
+        path.name for path in (ROOT / "tests").rglob("*.py") if path != here and "wait_for_timeout" in path.read_text()
+    ]
+    assert waits == []

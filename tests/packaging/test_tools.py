@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ import pytest
 pytestmark = [pytest.mark.packaging, pytest.mark.source]
 
 TOOLS = Path(__file__).parents[2] / "tools"
+sys.path.insert(0, str(TOOLS))
+
+import coverage_report  # noqa: E402
+import link_packages  # noqa: E402
 
 
 def program(path: Path, text: str) -> Path:
@@ -80,3 +85,62 @@ def test_python_too_old_or_missing_is_an_error_that_names_the_way_out(python: st
     assert "PYTHON=/path/to/python" in result.stderr
     assert "3.11" in result.stderr
     assert not (tmp_path / "venv").exists()
+
+
+def wheel(path: Path, *requirements: str) -> Path:
+    """A wheel that declares requirements."""
+    with zipfile.ZipFile(path, "w") as archive:
+        lines = ["Metadata-Version: 2.4", "Name: thing", "Version: 1.0", "Provides-Extra: more"]
+        lines += [f"Requires-Dist: {requirement}" for requirement in requirements]
+        archive.writestr("thing-1.0.dist-info/METADATA", "\n".join(lines) + "\n\n")
+    return path
+
+
+def filled(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """An empty environment in tmp_path/venv, filled by link_packages."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True, timeout=120)
+    command = [sys.executable, TOOLS / "link_packages.py", tmp_path / "venv", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def importable(tmp_path: Path, name: str) -> bool:
+    return not subprocess.run([tmp_path / "venv/bin/python", "-c", f"import {name}"], capture_output=True).returncode
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_an_environment_of_links_holds_what_is_declared_and_no_more(tmp_path: Path) -> None:
+    path = wheel(
+        tmp_path / "thing-1.0-py3-none-any.whl", "rich", "click>=8; extra == 'more'", "numpy; extra == 'other'"
+    )
+    result = filled(tmp_path, f"{path}[more]", "iniconfig")
+    assert result.returncode == 0, result.stderr
+    assert all(importable(tmp_path, name) for name in ("rich", "pygments", "click", "iniconfig"))  # rich needs pygments
+    assert not any(importable(tmp_path, name) for name in ("numpy", "attnscope", "pytest"))
+
+
+@pytest.mark.parametrize(
+    ("requirement", "expected"), [("no-such-package", "is not installed"), ("click<1", "expected click<1, got 8")]
+)
+def test_what_cannot_be_linked_is_an_error(tmp_path: Path, requirement: str, expected: str) -> None:
+    with pytest.raises(SystemExit, match=expected):
+        link_packages.closure(link_packages.of_wheel(str(wheel(tmp_path / "thing-1.0-py3-none-any.whl", requirement))))
+
+
+def test_modules_that_the_tests_reach_too_little_are_named() -> None:
+    summary = {"a.py": (13, 13), "low.py": (3, 17), "b.py": (4, 5)}
+    python = {
+        f"/venv/site-packages/attnscope/text/{name}": {"summary": {"covered_lines": done, "num_statements": there}}
+        for name, (done, there) in summary.items()
+    }
+    expected = ["57.1 % of 35 lines in 3 modules; below 80 %:", "   17.6 %  text/low.py"]
+    assert coverage_report.lines({"files": python}) == expected
+    v8 = {
+        f"/x/frontend/src/{name}": {"lines": {"covered": done, "total": there}}
+        for name, (done, there) in summary.items()
+    }
+    assert coverage_report.lines({"total": {}, **v8}) == [expected[0], "   17.6 %  src/low.py"]
+    assert coverage_report.lines({"files": python}, 10) == [
+        "57.1 % of 35 lines in 3 modules; every module has at least 10 %."
+    ]
+    with pytest.raises(SystemExit, match="got none"):
+        coverage_report.lines({"files": {}})

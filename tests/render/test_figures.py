@@ -326,7 +326,7 @@ def test_the_arithmetic_of_steps_comes_true(size, width):
 def test_steps_of_everything_at_once():
     trace = with_everything()
     texts = said(drawn(trace, "steps", layer=1, head=4, query=7, key=5))
-    for symbol in ("softcap", "position bias", "mask", "softmax"):
+    for symbol in ("scaling", "softcap", "position bias", "mask", "softmax"):
         assert symbol in texts
     assert "query head 4 reads key/value head 1 of 2" in texts
     assert any("8 of 13 keys are masked" in text for text in texts)
@@ -525,7 +525,7 @@ def test_axes_of_ones_own(demo_trace):
         own = demo_trace.plot("neuron", width=6, **PLACE)
         assert own.get_figure().get_figwidth() == 6
         assert len(pyplot.get_fignums()) == 3
-        with pytest.raises(InputError, match="Axes was expected"):
+        with pytest.raises(InputError, match="expected a matplotlib Axes"):
             demo_trace.plot("neuron", ax=made, **PLACE)
     finally:
         pyplot.close("all")
@@ -581,7 +581,7 @@ def test_nan_masked_and_zero_look_different():
     hatches = {patch.get_label(): patch.get_hatch() for patch in parts(made)["cells"].patches}
     assert {"masked", "not a number"} <= set(hatches)
     assert hatches["masked"] != hatches["not a number"]
-    assert any("No key allowed in 1 rows" in text for text in said(made))
+    assert any("No key allowed in 1 row." in text for text in said(made))
     for level in ("model", "head", "neuron"):
         for query in (3, 5):
             assert drawn(trace, level, layer=0, head=1, query=query, key=2)
@@ -594,15 +594,15 @@ def test_what_cannot_be_drawn(demo_trace, tmp_path):
     view = demo_trace.show(**PLACE)
     for options, words in (
         ({"width": 1}, "from 2.4"),
-        ({"width": float("nan")}, "in inches"),
-        ({"dpi": 0}, "pixels of an inch"),
+        ({"width": float("nan")}, "expected inches"),
+        ({"dpi": 0}, "pixels per inch"),
         ({"text": "curves"}, "outlines"),
     ):
         with pytest.raises(InputError, match=words):
             view.save(tmp_path / "a.svg", **options)
     with pytest.raises(InputError, match="a page has none"):
         view.save(tmp_path / "a.html", width=3)
-    with pytest.raises(InputError, match="no figure of kind 'gif'"):
+    with pytest.raises(InputError, match="kind is 'gif'"):
         view.figure("gif")
     with pytest.raises(InputError, match="queries: query 99 is out of range"):
         view.at(queries=(99,)).figure("svg")

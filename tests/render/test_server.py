@@ -227,16 +227,16 @@ def test_names() -> None:
     [
         (
             {"text": "the cat", "model": "gpt2"},
-            (404, "model", "'gpt2' is not served here. This server was started with: bert, other"),
+            (404, "model", "the model 'gpt2' is not served here. Expected one of: bert, other"),
         ),
         ({"text": "the cat", "model": "../secrets"}, (404, "model", "is not served here")),
         ({"text": "the cat", "model": ["bert"]}, (404, "model", "is not served here")),
         ({"text": ""}, (400, "input", "text is empty")),
-        ({"text": 3}, (400, "input", "a request is a JSON object with a text")),
-        ({"text": "the cat", "pair": 3}, (400, "input", "pair is a text")),
-        ({"text": "the cat", "truncate": "yes"}, (400, "input", "truncate is true or false")),
-        ({"text": "the cat", "layer": "0"}, (400, "input", "layer must be a number")),
-        (b"[1]", (400, "input", "a request is a JSON object with a text")),
+        ({"text": 3}, (400, "input", "expected a JSON object with a text")),
+        ({"text": "the cat", "pair": 3}, (400, "input", "expected pair as a text")),
+        ({"text": "the cat", "truncate": "yes"}, (400, "input", "truncate as true or false")),
+        ({"text": "the cat", "layer": "first"}, (400, "input", "expected layer as a number")),
+        (b"[1]", (400, "input", "expected a JSON object with a text")),
         (b"{", (400, "input", "is not JSON")),
         (b"[" * 100_000, (400, "input", "is not JSON")),
         (b'"' + b"a" * 300_000 + b'"', (413, "too_large", "larger than 256,000 bytes")),
@@ -290,7 +290,7 @@ def test_too_many_requests(reader: Any) -> None:
     with served({"bert": reader}, Limits(burst=3, rate=0.001)) as server:
         answers = [server.trace("the cat") for _ in range(5)]
         assert [answer[0] for answer in answers] == [200, 200, 200, 429, 429]
-        assert "too many requests came from 127.0.0.1" in said(answers[3])[2]
+        assert "too many requests from 127.0.0.1" in said(answers[3])[2]
         assert int(answers[3][1]["retry-after"]) > 0
         assert server.ask("/")[0] == 200
 
@@ -463,7 +463,7 @@ def test_a_line_has_an_end() -> None:
         line, go = Line(1, 2), threading.Event()
         waiting = [asyncio.ensure_future(line.run(go.wait, 60)) for _ in range(2)]
         await asyncio.sleep(0)
-        with pytest.raises(Refusal, match="ask again in a few seconds"):
+        with pytest.raises(Refusal, match="try again in a few seconds"):
             await line.run(go.wait, 60)
         go.set()
         assert await asyncio.gather(*waiting) == [True, True]

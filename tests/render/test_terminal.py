@@ -156,7 +156,7 @@ def test_strips_are_read_back() -> None:
 def test_many_dimensions_share_columns() -> None:
     trace = made_trace(head_size=131)
     lines = printed(trace.show(layer=1, head=0, query=5), "neuron").splitlines()
-    assert any("131 dimensions, 3 to a column, of which the largest is drawn" in line for line in lines)
+    assert any("131 dimensions, 3 to a column, which shows the largest of them" in line for line in lines)
     q = trace.sites[1].q[0, 5]
     largest = torch.stack([part[part.abs().argmax()] for part in q.split(3)])
     found = strip_of(lines, "q word5", len(largest))
@@ -236,7 +236,7 @@ def test_masked_rows_and_nan() -> None:
     given[0, 1, 2] = torch.nan
     text = printed(Trace.from_attentions(given, ["a", "b", "c"]).show("head"), "head", "neuron")
     assert grid_rows(text, ["a", "b", "c"], 3)[1][2] == "NaN"
-    assert "There are weights only" in text
+    assert "This trace has weights only" in text
 
 
 def test_terminals_without_such_letters() -> None:

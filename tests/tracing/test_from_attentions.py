@@ -341,13 +341,21 @@ def test_a_figure(stacked, kind, tmp_path) -> None:
 
 GOOD = weights(L, H, Q, Q)
 BAD = {
-    "a batch": (lambda: [weights(3, H, Q, Q)], names(Q), r"attentions\[0\] is a batch of 3 texts .*layer\[i : i \+ 1\]"),
+    "a batch": (
+        lambda: [weights(3, H, Q, Q)],
+        names(Q),
+        r"attentions\[0\] is a batch of 3 texts .*layer\[i : i \+ 1\]",
+    ),
     "a stacked batch": (lambda: weights(L, 3, H, Q, Q), names(Q), "batch of 3"),
     "too few names": (lambda: GOOD, names(Q - 1), "5 queries × 5 keys, and 4 tokens were given"),
     "too many names": (lambda: GOOD, names(K), "5 queries × 5 keys, and 7 tokens"),
     "other text": (lambda: weights(L, H, Q, K), names(Q), r"5 queries × 7 keys, and 5 tokens .*key_tokens="),
     "more queries than keys": (lambda: weights(L, H, K, Q), names(Q), "7 queries × 5 keys"),
-    "a text of another length in one layer": (lambda: [weights(H, Q, Q), weights(H, K, K)], names(Q), "layer 1 has 7 q"),
+    "a text of another length in one layer": (
+        lambda: [weights(H, Q, Q), weights(H, K, K)],
+        names(Q),
+        "layer 1 has 7 q",
+    ),
     "words": (lambda: "attention", names(Q), "array of numbers"),
     "a list of words": (lambda: ["a"], names(Q), "array of numbers"),
     "an array of words": (lambda: [np.array([["a"]])], ["x"], "array of numbers"),
@@ -362,17 +370,25 @@ BAD = {
     "an empty axis": (lambda: [torch.zeros(H, 0, 0)], [], r"shape \[3, 0, 0\]"),
     "a vector": (lambda: torch.ones(Q), names(Q), r"shape \[5\]; expected \(Q, K\)"),
     "steps of generate": (lambda: ((weights(1, H, Q, Q),) * L,), names(Q), r"attentions\[step\]"),
-    "a string": (lambda: GOOD, "k0 k1 k2 k3 k4", "a list of strings.*str came"),
+    "a string": (lambda: GOOD, "k0 k1 k2 k3 k4", "a list of strings.*got str"),
     "ids": (lambda: GOOD, [101, 5, 7, 9, 102], r"tokens\[0\] is 101.*convert_ids_to_tokens"),
-    "a tensor of ids": (lambda: GOOD, torch.arange(Q), "Tensor came"),
+    "a tensor of ids": (lambda: GOOD, torch.arange(Q), "got Tensor"),
     "a pair": (lambda: weights(L, H, Q, K), (names(Q), names(K)), "key_tokens="),
-    "None for names": (lambda: GOOD, None, "NoneType came"),
-    "an unknown stack": (lambda: {"self": GOOD}, {"self": names(Q)}, "'self': the stacks are 'encoder', 'decoder' and 'cross'"),
+    "None for names": (lambda: GOOD, None, "got NoneType"),
+    "an unknown stack": (
+        lambda: {"self": GOOD},
+        {"self": names(Q)},
+        "'self': the stacks are 'encoder', 'decoder' and 'cross'",
+    ),
     "a model's output": (lambda: {"last_hidden_state": 1, "attentions": GOOD}, names(Q), r"outputs\.attentions"),
     "a list for stacks": (lambda: {"cross": GOOD}, names(Q), r"tokens=\{'encoder': \[...\], 'decoder': \[...\]\}"),
     "one side for cross": (lambda: {"cross": GOOD}, {"encoder": names(Q)}, "tokens must name each side"),
-    "sides that do not fit": (lambda: {"cross": weights(L, H, Q, K)}, {"encoder": names(Q), "decoder": names(K)}, "7 tokens were given for the queries and 5 for the keys"),
-}  # fmt: skip
+    "sides that do not fit": (
+        lambda: {"cross": weights(L, H, Q, K)},
+        {"encoder": names(Q), "decoder": names(K)},
+        "7 tokens were given for the queries and 5 for the keys",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -21,8 +21,12 @@ def rebuilt(source):
 def test_a_trace_says_what_was_traced(demo):
     trace = attnscope.trace(*demo, TEXT, text_pair="Then it rained.", layers=(1, 3), keep={"x", "pre_rotary"})
     assert trace.source == {
-        "model": "demo", "text": TEXT, "text_pair": "Then it rained.", "layers": [1, 3], "keep": ["pre_rotary", "x"],
-    }  # fmt: skip
+        "model": "demo",
+        "text": TEXT,
+        "text_pair": "Then it rained.",
+        "layers": [1, 3],
+        "keep": ["pre_rotary", "x"],
+    }
     again = rebuilt(trace.source)
     assert again.tokens == trace.tokens
     assert again.source == trace.source

@@ -104,16 +104,24 @@ def test_mask_and_causal_together() -> None:
 
 @pytest.mark.parametrize(
     ("head", "layer", "expected"),
-    [("L2H8", None, (2, 8)), ("l0h11", None, (0, 11)), ("L2H8", 2, (2, 8)), (" 3 ", 1, (1, 3)), (4, 1, (1, 4)),
-     (None, 1, (1, None)), (np.int64(4), None, (None, 4)), ("L12H0", None, (12, 0))],
-)  # fmt: skip
+    [
+        ("L2H8", None, (2, 8)),
+        ("l0h11", None, (0, 11)),
+        ("L2H8", 2, (2, 8)),
+        (" 3 ", 1, (1, 3)),
+        (4, 1, (1, 4)),
+        (None, 1, (1, None)),
+        (np.int64(4), None, (None, 4)),
+        ("L12H0", None, (12, 0)),
+    ],
+)
 def test_parse_head(head: Any, layer: int | None, expected: tuple[int | None, int | None]) -> None:
     assert parse_head(head, layer) == expected
 
 
 @pytest.mark.parametrize(("head", "layer"), [("L2H8", 3), ("H8", None), ("8L", None), ("", None), ("L2", None)])
 def test_parse_head_refuses(head: str, layer: int | None) -> None:
-    with pytest.raises(InputError, match='give a number, or a name such as "L2H8"'):
+    with pytest.raises(InputError, match='as a number or a name such as "L2H8"'):
         parse_head(head, layer)
 
 
@@ -243,9 +251,9 @@ def test_receipts_speak() -> None:
 
 def test_find() -> None:
     tokens = Tokens(("[CLS]", "Air", "##craft", "it", "It", "Ġair", "[SEP]"), words=(None, 0, 0, 1, 2, 3, None))
-    assert [tokens.find(w) for w in (0, -1, np.int64(3), "it", "It", "craft", "air", "[SEP]", "Aircraft", "AIRCRAFT", "IT")] == [
-        0, 6, 3, 3, 4, 2, 5, 6, 1, 1, 3
-    ]  # fmt: skip
+    assert [
+        tokens.find(w) for w in (0, -1, np.int64(3), "it", "It", "craft", "air", "[SEP]", "Aircraft", "AIRCRAFT", "IT")
+    ] == [0, 6, 3, 3, 4, 2, 5, 6, 1, 1, 3]
     with pytest.raises(InputError, match=r"query 7 is out of range: the text has 7 tokens, so query goes from 0 to 6"):
         tokens.find(7)
     with pytest.raises(InputError, match=r'key "ship" is not among the tokens: \[CLS\] Air'):

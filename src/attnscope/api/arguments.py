@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import Any, TypedDict
 
 from attnscope.errors import InputError
+from attnscope.tracing.places import is_number, parse_layer
 from attnscope.views.state import State
 
 
@@ -37,9 +38,9 @@ def check_look(look: Mapping[str, Any]) -> None:
 
 
 def check_place(layer: Any, query: Any, key: Any) -> None:
-    """Raises InputError for a layer that is not a number, or a query or key that is neither a position nor a token."""
-    for name, value in (("layer", layer), ("query", query), ("key", key)):
-        known = value is None or hasattr(value, "__index__") or (isinstance(value, str) and name != "layer")
-        if isinstance(value, bool) or not known:
-            kinds = "a number" if name == "layer" else "a position or a token as written"
-            raise InputError(f"{name} must be {kinds}, got {value!r}.")
+    """Raises InputError for what is no layer, or a query or key that is neither a position nor a token."""
+    if layer is not None:
+        parse_layer(layer)
+    for name, value in (("query", query), ("key", key)):
+        if not (value is None or is_number(value) or isinstance(value, str)):
+            raise InputError(f"expected {name} as a position or a token as written, got {value!r}.")

@@ -106,6 +106,7 @@ def _most_changed(comparison: Comparison, layer: int | None, head: int | None, s
 
 def _view(comparison: Comparison, state: State, **options: Any) -> View:
     """The view of A with its partner, and the difference as a payload that holds the notes of both."""
+
     pair = Pair(comparison)
     view = View(comparison.a, state, render.HOSTS, pair=pair, **options)
     notes = tuple(dict.fromkeys((*view.notes, *view.other.notes)))  # what the size limit did to either

@@ -12,6 +12,7 @@ from attnscope.capturing import Recorder, may_attend, no_attention
 from attnscope.errors import CaptureError, InputError
 from attnscope.models.inputs import Prepared, prepare
 from attnscope.models.loading import loaded_as
+from attnscope.tracing.places import parse_keep, parse_layers, parse_sites
 from attnscope.tracing.trace import Trace
 
 # What the steps level needs to begin at x. This very object, passed as `keep`, is dropped for texts of more tokens.
@@ -29,9 +30,9 @@ def trace(
     messages: Sequence[Mapping[str, Any]] | None = None,
     inputs: Mapping[str, Any] | None = None,
     generate: int = 0,
-    layers: Sequence[int] | None = None,
-    sites: Sequence[str] | None = None,
-    keep: Collection[str] = (),
+    layers: Sequence[int | str] | int | str | None = None,
+    sites: Sequence[str] | str | None = None,
+    keep: Collection[str] | None = (),
     truncate: bool = False,
 ) -> Trace:
     """Run `model` once on a text and keep what its attention did. The pass is in eval mode, without gradients.
@@ -45,13 +46,15 @@ def trace(
     - `messages`: a chat, a list of {"role": …, "content": …}, written out by the tokenizer's own template.
     - `inputs`: ready tensors by the names of the model's forward, a batch of one row: {"input_ids": [1, T], …}.
     - `generate`: up to so many tokens that the model adds greedily; the whole is traced in one causal pass.
-    - `layers`: numbers of the layers to keep, from 0. `sites`: module paths of the attention to keep. None: all.
+    - `layers`: numbers of the layers to keep, from 0; 5 or "L5" alone is one layer. `sites`: module paths of the
+        attention to keep. None: all.
     - `keep`: what else to keep. "x" is the input of every layer (layers × T × M numbers), "pre_rotary" is q and k
-      before rotary embedding (as large as q and k), "projections" are W_q, W_k and W_v (the model's parameters, not copied).
+      before rotary embedding (as large as q and k), "projections" are W_q, W_k and W_v (the model's parameters, not
+      copied).
     - `truncate`: True cuts a text that is too long for the model, and a note of the trace says so.
 
-    Raises InputError for arguments that do not fit, a text that is too long among them; CaptureError for a model that is
-    compiled, has no attention, or attends in a way that attnscope cannot reproduce.
+    Raises InputError for arguments that do not fit, a text that is too long among them; CaptureError for a model that
+    is compiled, has no attention, or attends in a way that attnscope cannot reproduce.
     """
     if not isinstance(model, nn.Module):
         raise InputError(
@@ -60,6 +63,8 @@ def trace(
         )
     if not may_attend(model):
         raise CaptureError(f"{type(model).__name__} cannot be traced: {no_attention(model)}")
+    for_steps = keep is FOR_STEPS
+    layers, sites, kept = parse_layers(layers), parse_sites(sites), parse_keep(keep)
     prepared = prepare(
         model,
         tokenizer,
@@ -71,8 +76,8 @@ def trace(
         generate=generate,
         truncate=truncate,
     )
-    for_steps = keep is FOR_STEPS
-    kept = frozenset() if for_steps and len(prepared.tokens) > KEEP_UP_TO else frozenset(keep)
+    if for_steps and len(prepared.tokens) > KEEP_UP_TO:
+        kept = frozenset()
     given = {
         "text": text,
         "text_pair": text_pair,
@@ -83,7 +88,7 @@ def trace(
         "layers": layers,
         "sites": sites,
         "truncate": truncate,
-        "keep": None if for_steps else sorted(keep),
+        "keep": None if for_steps else sorted(kept),
     }
     model = getattr(model, "_orig_mod", model)
     return replace(_run(model, prepared, layers, sites, kept), source=_source(model, given))

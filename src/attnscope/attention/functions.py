@@ -5,8 +5,8 @@
 
 This is the reference that the whole package runs on: `Site` computes what it shows with these functions, and the
 receipt compares their result with what the model itself returned. Axes: `Q` queries, `K` keys, `D` head size, `H`
-heads, `G` key/value heads, `M` model width; Q and K are different letters even where they are equal. `*B` stands for any leading axes
-(batch, heads). Source of the formula: Vaswani et al. 2017, "Attention Is All You Need", equation 1.
+heads, `G` key/value heads, `M` model width; Q and K are different letters even where they are equal. `*B` stands for
+any leading axes (batch, heads). Source of the formula: Vaswani et al. 2017, "Attention Is All You Need", equation 1.
 """
 
 import math
@@ -20,7 +20,7 @@ from torch import Tensor
 def dot_product(query: Float[Tensor, "*B Q D"], key: Float[Tensor, "*B K D"]) -> Float[Tensor, "*B Q K"]:
     """How well each query matches each key: the sum over d of q[d] · k[d].
 
-    query: [*B, Q, D]. key: [*B, K, D]. Returns [*B, Q, K]; source: Vaswani et al. 2017, equation 1 (q · kᵀ).
+    `query`: [*B, Q, D]. `key`: [*B, K, D]. Returns [*B, Q, K]; source: Vaswani et al. 2017, equation 1 (q · kᵀ).
 
     >>> dot_product(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, -1.0]]))
     tensor([[11.,  3.]])
@@ -31,7 +31,7 @@ def dot_product(query: Float[Tensor, "*B Q D"], key: Float[Tensor, "*B K D"]) ->
 def scale(dot: Float[Tensor, "*B Q K"], scaling: float) -> Float[Tensor, "*B Q K"]:
     """Multiply by a fixed number, which keeps the spread of the scores near 1 whatever the head size.
 
-    dot: [*B, Q, K]. scaling: usually 1/√D. Source: Vaswani et al. 2017, section 3.2.1.
+    `dot`: [*B, Q, K]. `scaling`: usually 1/√D. Source: Vaswani et al. 2017, section 3.2.1.
     """
     return dot * scaling
 
@@ -39,8 +39,8 @@ def scale(dot: Float[Tensor, "*B Q K"], scaling: float) -> Float[Tensor, "*B Q K
 def cap(scaled: Float[Tensor, "*B Q K"], softcap: float | None) -> Float[Tensor, "*B Q K"]:
     """Bend scores smoothly into (-softcap, softcap): softcap · tanh(score / softcap), as Gemma 2 does.
 
-    scaled: [*B, Q, K]. softcap: the bound, above 0; None leaves the scores as they are. Source: Gemma Team 2024, "Gemma 2",
-    section 2.
+    `scaled`: [*B, Q, K]. `softcap`: the bound, above 0; None leaves the scores as they are. Source: Gemma Team 2024,
+    "Gemma 2", section 2.
     """
     return scaled if softcap is None else softcap * torch.tanh(scaled / softcap)
 
@@ -50,8 +50,8 @@ def add_position_bias(
 ) -> Float[Tensor, "*B Q K"]:
     """Add a learned or fixed number per pair of positions.
 
-    capped: [*B, Q, K]. position_bias: what broadcasts to it; None adds nothing. Sources: Raffel et al. 2020 (T5's relative
-    bias), Press et al. 2022 (ALiBi).
+    `capped`: [*B, Q, K]. `position_bias`: what broadcasts to it; None adds nothing. Sources: Raffel et al. 2020 (T5's
+    relative bias), Press et al. 2022 (ALiBi).
     """
     return capped if position_bias is None else capped + position_bias
 
@@ -61,8 +61,9 @@ def apply_mask(
 ) -> Float[Tensor, "*B Q K"]:
     """Replace the score of every pair that is not allowed, so that the softmax gives it no weight.
 
-    biased: [*B, Q, K]. allowed: True where a query may look at a key, broadcasts to [*B, Q, K]; None allows every pair.
-    fill: the score of the others, -inf or the most negative finite number.
+    `biased`: [*B, Q, K]. `allowed`: True where a query may look at a key, broadcasts to [*B, Q, K]; None allows every
+        pair.
+    `fill`: the score of the others, -inf or the most negative finite number.
     """
     return biased if allowed is None else torch.where(allowed, biased, fill)
 
@@ -72,9 +73,11 @@ def softmax_over_keys(
 ) -> Float[Tensor, "*B Q K"]:
     """Turn each query's scores into weights that sum to 1 over the keys (the last axis, never the queries).
 
-    masked: [*B, Q, K] scores, -inf where a key is masked. A row in which no key is allowed (all -inf) gets zeros, not NaN.
-    sinks: [*B, Q or 1, 1]; one more score per query joins the softmax and its column is dropped, so rows sum to less than
-    1 (gpt-oss); None: there is no sink. Source: Xiao et al. 2024, "Efficient streaming language models with attention sinks".
+    `masked`: [*B, Q, K] scores, -inf where a key is masked. A row in which no key is allowed (all -inf) gets zeros, not
+        NaN.
+    `sinks`: [*B, Q or 1, 1]; one more score per query joins the softmax and its column is dropped, so rows sum to less
+    than 1 (gpt-oss); None: there is no sink. Source: Xiao et al. 2024, "Efficient streaming language models with
+    attention sinks".
 
     >>> scores = torch.tensor([[0.0, 0.0], [0.0, -math.inf], [-math.inf, -math.inf]])
     >>> softmax_over_keys(scores)
@@ -94,7 +97,7 @@ def softmax_over_keys(
 def weighted_sum(weights: Float[Tensor, "*B Q K"], value: Float[Tensor, "*B K D"]) -> Float[Tensor, "*B Q D"]:
     """The head's output z: for each query, the values of all keys, each by its weight.
 
-    weights: [*B, Q, K]. value: [*B, K, Dv]. Returns [*B, Q, Dv].
+    `weights`: [*B, Q, K]. `value`: [*B, K, Dv]. Returns [*B, Q, Dv].
     """
     return torch.einsum("...qk,...kd->...qd", weights, value)
 
@@ -102,10 +105,11 @@ def weighted_sum(weights: Float[Tensor, "*B Q K"], value: Float[Tensor, "*B K D"
 def project_output(
     output: Float[Tensor, "*H Q D"], output_projection: Float[Tensor, "*H D M"]
 ) -> Float[Tensor, "*H Q M"]:
-    """What each head writes into the residual stream: z · W_O[h]. Summed over heads, plus b_O, it is the layer's output.
+    """What each head writes into the residual stream: z · W_O[h]. Summed over heads, plus b_O, it is the layer's
+    output.
 
-    output: z, [*H, Q, D]. output_projection: W_O cut by head, [*H, D, M]. Source: Elhage et al. 2021, "A mathematical
-    framework for transformer circuits".
+    `output`: z, [*H, Q, D]. `output_projection`: W_O cut by head, [*H, D, M]. Source: Elhage et al. 2021, "A
+    mathematical framework for transformer circuits".
     """
     return torch.einsum("...qd,...dm->...qm", output, output_projection)
 
@@ -113,8 +117,8 @@ def project_output(
 def repeat_heads(x: Float[Tensor, "*B G T D"], heads: int) -> Float[Tensor, "*B H T D"]:
     """Grouped queries: give each query head its own view of the key/value head that it shares.
 
-    Key/value head g serves the neighbouring query heads g·n … g·n + n-1 (repeat_interleave, not tiling). x: keys or values,
-    [*B, G, T, D]. heads: how many query heads there are, a multiple of G. Source: Ainslie et al. 2023, "GQA".
+    Key/value head g serves the neighbouring query heads g·n … g·n + n-1 (repeat_interleave, not tiling). `x`: keys or
+    values, [*B, G, T, D]. `heads`: how many query heads there are, a multiple of G. Source: Ainslie et al. 2023, "GQA".
 
     >>> repeat_heads(torch.tensor([[[1.0]], [[2.0]]]), 4).flatten()
     tensor([1., 1., 2., 2.])
@@ -124,7 +128,12 @@ def repeat_heads(x: Float[Tensor, "*B G T D"], heads: int) -> Float[Tensor, "*B 
 
 @dataclass(frozen=True)
 class AttentionSteps:
-    """Every link of the chain, in order; each field is the return value of the function named after it."""
+    """Every link of the chain, in order; each field is the return value of the function named after it.
+
+    `query`: [*B, Q, D]. `key`: [*B, K, D]. `value`: [*B, K, Dv].
+    `dot`, `scaled`, `capped`, `biased`, `masked`: the scores on their way, [*B, Q, K].
+    `weights`: what leaves the softmax, [*B, Q, K]. `output`: z, [*B, Q, Dv].
+    """
 
     query: Float[Tensor, "*B Q D"]
     key: Float[Tensor, "*B K D"]
@@ -152,13 +161,13 @@ def attention_steps(
 ) -> AttentionSteps:
     """The chain from q, k, v to the head's output, with every intermediate result.
 
-    query: [*B, Q, D]. key: [*B, K, D]. value: [*B, K, Dv].
-    scaling: what q · k is multiplied by (None: 1/√D).
-    softcap: bends scores into (-softcap, softcap), see `cap` (None: no bound).
-    position_bias: added to the scores; broadcasts to [*B, Q, K].
-    allowed: True where a query may look at a key; broadcasts to [*B, Q, K] (None: everywhere).
-    fill: the score of a pair that is not allowed.
-    sinks: one more score per query that takes its part of the softmax, [*B, Q or 1, 1].
+    `query`: [*B, Q, D]. `key`: [*B, K, D]. `value`: [*B, K, Dv].
+    `scaling`: what q · k is multiplied by (None: 1/√D).
+    `softcap`: bends scores into (-softcap, softcap), see `cap` (None: no bound).
+    `position_bias`: added to the scores; broadcasts to [*B, Q, K].
+    `allowed`: True where a query may look at a key; broadcasts to [*B, Q, K] (None: everywhere).
+    `fill`: the score of a pair that is not allowed.
+    `sinks`: one more score per query that takes its part of the softmax, [*B, Q or 1, 1].
     """
     dot = dot_product(query, key)
     scaled = scale(dot, query.shape[-1] ** -0.5 if scaling is None else scaling)
@@ -173,7 +182,7 @@ def attention_steps(
 def causal(queries: int, keys: int, device: torch.device | None = None) -> Bool[Tensor, "Q K"]:
     """True where key <= query: a token sees itself and what came before (aligned to the upper left, as in torch).
 
-    queries, keys: how many there are; the result is [Q, K]. device: where it lies (None: torch's default).
+    `queries`, `keys`: how many there are; the result is [Q, K]. `device`: where it lies (None: torch's default).
 
     >>> causal(2, 3)
     tensor([[ True, False, False],
@@ -193,12 +202,12 @@ def scaled_dot_product_attention(
 ) -> Float[Tensor, "*B Q Dv"]:
     """softmax(q · kᵀ · scale + mask) · v, with torch's names and meaning.
 
-    query: [*B, Q, D]. key: [*B, K, D]. value: [*B, K, Dv]. Returns [*B, Q, Dv].
-    attn_mask: boolean (True: may look) or a float that is added to the scores; broadcasts to [*B, Q, K]. A query that may
-        look at nothing gets zeros.
-    is_causal: a query sees itself and the keys before it (aligned to the upper left).
-    scale: what q · k is multiplied by (None: 1/√D).
-    enable_gqa: key and value may have fewer heads (axis -3) than query.
+    `query`: [*B, Q, D]. `key`: [*B, K, D]. `value`: [*B, K, Dv]. Returns [*B, Q, Dv].
+    `attn_mask`: boolean (True: may look) or a float that is added to the scores; broadcasts to [*B, Q, K]. A query that
+        may look at nothing gets zeros.
+    `is_causal`: a query sees itself and the keys before it (aligned to the upper left).
+    `scale`: what q · k is multiplied by (None: 1/√D).
+    `enable_gqa`: key and value may have fewer heads (axis -3) than query.
 
     Raises ValueError where both `attn_mask` and `is_causal` are given, and for a mask of whole numbers, as torch does.
     """
@@ -225,7 +234,7 @@ def scaled_dot_product_attention(
 def split_heads(x: Float[Tensor, "B T width"], heads: int) -> Float[Tensor, "B H T D"]:
     """Cut each token's vector into one piece per head: [B, T, H·D] -> [B, T, H, D] -> [B, H, T, D].
 
-    x: [B, T, H·D]. heads: H.
+    `x`: [B, T, H·D]. `heads`: H.
 
     >>> split_heads(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), heads=2)[0]  # two tokens, two heads of size 1
     tensor([[[1.],
@@ -240,7 +249,7 @@ def split_heads(x: Float[Tensor, "B T width"], heads: int) -> Float[Tensor, "B H
 def merge_heads(x: Float[Tensor, "B H T D"]) -> Float[Tensor, "B T width"]:
     """Lay the heads' pieces side by side again: [B, H, T, D] -> [B, T, H, D] -> [B, T, H·D].
 
-    x: [B, H, T, D].
+    `x`: [B, H, T, D].
     """
     return x.transpose(1, 2).flatten(-2)
 
@@ -248,12 +257,12 @@ def merge_heads(x: Float[Tensor, "B H T D"]) -> Float[Tensor, "B T width"]:
 def rotary(
     x: Float[Tensor, "*B T D"], positions: Int[Tensor, " T"], theta: float = 10_000.0
 ) -> Float[Tensor, "*B T D"]:
-    """Turn each pair of dimensions (d, d + D/2) by position · theta^(-2d/D) radians, so that q · k depends on the distance
-    between two tokens and not on where they stand.
+    """Turn each pair of dimensions (d, d + D/2) by position · theta^(-2d/D) radians, so that q · k depends on the
+    distance between two tokens and not on where they stand.
 
-    x: queries or keys, [*B, T, D] with an even D. positions: of the T tokens, whole numbers. theta: the base; the slowest
-    pair turns once in about 2π · theta tokens. Source: Su et al. 2021, "RoFormer", equation 15 (pairs split in halves, as in
-    Llama).
+    `x`: queries or keys, [*B, T, D] with an even D. `positions`: of the T tokens, whole numbers. `theta`: the base; the
+    slowest pair turns once in about 2π · theta tokens. Source: Su et al. 2021, "RoFormer", equation 15 (pairs split in
+    halves, as in Llama).
     """
     half = x.shape[-1] // 2
     frequency = theta ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)  # [D/2]

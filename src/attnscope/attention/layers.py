@@ -19,7 +19,7 @@ from attnscope.attention.functions import attention_steps, merge_heads, repeat_h
 class KeyValueCache:
     """The keys and values of the tokens read so far, so that a step computes only its own.
 
-    key: [B, G, T, D]. value: [B, G, T, Dv]. None: nothing was read yet.
+    `key`: [B, G, T, D]. `value`: [B, G, T, Dv]. None: nothing was read yet.
     """
 
     key: Float[Tensor, "B G T D"] | None = None
@@ -35,7 +35,7 @@ class KeyValueCache:
     ) -> tuple[Float[Tensor, "B G K D"], Float[Tensor, "B G K Dv"]]:
         """Add a step's keys and values; returns all there are, [B, G, K, D] and [B, G, K, Dv].
 
-        key: [B, G, T, D]. value: [B, G, T, Dv], of the step's T tokens.
+        `key`: [B, G, T, D]. `value`: [B, G, T, Dv], of the step's T tokens.
         """
         self.key = key if self.key is None else torch.cat([self.key, key], dim=-2)
         self.value = value if self.value is None else torch.cat([self.value, value], dim=-2)
@@ -45,15 +45,15 @@ class KeyValueCache:
 class MultiHeadAttention(nn.Module):
     """Several heads of attention over one sequence (or from one to another), between learned projections.
 
-    width: size M of a token's vector.
-    heads: H, the query heads.
-    kv_heads: G, fewer key/value heads that groups of query heads share (None: as many as query heads).
-    head_size: D (None: M / H).
-    bias: whether the three projections to q, k and v have one.
-    output_bias: whether the output projection has one (None: as `bias`).
-    causal: a token sees itself and what came before.
-    rotary_theta: turn q and k by position first, see `rotary` (None: no).
-    scaling: what q · k is multiplied by (None: 1/√D).
+    `width`: size M of a token's vector.
+    `heads`: H, the query heads.
+    `kv_heads`: G, fewer key/value heads that groups of query heads share (None: as many as query heads).
+    `head_size`: D (None: M / H).
+    `bias`: whether the three projections to q, k and v have one.
+    `output_bias`: whether the output projection has one (None: as `bias`).
+    `causal`: a token sees itself and what came before.
+    `rotary_theta`: turn q and k by position first, see `rotary` (None: no).
+    `scaling`: what q · k is multiplied by (None: 1/√D).
 
     Raises ValueError where heads do not divide the width or the groups. Source: Vaswani et al. 2017, section 3.2.2.
     """
@@ -99,11 +99,11 @@ class MultiHeadAttention(nn.Module):
     ) -> Any:
         """What the layer writes, [B, Q, M]; with `return_steps` a pair of that and the AttentionSteps, each [B, H, …].
 
-        x: [B, Q, M], the tokens that look.
-        memory: [B, S, M], the sequence to look at (None: x itself).
-        key_padding: [B, K], True for keys that may be seen, cached ones included.
-        cache: keys and values of earlier tokens; filled in place.
-        return_steps: whether to return the chain as well.
+        `x`: [B, Q, M], the tokens that look.
+        `memory`: [B, S, M], the sequence to look at (None: x itself).
+        `key_padding`: [B, K], True for keys that may be seen, cached ones included.
+        `cache`: keys and values of earlier tokens; filled in place.
+        `return_steps`: whether to return the chain as well.
 
         Raises ValueError for a `key_padding` that is not boolean.
         """
@@ -154,8 +154,8 @@ class MultiHeadAttention(nn.Module):
         Reproduces what that layer's attention writes (before the residual sum). Raises ValueError for other models
         and for a layer that is not there.
 
-        model: the whole model, or one with a task's head on it.
-        layer: its number, from 0.
+        `model`: the whole model, or one with a task's head on it.
+        `layer`: its number, from 0.
         """
         import attnscope
 
@@ -165,12 +165,12 @@ class MultiHeadAttention(nn.Module):
 class TransformerEncoderLayer(nn.Module):
     """Attention, then a two-layer network for each token by itself; each adds to the stream, with a norm around it.
 
-    width: size M of a token's vector.
-    heads: H.
-    hidden: size of the network's middle layer.
-    norm_first: False normalises after each sum (BERT, the original), True before each part (most models since).
-    epsilon: of the norms.
-    attention: further arguments of MultiHeadAttention, by name.
+    `width`: size M of a token's vector.
+    `heads`: H.
+    `hidden`: size of the network's middle layer.
+    `norm_first`: False normalises after each sum (BERT, the original), True before each part (most models since).
+    `epsilon`: of the norms.
+    `attention`: further arguments of MultiHeadAttention, by name.
     """
 
     def __init__(
@@ -188,8 +188,8 @@ class TransformerEncoderLayer(nn.Module):
     ) -> Any:
         """[B, T, M]; with `return_steps` a pair of that and the attention's steps.
 
-        x: [B, T, M]. key_padding: [B, T], True for tokens, False for padding. return_steps: whether to return the chain as
-        well.
+        `x`: [B, T, M]. `key_padding`: [B, T], True for tokens, False for padding. `return_steps`: whether to return the
+        chain as well.
         """
         before = self.attention_norm(x) if self.norm_first else x
         written, steps = self.attention(before, key_padding=key_padding, return_steps=True)  # [B, T, M]
@@ -204,7 +204,8 @@ class TransformerEncoderLayer(nn.Module):
 class TokenEmbedding(nn.Module):
     """A vector for the token, one for its position and one for its sentence, summed and normalised (BERT's).
 
-    vocabulary, positions, segments: entries of the three tables. width: size M of a vector. epsilon: of the norm.
+    `vocabulary`, `positions`, `segments`: entries of the three tables. `width`: size M of a vector. `epsilon`: of the
+        norm.
     """
 
     def __init__(self, vocabulary: int, positions: int, segments: int, width: int, epsilon: float = 1e-5) -> None:
@@ -217,7 +218,7 @@ class TokenEmbedding(nn.Module):
     def forward(self, ids: Int[Tensor, "B T"], segments: Int[Tensor, "B T"] | None = None) -> Float[Tensor, "B T M"]:
         """[B, T, M].
 
-        ids: [B, T] token ids. segments: [B, T], 0 or 1 for the sentence of a pair (None: 0 throughout).
+        `ids`: [B, T] token ids. `segments`: [B, T], 0 or 1 for the sentence of a pair (None: 0 throughout).
         """
         positions = torch.arange(ids.shape[1], device=ids.device)  # [T]
         segments = torch.zeros_like(ids) if segments is None else segments
@@ -227,8 +228,8 @@ class TokenEmbedding(nn.Module):
 class TransformerEncoder(nn.Module):
     """A stack of encoder layers.
 
-    layers: in order. embedding: stands in front (None: forward takes vectors). norm: stands at the end, where layers
-    normalise first (None: no norm).
+    `layers`: in order. `embedding`: stands in front (None: forward takes vectors). `norm`: stands at the end, where
+    layers normalise first (None: no norm).
     """
 
     def __init__(
@@ -247,13 +248,13 @@ class TransformerEncoder(nn.Module):
         segments: Int[Tensor, "B T"] | None = None,
         return_steps: bool = False,
     ) -> Any:
-        """Hidden states [B, T, M]; with `return_steps` also a list of the hidden states of the embedding and every layer,
-        and a list of each layer's steps.
+        """Hidden states [B, T, M]; with `return_steps` also a list of the hidden states of the embedding and every
+        layer, and a list of each layer's steps.
 
-        x: ids [B, T], or vectors [B, T, M].
-        key_padding: [B, T], True for tokens, False for padding.
-        segments: [B, T], 0 or 1 for the sentence of a pair.
-        return_steps: whether to return those lists as well.
+        `x`: ids [B, T], or vectors [B, T, M].
+        `key_padding`: [B, T], True for tokens, False for padding.
+        `segments`: [B, T], 0 or 1 for the sentence of a pair.
+        `return_steps`: whether to return those lists as well.
         """
         if self.embedding is not None and not x.is_floating_point():
             x = self.embedding(x, segments)  # [B, T] -> [B, T, M]
@@ -269,7 +270,7 @@ class TransformerEncoder(nn.Module):
     def from_bert(cls, model: nn.Module) -> "TransformerEncoder":
         """A whole BERT encoder with its trained weights. Raises ValueError for another kind of model.
 
-        model: Hugging Face's BERT, with or without a task's head.
+        `model`: Hugging Face's BERT, with or without a task's head.
         """
         import attnscope
 

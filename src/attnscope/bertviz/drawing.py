@@ -1,4 +1,4 @@
-"""From a trace to what BertViz's calls do with it: draw it in the cell, or return its HTML."""
+"""What BertViz's calls do with a trace: draw it in the cell, or return its HTML."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
 
 
 def view_of(trace: Trace, level: str, layer: int | None, heads: Any, theme: str) -> View:
-    """A static view, which a saved notebook keeps. The first of `heads` is the one it opens on."""
+    """A static view, which a saved notebook keeps. It opens on the first of `heads`."""
     chosen = [None] if heads is None else numbers("heads", heads)
     present = sorted({site.layer for site in trace.sites})
     if layer is not None and layer not in present:
@@ -35,7 +35,7 @@ def view_of(trace: Trace, level: str, layer: int | None, heads: Any, theme: str)
 
 
 def drawn(view: View, action: str) -> Any:
-    """Drawn here, or as an IPython HTML object, whose `data` is the text."""
+    """Draw the view here, or return an IPython HTML object, whose `data` is the page."""
     if action == "view":
         view.display()
         return None

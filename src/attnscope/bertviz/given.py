@@ -1,4 +1,4 @@
-"""What BertViz's views are handed, as a Trace: weights and tokens of one text, of a pair, or of encoder and decoder."""
+"""The arguments of BertViz's views as a Trace: weights and tokens of one text, of a pair, or of encoder and decoder."""
 
 import operator
 from collections.abc import Iterable, Mapping
@@ -27,16 +27,17 @@ def trace_of(
     names: Mapping[str, Any],
     include_layers: Any,
 ) -> Trace:
-    """A trace of weights only. `attentions` are the stacks "encoder", "decoder" and "cross", and `names` the tokens of
-    the first two, None where nothing came. Layers that are left out keep the numbers of the others."""
+    """A trace of weights only. `attentions` has the stacks "encoder", "decoder" and "cross", and `names` the tokens of the
+    first two; None stands for an argument that was not given. The layers that remain keep their numbers."""
     stacks = {stack: given for stack, given in attentions.items() if given is not None}
     sides = {side: given for side, given in names.items() if given is not None}
     if attention is not None:
         if stacks or sides:
             stray = f"{next(iter(stacks))}_attention" if stacks else f"{next(iter(sides))}_tokens"
             raise InputError(
-                f"attention came, and {stray} too: attention and tokens are for a model with one stack; an encoder-decoder "
-                "model has encoder_attention, decoder_attention and cross_attention, with encoder_tokens and decoder_tokens."
+                f"expected attention or {stray}, got both. attention and tokens are for a model with one stack; an "
+                "encoder-decoder model has encoder_attention, decoder_attention and cross_attention, with encoder_tokens and "
+                "decoder_tokens."
             )
         if tokens is None:
             raise InputError("tokens is missing: a list of strings, such as tokenizer.convert_ids_to_tokens(ids).")
@@ -44,29 +45,30 @@ def trace_of(
         return Trace.from_attentions(layers, _pair(tokens, sentence_b_start))
     if not stacks:
         raise InputError(
-            "there is no attention: give attention and tokens, or of an encoder-decoder model at least one of encoder_attention, "
-            f"decoder_attention and cross_attention. {HOW}"
+            "there is no attention: give attention and tokens; for an encoder-decoder model give at least one of "
+            f"encoder_attention, decoder_attention and cross_attention. {HOW}"
         )
     for name, stray in (("tokens", tokens), ("sentence_b_start", sentence_b_start)):
         if stray is not None:
-            raise InputError(f"{name} goes with attention; stacks take encoder_tokens and decoder_tokens.")
+            raise InputError(
+                f"{name} belongs to attention; encoder_attention, decoder_attention and cross_attention take encoder_tokens "
+                "and decoder_tokens."
+            )
     for stack in stacks:
         missing = [f"{side}_tokens" for side in NEEDS[stack] if side not in sides]
         if missing:
-            raise InputError(
-                f"{stack}_attention came without {' and '.join(missing)}, which name its queries and keys."
-            )
+            raise InputError(f"{stack}_attention needs {' and '.join(missing)} too, the names of its queries and keys.")
     wanted = {stack: _layers(f"{stack}_attention", given, include_layers) for stack, given in stacks.items()}
     return Trace.from_attentions(wanted, sides)
 
 
 def _layers(name: str, attention: Any, include: Any) -> Any:
-    """The layers asked for; None in place of the others, so that numbers stay."""
+    """The layers to include, with None in place of the others, so that the numbers stay."""
     if isinstance(attention, (list, tuple)) and not any(layer is not None for layer in attention):
         what = "is empty" if not attention else f"holds {len(attention)} layers, all None"
         raise InputError(
-            f"{name} {what}. Of a model's output take outputs.attentions by its name: the last entry, outputs[-1], may be another "
-            f"field. {HOW}"
+            f"{name} {what}. Take outputs.attentions of a model's output by this name: the last entry, outputs[-1], may be "
+            f"another field. {HOW}"
         )
     if include is None:
         return attention
@@ -80,33 +82,35 @@ def _layers(name: str, attention: Any, include: Any) -> Any:
 
 
 def _pair(tokens: Any, start: Any) -> Any:
-    """Tokens that know where the second sentence begins."""
+    """The tokens, each with the number of its sentence."""
     if start is None:
         return tokens
     count = len(tokens)
     try:
         start = operator.index(start)
     except TypeError:
-        raise InputError(f"sentence_b_start is {start!r}; it is the position of sentence B's first token.") from None
+        raise InputError(
+            f"sentence_b_start is {start!r}; expected the position of sentence B's first token, from 0."
+        ) from None
     if not 0 < start < count:
         raise InputError(
             f"sentence_b_start is {start}, and there are {count} tokens: sentence B begins between 1 and {count - 1}."
         )
     if not isinstance(tokens, Tokens):
         if isinstance(tokens, str) or not all(isinstance(token, str) for token in tokens):
-            return tokens  # refused, with words, where all names are
+            return tokens  # Trace.from_attentions refuses them with a message
         tokens = tokens_of_strings(list(tokens))
     return replace(tokens, segments=(0,) * start + (1,) * (count - start))
 
 
 def numbers(name: str, given: Any) -> list[int]:
-    """Layers or heads as a list, each once."""
+    """Numbers of layers or heads as a list, each once. Raises InputError for anything else."""
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
-        raise InputError(f"{name} is {given!r}; it is a list of numbers from 0, such as {name}=[3, 5].")
+        raise InputError(f"{name} is {given!r}; expected a list of numbers from 0, such as {name}=[3, 5].")
     try:
         found = list(dict.fromkeys(operator.index(number) for number in given))
     except TypeError:
-        raise InputError(f"{name} is {given!r}; it is a list of numbers from 0, such as {name}=[3, 5].") from None
+        raise InputError(f"{name} is {given!r}; expected a list of numbers from 0, such as {name}=[3, 5].") from None
     if not found:
-        raise InputError(f"{name} is empty; leave it out for all of them.")
+        raise InputError(f"{name} is empty; leave it out to get all of them.")
     return found

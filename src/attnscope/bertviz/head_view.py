@@ -22,14 +22,24 @@ def head_view(
     include_layers: Sequence[int] | None = None,
     html_action: str = "view",
 ) -> Any:
-    """Draw the head level of attention weights: lines from each query to the keys it looks at.
+    """Draw the head level of attention weights: a line from each query to the keys that it attends to.
 
-    BertViz's signature. `attention` is what a model returns as attentions: one (1, H, Q, K) per layer, with `tokens`;
-    `sentence_b_start` is where the second sentence of a pair begins. An encoder-decoder model has three stacks of them,
-    of which any may come. `include_layers` leaves the other layers out. It opens on `layer` and `heads`, drawn over each
-    other; without them on one head, that of the strongest link, and says so. `prettify_tokens` changes nothing: tokens
-    are always shown without the marks of their vocabulary. `html_action="return"` returns an IPython HTML object instead
-    of drawing. Raises InputError where tokens and weights do not fit, or where there are no weights.
+    This is BertViz's signature.
+
+    - `attention`: weights as a model returns them, a list with one (1, H, Q, K) or (H, Q, K) per layer: torch or numpy,
+      from 0 to 1. `tokens`: Q strings, the queries and keys of `attention`.
+    - `sentence_b_start`: position, from 0, of the first token of the second sentence. None: there is one sentence.
+    - `prettify_tokens`: accepted and without effect. Tokens never show the marks of their vocabulary, such as "##".
+    - `layer`: number of the layer to open on, from 0. None chooses the layer with the strongest weight between two
+      different words. `heads`: numbers of the heads to draw over each other, from 0; the first is the one it opens on.
+      None chooses one head in the same way, and the view says why.
+    - `encoder_attention`, `decoder_attention`, `cross_attention`: the weights of an encoder-decoder model, each as
+      `attention`; one of them is enough. `encoder_tokens`, `decoder_tokens`: strings; the encoder needs the first, the
+      decoder the second, cross attention both.
+    - `include_layers`: numbers of the layers to draw, from 0; they keep their numbers. None draws all.
+    - `html_action`: "view" draws here; "return" returns an IPython HTML object, whose `data` is the page.
+
+    Raises InputError where there are no weights, or where tokens, layers or heads do not fit them.
     """
     check_choice("html_action", html_action, ACTIONS)
     stacks = {"encoder": encoder_attention, "decoder": decoder_attention, "cross": cross_attention}

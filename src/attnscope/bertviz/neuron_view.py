@@ -20,17 +20,27 @@ def show(
     head: int | None = None,
     html_action: str = "view",
 ) -> Any:
-    """Draw the neuron view of `sentence_a` (and `sentence_b`), or return its HTML.
+    """Draw the neuron level of a text: q, k and their products, number by number.
 
-    BertViz's signature. The model is looked at as it is, so `model_type` decides nothing; it is "bert", "gpt2", "roberta",
-    or what the model's configuration says. `html_action="return"` returns an IPython HTML object. Raises InputError for
-    other values.
+    This is BertViz's signature, for any Hugging Face model.
+
+    - `model`: the model, a torch module. `tokenizer`: its tokenizer.
+    - `model_type`: "bert", "gpt2", "roberta", or the model type of the model's configuration. It changes nothing, because
+      attnscope reads the model itself.
+    - `sentence_a`: the text. `sentence_b`: a second sentence, or None.
+    - `display_mode`: the theme, "dark" or "light".
+    - `layer`, `head`: the numbers to open on, from 0. None chooses those with the strongest weight between two different
+      words, and the view says why.
+    - `html_action`: "view" draws here; "return" returns an IPython HTML object, whose `data` is the page.
+
+    Raises InputError for arguments that do not fit, and CaptureError for a model that attnscope cannot trace.
     """
     check_choice("display_mode", display_mode, MODES)
     check_choice("html_action", html_action, ACTIONS)
     if not isinstance(model_type, str):
         raise InputError(
-            f"model_type is the second argument, as in BertViz: a string such as 'bert'; {type(model_type).__name__} came."
+            "model_type, the second argument as in BertViz, must be a string such as 'bert'; "
+            f"got {type(model_type).__name__}."
         )
     own = getattr(getattr(model, "config", None), "model_type", None)
     if model_type not in (*MODEL_TYPES, own):

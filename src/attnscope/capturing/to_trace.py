@@ -1,163 +1,164 @@
 """From the records of one forward pass to the sites and tokens of a Trace."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from attnscope.capturing.read.attention_call import BatchRules, MaskReader
-from attnscope.capturing.read.kv_cache import KeyValue, Laid
-from attnscope.capturing.read.qkv_projections import Origin
+from attnscope.capturing.read.kv_cache import AlignedKeys
+from attnscope.capturing.read.stacks import stack_names
+from attnscope.capturing.records import Pass, Record, WeightsRecord
 from attnscope.errors import CaptureError, InputError
-from attnscope.tracing.site import Projection, Site
+from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens, tokens_of
-from attnscope.tracing.trace import Trace
+from attnscope.tracing.trace import ModelInfo, Trace
 from attnscope.tracing.weights_site import WeightsSite
 
-NO_VECTORS = "this module computes its softmax by itself, so its weights were seen, and no q, k and v"
-NET_NOTE = (
-    "Attention outside transformers' interface was read from torch's own functions; torch leaves out its fused paths "
+NO_VECTORS = "this module computes its softmax by itself, so only its weights could be seen, without q, k and v"
+FUNCTION_MODE_NOTE = (
+    "Attention outside transformers' interface was read from torch's own functions. Torch leaves out its fused paths "
     "meanwhile, so the model's outputs agree with those of a plain pass to 4 ulp, and may not be equal to the bit."
 )
 
 Place = tuple[str | None, int]  # stack and layer
+Placed = tuple[Record | WeightsRecord, Place]
 
 
-@dataclass
-class Record:
-    """One attention call of a pass, for a whole batch. query: [B, H, Q, D]; z: [B, R, H, Dv]. place: which call of the
-    pass it was."""
-
-    place: int
-    path: str
-    call: int
-    query: Tensor
-    key_value: Callable[[], KeyValue]
-    rules: BatchRules
-    scaling: float
-    softcap: float | None
-    sinks: Tensor | None
-    window: int | None
-    z: Tensor | None
-    z_rows: Tensor
-    implementation: str
-    cross: bool
-    unknown: tuple[str, ...]
-    note: str
-    projection: Projection | None = None
-    x: Tensor | None = None
-    pre_rotary: tuple[Tensor, Tensor] | None = None
-    x_keys: Tensor | None = None
-    origins: dict[str, Origin] = field(default_factory=dict)
-    direct: bool = False
-
-    @property
-    def batch(self) -> int:
-        return len(self.query)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.query.dtype
+def places_of(chosen: Pass, model: nn.Module) -> dict[int, Place]:
+    """(stack, layer) of every call of the pass that is complete."""
+    config = getattr(model, "config", None)
+    partial = chosen.partial
+    order = {place: call for place, call in enumerate(chosen.order) if place not in partial}
+    both = getattr(config, "is_encoder_decoder", None)
+    if both is None:  # nn.Transformer
+        both = any(cross for _, cross in order.values()) and any(
+            re.search(r"(^|\.)encoder(\.|$)", path) for path, _ in order.values()
+        )
+    names = stack_names([*order.values()], bool(both), pooled=not both and chosen.pooled)
+    return dict(zip(order, names, strict=True))
 
 
-@dataclass
-class WeightsRecord:
-    """A softmax over keys that met values, for a whole batch. weights: [B, H, Q, K]."""
-
-    place: int
-    path: str
-    call: int
-    weights: Tensor
-    implementation: str
-    cross: bool
-    direct: bool = True
-    unknown: tuple[str, ...] = ()
-
-    @property
-    def batch(self) -> int:
-        return len(self.weights)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.weights.dtype
-
-
-@dataclass
-class Pass:
-    """One forward pass of the model: all its calls in order (module path, cross or not), and the records of those kept.
-
-    sizes: queries and keys of each call. softmaxes: sizes and places of the softmaxes in one run of a module.
+def wanted_of(
+    chosen: Pass, model: nn.Module, layers: frozenset[int] | None, sites: Sequence[str] | None
+) -> list[Placed]:
+    """The records of a pass with stack and layer; none where it has no complete call. Raises InputError where layers=
+    or sites= name nothing in it.
     """
+    if not (places := places_of(chosen, model)):
+        return []
+    found = [(record, places[record.place]) for record in chosen.records if record.place in places]
+    if layers is not None:
+        found = [(record, place) for record, place in found if place[1] in layers]
+        there = {layer for _, layer in places.values()}
+        if missing := layers - there:
+            raise InputError(
+                f"layers={sorted(layers)}: there is no layer {', '.join(map(str, sorted(missing)))}; this model has "
+                f"attention in layers {', '.join(map(str, sorted(there)))}."
+            )
+    if not found:
+        paths = ", ".join(dict.fromkeys(path for path, _ in chosen.order))
+        raise InputError(f"sites={list(sites or ())} names none of the attention modules of this pass: {paths}.")
+    return found
 
-    order: list[tuple[str, bool]] = field(default_factory=list)
-    calls: Counter[str] = field(default_factory=Counter)
-    records: list[Record | WeightsRecord] = field(default_factory=list)
-    masks: MaskReader = field(default_factory=MaskReader)
-    sizes: list[tuple[int, int]] = field(default_factory=list)
-    softmaxes: dict[int, tuple[set[tuple[int, ...]], list[int]]] = field(default_factory=dict)
-    whole: set[int] = field(default_factory=set)  # runs of modules whose attention was recorded with q, k and v
-    net: bool = False
 
-    @property
-    def torn(self) -> set[int]:
-        """Places of softmaxes of several sizes in one run of a module: pieces of one attention (windows, landmarks),
-        which nothing tells how to put together."""
-        return {place for sizes, places in self.softmaxes.values() if len(sizes) > 1 for place in places}
+def trace_of(
+    chosen: Pass,
+    found: Sequence[Placed],
+    model: nn.Module,
+    index: int,
+    named: Tokens | None,
+    target: Tokens | None,
+    *,
+    name: str,
+    notes: Sequence[str],
+    unrecorded: Sequence[str],
+    inputs: Any,
+) -> Trace:
+    """Row `index` of the batch as a trace."""
+    sites = [
+        site_of(record, place, index, _count(target if target is not None and place[0] == "decoder" else named))
+        for record, place in found
+    ]
+    named, target = name_positions(sites, named, target)
+    records = [record for record, _ in found]
+    config = getattr(model, "config", None)
+    info = ModelInfo(
+        name=name or getattr(config, "_name_or_path", "") or "",
+        class_name=type(model).__name__,
+        type=getattr(config, "model_type", ""),
+        dtype=str(records[0].dtype).removeprefix("torch."),
+        implementation=", ".join(sorted({record.implementation for record in records})),
+        revision=getattr(config, "_commit_hash", None),
+    )
+    notes = (*notes, *function_mode_notes(chosen, sites), *broken_numbers(sites))
+    return checked(Trace(tuple(sites), named, target, info, notes, tuple(unrecorded), inputs), records)
 
-    @property
-    def pooled(self) -> bool:
-        """Whether what goes across runs last and reads, for other queries, what the others attend over."""
-        crosses = [cross for _, cross in self.order]
-        reads = {size for size, cross in zip(self.sizes, crosses, strict=True) if not cross}
-        across = [size for size, cross in zip(self.sizes, crosses, strict=True) if cross]
-        fits = all((keys, keys) in reads and (queries, queries) not in reads for queries, keys in across)
-        return bool(across) and crosses == sorted(crosses) and fits
+
+def unrecorded_of(chosen: Pass, ran: Sequence[str]) -> list[str]:
+    """Attention-like modules that ran without a record, nor one inside or around them."""
+    partial = chosen.partial
+    recorded = {path for place, (path, _) in enumerate(chosen.order) if place not in partial}
+    return sorted(
+        path
+        for path in ran
+        if not any(other == path or other.startswith(path + ".") or path.startswith(other + ".") for other in recorded)
+    )
+
+
+def _count(tokens: Tokens | None) -> int | None:
+    return None if tokens is None else len(tokens)
 
 
 def site_of(record: Record | WeightsRecord, place: Place, index: int, names: int | None) -> Site:
-    """Row `index` of the batch as a site. `names`: how many positions there are names for, None where there are none."""
+    """Row `index` of the batch as a site. `names`: how many positions there are names for, None where there are
+    none.
+    """
     stack, layer = place
+    kind = "cross" if record.cross else "self"
     if isinstance(record, WeightsRecord):
+        given = _row(record.weights, index)
         return WeightsSite(
-            given=_row(record.weights, index), path=record.path, call=record.call,
-            kind="cross" if record.cross else "self", stack=stack, layer=layer, note=NO_VECTORS,
-        )  # fmt: skip
+            given=given, path=record.path, call=record.call, kind=kind, stack=stack, layer=layer, note=NO_VECTORS
+        )
     key, value = record.key_value()
     k, v = _row(key, index), _row(value, index)
-    laid = Laid(k, v, *record.rules.row(index))
+    aligned = AlignedKeys(k, v, *record.rules.row(index))
     q = _row(record.query, index)
     note = record.note
     if not record.cross:
-        laid = laid.without_empty_places(q.shape[1])
-        missing = (names or 0) - laid.k.shape[1]
-        if missing > 0 and record.window is not None and laid.k.shape[1] >= record.window:
-            laid = laid.with_dropped_keys(q.shape[1], laid.k.shape[1] + missing)
-            note = f"the cache of this layer has dropped the first {missing} keys, outside its window: they are zeros here, and masked"
+        aligned = aligned.without_empty_places(q.shape[1])
+        missing = (names or 0) - aligned.k.shape[1]
+        if missing > 0 and record.window is not None and aligned.k.shape[1] >= record.window:
+            aligned = aligned.with_dropped_keys(q.shape[1], aligned.k.shape[1] + missing)
+            note = (
+                f"the cache of this layer has dropped the first {missing} keys, outside its window: they are zeros here, "
+                "and masked"
+            )
     pre_q, pre_k = record.pre_rotary or (None, None)
     return Site(
         q=q,
-        k=laid.k,
-        v=laid.v,
+        k=aligned.k,
+        v=aligned.v,
         scaling=record.scaling,
         path=record.path,
         call=record.call,
-        kind="cross" if record.cross else "self",
+        kind=kind,
         stack=stack,
         layer=layer,
         softcap=record.softcap,
-        mask=laid.mask,
-        position_bias=laid.bias,
+        mask=aligned.mask,
+        position_bias=aligned.bias,
         sinks=record.sinks,
         z=None if record.z is None else _row(record.z, index).transpose(0, 1),
         z_rows=None if record.z is None else record.z_rows,
         projection=record.projection,
         x=_row(record.x, index) if record.x is not None and record.x.ndim == 3 else None,
         x_keys=None
-        if record.x_keys is None or record.x_keys.shape[1] != laid.k.shape[1]
+        if record.x_keys is None or record.x_keys.shape[1] != aligned.k.shape[1]
         else _row(record.x_keys, index),
         pre_rotary_q=None if pre_q is None else _row(pre_q, index).detach(),
         pre_rotary_k=None if pre_k is None else _row(pre_k, index).detach(),
@@ -188,7 +189,9 @@ def given_names(tokenizer: Any, input_ids: Any, tokens: Any, index: int) -> Toke
         return None
     ids = torch.as_tensor(input_ids)
     if ids.ndim == 2 and not -len(ids) <= index < len(ids):
-        raise InputError(f"input_ids have {len(ids)} rows, and row {index} is wanted: give the ids of the whole batch.")
+        raise InputError(
+            f"input_ids have {len(ids)} rows, and you ask for row {index}: give the ids of the whole batch."
+        )
     return tokens_of(tokenizer, (ids[index] if ids.ndim == 2 else ids).tolist())
 
 
@@ -264,11 +267,11 @@ def _finite(x: Tensor) -> bool:
     return bool(x.sum(dtype=torch.float32).isfinite()) or bool(x.isfinite().all())
 
 
-def net_notes(chosen: Pass, sites: Sequence[Site]) -> list[str]:
+def function_mode_notes(chosen: Pass, sites: Sequence[Site]) -> list[str]:
     """What a reader must know of a pass in which torch's own functions were watched."""
-    if not chosen.net:
+    if not chosen.watched:
         return []
-    notes = [NET_NOTE]
+    notes = [FUNCTION_MODE_NOTE]
     only = [site.name for site in sites if site.weights_only]
     if only:
         names = ", ".join(only[:8]) + (f" and {len(only) - 8} more" if len(only) > 8 else "")

@@ -1,5 +1,10 @@
-"""attnscope check: hand-written attention, or a model in use on a text."""
+"""attnscope check: hand-written attention, or a model in use on a text.
 
+Code is checked in a process of its own. This one only starts it and prints the answer, so it imports neither torch nor
+numpy nor transformers (`tests/packaging/test_light_command.py`).
+"""
+
+import json
 import os
 import sys
 from typing import Any
@@ -15,8 +20,10 @@ LIMIT = 60.0  # seconds
 
 
 @click.command()
-@click.argument("targets", metavar="FILE.py:NAME | TEXT...", nargs=-1, required=True)
+@click.argument("targets", metavar="FILE.py:NAME | TEXT...", nargs=-1)
+@click.option("--explain", metavar="ID", help="Explain the finding of this id, such as softmax-over-queries, and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
+@click.option("--strict", is_flag=True, help="Count warnings as errors: exit code 1.")
 @click.option(
     "--hint",
     type=click.IntRange(1, 3),
@@ -40,7 +47,9 @@ LIMIT = 60.0  # seconds
 def check(
     ctx: click.Context,
     targets: tuple[str, ...],
+    explain: str | None,
     as_json: bool,
+    strict: bool,
     hint: int | None,
     scaling: float | None,
     softcap: float | None,
@@ -58,25 +67,26 @@ def check(
     FILE.py:NAME is a function, a module's class that needs no arguments, or a call such as 'attention.py:Attention(30, 5)'.
     The code runs in a process of its own.
 
-    --model M TEXT looks at a model in use: special tokens, chat template, padding, masks, length, NaN, dropout, adapters.
+    --model M TEXT checks a model in use: special tokens, chat template, padding, masks, length, NaN, dropout, adapters.
     Several TEXTs are a batch.
 
-    Exit code: 0 nothing found, 1 a finding, 2 wrong usage.
+    Each finding is an error (the numbers are wrong), a warning (right here, wrong elsewhere) or a note, and has an id:
+    --explain ID prints an example, its cure and a reference.
+
+    Exit code: 0 no error, 1 an error (with --strict a warning too), 2 wrong usage, 3 nothing could be compared.
     """
-    import json
-
-    declared = {"scaling": scaling, "softcap": softcap, "causal": causal}
+    code = {"scaling": scaling, "softcap": softcap, "causal": causal, "limit": limit}
     in_use = {"task": task, "dtype": dtype, "pair": pair, "chat": chat or None}
+    how = {"hint": hint, "strict": strict}
     try:
-        _refuse_mixed(targets, model, {**declared, "limit": limit}, in_use)
-        if model is not None:
-            answer = _check_model(model, targets, hint, in_use, as_json, quiet)
+        if explain is not None:
+            answer = _explain(explain, targets, model)
+        elif model is not None:
+            _refuse_code(targets, code)
+            answer = _check_model(model, targets, in_use, how, as_json, quiet)
         else:
-            with status(f"checking {targets[0]} in a process of its own …", quiet):
-                from attnscope.doctor.code_check.run.child_process import examine_file
-
-                colour = sys.stdout.isatty() and not as_json
-                answer = examine_file(targets[0], {**declared, "hint": hint}, limit or LIMIT, colour=colour)
+            _refuse_model(targets, in_use)
+            answer = _check_code(targets[0], code, how, as_json, quiet)
     except AttnscopeError as error:
         if not as_json:
             raise
@@ -88,42 +98,88 @@ def check(
     ctx.exit(answer["code"])
 
 
-def _refuse_mixed(targets: tuple[str, ...], model: str | None, code: dict[str, Any], in_use: dict[str, Any]) -> None:
-    """Options of one of the two questions are refused in the other, where they would mean nothing."""
-    stray = [f"--{name}" for name, value in (in_use if model is None else code).items() if value is not None]
-    first, *others = list(targets)
-    if model is None and (stray or others or ".py:" not in first):
-        what = f"{stray[0]} is for a model" if stray else f"{[first, *others][-1]!r} is not FILE.py:NAME"
+def _explain(id: str, targets: tuple[str, ...], model: str | None) -> dict[str, Any]:
+    from attnscope.doctor import explain
+
+    if targets or model is not None:
         raise InputError(
-            f"{what}. To check code give one FILE.py:NAME, such as attention.py:my_attention; to check a model on a text, "
-            f"say which: attnscope check --model demo {first!r}."
+            f"expected --explain {id} alone, got {targets[0] if targets else '--model'!r} too. Ask for one at a time: the "
+            "explanation, or a check."
         )
-    if model is not None and stray:
-        raise InputError(f"{stray[0]} is for code, and --model asks about a model in use: leave one of them out.")
-    files = [target for target in targets if os.path.isfile(target.partition(".py:")[0] + ".py")]
-    if model is not None and files and ".py:" in files[0]:
+    text = explain(id)
+    return {"code": 0, "text": text, "json": {"id": id, "explanation": text}}
+
+
+def _refuse_code(texts: tuple[str, ...], options: dict[str, Any]) -> None:
+    """What means nothing to a check of a model."""
+    if not texts:
         raise InputError(
-            f"{files[0]!r} names code in a file; leave --model out to check it, or give a text to check the model on."
+            'expected a text to check the model on, got none. Add one: attnscope check --model M "A text."'
         )
+    if stray := _given(options):
+        raise InputError(
+            f"expected options for a model, got {stray[0]}, which is for code. Leave out {stray[0]} or --model."
+        )
+    files = [text for text in texts if ".py:" in text and os.path.isfile(text.partition(".py:")[0] + ".py")]
+    if files:
+        raise InputError(
+            f"expected a text to check the model on, got {files[0]!r}, which names code in a file. Leave out --model to check "
+            "the code."
+        )
+    if not all(text.strip() for text in texts):
+        raise InputError("expected a text to check the model on, got an empty one. Give at least one word.")
+
+
+def _refuse_model(targets: tuple[str, ...], options: dict[str, Any]) -> None:
+    """What means nothing to a check of code."""
+    if not targets:
+        raise InputError(
+            "expected something to check, got nothing. For code: attnscope check attention.py:my_attention; for a model on a "
+            'text: attnscope check --model demo "A text."; for the meaning of a finding: attnscope check --explain ID.'
+        )
+    wrong = [target for target in targets if ".py:" not in target]
+    to_a_model = f"To check a model on a text, name it: attnscope check --model demo {(wrong or targets)[0]!r}."
+    if stray := _given(options):
+        raise InputError(f"expected options for code, got {stray[0]}, which is for a model. {to_a_model}")
+    if wrong and wrong[0].endswith(".py"):
+        raise InputError(
+            f"expected FILE.py:NAME, got {wrong[0]!r} without a name. Add the function or class: {wrong[0]}:my_attention."
+        )
+    if wrong:
+        raise InputError(f"expected FILE.py:NAME, such as attention.py:my_attention, got {wrong[0]!r}. {to_a_model}")
+    if len(targets) > 1:
+        raise InputError(f"expected one FILE.py:NAME, got {len(targets)}. Check them one at a time.")
+
+
+def _given(options: dict[str, Any]) -> list[str]:
+    return [f"--{name}" for name, value in options.items() if value is not None]
+
+
+def _check_code(target: str, code: dict[str, Any], how: dict[str, Any], as_json: bool, quiet: bool) -> dict[str, Any]:
+    """The answer to `check FILE.py:NAME`."""
+    limit = code.pop("limit") or LIMIT
+    with status(f"checking {target} in a process of its own …", quiet):
+        from attnscope.doctor.code_check.run.child_process import examine_file
+
+        return examine_file(target, {**code, **how}, limit, colour=sys.stdout.isatty() and not as_json)
 
 
 def _check_model(
-    name: str, texts: tuple[str, ...], hint: int | None, in_use: dict[str, Any], as_json: bool, quiet: bool
+    name: str, texts: tuple[str, ...], in_use: dict[str, Any], how: dict[str, Any], as_json: bool, quiet: bool
 ) -> dict[str, Any]:
     """The answer to `check --model`, printed unless it is to be JSON."""
     pair, chat = in_use["pair"], in_use["chat"]
     if chat and (len(texts) > 1 or pair is not None):
-        raise InputError("--chat takes one text, as a user's message, without --pair.")
-    if not all(text.strip() for text in texts):
-        raise InputError("text is empty: there is nothing to read. Give at least one word.")
+        got = f"{len(texts)} texts" if len(texts) > 1 else "--pair too"
+        raise InputError(f"--chat: expected one text, a user's message, got {got}. Leave out --chat, or give one text.")
     model, tokenizer = load(name, quiet, task=in_use["task"], dtype=in_use["dtype"])
-    text, *others = list(texts)
+    first, *others = texts
     if chat:
-        read: dict[str, Any] = {"messages": [{"role": "user", "content": text}]}
+        read: dict[str, Any] = {"messages": [{"role": "user", "content": first}]}
     else:
-        read = {"text": list(texts) if others else text, "text_pair": pair}
+        read = {"text": [first, *others] if others else first, "text_pair": pair}
     with status("checking the model …", quiet):
-        diagnosis = attnscope.check(model, tokenizer, hint=hint, **read)
+        diagnosis = attnscope.check(model, tokenizer, **how, **read)
     if not as_json:
         diagnosis.report(console())
-    return {"code": 0 if diagnosis else 1, "text": "", "json": diagnosis.to_dict()}
+    return {"code": diagnosis.exit_code, "text": "", "json": diagnosis.to_dict()}

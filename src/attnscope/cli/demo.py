@@ -4,8 +4,7 @@ import click
 
 from attnscope.cli.shared import quiet_option
 from attnscope.cli.show import show_text
-
-SENTENCE = "As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed."
+from attnscope.text.example import SENTENCE
 
 
 @click.command()

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 import attnscope
-from attnscope.cli.shared import load, quiet_option
+from attnscope.cli.shared import Size, load, quiet_option
 from attnscope.errors import InputError, MissingDependency
 from attnscope.text.status import status
 
@@ -40,7 +40,7 @@ SHORTEST_TOKEN = 16  # characters
 )
 @click.option(
     "--keep-mb",
-    type=click.FloatRange(min=1),
+    type=Size(min=1),
     default=512,
     show_default=True,
     help="Memory for texts already read, in MB.",

@@ -1,8 +1,10 @@
-"""What several commands share: the --quiet option, a model loaded with a status line, what a page opens on."""
+"""What several commands share: the --quiet option, a model loaded behind a status line, a console."""
 
 import io
+import math
 import os
 import sys
+from logging import ERROR, getLogger
 from typing import Any
 
 import click
@@ -13,6 +15,16 @@ from attnscope.text.status import status
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print no progress on stderr.")
 
 
+class Size(click.FloatRange):
+    """A finite number in a range; click alone lets nan and inf through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        size = super().convert(value, param, ctx)
+        if not math.isfinite(size):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return size
+
+
 def load(name: str, quiet: bool, **options: Any) -> tuple[Any, Any]:
     """`attnscope.load` behind a status line, which stands before torch and transformers are imported."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -20,15 +32,16 @@ def load(name: str, quiet: bool, **options: Any) -> tuple[Any, Any]:
         from huggingface_hub.utils import logging as hub_logging
         from transformers.utils import logging
 
+        getLogger("matplotlib.font_manager").setLevel(ERROR)
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         hub_logging.set_verbosity_error()
         return attnscope.load(name, **options)
 
 
-def position(value: str | None) -> int | str | None:
-    """A number as a position, anything else as a token."""
-    return int(value) if value is not None and value.lstrip("-").isdigit() else value
+def position(value: str | int | None) -> int | str | None:
+    """A number as a position, anything else as it is: a token, or the name of a head."""
+    return int(value) if isinstance(value, str) and value.removeprefix("-").isdecimal() else value
 
 
 def console() -> Any:

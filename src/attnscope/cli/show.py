@@ -1,15 +1,18 @@
 """attnscope show: trace a text, write its page or draw it in the terminal."""
 
+import webbrowser
 from pathlib import Path
 from typing import Any
 
 import click
 
 import attnscope
-from attnscope.cli.shared import console, load, position, quiet_option
+from attnscope.cli.shared import Size, console, load, position, quiet_option
 from attnscope.text.status import status
-from attnscope.views import levels
+from attnscope.views.levels import ALIASES, NAMES, level_named
 from attnscope.views.state import CHOICES, State
+
+PAGE = "attnscope.html"
 
 
 @click.command()
@@ -35,12 +38,13 @@ from attnscope.views.state import CHOICES, State
 @click.option("--task", help="Task to load the model for, such as text-generation.  [default: the checkpoint's own]")
 @click.option(
     "--level",
-    type=click.Choice([*levels.NAMES, *levels.ALIASES]),
-    callback=lambda _context, _option, name: None if name is None else levels.level_named(name),
-    help=f"Level to open on.  [default: {State.level}]",
+    type=click.Choice([*NAMES, *ALIASES]),
+    help=f"Level to open on; lines is another name of head, grid of matrix.  [default: {State.level}]",
 )
 @click.option("--terminal", is_flag=True, help="Draw the head and the neuron level here; write a page only with --out.")
-@click.option("--out", type=click.Path(dir_okay=False), help="File to write.  [default: attnscope.html]")
+@click.option(
+    "--out", type=click.Path(dir_okay=False), help=f"File to write: .html, .png, .svg or .pdf.  [default: {PAGE}]"
+)
 @click.option(
     "--theme",
     type=click.Choice(CHOICES["theme"]),
@@ -50,7 +54,7 @@ from attnscope.views.state import CHOICES, State
 )
 @click.option(
     "--max-mb",
-    type=float,
+    type=Size(min=0, min_open=True),
     default=12,
     show_default=True,
     help="Largest size of the numbers in the page, in MB; the app and small pictures of all heads add 0.4 to 1.4.",
@@ -72,6 +76,7 @@ def show_text(
     *,
     model: str,
     level: str | None = None,
+    head: str | int | None = None,
     query: str | None = None,
     key: str | None = None,
     pair: str | None = None,
@@ -84,18 +89,20 @@ def show_text(
     **options: Any,
 ) -> None:
     """What `show` and `demo` do; `options` are those of `attnscope.show`."""
-    loaded, tokenizer = load(model, quiet, task=task)
-    with status("running the model once …", quiet):
+    drawn = () if not terminal else ("head", "neuron") if level is None else (level_named(level),)
+    with status("starting …", quiet):  # imports torch
         from attnscope.render import has_display
         from attnscope.render.terminal import check_levels, draw
 
-        drawn = () if not terminal else ("head", "neuron") if level is None else (level,)
         check_levels(drawn)
+    loaded, tokenizer = load(model, quiet, task=task)
+    with status("running the model once …", quiet):
         view = attnscope.show(
             loaded,
             tokenizer,
             text,
             level=level or State.level,
+            head=position(head),
             query=position(query),
             key=position(key),
             text_pair=pair,
@@ -104,10 +111,11 @@ def show_text(
         )
     path: Path | None = None
     if out is not None or not terminal:
-        with status("writing the page …", quiet):
-            path = view.save(out or "attnscope.html").resolve()
+        out = PAGE if out is None else out
+        with status(f"writing {out} …", quiet):
+            path = view.save(out).resolve()
     draw(view, console(), drawn)
     if path is not None:
         click.echo(str(path))
         if opens and has_display():
-            view.open(path)
+            webbrowser.open(path.as_uri())

@@ -2,36 +2,18 @@
 
 import io
 import json
-import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
-
-import torch
-from torch import Tensor
 
 from attnscope.doctor import report_html
 from attnscope.doctor.findings import SEVERITIES, Finding
 from attnscope.doctor.format import number
 from attnscope.errors import NotCaptured
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the command line reports from a process that imports no torch
+    from attnscope.doctor.matrices import Matrices
     from attnscope.tracing.trace import Trace
-
-
-@dataclass(frozen=True)
-class Matrices:
-    """The suspect's weights of one head beside the reference's, and the first cell (query, key) that differs."""
-
-    theirs: Tensor
-    reference: Tensor
-    cell: tuple[int, int] | None
-    note: str
-    all_theirs: Tensor | None = None  # [H, Q, K], every head of that text
-    all_reference: Tensor | None = None
-    operands: tuple[Tensor, Tensor, Tensor] | None = None  # q, k, v, each [H, T, D]
-    scaling: float | None = None
-    allowed: Tensor | None = None  # [H, Q, K], what the reference lets a query see; None: everything
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,7 +29,7 @@ class Diagnosis:
     conventions: dict[str, str] = field(default_factory=dict)
     not_examined: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    matrices: Matrices | None = None
+    matrices: "Matrices | None" = None
     hint: int | None = None
     seconds: float = 0.0
     source: tuple[int, tuple[str, ...]] | None = None  # the number of the first line, and the lines
@@ -78,9 +60,10 @@ class Diagnosis:
     def headline(self) -> str:
         """The name, and how many findings of which severity."""
         counts = Counter(found.severity for found in self.findings)
-        said = [f"{counts[kind]} {kind}{'s' * (counts[kind] > 1)}" for kind in SEVERITIES if counts[kind]]
-        nothing = "nothing found" if self.compared else "nothing could be compared"
-        return f"{self.name}: {', '.join(said) or nothing}"
+        parts = [f"{counts[kind]} {kind}{'s' * (counts[kind] > 1)}" for kind in SEVERITIES if counts[kind]]
+        if self.exit_code == 3:
+            parts.append("nothing could be compared")
+        return f"{self.name}: {', '.join(parts) or 'nothing found'}"
 
     def describe(self, found: Finding) -> tuple[str, list[tuple[str, str]]]:
         """A finding as far as `hint` allows: its title, and labelled sentences."""
@@ -92,19 +75,19 @@ class Diagnosis:
 
     def context(self) -> list[tuple[str, str]]:
         """Labelled sentences beside the findings: conventions as they were found, notes, what was not examined."""
-        said = []
+        parts = []
         if self.conventions and self.level == 3:
-            said.append(("as found", "; ".join(f"{key}: {value}" for key, value in self.conventions.items())))
-        said += [("note", note) for note in self.notes if self.level == 3]
-        return said + [("not examined", what) for what in self.not_examined]
+            parts.append(("as found", "; ".join(f"{key}: {value}" for key, value in self.conventions.items())))
+        parts += [("note", note) for note in self.notes if self.level == 3]
+        return parts + [("not examined", what) for what in self.not_examined]
 
     def lines(self) -> list[str]:
         """The report as plain text, without the matrices."""
-        said = [self.headline]
+        lines = [self.headline]
         for place, found in enumerate(self.findings, 1):
             title, parts = self.describe(found)
-            said += [f"{place}. {title}", *(f"   {label}: {text}" for label, text in parts)]
-        return said + [f"{label}: {text}" for label, text in self.context()]
+            lines += [f"{place}. {title}", *(f"   {label}: {text}" for label, text in parts)]
+        return lines + [f"{label}: {text}" for label, text in self.context()]
 
     def __repr__(self) -> str:
         grids = self.text_grids()
@@ -178,13 +161,7 @@ class Diagnosis:
             "seconds": round(self.seconds, 3),
         }
         if self.matrices is not None and self.level == 3 and self.findings:
-            m = self.matrices
-            data["matrices"] = {
-                "note": m.note,
-                "theirs": _plain(m.theirs),
-                "reference": _plain(m.reference),
-                "first_differing_cell": m.cell,
-            }
+            data["matrices"] = self.matrices.to_dict()
         return data
 
     def to_json(self) -> str:
@@ -193,12 +170,10 @@ class Diagnosis:
     def theirs(self) -> "Trace":
         """The weights that the code gave on the probe, every head of them, as a Trace for the instrument.
 
-        They are weights alone, as the code returned them (or as the recipe that reproduces its output recomputes them).
+        These are weights alone, as the code returned them (or as the recipe that reproduces its output recomputes them).
         Raises NotCaptured where nothing was found, or the code did not run, or `hint` withholds the answer.
         """
-        from attnscope.tracing.trace import Trace
-
-        return Trace.from_attentions(*_named(self._shown().all_theirs))
+        return self._shown().theirs_trace()
 
     def reference(self) -> "Trace":
         """The same probe through the reference, as a Trace for the instrument: with q and k where the chain of a plain
@@ -206,18 +181,9 @@ class Diagnosis:
 
         Raises NotCaptured as `theirs` does.
         """
-        from attnscope.tracing.trace import Trace
+        return self._shown().reference_trace()
 
-        m = self._shown()
-        weights, names = _named(m.all_reference)
-        if m.operands is not None:
-            trace = Trace.from_qkv(*m.operands, tokens=names, mask=m.allowed, scaling=m.scaling)
-            seen = trace.sites[0].weights()
-            if seen.shape == weights.shape and torch.allclose(seen, weights, atol=1e-5):
-                return trace
-        return Trace.from_attentions(weights, names)
-
-    def _shown(self) -> Matrices:
+    def _shown(self) -> "Matrices":
         m = self.matrices
         if m is None or self.level < 3 or not self.findings or m.all_theirs is None or m.all_reference is None:
             raise NotCaptured(
@@ -240,13 +206,3 @@ class Diagnosis:
         if m is not None and self.findings and self.level == 3:
             parts.append(report_html.grids(m.note, {"theirs": m.theirs, "reference": m.reference}, m.cell))
         return report_html.page([*parts, report_html.context(self.context())])
-
-
-def _named(weights: Tensor | None) -> tuple[Tensor, list[str]]:
-    """Weights [H, Q, K] and a name for each place; rows and columns of the probe are one text, or made one by zeros."""
-    assert weights is not None
-    return weights.nan_to_num().clamp_min(0), [f"token {i}" for i in range(weights.shape[-1])]
-
-
-def _plain(grid: Tensor) -> list[list[float | None]]:
-    return [[round(x, 6) if math.isfinite(x) else None for x in row] for row in grid.tolist()]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from attnscope.doctor.diagnosis import Diagnosis
 from attnscope.errors import InputError
@@ -13,41 +13,87 @@ def check(
     tokenizer: Any = None,
     text: Any = None,
     *,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+    causal: bool | None = None,
+    like: Any = None,
+    cached: Any = None,
+    model: Any = None,
     messages: Any = None,
     inputs: Any = None,
     text_pair: Any = None,
     hint: Any = None,
-    **declared: Any,
+    strict: bool = False,
 ) -> Diagnosis:
-    """What is wrong with this attention, or with how this model reads a text? A Diagnosis is true when nothing was found.
+    """What is wrong with this attention, or with how this model reads a text?
 
-    `check(my_attention)` names the mistake in a hand-written function (query, key, value[, mask]) or module. What it does
-    on purpose is declared: scaling=, softcap=, sinks=, causal=; like=, cached= and model= give it something to be
-    compared with (see `attnscope.doctor.code_check.examine.check`).
+    The Diagnosis is false where a finding is an error (the numbers are wrong) or where nothing could be compared, so that
+    `assert attnscope.check(my_attention)` works. A warning (right here, breaks elsewhere) leaves it true.
 
-    `check(model, tokenizer, text)` looks at a model in use: special tokens, chat template, padding, masks, length, NaN,
-    dropout, adapters. `text` is one string or a batch; `messages` a chat; `inputs` ready tensors, with which the tokenizer
-    may be None (see `attnscope.doctor.model_check.check_model`).
+    **Attention code**, `check(my_attention)`: the code runs on small inputs and is compared with the reference. What it
+    does on purpose is declared. One call may take 10 seconds and all together 40; the limit of a call holds on the main
+    thread of a Unix process only, and not for code that swallows every exception in a loop. `attnscope check FILE.py:NAME`
+    kills whatever takes longer. Seeds that the code sets are ignored, so that they hide no randomness.
 
-    `hint` = 1 reports only what does not hold, 2 the place as well, 3 everything. Raises InputError where the
-    arguments do not fit.
+    **A model in use**, `check(model, tokenizer, text)`: special tokens, chat template, padding, masks, length, NaN,
+    dropout, adapters. The model runs a few times without gradients and is left as it was.
+
+    Args:
+        fn: A function (query, key, value[, mask][, ...]) on (batch, length, size) or (batch, heads, length, size), which
+            returns the output, or output and weights in either order; a module with projections, or its class where that
+            needs no arguments. Comments such as # (batch, heads, length, size) settle which axis is which. For a model in
+            use: the model, a torch module.
+        tokenizer: The model's tokenizer. It may be None with `inputs`.
+        text: One text, or several: a batch, padded as the tokenizer pads.
+        scaling: What q · k is multiplied by, a number above 0. Default: 1/√(head size).
+        softcap: The number that no score passes, softcap · tanh(score / softcap), as in Gemma 2. Default: no cap.
+        sinks: [heads] or [1], one more score each that joins the softmax, as in gpt-oss. Default: none.
+        causal: True where no token may see a later one, False where it may. Default: either is right.
+        like: A module or function with the same weights that computes what this code should. Default: not compared.
+        cached: For a function True (it takes fewer queries than keys) or a function for the last queries; for a module whose
+            forward takes a cache True, or a function that makes an empty one. Default: not compared.
+        model: A module or function of (ids or embeddings, mask) that uses this attention; it runs on one text alone and in a
+            batch. Default: not compared.
+        messages: A chat, [{"role": ..., "content": ...}, ...], in place of `text`.
+        inputs: Ready tensors by name, input_ids [rows, tokens] and what belongs to them, taken as they are.
+        text_pair: The second text of a pair, such as a premise's hypothesis.
+        hint: 1 reports only what does not hold, 2 the place as well, 3 everything. Default: 3.
+        strict: Whether a warning makes the Diagnosis false too. Default: False.
+
+    Returns:
+        A Diagnosis, with `findings`, `exit_code`, `lines()`, `to_dict()`.
+
+    Raises:
+        InputError: The arguments do not fit; there is nothing to check; or an argument of the code has no default and a name
+            that does not tell how to fill it.
     """
+    declared = {
+        "scaling": scaling,
+        "softcap": softcap,
+        "sinks": sinks,
+        "causal": causal,
+        "like": like,
+        "cached": cached,
+        "model": model,
+    }
     in_use = {"tokenizer": tokenizer, "text": text, "messages": messages, "inputs": inputs, "text_pair": text_pair}
     given = [name for name, value in in_use.items() if value is not None]
     if given:
-        if declared:
+        stray = [name for name, value in declared.items() if value is not None]
+        if stray:
             raise InputError(
-                f"{', '.join(declared)} is declared for attention code, and {given[0]} belongs to a model in use: "
+                f"{', '.join(stray)} is declared for attention code, and {given[0]} belongs to a model in use: "
                 "check(my_attention, …) and check(model, tokenizer, text) are two questions."
             )
         from attnscope.doctor.model_check import check_model
 
-        return check_model(fn, hint=hint, **in_use)
+        return check_model(fn, hint=hint, strict=strict, **in_use)
     if isinstance(fn, nn.Module) and callable(getattr(fn, "get_input_embeddings", None)):
         raise InputError(
             f"{type(fn).__name__} is a whole model: give its tokenizer and a text, check(model, tokenizer, text); or the "
             "attention inside it, to compare that with the reference."
         )
-    from attnscope.doctor.code_check.examine import check as check_code
+    from attnscope.doctor.code_check.examine import check_code
 
-    return check_code(fn, hint=hint, **declared)
+    return check_code(fn, hint=hint, strict=strict, **declared)

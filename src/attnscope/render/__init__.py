@@ -1,4 +1,7 @@
-"""Thin faces of a View: html.py (the one-file page), widget.py (the notebook), words.py (text). HOSTS is what a View is handed."""
+"""A View shown somewhere: page/ (one HTML file), widget.py (notebooks), terminal/, figures/ (paper), server/.
+
+HOSTS has the functions that a View calls; `api` gives them to each View, so that views/ imports nothing from here.
+"""
 
 import base64
 import importlib.util
@@ -18,14 +21,14 @@ from attnscope.views.view import View
 
 
 def has_display() -> bool:
-    """Whether a browser window could be opened here."""
+    """Whether a browser window can open here."""
     if os.environ.get("CI") or os.environ.get("SSH_CONNECTION"):
         return False
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def open_page(view: View, path: Any = None) -> Path:
-    """Save the page and open it in the browser, where there is one."""
+    """Save the page and open it in a browser, if there is a display."""
     if path is None:
         path = Path(tempfile.mkdtemp(prefix="attnscope-")) / "scope.html"
     saved = view.save(path).resolve()
@@ -41,15 +44,15 @@ def _widget(view: View) -> Any:
 
 
 def _mimebundle(view: View, **kwargs: Any) -> Any:
-    """The widget; or, for a static view, the page in a frame (never both: a widget's mime would hide the page)."""
+    """The widget; or, for a static view, the page in a frame. Never both: notebooks prefer the widget and hide the page."""
     if not view.static:
         return view.widget._repr_mimebundle_(**kwargs)
     from attnscope.views.sentences.sentence import title
 
     bundle = {"text/html": frame(view), "text/plain": title(view)}
     if importlib.util.find_spec("matplotlib"):
-        with suppress(AttnscopeError), warnings.catch_warnings():  # a level that is not for paper has the page alone
-            warnings.simplefilter("ignore", UserWarning)  # of glyphs: the page has its own fonts
+        with suppress(AttnscopeError), warnings.catch_warnings():  # without a figure the page is enough
+            warnings.simplefilter("ignore", UserWarning)  # about missing glyphs: the page has other fonts
             bundle["image/png"] = base64.b64encode(view.figure("png", dpi=160)).decode()
     return bundle
 

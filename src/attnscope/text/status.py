@@ -3,39 +3,58 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
-_spinner: Any = None  # the one on the terminal now; an inner status changes its words
+_outer: ContextVar[Any] = ContextVar("status around this one", default=None)  # a spinner, "plain", "quiet" or None
 
 
 @contextmanager
 def status(doing: str, quiet: bool = False) -> Iterator[None]:
-    """Show `doing` while the block runs: a spinner on a terminal, one plain line elsewhere, nothing with `quiet`."""
-    if quiet:
-        yield
-    elif _spinner is not None:
-        before, _spinner.status = _spinner.status, doing
-        try:
-            _spinner.update(doing)
-            yield
-        finally:
-            _spinner.update(before)
+    """Show `doing` while the block runs: a spinner on a terminal, one plain line elsewhere, nothing with `quiet`.
+
+    Inside another status it changes the words of that spinner, or stays quiet as that one is.
+    """
+    outer = _outer.get()
+    if quiet or outer == "quiet":
+        shown = _within("quiet")
+    elif outer not in (None, "plain"):
+        shown = _renamed(outer, doing)
     elif sys.stderr.isatty():
-        with _spinning(doing):
-            yield
+        shown = _spinning(doing)
     else:
         print(doing, file=sys.stderr, flush=True)
+        shown = _within("plain")
+    with shown:
         yield
 
 
 @contextmanager
-def _spinning(doing: str) -> Iterator[None]:
-    global _spinner
-    from rich.console import Console
-    from rich.markup import escape
+def _within(kind: Any) -> Iterator[None]:
+    token = _outer.set(kind)
+    try:
+        yield
+    finally:
+        _outer.reset(token)
 
-    with Console(stderr=True).status(escape(doing)) as _spinner:
-        try:
-            yield
-        finally:
-            _spinner = None
+
+@contextmanager
+def _spinning(doing: str) -> Iterator[None]:
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status(Text(doing)) as spinner, _within(spinner):
+        spinner.update(spinner="dots")  # draws at once; otherwise a thread does, which an import may hold up
+        yield
+
+
+@contextmanager
+def _renamed(spinner: Any, doing: str) -> Iterator[None]:
+    from rich.text import Text
+
+    before = spinner.status
+    spinner.update(Text(doing))
+    try:
+        yield
+    finally:
+        spinner.update(before)

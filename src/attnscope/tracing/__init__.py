@@ -1,11 +1,14 @@
 """What a forward pass left behind, as data: a Trace holds Sites, and a site computes what somebody looks at."""
 
 from attnscope.tracing.masks import BiasRule, MaskRule
+from attnscope.tracing.output_projection import Projection
 from attnscope.tracing.receipts import Receipt, SiteReceipt
-from attnscope.tracing.site import Projection, Site
-from attnscope.tracing.steps import Link
+from attnscope.tracing.site import Site
+from attnscope.tracing.steps import Step
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import ModelInfo, Trace
+
+Link = Step  # its earlier name
 
 __all__ = [
     "BiasRule",
@@ -16,6 +19,7 @@ __all__ = [
     "Receipt",
     "Site",
     "SiteReceipt",
+    "Step",
     "Tokens",
     "Trace",
 ]

@@ -11,9 +11,9 @@ class HeadProjection:
     """W_q, W_k or W_v and its bias, the model's own parameters (references, not copies): x · W[h] + b[h].
 
     One layer may make all three, in any order: number d of head h is output `first + h · head_step + d · size_step` of
-    it. `flipped` tells that the parameter is stored [in, out] (GPT-2's Conv1D), not [out, in] (nn.Linear). `path` names the
-    module. `norm` names a norm between this layer and q or k (Qwen 3), `factor` is what the model multiplies by itself
-    before the call (OPT, Whisper: 1/√D).
+    it. `flipped` tells that the parameter is stored [in, out] (GPT-2's Conv1D), not [out, in] (nn.Linear). `path` names
+    the module. `norm` names a norm between this layer and q or k (Qwen 3), `factor` is what the model multiplies by
+    itself before the call (OPT, Whisper: 1/√D).
     """
 
     parameter: Tensor

@@ -48,7 +48,9 @@ class MaskRule:
         return sum(part.nbytes for part in (self.keys, self.rows, self.packed) if part is not None)
 
     def allowed(self, queries: Shaped[Tensor, " q"], keys: int, head: int | None = None) -> Bool[Tensor, "*H q {keys}"]:
-        """True where a query may see a key, for these query positions: [q, K]; [H, q, K] if heads differ and head is None."""
+        """True where a query may see a key, for these query positions: [q, K]; [H, q, K] if heads differ and head is
+        None.
+        """
         queries = queries.cpu()
         if self.packed is not None:
             packed = self.packed if head is None else self.packed[head if len(self.packed) > 1 else 0][None]
@@ -219,7 +221,9 @@ def bias_rule_of(bias: Float[Tensor, "Hb Q K"]) -> BiasRule:
 def split_additive(
     mask: Float[Tensor, "Hm Q K"],
 ) -> tuple[Bool[Tensor, "Hm Q K"], Float[Tensor, "Hm Q K"] | None, bool]:
-    """Read an additive mask: (which pairs it allows, the bias it adds to those or None, whether empty rows are uniform)."""
+    """Read an additive `mask`: (which pairs it allows, the bias it adds to those or None, whether empty rows are
+    uniform).
+    """
     floor = torch.finfo(mask.dtype).min
     allowed = mask > floor / 2
     kept = torch.where(allowed, mask, 0)

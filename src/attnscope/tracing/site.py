@@ -5,11 +5,9 @@ and weights are not stored; they are computed, by `attnscope.attention`, for the
 at. `verify` recomputes the output and compares it with what the model itself returned.
 """
 
-import operator
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, SupportsIndex
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -19,60 +17,36 @@ from attnscope.attention import AttentionSteps, attention_steps, project_output
 from attnscope.errors import InputError, NotCaptured
 from attnscope.tracing.head_projection import HeadProjection
 from attnscope.tracing.masks import NO_MASK, BiasRule, MaskRule
+from attnscope.tracing.output_projection import Projection
+from attnscope.tracing.places import is_number, parse_head as parse_head
 from attnscope.tracing.query_blocks import query_blocks
-from attnscope.tracing.receipts import SiteReceipt
-from attnscope.tracing.steps import Link, links_of
-
-# Largest |recomputed - returned| / largest |returned| that rounding explains, by the dtype the model computed in.
-# fp16 and bf16 models round scores, weights and outputs on the way; the recomputation is in fp32. What rounding does
-# grows with the scores: over the 17 architectures of the tests it is 3e-7 (fp32), 1.6e-3 (fp16) and 1.1e-2 (bf16) at
-# scores up to 20, and twice to three times that at scores of 66, which trained models reach.
-TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 4e-2}
-
-
-def parse_head(head: SupportsIndex | str | None, layer: int | None = None) -> tuple[int | None, int | None]:
-    """(layer, head) from a head number or a name such as "L2H8", which also names the layer. Counts start at 0."""
-    if head is None:
-        return layer, None
-    if not isinstance(head, str):
-        return layer, operator.index(head)
-    match = re.fullmatch(r"[Ll](\d+)[Hh](\d+)", head.strip())
-    if match and layer in (None, int(match[1])):
-        return int(match[1]), int(match[2])
-    if head.strip().isdigit():
-        return layer, int(head)
-    expected = f" of layer {layer}" if layer is not None else ""
-    raise InputError(
-        f'head "{head}" is not a head{expected}: give a number, or a name such as "L2H8" (layer 2, head 8).'
-    )
-
-
-@dataclass(frozen=True)
-class Projection:
-    """W_O and b_O, the model's own parameters (a reference, not a copy): output = Σ over heads z · W_O[h] + b_O.
-
-    weight is [heads · Dv, M] seen from the heads (`transposed` tells that the parameter itself lies the other way).
-    """
-
-    parameter: Tensor
-    bias: Tensor | None = None
-    transposed: bool = True
-
-    def heads(self, count: int) -> Float[Tensor, "H Dv M"]:
-        """W_O cut into one [Dv, M] block per head, fp32."""
-        weight = self.parameter.detach().T if self.transposed else self.parameter.detach()
-        return weight.float().reshape(count, -1, weight.shape[-1])
-
-    def blocks(self, count: int, heads: Sequence[int]) -> Float[Tensor, "h Dv M"]:
-        """The blocks of some heads, in the parameter's dtype."""
-        weight = self.parameter.detach().T if self.transposed else self.parameter.detach()
-        return weight.reshape(count, -1, weight.shape[-1])[list(heads)]
+from attnscope.tracing.receipts import SiteReceipt, receipt_of
+from attnscope.tracing.steps import Step, steps_of
+from attnscope.tracing.tokens import Tokens
 
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """One attention call of one layer. q: [H, Q, D]; k: [Hkv, K, D]; v: [Hkv, K, Dv]; as the model used them (after
-    rotary embedding, before key/value heads are repeated), in the model's dtype. Everything computed is fp32."""
+    """One attention call of one `layer`: q, k and v as the model used them, and the extras of that call.
+
+    `q`: [H, Q, D]. `k`: [Hkv, K, D]. `v`: [Hkv, K, Dv]. After rotary embedding, before key/value heads are repeated, in
+        the model's dtype. Everything computed is fp32.
+    `scaling`: what q · k is multiplied by. `softcap`: scores are bent into (-softcap, softcap); None: they are not.
+    `path`, `call`: the module's path, and which of its calls in this pass, from 0.
+    `kind`: "self" or "cross". `stack`: "encoder", "decoder", "cross", a tower's name, or None where there is one stack.
+    `layer`: its number in the stack, from 0.
+    `mask`: which keys each query may see. `position_bias`: added to the scores. `sinks`: [H] logits that join the
+        softmax.
+    `z`, `z_rows`: the head outputs that the model returned, [H, R, Dv], and which R queries they are of.
+    `projection`: W_O and b_O. `w_q`, `w_k`, `w_v`: the layers that make q, k and v. None where they were not found or
+        kept.
+    `x`: the module's input, [Q, M]. `x_keys`: what k and v are made of where that is something else, [K, M].
+    `pre_rotary_q`, `pre_rotary_k`, `pre_norm_q`, `pre_norm_k`: q and k before their rotary embedding, and before a
+        norm.
+    `stored_norms`: ‖v · W_O[h]‖ from a file that holds no W_O, [H, K].
+    `dtype`: the model's, where q was stored in another. `note`: what a reader must know.
+    `query_tokens`: the tokens along the query axis (of the whole text, with a cache); a Trace fills them in.
+    """
 
     q: Float[Tensor, "H Q D"]
     k: Float[Tensor, "Hkv K D"]
@@ -102,6 +76,7 @@ class Site:
     stored_norms: Float[Tensor, "H K"] | None = field(default=None, repr=False)
     dtype: torch.dtype | None = None  # the model's, where q was stored in another
     note: str = ""
+    query_tokens: Tokens | None = field(default=None, repr=False)
 
     @property
     def weights_only(self) -> bool:
@@ -120,18 +95,22 @@ class Site:
 
     @property
     def heads(self) -> int:
+        """H, the query heads."""
         return self.q.shape[0]
 
     @property
     def kv_heads(self) -> int:
+        """Hkv, the key/value heads, which groups of query heads share."""
         return self.k.shape[0]
 
     @property
     def queries(self) -> int:
+        """Q: how many queries this call had."""
         return self.q.shape[1]
 
     @property
     def keys(self) -> int:
+        """K: how many keys they may look at."""
         return self.k.shape[1]
 
     @property
@@ -141,10 +120,12 @@ class Site:
 
     @property
     def head_size(self) -> int:
+        """D: numbers in a query and in a key."""
         return self.q.shape[2]
 
     @property
     def value_size(self) -> int:
+        """Dv: numbers in a value."""
         return self.v.shape[2]
 
     @property
@@ -154,6 +135,7 @@ class Site:
 
     @property
     def name(self) -> str:
+        """For people: "layer 3", "decoder layer 0"."""
         return f"{self.stack} layer {self.layer}" if self.stack else f"layer {self.layer}"
 
     @property
@@ -173,82 +155,111 @@ class Site:
 
     # --- the chain, on demand -------------------------------------------------------------------------------------
 
-    def _head(self, head: SupportsIndex | str) -> int:
+    def _head(self, head: Any) -> int:
         _, number = parse_head(head, self.layer)
-        assert number is not None
+        if number is None:
+            raise InputError(f'expected head as a number or a name such as "L{self.layer}H0", got None.')
         if not -self.heads <= number < self.heads:
             raise InputError(
                 f"head {number} is out of range: {self.name} has {self.heads} heads, so head goes from 0 to {self.heads - 1}."
             )
         return number % self.heads
 
-    def _rows(self, queries: SupportsIndex | slice | Sequence[int] | Tensor | None) -> Shaped[Tensor, " q"]:
+    def _row(self, query: Any) -> int:
+        """The row of one `query`: a number, or a token as written."""
+        if isinstance(query, str):
+            if self.query_tokens is None:
+                raise InputError(
+                    f'query "{query}" is a token, and this site has no tokens. Give a row, 0 to {self.queries - 1}.'
+                )
+            position, first = self.query_tokens.find(query, "query"), self.query_offset
+            if not first <= position < first + self.queries:
+                raise InputError(
+                    f'query "{query}" is token {position}, which is not in this pass: expected a token from {first} to '
+                    f"{first + self.queries - 1}. The earlier ones were read by an earlier pass."
+                )
+            return position - first
+        if is_number(query) and -self.queries <= int(query) < self.queries:
+            return int(query) % self.queries
+        raise InputError(
+            f"query {query} is out of range: {self.name} has {self.queries} queries, 0 to {self.queries - 1}. A token as "
+            "written is understood as well."
+        )
+
+    def _rows(self, queries: Any) -> Shaped[Tensor, " q"]:
         rows = torch.arange(self.queries)
         if queries is None:
             return rows
-        wanted = queries if isinstance(queries, (slice, Tensor, Sequence)) else [operator.index(queries)]
-        try:
-            return rows[wanted if isinstance(wanted, (slice, Tensor)) else torch.tensor(list(wanted))]
-        except (IndexError, TypeError, ValueError):
-            raise InputError(
-                f"query {queries} is out of range: {self.name} has {self.queries} queries, 0 to {self.queries - 1}."
-            ) from None
+        if isinstance(queries, (slice, Tensor)):
+            try:
+                return rows[queries.cpu() if isinstance(queries, Tensor) else queries].reshape(-1)
+            except (IndexError, TypeError):
+                raise InputError(
+                    f"query {queries} is out of range: {self.name} has {self.queries} queries, 0 to {self.queries - 1}."
+                ) from None
+        several = isinstance(queries, Iterable) and not isinstance(queries, str)
+        return torch.tensor([self._row(query) for query in (queries if several else [queries])], dtype=torch.long)
 
-    def chain(
-        self,
-        head: SupportsIndex | str | None = None,
-        queries: SupportsIndex | slice | Sequence[int] | Tensor | None = None,
-    ) -> AttentionSteps:
-        """Every link for these queries, fp32. With `head` the tensors are [q, K] and [q, D]; without, [H, q, …]."""
+    def chain(self, head: Any = None, queries: Any = None) -> AttentionSteps:
+        """Every link of the chain, fp32: [q, K] and [q, D] for one head, [H, q, K] and [H, q, D] for all.
+
+        `head`: a number from 0, or a name such as "L2H8"; None for all heads.
+        `queries`: a row (from 0; negative ones count from the end), a token as written, several of these, a slice, or a
+            tensor of rows; None for all.
+
+        Raises InputError for a head or a query that is not there.
+        """
         rows = self._rows(queries)
-        if head is None:
-            chosen: Any = slice(None)
-            number = None
-            group: Any = torch.arange(self.heads) // (self.heads // self.kv_heads)
-        else:
-            number = chosen = self._head(head)
-            group = number // (self.heads // self.kv_heads)
-        device = self.q.device
-        sinks = (
-            None
-            if self.sinks is None
-            else self.sinks[chosen].float().reshape(*(() if head is not None else (-1,)), 1, 1)
-        )
+        groups, device = self.heads // self.kv_heads, self.q.device
+        number = None if head is None else self._head(head)
+        chosen: Any = slice(None) if number is None else number
+        group: Any = torch.arange(self.heads) // groups if number is None else number // groups
+        sinks = None if self.sinks is None else self.sinks[chosen].float()[..., None, None]
+        bias, allowed = self.position_bias, None
+        if not self.mask.is_empty:
+            allowed = self.mask.allowed(rows, self.keys, number).to(device)
         return attention_steps(
             self.q[chosen][..., rows.to(device), :].float(),
             self.k[group].float(),
             self.v[group].float(),
             scaling=self.scaling,
             softcap=self.softcap,
-            position_bias=None
-            if self.position_bias is None
-            else self.position_bias.values(rows, self.queries, self.keys, number).to(device),
-            allowed=None if self.mask.is_empty else self.mask.allowed(rows, self.keys, number).to(device),
+            position_bias=None if bias is None else bias.values(rows, self.queries, self.keys, number).to(device),
+            allowed=allowed,
             fill=self.mask.fill,
             sinks=sinks,
         )
 
-    def dot(self, head: SupportsIndex | str | None = None, queries: Any = None) -> Float[Tensor, "*H q K"]:
-        """q · k: [q, K] for one head, [H, q, K] for all."""
+    def dot(self, head: Any = None, queries: Any = None) -> Float[Tensor, "*H q K"]:
+        """q · k: [q, K] for one head, [H, q, K] for all. `head` and `queries` as in `chain`."""
         return self.chain(head, queries).dot
 
-    def scores(self, head: SupportsIndex | str | None = None, queries: Any = None) -> Float[Tensor, "*H q K"]:
-        """What enters the softmax: scaled, capped, biased and masked (-inf where a key may not be seen)."""
+    def scores(self, head: Any = None, queries: Any = None) -> Float[Tensor, "*H q K"]:
+        """What enters the softmax: scaled, capped, biased and masked (-inf where a key may not be seen).
+
+        [q, K] for one head, [H, q, K] for all. `head` and `queries` as in `chain`.
+        """
         return self.chain(head, queries).masked
 
-    def weights(self, head: SupportsIndex | str | None = None, queries: Any = None) -> Float[Tensor, "*H q K"]:
-        """What leaves the softmax: how each query spreads its attention over the keys. Rows sum to 1 (less with sinks)."""
+    def weights(self, head: Any = None, queries: Any = None) -> Float[Tensor, "*H q K"]:
+        """What leaves the softmax: how each query spreads its attention over the keys. Rows sum to 1 (less with sinks).
+
+        [q, K] for one head, [H, q, K] for all. `head` and `queries` as in `chain`.
+        """
         return self.chain(head, queries).weights
 
-    def output(self, head: SupportsIndex | str | None = None, queries: Any = None) -> Float[Tensor, "*H q Dv"]:
-        """z = weights · v, computed in blocks of queries."""
+    def output(self, head: Any = None, queries: Any = None) -> Float[Tensor, "*H q Dv"]:
+        """z = weights · v: [q, Dv] for one head, [H, q, Dv] for all. `head` and `queries` as in `chain`."""
         rows = self._rows(queries)
         heads = self.heads if head is None else 1
         parts = [self.chain(head, rows[block]).output for block in query_blocks(len(rows), self.keys, heads)]
         return torch.cat(parts, dim=-2)
 
-    def write(self, head: SupportsIndex | str | None = None, queries: Any = None) -> Float[Tensor, "*H q M"]:
-        """What the head writes into the residual stream: z · W_O[h] (b_O belongs to no head). Raises NotCaptured without W_O."""
+    def write(self, head: Any = None, queries: Any = None) -> Float[Tensor, "*H q M"]:
+        """What the head writes into the residual stream: z · W_O[h] (b_O belongs to no head).
+
+        [q, M] for one head, [H, q, M] for all. `head` and `queries` as in `chain`. Raises NotCaptured without W_O.
+        """
         output = self.output(head, queries)
         blocks = self.output_projection()
         return project_output(output, blocks if head is None else blocks[self._head(head)])
@@ -277,48 +288,27 @@ class Site:
         blocks = self.projection.heads(self.heads).to(value.device)
         return "output", torch.stack([(value[h // groups] @ blocks[h]).norm(dim=-1) for h in range(self.heads)])
 
-    def share(self, head: SupportsIndex | str, query: int) -> Float[Tensor, " K"]:
-        """Each key's share of the head's output for one query: weight · norm over the sum of these."""
-        size = self.weights(head, query)[0] * self.norms()[1][self._head(head)]
-        return size / size.sum().clamp_min(torch.finfo(torch.float32).tiny)
+    def share(self, head: Any = None, query: Any = None) -> Float[Tensor, "*H K"]:
+        """Each key's share of the head's output for one `query`: weight · norm (see `norms`) over the sum of these.
 
-    def steps(self, head: SupportsIndex | str, query: int) -> tuple[Link, ...]:
-        """The chain for one query, every link named, shaped and valued: from x where the trace kept it
-        (keep={"x", "pre_rotary", "projections"}), else from q, k and v, to what the head writes."""
-        return links_of(self, self._head(head), int(self._rows(operator.index(query))[0]))
+        [K] for one head, [H, K] for all; parts of 1. `head` as in `chain`. `query`: a row, or a token as written; it
+        must be given. Raises InputError for a head or a query that is not there.
+        """
+        norms = self.norms()[1]
+        size = self.weights(head, self._row(query))[..., 0, :] * (norms if head is None else norms[self._head(head)])
+        return size / size.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+
+    def steps(self, head: Any, query: Any) -> tuple[Step, ...]:
+        """The chain for one query, every step named, shaped and valued: from x where the trace kept it
+        (keep={"x", "pre_rotary", "projections"}), else from q, k and v, to what the head writes.
+
+        `head`: a number from 0, or a name such as "L2H8". `query`: a row, or a token as written. Raises InputError for
+        those that are not there.
+        """
+        return steps_of(self, self._head(head), self._row(query))
 
     # --- proof ----------------------------------------------------------------------------------------------------
 
     def verify(self) -> SiteReceipt:
         """Recompute the output of the kept rows and compare it with what the implementation returned."""
-        tolerance = TOLERANCE.get(self.dtype or self.q.dtype, 1e-4)
-        if self.z is None or self.z_rows is None:
-            return SiteReceipt("unverified", 0.0, tolerance, 0, self.queries, note=self.note)
-        worst, largest, broken, no_key = 0.0, 0.0, False, 0
-        for block in query_blocks(len(self.z_rows), self.keys, self.heads):
-            rows = self.z_rows[block].cpu()
-            returned = self.z[:, block].float()
-            recomputed = self.chain(None, rows).output
-            if not self.mask.is_empty:
-                no_key += int((~self.mask.allowed(rows, self.keys).any(dim=-1)).reshape(-1, len(rows)).all(0).sum())
-            finite = torch.isfinite(returned) & torch.isfinite(recomputed)
-            broken |= not torch.equal(torch.isfinite(returned), torch.isfinite(recomputed))
-            worst = max(worst, _max(finite, returned - recomputed))
-            largest = max(largest, _max(finite, returned))
-        error = worst / largest if largest else worst
-        notes = [self.note] if self.note else []
-        if broken:
-            notes.append("NaN or infinite values differ between the model's output and the recomputed one")
-        elif not bool(torch.isfinite(self.z).all()):
-            notes.append("the model's own output has NaN or infinite values")
-            if not bool(torch.isfinite(self.z).any()):
-                return SiteReceipt(
-                    "unverified", 0.0, tolerance, len(self.z_rows), self.queries, no_key, "; ".join(notes)
-                )
-        status = "failed" if broken or not error <= tolerance else "exact"
-        return SiteReceipt(status, error, tolerance, len(self.z_rows), self.queries, no_key, "; ".join(notes))
-
-
-def _max(where: Shaped[Tensor, "*s"], values: Float[Tensor, "*s"]) -> float:
-    """Largest magnitude among the chosen values; 0 when none is."""
-    return float(values[where].abs().max()) if bool(where.any()) else 0.0
+        return receipt_of(self, lambda rows: self.chain(None, rows).output)

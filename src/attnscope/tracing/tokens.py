@@ -4,21 +4,27 @@ import operator
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, SupportsIndex
+from html import escape
+from typing import Any
 
 from attnscope.errors import InputError
+from attnscope.text.spelling import visible
 
 # Special tokens as vocabularies write them: [CLS], </s>, <|endoftext|>, <bos>.
 _SPECIAL = re.compile(r"\[(CLS|SEP|PAD|MASK|UNK|BOS|EOS)\]|</?s>|<(pad|unk|mask|bos|eos)>|<\|[^|]+\|>")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tokens(Sequence[str]):
     """A sequence of token strings with what is known about them; every field but `strings` may be empty.
 
-    ids: vocabulary ids. special: True for [CLS], </s> and their like. words: the index of the word each token is a
-    piece of, or None. word_text: the words as written. segments: 0 for the first text of a pair, 1 for the second.
-    offsets: (start, end) characters in `text`. border: index of the first generated token, or None.
+    `strings`: as the vocabulary spells them. `ids`: their numbers in it. `special`: True for [CLS], </s> and their
+        like.
+    `words`: the index of the word each token is a piece of, or None. `word_text`: the words as written.
+    `segments`: 0 for the first text of a pair, 1 for the second. `offsets`: (start, end) characters in `text`.
+    `text`: what was typed. `border`: index of the first generated token, or None.
+
+    Raises InputError where the fields have different lengths.
     """
 
     strings: tuple[str, ...]
@@ -33,9 +39,8 @@ class Tokens(Sequence[str]):
 
     def __post_init__(self) -> None:
         count = len(self.strings)
-        defaults: dict[str, Any] = {
-            "ids": (), "special": (False,) * count, "words": tuple(range(count)), "segments": (0,) * count, "offsets": ()
-        }  # fmt: skip
+        defaults: dict[str, Any] = {"ids": (), "special": (False,) * count, "words": tuple(range(count))}
+        defaults |= {"segments": (0,) * count, "offsets": ()}
         for name, default in defaults.items():
             if not getattr(self, name):
                 object.__setattr__(self, name, default)
@@ -53,8 +58,25 @@ class Tokens(Sequence[str]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.strings)
 
+    def __repr__(self) -> str:
+        shown = " ".join(f'"{visible(piece)}"' for piece in self.strings[:12])
+        return f"Tokens({len(self)}: {shown}{' …' if len(self) > 12 else ''})"
+
+    def _repr_html_(self) -> str:
+        """A small table, for notebooks: position, token, id and word; of long texts the first 48."""
+        cells = [("position", "token", "id", "word")]
+        for position, piece in enumerate(self.strings[:48]):
+            word = self.words[position]
+            text = "" if word is None or word >= len(self.word_text) else self.word_text[word]
+            cells.append((str(position), visible(piece), str(self.ids[position]) if self.ids else "", visible(text)))
+        rows = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in cells[1:]]
+        head = "".join(f"<th>{cell}</th>" for cell in cells[0])
+        more = f"<p>and {len(self) - 48} more tokens</p>" if len(self) > 48 else ""
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+
     def select(self, positions: Sequence[int]) -> "Tokens":
-        """The tokens at these positions, with the words of the whole text."""
+        """The tokens at these `positions` (from 0), with the words of the whole text."""
         return replace(
             self,
             **{
@@ -64,12 +86,18 @@ class Tokens(Sequence[str]):
             },
         )
 
-    def find(self, wanted: SupportsIndex | str, what: str = "query") -> int:
-        """The position of a token: a number (negative counts from the end) or a token or word as written.
+    def find(self, wanted: Any, what: str = "query") -> int:
+        """The position of a token, from 0.
 
-        A string takes its first match: the token itself, else the word it is a piece of. Raises InputError otherwise.
+        `wanted`: a number (negative ones count from the end), or a token or word as written. A string takes its first
+            match: the token itself, else the word it is a piece of.
+        `what`: what the caller calls it, for the error.
+
+        Raises InputError where there is no such token.
         """
         if not isinstance(wanted, str):
+            if isinstance(wanted, bool) or not hasattr(wanted, "__index__"):
+                raise InputError(f"expected {what} as a position or a token as written, got {wanted!r}.")
             wanted = operator.index(wanted)
             if not -len(self) <= wanted < len(self):
                 raise InputError(

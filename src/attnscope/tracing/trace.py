@@ -1,7 +1,7 @@
 """Trace: what a forward pass left behind, site by site, and what can be done with it.
 
-The sites compute scores and weights on demand (`attnscope.tracing.site`); a trace adds the tokens, the order and the ways out:
-verify, save, show.
+The sites compute scores and weights on demand (`attnscope.tracing.site`); a trace adds the tokens, the order and the
+ways out: verify, save, show.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attnscope.errors import InputError, NotCaptured
 from attnscope.tracing.from_tensors.attentions import read_attentions
 from attnscope.tracing.from_tensors.qkv import read_qkv
+from attnscope.tracing.places import parse_layer
 from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What was looked at: name, class, type, dtype, attention implementation, revision."""
+    """What was looked at.
+
+    `name`: the model's, as on the hub. `class_name`: its Python class. `type`: its configuration's model_type. `dtype`:
+    what q was computed in, such as "float32". `implementation`: of attention, such as "sdpa". `revision`: the hub's
+    commit.
+    """
 
     name: str = ""
     class_name: str = ""
@@ -36,10 +42,17 @@ class ModelInfo:
 class Trace:
     """One text's way through a model's attention: the sites in the order in which they ran, and the tokens.
 
-    `tokens` are what the model read; for encoder-decoder models they are the source, and `target` what the decoder
-    read. `notes` say what a reader of any view must know (text was cut, dropout was off, modules went unrecorded).
-    `source` says what was traced, as the arguments of attnscope.load ("model" is the name) and attnscope.trace;
-    {"inputs": True} stands for tensors, and what was left at its default is left out. None: nobody knows.
+    attnscope.trace makes one; so do `from_qkv`, `from_attentions`, attnscope.load_trace and a capture's recorder.
+
+    `sites`: one Site per attention call.
+    `tokens`: what the model read; of encoder-decoder models the source.
+    `target`: what the decoder of an encoder-decoder model read; None without one.
+    `model`: its name, class, dtype and the like.
+    `notes`: what a reader of any view must know (text was cut, dropout was off).
+    `unrecorded`: paths of attention modules that ran and could not be read.
+    `inputs`: the model's inputs, kept for `verify(full=True)`.
+    `source`: what was traced, as the arguments of attnscope.load ("model" is the name) and attnscope.trace; {"inputs":
+        True} stands for tensors, and what was left at its default is left out. None: not known.
     """
 
     sites: tuple[Site, ...]
@@ -50,6 +63,14 @@ class Trace:
     unrecorded: tuple[str, ...] = ()
     inputs: Mapping[str, Any] | None = field(default=None, repr=False)
     source: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sites", tuple(map(self._with_tokens, self.sites)))
+
+    def _with_tokens(self, site: Site) -> Site:
+        """The site, with the tokens of this trace along its query axis."""
+        tokens = self.query_tokens(site)
+        return site if site.query_tokens is tokens else replace(site, query_tokens=tokens)
 
     def __repr__(self) -> str:
         stacks = ", ".join(
@@ -66,9 +87,15 @@ class Trace:
             counts[site.stack] = counts.get(site.stack, 0) + 1
         return counts
 
-    def site(self, layer: int, stack: str | None = None) -> Site:
-        """The site of a layer. `stack` is needed where there are several. Raises InputError, naming what there is."""
-        stacks = self.stacks
+    def site(self, layer: Any, stack: str | None = None) -> Site:
+        """The site of a layer.
+
+        `layer`: its number from 0 (negative ones count from the end), or a name such as "L2".
+        `stack`: "encoder", "decoder", "cross" or a tower's name; needed where there are several.
+
+        Raises InputError, which names the layers and stacks there are.
+        """
+        number, stacks = parse_layer(layer), self.stacks
         if stack is None and len(stacks) > 1:
             raise InputError(
                 f"this model has several stacks of attention: say stack={' or stack='.join(map(repr, stacks))}."
@@ -76,37 +103,41 @@ class Trace:
         if stack is None:
             stack = next(iter(stacks))
         elif stack not in stacks:
-            raise InputError(f"there is no stack {stack!r}: {', '.join(map(repr, stacks))} there is.")
+            there = "none by name" if set(stacks) == {None} else ", ".join(map(repr, stacks))
+            raise InputError(f"there is no stack {stack!r}; this trace has {there}.")
         found = {site.layer: site for site in self.sites if site.stack == stack}
-        wanted = layer if layer >= 0 else max(found) + 1 + layer
+        wanted = number if number >= 0 else max(found) + 1 + number
         if wanted not in found:
             numbers = sorted(found)
             whole = numbers == list(range(len(numbers)))
             raise InputError(
-                f"layer {layer} is out of range: {'the ' + stack if stack else 'this trace'} has attention in layers "
+                f"layer {number} is out of range: {'the ' + stack if stack else 'this trace'} has attention in layers "
                 f"{f'0 to {numbers[-1]}' if whole else ', '.join(map(str, numbers))}."
             )
         return found[wanted]
 
     def query_tokens(self, site: Site) -> Tokens:
-        """The tokens along the site's query axis."""
+        """The tokens along the query axis of this `site`; with a cache, of the whole text so far."""
         return self.target if self.target is not None and site.stack in ("decoder", "cross") else self.tokens
 
     def key_tokens(self, site: Site) -> Tokens:
-        """The tokens along the site's key axis."""
+        """The tokens along the key axis of this `site`."""
         return self.target if self.target is not None and site.stack == "decoder" else self.tokens
 
     def verify(self, full: bool = False, model: Any = None) -> Receipt:
         """Recompute every site's output and compare it with what the model returned.
 
-        `full=True, model=...` runs the model again and checks every row of every site, not only those kept.
+        `full`: True runs the model again and checks every row of every site, not only those kept.
+        `model`: the one that was traced; needed with `full`.
+
+        Raises NotCaptured where `full` lacks the model or its inputs.
         """
         if not full:
             return self._receipt
         if model is None or self.inputs is None:
             raise NotCaptured(
-                "verify(full=True) runs the model again: pass model=..., and use a trace that came from attnscope.trace "
-                "(one loaded from a file or made of tensors no longer has the model's inputs)."
+                "verify(full=True) runs the model again: pass model=…, and use a trace that attnscope.trace made "
+                "(one loaded from a file or made of tensors does not have the model's inputs)."
             )
         import attnscope
 
@@ -117,7 +148,11 @@ class Trace:
         return Receipt(tuple(site.verify() for site in self.sites))
 
     def save(self, path: Any, projections: bool = False) -> None:
-        """Write the trace to a .safetensors file, whole or not at all. `projections=True` stores W_O and b_O too."""
+        """Write the trace to a file, whole or not at all; attnscope.load_trace reads it.
+
+        `path`: of a .safetensors file. `projections`: True stores W_O and b_O too, so that `Site.write` works after
+        loading. Raises OutputError where the file cannot be written.
+        """
         import attnscope
 
         attnscope.api.save(self, path, projections=projections)
@@ -128,16 +163,163 @@ class Trace:
 
         return attnscope.api.arrays(self)
 
-    def show(self, level: str = "neuron", **options: Any) -> Any:
-        """A View of this trace; options as in attnscope.show: layer, head, query, key, stack, theme, static, max_mb."""
+    def show(
+        self,
+        level: str = "neuron",
+        *,
+        layer: Any = None,
+        head: Any = None,
+        query: Any = None,
+        key: Any = None,
+        stack: str | None = None,
+        theme: str = "auto",
+        static: bool = False,
+        max_mb: float = 12,
+        steps: str = "head",
+        exact: bool = False,
+        heads: Sequence[int] = (),
+        average: str = "none",
+        queries: Sequence[int] = (),
+        combine: str = "mean",
+        threshold: float = 0.0,
+        quantity: str = "weights",
+        log: bool = False,
+        words: bool = False,
+        special: str = "show",
+        sort: str = "layer",
+        thumbs: str = "matrix",
+        filter: str = "all",
+        dim: int | None = None,
+    ) -> Any:
+        """A View of this trace, which a notebook cell draws; `view.open()` and `view.save(path)` write it.
+
+        Where it opens. What you leave out is chosen: the strongest weight between two different words. The view says
+        why.
+
+        `level`: "model", "head" (also "lines"), "matrix" (also "grid"), "neuron" or "steps".
+        `layer`: a number from 0, -1 for the last, or a name such as "L2". `stack`: "encoder", "decoder" or "cross".
+        `head`: a number from 0, or a name such as "L2H8", which names the layer too.
+        `query`, `key`: a token's position, from 0, or the token as written.
+
+        How it is shown:
+
+        `theme`: "auto", "light" or "dark".
+        `static`: True shows a page in a frame, which needs no kernel, and not the live widget.
+        `max_mb`: the largest size of the numbers in a page, in MB.
+        `exact`: True rounds nothing, as far as `max_mb` goes; otherwise views above 3 MB are rounded to fp16.
+        `steps`: the heads whose x and projections the view holds, where the trace kept them: "head", "all" or "none".
+        `heads`: numbers of heads drawn over each other beside `head`. `average`: the mean over the "heads" of the
+            layer, over this head of all "layers", over "all" heads, or "none".
+        `queries`: positions of queries selected beside `query`. `combine`: how their rows become one, "mean" or "sum".
+        `threshold`: weights below it, from 0 to 1, are not drawn at the head level.
+        `quantity`: what the matrix shows, "weights", "scores" or "dot" (q · k). `log`: True for a logarithmic scale.
+        `words`: True draws the pieces of a word as one. `special`: "show" or "hide" special tokens.
+        `sort`: the order of the heads at the model level, "layer" or the name of a statistic. `thumbs`: their pictures,
+            "matrix" or "lines".
+        `filter`: of two texts, that of the query and then that of the keys shown: "aa", "ab", "ba", "bb" or "all".
+        `dim`: the dimension, from 0, that the running dot product of the steps level has reached; None: the last.
+
+        Raises InputError for arguments that do not fit.
+        """
         import attnscope
 
-        return attnscope.api.show_trace(self, level=level, **options)
+        return attnscope.api.show_trace(
+            self,
+            level=level,
+            layer=layer,
+            head=head,
+            query=query,
+            key=key,
+            stack=stack,
+            theme=theme,
+            static=static,
+            max_mb=max_mb,
+            steps=steps,
+            exact=exact,
+            heads=heads,
+            average=average,
+            queries=queries,
+            combine=combine,
+            threshold=threshold,
+            quantity=quantity,
+            log=log,
+            words=words,
+            special=special,
+            sort=sort,
+            thumbs=thumbs,
+            filter=filter,
+            dim=dim,
+        )
 
-    def plot(self, level: str = "neuron", ax: Any = None, *, width: float = 7.2, **options: Any) -> Any:
-        """A level drawn with matplotlib within `ax`, or in a new figure `width` inches wide; returns the axes, whose
-        `child_axes` hold the parts. Options as in `show`."""
-        return self.show(level, **options).plot(ax, width=width)
+    def plot(
+        self,
+        level: str = "neuron",
+        ax: Any = None,
+        *,
+        width: float = 7.2,
+        layer: Any = None,
+        head: Any = None,
+        query: Any = None,
+        key: Any = None,
+        stack: str | None = None,
+        theme: str = "auto",
+        static: bool = False,
+        max_mb: float = 12,
+        steps: str = "head",
+        exact: bool = False,
+        heads: Sequence[int] = (),
+        average: str = "none",
+        queries: Sequence[int] = (),
+        combine: str = "mean",
+        threshold: float = 0.0,
+        quantity: str = "weights",
+        log: bool = False,
+        words: bool = False,
+        special: str = "show",
+        sort: str = "layer",
+        thumbs: str = "matrix",
+        filter: str = "all",
+        dim: int | None = None,
+    ) -> Any:
+        """A level drawn with matplotlib; returns the axes, whose `child_axes` hold the parts.
+
+        `ax`: matplotlib axes to draw in; None makes a figure. `width`: of that figure, in inches.
+        `level`, `layer`, `head`, `query`, `key`, `stack`, `theme`, `static`, `max_mb`, `steps`, `exact`, `heads`,
+            `average`,
+        `queries`, `combine`, `threshold`, `quantity`, `log`, `words`, `special`, `sort`, `thumbs`, `filter`, `dim`: as
+            in
+        `show`.
+
+        Raises InputError for arguments that do not fit, and for axes that are too small; MissingDependency without
+        matplotlib.
+        """
+        view = self.show(
+            level,
+            layer=layer,
+            head=head,
+            query=query,
+            key=key,
+            stack=stack,
+            theme=theme,
+            static=static,
+            max_mb=max_mb,
+            steps=steps,
+            exact=exact,
+            heads=heads,
+            average=average,
+            queries=queries,
+            combine=combine,
+            threshold=threshold,
+            quantity=quantity,
+            log=log,
+            words=words,
+            special=special,
+            sort=sort,
+            thumbs=thumbs,
+            filter=filter,
+            dim=dim,
+        )
+        return view.plot(ax, width=width)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         return self.show()._repr_mimebundle_(**kwargs)
@@ -153,9 +335,15 @@ class Trace:
         scaling: float | None = None,
         is_causal: bool = False,
     ) -> "Trace":
-        """A trace of anybody's tensors: (T, D), (H, T, D) or a batch of one, torch or numpy.
+        """A trace of query, key and value tensors of your own, torch or numpy. There is no model, so no receipt.
 
-        `mask` is boolean (True: may look) or additive and broadcasts to (H, Q, K). There is no model, so no receipt.
+        `query`: [Q, D], [H, Q, D] or a batch of one. `key`: [K, D] or [Hkv, K, D]; H is a multiple of Hkv. `value`: [K,
+            Dv] or [Hkv, K, Dv].
+        `tokens`: names of the keys, strings or Tokens (None: their numbers).
+        `mask`: boolean (True: may look) or a float that is added to the scores; broadcasts to [H, Q, K].
+        `scaling`: what q · k is multiplied by (None: 1/√D).
+        `is_causal`: True lets a query see itself and the keys before it, aligned to the upper left.
+
         Raises InputError where shapes do not fit.
         """
         site = read_qkv(query, key, value, mask, scaling, is_causal)
@@ -173,18 +361,21 @@ class Trace:
     def from_attentions(cls, attentions: Any, tokens: Any, key_tokens: Any = None) -> "Trace":
         """A trace of attention weights from anywhere, with nothing behind them: no q, no k, no receipt.
 
-        `attentions` is what transformers calls outputs.attentions (one (1, H, Q, K) per layer), or a list of (H, Q, K)
-        or (Q, K), None where a layer is missing, or one tensor: (Q, K), (H, Q, K), (L, H, Q, K) or (L, 1, H, Q, K);
-        torch or numpy. `tokens` are their names: strings, or Tokens. Cross attention has names on each side: `tokens`
-        are the queries' and `key_tokens` the keys'. An encoder-decoder model's three stacks go in together:
+        `attentions`: what transformers calls outputs.attentions (one (1, H, Q, K) per layer), or a list of (H, Q, K) or
+            (Q, K), None where a layer is missing, or one tensor: (Q, K), (H, Q, K), (L, H, Q, K) or (L, 1, H, Q, K);
+            torch or numpy.
+        `tokens`: their names, strings or Tokens.
+        `key_tokens`: for cross attention, the names of the keys; `tokens` are then the queries'.
+
+        An encoder-decoder model's three stacks go in together:
 
             Trace.from_attentions(
                 {"encoder": out.encoder_attentions, "decoder": out.decoder_attentions, "cross": out.cross_attentions},
                 {"encoder": source_tokens, "decoder": target_tokens},
             )
 
-        NaN, and rows that do not sum to 1, are kept and said in the trace's notes. Raises InputError for a batch of
-        several, names that do not fit the shapes, and negative or infinite numbers; what needs q, k or v raises
+        NaN, and rows that do not sum to 1, are kept, and the trace's notes report them. Raises InputError for a batch
+        of several, names that do not fit the shapes, and negative or infinite numbers. What needs q, k or v raises
         NotCaptured afterwards.
         """
         read = read_attentions(attentions, tokens, key_tokens)
@@ -192,5 +383,5 @@ class Trace:
         return cls(read.sites, read.tokens, read.target, ModelInfo(name="from_attentions", dtype=dtype), read.notes)
 
     def replace_sites(self, sites: Sequence[Site]) -> "Trace":
-        """The same trace with other sites."""
+        """The same trace with these `sites` instead."""
         return replace(self, sites=tuple(sites))

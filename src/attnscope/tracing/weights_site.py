@@ -8,8 +8,8 @@ from torch import Tensor
 
 from attnscope.attention import AttentionSteps
 from attnscope.errors import NotCaptured
-from attnscope.tracing.receipts import SiteReceipt
-from attnscope.tracing.site import TOLERANCE, Site
+from attnscope.tracing.receipts import TOLERANCE, SiteReceipt
+from attnscope.tracing.site import Site
 
 
 def _unknown(name: str) -> property:
@@ -23,8 +23,10 @@ def _unknown(name: str) -> property:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class WeightsSite(Site):
-    """`given` is [H, Q, K], as it came. Where a `Site` computes weights this one hands them out, as fp32; everything
-    that needs q, k or v raises NotCaptured."""
+    """A Site that returns the weights it was given, as fp32, and raises NotCaptured for what needs q, k or v.
+
+    `given`: [H, Q, K], in the dtype of the tensor it is from.
+    """
 
     q: Any = field(init=False, default=_unknown("q"))
     k: Any = field(init=False, default=_unknown("k"))
@@ -77,7 +79,9 @@ class WeightsSite(Site):
         )
 
     def weights(self, head: Any = None, queries: Any = None) -> Float[Tensor, "*H q K"]:
-        """The weights as they came, fp32: [q, K] for one head, [H, q, K] for all."""
+        """The weights as given, fp32: [q, K] for one head, [H, q, K] for all. `head` and `queries` as in
+        `Site.chain`.
+        """
         rows = self._rows(queries).to(self.given.device)
         return self.given[slice(None) if head is None else self._head(head)][..., rows, :].float()
 
@@ -97,6 +101,6 @@ class WeightsSite(Site):
 
     def _refuse(self, what: str) -> NoReturn:
         raise NotCaptured(
-            f"{self.name} holds attention weights only, so {what} cannot be had: weights do not tell which q, k and v they "
-            "came from. To see those, trace the model itself: attnscope.trace(model, tokenizer, text)."
+            f"{self.name} holds attention weights only, so {what} cannot be had: many q, k and v give the same weights. "
+            "To see those, trace the model itself: attnscope.trace(model, tokenizer, text)."
         )

@@ -77,6 +77,7 @@ export function exportSvg(of: LinesDrawing): Picture {
     return `<path d="M${i * 92} 0h24" stroke="${pen.colour}" stroke-width="3"${dash}/>${text(i * 92 + 30, 4, "start", name, `fill="${colours.text}"`)}`;
   });
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="${SANS}" font-size="13">
+<title>${escaped(of.title)}</title>
 <rect width="100%" height="100%" fill="${colours.ground}"/>
 ${text(16, 24, "start", of.title, `fill="${colours.text}" font-weight="600"`)}
 <g transform="translate(${SIDE} ${TOP})">

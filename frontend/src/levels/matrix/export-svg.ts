@@ -54,6 +54,7 @@ export function exportSvg(room: Room, drawing: Drawing, colours: Colours, title:
     return `<stop offset="${i / 8}" stop-color="${shade.ramp.css(t, 1)}"/>`;
   });
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="${SANS}" font-size="13">
+<title>${escaped(title)}</title>
 <defs><linearGradient id="scale">${stops.join("")}</linearGradient></defs>
 <rect width="100%" height="100%" fill="${colours.ground}"/>
 <text x="12" y="22" font-weight="600" fill="${colours.text}">${escaped(title)}</text>

@@ -1,5 +1,5 @@
-"""bertviz.transformers_neuron_view: BertViz ships changed copies of 2019's model classes here; attnscope reads the real
-ones, so every name is transformers' own class."""
+"""bertviz.transformers_neuron_view: BertViz has changed copies of model classes of 2019 here. attnscope reads the real
+classes, so every name here is the class of transformers."""
 
 from typing import Any
 

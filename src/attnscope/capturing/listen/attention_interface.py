@@ -15,14 +15,15 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from attnscope.errors import CaptureError
-from attnscope.tracing.site import Projection
+from attnscope.tracing.output_projection import Projection
 
 
 @dataclass(frozen=True)
 class AttentionCall:
-    """One call of an attention function: what went in and what came out. query: [B, H, Q, D]; key, value: [B, Hkv, K, D];
-    output: [B, Q, H, Dv]. direct: torch was called by itself, and not through the interface. projection: W_O, where the
-    call itself names it."""
+    """One call of an attention function: what went in and what came out. `query`: [B, H, Q, D]; `key`, `value`: [B,
+    Hkv, K, D];
+    `output`: [B, Q, H, Dv]. `direct`: torch was called by itself, and not through the interface. `projection`: W_O,
+    where the call itself names it."""
 
     module: nn.Module
     implementation: str

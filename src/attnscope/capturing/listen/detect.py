@@ -1,7 +1,8 @@
 """Does a model attend outside transformers' attention interface? Read from the code of its modules, before it runs.
 
 The function mode turns torch's fused fast paths off while it is entered, so it is entered only where a module calls
-scaled_dot_product_attention, nn.MultiheadAttention or a softmax by itself. A class that asks `get_interface` is covered.
+scaled_dot_product_attention, nn.MultiheadAttention or a softmax by itself. A class that asks `get_interface` is
+covered.
 """
 
 import functools

@@ -1,9 +1,9 @@
-"""The second net: attention that torch itself is asked for, outside transformers' interface.
+"""The function mode: attention that a module asks torch for by itself, outside transformers' interface.
 
 A TorchFunctionMode sees every call of a torch function in the thread that entered it. Three kinds are attention:
 `scaled_dot_product_attention` (q, k, v and output, so the site is whole), `multi_head_attention_forward` (the same, see
-multi_head_attention.py) and a softmax over keys that is then multiplied with values (its weights, and nothing behind them).
-What is called is torch's own function with the same arguments. While a mode is entered torch leaves out its fused fast
+multi_head_attention.py) and a softmax over keys that is then multiplied with values (its weights, and nothing behind
+them). Torch's own function is called, with the same arguments. While a mode is entered torch leaves out its fused fast
 paths (nn.TransformerEncoder, nn.MultiheadAttention), so outputs agree with a plain pass to 4 ulp only: the mode is
 entered for models that need it and no others. One mode per thread serves all captures of that thread.
 """
@@ -32,7 +32,7 @@ _PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.b
 
 @runtime_checkable
 class Watcher(Protocol):
-    """Who wants to see calls: a recorder."""
+    """What the calls of a model are shown to: a recorder."""
 
     running: RunningModules
 
@@ -41,8 +41,8 @@ class Watcher(Protocol):
     def record_weights(self, running: Running, weights: Tensor) -> None: ...
 
 
-class FunctionNet(TorchFunctionMode):
-    """The mode of one thread."""
+class FunctionMode(TorchFunctionMode):
+    """The mode of one thread, which serves all captures of that thread."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ def _read_attention(
 
 
 def _in_axes(x: Tensor, module: nn.Module) -> Tensor | None:
-    """`x` as [B, H, T, D]. Where three axes came, the first is batch × heads if the module tells its number of heads."""
+    """`x` as [B, H, T, D]. The first of three axes is batch × heads if the module names its number of heads."""
     if x.ndim == 2:
         return x[None, None]
     if x.ndim == 3:
@@ -167,26 +167,27 @@ def _in_axes(x: Tensor, module: nn.Module) -> Tensor | None:
 _local = threading.local()
 
 
-def cast(watcher: Watcher) -> Callable[[], None]:
+def enter(watcher: Watcher) -> Callable[[], None]:
     """Show `watcher` the calls of this thread from now on; the first one enters the mode. Returns what ends it."""
-    net: FunctionNet | None = getattr(_local, "net", None)
-    if net is None:
-        net = _local.net = FunctionNet()
-        net.__enter__()
-    net.watchers = (*net.watchers, watcher)
-    return lambda: _haul(net, watcher)
+    mode: FunctionMode | None = getattr(_local, "mode", None)
+    if mode is None:
+        mode = _local.mode = FunctionMode()
+        mode.__enter__()
+    mode.watchers = (*mode.watchers, watcher)
+    return lambda: leave(mode, watcher)
 
 
-def _haul(net: FunctionNet, watcher: Watcher) -> None:
-    """The last watcher leaves the mode, wherever it is on the stack: captures may overlap without nesting."""
-    net.watchers = tuple(other for other in net.watchers if other is not watcher)
-    net._weights = None
-    if net.watchers or net.thread != threading.get_ident():
+def leave(mode: FunctionMode, watcher: Watcher) -> None:
+    """Show `watcher` nothing more. The last one leaves the mode, wherever it is on the stack: captures may overlap
+    without nesting."""
+    mode.watchers = tuple(other for other in mode.watchers if other is not watcher)
+    mode._weights = None
+    if mode.watchers or mode.thread != threading.get_ident():
         return  # another thread cannot leave it; without watchers it does nothing
-    _local.net = None
+    _local.mode = None
     above = []
-    while net in _get_current_function_mode_stack():
-        if (mode := _pop_mode()) is not net:
-            above.append(mode)
-    for mode in reversed(above):
-        _push_mode(mode)
+    while mode in _get_current_function_mode_stack():
+        if (popped := _pop_mode()) is not mode:
+            above.append(popped)
+    for other in reversed(above):
+        _push_mode(other)

@@ -14,7 +14,7 @@ _turns = itertools.count()
 
 @dataclass(frozen=True)
 class Running:
-    """One run of a module. turn: a number that no other run has."""
+    """One run of a module. `turn`: a number that no other run has."""
 
     module: nn.Module
     turn: int

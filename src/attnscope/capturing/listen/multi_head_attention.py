@@ -14,14 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnscope.tracing.site import Projection
+from attnscope.tracing.output_projection import Projection
 
 _WATCHED = ("_in_projection_packed", "_in_projection", "linear")
 
 
 @dataclass(frozen=True)
 class Seen:
-    """query: [B, H, Q, D]; key, value: [B, H, K, D]; mask: None, or [B or 1, H or 1, Q or 1, K]; output: [B, Q, H, D]."""
+    """`query`: [B, H, Q, D]; `key`, `value`: [B, H, K, D]; `mask`: None, or [B or 1, H or 1, Q or 1, K]; `output`: [B,
+    Q, H, D].
+    """
 
     query: Tensor
     key: Tensor
@@ -63,7 +65,7 @@ def run(function: Any, args: Any, kwargs: Any) -> tuple[Any, Seen | None]:
 
 
 def _seen(given: Mapping[str, Any], q: Tensor, k: Tensor, v: Tensor, joined: Tensor) -> Seen:
-    """q, k, v: [T, B, E]; joined: [Q · B, E]."""
+    """`q`, `k`, `v`: [T, B, E]; `joined`: [Q · B, E]."""
     heads, batch = given["num_heads"], q.shape[1]
     query, key, value = (x.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3) for x in (q, k, v))
     output = joined.unflatten(-1, (heads, -1)).unflatten(0, (-1, batch)).transpose(0, 1)

@@ -75,7 +75,7 @@ class RotaryWatcher:
                     del _patched[file, name]
 
     def inputs_of(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor] | None:
-        """The latest (q, k) that went into a rotary function and have this call's shapes (key: its newest rows)."""
+        """The latest (q, k) that went into a rotary function and have this call's shapes (`key`: its newest rows)."""
         seen: list[Tensor] = getattr(_rotary_inputs, "tensors", [])
         watchers: set[int] = getattr(_rotary_inputs, "seen_by", set())
         if id(self) in watchers:

@@ -1,4 +1,4 @@
-"""Keys and values of cached generation: kept cheaply, and laid along the text again.
+"""Keys and values of cached generation: kept cheaply, and aligned with the text again.
 
 A cached step attends from its new queries to all keys so far, and a cache is free to change those keys later, to be
 longer than the text (static caches) or to have dropped its beginning (sliding windows). So what a cache may change is
@@ -47,7 +47,7 @@ class KeyKeeper:
         self._rows = {}
 
     def keep(self, path: str, call: int, queries: int, key: Tensor, value: Tensor) -> Callable[[], KeyValue]:
-        """A way to get this call's keys and values back later. key, value: [B, Hkv, K, D]."""
+        """A way to get this call's keys and values back later. `key`, `value`: [B, Hkv, K, D]."""
         place = threading.get_ident(), path, call
         length = key.shape[2]
         rows, start = self._rows.get(place), length - queries
@@ -61,15 +61,15 @@ class KeyKeeper:
 
 
 @dataclass(frozen=True)
-class Laid:
-    """One row of a cached call, laid along the text: key i is token i."""
+class AlignedKeys:
+    """One row of a cached call, aligned with the text: key i is token i."""
 
     k: Float[Tensor, "Hkv K D"]
     v: Float[Tensor, "Hkv K Dv"]
     mask: MaskRule
     bias: BiasRule | None
 
-    def without_empty_places(self, queries: int) -> "Laid":
+    def without_empty_places(self, queries: int) -> "AlignedKeys":
         """Cut off the places behind the text, which no query may see."""
         keys = self.k.shape[1]
         if keys == queries or self.mask.uniform_empty_rows:  # such rows spread over the empty places too
@@ -78,11 +78,11 @@ class Laid:
         if seen == keys:
             return self
         bias = None if self.bias is None else self.bias.cut(queries, seen)
-        return Laid(self.k[:, :seen], self.v[:, :seen], self.mask.cut(seen), bias)
+        return AlignedKeys(self.k[:, :seen], self.v[:, :seen], self.mask.cut(seen), bias)
 
-    def with_dropped_keys(self, queries: int, keys: int) -> "Laid":
+    def with_dropped_keys(self, queries: int, keys: int) -> "AlignedKeys":
         """Put masked zeros where a window has dropped the first tokens, up to `keys` in all."""
         front = keys - self.k.shape[1]
         bias = None if self.bias is None else self.bias.behind(front)
         k, v = (pad(x, (0, 0, front, 0)) for x in (self.k, self.v))
-        return Laid(k, v, self.mask.behind(front, queries, self.k.shape[1]), bias)
+        return AlignedKeys(k, v, self.mask.behind(front, queries, self.k.shape[1]), bias)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnscope.tracing.site import Projection
+from attnscope.tracing.output_projection import Projection
 
 _Found = Callable[[Projection], None]
 
@@ -52,7 +52,9 @@ class ProjectionFinder:
 
 
 def _same(x: Tensor, output: Tensor) -> bool:
-    """Whether `x` is the output: by its storage, or by its values where heads were joined into a copy (GPT-2, eager)."""
+    """Whether `x` is the `output`: by its storage, or by its values where heads were joined into a copy (GPT-2,
+    eager).
+    """
     if x.untyped_storage().data_ptr() == output.untyped_storage().data_ptr():
         return True
     return (

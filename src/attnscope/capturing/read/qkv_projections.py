@@ -1,10 +1,10 @@
 """Finds W_q, W_k and W_v by data: the linear layers whose outputs q, k and v are.
 
 No table of names: from q (or from what went into the rotary embedding) back through the storage that it shares with the
-output of a layer, over a norm where one stands between (Qwen 3). Which outputs of the layer belong to which head is read
-from the strides, so one fused layer in any order is found as well as three. Where the model multiplied q itself (OPT)
-the storage is another one, and values decide. Whatever is found must make q, k or v again out of its input; what does
-not (a clip, an adapter, quantised weights) rightly has no W.
+output of a layer, over a norm where one stands between (Qwen 3). Which outputs of the layer belong to which head is
+read from the strides, so one fused layer in any order is found as well as three. Where the model multiplied q itself
+(OPT) the storage is another one, and values decide. Whatever is found must make q, k or v again out of its input; what
+does not (a clip, an adapter, quantised weights) rightly has no W.
 """
 
 import math
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from attnscope.capturing.listen.detect import attends_itself
 from attnscope.capturing.read.output_projection import is_linear
 from attnscope.tracing.head_projection import HeadProjection
-from attnscope.tracing.site import TOLERANCE
+from attnscope.tracing.receipts import TOLERANCE
 
 REMEMBERED = 16  # layers that ran since the attention module was entered: a handful, for a few projections and norms
 
@@ -37,7 +37,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where q, k or v came from. x: the layer's input, [B, T, M]; before: what a norm was given, [B, H, T, D]."""
+    """Where q, k or v came from. `x`: the layer's input, [B, T, M]; `before`: what a norm was given, [B, H, T, D]."""
 
     projection: HeadProjection
     x: Tensor | None
@@ -64,8 +64,8 @@ class OriginFinder:
     def of(
         self, query: Tensor, key: Tensor, value: Tensor, pre_rotary: tuple[Tensor, Tensor] | None
     ) -> dict[str, Origin]:
-        """The origins of one call's "q", "k" and "v", those that were found. query: [B, H, Q, D]; key, value:
-        [B, Hkv, K, D]; pre_rotary: q and k as they went into the rotary embedding."""
+        """The origins of one call's "q", "k" and "v", those that were found. `query`: [B, H, Q, D]; key, value:
+        [B, Hkv, K, D]; `pre_rotary`: q and k as they went into the rotary embedding."""
         made = list(getattr(self._local, "made", None) or ())
         self._local.made = None  # nothing is held until the next attention module
         q, k = pre_rotary or (query, key)
@@ -152,9 +152,14 @@ def _checked(target: Tensor, one: Made, layout: tuple[int, int, int] | None) -> 
     if layout is None or one.taken.ndim != 3 or not readable:
         return None
     projection = HeadProjection(
-        module.weight, getattr(module, "bias", None), target.shape[1], target.shape[3], *layout,
-        flipped=not isinstance(module, nn.Linear), path=one.path,
-    )  # fmt: skip
+        module.weight,
+        getattr(module, "bias", None),
+        target.shape[1],
+        target.shape[3],
+        *layout,
+        flipped=not isinstance(module, nn.Linear),
+        path=one.path,
+    )
     sample = torch.linspace(0, target.shape[2] - 1, min(4, target.shape[2])).round().long().to(target.device)
     x = one.taken[0, sample]
     made = torch.stack([projection.apply(x, head) for head in range(projection.heads)]).double()  # [H, 4, D]

@@ -1,1 +1,1 @@
-"""Examination of attention code: the reference with one thing wrong, compared with a suspect."""
+"""Examination of attention code: the reference with one thing wrong, compared with the code under test."""

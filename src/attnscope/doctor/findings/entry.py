@@ -68,6 +68,10 @@ class Entry:
         named = {name for text in texts for _, name, _, _ in Formatter().parse(text) if name}
         return named - {"evidence"}
 
+    def general(self, text: Literal["why", "cure", "invariant"]) -> str:
+        """One of its texts with "…" for each field, as a reader sees it who has no code at hand."""
+        return "".join(plain + ("…" if name else "") for plain, name, _, _ in Formatter().parse(getattr(self, text)))
+
     def codes(self) -> tuple[str, str]:
         """The wrong and the right example as source text."""
         wrong = _source(self.wrong)
@@ -81,8 +85,18 @@ class Entry:
     def fill(self, line: int | None, values: dict[str, Any]) -> Finding:
         """The finding, with its fields filled in. Raises KeyError where a field has no value."""
         values = {"evidence": "", **values}
-        texts = (self.title, self.why, self.cure, self.evidence, self.invariant, self.place)
-        return Finding(self.id, self.row, *(text.format_map(values) for text in texts), line, self.severity)
+        return Finding(
+            name=self.id,
+            row=self.row,
+            title=self.title.format_map(values),
+            why=self.why.format_map(values),
+            cure=self.cure.format_map(values),
+            evidence=self.evidence.format_map(values),
+            invariant=self.invariant.format_map(values),
+            place=self.place.format_map(values),
+            line=line,
+            severity=self.severity,
+        )
 
 
 def _source(example: str | Callable[[], Any]) -> str:

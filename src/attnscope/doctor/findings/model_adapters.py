@@ -1,43 +1,41 @@
 """A model in use: adapters (LoRA) that are loaded and have no effect."""
 
-from typing import Any
-
 import attnscope
 from attnscope.doctor.findings.entry import Entry
 from attnscope.doctor.findings.model_examples import tiny
 from attnscope.doctor.findings.references import LORA, PEFT
 
 
-def zero() -> Any:
+def zero():
     import peft
 
-    model, tokenizer = tiny("llama")
+    model, tokenizer = tiny("llama")  # random weights
     config = peft.LoraConfig(r=3, target_modules=["q_proj"])  # before training, B is zero
     return attnscope.check(peft.get_peft_model(model, config).eval(), tokenizer, "the cat sat")
 
 
-def trained() -> Any:
+def trained():
     import peft
 
-    model, tokenizer = tiny("llama")
+    model, tokenizer = tiny("llama")  # random weights
     config = peft.LoraConfig(r=3, target_modules=["q_proj"], init_lora_weights=False)  # random, as if trained
     return attnscope.check(peft.get_peft_model(model, config).eval(), tokenizer, "the cat sat")
 
 
-def inactive() -> Any:
+def inactive():
     import peft
 
-    model, tokenizer = tiny("llama")
+    model, tokenizer = tiny("llama")  # random weights
     config = peft.LoraConfig(r=3, target_modules=["q_proj"], init_lora_weights=False)
     model = peft.get_peft_model(model, config).eval()
     with model.disable_adapter():
         return attnscope.check(model, tokenizer, "the cat sat")
 
 
-def active() -> Any:
+def active():
     import peft
 
-    model, tokenizer = tiny("llama")
+    model, tokenizer = tiny("llama")  # random weights
     config = peft.LoraConfig(r=3, target_modules=["q_proj"], init_lora_weights=False)
     model = peft.get_peft_model(model, config).eval()
     return attnscope.check(model, tokenizer, "the cat sat")

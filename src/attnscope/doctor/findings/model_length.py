@@ -1,46 +1,44 @@
 """A model in use: texts longer than the model or the tokenizer allows."""
 
-from typing import Any
-
 import attnscope
 from attnscope.doctor.findings.entry import Entry
 from attnscope.doctor.findings.model_examples import tiny
 from attnscope.doctor.findings.references import EXTRAPOLATION, PADDING
 
 
-def beyond_window() -> Any:
+def beyond_window():
     model, tokenizer = tiny("gpt2")  # 61 positions
     return attnscope.check(model, tokenizer, "cat " * 67)
 
 
-def within_window() -> Any:
-    model, tokenizer = tiny("gpt2")
+def within_window():
+    model, tokenizer = tiny("gpt2")  # random weights
     inputs = tokenizer("cat " * 67, truncation=True, max_length=61, return_tensors="pt")
     return attnscope.check(model, tokenizer, inputs=inputs)
 
 
-def cut() -> Any:
-    model, tokenizer = tiny("bert")
+def cut():
+    model, tokenizer = tiny("bert")  # random weights
     text = "the cat sat on a mat of air in a plane to a dog"
     inputs = tokenizer(text, truncation=True, max_length=11, return_tensors="pt")
     return attnscope.check(model, tokenizer, text, inputs=inputs)
 
 
-def whole() -> Any:
-    model, tokenizer = tiny("bert")
+def whole():
+    model, tokenizer = tiny("bert")  # random weights
     text = "the cat sat on a mat of air in a plane to a dog"
     inputs = tokenizer(text, return_tensors="pt")
     return attnscope.check(model, tokenizer, text, inputs=inputs)
 
 
-def beyond_tokenizer() -> Any:
-    model, tokenizer = tiny("bert")
+def beyond_tokenizer():
+    model, tokenizer = tiny("bert")  # random weights
     tokenizer.model_max_length = 11
     return attnscope.check(model, tokenizer, "the cat sat on a mat of air in a plane to a dog")
 
 
-def within_tokenizer() -> Any:
-    model, tokenizer = tiny("bert")
+def within_tokenizer():
+    model, tokenizer = tiny("bert")  # random weights
     tokenizer.model_max_length = 11
     return attnscope.check(model, tokenizer, ["the cat sat on a mat", "of air in a plane to a dog"])
 

@@ -1,32 +1,28 @@
 """A model in use: whether masks hide what they should, and whether padding changes the outputs."""
 
-from typing import Any
-
 import attnscope
 from attnscope.doctor.findings.entry import Entry
 from attnscope.doctor.findings.model_examples import tiny
 from attnscope.doctor.findings.references import ATTENTION_INTERFACE, ATTENTION_MASK, POSITION_IDS
 
-TEXTS = ["the cat sat on a mat", "a dog ran"]
 
-
-def mask_ignored() -> Any:
+def mask_ignored():
     import transformers
 
-    def mine(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float, **options: Any) -> Any:
+    def mine(module, query, key, value, attention_mask, scaling, **options):
         weights = (query @ key.mT * scaling).softmax(-1)  # attention_mask is not used
         return (weights @ value).transpose(1, 2).contiguous(), weights
 
     transformers.AttentionInterface.register("mine", mine)
-    model, tokenizer = tiny("bert")
+    model, tokenizer = tiny("bert")  # random weights
     model.set_attn_implementation("mine")
-    return attnscope.check(model, tokenizer, TEXTS)
+    return attnscope.check(model, tokenizer, ["the cat sat on a mat", "a dog ran"])
 
 
-def mask_followed() -> Any:
+def mask_followed():
     import transformers
 
-    def mine(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float, **options: Any) -> Any:
+    def mine(module, query, key, value, attention_mask, scaling, **options):
         scores = query @ key.mT * scaling
         if attention_mask is not None:
             scores = scores + attention_mask
@@ -35,52 +31,52 @@ def mask_followed() -> Any:
 
     transformers.AttentionInterface.register("mine", mine)
     transformers.AttentionMaskInterface.register("mine", transformers.masking_utils.eager_mask)
-    model, tokenizer = tiny("bert")
+    model, tokenizer = tiny("bert")  # random weights
     model.set_attn_implementation("mine")
-    return attnscope.check(model, tokenizer, TEXTS)
+    return attnscope.check(model, tokenizer, ["the cat sat on a mat", "a dog ran"])
 
 
-def padding_ignored() -> Any:
+def padding_ignored():
     import transformers
 
-    def mine(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float, **options: Any) -> Any:
+    def mine(module, query, key, value, attention_mask, scaling, **options):
         weights = (query @ key.mT * scaling).softmax(-1)  # attention_mask is not used
         return (weights @ value).transpose(1, 2).contiguous(), weights
 
     transformers.AttentionInterface.register("mine", mine)
-    model, tokenizer = tiny("bert")
+    model, tokenizer = tiny("bert")  # random weights
     model.set_attn_implementation("mine")
     return attnscope.check(model, tokenizer, "the cat sat on a mat")  # one text: no padding here
 
 
-def padding_followed() -> Any:
-    model, tokenizer = tiny("bert")
+def padding_followed():
+    model, tokenizer = tiny("bert")  # random weights
     model.set_attn_implementation("sdpa")
     return attnscope.check(model, tokenizer, "the cat sat on a mat")
 
 
-def pads_attended() -> Any:
-    model, tokenizer = tiny("bert")
-    batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
+def pads_attended():
+    model, tokenizer = tiny("bert")  # random weights
+    batch = tokenizer(["the cat sat on a mat", "a dog ran"], padding=True, return_tensors="pt")
     return attnscope.check(model, tokenizer, inputs={"input_ids": batch["input_ids"]})
 
 
-def pads_masked() -> Any:
-    model, tokenizer = tiny("bert")
-    batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
+def pads_masked():
+    model, tokenizer = tiny("bert")  # random weights
+    batch = tokenizer(["the cat sat on a mat", "a dog ran"], padding=True, return_tensors="pt")
     return attnscope.check(model, tokenizer, inputs=batch)
 
 
-def padded_left() -> Any:
-    model, tokenizer = tiny("gpt2")
+def padded_left():
+    model, tokenizer = tiny("gpt2")  # random weights
     tokenizer.padding_side = "left"
-    return attnscope.check(model, tokenizer, TEXTS)
+    return attnscope.check(model, tokenizer, ["the cat sat on a mat", "a dog ran"])
 
 
-def padded_left_with_positions() -> Any:
-    model, tokenizer = tiny("gpt2")
+def padded_left_with_positions():
+    model, tokenizer = tiny("gpt2")  # random weights
     tokenizer.padding_side = "left"
-    batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    batch = tokenizer(["the cat sat on a mat", "a dog ran"], padding=True, return_tensors="pt")
     position_ids = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
     return attnscope.check(model, tokenizer, inputs={**batch, "position_ids": position_ids})
 

@@ -1,49 +1,47 @@
 """A model in use: passes that raise, return NaN or infinity, or differ from each other."""
 
-from typing import Any
-
 import attnscope
 from attnscope.doctor.findings.entry import Entry
 from attnscope.doctor.findings.model_examples import tiny
 from attnscope.doctor.findings.references import EVAL, HALF, MODULE
 
 
-def raises() -> Any:
+def raises():
     from torch import nn
 
-    model, tokenizer = tiny("bert")
+    model, tokenizer = tiny("bert")  # random weights
     model.encoder.layer[1].intermediate.dense = nn.Linear(23, 53)  # the model is 24 wide
     return attnscope.check(model, tokenizer, "the cat sat")
 
 
-def runs() -> Any:
+def runs():
     from torch import nn
 
-    model, tokenizer = tiny("bert")
+    model, tokenizer = tiny("bert")  # random weights
     model.encoder.layer[1].intermediate.dense = nn.Linear(24, 53)
     return attnscope.check(model, tokenizer, "the cat sat")
 
 
-def overflow() -> Any:
-    model, tokenizer = tiny("llama")
+def overflow():
+    model, tokenizer = tiny("llama")  # random weights
     model.layers[1].mlp.down_proj.weight.data.mul_(1e5)  # some checkpoints have activations this large
     return attnscope.check(model.half(), tokenizer, "the cat sat")
 
 
-def no_overflow() -> Any:
-    model, tokenizer = tiny("llama")
+def no_overflow():
+    model, tokenizer = tiny("llama")  # random weights
     model.layers[1].mlp.down_proj.weight.data.mul_(1e5)
     return attnscope.check(model.bfloat16(), tokenizer, "the cat sat")
 
 
-def training() -> Any:
-    model, tokenizer = tiny("bert")
+def training():
+    model, tokenizer = tiny("bert")  # random weights
     model.train()
     return attnscope.check(model, tokenizer, "the cat sat")
 
 
-def evaluating() -> Any:
-    model, tokenizer = tiny("bert")
+def evaluating():
+    model, tokenizer = tiny("bert")  # random weights
     model.eval()
     return attnscope.check(model, tokenizer, "the cat sat")
 

@@ -1,7 +1,5 @@
 """A model in use: what the tokenizer made of the text, and whether the model knows these ids."""
 
-from typing import Any
-
 import attnscope
 from attnscope.doctor.findings.entry import Entry
 from attnscope.doctor.findings.model_examples import tiny
@@ -11,58 +9,58 @@ CHAT = "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m[
 APPLY = 'tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)'
 
 
-def bos_doubled() -> Any:
-    model, tokenizer = tiny("llama")
+def bos_doubled():
+    model, tokenizer = tiny("llama")  # random weights
     return attnscope.check(model, tokenizer, "<s> the cat sat")  # the tokenizer adds another <s>
 
 
-def bos_once() -> Any:
-    model, tokenizer = tiny("llama")
+def bos_once():
+    model, tokenizer = tiny("llama")  # random weights
     return attnscope.check(model, tokenizer, "the cat sat")
 
 
-def bos_absent() -> Any:
-    model, tokenizer = tiny("bert")
+def bos_absent():
+    model, tokenizer = tiny("bert")  # random weights
     inputs = tokenizer("the cat sat", add_special_tokens=False, return_tensors="pt")
     return attnscope.check(model, tokenizer, inputs=inputs)
 
 
-def bos_present() -> Any:
-    model, tokenizer = tiny("bert")
+def bos_present():
+    model, tokenizer = tiny("bert")  # random weights
     inputs = tokenizer("the cat sat", return_tensors="pt")
     return attnscope.check(model, tokenizer, inputs=inputs)
 
 
-def token_without_row() -> Any:
-    model, tokenizer = tiny("gpt2")
+def token_without_row():
+    model, tokenizer = tiny("gpt2")  # random weights
     tokenizer.add_tokens(["purrs"])
     return attnscope.check(model, tokenizer, "the cat purrs")
 
 
-def token_with_row() -> Any:
-    model, tokenizer = tiny("gpt2")
+def token_with_row():
+    model, tokenizer = tiny("gpt2")  # random weights
     tokenizer.add_tokens(["purrs"])
     model.resize_token_embeddings(len(tokenizer))  # then train the new row
     return attnscope.check(model, tokenizer, "the cat purrs")
 
 
-def marker_in_pieces() -> Any:
-    model, tokenizer = tiny("bert")
+def marker_in_pieces():
+    model, tokenizer = tiny("bert")  # random weights
     return attnscope.check(model, tokenizer, "the [mask] sat")
 
 
-def marker_whole() -> Any:
-    model, tokenizer = tiny("bert")
+def marker_whole():
+    model, tokenizer = tiny("bert")  # random weights
     return attnscope.check(model, tokenizer, "the [MASK] sat")
 
 
-def plain_text() -> Any:
-    model, tokenizer = tiny("llama", chat_template=CHAT)
+def plain_text():
+    model, tokenizer = tiny("llama", chat_template=CHAT)  # random weights
     return attnscope.check(model, tokenizer, "the cat sat")
 
 
-def chat() -> Any:
-    model, tokenizer = tiny("llama", chat_template=CHAT)
+def chat():
+    model, tokenizer = tiny("llama", chat_template=CHAT)  # random weights
     return attnscope.check(model, tokenizer, messages=[{"role": "user", "content": "the cat sat"}])
 
 

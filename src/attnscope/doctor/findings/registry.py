@@ -4,17 +4,43 @@ import difflib
 from typing import Any
 
 from attnscope.doctor.findings import (
+    batch,
+    cache,
+    causal_mask,
+    heads,
+    mask_argument,
     model_adapters,
     model_length,
     model_masks,
     model_outputs,
     model_text,
+    rotary,
+    running,
+    scale,
+    sentinel,
     softmax,
+    unexplained,
+    whole_model,
 )
 from attnscope.doctor.findings.entry import Entry, Finding
 from attnscope.errors import InputError
 
-FAMILIES = (softmax, model_text, model_length, model_masks, model_outputs, model_adapters)
+CODE = (
+    softmax,
+    scale,
+    causal_mask,
+    mask_argument,
+    sentinel,
+    heads,
+    rotary,
+    batch,
+    cache,
+    whole_model,
+    running,
+    unexplained,
+)
+MODEL = (model_text, model_length, model_masks, model_outputs, model_adapters)
+FAMILIES = (*CODE, *MODEL)
 
 ENTRIES: tuple[Entry, ...] = tuple(entry for family in FAMILIES for entry in family.ENTRIES)
 REGISTRY: dict[str, Entry] = {entry.id: entry for entry in ENTRIES}
@@ -37,9 +63,9 @@ def explain(id: str) -> str:
     parts = [
         f"{entry.id} ({entry.severity}{row})",
         entry.what,
-        f"Why: {entry.why}" if entry.why else "",
-        f"Cure: {entry.cure}",
-        f"What does not hold: {entry.invariant}",
+        f"Why: {entry.general('why')}" if entry.why else "",
+        f"Cure: {entry.general('cure')}",
+        f"What does not hold: {entry.general('invariant')}",
         f"Wrong:\n{_indented(wrong)}",
         f"Right:\n{_indented(right)}",
         f"Checked by: {entry.call}" if isinstance(entry.wrong, str) else "",

@@ -20,6 +20,7 @@ def check_model(
     inputs: Any = None,
     text_pair: Any = None,
     hint: Any = None,
+    strict: bool = False,
 ) -> Diagnosis:
     """Name what is wrong with how a model reads a text.
 
@@ -28,7 +29,7 @@ def check_model(
     taken as they are; give `text` too to see whether it was cut. `hint` = 1 reports only what does not hold, 2 the place
     as well, 3 everything.
 
-    Returns a Diagnosis, true where no error was found; `not_examined` lists what could not be checked. The model runs a
+    Returns a Diagnosis, true where no error was found (with `strict`: no warning either); `not_examined` lists what could not be checked. The model runs a
     few times without gradients, in eval mode and as it was found, and is left as it was: flags, buffers, random states.
     Your own hooks on it see these passes. Raises InputError where the arguments do not fit; an error that the model
     itself raises is a finding.
@@ -50,6 +51,7 @@ def check_model(
         hint=hint,
         seconds=time.perf_counter() - started,
         compared=case.compared,
+        strict=strict,
     )
 
 

@@ -1,7 +1,7 @@
 """Figures through matplotlib (extra `plot`): every level of a view on paper, with the numbers and colours of the page.
 
-Vectors are small bars about a baseline and weights grow darker in even steps of lightness, so that sign and order
-survive a grey print. What a figure leaves out it says beneath the picture.
+Vectors are small bars on a baseline, and larger weights are darker in even steps of lightness, so that a grey print keeps
+sign and order. A note below the picture says what it leaves out.
 """
 
 from attnscope.render.figures.draw import figure, needed, plot

@@ -1,8 +1,9 @@
-"""A state of a trace as a figure of its own, or within somebody's axes."""
+"""A state of a trace as a figure, or within axes that you give."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from attnscope.render.figures.colours import GROUND, MUTED
 from attnscope.render.figures.fonts import warn_of_missing
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, PROSE, Sheet
+from attnscope.text.status import status
 from attnscope.tracing.trace import Trace
 from attnscope.views.state import State
 from attnscope.views.validate import check_place
@@ -26,11 +28,11 @@ TITLE, NOTE = 8.5, 6.5  # points
 
 @dataclass(frozen=True)
 class Plan:
-    """What a level puts on paper: a title, a body of so many inches, and what has to be said beneath it."""
+    """What a level draws: a title, a body of `height` inches, and notes below it. `draw` gets the sheet and where the body begins."""
 
     title: str
     height: float
-    draw: Callable[[Sheet, float], None]  # the sheet, and where the body begins
+    draw: Callable[[Sheet, float], None]
     notes: tuple[str, ...] = ()
 
 
@@ -46,8 +48,8 @@ def figure(trace: Trace, state: State, width: float = 7.2) -> "Figure":
     height = _height(plan, width)
     if height > TALLEST:
         raise InputError(
-            f"this figure would be {height:.0f} inches high at a width of {width:g}: give a larger width, or leave something "
-            "out (a shorter text, fewer layers, another level)."
+            f"this figure would be {height:.0f} inches high at a width of {width:g}, and {TALLEST:g} is the most: give a larger "
+            "width, a shorter text, fewer layers or another level."
         )
     made = Figure(figsize=(width, height), facecolor=GROUND)
     _put(Sheet(made.add_axes((0, 0, 1, 1), label=state.level), width, height), plan)
@@ -55,9 +57,9 @@ def figure(trace: Trace, state: State, width: float = 7.2) -> "Figure":
 
 
 def plot(trace: Trace, state: State, ax: Any = None, width: float = 7.2) -> "Axes":
-    """The same within `ax`, where what is written shrinks until all of it fits; without one, in a new pyplot figure.
+    """The same within `ax`, where text shrinks until all of it fits; without `ax`, in a new pyplot figure.
 
-    Returns the axes; the parts of the picture are its `child_axes`. Raises InputError where `ax` is too small.
+    Returns the axes; the parts of the picture are its `child_axes`. Raises InputError if `ax` is too small.
     """
     needed()
     scene = _scene(trace, state)
@@ -68,7 +70,7 @@ def plot(trace: Trace, state: State, ax: Any = None, width: float = 7.2) -> "Axe
         height = min(_height(_plan(scene, width), width), TALLEST)
         ax = pyplot.figure(figsize=(width, height), facecolor=GROUND).add_axes((0, 0, 1, 1), label=state.level)
     elif not hasattr(ax, "inset_axes"):
-        raise InputError(f"ax is {ax!r}; a matplotlib Axes was expected, such as fig, ax = plt.subplots() gives.")
+        raise InputError(f"ax is {ax!r}; expected a matplotlib Axes, such as the second value of plt.subplots().")
     box = ax.get_window_extent().transformed(ax.get_figure().dpi_scale_trans.inverted())
     scale, plan, wanted = 1.0, _plan(scene, box.width), float("inf")
     for _ in range(12):
@@ -78,26 +80,34 @@ def plot(trace: Trace, state: State, ax: Any = None, width: float = 7.2) -> "Axe
             break
         scale *= max(0.5, (box.height / scale / wanted) ** 0.6)
     if scale < SMALLEST or wanted > box.height / scale * 1.001:
+        wide = max(box.width, 4.0)
+        high = _height(_plan(_scene(trace, state), wide), wide)
         raise InputError(
             f"these axes are too small for this picture ({box.width:.1f} × {box.height:.1f} inches): it needs about "
-            f"{_height(_plan(_scene(trace, state), max(box.width, 4.0)), max(box.width, 4.0)):.1f} inches of height at a width of {max(box.width, 4.0):.1f}. Make the figure larger, or leave ax out."
+            f"{high:.1f} inches of height at a width of {wide:.1f}. Make the figure larger, or leave ax out."
         )
     _put(Sheet(ax, box.width / scale, box.height / scale, scale), plan)
     return ax
 
 
 def needed() -> None:
-    """Raises MissingDependency (also an ImportError) without matplotlib."""
+    """Import matplotlib, which lists the fonts of a machine once, for some seconds: a status line says so.
+
+    Raises MissingDependency (also an ImportError) without matplotlib.
+    """
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib
     except ImportError:
         raise MissingDependency("figures need matplotlib", "plot") from None
+    listed = any(Path(matplotlib.get_cachedir()).glob("fontlist-*.json"))
+    with status("matplotlib lists the fonts of this machine, once …", quiet=listed):
+        import matplotlib.font_manager
 
 
 def _check_width(width: Any) -> None:
     if isinstance(width, bool) or not isinstance(width, int | float) or not NARROWEST <= width <= WIDEST:
         raise InputError(
-            f"width is {width!r}; it is in inches, from {NARROWEST:g} to {WIDEST:g} (a column is about 3.4, a page 7.2)."
+            f"width is {width!r}; expected inches from {NARROWEST:g} to {WIDEST:g} (a column is about 3.4, a page 7.2)."
         )
 
 

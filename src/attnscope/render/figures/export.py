@@ -15,23 +15,26 @@ TEXTS = {"text": "none", "outlines": "path"}
 
 
 def check_file(kind: str, text: str, dpi: Any) -> None:
-    """Raises InputError for a file that cannot be asked for."""
+    """Raises InputError for a kind, text or dpi that does not exist."""
     if kind not in KINDS:
-        raise InputError(f"there is no figure of kind {kind!r}: it is one of {', '.join(map(repr, KINDS))}.")
+        raise InputError(f"kind is {kind!r}; expected one of {', '.join(map(repr, KINDS))}.")
     if text not in TEXTS:
-        raise InputError(f"text is {text!r}; it is 'text' (letters stay letters) or 'outlines' (they become shapes).")
+        raise InputError(
+            f"text is {text!r}; expected 'text' (letters stay letters) or 'outlines' (they become shapes)."
+        )
     if text == "outlines" and kind != "svg":
         raise InputError(
             f"text='outlines' is for SVG; a {kind} {'embeds its fonts' if kind == 'pdf' else 'has pixels'}."
         )
     if isinstance(dpi, bool) or not isinstance(dpi, int | float) or not 20 <= dpi <= 2400:
-        raise InputError(f"dpi is {dpi!r}; it is the pixels of an inch, from 20 to 2400.")
+        raise InputError(f"dpi is {dpi!r}; expected pixels per inch, from 20 to 2400.")
 
 
 def to_bytes(figure: "Figure", kind: str, told: dict[str, Any], text: str = "text", dpi: float = 300) -> bytes:
-    """The figure as a png, an svg (`text`: letters stay letters, or "outlines") or a pdf (TrueType embedded), on white.
+    """The figure as a png, an svg (`text`: "text" keeps letters, "outlines" makes shapes of them) or a pdf (with TrueType
+    fonts), on white.
 
-    `told` is what it says about itself (`describe`). Equal figures are equal bytes.
+    `told` is the metadata, from `describe`. Equal figures are equal bytes.
     """
     import matplotlib
 
@@ -45,6 +48,6 @@ def to_bytes(figure: "Figure", kind: str, told: dict[str, Any], text: str = "tex
     }
     buffer = io.BytesIO()
     with matplotlib.rc_context(options), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # said by token when it was drawn
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # warn_of_missing has named the tokens
         figure.savefig(buffer, format=kind, dpi=dpi, facecolor="white", metadata=for_file(kind, told))
     return buffer.getvalue()

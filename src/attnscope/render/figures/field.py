@@ -1,7 +1,7 @@
-"""The numbers of a picture of a head: rows of queries by columns of keys, pieces of words put together.
+"""The numbers in a picture of a head: a row for each query, a column for each key, the pieces of a word merged.
 
-Weights are summed into a word as keys, for softmax shares one whole among them, and averaged out of it as queries, so
-that a row stays a distribution. Scores and q · k are no shares: a word has the mean over its pieces.
+As keys, the weights of a word's pieces are added, because softmax divides one whole among the keys. As queries they are
+averaged, so that a row stays a distribution. Scores and q · k are not parts of a whole: a word has the mean of its pieces.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from attnscope.tracing.site import Site
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """values: what `quantity` says. masked: no piece of the query may see any piece of the key. hidden and outside: the
-    weight of a row on special tokens that are hidden, and on the other sentence; sink: on the sink."""
+    """values: the numbers of `quantity`. masked: no piece of the query may attend to any piece of the key. hidden, outside,
+    sink: the weight of each row on hidden special tokens, on the other sentence, and on the sink. empty: no key allowed."""
 
     values: Float[Tensor, "R C"]
     masked: Bool[Tensor, "R C"]
@@ -40,9 +40,9 @@ class Field:
 
 
 def field_of(scene: Scene, head: int, queries: Axis, keys: Axis, quantity: str = "weights") -> Field:
-    """The field of one head, or of the mean that the state asks for, which has weights only.
+    """The field of one head, or of the state's mean over heads, which has weights only.
 
-    Raises NotCaptured where scores are asked of a site that has none.
+    Raises NotCaptured for scores of a site that has weights only.
     """
     members = scene.members(head)
     quantity = quantity if len(members) == 1 else "weights"
@@ -73,7 +73,7 @@ def field_of(scene: Scene, head: int, queries: Axis, keys: Axis, quantity: str =
 
 
 def _numbers(site: Site, head: int, rows: Tensor, quantity: str) -> tuple[Tensor, Tensor, Tensor]:
-    """[q, K] of the quantity, [q, K] of what may be seen, [q] of the sink's weight; in fp64."""
+    """[q, K] of the quantity, [q, K] of allowed pairs, [q] of the sink's weight; in fp64."""
     if quantity == "weights":
         values = weights = site.weights(head, rows)
     else:

@@ -1,4 +1,4 @@
-"""Fonts: matplotlib's own DejaVu, behind whatever rcParams["font.family"] names; and which characters they lack."""
+"""Fonts: those of rcParams["font.family"], then matplotlib's own DejaVu; and the characters that they lack."""
 
 import unicodedata
 import warnings
@@ -17,7 +17,7 @@ def token_fonts() -> list[str]:
 
 
 def _chosen() -> list[str]:
-    """Fonts that the reader of the figure asked for by name, where they are installed."""
+    """The fonts that rcParams names, if they are installed."""
     from matplotlib import rcParams
 
     return [name for name in rcParams["font.family"] if name.lower() not in _GENERIC and _characters(name) is not None]
@@ -25,7 +25,7 @@ def _chosen() -> list[str]:
 
 @cache
 def _characters(family: str) -> frozenset[int] | None:
-    """The characters of a font; None where it is not installed."""
+    """The characters of a font; None if it is not installed."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
     try:
@@ -36,7 +36,7 @@ def _characters(family: str) -> frozenset[int] | None:
 
 
 def missing(text: str) -> list[str]:
-    """The characters of a token that no font here has. Joiners and variation marks are not drawn."""
+    """The characters of a token that no font has, without joiners and variation marks, which are not drawn."""
     known = [found for name in token_fonts() if (found := _characters(name)) is not None]
     return [
         c
@@ -46,14 +46,14 @@ def missing(text: str) -> list[str]:
 
 
 def warn_of_missing(tokens: Iterable[str]) -> None:
-    """One UserWarning that names the tokens which cannot be drawn whole."""
+    """One UserWarning, which names the tokens with missing characters."""
     lacking = [(token, found) for token in tokens if (found := missing(token))]
     if lacking:
         named = ", ".join(f"“{token}” ({' '.join(f'U+{ord(c):04X}' for c in found)})" for token, found in lacking[:8])
         more = f" and {len(lacking) - 8} more" if len(lacking) > 8 else ""
         warnings.warn(
-            f"the fonts at hand lack characters of these tokens, which are drawn as boxes: {named}{more}. Name a font that has "
-            'them: matplotlib.rcParams["font.family"] = ["Noto Sans CJK JP"], for example.',
+            f"the fonts lack characters of these tokens, which appear as boxes: {named}{more}. Name a font that has them, for "
+            'example: matplotlib.rcParams["font.family"] = ["Noto Sans CJK JP"].',
             UserWarning,
             stacklevel=4,
         )

@@ -13,13 +13,13 @@ from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, WIDE, Sheet
 from attnscope.text.format import percent
 
-FAINT, FAINT_FROM = 1500, 0.03  # lines of queries that are not looked at: so many, from this weight on
+FAINT, FAINT_FROM = 1500, 0.03  # lines of the other queries: how many, and from which weight
 STEP, HEAD = 0.165, 0.2
 HAIR, THICK = 0.5, 4.5  # points: a line is HAIR + weight · THICK wide
 
 
 def opacity(weight: "np.ndarray") -> "np.ndarray":
-    """Weak lines are pale, so that a fan of them is no haze."""
+    """Weak lines are pale, so that many of them do not hide the others."""
     return np.minimum(1, 0.08 + 1.5 * np.sqrt(np.maximum(0, weight)))
 
 
@@ -28,11 +28,13 @@ def thickness(weight: "np.ndarray") -> "np.ndarray":
 
 
 def plan(scene: Scene, width: float) -> Plan:
-    """Beyond 60 places on a side, 40 queries around the chosen one and the 40 keys that it weighs most are drawn."""
+    """With more than 60 places on a side: 40 queries around the chosen one, and its 40 strongest keys."""
     state = scene.state
     over = [head for head in state.heads if head != state.head] if state.average == "none" else []
     if len(over) >= len(HEADS):
-        raise InputError(f"{len(over) + 1} heads laid over each other cannot be told apart: give up to {len(HEADS)}.")
+        raise InputError(
+            f"expected up to {len(HEADS)} heads over each other, got {len(over) + 1}: nobody can tell more colours apart."
+        )
     picture, notes = picture_of(scene, (state.head, *over))
     names = [picture.queries.slots[i].text for i in picture.chosen]
     if len(names) > 1:
@@ -56,7 +58,7 @@ def plan(scene: Scene, width: float) -> Plan:
 
 
 def _numbered(heads: int, width: float) -> int:
-    """How many heads have their weights in figures."""
+    """How many heads have their weights as numbers."""
     return min(heads, 2 if width < 5 else 3)
 
 
@@ -80,7 +82,7 @@ def _draw(sheet: Sheet, y: float, picture: Picture, legend: float) -> None:
     right = sheet.width - 0.06 - bars - column - wide[1] - 0.1
     if right - left < 0.5:
         raise InputError(
-            f"at {sheet.width:g} inches there is no room for lines between the tokens: give a larger width, or fewer heads."
+            f"a width of {sheet.width:g} inches leaves no room for lines between the tokens: give a larger width, or fewer heads."
         )
     first = y + HEAD
     sheet.say(left - 0.06, y + HEAD / 2, "query", size, ha="right", color=MUTED)
@@ -140,7 +142,7 @@ def _draw(sheet: Sheet, y: float, picture: Picture, legend: float) -> None:
 
 
 def _lines(sheet: Sheet, picture: Picture, x: float, y: float, width: float) -> None:
-    """Curves from queries to keys: faint ones of all queries, strong ones of those looked at."""
+    """Curves from queries to keys: strong ones of the chosen queries, faint ones of the others."""
     from matplotlib.collections import PathCollection
     from matplotlib.path import Path
 

@@ -13,18 +13,20 @@ from attnscope.render.figures.names import cut
 from attnscope.render.figures.parts import legend_end, shape_notes
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, WIDE, Sheet
-from attnscope.text.format import number, percent
+from attnscope.text.format import count, number, percent_in_words
+from attnscope.views.sentences.notes import note
 
 MOST = 2048  # places on a side
 CELL = 0.3  # inches, at most
-LABEL = 0.092  # inches that a label needs
+LABEL = 0.092  # inches for a label
 SUMS = 0.42
-FLOOR = 1e-4  # weights below are not told apart on a logarithmic scale
+FLOOR = 1e-4  # where a logarithmic scale begins
+ROW = "an average row"
 NAMES = {"weights": "weight", "scores": "score", "dot": "q · k"}
 
 
 class _Layout:
-    """Where the grid lies on paper of this width, in inches."""
+    """The place of the grid on paper of this width, in inches."""
 
     def __init__(self, scene: Scene, width: float) -> None:
         self.size, self.most = (6, 10) if width < 5 else (7, 16)
@@ -37,7 +39,7 @@ class _Layout:
         self.cell = min(CELL, (width - self.left - self.sums - 0.1) / columns)
         if self.cell <= 0:
             raise InputError(
-                f"at {width:g} inches there is no room for the grid beside its labels: give a larger width."
+                f"a width of {width:g} inches leaves no room for the grid beside its labels: give a larger width."
             )
         spare = scene.room - self.top - (SUMS if self.weights else 0) - 0.85  # title, legend and two lines of notes
         self.cell = min(self.cell, max(0.8, min(9.0, spare)) / rows)
@@ -51,32 +53,32 @@ def _quantity(scene: Scene) -> str:
 
 
 def plan(scene: Scene, width: float) -> Plan:
-    """Up to 2,048 places on a side. A mean over heads has weights only."""
+    """Up to 2,048 places on a side. A mean over heads has only weights."""
     state, queries, keys = scene.state, scene.queries, scene.keys
     if not queries.slots or not keys.slots:
         raise InputError(f"the filter {state.filter!r} and special={state.special!r} leave nothing to draw.")
     if max(len(queries.slots), len(keys.slots)) > MOST:
         raise InputError(
-            f"a grid of {len(queries.slots)} × {len(keys.slots)} cells is too fine for paper: it takes up to {MOST:,} on a side. "
+            f"a grid of {len(queries.slots)} × {len(keys.slots)} cells is too fine for paper: expected up to {MOST:,} on a side. "
             "Give a shorter text, words=True or a filter; the head and neuron levels draw the strongest keys of long texts."
         )
     field = field_of(scene, state.head, queries, keys, state.quantity)
     layout = _Layout(scene, width)
     notes = list(shape_notes(scene, (queries, keys)))
     if state.average != "none" and state.quantity != "weights":
-        notes.append("A mean over heads has no scores; the weights are shown.")
-    if keys.hidden and field.quantity == "weights":
-        notes.append(
-            f"Special tokens are hidden; on average they have {percent(float(field.hidden.nanmean()))} of a row."
+        notes.append("A mean over heads has no scores; this shows the weights.")
+    if field.quantity == "weights":
+        hidden, outside, sink = (
+            percent_in_words(float(x.nanmean())) for x in (field.hidden, field.outside, field.sink)
         )
-    if state.filter != "all" and field.quantity == "weights":
-        notes.append(f"On average {percent(float(field.outside.nanmean()))} of a row lies outside the filter.")
-    if float(field.sink.nan_to_num(0).max()) > 0:
-        notes.append(
-            f"On average {percent(float(field.sink.nanmean()))} of a row goes to the sink, a learned logit without a token."
-        )
+        if keys.hidden:
+            notes.append(note("hidden_little", part=hidden, whose=ROW))
+        if state.filter != "all":
+            notes.append(note("outside", part=outside, whose=ROW))
+        if float(field.sink.nan_to_num(0).max()) > 0:
+            notes.append(note("sink", part=f"{sink} of {ROW}"))
     if bool(field.empty.any()):
-        notes.append(f"No key allowed in {int(field.empty.sum())} rows.")
+        notes.append(f"No key allowed in {count(int(field.empty.sum()), 'row')}.")
     if layout.stride > 1:
         notes.append(f"Every {_th(layout.stride)} token is named.")
     return Plan(
@@ -88,7 +90,7 @@ def plan(scene: Scene, width: float) -> Plan:
 
 
 def shaded(field: Field, log: bool) -> tuple["np.ndarray", float]:
-    """The part of the scale that every cell has (NaN where masked or not finite), and the scale's end."""
+    """The value of every cell as a part of the scale (NaN: masked or not finite), and the scale's end."""
     values = np.where(field.masked.numpy(), np.nan, field.values.numpy())
     values = np.where(np.isfinite(values), values, np.nan)
     largest = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 0.0

@@ -1,4 +1,4 @@
-"""What a figure says about itself: one JSON object with the field names that a page's own pictures carry."""
+"""The metadata of a figure: one JSON object with the same field names as in a page's own pictures."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from attnscope.views.state import State
 def describe(trace: Trace, state: State, code: str = "") -> dict[str, Any]:
     """Model and revision, text, place, versions, dtype and receipt, and the lines that draw it again (`code`).
 
-    The receipt is that of the site; where the picture is of several layers it is that of the whole trace.
+    The receipt is of the site; for a picture of several layers it is of the whole trace.
     """
     import matplotlib
     import transformers
@@ -65,8 +65,8 @@ def _receipt(proof: Receipt | SiteReceipt) -> dict[str, Any]:
 
 
 def for_file(kind: str, told: dict[str, Any]) -> dict[str, Any]:
-    """The same in the fields that the format has; no date, so that equal figures are equal files."""
-    words = json.dumps(told)  # ASCII: every format keeps it as it is
+    """The same in the fields of the format; without a date, so that equal figures are equal files."""
+    words = json.dumps(told)  # ASCII: no format changes it
     place = f"{told['stack'] + ' ' if told['stack'] else ''}layer {told['layer']}, head {told['head']}"
     title = f"{told['model'] or told['class'] or 'attention'}: {place} ({told['level']})"
     title = title.encode("ascii", "replace").decode()

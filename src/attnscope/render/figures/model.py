@@ -17,12 +17,12 @@ from attnscope.text.format import percent
 
 SMALLEST, LARGEST = 0.13, 0.7  # inches of a thumbnail
 GAP, NAME = 0.05, 0.13
-LINES = 160  # of a thumbnail
+LINES = 160  # at most, in a thumbnail
 
 
 @dataclass(frozen=True)
 class _Cell:
-    """A head and where it stands: row and column of the grid, and its number of the statistic."""
+    """A head, its row and column in the grid, and its value of the statistic."""
 
     site: int
     head: int
@@ -32,13 +32,13 @@ class _Cell:
 
 
 def plan(scene: Scene, width: float) -> Plan:
-    """Thumbnails hold the largest weight of each patch. Raises InputError where they would be too small to see."""
+    """Each pixel of a thumbnail is the largest weight of its patch. Raises InputError if thumbnails would be too small."""
     trace, state = scene.trace, scene.state
     thumbs = thumbnails_of(trace)
     statistic = next((s for s in STATISTICS if s.name == state.sort), None)
     if statistic and not any(statistic.name in one.statistics for one in thumbs):
         raise InputError(
-            f"no head of this trace has the statistic {state.sort!r}; sort='layer' keeps the order of the layers."
+            f"no head of this trace has the statistic {state.sort!r}. Give sort='layer' for the order of the layers."
         )
     grid = _Grid(scene, thumbs, width)
     notes = ["Each patch of a thumbnail shows its largest weight; rows are queries, columns are keys."]
@@ -47,7 +47,7 @@ def plan(scene: Scene, width: float) -> Plan:
             f"Sorted by “{statistic.title}”{'' if statistic.unit == 'part' else f' in {statistic.unit}'}, largest first: {statistic.words}"
         )
     if sampled := max((one.sampled or 0 for one in thumbs), default=0):
-        notes.append(f"Computed from {sampled} queries spread evenly over the text.")
+        notes.append(f"Computed from {sampled} queries at even distances in the text.")
     if any((one.pixels == MASKED).any() for one in thumbs):
         notes.append("White is masked.")
     name = trace.model.name or trace.model.class_name or "attention"
@@ -81,8 +81,8 @@ class _Grid:
         self.side = min(self.side, max(SMALLEST, spare))
         if self.side < SMALLEST:
             raise InputError(
-                f"{columns} heads side by side do not fit into {width:g} inches: give width={self.left + 0.1 + columns * (SMALLEST + GAP):.1f} "
-                "or more, or trace fewer layers (layers=[…]) and sort them by a statistic."
+                f"{columns} heads side by side do not fit into {width:g} inches: give "
+                f"width={self.left + 0.1 + columns * (SMALLEST + GAP):.1f} or more, or sort by a statistic, which makes rows."
             )
         self.step = self.side + GAP + (2 * NAME if self.sorted else 0)
         self.top = 0.0 if self.sorted else NAME

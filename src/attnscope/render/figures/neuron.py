@@ -11,20 +11,22 @@ from attnscope.render.figures.names import cut
 from attnscope.render.figures.parts import hidden_notes, largest
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, WIDE, Sheet
-from attnscope.text.format import number, percent
+from attnscope.text.format import number, percent, percent_in_words
 
 MOST_KEYS = 40
 STEP, HEAD, FOOT = 0.165, 0.2, 0.16
 
 
 def plan(scene: Scene, width: float) -> Plan:
-    """Beyond 40 keys the strongest 40 are drawn, in text order. Heads are not averaged here, nor words put together."""
+    """With more than 40 keys, the strongest 40 in text order. This level neither averages heads nor merges words."""
     scene = Scene(scene.trace, replace(scene.state, average="none"))
     site, axis = scene.site, scene.key_axis(words=False)
     weights = site.weights(scene.state.head, scene.row)[0]
     offered = [slot.tokens[0] for slot in axis.slots]
     if not offered:
-        raise InputError("no key is left to draw: the filter and special='hide' leave out all of them.")
+        raise InputError(
+            "no key is left to draw: filter and special='hide' remove all of them. Give filter='all' or special='show'."
+        )
     drawn = torch.tensor(offered)
     notes = hidden_notes(scene, weights, axis)
     if len(offered) > MOST_KEYS:
@@ -32,15 +34,13 @@ def plan(scene: Scene, width: float) -> Plan:
         rest = float(weights[drawn].nan_to_num(0).sum() - weights[drawn[strongest]].nan_to_num(0).sum())
         drawn = drawn[strongest].sort().values
         notes.append(
-            f"The {MOST_KEYS} strongest of {len(offered)} keys, in text order; the others have {percent(rest)} together."
+            f"The {MOST_KEYS} strongest of {len(offered)} keys, in text order; the others have {percent_in_words(rest)} together."
         )
     query = scene.query_names[scene.state.query]
     notes += (
         []
         if site.weights_only
-        else [
-            "Bars about a line: up is positive, down is negative, and a gap stands in those that go beyond the scale."
-        ]
+        else ["Bars on a line: up is positive, down is negative; a gap marks a bar that is longer than the scale."]
     )
     rows = len(drawn) + (0 if site.weights_only else 1)
     return Plan(

@@ -1,4 +1,4 @@
-"""What the head level draws: two axes, the weights of every head between them, and which queries are looked at."""
+"""What the head level draws: two axes, the weights of every head between them, and the chosen queries."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,17 +6,18 @@ from typing import Any
 from attnscope.errors import InputError
 from attnscope.render.figures.colours import DASHES, HEADS, INK
 from attnscope.render.figures.field import Field, field_of
-from attnscope.render.figures.parts import shape_notes
+from attnscope.render.figures.parts import left_out, shape_notes
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.slots import Axis
-from attnscope.text.format import percent
+from attnscope.text.format import percent_in_words
+from attnscope.views.sentences.notes import note
 
 MOST_SLOTS, KEPT = 60, 40
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """Axes, fields of every head drawn, and which slots of the queries are looked at."""
+    """Axes, the field of every head, and the slots of the chosen queries."""
 
     scene: Scene
     queries: Axis
@@ -60,43 +61,37 @@ def picture_of(scene: Scene, heads: tuple[int, ...]) -> tuple[Picture, list[str]
         wanted = sorted({*order.tolist(), *pinned})
         rest = float(looked.values[0].nan_to_num(0).sum() - looked.values[0, wanted].nan_to_num(0).sum())
         notes.append(
-            f"{len(wanted)} of {len(keys.slots)} keys are drawn, the strongest of the chosen query in text order; the others have {percent(rest)}."
+            f"{len(wanted)} of {len(keys.slots)} keys are drawn, the strongest of the chosen query in text order; the others "
+            f"have {percent_in_words(rest)} of its weight."
         )
         keys = keys.select(wanted)
         fields = [field_of(scene, head, queries, keys) for head in heads]
     picture = Picture(scene, queries, keys, heads, tuple(fields), tuple(chosen))
-    return picture, [*_said(picture), *notes, *shape_notes(scene, (queries, keys))]
+    return picture, [*_row_notes(picture), *notes, *shape_notes(scene, (queries, keys))]
 
 
-def _said(picture: Picture) -> list[str]:
+def _row_notes(picture: Picture) -> list[str]:
     """The weight of the chosen queries that no line shows."""
-    state, looked = picture.scene.state, picture.looked[0]
+    scene, state, looked = picture.scene, picture.scene.state, picture.looked[0]
     notes = []
     if bool(looked.empty[0]):
-        notes.append("No key allowed: this query may see no key at all.")
+        how = "empty_uniform" if scene.site.mask.uniform_empty_rows else "empty_zero"
+        notes.append(note("empty", then=note(how)))
     if state.threshold:
         rows = picture.fields[0].values[list(picture.chosen)].nan_to_num(0)
         below = float(rows[rows < state.threshold].sum()) / (len(rows) if state.combine == "mean" else 1)
-        notes.append(f"Weights below {100 * state.threshold:g} % are not drawn: {percent(below)} of the chosen row.")
-    if picture.keys.hidden:
-        named = _named(picture)
-        notes.append(named or f"Special tokens are hidden; they have {percent(float(looked.hidden[0]))} of this row.")
-    if state.filter != "all":
-        notes.append(f"{percent(float(looked.outside[0]))} of this row lies outside the filter.")
-    if float(looked.sink[0]) > 0:
-        notes.append(f"{percent(float(looked.sink[0]))} goes to the sink, a learned logit without a token.")
-    return notes
+        part = percent_in_words(below)
+        notes.append(f"Weights below {100 * state.threshold:g} % are not drawn: {part} of the chosen row.")
+    sink = float(looked.sink[0])
+    return [*notes, *left_out(scene, _hidden(picture), float(looked.outside[0]), sink if sink > 0 else None)]
 
 
-def _named(picture: Picture) -> str:
-    """ "62.0 % of this row goes to [CLS], hidden here." """
+def _hidden(picture: Picture) -> list[tuple[float, str]]:
+    """The hidden special tokens: the weight of the chosen queries on each, and its name."""
+    if not picture.keys.hidden:
+        return []
     scene = picture.scene
     alone = Axis(scene.single_slots(picture.keys.hidden))
-    masses = (
-        field_of(scene, picture.heads[0], picture.queries, alone)
-        .row(list(picture.chosen), scene.state.combine)
-        .values[0]
-    )
-    found = sorted(zip(masses.tolist(), alone.slots, strict=True), key=lambda pair: -pair[0])
-    named = [f"{percent(mass)} of this row goes to {slot.text}" for mass, slot in found if mass >= 0.005][:3]
-    return f"{', '.join(named)}, hidden here." if named else ""
+    field = field_of(scene, picture.heads[0], picture.queries, alone)
+    masses = field.row(list(picture.chosen), scene.state.combine).values[0].tolist()
+    return [(mass, slot.text) for mass, slot in zip(masses, alone.slots, strict=True)]

@@ -1,4 +1,4 @@
-"""A view's state against its trace: the site, the names, the two axes, the heads a picture is the mean of."""
+"""A view's state with its trace: the site, the tokens' names, the two axes, the heads of a mean."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +15,7 @@ _SEGMENT = {"a": 0, "b": 1}
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What a figure is of. `state` has been checked against `trace`; `room` is the height there is, where it is given."""
+    """What a figure shows. `state` fits `trace`; `room` is the height for it, in inches, inf if there is no limit."""
 
     trace: Trace
     state: State
@@ -27,7 +27,7 @@ class Scene:
 
     @property
     def row(self) -> int:
-        """The query, counted among those of the site."""
+        """The position of the query among the queries of the site."""
         return self.state.query - self.site.query_offset
 
     @cached_property
@@ -47,7 +47,7 @@ class Scene:
 
     @property
     def place(self) -> str:
-        """ "layer 2, head 8", or what the picture is the mean of."""
+        """ "layer 2, head 8", or the heads of a mean."""
         state, stack = self.state, f"{self.site.stack} " if self.site.stack else ""
         match state.average:
             case "heads":
@@ -78,7 +78,7 @@ class Scene:
         return self.key_axis(self.state.words)
 
     def key_axis(self, words: bool) -> Axis:
-        """The keys, with the pieces of a word as one or each by itself."""
+        """The keys, with the pieces of a word merged (`words`) or each in its own place."""
         return axis_of(
             self.trace.key_tokens(self.site),
             0,
@@ -89,7 +89,7 @@ class Scene:
         )
 
     def single_slots(self, tokens: tuple[int, ...]) -> tuple[Slot, ...]:
-        """These keys, each as a place of its own."""
+        """These keys, each in its own place."""
         special = self.trace.key_tokens(self.site).special
         return tuple(Slot((k,), self.key_names[k], special[k]) for k in tokens)
 
@@ -97,7 +97,7 @@ class Scene:
         return None if self.state.filter == "all" else _SEGMENT[self.state.filter[side]]
 
     def members(self, head: int) -> tuple[tuple[Site, int], ...]:
-        """The heads that the state asks the mean of, on sites with the same tokens on both sides; else the head alone."""
+        """The heads of the state's mean, on sites with the same queries and keys; without a mean the head alone."""
         here, average = self.site, self.state.average
         sites = [here]
         if average in ("layers", "all"):
@@ -108,5 +108,5 @@ class Scene:
 
 
 def _shape(site: Site) -> tuple[Any, ...]:
-    """Sites that agree in this have the same tokens on both sides."""
+    """Sites with an equal shape have the same queries and keys."""
     return site.stack, site.kind, site.queries, site.keys

@@ -1,4 +1,4 @@
-"""Sheet: a piece of paper measured in inches from its upper left corner, on which the levels are drawn."""
+"""Sheet: the paper on which the levels draw, in inches from its upper left corner."""
 
 import re
 from typing import Any
@@ -20,12 +20,12 @@ from attnscope.render.figures.colours import (
 from attnscope.render.figures.fonts import prose_fonts, token_fonts
 
 POINT = 1 / 72
-WIDE = 0.605  # of the size: how wide a character of the fixed-width font is
-PROSE = 0.6  # and one of running text, with a little to spare
+WIDE = 0.605  # width of a character in the fixed-width font, as a part of its size
+PROSE = 0.6  # the same for running text, a little more than its average
 
 
 class Sheet:
-    """`root` is an axes; everything on the sheet lies within it, in axes of its own. `scale` shrinks what is written."""
+    """`root` is an axes that holds everything on the sheet, each part in its own axes. `scale` shrinks text and lines."""
 
     def __init__(self, root: Any, width: float, height: float, scale: float = 1.0) -> None:
         self.root, self.width, self.height, self.scale = root, width, height, scale
@@ -34,7 +34,7 @@ class Sheet:
         root.set_axis_off()
 
     def axes(self, x: float, y: float, width: float, height: float, label: str) -> Any:
-        """Axes at this place of the sheet, without a frame, found again by their label."""
+        """Axes at this place of the sheet, without a frame; `label` is how to find them."""
         axes = self.root.inset_axes((x, self.height - y - height, width, height), transform=self.root.transData)
         axes.set(xticks=[], yticks=[], label=label)
         axes.set_frame_on(False)
@@ -42,7 +42,7 @@ class Sheet:
         return axes
 
     def formula(self, x: float, y: float, text: str, size: float, **how: Any) -> Any:
-        """Running text in which W_Q and its like are typeset."""
+        """Running text, with W_Q, b_K and so on typeset."""
         style = "mathbf" if how.get("weight") == "bold" else "mathrm"
         typeset = re.sub(r"\b([Wb])_([QKVO])\b", rf"$\\{style}{{\1}}_{{\\{style}{{\2}}}}$", text.replace("$", r"\$"))
         if style not in typeset:
@@ -65,7 +65,7 @@ class Sheet:
         return self.root.text(x, self.height - y, text, size=size * self.scale, parse_math=False, **options)
 
     def token(self, x: float, y: float, name: str, size: float = 7, **how: Any) -> Any:
-        """A token, in fixed width; remembered, so that missing glyphs can be named."""
+        """A token, in fixed width. The sheet remembers it, so that a warning can name missing characters."""
         self.tokens[name] = None
         return self.say(x, y, name, size, **{"family": token_fonts(), **how})
 
@@ -79,7 +79,7 @@ class Sheet:
         )
 
     def strips(self, x: float, y: float, width: float, step: float, vectors: Any, label: str, end: float) -> Any:
-        """One row of bars per vector, `step` apart, about baselines; bars end at ±`end`. What is no number is hatched."""
+        """A row of bars for each vector, on baselines `step` apart; bars end at ±`end`. NaN and ∞ are hatched."""
         from matplotlib.collections import LineCollection, PolyCollection
 
         values = np.asarray(vectors, dtype=float)
@@ -126,7 +126,7 @@ class Sheet:
     def bars(
         self, x: float, y: float, width: float, step: float, values: Any, label: str, end: float, thick: float = 0.6
     ) -> Any:
-        """One horizontal bar per number, from zero; all of them end at `end`."""
+        """A horizontal bar for each number, on a scale from zero to `end`."""
         axes = self.axes(x, y, width, len(values) * step, label)
         known = np.nan_to_num(np.asarray(values, dtype=float))
         axes.barh(range(len(known)), known, height=thick, color=INK, linewidth=0)
@@ -134,7 +134,7 @@ class Sheet:
         return axes
 
     def image(self, axes: Any, values: Any, extent: Any, *, signed: bool = False) -> Any:
-        """Cells by colour: 0 … 1 in ink, or -1 … 1 in the colours of signs; NaN keeps the ground."""
+        """Cells in colour: 0 … 1 in ink, or -1 … 1 in the colours of signs; NaN has the background."""
         return axes.imshow(
             np.ma.masked_invalid(np.asarray(values, dtype=float)),
             extent=extent,
@@ -147,7 +147,7 @@ class Sheet:
         )
 
     def hatch(self, axes: Any, cells: Any, pattern: str = "////", colour: str = HATCH, label: str = "masked") -> None:
-        """Hatch the cells [R, C] that are True: runs of a row as one."""
+        """Hatch the cells [R, C] that are True; neighbours in a row as one shape."""
         from matplotlib.patches import PathPatch
         from matplotlib.path import Path
 
@@ -164,7 +164,7 @@ class Sheet:
 
 
 def _runs(cells: Any) -> list[tuple[int, int, int]]:
-    """(row, first, behind the last) of every run of True."""
+    """(row, first, last + 1) of every run of True."""
     found = []
     for row, line in enumerate(np.asarray(cells, dtype=bool)):
         edges = np.flatnonzero(np.diff(np.concatenate([[0], line.view(np.int8), [0]])))

@@ -1,4 +1,4 @@
-"""Tokens drawn as fewer: the pieces of a word as one, special tokens hidden, one sentence of a pair alone."""
+"""The places on an axis: the pieces of a word merged, special tokens hidden, one sentence of a pair alone."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ from attnscope.tracing.tokens import Tokens
 
 @dataclass(frozen=True)
 class Slot:
-    """What one place on an axis stands for: positions of its tokens, and what is written there."""
+    """One place on an axis: the positions of its tokens, and the text for them."""
 
     tokens: tuple[int, ...]
     text: str
@@ -22,7 +22,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Axis:
-    """The places of an axis; `hidden` are special tokens that are not drawn, `outside` those of the other sentence."""
+    """The places of an axis; `hidden` are the special tokens that are not drawn, `outside` the tokens of the other sentence."""
 
     slots: tuple[Slot, ...]
     hidden: tuple[int, ...] = ()
@@ -30,7 +30,7 @@ class Axis:
 
     @cached_property
     def of(self) -> dict[int, int]:
-        """Token -> slot."""
+        """From a token to its slot."""
         return {token: i for i, slot in enumerate(self.slots) for token in slot.tokens}
 
     @property
@@ -62,7 +62,7 @@ def axis_of(
     segment: int | None,
     keep: int | None = None,
 ) -> Axis:
-    """Tokens start … stop - 1 as places. `keep` is drawn whatever it is."""
+    """The tokens from `start` to `stop` - 1 as places. `keep` is drawn even if it is special or of the other sentence."""
     slots: list[Slot] = []
     hidden: list[int] = []
     outside: list[int] = []

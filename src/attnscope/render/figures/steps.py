@@ -20,7 +20,7 @@ STEP, TALL = 0.2, 0.3
 
 @dataclass(frozen=True)
 class Line:
-    """One step: its symbol, what it is made of, and either a vector drawn as bars or the sum written out."""
+    """One step: its name, its formula, and either a vector, drawn as bars, or a number."""
 
     symbol: str
     formula: str
@@ -33,12 +33,12 @@ class Line:
 
 
 def plan(scene: Scene, width: float) -> Plan:
-    """Begins at x where the trace kept it. Raises NotCaptured where there are only weights."""
+    """Begins at x if the trace kept it. Raises NotCaptured for a trace of weights only."""
     lines = steps_of(scene, width)
     query, key = scene.query_names[scene.state.query], scene.key_names[scene.key]
-    notes = ["Bars about a line: up is positive, down is negative; the number is where they end."]
+    notes = ["Bars on a line: up is positive, down is negative; the number after ± is the end of the scale."]
     if scene.site.x is None:
-        notes.append("x was not kept by this trace, so the steps begin at q and k.")
+        notes.append("This trace did not keep x, so the steps begin at q and k.")
     return Plan(
         f"{scene.site.name}, head {scene.state.head}, step by step: “{cut(query, 24)}” looks at “{cut(key, 24)}”",
         sum(line.height for line in lines) + 0.05,
@@ -56,75 +56,54 @@ def steps_of(scene: Scene, width: float) -> list[Line]:
     names = cut(scene.query_names[scene.state.query], most), cut(scene.key_names[key], most)
     lines: list[Line] = []
     if "x" in links:
-        lines.append(
-            Line(
-                _symbol("x"),
-                f"input, for “{names[0]}”" if width < 5 else f"the layer's input for “{names[0]}”",
-                links["x"].value,
-            )
-        )
-    lines += _before(links, "query", "q", names[0], None)
-    lines += _before(links, "keys", "k", names[1], key)
+        whose = "input" if width < 5 else "the layer's input"
+        lines.append(Line(_title("x"), f"{whose}, for “{names[0]}”", links["x"].value))
+    lines += _before(links, "query", names[0], None)
+    lines += _before(links, "keys", names[1], key)
     group = site.heads // site.kv_heads
     if group > 1:
         lines.append(Line("", f"query head {head} reads key/value head {head // group} of {site.kv_heads}"))
     product = chain.query[0] * chain.key[key]
-    lines.append(Line(_symbol("products"), "number by number", product))
-    lines.append(
-        Line(_symbol("dot"), "= " + _sum(product.tolist(), width), value=significant(float(chain.dot[0, key])))
-    )
+    lines.append(Line(_title("products"), "number by number", product))
+    dot = float(chain.dot[0, key])
+    lines.append(Line(_title("dot"), "= " + _sum(product.tolist(), width), value=significant(dot)))
     if scene.state.dim is not None:
-        lines.append(
-            Line(
-                "", f"up to dimension {scene.state.dim}", value=significant(float(product[: scene.state.dim + 1].sum()))
-            )
-        )
+        until = float(product[: scene.state.dim + 1].sum())
+        lines.append(Line("", f"up to dimension {scene.state.dim}", value=significant(until)))
     lines += _score(scene, chain, key)
     lines += _weight(scene, chain, key)
-    lines.append(Line(_symbol("values"), f"what “{names[1]}” passes on", chain.value[key]))
-    share = float(site.share(head, row)[key])
-    lines.append(
-        Line(
-            _symbol("output"),
-            f"= Σ weight · v (share of the output {percent(share)})" if width >= 4.5 else "= Σ weight · v",
-            chain.output[0],
-        )
-    )
+    lines.append(Line(_title("values"), f"what “{names[1]}” passes on", chain.value[key]))
+    share = f" (share of the output {percent(float(site.share(head, row)[key]))})" if width >= 4.5 else ""
+    lines.append(Line(_title("output"), f"= Σ weight · v{share}", chain.output[0]))
     if "write" in links:
-        lines.append(
-            Line(
-                _symbol("write"),
-                "added to the stream" if width < 6 else "what the head adds to the residual stream",
-                links["write"].value,
-            )
-        )
+        what = "added to the stream" if width < 6 else "what the head adds to the residual stream"
+        lines.append(Line(STEP_NAMES["write"].symbol, what, links["write"].value))
     return lines
 
 
-def _before(links: dict, name: str, letter: str, who: str, key: int | None) -> list[Line]:
-    """What stands before q or k: the projection, a norm, rotary embedding, each where it was kept."""
+def _title(step: str) -> str:
+    """What the page calls this step, too."""
+    return STEP_NAMES[step].title
+
+
+def _before(links: dict, name: str, who: str, key: int | None) -> list[Line]:
+    """The lines up to q or k: the projection, a norm, rotary embedding, each if the trace kept it."""
     lines = []
     chosen = (lambda value: value) if key is None else (lambda value: value[key])
     projected, norm = links.get("projected_query" if key is None else "projected_keys"), links.get(f"pre_norm_{name}")
-    rotary, last = links.get(f"pre_rotary_{name}"), links[name]
+    rotary, last, letter = links.get(f"pre_rotary_{name}"), links[name], _title(name)
     of = "" if key is None else f" of “{who}”"
     if projected is not None and (norm is not None or rotary is not None):
         lines.append(Line(projected.symbol, f"= {projected.formula}{of}", chosen(projected.value)))
     elif projected is not None:
         return [Line(letter, f"= {projected.formula}{of}", chosen(last.value))]
     if norm is not None and rotary is not None:
-        lines.append(Line(f"{letter} normed", "through its norm", chosen(rotary.value)))
+        lines.append(Line(_title("query_norm"), f"{letter} through its norm", chosen(rotary.value)))
     if rotary is not None:
-        return [*lines, Line(letter, "turned by rotary embedding", chosen(last.value))]
-    how = (
-        "through its norm"
-        if norm is not None
-        else "as it is compared"
-        if not who
-        else f"of “{who}”, as it is compared"
-        if key is not None
-        else f"for “{who}”, as it is compared"
-    )
+        turned = f"turned by {_title('query_rotary')}"
+        return [*lines, Line(letter, turned, chosen(last.value))]
+    whose = "" if not who else f"for “{who}”, " if key is None else f"of “{who}”, "
+    how = "through its norm" if norm is not None else f"{whose}as it is compared"
     return [*lines, Line(letter, how, chosen(last.value))]
 
 
@@ -132,55 +111,37 @@ def _score(scene: Scene, chain, key: int) -> list[Line]:
     site = scene.site
     dot, scaled, capped, biased = (float(t[0, key]) for t in (chain.dot, chain.scaled, chain.capped, chain.biased))
     why = f" (1/√{site.head_size})" if abs(site.scaling - site.head_size**-0.5) < 1e-6 else ""
-    lines = [Line(_title("scaled"), f"= {significant(dot)} × {site.scaling:.4g}{why}", value=significant(scaled))]
+    by = f"= {significant(dot)} × {site.scaling:.4g}{why}"
+    lines = [Line(_title("scaled"), by, value=significant(scaled))]
     if site.softcap is not None:
-        lines.append(
-            Line(
-                _title("capped"),
-                f"= {site.softcap:g} · tanh({significant(scaled)} / {site.softcap:g})",
-                value=significant(capped),
-            )
-        )
+        cap = f"= {site.softcap:g} · tanh({significant(scaled)} / {site.softcap:g})"
+        lines.append(Line(_title("capped"), cap, value=significant(capped)))
     if site.position_bias is not None:
         bias = biased - capped
-        lines.append(
-            Line(
-                _title("biased"),
-                f"= {significant(capped)} {'−' if bias < 0 else '+'} {significant(abs(bias))}, of the position",
-                value=significant(biased),
-            )
-        )
+        added = f"= {significant(capped)} {'−' if bias < 0 else '+'} {significant(abs(bias))}"
+        lines.append(Line(_title("biased"), added, value=significant(biased)))
     if not site.mask.is_empty:
         allowed = site.mask.allowed(torch.tensor([scene.row]), site.keys, scene.state.head).reshape(-1)
         here = "may be seen" if bool(allowed[key]) else "is masked: −∞"
-        lines.append(Line(_title("masked"), f"this key {here}; {int((~allowed).sum())} of {site.keys} keys are masked"))
+        masked = f"this key {here}; {int((~allowed).sum())} of {site.keys} keys are masked"
+        lines.append(Line(_title("masked"), masked))
     return lines
 
 
 def _weight(scene: Scene, chain, key: int) -> list[Line]:
-    score, weight = chain.masked[0].double(), float(chain.weights[0, key])
-    parts = (
-        score
-        if scene.site.sinks is None
-        else torch.cat([score, scene.site.sinks[scene.state.head].double().reshape(1)])
-    )
-    top = float(parts.max())
+    score, weight, sinks = chain.masked[0].double(), float(chain.weights[0, key]), scene.site.sinks
+    parts = score if sinks is None else torch.cat([score, sinks[scene.state.head].double().reshape(1)])
+    top, title = float(parts.max()), _title("weights")
     if not torch.isfinite(parts.max()) or bool(torch.isnan(parts).any()):
-        return [
-            Line(
-                _title("weights"),
-                "no key is allowed" if top == -float("inf") else "the scores are not numbers",
-                value=percent(weight),
-            )
-        ]
+        why = "no key is allowed" if top == -float("inf") else "the scores are not numbers"
+        return [Line(title, why, value=percent(weight))]
     over, under = float((score[key] - top).exp()), float((parts - top).exp().sum())
-    sink = ", the sink among them" if scene.site.sinks is not None else ""
+    sink = ", the sink among them" if sinks is not None else ""
     here, most = "−∞" if torch.isinf(score[key]) else _exponent(float(score[key])), _exponent(top)
+    value = "masked" if here == "−∞" and not weight else percent(weight)
     return [
-        Line(_title("weights"), f"= exp({here} − {most}) / Σ exp(score − {most})".replace("− −", "+ ")),
-        Line(
-            "", f"= {over:.4g} / {under:.4g}{sink}", value="masked" if here == "−∞" and not weight else percent(weight)
-        ),
+        Line(title, f"= exp({here} − {most}) / Σ exp(score − {most})".replace("− −", "+ ")),
+        Line("", f"= {over:.4g} / {under:.4g}{sink}", value=value),
     ]
 
 
@@ -198,20 +159,11 @@ def _sum(terms: Sequence[float], width: float) -> str:
     return words + (f" + … ({len(terms)} terms)" if len(terms) > most else "")
 
 
-def _title(name: str) -> str:
-    return STEP_NAMES[name].title
-
-
-def _symbol(name: str) -> str:
-    return STEP_NAMES[name].symbol
-
-
 def _draw(sheet: Sheet, y: float, lines: list[Line]) -> None:
     small = sheet.width < 5
     size = 6 if small else 7.5
     symbol, right = 0.06, sheet.width - 0.06
-    bold = 0.62 * size * POINT  # a bold letter, about
-    formula = symbol + max(0.55 if small else 0.85, max(len(line.symbol) for line in lines) * bold + 0.06)
+    formula = symbol + max(len(line.symbol) for line in lines) * 0.6 * size * POINT + (0.05 if small else 0.1)
     longest = max(len(line.formula.replace("_", "")) for line in lines if line.vector is not None)
     strip = min(formula + longest * 0.57 * size * POINT + 0.12, right - (1.3 if small else 1.6))
     for n, line in enumerate(lines):

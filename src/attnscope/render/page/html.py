@@ -1,4 +1,4 @@
-"""The one-file page: the app, the payload and a policy that lets nothing else in."""
+"""The page as one file: the app, the payload, and a policy that allows nothing else."""
 
 import base64
 import hashlib
@@ -16,12 +16,12 @@ STYLE = (
     "html,body{margin:0;min-height:100%}body{background:#fbfaf8}"
     "@media(prefers-color-scheme:dark){body{background:#16171b}}"
     "noscript,[data-attnscope]>p{display:block;margin:2rem;font:16px/1.5 system-ui,sans-serif}"
-    # shown late, so that it is not seen while a whole page is read; not beside the words for no scripts at all
+    # shown late, so that it does not appear while a browser reads a whole page; hidden where scripts are off
     "[data-attnscope]>p{animation:late 4s step-end}@keyframes late{from{visibility:hidden}}"
     "@media(scripting:none){[data-attnscope]>p{display:none}}"
     "@media(prefers-color-scheme:dark){noscript,[data-attnscope]>p{color:#d6d8de}}"
 )
-# The script takes it away.
+# The script removes it.
 UNDRAWN = (
     "This page should draw attention with the script inside it. "
     "If this line stays, the file is damaged or cut short, or scripts are off."
@@ -39,7 +39,7 @@ def page(view: View) -> str:
         "worker-src blob:; img-src data: blob:"
     )
     title = html.escape(f"attnscope · {view.trace.model.name or 'attention'}")
-    # The app draws what stands above it while the browser reads on.
+    # The app draws the blocks above it while the browser reads those below.
     first, *rest = view.blocks
     sites = _sites("sites", view.blocks)
     above, below = [_block(first)], [_block(block) for block in rest]
@@ -64,7 +64,7 @@ def page(view: View) -> str:
 
 
 def frame(view: View, height: int = 900) -> str:
-    """The page in a sandboxed iframe, and what is left of it where frames are stripped: the finding as a plain table."""
+    """The page in a sandboxed iframe; and for sites that remove frames, the sentence and a plain table."""
     inner = html.escape(page(view), quote=True)
     return (
         "<style>.attnscope-frame + .attnscope-plain{display:none}</style>"
@@ -75,7 +75,7 @@ def frame(view: View, height: int = 900) -> str:
 
 
 def plain_table(view: View, rows: int = 12) -> str:
-    """The strongest keys of the view's query as an HTML table without script or style: what GitHub shows."""
+    """The sentence and the strongest keys of the view's query, as HTML without script or style: what GitHub shows."""
     from attnscope.views.sentences.sentence import strongest, title
 
     body = "".join(
@@ -100,12 +100,12 @@ def _block(block: Block, side: str = "") -> str:
 
 
 def _sites(name: str, blocks: tuple[Block, ...]) -> str:
-    """What all blocks hold, for the root: some are read after the app has begun."""
+    """The sites of all blocks, for the root element: the app starts before the browser has read all of them."""
     return f' data-{name}="{" ".join(str(site) for block in blocks for site in block.sites)}"'
 
 
 def pack(payload: bytes, stride: int) -> bytes:
-    """zlib of the payload, its data section byte-shuffled: bytes of equal weight side by side compress better."""
+    """zlib of the payload with its data section byte-shuffled: bytes of equal significance compress better side by side."""
     start = 8 + int.from_bytes(payload[:8], "little")
     data = payload[start:] + b"\0" * (-(len(payload) - start) % stride)
     shuffled = np.frombuffer(data, np.uint8).reshape(-1, stride).T.tobytes()
@@ -117,7 +117,7 @@ def sha256(text: str) -> str:
 
 
 def json_in_html(value: Any) -> str:
-    """JSON that can stand inside a script element whatever the strings are."""
+    """JSON that is safe inside a script element, whatever its strings are."""
     text = json.dumps(value, ensure_ascii=False)
     return (
         text.replace("<", "\\u003c")

@@ -1,5 +1,7 @@
-"""`attnscope serve`: type a text in the browser, look at it. run.py (the process), app.py (what is answered), guard.py (who is
-let in), work.py (the models' turn, and the traces that are kept), limits.py (how much), page.py (the page around the app).
+"""`attnscope serve`: type a text in the browser and look at it.
+
+run.py: the process. app.py: the answers. guard.py: who may use the server. work.py: the queue before the models, and the
+traces in memory. limits.py: sizes and rates. page.py: the page around the app.
 
 It needs starlette and uvicorn, the extra `serve`.
 """

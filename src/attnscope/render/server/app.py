@@ -1,4 +1,4 @@
-"""What is answered: the page, a trace of a text, another layer of it."""
+"""The answers: the page, a trace of a text, another layer of it."""
 
 import asyncio
 import contextlib
@@ -19,8 +19,7 @@ from attnscope.render.server.guard import Guard, Names
 from attnscope.render.server.limits import Limits, Meter, Refusal
 from attnscope.render.server.page import page, policy
 from attnscope.render.server.work import Ask, Reader, Workshop, place_of
-
-EXAMPLE = "As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed."
+from attnscope.text.example import SENTENCE
 
 
 def application(
@@ -31,9 +30,9 @@ def application(
     port: int = 0,
     origins: Sequence[str] = (),
     limits: Limits | None = None,
-    example: str = EXAMPLE,
+    example: str = SENTENCE,
 ) -> Any:
-    """The ASGI application. `models`: what may be asked for, by name; the first is asked where none is named."""
+    """The ASGI application. `models`: the models by name; a request that names none gets the first."""
     limits = limits or Limits()
     workshop = Workshop(models, limits)
     meter = Meter(limits.burst, limits.rate)
@@ -48,7 +47,7 @@ def application(
         ask = Ask.from_json(given, models)
         place = place_of(given)
         state, data, note = await workshop.opened(await workshop.trace(ask), place)
-        # what a page shows of a trace, beside its bytes; and what a program should know that asked for a place not there
+        # the note says why the view is not where the request wanted it
         said = {"attnscope-note": json.dumps(note)} if note else {}
         return _octets(data, {"attnscope-id": ask.id, "attnscope-state": json.dumps(state), **said})
 
@@ -57,9 +56,9 @@ def application(
         query = request.query_params
         known = workshop.known(query.get("id", ""))
         if known is None:
-            raise Refusal(410, "gone", "this text is no longer kept here: ask for it again (POST api/trace).")
+            raise Refusal(410, "gone", "this trace is no longer in memory: send the text again (POST api/trace).")
         if not all(query.get(name, "").isdecimal() and len(query[name]) < 9 for name in ("site", "head")):
-            raise Refusal(400, "input", "a request for a site needs site and head as numbers.")
+            raise Refusal(400, "input", "expected site and head as numbers, such as api/site?id=…&site=5&head=3.")
         wanted = TileRequest(int(query["site"]), int(query["head"]), query.get("kind", SITE) == STEPS)
         return _octets(await workshop.tile(known, wanted))
 
@@ -89,9 +88,9 @@ def _address(request: Request) -> str:
 
 
 async def _json(request: Request, limits: Limits) -> Any:
-    """The body as JSON. Raises Refusal for what is too large, too slow, or not JSON."""
+    """The body as JSON. Raises Refusal for a body that is too large, too slow, or not JSON."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Refusal(415, "input", "a request is JSON: send it with Content-Type: application/json.")
+        raise Refusal(415, "input", "expected JSON: send the request with Content-Type: application/json.")
     body, size = bytearray(), 0
     try:
         async with asyncio.timeout(limits.seconds):
@@ -99,15 +98,17 @@ async def _json(request: Request, limits: Limits) -> Any:
                 size += len(chunk)
                 if size <= limits.body:
                     body += chunk
-                elif size > 32 * limits.body:  # up to here it is read and dropped, so that who sent it hears the answer
+                elif size > 32 * limits.body:  # up to here it is read and dropped, so that the sender gets the answer
                     break
     except TimeoutError:
-        raise Refusal(408, "slow", f"the request did not come within {limits.seconds:g} s; send it again.") from None
+        raise Refusal(
+            408, "slow", f"the request took more than {limits.seconds:g} s to arrive; send it again."
+        ) from None
     if size > limits.body:
         raise Refusal(
             413,
             "too_large",
-            f"the request is larger than {limits.body:,} bytes, far more than a model reads at once. Send the part you want to look at.",
+            f"the request is larger than {limits.body:,} bytes, far more than a model reads at once. Send a part of the text.",
         )
     try:
         return json.loads(bytes(body))
@@ -125,7 +126,7 @@ async def _refused(request: Request, refusal: Any) -> Response:
 
 
 async def _mistaken(request: Request, error: Exception) -> Response:
-    """What the library says of an input, word for word; `too_long` where cutting the text would help."""
+    """The library's own message about an input; `too_long` if cutting the text would help."""
     return _error(400, "too_long" if "truncate=True" in str(error) else "input", str(error))
 
 
@@ -140,9 +141,9 @@ async def _left(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    """A fault of ours or of a model's code: a sentence for the page. It is raised again, and uvicorn writes the whole of it."""
+    """A bug of ours or of a model's code: a sentence for the page. Starlette raises it again, and uvicorn prints it whole."""
     return _error(
         500,
         "fault",
-        f"the server could not do this ({type(error).__name__}); its terminal says more. It goes on: other texts can be asked for.",
+        f"the server could not do this ({type(error).__name__}); its terminal shows more. It goes on: you can send other texts.",
     )

@@ -1,4 +1,4 @@
-"""Who is let in: the names the server answers to, the pages that may ask, the token."""
+"""Who may use the server: the names it answers to, the pages that may send requests, the token."""
 
 import ipaddress
 import secrets
@@ -26,7 +26,7 @@ HEADERS = {
 
 
 class Names:
-    """The names under which the server may be asked: this machine's, `host`, and those of `origins`, where a proxy stands."""
+    """The names that the server answers to: this machine's, `host`, and those of `origins`, the addresses of a proxy."""
 
     def __init__(self, host: str, origins: Sequence[str] = ()) -> None:
         self.origins = frozenset(origin.rstrip("/").lower() for origin in origins)
@@ -35,7 +35,7 @@ class Names:
         self._names = {"localhost", host.lower(), *([socket.gethostname().lower()] if self._wild else [])}
 
     def check_host(self, header: str) -> None:
-        """Raises Refusal (403) for a Host that is not ours: a name that somebody has pointed at this address."""
+        """Raises Refusal (403) for a Host that is not ours, such as a foreign name that points at this address."""
         try:
             name = (urlsplit(f"//{header}").hostname or "").rstrip(".")
         except ValueError:
@@ -51,32 +51,32 @@ class Names:
         raise Refusal(
             403,
             "host",
-            f"this server does not answer to the name {header[:100]!r}. Use the address it printed; behind a proxy, start it with "
-            "--origin and the address that people use.",
+            f"this server does not answer to the name {header[:100]!r}. Use the address that it printed; behind a proxy, "
+            "start it with --origin and the address that people open.",
         )
 
     def check_origin(self, origin: str, host: str) -> None:
-        """Raises Refusal (403) for a request that a page from elsewhere has made."""
+        """Raises Refusal (403) for a request from a page of another site."""
         origin = origin.lower()
         if origin not in self.origins and origin != f"http://{host.lower()}":
             raise Refusal(
                 403,
                 "origin",
-                f"a page from {origin[:100]!r} has asked, and only this server's own pages may. Behind a proxy, start it with "
-                "--origin and the address that people use.",
+                f"this request is from a page of {origin[:100]!r}, and only this server's own pages may send requests. Behind "
+                "a proxy, start it with --origin and the address that people open.",
             )
 
 
 class Guard:
-    """Wraps an application: checks every request before it is answered, and adds the headers that every answer carries.
+    """Wraps an application: checks every request before the application sees it, and adds headers to every answer.
 
-    The token comes once, in the address (`?token=`), and is exchanged for a cookie (HttpOnly, SameSite=Strict) that other
-    sites cannot use; programs send `Authorization: Bearer TOKEN` instead.
+    A browser sends the token once, in the address (`?token=`), and gets a cookie (HttpOnly, SameSite=Strict) that other
+    sites cannot use. Programs send `Authorization: Bearer TOKEN`.
     """
 
     def __init__(self, app: Any, names: Names, token: str, cookie: str) -> None:
         self._app, self._names, self._token, self._cookie = app, names, token, cookie
-        self._pass = secrets.token_urlsafe(32)  # what the cookie holds; it is worth nothing after a restart
+        self._pass = secrets.token_urlsafe(32)  # the content of the cookie; it is not valid after a restart
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -84,7 +84,7 @@ class Guard:
                 await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        let_in = False  # by the token in the address
+        let_in = False  # becomes true by the token in the address
 
         async def dressed(message: Any) -> None:
             if message["type"] == "http.response.start":
@@ -107,10 +107,14 @@ class Guard:
                 raise Refusal(
                     401,
                     "token",
-                    "this server asks for its token: open the address that it printed when it started, which ends in ?token=…",
+                    "this server needs its token: open the address that it printed when it started, which ends in ?token=…",
                 )
             if scope["method"] not in ("GET", "HEAD") and origin is None and not by_program:
-                raise Refusal(403, "origin", "a browser says which page asks (Origin), and this request does not.")
+                raise Refusal(
+                    403,
+                    "origin",
+                    "expected the header Origin, which every browser sends with such a request, got none.",
+                )
             let_in = by_token
         except Refusal as refusal:
             await _refuse(refusal, headers, scope)(scope, receive, dressed)
@@ -127,12 +131,12 @@ class Guard:
 
 
 def _same(given: str, known: str) -> bool:
-    """In a time that does not tell how much of it was right."""
+    """Compare in constant time, so that the time shows nothing about the token."""
     return secrets.compare_digest(given.encode("utf-8", "replace"), known.encode())
 
 
 def _refuse(refusal: Refusal, headers: Mapping[str, str], scope: Any) -> Any:
-    """A page for people who are looking at the address, JSON for all else."""
+    """A page for people who open the address, JSON for everything else."""
     if refusal.kind == "token" and scope["path"] == "/" and "text/html" in headers.get("accept", ""):
         query = QueryParams(scope["query_string"]).multi_items()
         page = door(refusal.message, [(name, value) for name, value in query if name != "token"])

@@ -1,4 +1,4 @@
-"""How much the server takes: sizes, queues and rates, and how it says no."""
+"""How much the server accepts: sizes, queues and rates, and how it refuses."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 class Refusal(Exception):
-    """An answer that is not data: its HTTP status, one word for programs, one paragraph for people."""
+    """A refused request: the HTTP status, one word for programs, one paragraph for people."""
 
     def __init__(self, status: int, kind: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
@@ -15,9 +15,12 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """`body`: bytes of a request; `seconds`: in which it has to come; `waiting`: texts that wait for a model; `asking`:
-    requests for layers that wait; `burst`, `rate`: requests of one address at once, and per second after that; `keep`: bytes
-    of traces that are kept for who asks for their other layers."""
+    """What one server accepts.
+
+    body: bytes of a request. seconds: the time a request may take to arrive. waiting: texts that wait for a model. asking:
+    requests for layers that wait. burst, rate: requests of one address at once, and per second after that. keep: bytes of
+    traces in memory, whose other layers readers may ask for.
+    """
 
     body: int = 256_000
     seconds: float = 30
@@ -36,7 +39,7 @@ class Meter:
         self._seen: dict[str, tuple[float, float]] = {}
 
     def take(self, address: str) -> None:
-        """Count one request. Raises Refusal (429) where there were too many."""
+        """Count one request. Raises Refusal (429) if there were too many."""
         now = self._now()
         left, last = self._seen.get(address, (float(self._burst), now))
         left = min(float(self._burst), left + (now - last) * self._rate)
@@ -45,11 +48,11 @@ class Meter:
             raise Refusal(
                 429,
                 "too_many",
-                f"too many requests came from {address}: {self._burst} at once and {self._rate:g} per second are answered. "
-                f"Nothing is lost; ask again in {wait} s.",
+                f"too many requests from {address}: the server answers {self._burst} at once and {self._rate:g} per second. "
+                f"Nothing is lost; try again in {wait} s.",
                 wait,
             )
         self._seen[address] = (left - 1, now)
-        if len(self._seen) > 10_000:  # who was away long enough has a full measure again, and need not be remembered
+        if len(self._seen) > 10_000:  # an address that was away long enough may send `burst` again: forget it
             full = self._burst / self._rate
             self._seen = {who: seen for who, seen in self._seen.items() if now - seen[1] < full}

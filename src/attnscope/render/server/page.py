@@ -1,4 +1,4 @@
-"""The page around the app, and the door where the token is asked for. Neither holds a text or a token."""
+"""The page around the app, and the page that asks for the token. Neither holds a text or a token."""
 
 import html
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ DOOR_POLICY = f"default-src 'none'; style-src '{sha256(_DOOR_STYLE)}'; script-sr
 
 
 def policy() -> str:
-    """What the page may do: its one script and style, by hash; questions to this server; nothing else."""
+    """What the page may do: run its one script and style, by hash; send requests to this server; nothing else."""
     return (
         f"default-src 'none'; script-src '{sha256(asset('serve.js'))}'; style-src '{sha256(STYLE)}'; connect-src 'self'; "
         f"worker-src blob:; img-src data: blob:; {_COMMON}"
@@ -27,7 +27,7 @@ def policy() -> str:
 
 
 def page(settings: dict[str, Any]) -> str:
-    """The page; `settings` are the models' names, the text it opens with, and the limits it should know."""
+    """The page; `settings` are the models' names and the text that it opens with."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -40,8 +40,10 @@ def page(settings: dict[str, Any]) -> str:
 
 
 def door(message: str, query: Sequence[tuple[str, str]]) -> str:
-    """Asks for the token, and keeps the rest of the address. Who has a cookie and came from another site, where the browser
-    held it back, gets in without typing."""
+    """The page that asks for the token and keeps the rest of the address.
+
+    A browser sends no cookie when you follow a link from another site: an empty field and a click are enough then.
+    """
     kept = "".join(
         f'<input type="hidden" name="{html.escape(name)}" value="{html.escape(value)}">' for name, value in query
     )
@@ -50,7 +52,7 @@ def door(message: str, query: Sequence[tuple[str, str]]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>attnscope: token</title>\n<style>{_DOOR_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>attnscope</h1>\n"
         f'<p role="alert">{html.escape(message[0].upper() + message[1:])}</p>\n<form method="get">{kept}\n'
-        '<label for="token">Token (leave it empty if you have opened that address in this browser before)</label>\n'
+        '<label for="token">Token (leave it empty if you opened that address in this browser before)</label>\n'
         '<input id="token" name="token" type="password" autocomplete="off">\n<button>open</button>\n</form>\n</main>\n'
         f"<script>{_DOOR_SCRIPT}</script>\n</body>\n</html>\n"
     )

@@ -1,4 +1,4 @@
-"""The process: a port, the models, and an end that finishes what was begun."""
+"""The process: it takes a port, answers, and at the end finishes the requests that it has."""
 
 import errno
 import signal
@@ -15,7 +15,7 @@ from attnscope.render.server.guard import WILD
 from attnscope.render.server.limits import Limits
 from attnscope.render.server.work import Reader
 
-FINISH = 120  # seconds for what was begun when the server is told to stop
+FINISH = 120  # seconds for the requests that it has when it must stop
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -48,8 +48,10 @@ def serve(
     limits: Limits | None = None,
     started: Callable[[], Any] = lambda: None,
 ) -> None:
-    """Answer on the socket until SIGTERM or Ctrl-C; requests that were begun are finished. `started` is called once the
-    first can be answered."""
+    """Answer on the socket until SIGTERM or Ctrl-C, then finish the requests that it has.
+
+    `started` is called as soon as the server can answer.
+    """
     port = taken.getsockname()[1]
     app = application(models, token=token, host=host, port=port, origins=origins, limits=limits)
     config = uvicorn.Config(
@@ -67,7 +69,7 @@ def serve(
     def stop(*_: Any) -> None:
         server.should_exit = True
 
-    # uvicorn raises the signal again when all is finished; an end that was asked for is no failure
+    # uvicorn raises the signal again at the end, as if the process had failed
     before = {name: signal.signal(name, stop) for name in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.run(sockets=[taken])
@@ -77,7 +79,7 @@ def serve(
 
 
 class _Server(uvicorn.Server):
-    """Says when it has started."""
+    """Calls a function once it has started."""
 
     def __init__(self, config: uvicorn.Config, started: Callable[[], Any]) -> None:
         super().__init__(config)
@@ -89,7 +91,7 @@ class _Server(uvicorn.Server):
 
 
 def address(host: str, port: int, token: str, origins: Sequence[str] = ()) -> str:
-    """What to open in the browser."""
+    """The address to open in the browser."""
     name = "127.0.0.1" if host in WILD else f"[{host}]" if ":" in host else host
     base = origins[0].rstrip("/") if origins else f"http://{name}:{port}"
     return f"{base}/?token={token}"
@@ -106,7 +108,7 @@ def check_origin(origin: str) -> str:
         or parts.fragment
     ):
         raise InputError(
-            f"--origin is {origin!r}; it is the address that people use, such as https://attn.example.org."
+            f"--origin is {origin!r}; expected the address that people open, such as https://attn.example.org."
         )
     return f"{parts.scheme}://{parts.netloc}".lower()
 
@@ -114,9 +116,15 @@ def check_origin(origin: str) -> str:
 def _explain(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
-            f"port {port} of {host} is in use, perhaps by another attnscope. Give another one with --port, or --port 0 for any that is "
-            "free."
+            f"port {port} of {host} is in use, perhaps by another attnscope. Give another one with --port, or --port 0 for "
+            "any free port."
         )
     if error.errno == errno.EACCES:
-        return f"port {port} is not open to you: ports below 1024 are for administrators. Give --port 8765, or --port 0 for any."
-    return f"cannot listen on {host}, port {port} ({error.strerror or error}): give --host an address of this machine, such as 127.0.0.1."
+        return (
+            f"you may not use port {port}: ports below 1024 are for administrators. Give --port 8765, or --port 0 for any "
+            "free port."
+        )
+    return (
+        f"cannot listen on {host}, port {port} ({error.strerror or error}): give --host an address of this machine, such as "
+        "127.0.0.1."
+    )

@@ -1,4 +1,4 @@
-"""The models' turn, and the traces that are kept: one text at a time, each text once."""
+"""The queue before the models and the traces in memory: one text at a time, each text once."""
 
 import asyncio
 import hashlib
@@ -22,7 +22,7 @@ Reader = Callable[..., Trace]  # reader(text, pair=…, truncate=…) -> Trace
 
 @dataclass(frozen=True)
 class Ask:
-    """What is to be read: the model's name, a text, perhaps the second of a pair."""
+    """A text to read: the model's name, the text, the second text of a pair or None."""
 
     model: str
     text: str
@@ -31,22 +31,20 @@ class Ask:
 
     @classmethod
     def from_json(cls, given: Any, models: Mapping[str, Reader]) -> "Ask":
-        """Raises Refusal (400, or 404 for a model that was not named) for what is not such a request."""
+        """Raises Refusal: 404 for a model that is not served, 400 for anything else that is no such request."""
         if not isinstance(given, dict) or not isinstance(given.get("text"), str):
-            raise Refusal(
-                400, "input", 'a request is a JSON object with a text, such as {"model": "demo", "text": "…"}.'
-            )
+            raise Refusal(400, "input", 'expected a JSON object with a text, such as {"model": "demo", "text": "…"}.')
         name = given.get("model", next(iter(models)))
         if not isinstance(name, str) or name not in models:
             raise Refusal(
                 404,
                 "model",
-                f"{str(name)[:100]!r} is not served here. This server was started with: {', '.join(models)}; another is added with "
-                "--model when it starts.",
+                f"the model {str(name)[:100]!r} is not served here. Expected one of: {', '.join(models)}. To add a model, "
+                "start the server with one more --model.",
             )
         pair, truncate = given.get("pair") or None, given.get("truncate", False)
         if not isinstance(pair, str | None) or not isinstance(truncate, bool):
-            raise Refusal(400, "input", "pair is a text, and truncate is true or false.")
+            raise Refusal(400, "input", "expected pair as a text, and truncate as true or false.")
         return cls(name, given["text"], pair, truncate)
 
     @property
@@ -56,7 +54,7 @@ class Ask:
 
 
 class Line:
-    """Work done in threads, in the order in which it came; who comes when `length` are waiting is asked to come again."""
+    """Work for threads, first in, first out. While `length` pieces of work wait, it refuses more."""
 
     def __init__(self, threads: int, length: int) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="attnscope")
@@ -68,7 +66,7 @@ class Line:
             raise Refusal(
                 503,
                 "busy",
-                f"{self._count} requests are waiting already. Nothing is lost; ask again in a few seconds.",
+                f"{self._count} requests are waiting already. Nothing is lost; try again in a few seconds.",
                 retry_after=2,
             )
         self._count += 1
@@ -83,7 +81,7 @@ class Line:
 
 
 class Workshop:
-    """Reads texts and keeps their traces, the latest used ones, as long as there is room."""
+    """Reads texts and keeps the traces that were used last, as many as memory allows."""
 
     def __init__(self, models: Mapping[str, Reader], limits: Limits) -> None:
         self.models = models
@@ -94,7 +92,7 @@ class Workshop:
         self._kept: OrderedDict[str, tuple[Trace, int]] = OrderedDict()
 
     async def trace(self, ask: Ask) -> Trace:
-        """The trace of a text; who asks for a text that is just being read waits for the same pass."""
+        """The trace of a text. Two requests for the same text share one pass."""
         if (known := self.known(ask.id)) is not None:
             return known
         if ask.id not in self._under_way:
@@ -104,19 +102,19 @@ class Workshop:
         return await asyncio.shield(self._under_way[ask.id])
 
     def known(self, identity: str) -> Trace | None:
-        """The trace of this id, if it is still kept."""
+        """The trace of this id, if it is still in memory."""
         if identity not in self._kept:
             return None
         self._kept.move_to_end(identity)
         return self._kept[identity][0]
 
     async def opened(self, trace: Trace, place: Mapping[str, Any]) -> tuple[dict[str, Any], bytes, str]:
-        """The state a view of the trace opens with, the payload of the layer it opens on, with all thumbnails, and why the
-        view is not at the place that was asked for, where it is not."""
+        """The state that a view of the trace opens with; the payload of the layer it opens on, with all thumbnails; and, if
+        the view could not open at `place`, why."""
         return await self._guarded(self._answering, _open, trace, place)
 
     async def tile(self, trace: Trace, request: TileRequest) -> bytes:
-        """Another layer of it."""
+        """The payload of another layer."""
         return (await self._guarded(self._answering, answer, trace, request)).data
 
     def close(self) -> None:
@@ -132,7 +130,7 @@ class Workshop:
         return trace
 
     async def _guarded(self, line: Line, work: Callable[..., Any], *arguments: Any) -> Any:
-        """The result; Refusal (507) where memory ran out, and then what was kept makes room for the next."""
+        """The result of the work. If memory runs out, it forgets all traces and raises Refusal (507)."""
         try:
             return await line.run(work, *arguments)
         except (MemoryError, RuntimeError) as error:
@@ -144,13 +142,13 @@ class Workshop:
         raise Refusal(
             507,
             "memory",
-            "the memory of this machine was not enough to read this text. Shorten it, or ask for a smaller model; the server goes on, "
-            "and everything else can be asked again.",
+            "this machine has too little memory for this text. Shorten it, or choose a smaller model; the server goes on, "
+            "and you can send other texts.",
         )
 
 
 def _pass(reader: Reader, ask: Ask) -> Trace:
-    """In the models' thread: one pass, and its receipt."""
+    """In the thread of the models: one pass and its receipt."""
     trace = reader(ask.text, pair=ask.pair, truncate=ask.truncate)
     trace.verify()
     return trace
@@ -161,21 +159,21 @@ def _open(trace: Trace, place: Mapping[str, Any]) -> tuple[dict[str, Any], bytes
     try:
         view = trace.show(**place)
     except AttnscopeError as error:
-        view = trace.show()  # an address may name a layer that this model does not have: the page says so
+        view = trace.show()  # the address may name a layer that this model does not have: the page shows the note
         note = str(error)
     request = TileRequest(view.site_index, view.state.head, thumbs=True)
     return view.traits(), answer(trace, request).data, note
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether it says that there was no memory left: Python's, torch's on a GPU, or torch's on the CPU, which has no type."""
+    """Whether memory ran out: Python's error, torch's on a GPU, or torch's on the CPU, which has no type of its own."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "allocate memory" in str(error)
 
 
 def room(trace: Trace) -> int:
-    """Bytes that a trace keeps alive: of every storage once, without the model's parameters."""
+    """Bytes that a trace keeps in memory: each storage once, without the model's parameters."""
     storages: dict[int, int] = {}
     for site in trace.sites:
         for value in vars(site).values():
@@ -186,9 +184,9 @@ def room(trace: Trace) -> int:
 
 
 def place_of(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Where a view is to open, as `Trace.show` takes it. Raises InputError for what is no number."""
+    """The place where a view opens, as arguments of `Trace.show`. Raises InputError for a value of the wrong type."""
     found = {name: given[name] for name in (*State.group("place"), "query") if given.get(name) is not None}
     for name, value in found.items():
         if not isinstance(value, str if name == "stack" else int) or isinstance(value, bool):
-            raise InputError(f"{name} must be {'a name' if name == 'stack' else 'a number'}; {str(value)[:40]!r} came.")
+            raise InputError(f"{name} must be {'a name' if name == 'stack' else 'a number'}; got {str(value)[:40]!r}.")
     return found

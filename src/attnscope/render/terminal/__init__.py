@@ -18,9 +18,9 @@ ROWS = 12
 
 
 def draw(view: View, console: Console, levels: Sequence[str] = ()) -> None:
-    """Print the view at these levels, "head" and "neuron"; without any, its sentence and the table of its strongest keys.
+    """Print the view at `levels`, "head" and "neuron"; without any, its sentence and the table of its strongest keys.
 
-    Lines fit the console's width; what is left out is said. Sign and weight are told by shape as well as by colour.
+    Lines fit the width of `console`; a line says what is left out. Shape shows sign and weight as well as colour does.
     Raises InputError for other levels.
     """
     check_levels(levels)
@@ -29,7 +29,7 @@ def draw(view: View, console: Console, levels: Sequence[str] = ()) -> None:
 
 
 def check_levels(levels: Sequence[str]) -> None:
-    """Raises InputError for a level that no terminal draws."""
+    """Raises InputError for a level that a terminal cannot draw."""
     for level in levels:
         if level not in LEVELS:
             raise InputError(

@@ -1,4 +1,4 @@
-"""What a terminal draws with: shades, bars and colours that are seen on dark and on light ground."""
+"""Shades, bars and colours for a terminal, visible on dark and on light backgrounds."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ FROM = (0.01, 0.05, 0.2, 0.5)  # the weights at which the shades begin
 
 @dataclass(frozen=True)
 class Glyphs:
-    """`shades`: less than FROM[0], then from each of them. `bars`: heights 1 to 8. `masked`, `mark`: one column each."""
+    """shades: for weights below FROM[0], then from each of FROM. bars: heights 1 to 8. masked, mark: one column each."""
 
     shades: str
     bars: str
@@ -47,7 +47,7 @@ def label(token: str, width: int, marked: bool, glyphs: Glyphs) -> str:
 
 
 def letters(token: str) -> list[str]:
-    """What stands in one place each: a letter with its combining marks."""
+    """The letters of a token, each with its combining marks."""
     found: list[str] = []
     for character in visible(token):
         if found and (unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Mc")):
@@ -58,7 +58,7 @@ def letters(token: str) -> list[str]:
 
 
 def window(count: int, room: int, *wanted: int) -> range:
-    """The `room` places out of `count` around what is wanted: around all of it where that fits, else around the first."""
+    """`room` of `count` places around those wanted: around all of them if they fit, else around the first."""
     if count <= room:
         return range(count)
     near = wanted if max(wanted) - min(wanted) < room else wanted[:1]

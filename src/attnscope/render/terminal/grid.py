@@ -1,4 +1,4 @@
-"""The head level in a terminal: queries × keys, a shade for each weight, a number where a query looks most."""
+"""The head level in a terminal: queries × keys, a shade for each weight, a number for the strongest key of a query."""
 
 from collections.abc import Iterator, Sequence
 
@@ -48,8 +48,8 @@ def grid(view: View, width: int, glyphs: Glyphs) -> Iterator[Text]:
     if cut:
         held = percent(max(0.0, float(weights_of_query.sum() - weights_of_query[columns.start : columns.stop].sum())))
         yield Text(
-            f"Keys {columns.start} to {columns.stop - 1} of 0 to {len(keys) - 1} are drawn; the last column is what a query gives to the "
-            f"others ({held} of “{queries[state.query]}”).",
+            f"Keys {columns.start} to {columns.stop - 1} of 0 to {len(keys) - 1} are drawn; the last column is the weight of "
+            f"the other keys ({held} of “{queries[state.query]}”).",
             style=MUTED,
         )
     if len(rows) < site.queries:
@@ -80,7 +80,7 @@ def _cells(line: Text, weights: Tensor, allowed: Tensor | None, columns: range, 
 
 
 def _names(tokens: Sequence[str], indent: int, marked: int | None, glyphs: Glyphs) -> Iterator[Text]:
-    """The keys' names, each read downwards, ending where its column begins."""
+    """The keys' names, written downwards, each ending at the top of its column."""
     written = []
     for token in tokens:
         name = letters(token)
@@ -99,6 +99,6 @@ def _legend(glyphs: Glyphs, allowed: Tensor | None) -> Iterator[Text]:
     steps = ", ".join(f"{shade} {round(100 * edge)} %" for shade, edge in zip(glyphs.shades[1:], FROM, strict=True))
     masked = f"; {glyphs.masked} masked" if allowed is not None else ""
     yield Text(
-        f"Shades begin at: {steps}; {glyphs.shades[0]} is less{masked}. Numbers: the strongest key of each query, where it is drawn, in %.",
+        f"Shades begin at: {steps}; {glyphs.shades[0]} is less{masked}. Numbers: the weight of the strongest key of each query, in %.",
         style=MUTED,
     )

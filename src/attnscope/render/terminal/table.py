@@ -1,4 +1,4 @@
-"""The neuron level in a terminal, first half: the strongest keys of the query, in numbers and bars."""
+"""The neuron level in a terminal, first half: the strongest keys of the query, as numbers and bars."""
 
 from rich.table import Table
 from rich.text import Text
@@ -20,7 +20,7 @@ COLUMNS = (
 
 
 def keys_table(view: View, rows: int, width: int, glyphs: Glyphs) -> Table:
-    """Key, q · k, score, weight as bar and number, and share of the head's output; the pinned key is marked."""
+    """Key, q · k, score, weight as a bar and a number, share of the head's output; a mark shows the pinned key."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, side in COLUMNS:
         table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
@@ -42,7 +42,7 @@ def keys_table(view: View, rows: int, width: int, glyphs: Glyphs) -> Table:
 
 
 def weaker(view: View, rows: int) -> str:
-    """How many keys the table leaves out, and what they hold; empty where there are none."""
+    """How many keys the table leaves out, and their weight; empty if it shows all."""
     site, state = view.trace.sites[view.site_index], view.own
     if site.keys <= rows:
         return ""

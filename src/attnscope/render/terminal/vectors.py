@@ -1,4 +1,4 @@
-"""The neuron level in a terminal, second half: q, k and their products as strips, positive above, negative below."""
+"""The neuron level in a terminal, second half: q, k and q × k as strips of bars, positive above, negative below."""
 
 import math
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ KEYS, NAME = 3, 12
 
 
 def strips(view: View, width: int, glyphs: Glyphs) -> Iterator[Text]:
-    """q, and for the strongest keys (and the pinned one) k and q × k. Vectors share one scale, products another."""
+    """q; then k and q × k of the strongest keys and the pinned one. Vectors have one scale, products another."""
     site, state = view.trace.sites[view.site_index], view.own
     if site.weights_only:
-        yield Text("There are weights only, so there are no vectors to draw.", style=MUTED)
+        yield Text("This trace has weights only, so there are no vectors to draw.", style=MUTED)
         return
     chosen = [row.key for row in strongest(view, KEYS)]
     if state.key is not None and state.key not in chosen:
@@ -33,10 +33,10 @@ def strips(view: View, width: int, glyphs: Glyphs) -> Iterator[Text]:
     together = math.ceil(len(q) / room)
     size, most = _largest(torch.cat([q[None], k])), _largest(products)
     keys, queries = spelled(view.trace.key_tokens(site)), spelled(view.trace.query_tokens(site))
-    column = "one column each" if together == 1 else f"{together} to a column, of which the largest is drawn"
+    column = "one column each" if together == 1 else f"{together} to a column, which shows the largest of them"
     yield Text(f"{len(q)} dimensions, {column}")
     yield Text(
-        f"+ rows go up from 0, − rows hold what is negative; a full column is {number(size)} (q, k) or {number(most)} (q × k).",
+        f"+ rows show positive numbers, − rows negative ones; a full column is {number(size)} (q, k) or {number(most)} (q × k).",
         style=MUTED,
     )
     yield from _strip(f"q {queries[state.query]}", q, size, together, glyphs)
@@ -50,7 +50,7 @@ def _largest(values: Tensor) -> float:
 
 
 def _strip(name: str, values: Tensor, full: float, together: int, glyphs: Glyphs) -> Iterator[Text]:
-    """Two lines: heights of what is positive, heights of what is negative. NaN is a ? in both."""
+    """Two lines: the heights of positive numbers, then of negative ones. NaN is a ? in both."""
     drawn = [max(group.tolist(), key=abs) for group in values.split(together)]
     for sign, style in ((1, POSITIVE), (-1, NEGATIVE)):
         line = Text(fitted(name if sign > 0 else "", NAME, glyphs, right=True))

@@ -15,4 +15,4 @@ def as_tensor(name: str, value: Any) -> Tensor:
         # numpy's views may be read-only or run backwards, which torch does not take
         return torch.as_tensor(value.copy() if isinstance(value, np.ndarray) else value)
     except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"{name} must be a tensor or an array of numbers; {type(value).__name__} came.") from None
+        raise InputError(f"expected {name} as a tensor or an array of numbers, got {type(value).__name__}.") from None

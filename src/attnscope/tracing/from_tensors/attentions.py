@@ -74,9 +74,13 @@ def _read(stacks: Mapping[str | None, Any], tokens: Tokens, target: Tokens | Non
         for layer, given in _layers(name, attentions):
             path = f"from_attentions{'.' + stack if stack else ''}[{layer}]"
             site = WeightsSite(
-                given=given, path=path, kind="cross" if stack == "cross" else "self", stack=stack, layer=layer,
+                given=given,
+                path=path,
+                kind="cross" if stack == "cross" else "self",
+                stack=stack,
+                layer=layer,
                 note="there are no q, k and v to compute them again from",
-            )  # fmt: skip
+            )
             _check_lengths(site, len(queries), len(keys))
             sites.append(site)
     if not sites:
@@ -149,7 +153,7 @@ def _names(what: str, tokens: Any) -> Tokens:
         return tokens
     if isinstance(tokens, str) or not isinstance(tokens, (Sequence, np.ndarray)):
         raise InputError(
-            f"{what} must be a list of strings, one for each token, and {type(tokens).__name__} came. A tokenizer gives them: "
+            f"expected {what} as a list of strings, one for each token, got {type(tokens).__name__}. A tokenizer gives them: "
             "tokenizer.convert_ids_to_tokens(ids)."
         )
     for position, token in enumerate(tokens):

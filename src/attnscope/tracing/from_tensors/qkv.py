@@ -27,10 +27,17 @@ def read_qkv(query: Any, key: Any, value: Any, mask: Any, scaling: float | None,
         rule = causal_rule(q.shape[1], k.shape[1])
     crossed = q.shape[1] != k.shape[1]
     return Site(
-        q, k, v, q.shape[-1] ** -0.5 if scaling is None else scaling, path="from_qkv", mask=rule, position_bias=bias,
-        kind="cross" if crossed else "self", stack="cross" if crossed else None,
+        q,
+        k,
+        v,
+        q.shape[-1] ** -0.5 if scaling is None else scaling,
+        path="from_qkv",
+        mask=rule,
+        position_bias=bias,
+        kind="cross" if crossed else "self",
+        stack="cross" if crossed else None,
         note="the tensors were handed in, so there is no model's output to compare with",
-    )  # fmt: skip
+    )
 
 
 def _as_heads(name: str, tensor: Any) -> Float[Tensor, "H T D"]:

@@ -1,10 +1,10 @@
-"""What is odd about weights that were handed in, in words: it is drawn all the same, and said."""
+"""What is odd about weights that were given, in words: they are drawn all the same, and a note reports it."""
 
 from collections.abc import Sequence
 
 import torch
 
-from attnscope.tracing.site import TOLERANCE
+from attnscope.tracing.receipts import TOLERANCE
 from attnscope.tracing.weights_site import WeightsSite
 
 
@@ -36,12 +36,12 @@ def oddities(sites: Sequence[WeightsSite]) -> tuple[str, ...]:
         sums = " … ".join(dict.fromkeys((f"{low:.4g}", f"{high:.4g}")))
         notes.append(
             f"Rows do not sum to 1 but to {sums} ({_listed(odd)}): a sink's column was left out, keys were cut "
-            "off, or heads pruned. The weights are drawn as they came."
+            "off, or heads pruned. The weights are drawn as given."
         )
     if turned:
         notes.append(
             f"Rows do not sum to 1, but columns do ({_listed(turned)}): the softmax seems to have run over the queries (dim=-2); "
-            "keys are dim=-1. The weights are drawn as they came."
+            "keys are dim=-1. The weights are drawn as given."
         )
     return tuple(notes)
 

@@ -1,88 +1,92 @@
 """What needs something to compare with: `like=` (rows 15, 17, 21), and by way of others `cached=` and `model=`."""
 
 import copy
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.checks import kv_cache, whole_model
-from attnscope.doctor.code_check.match.recipe import compute
 from attnscope.doctor.code_check.match.search import Fit, Ways, error_of
-from attnscope.doctor.code_check.run.invocation import Suspect
+from attnscope.doctor.code_check.recipe import compute
+from attnscope.doctor.code_check.run.invocation import Invocation
 from attnscope.doctor.code_check.run.outputs import Reading, tensors_in
 from attnscope.doctor.code_check.run.projections import candidates
 from attnscope.doctor.code_check.run.signature import read_signature
-from attnscope.doctor.diagnosis import Finding
 
-if TYPE_CHECKING:
-    from attnscope.doctor.code_check.examine import Examination
+SAME = 1e-3  # of the output's standard deviation
+Inputs = tuple[Tensor, Tensor, Tensor]
 
 
-def examine(exam: "Examination", fit: Fit | None, ways: Ways) -> None:
+def examine(case: Case, fit: Fit | None, ways: Ways) -> None:
     """The comparisons that were asked for; the others are listed as not examined, with the argument that asks."""
-    suspect = fit.suspect if fit else ways[0][0]
-    if exam.like is None:
-        exam.not_examined.append("fused weights in another layout, heads sliced after the output projection (rows 15, 21): pass like= a reference with the same weights")  # fmt: skip
+    invocation = fit.invocation if fit else ways[0][0]
+    if case.like is None:
+        case.skip("like")
     else:
-        _like(exam, fit, ways)
-    if exam.cached is None or exam.cached is False:
-        exam.not_examined.append(kv_cache.wanted(suspect))
+        _like(case, fit, invocation)
+    if case.cached is None or case.cached is False:
+        case.skip("cached-module" if isinstance(invocation.fn, nn.Module) else "cached-function")
     else:
-        kv_cache.examine(exam, fit or Fit(suspect, exam.base))
-    if exam.model is None:
-        exam.not_examined.append("left padding without position ids, masks of several texts (rows 20, 23): pass model= the module or function of (ids or embeddings, mask) that uses it")  # fmt: skip
+        kv_cache.examine(case, fit or Fit(invocation, case.base))
+    if case.model is None:
+        case.skip("model")
     else:
-        whole_model.examine(exam)
+        whole_model.examine(case)
 
 
-def _like(exam: "Examination", fit: Fit | None, ways: Ways) -> None:
-    suspect = fit.suspect if fit else ways[0][0]
-    mine = copy.deepcopy(exam.fn).eval() if isinstance(exam.fn, nn.Module) else exam.fn
-    other = copy.deepcopy(exam.like).eval() if isinstance(exam.like, nn.Module) else exam.like
-    inputs = suspect.inputs("like", 7)
-    theirs = replace(suspect, fn=mine).run(inputs, still=True)
-    reference = _reference(replace(suspect, fn=other, call=read_signature(other.forward if isinstance(other, nn.Module) else other, "like"), permit=None), inputs, theirs)  # fmt: skip
+def _like(case: Case, fit: Fit | None, invocation: Invocation) -> None:
+    mine, other = (copy.deepcopy(f).eval() if isinstance(f, nn.Module) else f for f in (case.fn, case.like))
+    inputs = invocation.inputs("like", 7)
+    theirs = replace(invocation, fn=mine).run(inputs, still=True)
+    call = read_signature(other.forward if isinstance(other, nn.Module) else other, "like")
+    reference = _reference(replace(invocation, fn=other, call=call, permit=None), inputs, theirs)
     if reference.output is None:
-        exam.not_examined.append(f"like=: it gives no output to compare with ({reference.outcome.error or reference.wrong})")  # fmt: skip
+        case.skip("like-no-output", error=reference.outcome.error or reference.wrong)
         return
-    if theirs.output is not None and error_of(theirs.output, reference.output) < 1e-3:
-        exam.conventions["like"] = "the same output"
-        if suspect.flat and _by_heads(theirs) and not _by_heads(reference):
-            exam.findings.append(
-                Finding(
-                    "heads-after-projection",
-                    21,
-                    "what it returns as heads are slices of the output after W_O; each slice mixes all heads",
-                    "The output projection adds every head into every dimension, so a slice of its result belongs to no head.",
-                    "take the heads before the projection: z[:, h], or its share of the output: z[:, h] @ W_O[h]",
-                    "put side by side, they are the reference's whole output",
-                    "the sum over heads of what each writes, plus the bias, is the output",
-                    "where heads are taken",
-                )
-            )
-        return
+    case.compared = True
     far = float("inf") if theirs.output is None else error_of(theirs.output, reference.output)
+    if far < SAME:
+        case.conventions["like"] = "the same output"
+        if invocation.flat and _by_heads(theirs) and not _by_heads(reference):
+            case.find("heads-after-projection")
+        return
     evidence = f"output differs from like= by up to {far:.2g} standard deviations"
-    if isinstance(mine, nn.Module) and fit is not None and not fit.mistakes and suspect.projections is not None:
-        for p in candidates(mine):
-            other_fit = replace(fit, suspect=replace(suspect, projections=p, heads=p.heads, kv_heads=p.kv_heads))
-            own = suspect.projections.layout
-            if p.layout != own and p.heads == suspect.heads and _close(other_fit, inputs, reference.output):
-                exam.findings.append(Finding("fused-layout", 15, f"the fused weight is read as {own}; the reference reads the same weight as {p.layout}", "The shapes are the same in both layouts, so trained weights load and give noise.", "reshape to (heads, 3, size) for NeoX and BLOOM, to (3, heads, size) for GPT-2", evidence, "the same weights give the same output", "where q, k and v are taken from the fused projection"))  # fmt: skip
-                return
-        for turn in ("half", "adjacent"):
-            if turn != fit.recipe.rotary and fit.recipe.rotary != "none" and _close(replace(fit, recipe=fit.recipe.but(rotary=turn)), inputs, reference.output, mine):  # fmt: skip
-                exam.findings.append(Finding("rotary-pairs", 17, f"rotary pairs are {fit.recipe.rotary}; the reference pairs {turn}", "Both are in use; weights trained with one give noise in the other unless they are permuted.", "pair dimensions as the weights were trained", evidence, "the same weights give the same output", "the rotary embedding"))  # fmt: skip
+    if isinstance(mine, nn.Module) and fit is not None and not fit.mistakes and invocation.projections is not None:
+        for id, own, others, changed in _other_readings(fit, mine):
+            if _close(changed, inputs, reference.output):
+                case.find(id, mine=own, other=others, evidence=evidence)
                 return
     if fit is None or not fit.mistakes:
-        exam.findings.append(Finding("unlike", None, "it differs from the reference that was given", "", "compare the steps of both", evidence, "the same weights give the same output", "unknown"))  # fmt: skip
+        case.find("unlike", evidence=evidence)
 
 
-def _reference(suspect: Suspect, inputs: tuple[Tensor, Tensor, Tensor], theirs: Reading) -> Reading:
+def _other_readings(fit: Fit, module: nn.Module) -> Iterator[tuple[str, str, str, Fit]]:
+    """What else the same weights may mean: the finding, how this code reads them, how else, and the fit that does."""
+    invocation = fit.invocation
+    assert invocation.projections is not None
+    own, same_heads = invocation.projections.layout, [p for p in candidates(module) if p.heads == invocation.heads]
+    for p in same_heads:
+        if p.layout != own:
+            other = replace(invocation, projections=p, heads=p.heads, kv_heads=p.kv_heads)
+            yield "fused-layout", own, p.layout, replace(fit, invocation=other)
+    for turn in ("half", "adjacent") if fit.recipe.rotary != "none" else ():
+        if turn != fit.recipe.rotary:
+            other = replace(invocation, projections=next(iter(same_heads), None))
+            yield (
+                "rotary-pairs",
+                fit.recipe.rotary,
+                turn,
+                replace(fit, invocation=other, recipe=fit.recipe.but(rotary=turn)),
+            )
+
+
+def _reference(invocation: Invocation, inputs: Inputs, theirs: Reading) -> Reading:
     """What like= gives. Where it must have a mask, one that permits all: of those it takes, the one under which it agrees."""
-    readings = [way.run(inputs, still=True) for way in suspect.permitting()]
+    readings = [way.run(inputs, still=True) for way in invocation.permitting()]
     ran = [r for r in readings if r.output is not None and bool(r.output.isfinite().all())]
     if not ran or theirs.output is None:
         return (ran or readings)[0]
@@ -95,11 +99,8 @@ def _by_heads(reading: Reading) -> bool:
     return bool(shapes) and shapes[0] == 4
 
 
-def _close(fit: Fit, inputs: Any, output: torch.Tensor, module: nn.Module | None = None) -> bool:
-    if module is not None:
-        p = next((p for p in candidates(module) if p.heads == fit.suspect.heads), None)
-        fit = replace(fit, suspect=replace(fit.suspect, projections=p))
+def _close(fit: Fit, inputs: Any, output: torch.Tensor) -> bool:
     try:
-        return error_of(compute(fit.recipe, fit.operands(inputs)).output, output) < 1e-3
+        return error_of(compute(fit.recipe, fit.operands(inputs)).output, output) < SAME
     except RuntimeError:
         return False

@@ -8,20 +8,17 @@ import copy
 import inspect
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.match.search import error_of
 from attnscope.doctor.code_check.run import probes
 from attnscope.doctor.code_check.run.candidates import width_of
 from attnscope.doctor.code_check.run.outputs import tensors_in
 from attnscope.doctor.code_check.run.sandbox import run
-from attnscope.doctor.diagnosis import Finding
-
-if TYPE_CHECKING:
-    from attnscope.doctor.code_check.examine import Examination
 
 NEAR = 2e-3  # of the output's standard deviation
 LONG, SHORT = 7, 5
@@ -29,11 +26,11 @@ _MASK = re.compile(r"mask|pad", re.IGNORECASE)
 _POSITIONS = re.compile(r"^pos(ition)?(_?ids?|itions?)?$", re.IGNORECASE)
 
 
-def examine(exam: "Examination") -> None:
+def examine(case: Case) -> None:
     """Runs model= on one text, and on the same text in a batch."""
-    model = copy.deepcopy(exam.model).eval() if isinstance(exam.model, nn.Module) else exam.model
+    model = copy.deepcopy(case.model).eval() if isinstance(case.model, nn.Module) else case.model
     if not callable(model):
-        exam.not_examined.append("model= (rows 20, 23): pass a module or a function of (ids or embeddings, mask)")
+        case.skip("model-wanted")
         return
     forward = model.forward if isinstance(model, nn.Module) else model
     try:
@@ -42,56 +39,49 @@ def examine(exam: "Examination") -> None:
         names = []
     mask = next((n for n in names[1:] if _MASK.search(n)), None)
     if mask is None:
-        exam.not_examined.append("model= (rows 20, 23): it takes no argument called a mask; wrap it in a function of (x, attention_mask)")  # fmt: skip
+        case.skip("model-no-mask")
         return
-    batch = _Batch(model, mask, next((n for n in names[1:] if _POSITIONS.search(n)), None), exam.still)
-    kind = batch.begin(_widths(model, exam.fn))
+    batch = _Batch(model, mask, next((n for n in names[1:] if _POSITIONS.search(n)), None), case.still)
+    kind = batch.begin(_widths(model, case.fn))
     if kind is None:
-        exam.not_examined.append(f"model= (rows 20, 23): it runs on neither ids nor embeddings with {mask!r} ({batch.error})")  # fmt: skip
+        case.skip("model-fails", name=mask, error=batch.error)
         return
-    exam.conventions["model"] = f"{kind[0]}; {mask}: {kind[1]}"
-    if _padded_right(exam, batch):
-        _padded_left(exam, batch)
+    case.conventions["model"] = f"{kind[0]}; {mask}: {kind[1]}"
+    if _padded_right(case, batch):
+        _padded_left(case, batch)
     else:
-        exam.not_examined.append("left padding (row 20): two texts do not come out as each alone anyhow")
+        case.skip("model-right-padding")
 
 
-def _padded_left(exam: "Examination", batch: "_Batch") -> None:
+def _padded_left(case: Case, batch: "_Batch") -> None:
     alone, padded = batch.alone(1), batch.together("left")
     if alone is None or padded is None:
-        exam.not_examined.append(f"left padding (row 20): {batch.error}")
+        case.skip("model-left-padding", error=batch.error)
         return
     far = error_of(padded[1, LONG - SHORT :], alone[0])
     if far < NEAR:
-        exam.conventions["left padding"] = "a text comes out as it does alone"
+        case.conventions["left padding"] = "a text comes out as it does alone"
         return
-    told = batch.together("left", positions=True) if batch.positions else None
-    helped = told is not None and error_of(told[1, LONG - SHORT :], alone[0]) < NEAR
-    cure = f"pass {batch.positions}=mask.cumsum(-1) - 1 (at least 0): with it the text comes out as alone" if helped else "count positions from the first real token: (mask.cumsum(-1) - 1).clamp(min=0); and mask the padding in every layer"  # fmt: skip
-    exam.findings.append(Finding(
-        "left-padding", 20, "a text that is padded on the left comes out differently than alone",
-        "Its positions are counted from the padding, so the same word stands elsewhere in a batch than on its own.", cure,
-        f"the {SHORT} real tokens differ from the same text alone by up to {far:.2g} standard deviations", "a batch of one gives the same row as a batch", "position ids of a padded batch",
-    ))  # fmt: skip
+    how = "(mask.cumsum(-1) - 1).clamp(min=0)"
+    counted = batch.together("left", positions=True) if batch.positions else None
+    if counted is not None and error_of(counted[1, LONG - SHORT :], alone[0]) < NEAR:
+        how = f"pass {batch.positions}={how}, with which the text comes out as it does alone"
+    case.find("left-padding", how=how, tokens=SHORT, far=far)
 
 
-def _padded_right(exam: "Examination", batch: "_Batch") -> bool:
+def _padded_right(case: Case, batch: "_Batch") -> bool:
     """Whether two texts in one batch come out as each alone."""
     first, second, both = batch.alone(0), batch.alone(1), batch.together("right")
     if first is None or second is None or both is None:
-        exam.not_examined.append(f"two texts with two masks (row 23): {batch.error}")
+        case.skip("model-two-texts", error=batch.error)
         return True
+    case.compared = True
     far = [error_of(both[0], first[0]), error_of(both[1, :SHORT], second[0])]
     if max(far) < NEAR:
-        exam.conventions["batch"] = "two texts with two masks come out as each alone"
+        case.conventions["batch"] = "two texts with two masks come out as each alone"
         return True
-    said = " and ".join(f"text {i} by up to {x:.2g}" for i, x in enumerate(far) if x >= NEAR)
-    exam.findings.append(Finding(
-        "masks-of-a-batch", 23, "two texts with different masks come out differently than each alone",
-        "Masks that are tiled over batch × heads in another order than the heads give a text its neighbour's mask; a mask of one axis too few broadcasts over the wrong one.",
-        "mask.repeat_interleave(heads, dim=0), or mask[:, None, None, :] and broadcasting", f"differ from the same text alone: {said} standard deviations",
-        "each text of a batch gets its own mask", "where the mask is repeated or broadcast over heads",
-    ))  # fmt: skip
+    texts = " and ".join(f"text {i} by up to {x:.2g}" for i, x in enumerate(far) if x >= NEAR)
+    case.find("masks-of-a-batch", texts=texts)
     return False
 
 
@@ -105,25 +95,28 @@ class _Batch:
         self.keep = lambda seen: seen
 
     def begin(self, widths: list[int]) -> tuple[str, str] | None:
-        """Finds what the model takes: ids or embeddings, and a mask in which the padding has no say."""
+        """Finds what the model takes: ids or embeddings, and a mask under which the padding changes nothing."""
         texts: list[tuple[str, Tensor]] = [("ids", probes.gaussian("ids", 2, LONG).abs().mul(3).long() + 1)]
         texts += [(f"embeddings of width {w}", probes.gaussian("embeddings", 2, LONG, w)) for w in widths]
-        kinds: list[tuple[str, Callable[[Tensor], Tensor]]] = [
-            ("1 = keep", lambda seen: seen.long()), ("True = keep", lambda seen: seen),
-            ("True = drop", lambda seen: ~seen), ("1.0 = keep", lambda seen: seen.float()),
-        ]  # fmt: skip
+        kinds: dict[str, Callable[[Tensor], Tensor]] = {
+            "1 = keep": lambda seen: seen.long(),
+            "True = keep": lambda seen: seen,
+            "True = drop": lambda seen: ~seen,
+            "1.0 = keep": lambda seen: seen.float(),
+        }
         ran: tuple[str, str] | None = None
         for what, text in texts:
-            for said, keep in kinds:
+            for name, keep in kinds.items():
                 self.text, self.keep = text, keep
                 one, other = self.together("right"), self.together("right", filler=2)
                 if one is None or other is None or one.shape[1] != LONG:
                     continue
-                ran = ran or (what, said)
-                if torch.allclose(one[1, :SHORT], other[1, :SHORT], atol=1e-4) and not torch.allclose(one, one.new_zeros(())):  # fmt: skip
-                    return what, said
+                ran = ran or (what, name)
+                hidden = torch.allclose(one[1, :SHORT], other[1, :SHORT], atol=1e-4)
+                if hidden and not torch.allclose(one, one.new_zeros(())):
+                    return what, name
             if ran is not None:  # no convention hides the padding; the findings will say so
-                self.keep = kinds[0][1] if ran[1] == kinds[0][0] else dict(kinds)[ran[1]]
+                self.keep = kinds[ran[1]]
                 return ran
         return None
 

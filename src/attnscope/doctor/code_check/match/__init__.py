@@ -1,1 +1,1 @@
-"""Recipes that a suspect may compute: the search and its ingredients."""
+"""Recipes that the code may compute: the search and its ingredients."""

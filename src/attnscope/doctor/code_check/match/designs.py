@@ -1,5 +1,5 @@
-"""Legitimate designs beyond the plain recipe, found by measuring: a bias or pattern of the suspect's own, normalised
-queries and keys. A design is the suspect with what it adds given to the recipe too; mistakes are then looked for as ever.
+"""Legitimate designs beyond the plain recipe, found by measuring: a bias or pattern of the code's own, normalised
+queries and keys. A design is the invocation with what it adds given to the recipe too; mistakes are then looked for as ever.
 """
 
 import re
@@ -11,48 +11,56 @@ import torch
 from torch import Tensor
 
 from attnscope.doctor.code_check.match.measured_bias import OwnScores, scores_seen
-from attnscope.doctor.code_check.match.recipe import Recipe, compute
-from attnscope.doctor.code_check.run.invocation import Suspect
+from attnscope.doctor.code_check.recipe import Recipe, compute
+from attnscope.doctor.code_check.run.invocation import Invocation
 from attnscope.doctor.code_check.run.outputs import Reading
 
 PATTERN_FREE = ("offset", "polarity", "aligned")  # fields of the triangle: they say nothing where a pattern stands
 
 
-def designs(suspect: Suspect, inputs: tuple[Tensor, ...], reading: Reading, text: str, options: dict[str, Any]) -> Iterator[tuple[Suspect, dict[str, Any]]]:  # fmt: skip
-    """The suspect with something of its own measured, and the fields of the recipe that belong to it."""
+def designs(
+    invocation: Invocation, inputs: tuple[Tensor, ...], reading: Reading, text: str, options: dict[str, Any]
+) -> Iterator[tuple[Invocation, dict[str, Any]]]:
+    """The invocation with something of its own measured, and the fields of the recipe that belong to it."""
     kinds: list[dict[str, Any]] = [{}]
     if re.search(r"norm|rsqrt|cosine", text, re.IGNORECASE):
         kinds += [{"qk": kind} for kind in ("rms", "l2", "layer")]
-    own = OwnScores(suspect, options)
+    own = OwnScores(invocation, options)
     first = own.at(inputs[0].shape[-2], inputs[1].shape[-2])
     for kind in kinds:
         if kind:
-            yield suspect, kind
+            yield invocation, kind
         if kind.get("qk") == "l2":
-            factors = _factors(suspect, inputs, reading, first.bias if first else None)
+            factors = _factors(invocation, inputs, reading, first.bias if first else None)
             if factors is not None:
-                suspect = replace(suspect, factors=factors)
-                yield suspect, {**kind, "scale": "own"}
+                invocation = replace(invocation, factors=factors)
+                yield invocation, {**kind, "scale": "own"}
                 kind = {**kind, "scale": "own"}
         if first is None or first.plain:
             continue
         if bool(first.bias.any()):
-            yield replace(suspect, own=own), kind
+            yield replace(invocation, own=own), kind
         if not bool(first.pattern.all()):
-            yield replace(suspect, own=own, patterned=True), {**kind, "causal": True, **({"causal_how": "after"} if first.late else {})}  # fmt: skip
+            how = {"causal_how": "after"} if first.late else {}
+            yield replace(invocation, own=own, patterned=True), {**kind, "causal": True, **how}
 
 
-def _factors(suspect: Suspect, inputs: tuple[Tensor, ...], reading: Reading, bias: Tensor | None) -> Tensor | None:
+def _factors(
+    invocation: Invocation, inputs: tuple[Tensor, ...], reading: Reading, bias: Tensor | None
+) -> Tensor | None:
     """[H]: what the cosine of each head is multiplied by, where every pair of tokens says the same."""
     batch, queries, keys = inputs[0].shape[0], inputs[0].shape[-2], inputs[1].shape[-2]
-    seen = scores_seen(reading, batch, suspect.heads, queries, keys)
+    seen = scores_seen(reading, batch, invocation.heads, queries, keys)
     if seen is None:
         return None
     try:
-        cosine = compute(Recipe(qk="l2", scale="one"), suspect.operands(inputs)).scores  # type: ignore[arg-type]
+        cosine = compute(Recipe(qk="l2", scale="one"), invocation.operands(inputs)).scores  # type: ignore[arg-type]
     except RuntimeError:
         return None
     scores = seen - bias if bias is not None else seen
     known = scores > -1e3
-    factors = torch.stack([(scores[:, h][known[:, h]] / cosine[:, h][known[:, h]]).median() for h in range(cosine.shape[1])]) if scores.shape == cosine.shape else None  # fmt: skip
-    return factors if factors is not None and bool(factors.isfinite().all()) else None
+    if scores.shape != cosine.shape:
+        return None
+    by_head = [(scores[:, h][known[:, h]] / cosine[:, h][known[:, h]]).median() for h in range(cosine.shape[1])]
+    factors = torch.stack(by_head)
+    return factors if bool(factors.isfinite().all()) else None

@@ -1,53 +1,28 @@
-"""What a suspect adds to its scores by itself: a position bias (ALiBi), a window, a fixed pattern of keys.
+"""What the code adds to its scores by itself: a position bias (ALiBi), a window, a fixed pattern of keys.
 
-Where queries are zero (in a module: its input and its biases), q · k tells no key from another, and
-what is left in the scores is the suspect's own. The scores are read off as they enter the softmax; a function without
+Where queries are zero (in a module: its input and its biases), q · k is the same for every key, and what is left in the
+scores is the code's own. The scores are read off as they enter the softmax; a function without
 one (flash-style code) is given unit vectors as values, so that its output is its weights.
 """
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from attnscope.doctor.code_check.run.invocation import Suspect
-    from attnscope.doctor.code_check.run.outputs import Reading
+from attnscope.doctor.code_check.run.invocation import Invocation, Own
+from attnscope.doctor.code_check.run.outputs import Reading
 
 MASKED = -1e3  # scores this far below their row's largest are masked, whatever the sentinel
-
-
-@dataclass(frozen=True)
-class Own:
-    """For one pair of lengths; both [H or 1, Q, K]. `late`: the pattern is seen in the weights only."""
-
-    bias: Tensor
-    pattern: Tensor
-    late: bool = False
-
-    @property
-    def plain(self) -> bool:
-        return not bool(self.bias.any()) and bool(self.pattern.all())
-
-    @property
-    def along_diagonals(self) -> bool:
-        """Whether the bias depends on the distance i - j (and the head) alone, where it is seen at all."""
-        for head, seen in zip(self.bias, self.pattern.expand_as(self.bias), strict=True):
-            for offset in range(1 - head.shape[0], head.shape[1]):
-                values = head.diagonal(offset)[seen.diagonal(offset)]
-                if len(values) > 1 and float(values.max() - values.min()) > 1e-3:
-                    return False
-        return True
 
 
 class OwnScores:
     """Measured when it is asked for, once for every pair of lengths."""
 
-    def __init__(self, suspect: "Suspect", options: dict[str, Any]) -> None:
-        self.suspect, self.options = suspect, options
+    def __init__(self, invocation: Invocation, options: dict[str, Any]) -> None:
+        self.invocation, self.options = invocation, options
         self.known: dict[tuple[int, int], Own | None] = {}
 
     def at(self, queries: int, keys: int) -> Own | None:
@@ -56,22 +31,27 @@ class OwnScores:
         return self.known[queries, keys]
 
     def _measure(self, queries: int, keys: int) -> Own | None:
-        suspect = self.suspect
-        inputs = suspect.inputs("own", queries, None if suspect.call.inputs == 1 else keys)
-        if suspect.projections is not None:
+        invocation = self.invocation
+        inputs = invocation.inputs("own", queries, None if invocation.call.inputs == 1 else keys)
+        if invocation.projections is not None:
             inputs = tuple(torch.zeros_like(x) for x in inputs)  # type: ignore[assignment]
         else:
             zero = torch.zeros_like(inputs[0])
-            inputs = (zero, zero, zero) if suspect.call.inputs == 1 else (zero, *inputs[1:])
-        unit = suspect.projections is None and suspect.call.inputs == 3 and not suspect.flat and keys <= suspect.size
+            inputs = (zero, zero, zero) if invocation.call.inputs == 1 else (zero, *inputs[1:])
+        unit = (
+            invocation.projections is None
+            and invocation.call.inputs == 3
+            and not invocation.flat
+            and keys <= invocation.size
+        )
         if unit:
             inputs = (*inputs[:2], unit_values(inputs[2]))
-        with _without_biases(suspect.fn):
-            reading = suspect.run(inputs, seed=5, **self.options)
+        with _without_biases(invocation.fn):
+            reading = invocation.run(inputs, seed=5, **self.options)
         if reading.output is None:
             return None
         weights = reading.output[..., :keys] if unit else None
-        scores = scores_seen(reading, inputs[0].shape[0], suspect.heads, queries, keys)
+        scores = scores_seen(reading, inputs[0].shape[0], invocation.heads, queries, keys)
         if scores is None and weights is not None:
             scores = weights.clamp_min(0).log()
         if scores is None or not same(scores):
@@ -108,13 +88,16 @@ def unit_values(value: Tensor) -> Tensor:
     return torch.eye(value.shape[-2], value.shape[-1]).expand_as(value).clone()
 
 
-def scores_seen(reading: "Reading", batch: int, heads: int, queries: int, keys: int) -> Tensor | None:
+def scores_seen(reading: Reading, batch: int, heads: int, queries: int, keys: int) -> Tensor | None:
     """[B, H or 1, Q, K], from what entered the softmax of one run; None where that cannot be told."""
-    seen = [s.detach().float() for s in reading.outcome.seen.scores if isinstance(s, Tensor) and s.ndim > 1 and s.shape[-2] == queries and s.shape[-1] in (keys, keys + 1)]  # fmt: skip
-    seen = [s[..., :keys].reshape(-1, queries, keys) for s in seen]  # one column more: a sink
+    seen = [s.detach().float() for s in reading.outcome.seen.scores if isinstance(s, Tensor) and s.ndim > 1]
+    seen = [s for s in seen if s.shape[-2] == queries and s.shape[-1] in (keys, keys + 1)]  # one column more: a sink
+    seen = [s[..., :keys].reshape(-1, queries, keys) for s in seen]
     if len(seen) == 1 and len(seen[0]) in (1, batch, batch * heads):
         rows = len(seen[0])
-        return seen[0].expand(batch, -1, -1)[:, None] if rows in (1, batch) else seen[0].view(batch, heads, queries, keys)  # fmt: skip
+        if rows in (1, batch):
+            return seen[0].expand(batch, -1, -1)[:, None]
+        return seen[0].view(batch, heads, queries, keys)
     if len(seen) == heads and all(len(s) == batch for s in seen):  # one head after another
         return torch.stack(seen, dim=1)
     return None
@@ -125,12 +108,12 @@ def same(scores: Tensor) -> bool:
     return torch.allclose(scores.nan_to_num(), scores[:1].nan_to_num().expand_as(scores), atol=1e-4)
 
 
-def undeclared_sinks(suspect: "Suspect", options: dict[str, Any]) -> list[Tensor]:
+def sinks_in_row_sums(invocation: Invocation, options: dict[str, Any]) -> list[Tensor]:
     """[H], from what is missing in a function's row sums: with all scores 0, a row of K keys sums to K / (K + exp(sink))."""
-    if suspect.projections is not None or suspect.flat or suspect.call.inputs != 3:
+    if invocation.projections is not None or invocation.flat or invocation.call.inputs != 3:
         return []
-    query, key, value = suspect.inputs("sinks", 7)
-    output = suspect.run((query * 0, key, unit_values(value)), seed=5, **options).output
+    query, key, value = invocation.inputs("sinks", 7)
+    output = invocation.run((query * 0, key, unit_values(value)), seed=5, **options).output
     if output is None:
         return []
     sums = output[0, :, -1].sum(-1)  # the last query sees every key, causal or not

@@ -1,4 +1,4 @@
-"""Which recipe computes what the suspect computes: the right one, one with a mistake, one with two."""
+"""Which recipe computes what the code under test computes: the right one, one with a mistake, one with two."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from attnscope.doctor.code_check.match.designs import PATTERN_FREE, designs
 from attnscope.doctor.code_check.match.mistakes import BY_NAME, Mistake, with_mistakes
-from attnscope.doctor.code_check.match.recipe import Operands, Recipe, compute
-from attnscope.doctor.code_check.run.invocation import Run, Suspect
+from attnscope.doctor.code_check.recipe import Operands, Recipe, compute
+from attnscope.doctor.code_check.run.invocation import Invocation, Run
 from attnscope.doctor.code_check.run.outputs import Reading
 from attnscope.doctor.code_check.run.parameters import numbers_in
 
@@ -27,15 +27,15 @@ PATIENCE = {
 
 @dataclass(frozen=True)
 class Fit:
-    """A recipe that reproduces the suspect's outputs, and the mistakes it makes."""
+    """A recipe that reproduces the code's outputs, and the mistakes it makes."""
 
-    suspect: Suspect
+    invocation: Invocation
     recipe: Recipe
     mistakes: tuple[Mistake, ...] = ()
     order: str = "head-major"
 
     def operands(self, inputs: tuple[Tensor, Tensor, Tensor], sinks: Tensor | None = None) -> Operands:
-        return self.suspect.operands(inputs, sinks, self.order)
+        return self.invocation.operands(inputs, sinks, self.order)
 
 
 def error_of(theirs: Tensor, reference: Tensor) -> float:
@@ -69,46 +69,49 @@ def agrees(fit: Fit, runs: Iterable[Run], sinks: Tensor | None = None) -> bool:
 
 
 def _operands(fit: Fit, run: Run, sinks: Tensor | None) -> Operands:
-    """Made once for a run and a suspect: hundreds of recipes are tried on them. The objects stay, so their ids do."""
-    who = (id(fit.suspect), fit.order, id(sinks))
+    """Made once for a run and an invocation: hundreds of recipes are tried on them. The objects stay, so their ids do."""
+    who = (id(fit.invocation), fit.order, id(sinks))
     if who not in run.known:
-        run.known[who] = (fit.operands(run.inputs, sinks), fit.suspect, sinks)
+        run.known[who] = (fit.operands(run.inputs, sinks), fit.invocation, sinks)
     return run.known[who][0]
 
 
-def conventions(suspect: Suspect, base: Recipe, causal: bool | None, text: str, every: bool) -> Iterator[tuple[Recipe, str]]:  # fmt: skip
+def conventions(
+    invocation: Invocation, base: Recipe, causal: bool | None, text: str, every: bool
+) -> Iterator[tuple[Recipe, str]]:
     """What is free to choose: causal or not, rotary embedding or not and how, the order within the width."""
-    heads, p = max(suspect.heads, 1), suspect.projections
+    heads, p = max(invocation.heads, 1), invocation.projections
     for order in ("head-major", "size-major") if every and p is not None and heads > 1 else ("head-major",):
-        for turn, theta, turned in _turns(suspect, text, every):
+        for turn, theta, turned in _turns(invocation, text, every):
             for is_causal in (False, True) if causal is None else (causal,):
                 recipe = base.but(causal=is_causal, rotary=turn, theta=theta, turned=turned)
                 yield recipe, order
-                if is_causal and suspect.call.inputs > 1:  # else there are as many queries as keys
+                if is_causal and invocation.call.inputs > 1:  # else there are as many queries as keys
                     yield recipe.but(aligned="lower"), order
 
 
-def _turns(suspect: Suspect, text: str, every: bool) -> Iterator[tuple[str, float, int]]:
+def _turns(invocation: Invocation, text: str, every: bool) -> Iterator[tuple[str, float, int]]:
     """Rotary embeddings to try: pairs, base, and how many dimensions are turned (0: all)."""
     yield "none", 1e4, 0
-    p = suspect.projections
-    told = re.search(r"rot|rope|freq|polar|cos\(", text, re.IGNORECASE)
-    if not told and (p is None or not every):
+    p = invocation.projections
+    spoken = re.search(r"rot|rope|freq|polar|cos\(", text, re.IGNORECASE)
+    if not spoken and (p is None or not every):
         return
-    size = p.query.weight.shape[1] // max(suspect.heads, 1) if p else suspect.size
-    numbers = numbers_in(suspect.fn) if isinstance(suspect.fn, torch.nn.Module) else {}
+    size = p.query.weight.shape[1] // max(invocation.heads, 1) if p else invocation.size
+    numbers = numbers_in(invocation.fn) if isinstance(invocation.fn, torch.nn.Module) else {}
     named = [float(v) for n, v in numbers.items() if re.search("theta|base|rope", n, re.IGNORECASE) and v > 10]
     sizes = [0] if size % 2 == 0 else [size - 1]
-    if told:  # a part of the head: by its number of dimensions, or as a share
+    if spoken:  # a part of the head: by its number of dimensions, or as a share
         counts = [int(v * size) if isinstance(v, float) and 0 < v < 1 else v for v in numbers.values()]
-        sizes += [v for v in dict.fromkeys([*counts, size // 2]) if isinstance(v, int) and 2 <= v < size and v % 2 == 0][:4]  # fmt: skip
+        counts = [v for v in dict.fromkeys([*counts, size // 2]) if isinstance(v, int)]
+        sizes += [v for v in counts if 2 <= v < size and v % 2 == 0][:4]
     for turned in sizes:
-        for theta in dict.fromkeys([*named, 1e4, *((5e5, 1e6) if every and told else ())]):
+        for theta in dict.fromkeys([*named, 1e4, *((5e5, 1e6) if every and spoken else ())]):
             yield "half", theta, turned
             yield "adjacent", theta, turned
 
 
-Ways = list[tuple[Suspect, list[Run]]]
+Ways = list[tuple[Invocation, list[Run]]]
 
 
 @dataclass(frozen=True)
@@ -122,57 +125,58 @@ class Hunt:
     options: dict[str, Any]
 
     def search(self, ways: Ways) -> Fit | None:
-        """The right recipe under any convention; else one mistake; else a design of the suspect's own, right or with one
+        """The right recipe under any convention; else one mistake; else a design of the code's own, right or with one
         mistake; else two mistakes. The fewest mistakes win, then the order."""
         fit = self.right(ways) or self._windows(ways[:6]) or self.mistaken(ways[:24], 1)
         if fit is not None:
             return fit
         own = list(self._designed(ways[:10]))
-        return self._of_designs(own, 0) or self._of_designs(own, 1) or self.mistaken(ways[:4], 2) or self._of_designs(own[:6], 2)  # fmt: skip
+        fit = self._of_designs(own, 0) or self._of_designs(own, 1)
+        return fit or self.mistaken(ways[:4], 2) or self._of_designs(own[:6], 2)
 
     def right(self, ways: Ways) -> Fit | None:
         """The recipe without a mistake, under any convention."""
         tried, known = 0, {}
-        for suspect, runs in ways:
+        for invocation, runs in ways:
             ahead = known.setdefault(
-                (suspect.layout, suspect.widths, suspect.heads), self._looks_ahead(suspect, runs[0])
+                (invocation.layout, invocation.widths, invocation.heads), self._looks_ahead(invocation, runs[0])
             )
-            for recipe, order in conventions(suspect, self.base, self.causal, self.text, every=True):
+            for recipe, order in conventions(invocation, self.base, self.causal, self.text, every=True):
                 if recipe.causal == ahead:  # None: not known
                     continue
                 tried += 1
                 if tried > PATIENCE["right"]:
                     return None
-                fit = Fit(suspect, recipe, (), order)
+                fit = Fit(invocation, recipe, (), order)
                 if agrees(fit, runs, self.sinks):
                     return fit
         return None
 
-    def _looks_ahead(self, suspect: Suspect, run: Run) -> bool | None:
-        """Whether a query's output changes with the last token, which it may see only if nothing is causal. None: not told."""
+    def _looks_ahead(self, invocation: Invocation, run: Run) -> bool | None:
+        """Whether a query's output changes with the last token, which it may see only if nothing is causal. None: not known."""
         if (
-            suspect.ends is not None
-            or suspect.call.inputs != 1
+            invocation.ends is not None
+            or invocation.call.inputs != 1
             or self.causal is not None
             or run.reading.output is None
         ):
             return None
         changed = run.inputs[0].clone()
         changed[..., -1, :] += 1.7
-        again = suspect.run((changed,) * 3, seed=11, **self.options).output
+        again = invocation.run((changed,) * 3, seed=11, **self.options).output
         if again is None or not bool(again.isfinite().all()):
             return None
         return bool(((again - run.reading.output).abs()[..., :-1, :] > 1e-5).any())
 
     def _windows(self, ways: Ways) -> Fit | None:
         tried = 0
-        for suspect, runs in ways:
-            for recipe, order in conventions(suspect, self.base, self.causal, self.text, every=False):
+        for invocation, runs in ways:
+            for recipe, order in conventions(invocation, self.base, self.causal, self.text, every=False):
                 for window in range(1, 7) if recipe.aligned == "upper" else ():
                     tried += 1
                     if tried > PATIENCE["windows"]:
                         return None
-                    fit = Fit(suspect, recipe.but(window=window), (), order)
+                    fit = Fit(invocation, recipe.but(window=window), (), order)
                     if agrees(fit, runs, self.sinks):
                         return fit
         return None
@@ -180,11 +184,11 @@ class Hunt:
     def mistaken(self, ways: Ways, count: int) -> Fit | None:
         """The recipe with `count` known mistakes."""
         tried = 0
-        for suspect, runs in ways:
-            for recipe, order in conventions(suspect, self.base, self.causal, self.text, every=False):
+        for invocation, runs in ways:
+            for recipe, order in conventions(invocation, self.base, self.causal, self.text, every=False):
                 if recipe.aligned == "lower" and count == 2:
                     continue
-                for fit in _mistakes(suspect, recipe, order, count):
+                for fit in _mistakes(invocation, recipe, order, count):
                     tried += 1
                     if tried > PATIENCE[count]:
                         return None
@@ -192,10 +196,10 @@ class Hunt:
                         return fit
         return None
 
-    def _designed(self, ways: Ways) -> Iterator[tuple[Suspect, list[Run], Recipe, str]]:
+    def _designed(self, ways: Ways) -> Iterator[tuple[Invocation, list[Run], Recipe, str]]:
         """Suspects with something of their own measured, and the recipes to try on each."""
-        for suspect, runs in ways:
-            for own, fields in designs(suspect, runs[0].inputs, runs[0].reading, self.text, self.options):
+        for invocation, runs in ways:
+            for own, fields in designs(invocation, runs[0].inputs, runs[0].reading, self.text, self.options):
                 if own.patterned and self.causal is False and own.looks_back(runs[0].inputs):
                     continue  # a triangle, and it was declared that there is none
                 base = self.base.but(**fields)
@@ -204,11 +208,11 @@ class Hunt:
                     if recipe.aligned == "upper":
                         yield own, runs, recipe, order
 
-    def _of_designs(self, own: list[tuple[Suspect, list[Run], Recipe, str]], count: int) -> Fit | None:
+    def _of_designs(self, own: list[tuple[Invocation, list[Run], Recipe, str]], count: int) -> Fit | None:
         tried = 0
-        for suspect, runs, recipe, order in own:
-            for fit in _mistakes(suspect, recipe, order, count) if count else [Fit(suspect, recipe, (), order)]:
-                if suspect.patterned and any(f in m.change for m in fit.mistakes for f in PATTERN_FREE):
+        for invocation, runs, recipe, order in own:
+            for fit in _mistakes(invocation, recipe, order, count) if count else [Fit(invocation, recipe, (), order)]:
+                if invocation.patterned and any(f in m.change for m in fit.mistakes for f in PATTERN_FREE):
                     continue
                 tried += 1
                 if tried > PATIENCE[2]:
@@ -218,30 +222,30 @@ class Hunt:
         return None
 
     def other_scale(self, ways: Ways) -> Fit | None:
-        """A scale or a soft cap of the suspect's own, by trying: the right recipe but for one or two numbers."""
-        for suspect, runs in ways[:3]:
-            for recipe, order in conventions(suspect, self.base, self.causal, self.text, every=False):
-                fit = None if recipe.aligned == "lower" else self._other_numbers(suspect, recipe, order, runs)
+        """A scale or a soft cap of the code's own, by trying: the right recipe but for one or two numbers."""
+        for invocation, runs in ways[:3]:
+            for recipe, order in conventions(invocation, self.base, self.causal, self.text, every=False):
+                fit = None if recipe.aligned == "lower" else self._other_numbers(invocation, recipe, order, runs)
                 if fit is not None:
                     return fit
         return None
 
-    def _other_numbers(self, suspect: Suspect, recipe: Recipe, order: str, runs: list[Run]) -> Fit | None:
+    def _other_numbers(self, invocation: Invocation, recipe: Recipe, order: str, runs: list[Run]) -> Fit | None:
         """This recipe with another cap (none, where one was declared), another scale, or both."""
         for cap in (None, *CAPS) if recipe.softcap is not None else CAPS:
-            fit = Fit(suspect, recipe.but(softcap=cap), (), order)
+            fit = Fit(invocation, recipe.but(softcap=cap), (), order)
             if agrees(fit, runs, self.sinks):
                 return fit
-        fit = self._one_number(suspect, recipe, order, runs, "scaling")
+        fit = self._one_number(invocation, recipe, order, runs, "scaling")
         if fit is None and (recipe.softcap is not None or "tanh" in self.text):
-            fit = self._one_number(suspect, recipe, order, runs, "softcap")
+            fit = self._one_number(invocation, recipe, order, runs, "softcap")
         if fit is None and recipe.softcap is not None:
-            fit = self._one_number(suspect, recipe.but(softcap=None), order, runs, "scaling")
+            fit = self._one_number(invocation, recipe.but(softcap=None), order, runs, "scaling")
         if fit is None and "tanh" in self.text:
-            fit = self._two_numbers(suspect, recipe, order, runs)
+            fit = self._two_numbers(invocation, recipe, order, runs)
         return fit
 
-    def _two_numbers(self, suspect: Suspect, recipe: Recipe, order: str, runs: list[Run]) -> Fit | None:
+    def _two_numbers(self, invocation: Invocation, recipe: Recipe, order: str, runs: list[Run]) -> Fit | None:
         """Scale and cap together: the best of a grid, then Gauss-Newton steps, on logarithmic axes."""
         theirs = runs[0].reading.output
         if theirs is None:
@@ -254,7 +258,7 @@ class Hunt:
             return (compute(of(at), operands).output - theirs)[known].double()
 
         try:
-            operands = _operands(Fit(suspect, recipe, (), order), runs[0], self.sinks)
+            operands = _operands(Fit(invocation, recipe, (), order), runs[0], self.sinks)
             known = compute(recipe, operands).output.isfinite()
             if theirs.shape != known.shape or not bool(theirs[known].isfinite().all()):
                 return None
@@ -266,12 +270,12 @@ class Hunt:
                 steps = 1e-2 * torch.eye(2).double()
                 slope = torch.stack([(apart(at + h) - apart(at - h)) / 2e-2 for h in steps], dim=-1)  # [outputs, 2]
                 at = at - torch.linalg.lstsq(slope, apart(at)[:, None]).solution[:, 0].clamp(-0.3, 0.3)
-            fit = Fit(suspect, of(at), (), order)
+            fit = Fit(invocation, of(at), (), order)
         except (RuntimeError, OverflowError):
             return None
         return fit if agrees(fit, runs, self.sinks) else None
 
-    def _one_number(self, suspect: Suspect, recipe: Recipe, order: str, runs: list[Run], name: str) -> Fit | None:
+    def _one_number(self, invocation: Invocation, recipe: Recipe, order: str, runs: list[Run], name: str) -> Fit | None:
         """Golden search for the number that brings the outputs nearest, on a logarithmic axis."""
 
         def of(log: float) -> Recipe:
@@ -286,7 +290,7 @@ class Hunt:
 
         theirs = runs[0].reading.output
         try:
-            operands = _operands(Fit(suspect, recipe, (), order), runs[0], self.sinks)
+            operands = _operands(Fit(invocation, recipe, (), order), runs[0], self.sinks)
             grid = [-3 + i * 0.15 for i in range(30)]
             least, best = min((miss(log), log) for log in grid)
             if theirs is None or not least < 0.1 * float(theirs.var()):  # between two numbers of the grid is not far
@@ -297,7 +301,7 @@ class Hunt:
                 low, high = (low, b) if miss(a) < miss(b) else (a, high)
         except RuntimeError:
             return None
-        fit = Fit(suspect, of((low + high) / 2), (), order)
+        fit = Fit(invocation, of((low + high) / 2), (), order)
         return fit if agrees(fit, runs, self.sinks) else None
 
 
@@ -308,8 +312,8 @@ def _with_after(fit: Fit) -> Fit:
     return fit
 
 
-def _mistakes(suspect: Suspect, recipe: Recipe, order: str, count: int) -> Iterator[Fit]:
-    p = suspect.projections
-    kv_heads = p.kv_heads if p else suspect.kv_heads
-    for wrong, mistakes in with_mistakes(recipe, suspect.heads, kv_heads, suspect.flat, count):
-        yield Fit(suspect, wrong, mistakes, order)
+def _mistakes(invocation: Invocation, recipe: Recipe, order: str, count: int) -> Iterator[Fit]:
+    p = invocation.projections
+    kv_heads = p.kv_heads if p else invocation.kv_heads
+    for wrong, mistakes in with_mistakes(recipe, invocation.heads, kv_heads, invocation.flat, count):
+        yield Fit(invocation, wrong, mistakes, order)

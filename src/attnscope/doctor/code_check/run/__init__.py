@@ -1,1 +1,1 @@
-"""A suspect is called: sandbox, probes, invocation."""
+"""The code is called: sandbox, probes, invocation."""

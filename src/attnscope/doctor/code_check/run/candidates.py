@@ -9,27 +9,43 @@ import torch
 from torch import nn
 
 from attnscope.doctor.code_check.run import probes
-from attnscope.doctor.code_check.run.invocation import Suspect
+from attnscope.doctor.code_check.run.invocation import Invocation
 from attnscope.doctor.code_check.run.parameters import numbers_in
 from attnscope.doctor.code_check.run.projections import candidates
 from attnscope.doctor.code_check.run.sandbox import source_of
 from attnscope.doctor.code_check.run.signature import read_signature
 
+BY_HEAD = "(batch, head, query, key)"
+_BATCH, _HEADS = r"(?:b|bs|bsz|n|batch\w*)", r"(?:h|nh|heads?|n_?heads?|num_heads)"
+_LENGTH = r"(?:t|s|n|l|m|i|j|q|k|lq|lk|tq|tk|len\w*|seq\w*|length|time|tokens?|n_\w+|moves|queries|keys|q_len|k_len)"
+_SIZE = r"(?:d|c|e|f|dk|d_k|dh|d_\w+|dim\w*|size|features?|channels?|head_dim|hd)"
+_AXES = (  # layouts, by the names of their axes in a comment
+    ("4", (_BATCH, _HEADS, _LENGTH, _SIZE)),
+    ("4late", (_BATCH, _LENGTH, _HEADS, _SIZE)),
+    ("3first", (r"(?:t|s|l|len\w*|seq\w*|length|time)", r"(?:b|bs|bsz|batch\w*)", _SIZE)),
+    ("3", (_BATCH, _LENGTH, _SIZE)),
+)
+_EINSUM = (  # and by the letters of an einsum
+    ("4", r"['\"]\s*b\s*h\s*[a-z]\s*d\b"),
+    ("4late", r"['\"]\s*b\s*[a-z]\s*h\s*d\b"),
+    ("3", r"['\"]\s*b\s*[a-z]\s*[de]\s*,"),
+)
 
-def of_function(fn: Callable, what: str, heads: int = probes.HEADS) -> list[list[Suspect]]:
+
+def of_function(fn: Callable, what: str, heads: int = probes.HEADS) -> list[list[Invocation]]:
     """Ways of calling a function in tiers: those that its text speaks of come before the others."""
     call = read_signature(fn, what)
     text = source_of(fn)
-    known: list[Suspect] = []
+    known: list[Invocation] = []
     if call.heads_name:
         width = heads * probes.SIZE
-        flat = Suspect(fn, call, "(batch, length, width)", "(batch, head, query, key)", 2, heads, heads, widths=(width, width, width), flat=True)  # fmt: skip
-        known.append(flat)
-    three = Suspect(fn, call, "(batch, length, size)", "(batch, query, key)", 1)
-    four = Suspect(fn, call, "(batch, heads, length, size)", "(batch, head, query, key)", 2, heads, heads)
-    late = Suspect(fn, call, "(batch, length, heads, size)", "(batch, head, query, key)", 2, heads, heads)
-    two = Suspect(fn, call, "(length, size)", "(query, key)", 0, batch=1)
-    first = Suspect(fn, call, "(length, batch, size)", "(batch, query, key)", 1)
+        widths = (width, width, width)
+        known.append(Invocation(fn, call, "(batch, length, width)", BY_HEAD, 2, heads, heads, widths=widths, flat=True))
+    three = Invocation(fn, call, "(batch, length, size)", "(batch, query, key)", 1)
+    four = Invocation(fn, call, "(batch, heads, length, size)", BY_HEAD, 2, heads, heads)
+    late = Invocation(fn, call, "(batch, length, heads, size)", BY_HEAD, 2, heads, heads)
+    two = Invocation(fn, call, "(length, size)", "(query, key)", 0, batch=1)
+    first = Invocation(fn, call, "(length, batch, size)", "(batch, query, key)", 1)
     hints = layout_hints(text)
     ways = {"3": three, "4": four, "4late": late, "2": two, "3first": first}
     known += [ways[h] for h in hints]
@@ -39,14 +55,14 @@ def of_function(fn: Callable, what: str, heads: int = probes.HEADS) -> list[list
     return tiers
 
 
-def of_groups(fn: Callable, what: str, heads: int | None = None) -> list[Suspect]:
-    """A function with fewer key heads than query heads, 6 on 2 unless said: hardly anything but grouped queries runs on that."""
+def of_groups(fn: Callable, what: str, heads: int | None = None) -> list[Invocation]:
+    """A function with fewer key heads than query heads, 6 on 2 by default: hardly anything but grouped queries runs on that."""
     heads = heads or 6
     kv_heads = next((n for n in (heads // 3, heads // 2) if n > 1 and heads % n == 0), 0)
     call, text = read_signature(fn, what), source_of(fn)
     if call.inputs != 3 or not kv_heads:
         return []
-    four = Suspect(fn, call, "(batch, heads, length, size)", "(batch, head, query, key)", 2, heads, kv_heads)
+    four = Invocation(fn, call, "(batch, heads, length, size)", BY_HEAD, 2, heads, kv_heads)
     late = replace(four, layout="(batch, length, heads, size)")
     hints = layout_hints(text)
     ways = [late] if "4late" in hints and "4" not in hints else [four, late] if "4late" in hints else [four]
@@ -65,21 +81,14 @@ def pairs(text: str) -> bool:
 def layout_hints(text: str) -> list[str]:
     """What source, comments and docstring say of the axes: "4", "4late", "3", "3first" or "2"."""
     found: list[str] = []
-    batch, heads, length, size = r"(?:b|bs|bsz|n|batch\w*)", r"(?:h|nh|heads?|n_?heads?|num_heads)", r"(?:t|s|n|l|m|i|j|q|k|lq|lk|tq|tk|len\w*|seq\w*|length|time|tokens?|n_\w+|moves|queries|keys|q_len|k_len)", r"(?:d|c|e|f|dk|d_k|dh|d_\w+|dim\w*|size|features?|channels?|head_dim|hd)"  # fmt: skip
-    gap = r"\s*,\s*"
-    for name, axes in (
-        ("4", (batch, heads, length, size)), ("4late", (batch, length, heads, size)),
-        ("3first", (r"(?:t|s|l|len\w*|seq\w*|length|time)", r"(?:b|bs|bsz|batch\w*)", size)), ("3", (batch, length, size)),
-    ):  # fmt: skip
-        if re.search(r"(?<![\w,])" + gap.join(axes) + r"(?!\s*,|\w)", text, re.IGNORECASE):
+    for name, axes in _AXES:
+        if re.search(r"(?<![\w,])" + r"\s*,\s*".join(axes) + r"(?!\s*,|\w)", text, re.IGNORECASE):
             found.append(name)
-    for name, pattern in (("4", r"['\"]\s*b\s*h\s*[a-z]\s*d\b"), ("4late", r"['\"]\s*b\s*[a-z]\s*h\s*d\b"), ("3", r"['\"]\s*b\s*[a-z]\s*[de]\s*,")):  # fmt: skip
-        if re.search(pattern, text):
-            found.append(name)
+    found += [name for name, pattern in _EINSUM if re.search(pattern, text)]
     return list(dict.fromkeys(found))
 
 
-def of_module(module: nn.Module, what: str) -> Iterator[Suspect]:
+def of_module(module: nn.Module, what: str) -> Iterator[Invocation]:
     """Ways of calling a module, one for each reading of its parameters. Works on a copy in eval mode."""
     try:
         mine = copy.deepcopy(module)
@@ -98,7 +107,8 @@ def of_module(module: nn.Module, what: str) -> Iterator[Suspect]:
             return
         widths = (p.query.weight.shape[0], p.key.weight.shape[0], p.value.weight.shape[0])
         single = p.heads == 1
-        base = Suspect(mine, call, layout, "(batch, query, key)" if single else "(batch, head, query, key)", 1 if single else 2, p.heads, p.kv_heads, p, widths, True, batch=3)  # fmt: skip
+        shape, queries_dim = ("(batch, query, key)", 1) if single else (BY_HEAD, 2)
+        base = Invocation(mine, call, layout, shape, queries_dim, p.heads, p.kv_heads, p, widths, flat=True, batch=3)
         if factor is None:  # so that scores have a standard deviation a little over 1
             q, k = (f(probes.gaussian("x", 64, f.weight.shape[0])) for f in (p.query, p.key))
             factor = (1.5 / max(float(q.std() * k.std()), 1e-6)) ** 0.5

@@ -1,8 +1,8 @@
 """`attnscope check` runs user code here, in a process of its own that can be killed.
 
 `examine_file` is the parent's side: it starts a Python whose path does not begin with the current folder, waits no longer
-than the limit, kills what the code has started besides, and reads the verdict from a file, so that nothing the user's code
-prints, and no exit it calls, can be taken for one.
+than the limit, kills what the code has started besides, and reads the diagnosis from a file. So nothing that the user's code
+prints, and no exit that it calls, is mistaken for a diagnosis.
 """
 
 import ast
@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from attnscope.doctor.findings import finding
 from attnscope.errors import AttnscopeError, InputError
 
 _ROOT = str(Path(__file__).parents[4])  # the folder that holds the package, for a parent that runs from there
@@ -27,27 +28,35 @@ _START = (
 
 
 def examine_file(target: str, options: dict[str, Any], limit: float, colour: bool = False) -> dict[str, Any]:
-    """{"code": 0, 1 or 2, "text": the report, "json": the diagnosis} for FILE.py:NAME, within `limit` seconds."""
+    """{"code": the exit code, "text": the report, "json": the diagnosis} for FILE.py:NAME, within `limit` seconds.
+
+    `options` are arguments of `attnscope.check`. Raises InputError where FILE.py or NAME is missing.
+    """
     file, name = _parts(target)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         answer, request, errors = (Path(folder, part) for part in ("answer.json", "request.json", "errors.txt"))
-        request.write_text(json.dumps({"file": str(file), "name": name, "options": options, "colour": colour, "answer": str(answer), "limit": limit}))  # fmt: skip
+        wanted = {"file": str(file), "name": name, "options": options, "colour": colour, "limit": limit}
+        request.write_text(json.dumps({**wanted, "answer": str(answer)}))
         # Files, not pipes: a process that the code starts would hold a pipe open, and the end would never come.
-        with request.open() as asked, errors.open("w") as said:
+        with request.open() as asked, errors.open("w") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START], stdin=asked, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True,
-            )  # fmt: skip
+                [sys.executable, "-P", "-c", _START],
+                stdin=asked,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                start_new_session=True,
+            )
             try:
                 process.wait(timeout=limit)
             except subprocess.TimeoutExpired:
-                return _stopped(name, "too-slow", f"it was stopped after {limit:g} s (--limit)", options)
+                return _stopped(name, options, "too-slow", took=f"was stopped after {limit:g} s (--limit)")
             finally:
                 _kill(process)
         try:
             return json.loads(answer.read_text())
         except (OSError, ValueError):
             last = errors.read_text(errors="replace").strip().splitlines()[-1:] or ["no message"]
-            return _stopped(name, "ended-the-process", f"it ended its process (code {process.returncode}: {last[0]})", options)  # fmt: skip
+            return _stopped(name, options, "ended-the-process", code=process.returncode, last=last[0])
 
 
 def _kill(process: subprocess.Popen) -> None:
@@ -66,18 +75,20 @@ def _parts(target: str) -> tuple[Path, str]:
     before, mark, name = target.partition(".py:")
     file = Path(before + ".py")
     if not mark or not name:
-        raise InputError(f"{target!r} is not FILE.py:NAME, such as attention.py:my_attention or 'attention.py:Attention(30, 5)'.")  # fmt: skip
+        raise InputError(
+            f"expected FILE.py:NAME, such as attention.py:my_attention or 'attention.py:Attention(30, 5)'; got {target!r}."
+        )
     if not file.is_file():
-        raise InputError(f"there is no file {file}.")
+        got = "a folder" if file.is_dir() else f"{file}, which does not exist"
+        raise InputError(f"expected a file, got {got} (in {Path.cwd()}). Check the path.")
     return file.resolve(), name
 
 
-def _stopped(name: str, kind: str, title: str, options: dict[str, Any]) -> dict[str, Any]:
-    from attnscope.doctor.diagnosis import Diagnosis, Finding
+def _stopped(name: str, options: dict[str, Any], id: str, **fields: Any) -> dict[str, Any]:
+    from attnscope.doctor.diagnosis import Diagnosis
 
-    found = Finding(kind, None, title, "", "look for a loop that never ends, or a call of exit", "", "it runs and returns", "the call itself")  # fmt: skip
-    diagnosis = Diagnosis(name, (found,), hint=options.get("hint"))
-    return {"code": 1, "text": "\n".join(diagnosis.lines()), "json": diagnosis.to_dict()}
+    diagnosis = Diagnosis(name, (finding(id, **fields),), hint=options.get("hint"))
+    return {"code": diagnosis.exit_code, "text": "\n".join(diagnosis.lines()), "json": diagnosis.to_dict()}
 
 
 def _load(file: str, name: str) -> Any:
@@ -97,25 +108,32 @@ def _load(file: str, name: str) -> Any:
     try:
         tree = ast.parse(name, mode="eval")
     except SyntaxError:
-        raise InputError(f"{name!r} is not a name or a call.") from None
+        raise InputError(
+            f"expected a name or a call after {Path(file).name}:, such as my_attention or 'Attention(30, 5)', got {name!r}. "
+            "Put quotes round a call."
+        ) from None
     roots = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     missing = [root for root in roots[:1] if not hasattr(module, root)]
     if missing:
         there = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__]
-        raise InputError(f"{Path(file).name} has no {missing[0]!r}; it has {', '.join(there) or 'nothing of its own'}.")
+        choice = f"It defines {', '.join(there)}: choose one." if there else "It defines no function and no class."
+        raise InputError(f"expected a name that {Path(file).name} defines, got {missing[0]!r}. {choice}")
     try:
         return eval(compile(tree, file, "eval"), vars(module))
     except Exception as error:
-        raise InputError(f"{name} raises {type(error).__name__}: {error}. Give arguments that {Path(file).name} accepts, such as 'attention.py:Attention(30, 5)'.") from None  # fmt: skip
+        raise InputError(
+            f"expected a function or a module from {name}, got {type(error).__name__}: {error}. Give arguments that "
+            f"{Path(file).name} accepts, such as '{Path(file).name}:Attention(30, 5)'."
+        ) from None
 
 
 def _examine(request: dict[str, Any]) -> dict[str, Any]:
     from rich.console import Console
 
-    # All that is needed comes before the user's file: what is imported already cannot be taken for a file of theirs.
+    # Everything is imported before the user's file, so that no file of theirs takes the place of a module.
     from attnscope.doctor import check
     from attnscope.doctor.code_check.run import sandbox
-    from attnscope.doctor.diagnosis import Diagnosis, Finding
+    from attnscope.doctor.diagnosis import Diagnosis
 
     sandbox.LIMIT = min(sandbox.LIMIT, request["limit"])
     hidden = io.StringIO()
@@ -126,14 +144,11 @@ def _examine(request: dict[str, Any]) -> dict[str, Any]:
     except AttnscopeError as error:
         return {"code": 2, "text": str(error), "json": {"error": str(error)}}
     except BaseException as error:
-        title = f"its file raises {type(error).__name__}: {error}"
-        found = Finding(
-            "raises", None, title, "", "make `python FILE.py` run first", "", "it can be imported", "the file"
-        )
+        found = finding("file-raises", error=f"{type(error).__name__}: {error}")
         diagnosis = Diagnosis(request["name"], (found,), hint=request["options"].get("hint"))
     out = io.StringIO()
     diagnosis.report(Console(file=out, force_terminal=request["colour"], width=None if request["colour"] else 120))
-    return {"code": 0 if diagnosis else 1, "text": out.getvalue().rstrip(), "json": diagnosis.to_dict()}
+    return {"code": diagnosis.exit_code, "text": out.getvalue().rstrip(), "json": diagnosis.to_dict()}
 
 
 def main() -> None:

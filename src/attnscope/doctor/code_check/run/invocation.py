@@ -1,19 +1,18 @@
 """How to call somebody's function or module, found from its signature and by trying.
 
-A `Suspect` is one way of calling: it turns canonical q, k, v into the arguments the user's code wants, and what comes
-back into (output, weights). Where several ways are possible, several suspects are tried, and the one that agrees with
+An `Invocation` is one way of calling: it turns canonical q, k, v into the arguments the user's code wants, and what comes
+back into (output, weights). Where several ways are possible, several invocations are tried, and the one that agrees with
 the reference, or with a known mistake, was right.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from attnscope.doctor.code_check.match.measured_bias import OwnScores
-from attnscope.doctor.code_check.match.recipe import Operands
+from attnscope.doctor.code_check.recipe import Operands
 from attnscope.doctor.code_check.run import probes
 from attnscope.doctor.code_check.run.outputs import Reading, from_user, tensors_in, to_user
 from attnscope.doctor.code_check.run.projections import Projections
@@ -29,11 +28,40 @@ class Run:
     inputs: tuple[Tensor, Tensor, Tensor]
     reading: Reading
     allowed: Tensor | None = None
-    known: dict[tuple, tuple] = field(default_factory=dict, compare=False)  # the operands, for each suspect
+    known: dict[tuple, tuple] = field(default_factory=dict, compare=False)  # the operands, for each invocation
 
 
 @dataclass(frozen=True)
-class Suspect:
+class Own:
+    """For one pair of lengths; both [H or 1, Q, K]. `late`: the pattern is seen in the weights only."""
+
+    bias: Tensor
+    pattern: Tensor
+    late: bool = False
+
+    @property
+    def plain(self) -> bool:
+        return not bool(self.bias.any()) and bool(self.pattern.all())
+
+    @property
+    def along_diagonals(self) -> bool:
+        """Whether the bias depends on the distance i - j (and the head) alone, where it is seen at all."""
+        for head, seen in zip(self.bias, self.pattern.expand_as(self.bias), strict=True):
+            for offset in range(1 - head.shape[0], head.shape[1]):
+                values = head.diagonal(offset)[seen.diagonal(offset)]
+                if len(values) > 1 and float(values.max() - values.min()) > 1e-3:
+                    return False
+        return True
+
+
+class OwnScores(Protocol):
+    """What measures the code's own bias and pattern (`match.measured_bias`)."""
+
+    def at(self, queries: int, keys: int) -> Own | None: ...
+
+
+@dataclass(frozen=True)
+class Invocation:
     """One way of calling the user's code."""
 
     fn: Callable
@@ -60,15 +88,19 @@ class Suspect:
         self-attention, of the same length; and of the same tokens where the user's code takes one sequence."""
         lengths = (queries, keys or queries, keys or queries)
         if self.flat:
-            made = [self.spread * probes.gaussian(f"{name}{i}", self.batch, t, w) for i, (t, w) in enumerate(zip(lengths, self.widths, strict=True))]  # fmt: skip
+            shapes = [(t, w) for t, w in zip(lengths, self.widths, strict=True)]
+            made = [self.spread * probes.gaussian(f"{name}{i}", self.batch, *shape) for i, shape in enumerate(shapes)]
         else:
             heads = (self.heads, self.kv_heads, self.kv_heads)
-            made = [probes.gaussian(f"{name}{i}", self.batch, h, t, self.size) for i, (h, t) in enumerate(zip(heads, lengths, strict=True))]  # fmt: skip
+            shapes = [(h, t, self.size) for h, t in zip(heads, lengths, strict=True)]
+            made = [probes.gaussian(f"{name}{i}", self.batch, *shape) for i, shape in enumerate(shapes)]
         if self.call.inputs < 3:
             made[2] = made[1]
         return (made[0],) * 3 if self.call.inputs == 1 else tuple(made)  # type: ignore[return-value]
 
-    def operands(self, inputs: tuple[Tensor, Tensor, Tensor], sinks: Tensor | None = None, order: str = "head-major") -> Operands:  # fmt: skip
+    def operands(
+        self, inputs: tuple[Tensor, Tensor, Tensor], sinks: Tensor | None = None, order: str = "head-major"
+    ) -> Operands:
         """What the recipes compute with."""
         own = self.own.at(inputs[0].shape[-2], inputs[1].shape[-2]) if self.own else None
         extras: dict[str, Any] = {"sinks": sinks, "factors": self.factors}
@@ -88,12 +120,16 @@ class Suspect:
         own = self.own.at(inputs[0].shape[-2], inputs[1].shape[-2]) if self.own else None
         return own is not None and not bool(own.pattern.triu(1 + inputs[1].shape[-2] - inputs[0].shape[-2]).any())
 
-    def probe(self, inputs: tuple[Tensor, Tensor, Tensor], *mask: Any, allowed: Tensor | None = None, **options: Any) -> "Run":  # fmt: skip
-        """`run`, with what the recipes are to be given: the inputs, or what the projections saw."""
+    def probe(
+        self, inputs: tuple[Tensor, Tensor, Tensor], *mask: Any, allowed: Tensor | None = None, **options: Any
+    ) -> "Run":
+        """`run`, with what the recipes compute from: the inputs, or what the projections saw."""
         reading = self.run(inputs, *mask, **options)
         return Run(reading.saw or inputs, reading, allowed)
 
-    def run(self, inputs: tuple[Tensor, ...], mask: Tensor | None = None, name: str | None = None, **options: Any) -> Reading:  # fmt: skip
+    def run(
+        self, inputs: tuple[Tensor, ...], mask: Tensor | None = None, name: str | None = None, **options: Any
+    ) -> Reading:
         """Once. `options`: seed, still, causal (the user's own flag), dtype, sinks, limit."""
         causal, sinks = options.pop("causal", None), options.pop("sinks", None)
         given = [to_user(x, self.layout) for x in inputs]
@@ -126,7 +162,7 @@ class Suspect:
         mask = mask if kind.startswith("ones") else ~mask
         return mask.float() if kind.endswith("float") else mask
 
-    def permitting(self) -> "list[Suspect]":
+    def permitting(self) -> "list[Invocation]":
         """This way of calling, once for every mask that may be the one that permits all."""
         if not self.call.needs_mask:
             return [self]
@@ -149,17 +185,28 @@ class Suspect:
                 output = canonical
                 if tuple(canonical.shape) != wanted[0]:
                     output = canonical.transpose(1, 2).flatten(-2)
-            elif weights is None and tensor.ndim >= 2 and tuple(tensor.shape[-2:]) == (queries, keys) and not bool((tensor < -1e-3).any()):  # fmt: skip
-                weights = tensor.reshape(1, 1, *tensor.shape) if tensor.ndim == 2 else tensor.unsqueeze(1) if tensor.ndim == 3 else tensor  # fmt: skip
+            elif weights is None and tensor.ndim >= 2 and tuple(tensor.shape[-2:]) == (queries, keys):
+                weights = None if bool((tensor < -1e-3).any()) else _with_heads(tensor)
         if output is None:
             shapes = ", ".join(str(tuple(t.shape)) for t in tensors) or type(outcome.value).__name__
             given = any(tuple(t.shape) == tuple(to_user(inputs[0], self.layout).shape) for t in tensors[:1])
-            return Reading(outcome, as_given=given, wrong=f"returned {shapes}; expected {wanted[0] if self.flat or self.heads > 1 else (batch, queries, self.size)}")  # fmt: skip
+            expected = wanted[0] if self.flat or self.heads > 1 else (batch, queries, self.size)
+            return Reading(outcome, as_given=given, wrong=f"returned {shapes}; expected {expected}")
         return Reading(outcome, output.detach().float(), None if weights is None else weights.detach().float())
 
     def _wanted(self, batch: int, queries: int) -> list[tuple[int, ...]]:
         if not self.flat:
             return [(batch, self.heads, queries, self.size)]
         p = self.projections
-        width = self.widths[0] if p is None else p.out.weight.shape[1] if p.out else p.value.weight.shape[1] * p.heads // p.kv_heads  # fmt: skip
+        if p is None:
+            width = self.widths[0]
+        else:
+            width = p.out.weight.shape[1] if p.out else p.value.weight.shape[1] * p.heads // p.kv_heads
         return [(batch, queries, width), (batch, self.heads, queries, width // max(self.heads, 1))]
+
+
+def _with_heads(weights: Tensor) -> Tensor:
+    """[B, H, Q, K] from weights that lack the axis of heads, or that of the batch too."""
+    if weights.ndim == 2:
+        return weights[None, None]
+    return weights.unsqueeze(1) if weights.ndim == 3 else weights

@@ -15,7 +15,7 @@ class Reading:
     outcome: Outcome
     output: Tensor | None = None
     weights: Tensor | None = None
-    wrong: str = ""  # the shape that came instead
+    wrong: str = ""  # the shape that it returned instead
     as_given: bool = False  # that shape is the input's own
     saw: tuple[Tensor, Tensor, Tensor] | None = None  # what the projections saw, where that is not the input
 

@@ -51,7 +51,8 @@ def owners_of(module: nn.Module) -> list[Owner]:
         is_bias = "bias" in leaf or (raw and _named_bias(leaf, parameter.ndim))
         if raw:
             leaf = re.sub(r"_?(weight|bias)$", "", leaf)
-            path = [*path, re.sub(r"^b_?(?=[a-z])", "", leaf, flags=re.IGNORECASE) if is_bias else re.sub(r"^[wW]_?(?=[a-zA-Z])", "", leaf)]  # fmt: skip
+            prefix, flags = (r"^b_?(?=[a-z])", re.IGNORECASE) if is_bias else (r"^[wW]_?(?=[a-zA-Z])", 0)
+            path = [*path, re.sub(prefix, "", leaf, flags=flags)]
         owner = found.setdefault(tuple(path), Owner(tuple(path)))
         owner.raw = owner.raw or (raw and "in_proj" not in leaf and not leaf.endswith("_proj"))
         value = parameter.detach()

@@ -1,4 +1,4 @@
-"""What the suspect is fed: Gaussian numbers of distinct prime sizes, masks of every convention, and the extremes.
+"""What the code under test gets: Gaussian numbers of distinct prime sizes, masks of every convention, and the extremes.
 
 Sizes differ from each other and from everything likely in user code, so that no swapped axis can pass unseen. All is
 deterministic: a probe's numbers depend on its name alone.
@@ -45,13 +45,14 @@ class Form:
         return None
 
 
-FORMS = tuple(
-    Form(name, padding)
-    for name, padding in (
-        ("(batch, query, key)", False), ("(batch, 1, query, key)", False), ("(query, key)", False),
-        ("(batch, key)", True), ("(batch, 1, 1, key)", True), ("(batch, 1, key)", True),
-    )
-)  # fmt: skip
+FORMS = (
+    Form("(batch, query, key)", padding=False),
+    Form("(batch, 1, query, key)", padding=False),
+    Form("(query, key)", padding=False),
+    Form("(batch, key)", padding=True),
+    Form("(batch, 1, 1, key)", padding=True),
+    Form("(batch, 1, key)", padding=True),
+)
 
 FULL = Form("(batch, heads, query, key)", False)
 

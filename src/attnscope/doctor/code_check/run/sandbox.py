@@ -1,9 +1,9 @@
 """Runs somebody else's code once, so that whatever it does ends in an Outcome.
 
-It may raise, loop for ever, print, change its inputs in place, or throw dice. The time limit works by SIGALRM and so holds
+It may raise, loop for ever, print, change its inputs in place, or be random. The time limit works by SIGALRM and so holds
 on the main thread of a process on Unix only, and not against code that swallows every exception in a loop; the command
-line runs everything in a child process that is killed. Each run starts from a seed of its own, so two runs of code that throws dice differ, and a run with every dropout
-switched off differs from a run without.
+line runs everything in a child process that is killed. Each run starts from
+a seed of its own, so two runs of random code differ, and a run with every dropout switched off differs from one without.
 """
 
 import contextlib
@@ -62,7 +62,7 @@ def one_thread() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_seeds() -> Iterator[None]:
-    """Seeds that the code sets on this thread have no effect, so that they cannot hide its dice."""
+    """Seeds that the code sets on this thread have no effect, so that they cannot hide its randomness."""
     mine, places = threading.get_ident(), ((torch, "manual_seed"), (torch.random, "manual_seed"), (random, "seed"))
     before = [getattr(place, name) for place, name in places]
 
@@ -149,7 +149,8 @@ class _Watch(TorchFunctionMode):
 
     def _note(self, name: str, result: Tensor, args: Any, kwargs: Any) -> None:
         numbers = [x for x in (*args, *kwargs.values()) if isinstance(x, float | int) and not isinstance(x, bool)]
-        self.seen.sentinels += [float(x) for x in numbers if -1e30 < x < -50]
+        least = -1 if name in _FILLS else -50  # what fills may be a sentinel that is far too large
+        self.seen.sentinels += [float(x) for x in numbers if -1e30 < x < least]
         if result.dtype not in (torch.float16, torch.bfloat16):
             return
         self.seen.low = result.dtype
@@ -157,18 +158,22 @@ class _Watch(TorchFunctionMode):
         infinite = any(abs(x) == float("inf") for x in numbers)
         if self.seen.overflow or infinite or not inputs or name in ("masked_fill", "where"):
             return
-        if (
-            bool((result == -torch.inf).any())
-            and all(bool(x.isfinite().all()) for x in inputs if x.is_floating_point())
-        ):  # fmt: skip
+        finite = all(bool(x.isfinite().all()) for x in inputs if x.is_floating_point())
+        if finite and bool((result == -torch.inf).any()):
             biggest = min(numbers, default=0.0)
             self.seen.overflow = f"{name}({biggest:g})" if biggest < -1e3 else name
 
 
 def _scores_of(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False,
-    scale: float | None = None, enable_gqa: bool = False,
-) -> Tensor:  # fmt: skip
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
     """What enters the softmax inside torch's own attention."""
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], dim=-3)
@@ -214,9 +219,14 @@ def _limit(seconds: float) -> Iterator[None]:
 
 
 def run(
-    fn: Callable, args: tuple, kwargs: dict[str, Any] | None = None, *, seed: int = 0, still: bool = False,
+    fn: Callable,
+    args: tuple,
+    kwargs: dict[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    still: bool = False,
     limit: float | None = None,
-) -> Outcome:  # fmt: skip
+) -> Outcome:
     """Calls fn once on copies of the tensors given. Never raises, but for KeyboardInterrupt, and Spent inside a budget."""
     kwargs, limit, spent = kwargs or {}, limit or LIMIT, _SPENT.get()
     if spent is not None and spent[0] > TOTAL:
@@ -224,7 +234,7 @@ def run(
     given = tuple(x.clone() if isinstance(x, Tensor) else x for x in args)
     named = {name: x.clone() if isinstance(x, Tensor) else x for name, x in kwargs.items()}
     seen, out = Seen(), io.StringIO()
-    state, dice = torch.get_rng_state(), random.getstate()
+    state, other = torch.get_rng_state(), random.getstate()
     value, error, line, timed_out = None, "", None, False
     started = time.perf_counter()
     try:
@@ -242,7 +252,7 @@ def run(
         line = _own_line(problem, fn)
     finally:
         torch.set_rng_state(state)
-        random.setstate(dice)
+        random.setstate(other)
     if spent is not None:
         spent[0] += time.perf_counter() - started
     before, after = (*args, *kwargs.values()), (*given, *named.values())
@@ -251,9 +261,7 @@ def run(
         for i, (a, b) in enumerate(zip(before, after, strict=True))
         if isinstance(a, Tensor) and (a.shape != b.shape or not torch.equal(a.nan_to_num(), b.nan_to_num()))
     )
-    return Outcome(
-        value, error, line, timed_out, out.getvalue(), mutated, time.perf_counter() - started, seen
-    )  # fmt: skip
+    return Outcome(value, error, line, timed_out, out.getvalue(), mutated, time.perf_counter() - started, seen)
 
 
 def _own_line(problem: BaseException, fn: Any) -> int | None:

@@ -11,8 +11,17 @@ from attnscope.doctor.code_check.run import probes
 from attnscope.doctor.code_check.run.parameters import role_of
 from attnscope.errors import InputError
 
-_MASK = re.compile(r"mask|bias|keep|ignore|pad|adj|observed|valid|allowed|visible|exclude|block|attend|skip|edges|msk", re.IGNORECASE)  # fmt: skip
-_NOT_MASK = re.compile(r"drop|scal|softcap|sink|generator|rng|head|past|cache|rot|freq|pos|dim|temp|return|need|need_|causal|train|cos|sin|theta|eps|weights|output|layer|context|memory|encoder|source", re.IGNORECASE)  # fmt: skip
+_MASK = re.compile(
+    r"mask|bias|keep|ignore|pad|adj|observed|valid|allowed|visible|exclude|block|attend|skip|edges|msk",
+    re.IGNORECASE,
+)
+_NOT_MASK = re.compile(
+    r"drop|scal|softcap|sink|generator|rng|head|past|cache|rot|freq|pos|dim|temp|return|need|need_|causal|train|cos|sin"
+    r"|theta|eps|weights|output|layer|context|memory|encoder|source",
+    re.IGNORECASE,
+)
+_MEMORY = re.compile(r"context|memory|encoder|source")  # what keys and values are made of, in cross-attention
+_HEADS = re.compile(r"^(n_?|num_?)?heads?$|^h$|n_?heads|num_?heads|^nhead", re.IGNORECASE)
 _CAUSAL = re.compile(r"^(is_?)?(causal|autoregressive|masked|use_causal(_mask)?|causal_mask(ing)?)$", re.IGNORECASE)
 
 
@@ -40,7 +49,10 @@ def by_position(fn: Callable, what: str) -> Callable:
     parameters = list(signature.parameters.values())
     roles = [role_of(p.name) for p in parameters]
     if len(parameters) == 2 and sorted(str(r) for r in roles) == ["k", "q"]:
-        raise InputError(f"{what} takes two arguments ({', '.join(p.name for p in parameters)}); (query, key, value) were expected. Let it take the values and return their weighted sum.")  # fmt: skip
+        raise InputError(
+            f"{what} takes two arguments ({_names(parameters)}); (query, key, value) were expected. Let it take the values "
+            "and return their weighted sum."
+        )
     named = [p for p, role in zip(parameters, roles, strict=True) if role in ("q", "k", "v")]
     if len(named) != 3 or any(p.kind != p.KEYWORD_ONLY for p in parameters):
         return fn
@@ -59,22 +71,28 @@ def read_signature(fn: Callable, what: str) -> Call:
     if getattr(fn, "__name__", "") == "scaled_dot_product_attention" and not inspect.isfunction(fn):
         return Call(3, masks=("attn_mask",), causal_flag="is_causal")
     try:
-        parameters = [p for p in inspect.signature(fn).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]  # fmt: skip
+        every = list(inspect.signature(fn).parameters.values())
     except (TypeError, ValueError):
         return Call(3)
-    if not parameters and any(p.kind == p.VAR_POSITIONAL for p in inspect.signature(fn).parameters.values()):
+    parameters = [p for p in every if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if not parameters and any(p.kind == p.VAR_POSITIONAL for p in every):
         return Call(3)
     required = [p for p in parameters if p.default is p.empty and p.kind != p.KEYWORD_ONLY]
-    tensors = [p for p in required if not (_MASK.search(p.name) or _NOT_MASK.search(p.name)) or role_of(p.name) in ("q", "k", "v") or re.search(r"context|memory|encoder|source", p.name)]  # fmt: skip
+    tensors = [p for p in required if _is_tensor(p.name)]
     roles = [role_of(re.sub(r"\d+$", "", p.name.split("_")[-1])) or role_of(p.name) for p in parameters[:3]]
     order, inputs = (0, 1, 2), min(len(tensors), 3)
     if sorted(str(r) for r in roles) == ["k", "q", "v"]:
         inputs, order = 3, tuple("qkv".index(str(r)) for r in roles)
     if len(tensors) > 3 and any(re.match(r"w_?[qkv]", p.name, re.IGNORECASE) for p in tensors[1:]):
-        raise InputError(f"{what} takes its weight matrices as arguments ({', '.join(p.name for p in tensors)}); check wants a function of query, key, value or a module. Wrap it: check(lambda q, k, v: …).")  # fmt: skip
+        raise InputError(
+            f"{what} takes its weight matrices as arguments ({_names(tensors)}); check wants a function of query, key, value "
+            "or a module. Wrap it: check(lambda q, k, v: …)."
+        )
     if inputs == 0:
         if not parameters:
-            raise InputError(f"{what} takes no arguments; check wants a function of (query, key, value[, mask]) or a module of (x).")  # fmt: skip
+            raise InputError(
+                f"{what} takes no arguments; check wants a function of (query, key, value[, mask]) or a module of (x)."
+            )
         inputs = 1
     masks, fixed, flag, heads_name, needs, sinks_name = [], {}, None, None, False, None
     for p in parameters[inputs:]:
@@ -85,14 +103,29 @@ def read_signature(fn: Callable, what: str) -> Call:
                 fixed[p.name] = False
         elif "sink" in p.name.lower():
             sinks_name = p.name
-        elif re.search(r"^(n_?|num_?)?heads?$|^h$|n_?heads|num_?heads|^nhead", p.name, re.IGNORECASE) and "kv" not in p.name:  # fmt: skip
+        elif _HEADS.search(p.name) and "kv" not in p.name:
             heads_name = p.name
-        elif (must or p.default is None) and (_MASK.search(p.name) or not _NOT_MASK.search(p.name)) and not re.search(r"return|dropout|context|memory|encoder", p.name):  # fmt: skip
+        elif (must or p.default is None) and _is_mask(p.name):
             masks.append(p.name)
             needs = needs or must
         elif must:
             fixed[p.name] = _guess(p.name, what)
     return Call(inputs, order, tuple(masks), flag, heads_name, fixed, needs, sinks_name)
+
+
+def _names(parameters: list[inspect.Parameter]) -> str:
+    return ", ".join(p.name for p in parameters)
+
+
+def _is_tensor(name: str) -> bool:
+    """Whether a required parameter of this name is one of q, k, v or what they are made of."""
+    other = _MASK.search(name) or _NOT_MASK.search(name)
+    return not other or role_of(name) in ("q", "k", "v") or _MEMORY.search(name) is not None
+
+
+def _is_mask(name: str) -> bool:
+    named = _MASK.search(name) or not _NOT_MASK.search(name)
+    return bool(named) and not re.search(r"return|dropout|context|memory|encoder", name)
 
 
 def _guess(name: str, what: str) -> Any:
@@ -105,4 +138,7 @@ def _guess(name: str, what: str) -> Any:
         return probes.SIZE**-0.5 if "scal" in low else probes.SIZE**0.5
     if "train" in low or "return" in low or "need" in low:
         return False
-    raise InputError(f"check does not know what to pass for {what}'s argument {name!r}; give it a default, or wrap it: check(lambda q, k, v: …).")  # fmt: skip
+    raise InputError(
+        f"check does not know what to pass for {what}'s argument {name!r}; give it a default, or wrap it: "
+        "check(lambda q, k, v: …)."
+    )

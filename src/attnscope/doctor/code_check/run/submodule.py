@@ -39,7 +39,8 @@ class Ends:
     def of(cls, projections: Projections | None) -> "Ends | None":
         """None where one of them is no module of its own (a bare parameter, a list of heads)."""
         paths = projections.paths if projections else {}
-        found = [next((paths[role] for role in roles if role in paths), None) for roles in (("q", "qkv"), ("k", "kv", "qkv"), ("v", "kv", "qkv"), ("o",))]  # fmt: skip
+        roles = (("q", "qkv"), ("k", "kv", "qkv"), ("v", "kv", "qkv"), ("o",))
+        found = [next((paths[role] for role in one if role in paths), None) for one in roles]
         return None if None in found else cls(*found)  # type: ignore[arg-type]
 
     @contextlib.contextmanager
@@ -49,7 +50,7 @@ class Ends:
         hooks = [module.get_submodule(self.out).register_forward_hook(lambda _, args, out: seen.setdefault("out", out))]
         for role in ("query", "key", "value"):
             part: nn.Module = module.get_submodule(getattr(self, role))
-            hooks.append(part.register_forward_pre_hook(_noting(seen, role)))  # fmt: skip
+            hooks.append(part.register_forward_pre_hook(_noting(seen, role)))
         try:
             yield seen
         finally:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -40,10 +41,10 @@ class FiniteWatch:
         self.first: NonFinite | None = None  # NaN or +inf
         self.first_minus_inf: NonFinite | None = None  # -inf alone: routers and heads mask with it on purpose
         self.keep = case.mask
-        self.handles = []
-        for path, module in case.model.named_modules():
-            hook = lambda m, args, kwargs, out, path=path: self._inspect(path, m, args, kwargs, out)  # noqa: E731
-            self.handles.append(module.register_forward_hook(hook, with_kwargs=True))
+        self.handles = [
+            module.register_forward_hook(partial(self._inspect, path), with_kwargs=True)
+            for path, module in case.model.named_modules()
+        ]
 
     def close(self) -> None:
         for handle in self.handles:

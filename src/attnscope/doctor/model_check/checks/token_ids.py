@@ -31,10 +31,9 @@ def ids_in_embedding(case: Case) -> None:
         return
     size = embedding.weight.shape[0]
     wrong = ((case.ids < 0) | (case.ids >= size)).nonzero().tolist()
-    entries = len(case.tokenizer) if hasattr(case.tokenizer, "__len__") else None
-    larger = entries is not None and entries > size
+    entries = len(case.tokenizer) if hasattr(case.tokenizer, "__len__") else 0
     if not wrong:
-        if larger:
+        if entries > size:
             case.notes.append(
                 f"The tokenizer has {entries} entries and the model's embedding {size} rows. "
                 "None of the entries beyond it is in this text."
@@ -42,10 +41,10 @@ def ids_in_embedding(case: Case) -> None:
         return
     named = [(t, b, int(case.ids[b, t])) for b, t in wrong]
     evidence = ", ".join(f"token {t} of row {b} ({case.strings([i])}) has id {i}" for t, b, i in named[:3])
-    if entries is not None:
+    if entries:
         evidence += f"; the tokenizer has {entries} entries"
     cure = "load both from the same name: model, tokenizer = attnscope.load(name)"
-    if larger and all(size <= i < entries for _, _, i in named):
+    if all(size <= i < entries for _, _, i in named):
         cure = (
             f"model.resize_token_embeddings({entries}), and train the new rows; or load model and tokenizer from "
             "the same name"

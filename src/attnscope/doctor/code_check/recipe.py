@@ -1,7 +1,7 @@
 """Attention from a handful of choices, each of them one thing that people get right or wrong.
 
 A `Recipe` with its defaults is the reference of `attnscope.attention`; with one field changed it makes one known mistake,
-with two fields changed two. The doctor looks for the recipe that computes what the suspect computes, so pairs of
+with two fields changed two. The doctor looks for the recipe that computes what the code under test computes, so pairs of
 mistakes need no code of their own. Every choice becomes one argument of the reference's functions or one line here.
 """
 
@@ -122,8 +122,6 @@ def impose(scores: Tensor, allowed: Tensor | None, how: str, fill: float) -> Ten
             return torch.where(allowed, scores, scores + fill)
         case "minus_one":
             return torch.where(allowed, scores, -1.0)
-        case "minus_ten":
-            return torch.where(allowed, scores, -10.0)
     return torch.where(allowed, scores, fill)
 
 
@@ -239,8 +237,10 @@ def _heads(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, Tensor]:
         if recipe.batch == "swapped":
             query, key, value = (x.transpose(0, 2) for x in (query, key, value))
     heads = query.shape[1]
-    tiled = {"tiled": (True, True), "keys_tiled": (True, False), "values_tiled": (False, True)}.get(recipe.groups, (False, False))  # fmt: skip
-    key, value = (x.repeat(1, heads // x.shape[1], 1, 1) if t else x for x, t in zip((key, value), tiled, strict=True))
+    if recipe.groups in ("tiled", "keys_tiled"):
+        key = key.repeat(1, heads // key.shape[1], 1, 1)
+    if recipe.groups in ("tiled", "values_tiled"):
+        value = value.repeat(1, heads // value.shape[1], 1, 1)
     key, value = repeat_heads(key, heads), repeat_heads(value, heads)
     if recipe.qk != "plain":
         query, key = _NORMS[recipe.qk](query), _NORMS[recipe.qk](key)
@@ -252,8 +252,10 @@ def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -
     """Attention by this recipe. `allowed` is the mask that was passed in: [B or 1, H or 1, Q, K], True: may look."""
     query, key, value, dot = _before_scores(recipe, operands)
     heads = query.shape[1]
-    own_factor = operands.factors is not None and recipe.scale == "own"
-    scores = dot * (operands.factors[:, None, None] if own_factor else factor(recipe, query.shape[-1], heads, key.shape[-2]))  # type: ignore[index]  # fmt: skip
+    if operands.factors is not None and recipe.scale == "own":
+        scores = dot * operands.factors[:, None, None]
+    else:
+        scores = dot * factor(recipe, query.shape[-1], heads, key.shape[-2])
     scores = cap(scores, recipe.softcap)
     scores = scores if operands.bias is None else scores + operands.bias
     if allowed is not None:

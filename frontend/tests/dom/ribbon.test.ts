@@ -1,0 +1,75 @@
+// @vitest-environment happy-dom
+import { beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { Ribbon } from "../../src/app/parts/ribbon";
+import { press, sceneAt, source, stage, WORDS } from "./stage";
+
+beforeAll(stage);
+beforeEach(() => document.body.replaceChildren());
+
+function shown(role: "both" | "query" | "key" = "both", scene = sceneAt(source())) {
+  const picked: number[] = [];
+  const pinned: number[] = [];
+  const said: string[] = [];
+  const host = {
+    pickQuery: (q: number) => picked.push(q),
+    pin: (k: number) => pinned.push(k),
+    say: (t: string) => said.push(t),
+  };
+  const ribbon = new Ribbon(role, null, host, "r");
+  document.body.append(ribbon.element);
+  ribbon.draw(scene);
+  const tokens = [...ribbon.element.querySelectorAll<HTMLElement>("[data-token]")];
+  const flow = ribbon.element.querySelector("[data-ribbon]") as HTMLElement;
+  return { ribbon, scene, tokens, flow, picked, pinned, said };
+}
+
+describe("the ribbon", () => {
+  it("has the words of the text, the query selected and the strongest key ringed", () => {
+    const { tokens, scene, flow } = shown();
+    expect(tokens.map((one) => one.textContent)).toEqual(WORDS);
+    expect(tokens.filter((one) => one.getAttribute("aria-selected") === "true")).toEqual([tokens[scene.query]]);
+    expect(tokens.filter((one) => one.classList.contains("pinned"))).toEqual([tokens[scene.key]]);
+    expect(flow.getAttribute("aria-activedescendant")).toBe(`r-${scene.query}`);
+  });
+
+  it("lays ink under a word in proportion to its weight, and none under what is masked", () => {
+    const { tokens, scene } = shown();
+    const ink = tokens.map((one) => Number(one.style.backgroundSize.match(/([\d.]+)px$/)?.[1]));
+    const order = (values: ArrayLike<number>) =>
+      [...Array.from(values).keys()].sort((a, b) => values[b] - values[a])[0];
+    expect(order(ink)).toBe(order(scene.chain.weights));
+    for (let key = 0; key < WORDS.length; key++) {
+      const weight = scene.chain.weights[key];
+      // at least a hairline, in quarters of a pixel
+      const expected = weight < 0.0005 ? 0 : Math.max(1, (14 * weight) / scene.weightEnd);
+      expect(Math.abs(ink[key] - expected)).toBeLessThanOrEqual(0.125);
+    }
+    expect(tokens.map((one) => one.classList.contains("masked"))).toEqual(WORDS.map((_, key) => key > 5));
+  });
+
+  it("picks the query that is clicked, or walked to, and stops at both ends", () => {
+    const { tokens, flow, picked, ribbon } = shown();
+    tokens[2].click();
+    expect(press(flow, "ArrowLeft")).toBe(false);
+    press(flow, "End");
+    expect(picked).toEqual([2, 4, 6]);
+    ribbon.draw(sceneAt(source(), { query: 0 }));
+    press(flow, "ArrowLeft");
+    expect(picked.length).toBe(3);
+  });
+
+  it("pins a key where it is the text of the keys", () => {
+    const { tokens, flow, pinned, picked, scene } = shown("key");
+    tokens[1].click();
+    press(flow, "ArrowRight");
+    expect(pinned).toEqual([1, Math.min(6, scene.key + 1)]);
+    expect(picked).toEqual([]);
+  });
+
+  it("says position, word and weight of the word under the pointer", () => {
+    const { tokens, said } = shown();
+    for (const i of [4, 6]) tokens[i].dispatchEvent(new Event("pointerover", { bubbles: true }));
+    expect(said[0]).toMatch(/^token 4 · its · weight [\d.]+ %$/);
+    expect(said[1]).toBe("token 6 · . · masked");
+  });
+});

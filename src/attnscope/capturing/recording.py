@@ -1,0 +1,186 @@
+"""Recording: what is written down while a capture is open. A Recorder holds one and makes traces of it."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnscope.capturing.listen import function_mode
+from attnscope.capturing.listen.attention_interface import AttentionCall, listen, listeners, stop_listening
+from attnscope.capturing.listen.detect import attends_by_itself, looks_like_attention
+from attnscope.capturing.listen.module_stack import Running, RunningModules
+from attnscope.capturing.passes import Passes
+from attnscope.capturing.read.attention_call import is_cross
+from attnscope.capturing.read.kv_cache import KeyKeeper
+from attnscope.capturing.records import WeightsRecord, record_of
+from attnscope.capturing.surroundings import Surroundings
+from attnscope.capturing.to_trace import places_of
+
+
+class Recording:
+    """Listens to the attention calls of one model, in every thread, and keeps a record of each.
+
+    `model`, `keep_passes`, `keep`, `layers`, `sites`, `all_rows`, `own_thread`: as for `Recorder`, checked. `ran` holds
+    the paths of the attention-like modules that ran; `calls_torch` tells whether some module calls torch's attention by
+    itself.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        keep_passes: int,
+        keep: frozenset[str],
+        layers: frozenset[int] | None,
+        sites: tuple[str, ...] | None,
+        all_rows: bool,
+        own_thread: bool,
+    ) -> None:
+        self.model, self.layers, self.sites = model, layers, sites
+        self._keep, self._all_rows, self._own_thread = keep, all_rows, own_thread
+        self.calls_torch = attends_by_itself(model)
+        self.passes = Passes(keep_passes, self.calls_torch)
+        self.ran: set[str] = set()
+        self._paths = {id(module): path for path, module in model.named_modules()}
+        self._cached = KeyKeeper()
+        self._closers: list[Callable[[], None]] = []
+
+    # --- opening and closing --------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Put the hooks on and begin to listen; where that fails, nothing is left behind."""
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        handles = [
+            self.model.register_forward_pre_hook(self._enter_model, with_kwargs=True),
+            self.model.register_forward_hook(self._leave_model, always_call=True),
+        ]
+        handles += [
+            module.register_forward_pre_hook(self._saw_module(path))
+            for path, module in self.model.named_modules()
+            if looks_like_attention(module) and path
+        ]
+        self._closers = [handle.remove for handle in handles]
+        self._surroundings = Surroundings(self.model, self._keep)
+        self._closers.append(self._surroundings.close)
+        self._closers.append(lambda: stop_listening(self))
+        self.passes.thread = threading.get_ident()
+        listen(self)
+        if self.calls_torch:
+            self.running = RunningModules(self.model)
+            self._closers.append(self.running.close)
+            self._closers.append(function_mode.enter(self))
+
+    def close(self) -> None:
+        """Stop listening and take off every hook. What was recorded stays."""
+        for close in reversed(self._closers):
+            close()
+        self._closers = []
+        self._cached.forget()
+        self.passes.forget_masks()
+
+    def _takes_this_thread(self) -> bool:
+        """Whether a call in this thread is for this recording: always in the thread that opened it; in another one
+        unless that one has a capture of its own open on the same model, or only the own thread is recorded."""
+        here = threading.get_ident()
+        if self.passes.thread == here:
+            return True
+        return not self._own_thread and not any(
+            isinstance(other, Recording) and other.passes.thread == here and other.model is self.model
+            for other in listeners()
+        )
+
+    def _saw_module(self, path: str) -> Callable[..., None]:
+        return lambda *_: self.ran.add(path) if self._takes_this_thread() else None
+
+    def _enter_model(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._takes_this_thread():
+            self.passes.enter_model((*args, *kwargs.values()))
+
+    def _leave_model(self, *_: Any) -> None:
+        ended = self.passes.leave_model()
+        if ended is None:
+            return
+        self._surroundings.forget()
+        if self.layers is not None:  # which layer a call was, only the whole pass tells
+            places = places_of(ended, self.model)
+            ended.records = [r for r in ended.records if r.place in places and places[r.place][1] in self.layers]
+
+    # --- recording ------------------------------------------------------------------------------------------------
+
+    def owns(self, module: nn.Module) -> bool:
+        """Whether the module is a part of this recording's model."""
+        return id(module) in self._paths
+
+    def _wants(self, path: str) -> bool:
+        return self.sites is None or any(path == wanted or path.startswith(wanted + ".") for wanted in self.sites)
+
+    def _is_cross(self, module: nn.Module, path: str, queries: int, keys: int) -> bool:
+        """For modules that call torch by themselves: other lengths are another sequence, unless a cache holds earlier
+        keys."""
+        return is_cross(module, path) or (queries != keys and not self.passes.cached)
+
+    def record(self, call: AttentionCall) -> None:
+        """Keep one attention call of this model.
+
+        `call`: what went into the attention function and what came out.
+        """
+        if not self._takes_this_thread():
+            return
+        path, size = self._paths[id(call.module)], (call.query.shape[2], call.key.shape[2])
+        cross = call.options.get("cross", is_cross(call.module, path))
+        if call.direct and not cross:
+            cross = self._is_cross(call.module, path, *size)
+        alone = self.passes.depth == 0
+        if (entered := self.passes.enter_call(path, cross, size)) is None:
+            return
+        opened, place = entered
+        number = opened.calls[path] - 1
+        if call.direct and (running := self.running.caller()) is not None:
+            opened.complete.add(running.turn)
+        if not self._wants(path):
+            return
+        key, value = call.key.detach(), call.value.detach()
+        may_change = alone or self.passes.cached
+        keys = self._cached.keep(path, number, size[0], key, value) if may_change else lambda: (key, value)
+        record = record_of(call, path, place, number, cross, opened.masks, keys, self._all_rows)
+        self._surroundings.add_to(record, call)
+        opened.records.append(record)
+
+    def saw_softmax(self, running: Running, size: torch.Size) -> None:
+        """Note the size of a softmax in an attention module, whether it is multiplied with values or not.
+
+        `running`: the module's run. `size`: queries and keys.
+        """
+        opened = self.passes.current
+        if opened is not None and looks_like_attention(running.module):
+            opened.softmaxes.setdefault(running.turn, (set(), []))[0].add(tuple(size))
+
+    def record_weights(self, running: Running, weights: Tensor) -> None:
+        """Keep the weights of a softmax that were multiplied with values.
+
+        `running`: the module's run. `weights`: [B, H, Q, K].
+        """
+        if not self._takes_this_thread():
+            return
+        path, size = self._paths[id(running.module)], (weights.shape[2], weights.shape[3])
+        opened = self.passes.current
+        if opened is not None and running.turn in opened.complete:
+            return  # the module computes them a second time, beside the attention that was recorded, to return them
+        cross = self._is_cross(running.module, path, *size)
+        if (entered := self.passes.enter_call(path, cross, size)) is None:
+            return
+        opened, place = entered
+        sizes, places = opened.softmaxes.setdefault(running.turn, (set(), []))
+        sizes.add(size)
+        places.append(place)
+        if self._wants(path):
+            kept = weights.detach().clone()  # a copy: what the model does with it next is not known
+            number = opened.calls[path] - 1
+            opened.records.append(WeightsRecord(place, path, number, kept, function_mode.SOFTMAX, cross))

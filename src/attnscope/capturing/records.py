@@ -1,0 +1,169 @@
+"""What a capture writes down while the model runs: one record per attention call, gathered by forward pass."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from attnscope.capturing.listen.attention_interface import AttentionCall
+from attnscope.capturing.read.attention_call import BatchRules, MaskReader, read_sinks, unknown_tensors
+from attnscope.capturing.read.kv_cache import KeyValue
+from attnscope.capturing.read.qkv_projections import Origin
+from attnscope.tracing.output_projection import Projection
+
+ALL_ROWS_UP_TO = 256
+SAMPLED_ROWS = 64
+
+
+@dataclass
+class Record:
+    """One attention call of a pass, for a whole batch. `query`: [B, H, Q, D]; `z`: [B, R, H, Dv]. `place`: which call
+    of the pass it was. `direct`: the module called torch by itself, and not through transformers' interface."""
+
+    place: int
+    path: str
+    call: int
+    query: Tensor
+    key_value: Callable[[], KeyValue]
+    rules: BatchRules
+    scaling: float
+    softcap: float | None
+    sinks: Tensor | None
+    window: int | None
+    z: Tensor | None
+    z_rows: Tensor
+    implementation: str
+    cross: bool
+    unknown: tuple[str, ...]
+    note: str
+    projection: Projection | None = None
+    x: Tensor | None = None
+    pre_rotary: tuple[Tensor, Tensor] | None = None
+    x_keys: Tensor | None = None
+    origins: dict[str, Origin] = field(default_factory=dict)
+    direct: bool = False
+
+    @property
+    def batch(self) -> int:
+        return len(self.query)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.query.dtype
+
+
+@dataclass
+class WeightsRecord:
+    """A softmax over keys whose result was multiplied with values, for a whole batch. `weights`: [B, H, Q, K]."""
+
+    place: int
+    path: str
+    call: int
+    weights: Tensor
+    implementation: str
+    cross: bool
+    direct: bool = True
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def batch(self) -> int:
+        return len(self.weights)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.weights.dtype
+
+
+@dataclass
+class Pass:
+    """One forward pass of the model: all its calls in order (module path, cross or not), and the records of those kept.
+
+    `sizes`: queries and keys of each call. `softmaxes`: sizes and places of the softmaxes in one run of a module.
+    `complete`: the runs of modules whose attention was recorded with q, k and v. `watched`: torch's own functions were
+        watched as well.
+    """
+
+    order: list[tuple[str, bool]] = field(default_factory=list)
+    calls: Counter[str] = field(default_factory=Counter)
+    records: list[Record | WeightsRecord] = field(default_factory=list)
+    masks: MaskReader = field(default_factory=MaskReader)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    softmaxes: dict[int, tuple[set[tuple[int, ...]], list[int]]] = field(default_factory=dict)
+    complete: set[int] = field(default_factory=set)
+    watched: bool = False
+
+    @property
+    def partial(self) -> set[int]:
+        """Places of softmaxes of several sizes in one run of a module: pieces of one attention (windows, landmarks),
+        which nothing tells how to put together."""
+        return {place for sizes, places in self.softmaxes.values() if len(sizes) > 1 for place in places}
+
+    @property
+    def pooled(self) -> bool:
+        """Whether cross attention runs last and reads, for other queries, what the others attend over."""
+        crosses = [cross for _, cross in self.order]
+        reads = {size for size, cross in zip(self.sizes, crosses, strict=True) if not cross}
+        across = [size for size, cross in zip(self.sizes, crosses, strict=True) if cross]
+        fits = all((keys, keys) in reads and (queries, queries) not in reads for queries, keys in across)
+        return bool(across) and crosses == sorted(crosses) and fits
+
+
+def sampled_rows(queries: int) -> Tensor:
+    """The query rows whose returned output is kept: all up to 256, else 64 spread evenly with the first and the
+    last.
+    """
+    if queries <= ALL_ROWS_UP_TO:
+        return torch.arange(queries)
+    return torch.linspace(0, queries - 1, SAMPLED_ROWS).round().long().unique()
+
+
+def record_of(
+    call: AttentionCall,
+    path: str,
+    place: int,
+    number: int,
+    cross: bool,
+    masks: MaskReader,
+    key_value: Callable[[], KeyValue],
+    all_rows: bool,
+) -> Record:
+    """The record of one `call`: references to its tensors, its mask as a rule, and its output for a sample of rows."""
+    query, z = call.query.detach(), call.output.detach()
+    rows = torch.arange(query.shape[2]) if all_rows else sampled_rows(query.shape[2])
+    rows, note = _without_nan(rows, z) if call.direct else (rows, "")
+    z = z if len(rows) == z.shape[1] else z[:, rows.to(z.device)]
+    scaling = call.options.get("scaling")
+    dropped = bool(call.options.get("dropout")) and (call.direct or call.module.training)
+    if dropped:
+        note = "dropout was active in this pass, so the model's output cannot be computed again"
+    return Record(
+        place=place,
+        path=path,
+        call=number,
+        query=query,
+        key_value=key_value,
+        rules=masks.read(call),
+        scaling=float(query.shape[-1] ** -0.5 if scaling is None else scaling),
+        softcap=call.options.get("softcap"),
+        sinks=read_sinks(call),
+        window=call.options.get("sliding_window"),
+        z=None if dropped or not len(rows) else z,
+        z_rows=rows,
+        implementation=call.implementation,
+        cross=cross,
+        unknown=unknown_tensors(call),
+        note=note,
+        direct=call.direct,
+        projection=call.projection,
+    )
+
+
+def _without_nan(rows: Tensor, output: Tensor) -> tuple[Tensor, str]:
+    """The rows that can be compared, and a note on the others: nn.MultiheadAttention gives NaN where no key is allowed.
+    `output`: [B, Q, H, Dv]."""
+    blank = output.isnan().flatten(2).all(-1).any(0).cpu()
+    if not bool(blank.any()):
+        return rows, ""
+    return rows[~blank[rows]], f"{int(blank.sum())} queries come out of the module as NaN, and are not compared"

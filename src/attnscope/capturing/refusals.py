@@ -1,0 +1,60 @@
+"""What to say where nothing can be captured, and why."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from attnscope.capturing.listen.detect import attends_by_itself, looks_like_attention
+from attnscope.errors import CaptureError, InputError
+
+
+def check_model(model: nn.Module) -> None:
+    """Raise InputError for what is no model, and CaptureError for a compiled one."""
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"expected the model, a torch module, as the first argument, got {type(model).__name__}. attnscope.load(name) "
+            "gives a model and its tokenizer."
+        )
+    if any(hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) is not None for m in model.modules()):
+        raise CaptureError(
+            "this model was compiled, so its attention calls cannot be observed. Capture the model before torch.compile; "
+            "of compiled = torch.compile(model) that is compiled._orig_mod."
+        )
+
+
+def may_attend(model: nn.Module) -> bool:
+    """Whether there is anything in the model that a capture could see: by class names, else by what its code calls."""
+    return any(map(looks_like_attention, model.modules())) or attends_by_itself(model)
+
+
+def no_attention(model: nn.Module) -> str:
+    """Why a model without attention cannot be read: the modules it has, and another way."""
+    names = sorted({type(module).__name__ for module in model.modules()})
+    return (
+        f"it has no attention that attnscope can read. Its modules are: {', '.join(names[:16])}"
+        f"{' …' if len(names) > 16 else ''}. Query, key and value tensors of your own can be looked at with Trace.from_qkv."
+    )
+
+
+def nothing_recorded(model: nn.Module, passes: int, ran: Sequence[str], only_elsewhere: bool) -> str:
+    """Why a capture holds no attention. `ran`: paths of the attention-like modules that ran. `only_elsewhere`: the
+    model calls torch by itself, and ran in a thread that the capture does not see."""
+    kind, ran = type(model).__name__, sorted(ran)
+    if passes == 0 and not ran:
+        return (
+            "no forward pass of this model ran inside the capture, so there is nothing to show: call the model "
+            "(or model.generate) inside the with block."
+        )
+    if only_elsewhere:
+        return (
+            f"{kind} ran in another thread. It calls torch's attention by itself and not through transformers' interface, "
+            "and such calls are seen only in the thread that opened the capture: run the model in that thread."
+        )
+    if ran:
+        return (
+            f"{kind} ran, but none of its attention went through transformers' attention interface or torch's "
+            "scaled_dot_product_attention and nn.MultiheadAttention, or was one softmax over all keys. Modules that look "
+            f"like attention: {', '.join(ran[:12])}{' …' if len(ran) > 12 else ''}. attnscope cannot read this architecture "
+            "yet."
+        )
+    return f"{kind} ran, but {no_attention(model)}"

@@ -1,0 +1,48 @@
+"""What the report lists as not examined, with what to do so that it is; named fields as in the registry of findings."""
+
+COMPARISON = "the comparison with the reference: "
+
+TEXTS = {
+    # nothing at all, or not the comparison
+    "own-queries": "everything: it {shapes}; {unused} may be queries of its own. Check the function inside it",
+    "as-given": "everything: it returns as many numbers for each token as it got, and no reading of its parameters as "
+    "projections explains that. Check the function inside it",
+    "random": COMPARISON + "two runs differ, with every dropout switched off too",
+    "projections": COMPARISON
+    + "no reading of its parameters as projections reproduces it{unused}; like= a reference with the "
+    "same weights makes it possible",
+    "own-rotary": COMPARISON
+    + "it turns queries and keys in a way of its own (rotary); like= a reference makes it possible",
+    # masks
+    "masks": "masks (rows 4 to 7, 9, 10, 12): it takes none and is not causal",
+    "padding": "padding and empty rows (rows 7, 12): it takes no mask",
+    "flag-raises": "{name}=True: it raises {error}",
+    "flag-unknown": "{name}=True: what it does then fits no known recipe",
+    "mask-unknown": "argument {name!r}: it changes the output, but as no kind of mask known here",
+    "mask-refused": "argument {name!r}: it accepted no kind of mask known here ({error})",
+    "mask-untried": "argument {name!r}",
+    # like=
+    "like": "fused weights in another layout, heads sliced after the output projection (rows 15, 21): pass like= a reference "
+    "with the same weights",
+    "like-no-output": "like=: it gives no output to compare with ({error})",
+    # cached=
+    "cached-module": "a key/value cache (row 18): pass cached=True, or a function that makes an empty cache",
+    "cached-function": "a key/value cache (row 18): pass cached=True, or a function for the last queries over all keys",
+    "cached-one-sequence": "cached= (row 18): it takes one sequence, so the last queries cannot be passed over all keys",
+    "cached-wanted": "cached=: pass True, or a function of (query, key, value) for the last queries",
+    "cached-failed": "cached= (row 18): {error}",
+    "cached-unnamed": "cached= (row 18): its forward takes no cache that its name shows (past_key_value, cache, layer_past)",
+    "cached-apart": "cached= (row 18): a module that takes query, key and value apart is not run with its cache; check it "
+    "through a wrapper of (x, cache)",
+    "cached-nothing-back": "cached= (row 18): it returned nothing to pass as {name!r}; pass cached= a function that makes an "
+    "empty cache",
+    # model=
+    "model": "left padding without position ids, masks of several texts (rows 20, 23): pass model= the module or function of "
+    "(ids or embeddings, mask) that uses it",
+    "model-wanted": "model= (rows 20, 23): pass a module or a function of (ids or embeddings, mask)",
+    "model-no-mask": "model= (rows 20, 23): it takes no argument called a mask; wrap it in a function of (x, attention_mask)",
+    "model-fails": "model= (rows 20, 23): it runs on neither ids nor embeddings with {name!r} ({error})",
+    "model-left-padding": "left padding (row 20): {error}",
+    "model-right-padding": "left padding (row 20): two texts already come out differently than each alone",
+    "model-two-texts": "two texts with two masks (row 23): {error}",
+}

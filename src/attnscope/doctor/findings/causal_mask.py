@@ -1,0 +1,209 @@
+"""The causal mask that the code makes itself: how it is applied, which way round, where its diagonal stands."""
+
+from attnscope.doctor.findings.entry import Entry
+from attnscope.doctor.findings.references import ATTENTION, SDPA
+
+CAUSAL = "what a token sees does not change when a later token changes"
+MASKED = "a masked key has a weight of exactly 0, and the weights of the others sum to 1"
+APPLIED = "how the causal mask is applied"
+DIAGONAL = "the diagonal of the causal triangle"
+FILL = "scores.masked_fill(~allowed, -inf)"
+DIAGONAL_CURE = "tril(diagonal=0), or triu(diagonal=1) for what to drop"
+
+CODE = """
+def attention(query, key, value):  # (batch, length, size)
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    allowed = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+    return scores.masked_fill(~allowed, -torch.inf).softmax(dim=-1) @ value
+"""
+MASKING = "scores.masked_fill(~allowed, -torch.inf)"
+EVERY_SECOND = """
+def attention(query, key, value):  # (batch, length, size)
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    i = torch.arange(scores.shape[-1])
+    distance = i[:, None] - i
+    allowed = distance % 2 == 0
+    return scores.masked_fill(~allowed, -torch.inf).softmax(dim=-1) @ value
+"""
+
+ENTRIES = (
+    Entry(
+        id="causal-after-softmax",
+        severity="error",
+        row=4,
+        title="the causal mask is applied after the softmax",
+        why="Masked keys have already taken their share, so the remaining weights sum to less than 1 and still depend on "
+        "later tokens.",
+        cure="mask the scores with -inf, then take the softmax",
+        invariant=MASKED,
+        place="where the causal mask is applied",
+        wrong=CODE.replace(f"{MASKING}.softmax(dim=-1)", "(scores.softmax(dim=-1) * allowed)"),
+        right=("(scores.softmax(dim=-1) * allowed)", f"{MASKING}.softmax(dim=-1)"),
+        reference=ATTENTION,
+    ),
+    Entry(
+        id="causal-multiplied",
+        severity="error",
+        row=5,
+        title="the causal mask multiplies the scores; a score of 0 still gets weight exp(0)",
+        why="0 is an ordinary score, often a large one, so a token sees later ones.",
+        cure=FILL,
+        invariant=MASKED,
+        place=APPLIED,
+        wrong=CODE.replace(MASKING, "(scores * allowed)"),
+        right=("(scores * allowed)", MASKING),
+        reference=ATTENTION,
+    ),
+    Entry(
+        id="causal-filled-with-zero",
+        severity="error",
+        row=5,
+        title="scores of later tokens are filled with 0 (or a tiny number) instead of -inf",
+        why="0 is an ordinary score, often a large one, so a token sees later ones.",
+        cure=FILL,
+        invariant=MASKED,
+        place=APPLIED,
+        wrong=CODE.replace("-torch.inf", "0.0"),
+        right=("0.0", "-torch.inf"),
+        reference=ATTENTION,
+    ),
+    Entry(
+        id="causal-inverted",
+        severity="error",
+        row=9,
+        title="the causal mask is inverted: a token sees only what comes after it",
+        why="In scaled_dot_product_attention True means keep, in nn.MultiheadAttention True means drop; masked_fill fills "
+        "where True.",
+        cure="invert the mask: torch.ones(T, T, dtype=torch.bool).tril() is True where a token may look",
+        invariant=CAUSAL,
+        place="the polarity of the causal mask",
+        wrong=CODE.replace("~allowed", "allowed"),
+        right=("masked_fill(allowed", "masked_fill(~allowed"),
+        reference=SDPA,
+    ),
+    Entry(
+        id="causal-transposed",
+        severity="error",
+        row=9,
+        title="the causal triangle is the upper one: a token sees itself and what comes after it",
+        why="Rows are queries and columns are keys, so the past of a token is left of the diagonal.",
+        cure="use the lower triangle: torch.ones(T, T, dtype=torch.bool).tril()",
+        invariant=CAUSAL,
+        place="the causal triangle",
+        wrong=CODE.replace("tril()", "triu()"),
+        right=("triu()", "tril()"),
+        reference=SDPA,
+    ),
+    Entry(
+        id="causal-added-keep",
+        severity="error",
+        row=10,
+        title="a 0/1 mask (1: keep) is added to the scores as if it were 0/-inf",
+        why="Adding 1 to what a token may see masks nothing: later tokens still get weight.",
+        cure="use a boolean mask, or turn it into 0 and -inf first",
+        invariant=CAUSAL,
+        place=APPLIED,
+        wrong=CODE.replace(MASKING, "(scores + allowed)"),
+        right=("(scores + allowed)", MASKING),
+        call="attnscope.check(attention, causal=True)",
+        reference=SDPA,
+    ),
+    Entry(
+        id="causal-added-drop",
+        severity="error",
+        row=10,
+        title="a 0/1 mask (1: drop) is added to the scores as if it were 0/-inf",
+        why="Adding 1 to what a token must not see masks nothing: it favours it.",
+        cure="use a boolean mask, or multiply it by a large negative number first",
+        invariant=CAUSAL,
+        place=APPLIED,
+        wrong=CODE.replace(MASKING, "(scores + ~allowed)"),
+        right=("(scores + ~allowed)", MASKING),
+        call="attnscope.check(attention, causal=True)",
+        reference=SDPA,
+    ),
+    Entry(
+        id="causal-one-too-many",
+        severity="error",
+        row=11,
+        title="the causal triangle is off by one: each token sees the next one",
+        why="tril(diagonal=1) shows the answer to the model, so training loss falls and generation fails.",
+        cure=DIAGONAL_CURE,
+        invariant=CAUSAL,
+        place=DIAGONAL,
+        wrong=CODE.replace("tril()", "tril(diagonal=1)"),
+        right=("tril(diagonal=1)", "tril()"),
+        reference=ATTENTION,
+    ),
+    Entry(
+        id="causal-one-too-few",
+        severity="error",
+        row=11,
+        title="the causal triangle is off by one: a token does not see itself",
+        why="Row 0 then has no key at all (NaN, zeros or uniform), and every token misses its own value.",
+        cure=DIAGONAL_CURE,
+        invariant="row 0 attends to itself alone, with weight 1",
+        place=DIAGONAL,
+        wrong=CODE.replace("tril()", "tril(diagonal=-1)"),
+        right=("tril(diagonal=-1)", "tril()"),
+        reference=ATTENTION,
+    ),
+    Entry(
+        id="causal-off",
+        severity="error",
+        row=11,
+        what="the causal triangle is off by more than one token",
+        title="the causal triangle is off: each token {sees}",
+        why="Rows are queries, columns are keys; a token sees itself and what came before.",
+        cure=DIAGONAL_CURE,
+        evidence="the last key that a query sees is {shift} places after the diagonal",
+        invariant=CAUSAL,
+        place=DIAGONAL,
+        wrong=CODE.replace("tril()", "tril(diagonal=2)"),
+        right=("tril(diagonal=2)", "tril()"),
+        reference=ATTENTION,
+    ),
+    Entry(
+        id="causality",
+        severity="error",
+        what="the code is causal and was declared not to be, or the other way round",
+        title="causal={declared} is declared, and the code {does}",
+        why="",
+        cure="if it is to be causal, allow only keys at or before the query: torch.ones(T, T, dtype=torch.bool).tril(); if "
+        "not, leave the triangle out",
+        invariant=CAUSAL,
+        place="the causal mask",
+        wrong=CODE.replace(MASKING, "scores"),
+        right=("scores.softmax", f"{MASKING}.softmax"),
+        call="attnscope.check(attention, causal=True)",
+        reference=ATTENTION,
+    ),
+    Entry(
+        id="sees-the-future",
+        severity="error",
+        row=11,
+        title="causal=True is declared, and tokens see later ones",
+        why="",
+        cure="allow only keys at or before the query",
+        invariant=CAUSAL,
+        place="the pattern of keys that a query may see",
+        wrong=EVERY_SECOND,
+        right=("distance % 2 == 0", "(distance % 2 == 0) & (distance >= 0)"),
+        call="attnscope.check(attention, causal=True)",
+        reference=ATTENTION,
+    ),
+    Entry(
+        id="pattern-empty-row",
+        severity="warning",
+        row=7,
+        title="the code's own pattern leaves a query without any key",
+        why="Its weights are then NaN, or even over masked keys.",
+        cure="let every token see itself",
+        evidence="queries {queries} may see no key",
+        invariant="every query may see a key",
+        place="the pattern of keys that a query may see",
+        wrong=EVERY_SECOND.replace("distance % 2 == 0", "(distance % 2 == 0) & (distance > 0)"),
+        right=("distance > 0", "distance >= 0"),
+        reference=SDPA,
+    ),
+)

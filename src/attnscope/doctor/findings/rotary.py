@@ -1,0 +1,142 @@
+"""The rotary embedding: its angles, its pairs, and what it turns."""
+
+from attnscope.doctor.findings.entry import Entry
+from attnscope.doctor.findings.references import ROTARY
+
+DISTANCE = "a score depends on i - j alone"
+PLACE = "the rotary embedding"
+
+CODE = """
+def rotary(x):  # by halves: dimension d is paired with d + D/2
+    half = x.shape[-1] // 2
+    angle = torch.arange(x.shape[-2])[:, None] * 10_000 ** (-torch.arange(half) / half)
+    angle = torch.cat([angle, angle], dim=-1)
+    turned = torch.cat([-x[..., half:], x[..., :half]], dim=-1)
+    return x * angle.cos() + turned * angle.sin()
+
+class Attention(nn.Module):
+    def __init__(self, width=20, size=12):
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(width, size) for _ in range(3))
+
+    def forward(self, x):
+        query, key, value = self.query(x), self.key(x), self.value(x)
+        query, key = rotary(query), rotary(key)
+        return F.scaled_dot_product_attention(query, key, value)
+
+attention = Attention()
+"""
+BY_HALVES = ("torch.cat([angle, angle], dim=-1)", "torch.cat([-x[..., half:], x[..., :half]], dim=-1)")
+ADJACENT = ("angle.repeat_interleave(2, dim=-1)", "torch.stack([-x[..., 1::2], x[..., ::2]], dim=-1).flatten(-2)")
+PAIRS = CODE.replace("def rotary(x):  # by halves: dimension d is paired with d + D/2", "def halves(x):").replace(
+    "\n\nclass",
+    """
+
+def adjacent(x):  # dimension 2d is paired with 2d + 1
+    half = x.shape[-1] // 2
+    angle = torch.arange(x.shape[-2])[:, None] * 10_000 ** (-torch.arange(half) / half)
+    angle = angle.repeat_interleave(2, dim=-1)
+    turned = torch.stack([-x[..., 1::2], x[..., ::2]], dim=-1).flatten(-2)
+    return x * angle.cos() + turned * angle.sin()
+
+class""",
+)
+
+ENTRIES = (
+    Entry(
+        id="rotary-angles-adjacent",
+        severity="error",
+        row=17,
+        title="rotary: angles are laid out for adjacent pairs (2d, 2d+1), the rotation pairs halves (d, d + D/2)",
+        why="The two halves of a pair then turn by different angles, and scores no longer depend on the distance alone.",
+        cure="use torch.cat([angles, angles], dim=-1) with rotation by halves, or repeat_interleave(2) with adjacent pairs",
+        invariant=DISTANCE,
+        place=PLACE,
+        wrong=CODE.replace(BY_HALVES[0], ADJACENT[0]),
+        right=(ADJACENT[0], BY_HALVES[0]),
+        reference=ROTARY,
+    ),
+    Entry(
+        id="rotary-angles-half",
+        severity="error",
+        row=17,
+        title="rotary: angles are laid out by halves (d, d + D/2), the rotation pairs neighbours (2d, 2d+1)",
+        why="The two members of a pair then turn by different angles, and scores no longer depend on the distance alone.",
+        cure="use repeat_interleave(2) with adjacent pairs, or torch.cat([angles, angles], dim=-1) with rotation by halves",
+        invariant=DISTANCE,
+        place=PLACE,
+        wrong=CODE.replace(BY_HALVES[1], ADJACENT[1]),
+        right=(ADJACENT[1], BY_HALVES[1]),
+        reference=ROTARY,
+    ),
+    Entry(
+        id="rotary-on-queries-only",
+        severity="error",
+        row=17,
+        title="rotary: queries are turned and keys are not",
+        why="Scores then depend on the query's own position, not on the distance.",
+        cure="turn q and k alike",
+        invariant=DISTANCE,
+        place=PLACE,
+        wrong=CODE.replace("query, key = rotary(query), rotary(key)", "query, key = rotary(query), key"),
+        right=("query, key = rotary(query), key", "query, key = rotary(query), rotary(key)"),
+        reference=ROTARY,
+    ),
+    Entry(
+        id="rotary-on-values",
+        severity="error",
+        row=17,
+        title="rotary: values are turned as well as queries and keys",
+        why="Outputs then depend on a token's position; only the scores should know the distance.",
+        cure="turn q and k, leave v as it is",
+        invariant="values enter the output as they are, each by its weight",
+        place=PLACE,
+        wrong=CODE.replace(
+            "query, key = rotary(query), rotary(key)", "query, key, value = rotary(query), rotary(key), rotary(value)"
+        ),
+        right=(
+            "query, key, value = rotary(query), rotary(key), rotary(value)",
+            "query, key = rotary(query), rotary(key)",
+        ),
+        reference=ROTARY,
+    ),
+    Entry(
+        id="rotary-pairs",
+        severity="error",
+        row=17,
+        what="rotary pairs are not the reference's: halves (d, d + D/2) in one, neighbours (2d, 2d+1) in the other",
+        title="rotary pairs are {mine}; the reference pairs {other}",
+        why="Both are in use; weights that were trained with one give noise in the other unless they are permuted.",
+        cure="pair dimensions as the weights were trained",
+        invariant="the same weights give the same output",
+        place=PLACE,
+        wrong=PAIRS.replace("size=12):", "size=12, turn=halves):")
+        .replace("        super().__init__()\n", "        super().__init__()\n        self.turn = turn\n")
+        .replace("rotary(query), rotary(key)", "self.turn(query), self.turn(key)")
+        .replace(
+            "attention = Attention()\n",
+            "reference = Attention(turn=halves)\nattention = Attention(turn=adjacent)\n"
+            "attention.load_state_dict(reference.state_dict())\n",
+        ),
+        right=("Attention(turn=adjacent)", "Attention(turn=halves)"),
+        call="attnscope.check(attention, like=reference)",
+        reference=ROTARY,
+    ),
+    Entry(
+        id="rotary-without-effect",
+        severity="error",
+        row=17,
+        title="rotary: the code computes angles, but a token's position changes nothing",
+        why="Queries and keys of all positions are turned alike, so the turns cancel: the angles follow the heads or the batch "
+        "instead of the tokens, or are not applied.",
+        cure="let the angles' axis of positions meet the axis of tokens: (1, 1, T, D) for (batch, heads, length, size)",
+        evidence="attention without positions gives the same output",
+        invariant="a score depends on i - j",
+        place=PLACE,
+        wrong=CODE.replace("torch.arange(x.shape[-2])", "torch.arange(x.shape[0])")
+        .replace("angle.cos()", "angle.cos()[:, None]")
+        .replace("angle.sin()", "angle.sin()[:, None]"),
+        right=CODE,
+        reference=ROTARY,
+    ),
+)

@@ -1,0 +1,76 @@
+"""From a text, a pair of texts or a chat to token ids."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from attnscope.errors import InputError
+
+
+def encode(
+    reader: Any, text: str | None, text_pair: str | None, messages: Sequence[Mapping[str, Any]] | None
+) -> tuple[dict[str, Any], Any, list[str]]:
+    if reader is None or not callable(reader):
+        raise InputError(
+            "a text needs a tokenizer as the second argument; with ready tensors, pass inputs=… instead of a text."
+        )
+    tokenizer: Any = reader  # callable() would narrow the type to a plain function
+    if messages is not None:
+        if not getattr(tokenizer, "chat_template", None):
+            raise InputError(
+                "this tokenizer has no chat template, so messages cannot be turned into a text: pass text=… instead."
+            )
+        check_messages(messages)
+        try:
+            text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=False)
+        except Exception as error:  # a template is a program of the model's authors, and raises what it likes
+            raise InputError(
+                f"the tokenizer's chat template refuses these messages ({type(error).__name__}: {error}). Give a list such as "
+                '[{"role": "user", "content": "Hello."}], with the roles that this model knows.'
+            ) from error
+        encoded = tokenizer(text, return_tensors="pt", add_special_tokens=False)
+        return _tensors(encoded), _fast_encoding(encoded), [str(text)]
+    for name, value in (("text", text), ("text_pair", text_pair)):
+        if value is not None and not isinstance(value, str):
+            hint = (
+                "; pass one of them, or use attnscope.capture for a batch" if isinstance(value, (list, tuple)) else ""
+            )
+            raise InputError(f"expected {name} as one string, got {type(value).__name__}{hint}.")
+        if value is not None and not value.strip():
+            raise InputError(f"{name} is empty: there is nothing to attend to. Give at least one word.")
+    arguments: list[Any] = [text] if text_pair is None else [text, text_pair]
+    encoded = tokenizer(*arguments, return_tensors="pt", truncation=False, padding=False)
+    if encoded["input_ids"].shape[-1] == 0:
+        raise InputError(f"the tokenizer made no tokens of {text!r}. Give at least one word.")
+    return _tensors(encoded), _fast_encoding(encoded), [a for a in arguments if a is not None]
+
+
+def check_messages(messages: Any) -> None:
+    """A template prints what is missing as nothing, so a message of the wrong form would go through in silence."""
+    expected = 'each is a mapping with a "role" and a "content", such as {"role": "user", "content": "Hello."}'
+    if isinstance(messages, (str, Mapping)) or not isinstance(messages, Sequence) or not messages:
+        got = "an empty one" if isinstance(messages, Sequence) and not messages else type(messages).__name__
+        raise InputError(f"expected messages as a list of messages, got {got}: {expected}.")
+    for position, message in enumerate(messages):
+        known = isinstance(message, Mapping)
+        # A call of a tool may stand in place of a content.
+        if not known or "role" not in message or not ({"content", "tool_calls"} & message.keys()):
+            got = f"the keys {', '.join(map(repr, message)) or 'of nothing'}" if known else repr(message)[:60]
+            raise InputError(f"messages[{position}] is not a message: {expected}; got {got}.")
+
+
+def _tensors(encoded: Any) -> dict[str, Any]:
+    return {name: value for name, value in encoded.items() if isinstance(value, Tensor)}
+
+
+def wanted_by(model: Any, ready: dict[str, Any]) -> dict[str, Any]:
+    """What of a tokenizer's output the model's forward takes by name; all, where its signature does not say."""
+    names = inspect.signature(model.forward).parameters if hasattr(model, "forward") else {}
+    return {name: value for name, value in ready.items() if name in names} if "input_ids" in names else ready
+
+
+def _fast_encoding(encoded: Any) -> Any:
+    encodings = getattr(encoded, "encodings", None)
+    return encodings[0] if encodings else None

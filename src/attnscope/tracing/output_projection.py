@@ -1,0 +1,30 @@
+"""Projection: W_O and b_O, which turn the heads' outputs into what a layer adds to the residual stream."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The model's own parameters (references, not copies): output = Σ over heads z · W_O[h] + b_O.
+
+    `parameter`: W_O, [M, heads · Dv] as nn.Linear stores it, or [heads · Dv, M]. `bias`: b_O, [M], or None.
+    `transposed`: True for the first of these forms.
+    """
+
+    parameter: Tensor
+    bias: Tensor | None = None
+    transposed: bool = True
+
+    def heads(self, count: int) -> Float[Tensor, "H Dv M"]:
+        """W_O cut into one [Dv, M] block per head, fp32. `count`: how many heads there are."""
+        weight = self.parameter.detach().T if self.transposed else self.parameter.detach()
+        return weight.float().reshape(count, -1, weight.shape[-1])
+
+    def blocks(self, count: int, heads: Sequence[int]) -> Float[Tensor, "h Dv M"]:
+        """The blocks of some `heads` of `count`, in the parameter's dtype."""
+        weight = self.parameter.detach().T if self.transposed else self.parameter.detach()
+        return weight.reshape(count, -1, weight.shape[-1])[list(heads)]
