@@ -484,23 +484,7 @@ def rendered(made: Figure, axes) -> tuple[np.ndarray, list[int]]:
     ]
 
 
-@pytest.mark.source
-def test_the_colours_are_the_page_s():
-    front = Path(__file__).parents[2] / "frontend/src"
-    light = (front / "app/colours.css").read_text().split("}")[0]
-    page = dict(re.findall(r"--([\w-]+): (#\w{6})", light))
-    mine = {
-        "negative": colours.NEGATIVE,
-        "zero": colours.ZERO,
-        "positive": colours.POSITIVE,
-        "ink": colours.INK,
-        "muted": colours.MUTED,
-        "text": colours.TEXT,
-        "hatch": colours.HATCH,
-    }
-    assert mine == {name: page[name] for name in mine}
-    palette = (front / "heads/palette.ts").read_text()
-    assert list(colours.HEADS) == re.findall(r'"(#\w{6})"', palette.split("const DARK")[0])
+def test_the_ramp_of_signs_goes_from_blue_over_zero_to_orange():
     assert colours.sign_ramp()(0.5)[:3] == pytest.approx([0xEC / 255, 0xEB / 255, 0xE7 / 255], abs=0.005)
     assert colours.sign_ramp()(0.0)[:3] == pytest.approx([0x1D / 255, 0x5F / 255, 0xB4 / 255], abs=0.005)
     assert colours.sign_ramp()(1.0)[:3] == pytest.approx([0xC4 / 255, 0x50 / 255, 0x0D / 255], abs=0.005)

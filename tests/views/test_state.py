@@ -9,14 +9,28 @@ from attnscope.views.state import CHOICES, State
 numbers = st.integers(0, 99_999)
 states = st.builds(
     State,
-    level=st.sampled_from(CHOICES["level"]), stack=st.sampled_from([None, "encoder", "cross"]), layer=numbers, head=numbers,
-    query=numbers, key=st.none() | numbers, theme=st.sampled_from(CHOICES["theme"]), filter=st.sampled_from(CHOICES["filter"]),
-    heads=st.lists(numbers, max_size=5, unique=True).map(tuple), average=st.sampled_from(CHOICES["average"]),
-    queries=st.lists(numbers, max_size=5, unique=True).map(tuple), combine=st.sampled_from(CHOICES["combine"]),
-    threshold=st.sampled_from([0.0, 0.05, 0.125, 1.0, 1e-5]), quantity=st.sampled_from(CHOICES["quantity"]), log=st.booleans(),
-    words=st.booleans(), special=st.sampled_from(CHOICES["special"]), sort=st.sampled_from(["layer", "entropy"]),
-    thumbs=st.sampled_from(CHOICES["thumbs"]), side=st.sampled_from(CHOICES["side"]), dim=st.none() | numbers,
-)  # fmt: skip
+    level=st.sampled_from(CHOICES["level"]),
+    stack=st.sampled_from([None, "encoder", "cross"]),
+    layer=numbers,
+    head=numbers,
+    query=numbers,
+    key=st.none() | numbers,
+    theme=st.sampled_from(CHOICES["theme"]),
+    filter=st.sampled_from(CHOICES["filter"]),
+    heads=st.lists(numbers, max_size=5, unique=True).map(tuple),
+    average=st.sampled_from(CHOICES["average"]),
+    queries=st.lists(numbers, max_size=5, unique=True).map(tuple),
+    combine=st.sampled_from(CHOICES["combine"]),
+    threshold=st.sampled_from([0.0, 0.05, 0.125, 1.0, 1e-5]),
+    quantity=st.sampled_from(CHOICES["quantity"]),
+    log=st.booleans(),
+    words=st.booleans(),
+    special=st.sampled_from(CHOICES["special"]),
+    sort=st.sampled_from(["layer", "entropy"]),
+    thumbs=st.sampled_from(CHOICES["thumbs"]),
+    side=st.sampled_from(CHOICES["side"]),
+    dim=st.none() | numbers,
+)
 
 
 @given(states)
@@ -54,3 +68,21 @@ def test_what_no_view_can_show_is_refused(change, said):
 def test_an_address_that_cannot_be_read_says_so(url):
     with pytest.raises(InputError, match=url[1:].split("=")[0]):
         State.from_url(url)
+
+
+@pytest.mark.parametrize(("alias", "name"), [("lines", "head"), ("grid", "matrix")])
+def test_levels_have_the_page_s_names_too(alias, name):
+    assert State(alias).level == name
+    assert State.from_url(f"#level={alias}").level == name
+
+
+def test_every_field_is_an_argument_of_show_and_a_trait_of_the_widget():
+    from attnscope.api.arguments import Look
+    from attnscope.render.widget import Scope
+
+    named = {"level", "stack", "layer", "head", "query", "key", "theme", "side", "why"}
+    assert set(Look.__annotations__) == {row.name for row in State.table()} - named
+    traits = Scope.class_traits(sync=True)
+    for row in State.table():
+        default = traits[row.name].default()
+        assert (tuple(default) if isinstance(default, list) else default) == row.default

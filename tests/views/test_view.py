@@ -168,3 +168,32 @@ def test_a_payload_names_the_version_that_made_it_installed_or_not(demo_trace, m
         "torch": version("torch").split("+")[0],
         "transformers": version("transformers"),
     }
+
+
+def test_at_looks_elsewhere_and_leaves_the_view_alone(demo_trace):
+    view = demo_trace.show(layer=2, query="it")
+    before = view.state
+    there = view.at(head="L3H5", query="lower", key=None, level="grid")
+    assert (there.state.layer, there.state.head, there.state.key, there.state.level) == (3, 5, None, "matrix")
+    assert there.trace.tokens[there.state.query] == "lower"
+    assert there.state.why == ""
+    assert view.state == before
+    assert view.at(theme="dark").state.why == before.why != ""
+    with pytest.raises(InputError, match="0 to 5"):
+        view.at(layer=6)
+    with pytest.raises(InputError, match="0 to 11"):
+        view.at(head=12)
+    with pytest.raises(InputError, match="no argument 'heds'"):
+        view.at(heds=[1])
+    with pytest.raises(InputError, match="shows two"):
+        view.at(side="b")
+
+
+def test_at_counts_the_tokens_of_its_side(texts):
+    view = texts.show("neuron")
+    for side, tokens in (("a", texts.a.tokens), ("b", texts.b.tokens)):
+        assert (
+            tokens[view.at(side=side, query="flies", key="higher" if side == "a" else "lower").state.query] == "flies"
+        )
+    merged = view.at(query="flies").state.query
+    assert texts.alignment.merged[merged] == "flies"

@@ -10,6 +10,7 @@ import attnscope
 from attnscope.cli.shared import Size, console, load, position, quiet_option
 from attnscope.text.status import status
 from attnscope.views.levels import ALIASES, NAMES, level_named
+from attnscope.views.state import CHOICES, State
 
 PAGE = "attnscope.html"
 
@@ -38,7 +39,7 @@ PAGE = "attnscope.html"
 @click.option(
     "--level",
     type=click.Choice([*NAMES, *ALIASES]),
-    help="Level to open on; lines is another name of head, grid of matrix.  [default: neuron]",
+    help=f"Level to open on; lines is another name of head, grid of matrix.  [default: {State.level}]",
 )
 @click.option("--terminal", is_flag=True, help="Draw the head and the neuron level here; write a page only with --out.")
 @click.option(
@@ -46,8 +47,8 @@ PAGE = "attnscope.html"
 )
 @click.option(
     "--theme",
-    type=click.Choice(["auto", "light", "dark"]),
-    default="auto",
+    type=click.Choice(CHOICES["theme"]),
+    default=State.theme,
     show_default=True,
     help="Colours of the page; auto follows the reader's system.",
 )
@@ -100,7 +101,7 @@ def show_text(
             loaded,
             tokenizer,
             text,
-            level=level or "neuron",
+            level=level or State.level,
             head=position(head),
             query=position(query),
             key=position(key),

@@ -1,6 +1,6 @@
 """How much a head changed between two traces: numbers, and a small picture of B − A.
 
-Weights are computed in blocks of queries, laid along the merged row of tokens, and dropped again.
+Weights are computed in blocks of queries, placed along the merged row of tokens, and dropped again.
 """
 
 import math
@@ -23,7 +23,7 @@ ZERO = 127  # the byte of no difference in a picture; 127 ± 126 are the largest
 
 @dataclass(frozen=True)
 class HeadChange:
-    """What became of one head from A to B.
+    """How one head changed from A to B.
 
     change: the mean, over the queries that both texts have, of the total-variation distance between the two rows of
     weights, ½ Σ |w_B − w_A| over every key of either text (a key that a text lacks has no weight there; a sink counts as
@@ -147,13 +147,15 @@ def _change(pair: SitePair, most: int, side: int) -> SiteChange:
         _pool(picture, delta, patch[block], starts)
     found = tuple(
         HeadChange(
-            a.stack, a.layer, head,
+            a.stack,
+            a.layer,
+            head,
             float(total[head] / count[head]) if count[head] else None,
             *(best[head] or (None, None, None)),
             turned=float(turned[head] / turns[head]) if turns[head] else None,
         )
         for head in range(heads)
-    )  # fmt: skip
+    )
     return SiteChange(found, picture, len(rows) if len(rows) < every else None)
 
 

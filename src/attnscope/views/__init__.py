@@ -1,1 +1,1 @@
-"""Where to look: a View, its state and what is said about it."""
+"""Where to look: a View, the table of its state, the levels, and the sentences about a query."""

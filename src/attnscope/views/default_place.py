@@ -1,4 +1,4 @@
-"""Where a view opens when nobody said: the strongest link between two different words."""
+"""Where a view opens if you name no place: on the strongest weight between two different words."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ SAMPLE_ABOVE = 512
 
 @dataclass(frozen=True)
 class Opening:
-    """A place to look at first, and why it was chosen, in words."""
+    """The place that a view opens on, and in `why` the reason for it, as a sentence."""
 
     site: Site
     head: int
@@ -28,8 +28,11 @@ class Opening:
 
 
 def choose_opening(trace: Trace, sites: tuple[Site, ...], head: int | None = None, query: int | None = None) -> Opening:
-    """The strongest link, among these sites (and this head, and this query, if given), between two different words
-    that are neither special nor neighbours (the first token where there is none); ties go to the lowest layer, head and position. Long texts are sampled."""
+    """The strongest weight between two different words that are neither special tokens nor neighbours.
+
+    The search covers these sites, this head and this query, where they are given; of long texts it takes a sample of the
+    queries. Equal weights go to the lowest layer, head and position. Without two such words it is the first token.
+    """
     best = (0.0, None, 0, 0, 0)
     sampled = False
     for site in sites:

@@ -15,6 +15,7 @@ from attnscope.errors import AttnscopeError, InputError
 from attnscope.payload.site_requests import TileRequest, answer
 from attnscope.render.server.limits import Limits, Refusal
 from attnscope.tracing.trace import Trace
+from attnscope.views.state import State
 
 Reader = Callable[..., Trace]  # reader(text, pair=…, truncate=…) -> Trace
 
@@ -184,7 +185,7 @@ def room(trace: Trace) -> int:
 
 def place_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """The place where a view opens, as arguments of `Trace.show`. Raises InputError for a value of the wrong type."""
-    found = {name: given[name] for name in ("layer", "head", "query", "stack") if given.get(name) is not None}
+    found = {name: given[name] for name in (*State.group("place"), "query") if given.get(name) is not None}
     for name, value in found.items():
         if not isinstance(value, str if name == "stack" else int) or isinstance(value, bool):
             raise InputError(f"{name} must be {'a name' if name == 'stack' else 'a number'}; got {str(value)[:40]!r}.")
