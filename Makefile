@@ -5,7 +5,7 @@
 #                          https://download.pytorch.org/whl/cpu has a small one for the CPU.
 #   ARGS="-k name"         passed on to pytest by `make test`
 #   JOBS=4                 how many tests run side by side (default: 2; 0: one after another, as for a debugger)
-#   COVERAGE=1             `make build` and `make test` print which modules the tests reach too little
+#   COVERAGE=1             which modules the tests reach too little: of Python from `make build`, of TypeScript from `make test`
 #
 # Finished steps leave a stamp; a second run repeats only those whose inputs changed.
 
