@@ -5,7 +5,7 @@
 #                          https://download.pytorch.org/whl/cpu has a small one for the CPU.
 #   ARGS="-k name"         passed on to pytest by `make test`
 #   JOBS=4                 how many tests run side by side (default: 2; 0: one after another, as for a debugger)
-#   COVERAGE=1             `make build` and `make test` print which modules the tests reach too little
+#   COVERAGE=1             which modules the tests reach too little: of Python from `make build`, of TypeScript from `make test`
 #
 # Finished steps leave a stamp; a second run repeats only those whose inputs changed.
 
@@ -58,12 +58,14 @@ portable: $(VENV)/.dev  ## unit and exactness tests with torch's plainest kernel
 	$(SAY) "Unit and exactness tests under ATEN_CPU_CAPABILITY=default (some minutes)"
 	@ATEN_CPU_CAPABILITY=default $(PYTEST) -m '(unit or exactness) and not source' $(ARGS)
 
-lint: $(VENV)/.dev frontend/node_modules/.installed  ## style, types and the direction of imports, Python and TypeScript
-	$(SAY) "ruff, pyright, import-linter, Biome, tsc (half a minute)"
+lint: $(VENV)/.dev frontend/node_modules/.installed  ## style, types, direction of imports, generated files; Python and TypeScript
+	$(SAY) "ruff, pyright, import-linter, generated files, Biome, tsc (half a minute)"
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
 	@tools/with-node $(VENV)/bin/pyright
 	@$(VENV)/bin/lint-imports
+	@$(PY) tools/generate.py --check
+	@$(PY) tools/findings.py --check
 	@$(NPM) run --silent lint
 	@$(NPM) run --silent check
 

@@ -94,6 +94,7 @@ def test_an_entry_explains_itself():
         explain("scale-liner")
 
 
+@pytest.mark.source
 def test_the_page_of_findings_is_what_the_registry_gives():
     spec = importlib.util.spec_from_file_location("findings_page", ROOT / "tools/findings.py")
     tool = importlib.util.module_from_spec(spec)

@@ -313,6 +313,7 @@ def test_a_mask_of_whole_numbers_is_refused_as_torch_does():
         attention.scaled_dot_product_attention(q, q, q, attn_mask=mask)
 
 
+@pytest.mark.packaging
 def test_a_padding_mask_of_whole_numbers_is_refused():
     """Without the annotations checked, as a user runs it."""
     code = """

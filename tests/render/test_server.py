@@ -388,6 +388,7 @@ def test_a_fault_of_a_model_is_a_sentence_and_the_server_lives(bert: Any) -> Non
 # -- many at once, and the end
 
 
+@pytest.mark.slow
 def test_fifty_viewers_lose_nothing(bert: Any, reader: Any) -> None:
     """Fifty at once, each with a text of its own; every answer holds the library's own numbers."""
     words = "the cat sat on mat dog ran a".split()
@@ -501,6 +502,7 @@ def _until(done: Any, process: Any) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.packaging
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_finishes_what_was_begun(tmp_path: Path, folder: str, bert: Any, number: signal.Signals) -> None:
     process = subprocess.Popen(
