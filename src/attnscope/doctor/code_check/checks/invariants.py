@@ -151,8 +151,8 @@ def _scale(case: Case, invocation: Invocation, run: Run) -> None:
     size = p.query.weight.shape[1] // p.heads if p else invocation.size
     right = factor(case.base, size, invocation.heads, 1)
     if straight > 0.9999 and abs(slope / right - 1) > 1e-2:
-        spread = {"deviation": float(y.std()), "reference": float((x * right).std())}
-        case.find("scale", slope=slope, expected=right, **spread)
+        deviation, reference = float(y.std()), float((x * right).std())
+        case.find("scale", slope=slope, expected=right, deviation=deviation, reference=reference)
 
 
 def _padding(case: Case, invocation: Invocation, run: Run) -> None:
