@@ -65,7 +65,7 @@ def test_no_common_token_is_said():
 
 
 def test_compare_takes_two_traces(demo_trace):
-    with pytest.raises(attnscope.InputError, match="second is a str"):
+    with pytest.raises(attnscope.InputError, match="expected two traces, got a str as the second"):
         attnscope.compare(demo_trace, "text")
 
 
@@ -274,7 +274,7 @@ def test_an_address_gives_the_view_of_a_side(texts, side):
     ):
         with pytest.raises(attnscope.InputError, match=said):
             View.from_url(f"#{place}&{rest}", texts)
-    with pytest.raises(attnscope.InputError, match="a trace or a comparison; a str came"):
+    with pytest.raises(attnscope.InputError, match="got a str as the second"):
         View.from_url(f"#{place}", "text")
 
 
