@@ -22,13 +22,20 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
 
 def view_of(trace: Trace, level: str, layer: int | None, heads: Any, theme: str) -> View:
     """A static view, which a saved notebook keeps. It opens on the first of `heads`."""
-    chosen = [None] if heads is None else numbers("heads", heads)
+    chosen = [] if heads is None else numbers("heads", heads)
     present = sorted({site.layer for site in trace.sites})
     if layer is not None and layer not in present:
         raise InputError(f"layer {layer} is not among the layers here: {', '.join(map(str, present))}.")
     stack = None if layer is None else next(site.stack for site in trace.sites if site.layer == layer)
     view = api.show_trace(
-        trace, level=level, layer=layer, head=chosen[0], heads=chosen[1:], stack=stack, theme=theme, static=True
+        trace,
+        level=level,
+        layer=layer,
+        head=chosen[0] if chosen else None,
+        heads=chosen[1:],
+        stack=stack,
+        theme=theme,
+        static=True,
     )
     check_place(trace, view.state)
     return view
