@@ -628,7 +628,7 @@ def test_an_address_gives_the_page_s_view(demo_trace):
         ("layer=2&head=8&query=7&dim=32", "dim 32"),
         ("layer=2&head=8&query=7&sort=beauty", "sort is 'beauty'"),
         ("layer=2&head=8&query=7&level=galaxy", "level 'galaxy'"),
-        ("layer=two", "layer=two in this address cannot be read"),
+        ("layer=two", "layer=two in this address: expected a whole number from 0"),
     ):
         with pytest.raises(InputError, match=re.escape(words)):
             View.from_url(f"#{fragment}", demo_trace)

@@ -76,7 +76,7 @@ def _row_notes(picture: Picture) -> list[str]:
     notes = []
     if bool(looked.empty[0]):
         how = "empty_uniform" if scene.site.mask.uniform_empty_rows else "empty_zero"
-        notes.append(note("empty", then=note(how)))
+        notes.append(note("empty", rest=note(how)))
     if state.threshold:
         rows = picture.fields[0].values[list(picture.chosen)].nan_to_num(0)
         below = float(rows[rows < state.threshold].sum()) / (len(rows) if state.combine == "mean" else 1)
