@@ -20,7 +20,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
-SENTENCE = "As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed."
+from attnscope.text.example import SENTENCE  # noqa: E402
 
 APART = {"exactness", "properties", "browser", "notebook", "packaging"}  # what has none of these marks is a unit test
 

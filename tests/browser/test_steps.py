@@ -84,7 +84,7 @@ def tiny_view(name, **place):
 
 
 def test_the_demo_from_x_to_the_write(open_view, demo):
-    from conftest import SENTENCE
+    from attnscope.text.example import SENTENCE
 
     view = attnscope.show(*demo, SENTENCE, level="steps", layer=2, head=8, query="it")
     page = open_view(view)
