@@ -1,5 +1,6 @@
 /** A small payload, made by hand: what the DOM tests draw, and what `npm run dev` shows. */
 
+import type { Metadata } from "../src/data/metadata";
 import { f32, meta, safetensors, site, u8 } from "./made";
 
 export const WORDS = ["The", "cat", "sat", "on", "its", "mat", "."];
@@ -11,6 +12,27 @@ const noise = (n: number, seed: number) =>
   Array.from({ length: n }, (_, i) => Math.round(1000 * Math.sin((i + 1) * 12.9898 + seed * 78.233)) / 500);
 
 const MASK = { lower: null, upper: 0, keys: null, rows: null, packed: null, empty_rows: "zero" as const };
+
+/** As Python writes them: number, symbol and title. */
+const STEP_NAMES: Metadata["step_names"] = {
+  x: ["1", "x", "x"],
+  query: ["2", "q", "q"],
+  query_norm: ["2a", "q", "norm"],
+  query_rotary: ["2b", "q", "rotary embedding"],
+  keys: ["3", "k", "k"],
+  key_norm: ["3a", "k", "norm"],
+  key_rotary: ["3b", "k", "rotary embedding"],
+  values: ["3c", "v", "v"],
+  products: ["4", "q × k", "q × k"],
+  dot: ["5", "q · k", "q · k"],
+  scaled: ["6", "scaled", "scaling"],
+  capped: ["7", "capped", "softcap"],
+  biased: ["8", "biased", "position bias"],
+  masked: ["9", "score", "mask"],
+  weights: ["10", "weight", "softmax"],
+  output: ["11", "z", "z"],
+  write: ["12", "z · W_O", "write"],
+};
 
 /** Two layers of two heads, causal, with thumbnails and statistics. */
 export function bytes(): Uint8Array {
@@ -70,6 +92,7 @@ export function bytes(): Uint8Array {
     stat_words: { special: "Of special tokens.", distance: "How far." },
     stat_titles: { special: "on special tokens", distance: "mean distance" },
     stat_units: { special: "part", distance: "tokens" },
+    step_names: STEP_NAMES,
   };
   return safetensors(tensors, { attnscope: JSON.stringify(described) });
 }

@@ -27,15 +27,9 @@ def view_of(trace: Trace, level: str, layer: int | None, heads: Any, theme: str)
     if layer is not None and layer not in present:
         raise InputError(f"layer {layer} is not among the layers here: {', '.join(map(str, present))}.")
     stack = None if layer is None else next(site.stack for site in trace.sites if site.layer == layer)
+    first = chosen[0] if chosen else None
     view = api.show_trace(
-        trace,
-        level=level,
-        layer=layer,
-        head=chosen[0] if chosen else None,
-        heads=chosen[1:],
-        stack=stack,
-        theme=theme,
-        static=True,
+        trace, level=level, layer=layer, head=first, heads=chosen[1:], stack=stack, theme=theme, static=True
     )
     check_place(trace, view.state)
     return view
