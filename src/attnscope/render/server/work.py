@@ -188,5 +188,7 @@ def place_of(given: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: given[name] for name in (*State.group("place"), "query") if given.get(name) is not None}
     for name, value in found.items():
         if not isinstance(value, str if name == "stack" else int) or isinstance(value, bool):
-            raise InputError(f"{name} must be {'a name' if name == 'stack' else 'a number'}; got {str(value)[:40]!r}.")
+            raise InputError(
+                f"expected {name} as {'a name' if name == 'stack' else 'a number'}, got {str(value)[:40]!r}."
+            )
     return found
