@@ -9,7 +9,7 @@ import torch
 import attnscope
 import tiny_models as tiny
 from attnscope import InputError, NotCaptured, Trace
-from attnscope.tracing.places import parse_keep, parse_layer, parse_layers, parse_sites
+from attnscope.tracing.places import parse_head, parse_keep, parse_layer, parse_layers, parse_sites
 from made_traces import made_trace
 
 WORDS = ["air", "it", "##craft", "it", "<b>&"]
@@ -167,3 +167,9 @@ def test_show_and_plot_have_the_defaults_of_a_state() -> None:
         for row in State.table():
             if row.name not in ("why", "side", "layer", "head", "query", "key", "stack"):
                 assert given[row.name] == row.default, row.name
+
+
+def test_a_head_and_a_layer_that_disagree():
+    with pytest.raises(InputError, match=r'head "L2H3" is in layer 2, and layer=1 was given too'):
+        parse_head("L2H3", 1)
+    assert parse_head("L2H3", "L2") == (2, 3)

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 import attnscope
-from attnscope.cli.shared import console, load, quiet_option
+from attnscope.cli.shared import Size, console, load, quiet_option
 from attnscope.errors import AttnscopeError, InputError
 from attnscope.text.status import status
 
@@ -30,12 +30,12 @@ LIMIT = 60.0  # seconds
     type=click.IntRange(1, 3),
     help="1: only what fails; 2: and where; 3: the mistake and its cure.  [default: 3]",
 )
-@click.option("--scaling", type=float, help="Code: the factor of q · k, where it is not 1/√d on purpose.")
-@click.option("--softcap", type=float, help="Code: the cap of soft-capped scores.  [default: none]")
+@click.option("--scaling", type=Size(), help="Code: the factor of q · k, where it is not 1/√d on purpose.")
+@click.option("--softcap", type=Size(), help="Code: the cap of soft-capped scores.  [default: none]")
 @click.option("--causal/--no-causal", default=None, help="Code: declare that it is causal, or that it is not.")
 @click.option(
     "--limit",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Size(min=0, min_open=True),
     help=f"Code: seconds after which it is stopped.  [default: {LIMIT:g}]",
 )
 @click.option("--model", help="Check this model on TEXT: demo, a hub name, or a folder.")

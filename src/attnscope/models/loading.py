@@ -63,6 +63,9 @@ def load(
         )
     if not isinstance(name, (str, os.PathLike)):
         raise LoadError(f"expected a hub name, a folder, or 'demo', got {type(name).__name__}.")
+    if not str(name).strip() or os.path.isfile(name):
+        what = f"the file {str(name)!r}" if str(name).strip() else "an empty name"
+        raise LoadError(f"expected a hub name, a folder, or 'demo', got {what}. Of a saved model, give its folder.")
     source = str(demo_folder()) if str(name) == "demo" else os.path.expanduser(os.fspath(name))
     if isinstance(dtype, str):
         dtype = getattr(torch, dtype.removeprefix("torch."), dtype)

@@ -49,6 +49,10 @@ def parse_head(head: Any, layer: Any = None) -> tuple[int | None, int | None]:
         match = re.fullmatch(r"[Ll](\d+)[Hh](\d+)", head.strip())
         if match and number in (None, int(match[1])):
             return int(match[1]), int(match[2])
+        if match:
+            raise InputError(
+                f'head "{head}" is in layer {match[1]}, and layer={number} was given too. Leave one of them out.'
+            )
         if head.strip().isdigit():
             return number, int(head)
     expected = f" of layer {number}" if number is not None else ""
