@@ -39,34 +39,30 @@ def check(
     **A model in use**, `check(model, tokenizer, text)`: special tokens, chat template, padding, masks, length, NaN,
     dropout, adapters. The model runs a few times without gradients and is left as it was.
 
-    Args:
-        fn: A function (query, key, value[, mask][, ...]) on (batch, length, size) or (batch, heads, length, size), which
-            returns the output, or output and weights in either order; a module with projections, or its class where that
-            needs no arguments. Comments such as # (batch, heads, length, size) settle which axis is which. For a model in
-            use: the model, a torch module.
-        tokenizer: The model's tokenizer. It may be None with `inputs`.
-        text: One text, or several: a batch, padded as the tokenizer pads.
-        scaling: What q · k is multiplied by, a number above 0. Default: 1/√(head size).
-        softcap: The number that no score passes, softcap · tanh(score / softcap), as in Gemma 2. Default: no cap.
-        sinks: [heads] or [1], one more score each that joins the softmax, as in gpt-oss. Default: none.
-        causal: True where no token may see a later one, False where it may. Default: either is right.
-        like: A module or function with the same weights that computes what this code should. Default: not compared.
-        cached: For a function True (it takes fewer queries than keys) or a function for the last queries; for a module whose
-            forward takes a cache True, or a function that makes an empty one. Default: not compared.
-        model: A module or function of (ids or embeddings, mask) that uses this attention; it runs on one text alone and in a
-            batch. Default: not compared.
-        messages: A chat, [{"role": ..., "content": ...}, ...], in place of `text`.
-        inputs: Ready tensors by name, input_ids [rows, tokens] and what belongs to them, taken as they are.
-        text_pair: The second text of a pair, such as a premise's hypothesis.
-        hint: 1 reports only what does not hold, 2 the place as well, 3 everything. Default: 3.
-        strict: Whether a warning makes the Diagnosis false too. Default: False.
+    `fn`: A function (query, key, value[, mask][, ...]) on (batch, length, size) or (batch, heads, length, size), which
+      returns the output, or output and weights in either order; a module with projections, or its class where that
+      needs no arguments. Comments such as # (batch, heads, length, size) settle which axis is which. For a model in
+      use: the model, a torch module.
+    `tokenizer`: The model's tokenizer. It may be None with `inputs`.
+    `text`: One text, or several: a batch, padded as the tokenizer pads.
+    `scaling`: What q · k is multiplied by, a number above 0. Default: 1/√(head size).
+    `softcap`: The number that no score passes, softcap · tanh(score / softcap), as in Gemma 2. Default: no cap.
+    `sinks`: [heads] or [1], one more score each that joins the softmax, as in gpt-oss. Default: none.
+    `causal`: True where no token may see a later one, False where it may. Default: either is right.
+    `like`: A module or function with the same weights that computes what this code should. Default: not compared.
+    `cached`: For a function True (it takes fewer queries than keys) or a function for the last queries; for a module whose
+      forward takes a cache True, or a function that makes an empty one. Default: not compared.
+    `model`: A module or function of (ids or embeddings, mask) that uses this attention; it runs on one text alone and in a
+      batch. Default: not compared.
+    `messages`: A chat, [{"role": ..., "content": ...}, ...], in place of `text`.
+    `inputs`: Ready tensors by name, input_ids [rows, tokens] and what belongs to them, taken as they are.
+    `text_pair`: The second text of a pair, such as a premise's hypothesis.
+    `hint`: 1 reports only what does not hold, 2 the place as well, 3 everything. Default: 3.
+    `strict`: Whether a warning makes the Diagnosis false too. Default: False.
 
-    Returns:
-        A Diagnosis, with `findings`, `exit_code`, `lines()`, `to_dict()`.
-
-    Raises:
-        InputError: The arguments do not fit; there is nothing to check; or an argument of the code has no default and a name
-            that does not tell how to fill it.
+    The result is a Diagnosis, with `findings`, `exit_code`, `lines()` and `to_dict()`. Raises InputError where the arguments
+    do not fit, where there is nothing to check, or where an argument of the code has no default and a name that does not
+    tell how to fill it.
     """
     declared = {
         "scaling": scaling,
