@@ -16,7 +16,7 @@ from attnscope.statistics.definitions import STATISTICS
 from attnscope.statistics.thumbnails import MASKED, thumbnails_of
 from attnscope.tracing.masks import causal_rule
 from attnscope.tracing.trace import Trace
-from browser_tools import until, url_state
+from browser_tools import COUNT_PENDING, until, url_state
 from made_traces import WAYS, made_trace
 
 LEVEL = '[data-level="model"]'
@@ -338,6 +338,7 @@ def test_widths_and_themes(open_view, demo_trace, tmp_path, width, dark):
 
 def test_touch_enlarges_first(browser, demo_trace, tmp_path):
     context = browser.new_context(viewport={"width": 400, "height": 860}, has_touch=True)
+    context.add_init_script(COUNT_PENDING)
     try:
         page = context.new_page()
         path = tmp_path / "touch.html"

@@ -86,3 +86,11 @@ def test_every_field_is_an_argument_of_show_and_a_trait_of_the_widget():
     for row in State.table():
         default = traits[row.name].default()
         assert (tuple(default) if isinstance(default, list) else default) == row.default
+
+
+def test_layers_by_name_and_values_of_no_kind(demo_trace) -> None:
+    view = demo_trace.show(layer=1, head=2)
+    assert view.at(layer="L3").state.layer == 3
+    assert view.at(layer="4", head=5).state.head == 5
+    with pytest.raises(InputError, match="expected layer as a number counted from 0, got True"):
+        State(layer=True)

@@ -1,11 +1,13 @@
 /** Numbers as they are read: U+2212 for minus, "<0.1 %" for a trace of weight. */
 
 export const MINUS = "\u2212";
+const HUGE = 1e21; // from here on with an exponent, as toFixed has it, but short
 
 export function fixed(value: number, digits: number): string {
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "+∞" : `${MINUS}∞`;
-  const text = Math.abs(value).toFixed(digits);
+  const size = Math.abs(value);
+  const text = size >= HUGE ? size.toExponential(2) : size.toFixed(digits);
   const zero = /^[0.]+$/.test(text);
   return value < 0 && !zero ? MINUS + text : text;
 }

@@ -3,6 +3,7 @@
 import io
 import math
 import os
+import re
 import sys
 from logging import ERROR, getLogger
 from typing import Any
@@ -23,6 +24,18 @@ class Size(click.FloatRange):
         if not math.isfinite(size):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return size
+
+
+class Layer(click.ParamType):
+    """A layer's number, from 2 or L2; read without torch, so that a mistake is refused before a model is loaded."""
+
+    name = "layer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        match = re.fullmatch(r"[Ll]?(-?\d+)", str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is not a number or a name such as L2.", param, ctx)
+        return int(match[1])
 
 
 def load(name: str, quiet: bool, **options: Any) -> tuple[Any, Any]:

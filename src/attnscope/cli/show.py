@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 import attnscope
-from attnscope.cli.shared import Size, console, load, position, quiet_option
+from attnscope.cli.shared import Layer, Size, console, load, position, quiet_option
 from attnscope.text.status import status
 from attnscope.views.levels import ALIASES, NAMES, level_named
 from attnscope.views.state import CHOICES, State
@@ -18,7 +18,11 @@ PAGE = "attnscope.html"
 @click.command()
 @click.argument("text")
 @click.option("--model", default="demo", show_default=True, help="demo, a hub name, or a folder.")
-@click.option("--layer", type=int, help="Layer to open on, counted from 0.  [default: chosen with the head]")
+@click.option(
+    "--layer",
+    type=Layer(),
+    help="Layer to open on: a number, counted from 0, or a name such as L2.  [default: chosen with the head]",
+)
 @click.option(
     "--head",
     help="Head to open on: a number, counted from 0, or a name such as L2H8.  [default: the one with the strongest "

@@ -4,9 +4,11 @@ tests/cases/spelling.json holds the cases that both must pass.
 """
 
 import math
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 
 MINUS = "\u2212"
+HUGE = 1e21  # from here on a number is written with an exponent, as JavaScript's toFixed has it
+_EXACT = Context(prec=40)
 
 
 def fixed(value: float, digits: int) -> str:
@@ -15,7 +17,10 @@ def fixed(value: float, digits: int) -> str:
         return "NaN"
     if math.isinf(value):
         return "+∞" if value > 0 else f"{MINUS}∞"
-    size = str(Decimal(abs(value)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
+    if abs(value) >= HUGE:
+        size = f"{abs(value):.2e}"
+    else:
+        size = str(Decimal(abs(value)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, _EXACT))
     return MINUS + size if value < 0 and any(c not in "0." for c in size) else size
 
 

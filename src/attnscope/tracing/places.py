@@ -28,7 +28,7 @@ def parse_layer(layer: Any, what: str = "layer") -> int:
             return int(match[1])
         if re.fullmatch(r"[Ll]\d+[Hh]\d+", layer.strip()):
             raise InputError(
-                f'{what} "{layer}" names a head as well. Give the layer alone: "{layer.strip().split("H")[0]}".'
+                f'{what} "{layer}" names a head as well. Give the layer alone: "{re.split("[Hh]", layer.strip())[0]}".'
             )
     elif is_number(layer):
         return operator.index(layer)

@@ -70,9 +70,9 @@ ALIASES = {alias: level.name for level in REGISTRY for alias in level.aliases}
 
 def level_named(name: str) -> str:
     """The level's own name, for a name or an alias. Raises InputError, which names all of them."""
-    if name in NAMES:
+    if isinstance(name, str) and name in NAMES:
         return name
-    if name in ALIASES:
+    if isinstance(name, str) and name in ALIASES:
         return ALIASES[name]
     there = ", ".join(" or ".join(map(repr, (level.name, *level.aliases))) for level in REGISTRY)
     raise InputError(f"level {name!r} is not one of {there}.")

@@ -168,6 +168,8 @@ def _check(row: Field, value: Any) -> None:
     whole = isinstance(value, int) and not isinstance(value, bool)
     if kind == "choice" and value not in row.metadata["choices"]:
         raise InputError(f"{name} {value!r} is not one of {', '.join(map(repr, row.metadata['choices']))}.")
+    if kind == "position" and not whole:
+        raise InputError(f"expected {name} as a number counted from 0, got {value!r}.")
     if kind == "weight" and not ((whole or isinstance(value, float)) and 0 <= value <= 1):
         raise InputError(f"{name} is {value!r}; it is a weight, from 0 to 1.")
     if name == "dim" and value is not None and not (whole and value >= 0):

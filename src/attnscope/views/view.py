@@ -12,8 +12,9 @@ from attnscope.comparing.comparison import Comparison
 from attnscope.errors import InputError
 from attnscope.payload.atomic_write import write_atomically
 from attnscope.payload.held import as_held
+from attnscope.tracing.places import parse_head, parse_layer
 from attnscope.tracing.receipts import Receipt
-from attnscope.tracing.site import Site, parse_head
+from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 from attnscope.views.as_python import python, python_of_comparison
 from attnscope.views.budget import Block, Plan, make_blocks, plan_blocks
@@ -198,6 +199,8 @@ class View:
         for name in changes:
             if name not in known:
                 raise InputError(f"at() has no argument {name!r}; it takes {', '.join(known[:-1])}.")
+        if isinstance(changes.get("layer"), str):
+            changes["layer"] = parse_layer(changes["layer"])
         if isinstance(changes.get("head"), str):
             layer, number = parse_head(changes["head"], changes.get("layer"))
             changes |= {"head": number} if layer is None else {"head": number, "layer": layer}

@@ -54,7 +54,7 @@ BEND = (
 
 # Figures are for white paper.
 GROUND, HEADS = "#ffffff", HEADS_ON["light"]
-TEXT, MUTED, LINE = (PAGE["light"][name] for name in ("text", "muted", "strong-line"))
+TEXT, MUTED, LINE, FAINT = (PAGE["light"][name] for name in ("text", "muted", "strong-line", "line"))
 NEGATIVE, ZERO, POSITIVE, INK, HATCH = (
     PAGE["light"][name] for name in ("negative", "zero", "positive", "ink", "hatch")
 )

@@ -117,7 +117,7 @@ def _scene(trace: Trace, state: State) -> Scene:
 
 
 def _plan(scene: Scene, width: float) -> Plan:
-    return import_module(f"attnscope.render.figures.{scene.state.level}").plan(scene, width)
+    return import_module(f"attnscope.render.figures.{scene.state.level}").plan(scene, width)  # a module for each level
 
 
 def _lines(text: str, size: float, width: float) -> list[str]:

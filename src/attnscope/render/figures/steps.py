@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attnscope.render.figures.colours import MUTED, TEXT, nice
+from attnscope.render.figures.colours import FAINT, MUTED, TEXT, nice
 from attnscope.render.figures.draw import Plan
 from attnscope.render.figures.names import cut
 from attnscope.render.figures.parts import largest
@@ -169,7 +169,7 @@ def _draw(sheet: Sheet, y: float, lines: list[Line]) -> None:
     for n, line in enumerate(lines):
         middle = y + line.height / 2
         if n:
-            sheet.lines([[(symbol, y), (right, y)]], "#e2e1dc", 0.4)
+            sheet.lines([[(symbol, y), (right, y)]], FAINT, 0.4)
         sheet.formula(symbol, middle, line.symbol, size, weight="bold")
         sheet.formula(formula, middle, line.formula, size, color=TEXT if line.formula.startswith("=") else MUTED)
         if line.vector is None:

@@ -9,17 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from attnscope.render.figures.colours import PAGE
 from attnscope.render.page.assets import asset
 from attnscope.views.view import Block, View
 
+LIGHT, DARK = PAGE["light"], PAGE["dark"]
 STYLE = (
-    "html,body{margin:0;min-height:100%}body{background:#fbfaf8}"
-    "@media(prefers-color-scheme:dark){body{background:#16171b}}"
+    f"html,body{{margin:0;min-height:100%}}body{{background:{LIGHT['ground']}}}"
+    f"@media(prefers-color-scheme:dark){{body{{background:{DARK['ground']}}}}}"
     "noscript,[data-attnscope]>p{display:block;margin:2rem;font:16px/1.5 system-ui,sans-serif}"
     # shown late, so that it does not appear while a browser reads a whole page; hidden where scripts are off
     "[data-attnscope]>p{animation:late 4s step-end}@keyframes late{from{visibility:hidden}}"
     "@media(scripting:none){[data-attnscope]>p{display:none}}"
-    "@media(prefers-color-scheme:dark){noscript,[data-attnscope]>p{color:#d6d8de}}"
+    f"@media(prefers-color-scheme:dark){{noscript,[data-attnscope]>p{{color:{DARK['text']}}}}}"
 )
 # The script removes it.
 UNDRAWN = (

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from attnscope.render.page.assets import asset
-from attnscope.render.page.html import STYLE, json_in_html, sha256
+from attnscope.render.page.html import DARK, LIGHT, STYLE, json_in_html, sha256
 
 _DOOR_STYLE = (
-    "body{margin:12vh auto;max-width:34rem;padding:0 1.5rem;font:16px/1.5 system-ui,sans-serif;color:#17181a;background:#fcfcfa}"
+    "body{margin:12vh auto;max-width:34rem;padding:0 1.5rem;font:16px/1.5 system-ui,sans-serif;"
+    f"color:{LIGHT['text']};background:{LIGHT['ground']}}}"
     "input,button{font:inherit;padding:.3em .6em}label{display:block;margin:1.2em 0 .3em}input{width:100%;box-sizing:border-box}"
     "button{margin-top:.8em}"
-    "@media(prefers-color-scheme:dark){body{background:#131417;color:#ecebe8}html{color-scheme:dark}}"
+    f"@media(prefers-color-scheme:dark){{body{{background:{DARK['ground']};color:{DARK['text']}}}html{{color-scheme:dark}}}}"
 )
 _DOOR_SCRIPT = "document.forms[0].action=location.hash"  # the place in the address survives the form
 _COMMON = "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
