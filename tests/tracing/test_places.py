@@ -170,6 +170,6 @@ def test_show_and_plot_have_the_defaults_of_a_state() -> None:
 
 
 def test_a_head_and_a_layer_that_disagree():
-    with pytest.raises(InputError, match=r'head "L2H3" is in layer 2, and layer=1 was given too'):
+    with pytest.raises(InputError, match=r'head "L2H3" is in layer 2; expected one of layer 1'):
         parse_head("L2H3", 1)
     assert parse_head("L2H3", "L2") == (2, 3)

@@ -51,7 +51,7 @@ def parse_head(head: Any, layer: Any = None) -> tuple[int | None, int | None]:
             return int(match[1]), int(match[2])
         if match:
             raise InputError(
-                f'head "{head}" is in layer {match[1]}, and layer={number} was given too. Leave one of them out.'
+                f'head "{head}" is in layer {match[1]}; expected one of layer {number}. Give a head of that layer, or its number.'
             )
         if head.strip().isdigit():
             return number, int(head)
