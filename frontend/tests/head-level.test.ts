@@ -68,48 +68,44 @@ describe("colours of heads", () => {
   });
 });
 
-describe("a sheet", () => {
+describe("a cache", () => {
   it("has the rows of the chain", () => {
     const one = head(1);
-    const sheet = new RowCache([one]);
+    const cache = new RowCache([one]);
     for (let q = 0; q < 3; q++) {
-      expect(Array.from(sheet.exact(q).weights)).toEqual([...chainOf(one, q).weights]);
-      expect(Array.from(sheet.row(q).weights)).toEqual([...Float32Array.from(chainOf(one, q).weights)]);
+      expect(Array.from(cache.exact(q).weights)).toEqual([...chainOf(one, q).weights]);
+      expect(Array.from(cache.row(q).weights)).toEqual([...Float32Array.from(chainOf(one, q).weights)]);
     }
-    expect(sheet.complete).toBe(true);
-    expect(sheet.hasScores).toBe(true);
+    expect(cache.complete).toBe(true);
+    expect(cache.hasScores).toBe(true);
   });
 
   it("averages weights over its members, and masks what all of them mask", () => {
     const mask = { lower: null, upper: 0, keys: null, rows: null, packed: null, empty_rows: "zero" as const };
     const members = [head(0, { mask }), head(1, { mask })];
-    const sheet = new RowCache(members);
-    const { weights, allowed, scores } = sheet.exact(1);
+    const cache = new RowCache(members);
+    const { weights, allowed, scores } = cache.exact(1);
     for (let j = 0; j < 3; j++)
       expect(weights[j]).toBeCloseTo((chainOf(members[0], 1).weights[j] + chainOf(members[1], 1).weights[j]) / 2, 12);
     expect([...(allowed as Uint8Array)]).toEqual([1, 1, 0]);
     expect(scores).toBeNull();
-    expect(sheet.hasScores).toBe(false);
+    expect(cache.hasScores).toBe(false);
   });
 
   it("counts what the head does over the whole text", () => {
     const one = head(0);
-    const sheet = new RowCache([one]);
-    while (sheet.advance());
-    const { tally } = sheet;
+    const cache = new RowCache([one]);
+    while (cache.advance());
+    const { tally } = cache;
     const rows = [0, 1, 2].map((q) => chainOf(one, q).weights);
     const sum = (of: (q: number, j: number) => number) =>
       rows.reduce((total, row, q) => total + row.reduce((s, w, j) => s + w * of(q, j), 0), 0);
-    expect(tally.distance).toBeCloseTo(
-      sum((q, j) => Math.abs(q - j)),
-      12,
-    );
     expect(tally.back).toBeCloseTo(
       sum((q, j) => (j < q ? 1 : 0)),
       12,
     );
-    expect(tally.previous).toBeCloseTo(
-      sum((q, j) => (j === q - 1 ? 1 : 0)),
+    expect(tally.ahead).toBeCloseTo(
+      sum((q, j) => (j > q ? 1 : 0)),
       12,
     );
     expect(tally.received[2]).toBeCloseTo(rows[0][2] + rows[1][2] + rows[2][2], 12);

@@ -129,7 +129,7 @@ describe("the cells", () => {
 
   it("bar what is not a number, over everything else in its pixel", () => {
     const { field } = fieldOf("weights");
-    const broken = field.sheet.members[0];
+    const broken = field.cache.members[0];
     broken.q[0] = Number.NaN;
     while (field.advance());
     expect(field.broken).toBe(true);

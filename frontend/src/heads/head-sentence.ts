@@ -12,28 +12,28 @@ import type { RowCache } from "./row-cache";
 /** Weights that one may wait for: more are added up while the picture is already there. */
 const AT_ONCE = 3_000_000;
 
-/** Completes a small sheet at once; false where the reader would wait for it. */
-export function completed(sheet: RowCache): boolean {
-  if (sheet.complete) return true;
-  const { queries, keys, head_size } = sheet.site;
-  if (queries * keys * Math.max(head_size, 8) * sheet.members.length > AT_ONCE) return false;
-  while (sheet.advance());
+/** Completes a small cache at once; false where the reader would wait for it. */
+export function completed(cache: RowCache): boolean {
+  if (cache.complete) return true;
+  const { queries, keys, head_size } = cache.site;
+  if (queries * keys * Math.max(head_size, 8) * cache.members.length > AT_ONCE) return false;
+  while (cache.advance());
   return true;
 }
 
 const tokensAway = (distance: number) => `${distance.toFixed(1)} ${distance.toFixed(1) === "1.0" ? "token" : "tokens"}`;
 
 /** `row`: the selected query's, or of several. Without a complete cache of rows, the sentence is about the query alone. */
-export function headSentence(scene: Scene, sheet: RowCache, axes: Axes, row: SlotRow): Part[] {
+export function headSentence(scene: Scene, cache: RowCache, axes: Axes, row: SlotRow): Part[] {
   const { state, site } = scene;
   const where = placeName({ site, head: state.head }, state.average);
   const parts: Part[] = [`In ${where}, `];
-  const { tally } = sheet;
+  const { tally } = cache;
   const mass = tally.back + tally.itself + tally.ahead;
   const rows = site.queries - tally.empty - tally.broken;
-  if (sheet.complete && tally.broken) parts.push("some weights are not numbers. ");
-  else if (sheet.complete && mass > 0 && rows > 0) {
-    if (site.kind === "self") parts.push(...distances(scene, sheet, mass), "; ");
+  if (cache.complete && tally.broken) parts.push("some weights are not numbers. ");
+  else if (cache.complete && mass > 0 && rows > 0) {
+    if (site.kind === "self") parts.push(...distances(scene, cache, mass), "; ");
     const most = tally.received.reduce((best, value, j) => (value > tally.received[best] ? j : best), 0);
     const label = scene.keyLabels[most];
     parts.push(
@@ -43,20 +43,17 @@ export function headSentence(scene: Scene, sheet: RowCache, axes: Axes, row: Slo
     if (tally.sink / rows >= 0.05) parts.push(`, and ${percentInWords(tally.sink / rows)} goes to the sink`);
     parts.push(". ");
   } else parts.push("one query at a time: ");
-  return [...parts, ...ofQuery(scene, axes, row, sheet.complete)];
+  return [...parts, ...ofQuery(scene, axes, row, cache.complete)];
 }
 
 type Where = "previous" | "itself" | "next";
 
-/**
- * A statistic of the picture's heads, as the model level has it: the payload's number, the mean over heads. Where the
- * payload has none it is added up here, by the same definition.
- */
-function statistic(scene: Scene, { members, tally }: RowCache, name: Where | "distance", mass: number): number {
+/** A statistic of these heads as the payload has it, their mean; null where it has none. */
+function statistic(scene: Scene, { members }: RowCache, name: Where | "distance"): number | null {
   const known = members.map(({ site, head }) => scene.meta.sites[site.index]?.stats?.[name]?.[head]);
   const numbers = known.filter((value) => typeof value === "number");
-  if (numbers.length && numbers.length === known.length) return numbers.reduce((a, b) => a + b) / numbers.length;
-  return name === "distance" ? tally.distance / mass : tally[name] / Math.max(1, tally.seen[name]);
+  if (!numbers.length || numbers.length < known.length) return null;
+  return numbers.reduce((a, b) => a + b) / numbers.length;
 }
 
 const NEAR: [Where, string][] = [
@@ -65,20 +62,20 @@ const NEAR: [Where, string][] = [
   ["next", "to the token just after"],
 ];
 
-function distances(scene: Scene, sheet: RowCache, mass: number): Part[] {
-  const { tally } = sheet;
+function distances(scene: Scene, rows: RowCache, mass: number): Part[] {
+  const { tally } = rows;
   for (const [name, where] of NEAR) {
-    const part = statistic(scene, sheet, name, mass);
+    const part = statistic(scene, rows, name) ?? 0;
     if (part >= 0.5) return [`a token gives ${percentInWords(part)} of its weight ${where}, on average`];
   }
   const share = (part: number) => percentInWords(part / mass);
-  const away = `a token looks ${tokensAway(statistic(scene, sheet, "distance", mass))} away on average`;
-  if (tally.ahead === 0) {
-    const itself = percentInWords(statistic(scene, sheet, "itself", mass));
-    return [`${away}, never ahead, ${itself} at itself`];
-  }
+  const distance = statistic(scene, rows, "distance");
+  const away = distance === null ? [] : [`a token looks ${tokensAway(distance)} away on average`];
+  const itself = statistic(scene, rows, "itself");
+  if (tally.ahead === 0)
+    return [[...away, "never ahead", ...(itself === null ? [] : [`${percentInWords(itself)} at itself`])].join(", ")];
   const sides = [`${share(tally.back)} back`, `${share(tally.ahead)} ahead`];
-  return [`${away}, ${(tally.back >= tally.ahead ? sides : sides.reverse()).join(" and ")}`];
+  return [[...away, (tally.back >= tally.ahead ? sides : sides.reverse()).join(" and ")].join(", ")];
 }
 
 const twice = ({ keyLabels, site }: Scene, key: number) =>

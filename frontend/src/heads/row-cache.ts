@@ -11,15 +11,10 @@ export interface Tally {
   rows: number;
   /** What each key receives: the sum of its column. */
   received: Float64Array;
-  /** Weight by where the key stands: mean distance in tokens, and the parts before, at and after the query. */
-  distance: number;
+  /** Weight by where the key stands: before, at and after the query. */
   back: number;
   itself: number;
   ahead: number;
-  previous: number;
-  next: number;
-  /** Queries that may see the token before them, themselves, the token after. */
-  seen: { previous: number; itself: number; next: number };
   sink: number;
   empty: number;
   broken: number;
@@ -49,13 +44,9 @@ export class RowCache {
     this.tally = {
       rows: 0,
       received,
-      distance: 0,
       back: 0,
       itself: 0,
       ahead: 0,
-      previous: 0,
-      next: 0,
-      seen: { previous: 0, itself: 0, next: 0 },
       sink: 0,
       empty: 0,
       broken: 0,
@@ -118,7 +109,7 @@ export class RowCache {
     return true;
   }
 
-  /** A difference as this sheet shows it. */
+  /** A difference as these rows show it. */
   shown(weight: number): number {
     return this.part === 0 ? weight : Math.max(0, this.part * weight);
   }
@@ -142,7 +133,7 @@ export class RowCache {
     return { weights, scores: null, dot: null, allowed, sink, empty: rows.every((row) => row.empty) };
   }
 
-  private count(index: number, { weights, allowed, sink, empty }: Row): void {
+  private count(index: number, { weights, sink, empty }: Row): void {
     const { tally, site } = this;
     const query = index + (site.query_offset ?? 0);
     tally.rows++;
@@ -157,37 +148,29 @@ export class RowCache {
         continue;
       }
       tally.received[j] += weight;
-      tally.distance += weight * Math.abs(query - j);
       if (j < query) tally.back += weight;
       else if (j > query) tally.ahead += weight;
       else tally.itself += weight;
-      if (j === query - 1) tally.previous += weight;
-      else if (j === query + 1) tally.next += weight;
       if (weight > tally.largest) tally.largest = weight;
     }
     if (broken) tally.broken++;
-    if (broken || empty) return;
-    const sees = (key: number) => key >= 0 && key < weights.length && (!allowed || allowed[key] === 1);
-    if (sees(query - 1)) tally.seen.previous++;
-    if (sees(query)) tally.seen.itself++;
-    if (sees(query + 1)) tally.seen.next++;
   }
 }
 
-const BUDGET = 24_000_000; // weights kept over all sheets of a source
+const BUDGET = 24_000_000; // weights kept over all rows of a source
 const shelves = new WeakMap<object, Map<string, RowCache>>();
 
-/** Sheets are shared by the levels of one view: looked at last, kept longest. */
+/** Rows are shared by the levels of one view. What you looked at last is kept longest. */
 export function shelved(source: object, name: string, make: () => RowCache): RowCache {
   const shelf = shelves.get(source) ?? new Map<string, RowCache>();
   shelves.set(source, shelf);
-  const sheet = shelf.get(name) ?? make();
+  const cache = shelf.get(name) ?? make();
   shelf.delete(name);
-  shelf.set(name, sheet);
+  shelf.set(name, cache);
   let cells = 0;
   for (const [other, one] of [...shelf].reverse()) {
     cells += one.site.queries * one.site.keys;
     if (cells > BUDGET && other !== name) shelf.delete(other);
   }
-  return sheet;
+  return cache;
 }

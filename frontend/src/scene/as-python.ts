@@ -29,7 +29,7 @@ const oneLine = (text: string) => text.replace(/\s+/g, " ").slice(0, 120);
 /** Arguments of attnscope.load; all others are arguments of attnscope.trace. */
 const LOAD: ReadonlySet<string> = new Set(["model", "task", "device", "dtype", "revision", "trust_remote_code"]);
 /** Traces that nobody's text was read for. */
-const HANDED_IN: ReadonlySet<string> = new Set(["from_qkv", "from_attentions"]);
+const FROM_TENSORS: ReadonlySet<string> = new Set(["from_qkv", "from_attentions"]);
 
 /** The place of a site as arguments. */
 export const placeArguments = (state: Pick<State, "layer" | "head">, stack: string | null): string[] =>
@@ -42,7 +42,7 @@ export const placeArguments = (state: Pick<State, "layer" | "head">, stack: stri
 /** What must be there before the view can be made, and the view's function with its first arguments. */
 export function opening({ source, model }: Metadata): { lines: string[]; what: string; given: string[] } {
   const name = oneLine(model.name || model.class);
-  if (!source && HANDED_IN.has(model.name))
+  if (!source && FROM_TENSORS.has(model.name))
     return { lines: [`# trace: as you made it with Trace.${name}`], what: "trace.show", given: [] };
   const lines: string[] = [];
   const all = Object.entries(source ?? {});

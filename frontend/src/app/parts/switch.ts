@@ -13,7 +13,7 @@ export class Switch {
   private last: LevelName = "head";
 
   constructor(has: Has, go: (name: LevelName) => void) {
-    const ladder = h("div", { class: "levels", role: "group", "aria-label": "level" });
+    const levels = h("div", { class: "levels", role: "group", "aria-label": "level" });
     this.drawings = h("div", { class: "levels", role: "group", "aria-label": "drawing of the head" });
     for (const name of levelsInOrder(has, this.last)) {
       const level = levelNamed(name) as LevelEntry;
@@ -22,11 +22,11 @@ export class Switch {
       const choose = () => go(several && has(this.last) ? this.last : name);
       const one = button(level.group, { "data-level-switch": level.group, title }, choose);
       this.buttons.set(level.group, one);
-      ladder.append(one);
+      levels.append(one);
       const others = drawingsOf(name).filter(has);
       if (others.length > 1) for (const other of others) this.addDrawing(levelNamed(other) as LevelEntry, go);
     }
-    this.element = h("div", { class: "switches" }, ladder, this.drawings);
+    this.element = h("div", { class: "switches" }, levels, this.drawings);
   }
 
   private addDrawing(level: LevelEntry, go: (name: LevelName) => void): void {

@@ -17,30 +17,30 @@ export class Faint {
   constructor(private readonly show: (lines: Line[]) => void) {}
 
   /** `done`: all rows are known, and were not before. */
-  draw(sheets: RowCache[], axes: Axes, threshold: number, done: () => void): void {
+  draw(caches: RowCache[], axes: Axes, threshold: number, done: () => void): void {
     this.slices.cancel();
     const lines: Line[] = [];
     const from = Math.max(FAINT_FROM, threshold);
     const queries = axes.queries.slots.length;
-    const total = queries * sheets.length;
+    const total = queries * caches.length;
     let at = 0;
     const step = () => {
-      if (at >= total) return sheets.some((sheet) => sheet.advance());
+      if (at >= total) return caches.some((cache) => cache.advance());
       const head = Math.floor(at / queries);
       const query = at++ % queries;
-      const { weights } = slotRow(sheets[head], axes, query);
+      const { weights } = slotRow(caches[head], axes, query);
       for (let key = 0; key < weights.length; key++)
         if (weights[key] >= from) lines.push({ query, key, weight: weights[key], head });
       return true;
     };
     const show = () => this.show(choose(lines, from, FAINT).lines);
-    if (sheets.every(completed) && total * axes.keys.slots.length < AT_ONCE) {
+    if (caches.every(completed) && total * axes.keys.slots.length < AT_ONCE) {
       while (step());
       show();
       return;
     }
     this.show([]);
-    if (sheets.some((sheet) => sheet.large)) return; // one query at a time
+    if (caches.some((cache) => cache.large)) return; // one query at a time
     let shown = 0;
     const now = () => {
       if (performance.now() - shown < NOW_AND_THEN) return;

@@ -33,7 +33,7 @@ export interface Highlight {
 
 /** `over`: what is pointed at, else the `chosen` queries and the pinned key. `colours`: of several heads. */
 export function highlightOf(
-  sheets: RowCache[],
+  caches: RowCache[],
   axes: Axes,
   state: State,
   chosen: number[],
@@ -56,21 +56,21 @@ export function highlightOf(
     for (const line of picked.lines) focus.lines.push(drawn(line, axes));
     return picked;
   };
-  sheets.forEach((sheet, head) => {
-    const rows = slots.map((slot) => slotRow(sheet, axes, slot, true));
+  caches.forEach((cache, head) => {
+    const rows = slots.map((slot) => slotRow(cache, axes, slot, true));
     if (rows.length) focus.rows.push(combined(rows, state.combine));
     if (over?.side === "key") return;
     const lines = rows.flatMap((row, i) =>
       Array.from(row.weights, (weight, to): Line => ({ query: slots[i], key: to, weight, head })),
     );
-    const picked = draw(lines, Math.floor(STRONG / sheets.length));
+    const picked = draw(lines, Math.floor(STRONG / caches.length));
     if (head > 0) return;
     focus.missing = Math.max(0, lines.filter(({ weight }) => weight > 0).length - picked.lines.length);
     const part = state.combine === "mean" ? 1 / Math.max(1, rows.length) : 1;
     focus.undrawn = (picked.offered - picked.drawn) * part;
   });
-  const signed = sheets.some((sheet) => sheet.signed);
-  const columns = key >= 0 ? sheets.map((sheet) => column(sheet, axes, key)) : null;
+  const signed = caches.some((cache) => cache.signed);
+  const columns = key >= 0 ? caches.map((cache) => column(cache, axes, key)) : null;
   if (columns && over?.side === "key")
     columns.forEach((values, head) => {
       const lines = values.flatMap((weight, query): Line[] => (weight === null ? [] : [{ query, key, weight, head }]));
@@ -89,7 +89,7 @@ export function highlightOf(
       values: columns,
       colours,
       end: nicePart(most(columns)),
-      masked: maskOf(sheets[0], axes, key, columns[0]),
+      masked: maskOf(caches[0], axes, key, columns[0]),
       signed,
     };
   return focus;
@@ -111,31 +111,31 @@ function drawn(line: Line, { queries, keys }: Axes): Drawn {
 }
 
 /** A query that one of two texts lacks: there is no difference to tell. */
-const lacking = (sheet: RowCache, row: number) => sheet.signed && sheet.row(row).allowed?.includes(1) === false;
+const lacking = (cache: RowCache, row: number) => cache.signed && cache.row(row).allowed?.includes(1) === false;
 
 /** What every query gives to one key; null where its row is still to be computed, or there is none. */
-function column(sheet: RowCache, { queries, keys }: Axes, key: number): (number | null)[] {
-  const offset = sheet.site.query_offset ?? 0;
-  const small = completed(sheet);
+function column(cache: RowCache, { queries, keys }: Axes, key: number): (number | null)[] {
+  const offset = cache.site.query_offset ?? 0;
+  const small = completed(cache);
   const { tokens } = keys.slots[key];
   return queries.slots.map((slot) => {
     let sum = 0;
     for (const token of slot.tokens) {
-      if (!small && !sheet.knows(token - offset)) return null;
-      if (lacking(sheet, token - offset)) return null;
-      const { weights } = sheet.row(token - offset);
+      if (!small && !cache.knows(token - offset)) return null;
+      if (lacking(cache, token - offset)) return null;
+      const { weights } = cache.row(token - offset);
       for (const j of tokens) sum += weights[j];
     }
-    return sheet.shown(sum / slot.tokens.length);
+    return cache.shown(sum / slot.tokens.length);
   });
 }
 
 /** 1 = no piece of the query may see any piece of the key; of the rows that are known. */
-function maskOf(sheet: RowCache, { queries, keys }: Axes, key: number, known: (number | null)[]): Uint8Array {
-  const offset = sheet.site.query_offset ?? 0;
+function maskOf(cache: RowCache, { queries, keys }: Axes, key: number, known: (number | null)[]): Uint8Array {
+  const offset = cache.site.query_offset ?? 0;
   const { tokens } = keys.slots[key];
   const unseen = (token: number) => {
-    const { allowed } = sheet.row(token - offset);
+    const { allowed } = cache.row(token - offset);
     return allowed !== null && tokens.every((j) => !allowed[j]);
   };
   return Uint8Array.from(queries.slots, (slot, s) => (known[s] !== null && slot.tokens.every(unseen) ? 1 : 0));

@@ -76,12 +76,12 @@ export class HeadLevel implements Level {
     private readonly source: Source,
   ) {
     const id = `h${++made}`;
-    const picks = new Selection(actions, () => ({ axes: this.axes as Axes, scene: this.scene as Scene }));
+    const selection = new Selection(actions, () => ({ axes: this.axes as Axes, scene: this.scene as Scene }));
     const host: ColumnHost = {
       hover: (side, slot) => this.hover(side, slot),
-      pin: (side, slot) => picks.pin(side, slot),
-      toggle: (slot) => picks.toggle(slot),
-      enter: (side, slot) => picks.enter(side, slot),
+      pin: (side, slot) => selection.pin(side, slot),
+      toggle: (slot) => selection.toggle(slot),
+      enter: (side, slot) => selection.enter(side, slot),
       cross: (side) => this.cross(side),
       scrolled: () => this.moved(),
     };
@@ -114,8 +114,8 @@ export class HeadLevel implements Level {
   draw(scene: Scene): void {
     const { site, meta } = scene;
     const axes = this.prepare(scene);
-    this.message.hidden = this.of.sheets.length > 0;
-    if (!this.of.sheets.length) {
+    this.message.hidden = this.of.caches.length > 0;
+    if (!this.of.caches.length) {
       const waiting = "Waiting for the heads of this picture …";
       setText(this.message, this.of.coming.length ? waiting : "None of the heads of this picture are here.");
       return;
@@ -139,10 +139,10 @@ export class HeadLevel implements Level {
 
   sentence(scene: Scene): Part[] | null {
     const axes = this.prepare(scene);
-    const [sheet] = this.of.sheets;
-    if (!sheet || !this.chosen.length) return null;
-    completed(sheet);
-    return headSentence(scene, sheet, axes, this.row(0));
+    const [cache] = this.of.caches;
+    if (!cache || !this.chosen.length) return null;
+    completed(cache);
+    return headSentence(scene, cache, axes, this.row(0));
   }
 
   legends(scene: Scene): Legend[] {
@@ -212,7 +212,7 @@ export class HeadLevel implements Level {
   private row(head: number) {
     const { axes, scene } = this as unknown as { axes: Axes; scene: Scene };
     return combined(
-      this.chosen.map((slot) => slotRow(this.of.sheets[head], axes, slot, true)),
+      this.chosen.map((slot) => slotRow(this.of.caches[head], axes, slot, true)),
       scene.state.combine,
     );
   }
@@ -227,11 +227,11 @@ export class HeadLevel implements Level {
   // -- drawing
 
   private drawFaint({ state }: Scene, axes: Axes): void {
-    const { heads, sheets } = this.of;
-    const name = `${heads} ${axes.name} ${state.threshold} ${sheets.map(({ site, members }) => `${site.index}.${members.length}.${members[0].head}`)} ${this.pens[0].colour}`;
+    const { heads, caches } = this.of;
+    const name = `${heads} ${axes.name} ${state.threshold} ${caches.map(({ site, members }) => `${site.index}.${members.length}.${members[0].head}`)} ${this.pens[0].colour}`;
     if (name === this.faintName) return;
     this.faintName = name;
-    this.faint.draw([...sheets], axes, state.threshold, () => {
+    this.faint.draw([...caches], axes, state.threshold, () => {
       this.focusAnew();
       this.actions.set({}); // what the head does over the whole text is known now: show it
     });
@@ -240,10 +240,10 @@ export class HeadLevel implements Level {
   /** What is looked at: the selected queries and the pinned key, or what is pointed at. */
   private focusAnew(): void {
     const { axes, scene, hovered } = this;
-    const { sheets, heads, found } = this.of;
-    if (!axes || !scene || !sheets.length) return;
-    const colours = sheets.map((_, i) => (sheets.length > 1 ? this.pens[i].colour : null));
-    const focus = highlightOf(sheets, axes, scene.state, this.chosen, hovered, colours);
+    const { caches, heads, found } = this.of;
+    if (!axes || !scene || !caches.length) return;
+    const colours = caches.map((_, i) => (caches.length > 1 ? this.pens[i].colour : null));
+    const focus = highlightOf(caches, axes, scene.state, this.chosen, hovered, colours);
     this.focus = focus;
     this.queries.mark(this.chosen, -1, hovered?.side === "query" ? hovered.slot : -1);
     this.keyColumn.mark([], axes.key, hovered?.side === "key" ? hovered.slot : -1);
@@ -254,7 +254,7 @@ export class HeadLevel implements Level {
     this.titles.draw(focus, axes, scene.state, heads, this.pens);
     this.drawEdges();
     if (hovered || !focus.rows.length) return;
-    const rows = focus.slots.flatMap((slot) => rowsOf(sheets[0], axes, slot, true));
+    const rows = focus.slots.flatMap((slot) => rowsOf(caches[0], axes, slot, true));
     this.notes.draw(notesOf(scene, axes, found[0], rows, focus.rows[0], this.first()));
   }
 
@@ -346,14 +346,14 @@ export class HeadLevel implements Level {
 
   private table(): void {
     this.pages.draw(() => {
-      const rows = this.of.sheets.map((_, i) => this.row(i));
+      const rows = this.of.caches.map((_, i) => this.row(i));
       return dataTableOf(this.scene as Scene, this.axes as Axes, rows, this.of.heads, this.chosen);
     });
   }
 
   picture(): Picture | null {
     const { axes, scene } = this;
-    if (!axes || !scene || !this.of.sheets.length) return null;
+    if (!axes || !scene || !this.of.caches.length) return null;
     const { palette } = scene.ramp;
     const beside = (name: Side, slot: number) => {
       const found = this.focus?.beside[name];

@@ -29,23 +29,23 @@ export class BackgroundFill {
     const { site, state } = scene;
     const found = rowCacheOf(this.source, scene, state.head);
     this.found = found;
-    const { sheet } = found;
-    const quantity: Quantity = sheet?.hasScores ? state.quantity : "weights";
-    const name = sheet
-      ? `${site.index} ${sheet.members.length} ${sheet.members[0].site.index}.${sheet.members[0].head} ${axes.name} ${quantity} ${state.average}`
+    const { cache } = found;
+    const quantity: Quantity = cache?.hasScores ? state.quantity : "weights";
+    const name = cache
+      ? `${site.index} ${cache.members.length} ${cache.members[0].site.index}.${cache.members[0].head} ${axes.name} ${quantity} ${state.average}`
       : "";
     if (name === this.name) return found;
     this.name = name;
     this.slices.cancel();
     const some = axes.keys.slots.length > 0 && axes.queries.slots.length > 0;
-    this.field = sheet && !sheet.large && some ? new Field(sheet, axes, quantity) : null;
+    this.field = cache && !cache.large && some ? new Field(cache, axes, quantity) : null;
     if (this.field) this.fill(this.field);
     return found;
   }
 
   private fill(field: Field): void {
     field.sample(SAMPLE);
-    if (field.rows * field.columns <= AT_ONCE && completed(field.sheet)) {
+    if (field.rows * field.columns <= AT_ONCE && completed(field.cache)) {
       while (field.advance());
       return;
     }
@@ -58,7 +58,7 @@ export class BackgroundFill {
         this.more();
       },
       () => {
-        while (field.sheet.advance()); // rows that are not drawn count in the sentence
+        while (field.cache.advance()); // rows that are not drawn count in the sentence
         this.done();
       },
     );

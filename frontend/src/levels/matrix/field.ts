@@ -42,7 +42,7 @@ export class Field {
   private count = 0;
 
   constructor(
-    readonly sheet: RowCache,
+    readonly cache: RowCache,
     readonly axes: Axes,
     readonly quantity: Quantity,
   ) {
@@ -88,7 +88,7 @@ export class Field {
 
   private compute(i: number): void {
     if (this.known[i] || i >= this.rows) return;
-    const row = slotRow(this.sheet, this.axes, i, this.quantity !== "weights");
+    const row = slotRow(this.cache, this.axes, i, this.quantity !== "weights");
     const source = valuesOf(row, this.quantity);
     const values = Float32Array.from(source);
     const kinds = new Uint8Array(values.length);

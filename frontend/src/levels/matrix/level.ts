@@ -44,14 +44,14 @@ export class MatrixLevel implements Level {
   private readonly message = h("p", { class: "message", role: "note" });
   private readonly view = new PlotView();
   private readonly marks: Marks;
-  private readonly eye: CursorView;
+  private readonly cursor: CursorView;
   private readonly grid: HTMLElement;
   private readonly box_ = h("div", { class: "grid-box" });
   private readonly notes = new Notes();
   private readonly pages = new DataTable();
   private readonly later = new AfterFrame();
   private readonly arrivals: Pending;
-  private readonly supply: BackgroundFill;
+  private readonly fill: BackgroundFill;
   private readonly axesOf = new AxesOf();
   private readonly observer: ResizeObserver;
   private readonly swatch = h("i", { class: "swatch" });
@@ -72,7 +72,7 @@ export class MatrixLevel implements Level {
   ) {
     const cell = `m${++made}`;
     this.marks = new Marks(cell);
-    this.eye = new CursorView(actions, {
+    this.cursor = new CursorView(actions, {
       laid: () => this.laid(),
       mark: () => this.mark(),
       show: (box) => this.show(box),
@@ -98,25 +98,25 @@ export class MatrixLevel implements Level {
       this.paint();
       this.actions.set({});
     };
-    this.supply = new BackgroundFill(source, () => this.paint(), done);
+    this.fill = new BackgroundFill(source, () => this.paint(), done);
     this.shared = new SharedTools(actions, () => this.toggleTable());
-    this.gridTools = new GridTools(actions, (by) => this.eye.zoomBy(by));
+    this.gridTools = new GridTools(actions, (by) => this.cursor.zoomBy(by));
     this.tools = [...this.gridTools.elements, ...this.shared.elements];
     this.message.hidden = true;
     this.element.append(this.message, this.box_, this.notes.element, this.pages.element);
     this.observer = new ResizeObserver(() => this.resize());
     this.observer.observe(this.element);
     this.grid.addEventListener("keydown", (event) => {
-      if (!this.eye.key(event)) return;
+      if (!this.cursor.key(event)) return;
       event.preventDefault();
       event.stopPropagation();
     });
     this.grid.addEventListener("focus", () => {
-      const { row, column } = this.eye.cursor;
-      if (this.grid.matches(":focus-visible")) this.eye.walk(row, column);
+      const { row, column } = this.cursor.cursor;
+      if (this.grid.matches(":focus-visible")) this.cursor.walk(row, column);
     });
-    this.grid.addEventListener("blur", () => this.eye.leave());
-    gestures(this.grid, this.eye);
+    this.grid.addEventListener("blur", () => this.cursor.leave());
+    gestures(this.grid, this.cursor);
   }
 
   draw(scene: Scene): void {
@@ -129,9 +129,9 @@ export class MatrixLevel implements Level {
       return;
     }
     this.shared.show(scene);
-    this.gridTools.show(scene, field.quantity, field.sheet.hasScores);
-    const { row, column } = this.eye.cursor;
-    this.eye.cursor = {
+    this.gridTools.show(scene, field.quantity, field.cache.hasScores);
+    const { row, column } = this.cursor.cursor;
+    this.cursor.cursor = {
       row: Math.min(axes.query >= 0 ? axes.query : row, field.rows - 1),
       column: Math.min(axes.query >= 0 && axes.key >= 0 ? axes.key : column, field.columns - 1),
     };
@@ -144,10 +144,10 @@ export class MatrixLevel implements Level {
 
   /** Why there is no grid. */
   private why({ site }: Scene): string {
-    const { found } = this.supply;
-    if (found?.sheet?.large)
+    const { found } = this.fill;
+    if (found?.cache?.large)
       return `${site.queries} queries × ${site.keys} keys are more cells than a page can hold (16 million, a text of 4,000 tokens). The lines show one query at a time.`;
-    if (found?.sheet) return "Nothing is left to draw: every query or every key is hidden or outside the filter.";
+    if (found?.cache) return "Nothing is left to draw: every query or every key is hidden or outside the filter.";
     return found?.waiting.length
       ? "Waiting for the heads of this picture …"
       : "None of the heads of this picture are here.";
@@ -156,10 +156,10 @@ export class MatrixLevel implements Level {
   sentence(scene: Scene): Part[] | null {
     const axes = this.prepare(scene);
     if (!this.field || axes.query < 0) return null;
-    const { sheet } = this.field;
-    completed(sheet);
+    const { cache } = this.field;
+    completed(cache);
     const alone = { ...scene, state: { ...scene.state, queries: [] } };
-    return headSentence(alone, sheet, axes, slotRow(sheet, axes, axes.query, true));
+    return headSentence(alone, cache, axes, slotRow(cache, axes, axes.query, true));
   }
 
   legends(): Legend[] {
@@ -191,7 +191,7 @@ export class MatrixLevel implements Level {
   }
 
   destroy(): void {
-    this.supply.cancel();
+    this.fill.cancel();
     this.later.cancel();
     this.arrivals.cancel();
     cancelAnimationFrame(this.frame);
@@ -208,7 +208,7 @@ export class MatrixLevel implements Level {
   // -- what a scene means here
 
   private get field(): Field | null {
-    return this.supply.field;
+    return this.fill.field;
   }
 
   private prepare(scene: Scene): Axes {
@@ -216,7 +216,7 @@ export class MatrixLevel implements Level {
     if (this.scene === scene) return axes;
     this.scene = scene;
     this.axes = axes;
-    this.arrivals.wait(this.supply.ask(scene, axes).waiting);
+    this.arrivals.wait(this.fill.ask(scene, axes).waiting);
     return axes;
   }
 
@@ -230,7 +230,7 @@ export class MatrixLevel implements Level {
   private shade(): Shade | null {
     const { field, scene } = this;
     if (!field || !scene) return null;
-    const { signed } = field.sheet;
+    const { signed } = field.cache;
     const log = scene.state.log && field.quantity === "weights" && !signed;
     return new Shade(scene.ramp, field.quantity, field.end, field.largest, log, signed);
   }
@@ -275,7 +275,7 @@ export class MatrixLevel implements Level {
     const width = this.element.clientWidth;
     if (!field || !width) return;
     const view = this.viewport();
-    const sums = field.quantity === "weights" && !field.sheet.signed;
+    const sums = field.quantity === "weights" && !field.cache.signed;
     const first = roomFor(field, width, 100, sums);
     const around = first.top + first.bottom + 12;
     // without scrolling where the cells then are large enough to read, else as much as is ever in sight
@@ -337,8 +337,8 @@ export class MatrixLevel implements Level {
     if (!laid) return "";
     setAttribute(this.grid, "aria-rowcount", String(laid.field.rows));
     setAttribute(this.grid, "aria-colcount", String(laid.field.columns));
-    this.marks.draw(laid, this.eye.cursor);
-    this.marks.point(this.eye.pointed);
+    this.marks.draw(laid, this.cursor.cursor);
+    this.marks.point(this.cursor.pointed);
     return this.marks.said;
   }
 
@@ -349,7 +349,7 @@ export class MatrixLevel implements Level {
 
   private drawNotes(scene: Scene, axes: Axes): void {
     const { field, box } = this;
-    const { found } = this.supply;
+    const { found } = this.fill;
     if (field && found && box) this.notes.draw(gridNotes(scene, axes, found, field, pools(box, devicePixelRatio || 1)));
   }
 

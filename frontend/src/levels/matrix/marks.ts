@@ -85,7 +85,7 @@ export class Marks {
 
   /** The one cell that assistive technology meets, with its numbers. */
   private describe({ field, axes }: Laid, { row: r, column: c }: Cursor): void {
-    const row = slotRow(field.sheet, axes, r, true);
+    const row = slotRow(field.cache, axes, r, true);
     const { cell } = this;
     setAttribute(this.cellRow, "aria-rowindex", String(r + 1));
     setAttribute(cell, "aria-colindex", String(c + 1));
@@ -103,10 +103,10 @@ export class Marks {
 function spoken(field: Field, axes: Axes, row: SlotRow, r: number, c: number): string {
   const name = ({ text, tokens }: Slot) => `“${isolated(text)}” at ${tokens[0]}`;
   const number = (value: number) => fixed(value, decimals(Math.max(1, Math.abs(value))));
-  const { signed } = field.sheet;
+  const { signed } = field.cache;
   const weight = signed ? `B − A ${change(row.weights[c])}` : `weight ${percent(row.weights[c])}`;
   const parts = [row.masked[c] && !row.weights[c] ? (signed ? "masked, or only in one" : "masked") : weight];
-  if (signed) parts.push(...besideSaid(field.sheet.members, axes.queries.slots[r].tokens, axes.keys.slots[c].tokens));
+  if (signed) parts.push(...besideSaid(field.cache.members, axes.queries.slots[r].tokens, axes.keys.slots[c].tokens));
   if (row.scores && !row.masked[c]) parts.push(`score ${number(row.scores[c])}`);
   if (row.dot) parts.push(`q · k ${number(row.dot[c])}`);
   if (row.empty) parts.push("no key allowed");

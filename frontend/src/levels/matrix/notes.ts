@@ -9,15 +9,15 @@ import type { Field } from "./field";
 /** `pooled`: several cells share a pixel. */
 export function gridNotes(scene: Scene, axes: Axes, found: Found, field: Field, pooled: boolean): Note[] {
   const slot = Math.max(0, axes.query);
-  const rows = rowsOf(field.sheet, axes, slot, true);
-  const notes = notesOf(scene, axes, found, rows, slotRow(field.sheet, axes, slot, true));
+  const rows = rowsOf(field.cache, axes, slot, true);
+  const notes = notesOf(scene, axes, found, rows, slotRow(field.cache, axes, slot, true));
   const weights = field.quantity === "weights";
   if (axes.merged && !weights)
     notes.push({
       name: "scores",
       text: `A word's ${field.quantity === "dot" ? "q · k" : "score"} is the mean over its pieces.`,
     });
-  if (scene.state.quantity !== "weights" && !field.sheet.hasScores)
+  if (scene.state.quantity !== "weights" && !field.cache.hasScores)
     notes.push({
       name: "quantity",
       text: scene.site.weights_only
@@ -29,7 +29,7 @@ export function gridNotes(scene: Scene, axes: Axes, found: Found, field: Field, 
       name: "pooled",
       text: "Several cells share a pixel here, which shows the largest of them (max); zoom in and every cell is drawn.",
     });
-  if (field.sheet.signed)
+  if (field.cache.signed)
     notes.push({
       name: "difference",
       text: "Weight in B minus weight in A: orange grew, blue shrank; a token that one text lacks has no weight there. Rows of a query that only one text has are hatched.",

@@ -199,7 +199,9 @@ export class Lens {
     });
     if (this.steps.children.length !== steps.length) {
       this.steps.replaceChildren(
-        ...steps.map(() => h("li", {}, h("span", { class: "step-name" }), h("span", { class: "step-value" }))),
+        ...steps.map(() =>
+          h("li", {}, h("span", { class: "lens-step-name" }), h("span", { class: "lens-step-value" })),
+        ),
       );
     }
     steps.forEach((step, i) => {

@@ -1,4 +1,4 @@
-/** The steps level as an SVG: every link with its formula and numbers, and what the reader has unfolded. */
+/** The steps level as an SVG: every step with its formula and numbers, and what the reader has unfolded. */
 
 import { decimals, fixed } from "../../base/format";
 import { escaped, fitting, sheet, tag } from "../../base/svg";
@@ -29,13 +29,13 @@ export function exportSvg(scene: Scene, given: StepTensors | null): Picture {
     text(line, LEFT, y, { "font-size": 17 });
   }
   y += 18;
-  for (const link of stepsOf(scene, given, () => {})) {
+  for (const step of stepsOf(scene, given, () => {})) {
     parts.push(tag("line", { x1: LEFT, x2: WIDTH - LEFT, y1: y, y2: y, stroke: palette.ink, opacity: 0.25 }));
     y += 22;
     const muted = { opacity: 0.7 };
-    text(`${link.number}  ${link.name}`.trim(), LEFT, y, { "font-weight": link.quiet ? 400 : 600 });
-    if (link.quiet) {
-      fitting(link.why, WIDTH - BODY - LEFT, SIZE).forEach((line, i) => {
+    text(`${step.number}  ${step.name}`.trim(), LEFT, y, { "font-weight": step.quiet ? 400 : 600 });
+    if (step.quiet) {
+      fitting(step.why, WIDTH - BODY - LEFT, SIZE).forEach((line, i) => {
         if (i > 0) y += 18;
         text(line, BODY, y, muted);
       });
@@ -43,15 +43,15 @@ export function exportSvg(scene: Scene, given: StepTensors | null): Picture {
       continue;
     }
     let side = y;
-    for (const line of fitting(link.why, BODY - LEFT - 18, SIZE)) {
+    for (const line of fitting(step.why, BODY - LEFT - 18, SIZE)) {
       side += 16;
       if (line) text(line, LEFT, side, muted);
     }
-    if (link.formula) {
-      text(plain(link.formula), BODY, y, { "font-size": 17, "font-style": "italic", "font-family": "serif" });
+    if (step.formula) {
+      text(plain(step.formula), BODY, y, { "font-size": 17, "font-style": "italic", "font-family": "serif" });
       y += 18;
     }
-    for (const { symbol, note, values, domain } of link.vectors ?? []) {
+    for (const { symbol, note, values, domain } of step.vectors ?? []) {
       text(`${symbol}${note ? ` ${note}` : ""} [${values.length}]`, BODY, y + 4, muted);
       y += 10;
       const numbers = values.length <= MOST;
@@ -76,7 +76,7 @@ export function exportSvg(scene: Scene, given: StepTensors | null): Picture {
       }
       y += Math.ceil(values.length / per) * (height + 2) + 14;
     }
-    for (const { symbol, text: shown, value } of link.scalars ?? []) {
+    for (const { symbol, text: shown, value } of step.scalars ?? []) {
       parts.push(
         tag(
           "text",
@@ -86,7 +86,7 @@ export function exportSvg(scene: Scene, given: StepTensors | null): Picture {
       );
       y += 22;
     }
-    for (const said of link.said ?? [])
+    for (const said of step.said ?? [])
       for (const line of fitting(said, WIDTH - BODY - LEFT, SIZE)) {
         text(line, BODY, y + 6, muted);
         y += 18;

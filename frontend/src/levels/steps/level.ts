@@ -18,11 +18,11 @@ import css from "./style.css";
 
 export class StepsLevel implements Level {
   readonly name = "steps";
-  readonly element = h("div", { class: "written", "data-level": "steps" });
+  readonly element = h("div", { class: "steps-level", "data-level": "steps" });
   readonly tools: HTMLElement[];
   readonly keys = "← → along numbers and the running sum · Enter unfolds a number";
-  private readonly title = h("p", { class: "written-title" });
-  private readonly links = h("div", { class: "links" });
+  private readonly title = h("p", { class: "steps-title" });
+  private readonly steps = h("div", { class: "step-list" });
   private readonly views = new Map<string, StepView>();
   private readonly running: Running;
   private readonly ask: MissingTensors;
@@ -40,7 +40,7 @@ export class StepsLevel implements Level {
   ) {
     this.running = new Running(actions);
     this.ask = new MissingTensors(actions, source, () => this.redraw());
-    this.element.append(this.title, this.links, this.figures.element);
+    this.element.append(this.title, this.steps, this.figures.element);
     this.figuresTool = button("data table", { class: "tool", "aria-pressed": "false", "data-tool": "table" }, () =>
       this.toggleFigures(),
     );
@@ -90,22 +90,22 @@ export class StepsLevel implements Level {
       `Query ${isolated(named(queryLabels[query]))} at ${query}, ${pinned ? "key" : "its strongest key"} ${isolated(named(keyLabels[key]))} at ${key}. Shapes stand below the symbols; every number that was computed unfolds into its sum.${group ? ` ${group}` : ""}`,
     );
     const given = this.source.stepTensors?.(site.index, state.head) ?? null;
-    const links = stepsOf(scene, given, (dim) => this.actions.set({ dim }));
-    const order = links.map(({ id }) => id).join();
-    const elements = links.map((link) => {
-      let view = this.views.get(link.id);
+    const steps = stepsOf(scene, given, (dim) => this.actions.set({ dim }));
+    const order = steps.map(({ id }) => id).join();
+    const elements = steps.map((step) => {
+      let view = this.views.get(step.id);
       if (!view) {
         view = new StepView((text) => this.actions.say(text));
-        this.views.set(link.id, view);
+        this.views.set(step.id, view);
       }
-      if (link.special === "running") this.running.draw(scene);
-      if (link.special === "ask") this.ask.draw(scene);
+      if (step.special === "running") this.running.draw(scene);
+      if (step.special === "ask") this.ask.draw(scene);
       const special =
-        link.special === "running" ? this.running.element : link.special === "ask" ? this.ask.element : null;
-      view.draw(link, scene.ramp, special, this.width);
+        step.special === "running" ? this.running.element : step.special === "ask" ? this.ask.element : null;
+      view.draw(step, scene.ramp, special, this.width);
       return view.element;
     });
-    if (order !== this.order) this.links.replaceChildren(...elements);
+    if (order !== this.order) this.steps.replaceChildren(...elements);
     this.order = order;
     this.figures.draw(scene, false);
   }

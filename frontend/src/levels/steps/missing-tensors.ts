@@ -8,7 +8,7 @@ import type { Actions } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 
 const mb = (bytes: number) => `${Math.max(0.1, bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
-const HANDED_IN = new Set(["from_qkv", "from_attentions"]);
+const FROM_TENSORS = new Set(["from_qkv", "from_attentions"]);
 const KEEP = 'keep={"x", "pre_rotary", "projections"}';
 
 export class MissingTensors {
@@ -33,7 +33,7 @@ export class MissingTensors {
     const { lines, given } = opening(meta);
     const where = ['level="steps"', ...placeArguments(state, site.stack)];
     const kept = steps?.kept.some((name) => name === "x" || name.startsWith("w_q"));
-    if (HANDED_IN.has(meta.model.name)) parts.push(" They were handed in as they are: there is no x before them.");
+    if (FROM_TENSORS.has(meta.model.name)) parts.push(" They were given as they are: there is no x before them.");
     else if (!steps || !kept) {
       parts.push(" This trace did not keep x and the projections. These lines keep them:");
       const kept = given.filter((one) => !one.startsWith("keep="));

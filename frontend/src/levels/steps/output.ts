@@ -13,7 +13,7 @@ export function toOutput(scene: Scene, given: StepTensors | null): Unnamed[] {
   const D = site.value_size;
   const K = site.keys;
   const part = Float64Array.from(tensors.value(key), (v) => v * chain.weights[key]);
-  const links: Unnamed[] = [
+  const steps: Unnamed[] = [
     {
       id: "output",
       why: `The values of all keys, each times its weight, added up: what this head makes for ${queryName(scene)}. ${keyName(scene)} ${isMasked(chain, key) && !chain.weights[key] ? "is masked and puts in nothing" : `puts in ${percent(chain.weights[key])} of its v`}.`,
@@ -45,11 +45,11 @@ export function toOutput(scene: Scene, given: StepTensors | null): Unnamed[] {
     const why = kept
       ? "W_O of this head is not held here, as x is not."
       : "W_O is not known: no linear layer took z as it is, or the trace came from a file without it.";
-    links.push({ id: "write", why, scalars: shares });
-    return links;
+    steps.push({ id: "write", why, scalars: shares });
+    return steps;
   }
   const length = Math.hypot(...made);
-  links.push({
+  steps.push({
     id: "write",
     why: `What the head adds to the residual stream of ${queryName(scene)}. The layer adds up the writes of its ${count(site.heads, "head")}${given.bo ? ", and b_O" : ""}.`,
     formula: [
@@ -62,5 +62,5 @@ export function toOutput(scene: Scene, given: StepTensors | null): Unnamed[] {
     vectors: [{ id: "write", symbol: "write", values: made, domain: one(made), expand: writeSum(scene, given) }],
     scalars: [{ id: "length", symbol: "‖write‖", value: length, text: number(length) }, ...shares],
   });
-  return links;
+  return steps;
 }

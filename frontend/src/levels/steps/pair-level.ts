@@ -27,7 +27,7 @@ export class PairSteps implements Level {
   readonly element = h("div", { class: "pair-level", "data-level": "steps" });
   readonly tools: HTMLElement[] = [];
   readonly keys = "Tab to the tables";
-  private readonly title = h("p", { class: "written-title" });
+  private readonly title = h("p", { class: "steps-title" });
   private readonly chain = h("div", {
     class: "pair-scroll",
     tabindex: 0,
@@ -61,7 +61,7 @@ export class PairSteps implements Level {
       this.title,
       `Query ${named(queryLabels[query])}, ${pinned ? "key" : "the key that changed most,"} ${named(keyLabels[key])}: ${where(pair.a)}, ${where(pair.b)}. A and B, each on its own side, write the whole chain out.`,
     );
-    this.chain.replaceChildren(this.linksTable(this.links(scene)));
+    this.chain.replaceChildren(this.stepsTable(this.steps(scene)));
     const table = this.dimsTable(scene);
     this.dims.hidden = !table;
     if (table) this.dims.replaceChildren(table);
@@ -80,17 +80,17 @@ export class PairSteps implements Level {
   picture(): Picture | null {
     const { scene } = this;
     if (!scene?.pair) return null;
-    const rows = this.links(scene).map((link) => ({
-      token: link.name,
-      cells: [this.cell(link, "a"), this.cell(link, "b"), this.difference(link)],
+    const rows = this.steps(scene).map((step) => ({
+      token: step.name,
+      cells: [this.cell(step, "a"), this.cell(step, "b"), this.difference(step)],
       part: null,
     }));
-    return exportPair(scene, ["link", "A", "B", "B − A"], rows);
+    return exportPair(scene, ["step", "A", "B", "B − A"], rows);
   }
 
   destroy(): void {}
 
-  private links(scene: Scene): Step[] {
+  private steps(scene: Scene): Step[] {
     const { pair, key } = scene;
     if (!pair) return [];
     // `whole`: a number of the query alone, which is there where the key is not
@@ -98,7 +98,7 @@ export class PairSteps implements Level {
       const at = side.keys[key];
       return !side.chain || (at === null && !whole) ? null : (values(side, at ?? -1) ?? null);
     };
-    const link = (
+    const step = (
       id: string,
       name: string,
       part: boolean,
@@ -116,15 +116,15 @@ export class PairSteps implements Level {
     const output = pair.a.tensors.site.norms === "output" ? "‖v · W_O‖" : "‖v‖";
     const scaling = scalingName(pair.a.tensors.site);
     return [
-      link("dot", "q · k", false, ({ chain }, at) => chain?.dot?.[at]),
-      link("scaled", `scaled: ${scaling}`, false, ({ chain }, at) => chain?.scaled?.[at]),
-      ...(capped ? [link("capped", "capped", false, ({ chain }, at) => chain?.capped?.[at])] : []),
-      ...(biased ? [link("bias", "position bias", false, ({ chain }, at) => chain?.bias?.[at])] : []),
-      link("score", "score", false, ({ chain }, at) => chain?.biased?.[at]),
-      link("weight", "weight", true, ({ chain }, at) => chain?.weights[at]),
-      link("norm", output, false, ({ tensors }, at) => (tensors.v.length ? tensors.norms[at] : null)),
-      link("share", "share of output", true, ({ chain, tensors }, at) => (tensors.v.length ? chain?.share[at] : null)),
-      link(
+      step("dot", "q · k", false, ({ chain }, at) => chain?.dot?.[at]),
+      step("scaled", `scaled: ${scaling}`, false, ({ chain }, at) => chain?.scaled?.[at]),
+      ...(capped ? [step("capped", "capped", false, ({ chain }, at) => chain?.capped?.[at])] : []),
+      ...(biased ? [step("bias", "position bias", false, ({ chain }, at) => chain?.bias?.[at])] : []),
+      step("score", "score", false, ({ chain }, at) => chain?.biased?.[at]),
+      step("weight", "weight", true, ({ chain }, at) => chain?.weights[at]),
+      step("norm", output, false, ({ tensors }, at) => (tensors.v.length ? tensors.norms[at] : null)),
+      step("share", "share of output", true, ({ chain, tensors }, at) => (tensors.v.length ? chain?.share[at] : null)),
+      step(
         "output",
         "‖z‖, the output of the head",
         false,
@@ -134,34 +134,34 @@ export class PairSteps implements Level {
     ];
   }
 
-  private cell(link: Step, side: "a" | "b"): string {
+  private cell(step: Step, side: "a" | "b"): string {
     const { pair, key } = this.scene as Scene;
-    const masked = link.id === "weight" && pair !== null && maskedAt(pair[side], key);
-    return written(link[side], link.part, masked);
+    const masked = step.id === "weight" && pair !== null && maskedAt(pair[side], key);
+    return written(step[side], step.part, masked);
   }
 
-  private difference(link: Step): string {
-    const value = between(link);
-    return value === null ? "–" : link.part ? change(value) : `${value > 0 ? "+" : ""}${written(value, false)}`;
+  private difference(step: Step): string {
+    const value = between(step);
+    return value === null ? "–" : step.part ? change(value) : `${value > 0 ? "+" : ""}${written(value, false)}`;
   }
 
-  private linksTable(links: Step[]): HTMLElement {
+  private stepsTable(steps: Step[]): HTMLElement {
     const body = h("tbody");
-    for (const link of links) {
+    for (const step of steps) {
       const cell = (column: "a" | "b" | "difference", text: string, value: number | null) =>
-        h("td", { "data-col": column, "data-value": value, "aria-label": `${link.name}, ${column}` }, text);
+        h("td", { "data-col": column, "data-value": value, "aria-label": `${step.name}, ${column}` }, text);
       body.append(
         h(
           "tr",
-          { "data-pair-link": link.id },
-          h("th", { scope: "row" }, link.name),
-          cell("a", this.cell(link, "a"), link.a),
-          cell("b", this.cell(link, "b"), link.b),
-          cell("difference", this.difference(link), between(link)),
+          { "data-pair-step": step.id },
+          h("th", { scope: "row" }, step.name),
+          cell("a", this.cell(step, "a"), step.a),
+          cell("b", this.cell(step, "b"), step.b),
+          cell("difference", this.difference(step), between(step)),
         ),
       );
     }
-    return table("The chain from q · k to the output", ["link", "A", "B", "B − A"], body);
+    return table("The chain from q · k to the output", ["step", "A", "B", "B − A"], body);
   }
 
   private dimsTable({ pair, key }: Scene): HTMLElement | null {

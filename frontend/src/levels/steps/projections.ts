@@ -36,8 +36,8 @@ export function toQuery(scene: Scene, given: StepTensors | null): Unnamed[] {
   const M = given?.width ?? 0;
   const x = given?.ofQuery(scene.row) ?? null;
   const made = affine(scene, given, "q");
-  const links: Unnamed[] = [];
-  links.push(
+  const steps: Unnamed[] = [];
+  steps.push(
     x
       ? {
           id: "x",
@@ -47,8 +47,8 @@ export function toQuery(scene: Scene, given: StepTensors | null): Unnamed[] {
         }
       : { id: "x", why: "", special: "ask" },
   );
-  links.push(...chainTo("q", scene, given, made, q, domains.q, D, M));
-  return links;
+  steps.push(...chainTo("q", scene, given, made, q, domains.q, D, M));
+  return steps;
 }
 
 export function toKey(scene: Scene, given: StepTensors | null): Unnamed[] {
@@ -56,16 +56,16 @@ export function toKey(scene: Scene, given: StepTensors | null): Unnamed[] {
   const M = given?.width ?? 0;
   const x = given?.ofKey(key) ?? null;
   const k = affine(scene, given, "k");
-  const links = chainTo("k", scene, given, k, tensors.key(key), domains.k, site.head_size, M);
+  const steps = chainTo("k", scene, given, k, tensors.key(key), domains.k, site.head_size, M);
   if (x && (key !== scene.query || given?.xKeys))
-    links[0].vectors = [
+    steps[0].vectors = [
       { id: "x_key", symbol: "x", note: `of ${keyName(scene)}`, values: x, domain: one(x) },
-      ...(links[0].vectors ?? []),
+      ...(steps[0].vectors ?? []),
     ];
   if (tensors.v.length) {
     const v = tensors.value(key);
     const made = affine(scene, given, "v");
-    links.push({
+    steps.push({
       id: "values",
       why: `What ${keyName(scene)} passes on when it is attended to.`,
       place: made ? place(scene, "v") : undefined,
@@ -75,8 +75,8 @@ export function toKey(scene: Scene, given: StepTensors | null): Unnamed[] {
     });
   }
   const group = grouped(scene);
-  if (group) links[0].said = [...(links[0].said ?? []), group];
-  return links;
+  if (group) steps[0].said = [...(steps[0].said ?? []), group];
+  return steps;
 }
 
 function lineOf(letter: Letter, given: StepTensors | null, D: number, M: number): Piece[] {
@@ -117,12 +117,12 @@ function chainTo(
   const norm = given?.normed(letter, row) ?? null;
   const name = letter === "q" ? "query" : "key";
   const first = norm ?? rotated ?? last;
-  const links: Unnamed[] = [];
+  const steps: Unnamed[] = [];
   const factor =
     note && note.factor !== 1
       ? [`The model multiplies q by ${Number(note.factor.toPrecision(4))} itself, before it compares q with k.`]
       : [];
-  links.push({
+  steps.push({
     id: letter === "q" ? "query" : "keys",
     why: `${letter === "q" ? `What ${queryName(scene)} looks for.` : `What ${keyName(scene)} offers to be matched by, at position ${scene.key}.`}`,
     place: made ? place(scene, letter) : undefined,
@@ -141,7 +141,7 @@ function chainTo(
   });
   if (norm) {
     const after = rotated ?? last;
-    links.push({
+    steps.push({
       id: `${name}_norm`,
       why: `${note?.norm || "A norm"} brings ${letter} to one length, number by number times a learned gain.`,
       vectors: [
@@ -157,8 +157,8 @@ function chainTo(
     });
   }
   // where there is none, one line for both says so
-  if (rotated || letter === "q") links.push(rotary(letter, name, scene, given, rotated, last, domain));
-  return links;
+  if (rotated || letter === "q") steps.push(rotary(letter, name, scene, given, rotated, last, domain));
+  return steps;
 }
 
 function rotary(

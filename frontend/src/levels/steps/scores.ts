@@ -15,7 +15,7 @@ export function toScore(scene: Scene, pick: (dim: number) => void): Unnamed[] {
   const D = site.head_size;
   const k = tensors.key(key);
   const product = Float64Array.from({ length: D }, (_, d) => q[d] * k[d]);
-  const links: Unnamed[] = [
+  const steps: Unnamed[] = [
     {
       id: "products",
       why: "The two vectors, multiplied number by number and added up one after another.",
@@ -45,9 +45,9 @@ export function toScore(scene: Scene, pick: (dim: number) => void): Unnamed[] {
     const own = site.steps?.projections.q?.factor;
     const by =
       own && own !== 1 ? `the model has multiplied q by ${Number(own.toPrecision(4))} itself` : "q · k enters as it is";
-    links.push(quiet("scaled", `× 1: ${by}.`));
+    steps.push(quiet("scaled", `× 1: ${by}.`));
   } else
-    links.push({
+    steps.push({
       id: "scaled",
       why: `So that its size does not grow with the ${D} numbers that were added.`,
       formula: [{ symbol: "scaled" }, "=", { symbol: "q · k" }, times],
@@ -63,9 +63,9 @@ export function toScore(scene: Scene, pick: (dim: number) => void): Unnamed[] {
         ),
       ],
     });
-  if (site.softcap === null) links.push(quiet("capped", "none: this layer does not bend its scores."));
+  if (site.softcap === null) steps.push(quiet("capped", "none: this layer does not bend its scores."));
   else
-    links.push({
+    steps.push({
       id: "capped",
       why: `Bends scores smoothly so that none leaves ±${Number(site.softcap.toPrecision(4))}.`,
       formula: [
@@ -89,10 +89,10 @@ export function toScore(scene: Scene, pick: (dim: number) => void): Unnamed[] {
         }),
       ],
     });
-  if (!chain.bias) links.push(quiet("biased", "none: nothing is added for the distance of the two tokens."));
+  if (!chain.bias) steps.push(quiet("biased", "none: nothing is added for the distance of the two tokens."));
   else {
     const bias = chain.bias[key];
-    links.push({
+    steps.push({
       id: "biased",
       why: `A learned number for the distance of the two tokens, here ${key - scene.row - (site.query_offset ?? 0)}.`,
       formula: [
@@ -116,8 +116,8 @@ export function toScore(scene: Scene, pick: (dim: number) => void): Unnamed[] {
       ],
     });
   }
-  links.push(mask(scene), softmax(scene));
-  return links;
+  steps.push(mask(scene), softmax(scene));
+  return steps;
 }
 
 function mask(scene: Scene): Unnamed {

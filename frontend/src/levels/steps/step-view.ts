@@ -1,4 +1,4 @@
-/** One link of the chain on the page: what it is at the left, its formula and numbers at the right. */
+/** One step of the chain on the page: what it is at the left, its formula and numbers at the right. */
 
 import { button, h, setAttribute, setText } from "../../base/dom";
 import { precise } from "../../base/format";
@@ -15,20 +15,20 @@ export interface Opened {
 }
 
 export class StepView {
-  readonly element = h("section", { class: "link" });
-  private readonly number = h("span", { class: "link-number" });
-  private readonly name = h("h3", { class: "link-name" });
-  private readonly why = h("p", { class: "link-why" });
-  private readonly body = h("div", { class: "link-body" });
+  readonly element = h("section", { class: "step" });
+  private readonly number = h("span", { class: "step-number" });
+  private readonly name = h("h3", { class: "step-name" });
+  private readonly why = h("p", { class: "step-why" });
+  private readonly body = h("div", { class: "step-body" });
   private readonly formulaPlace = h("div");
-  private readonly place = h("p", { class: "link-place", "data-place": true });
+  private readonly place = h("p", { class: "step-place", "data-place": true });
   private readonly special = h("div");
   private readonly vectorPlace = h("div", { class: "vectors" });
   private readonly scalarPlace = h("div", { class: "scalars" });
-  private readonly saidPlace = h("div", { class: "link-said" });
+  private readonly saidPlace = h("div", { class: "step-said" });
   private readonly sum: SumView;
   private vectors: VectorView[] = [];
-  private link: Step | null = null;
+  private step: Step | null = null;
   private opened: Opened | null = null;
   private ramp: Ramp | null = null;
   private room = 0;
@@ -47,35 +47,35 @@ export class StepView {
       this.sum.element,
     );
     this.element.append(
-      h("div", { class: "link-side" }, h("div", { class: "link-title" }, this.number, this.name), this.why),
+      h("div", { class: "step-side" }, h("div", { class: "step-title" }, this.number, this.name), this.why),
       this.body,
     );
   }
 
   /** `room`: width of the level. */
-  draw(link: Step, ramp: Ramp, special: HTMLElement | null, room: number): void {
-    this.link = link;
+  draw(step: Step, ramp: Ramp, special: HTMLElement | null, room: number): void {
+    this.step = step;
     this.ramp = ramp;
     this.room = room;
     const { element } = this;
-    element.dataset.step = link.id;
-    setAttribute(element, "data-quiet", link.quiet ? "" : null);
-    setText(this.number, link.number);
-    setText(this.name, link.name);
-    setText(this.why, [link.why, link.onScreen].filter(Boolean).join(" "));
-    this.why.hidden = !link.why;
-    this.body.hidden = link.quiet === true;
-    const text = link.formula ? plain(link.formula) : "";
+    element.dataset.step = step.id;
+    setAttribute(element, "data-quiet", step.quiet ? "" : null);
+    setText(this.number, step.number);
+    setText(this.name, step.name);
+    setText(this.why, [step.why, step.onScreen].filter(Boolean).join(" "));
+    this.why.hidden = !step.why;
+    this.body.hidden = step.quiet === true;
+    const text = step.formula ? plain(step.formula) : "";
     if (this.formulaPlace.dataset.formula !== text) {
       this.formulaPlace.dataset.formula = text;
-      this.formulaPlace.replaceChildren(...(link.formula ? [formula(link.formula)] : []));
+      this.formulaPlace.replaceChildren(...(step.formula ? [formula(step.formula)] : []));
     }
-    if (this.place.dataset.place !== (link.place ?? "")) this.place.replaceChildren(...subscripted(link.place ?? ""));
-    this.place.dataset.place = link.place ?? "";
-    this.place.hidden = !link.place;
+    if (this.place.dataset.place !== (step.place ?? "")) this.place.replaceChildren(...subscripted(step.place ?? ""));
+    this.place.dataset.place = step.place ?? "";
+    this.place.hidden = !step.place;
     if (special && this.special.firstElementChild !== special) this.special.replaceChildren(special);
     if (!special) this.special.replaceChildren();
-    const { vectors = [], scalars = [], said = [] } = link;
+    const { vectors = [], scalars = [], said = [] } = step;
     while (this.vectors.length < vectors.length) this.vectors.push(new VectorView(this.host));
     this.vectors.length = vectors.length;
     const views = this.vectors.map((view) => view.element);
@@ -95,7 +95,7 @@ export class StepView {
     if (!opened) return false;
     this.opened = null;
     this.redraw();
-    const vector = this.vectors[this.link?.vectors?.findIndex(({ id }) => id === opened.id) ?? -1];
+    const vector = this.vectors[this.step?.vectors?.findIndex(({ id }) => id === opened.id) ?? -1];
     if (vector) vector.focus(opened.d);
     else this.scalarPlace.querySelector<HTMLElement>(`[data-scalar="${opened.id}"]`)?.focus();
     return true;
@@ -111,8 +111,8 @@ export class StepView {
   }
 
   private redraw(): void {
-    const { link, ramp, room } = this;
-    if (link && ramp) this.draw(link, ramp, this.special.firstElementChild as HTMLElement | null, room);
+    const { step, ramp, room } = this;
+    if (step && ramp) this.draw(step, ramp, this.special.firstElementChild as HTMLElement | null, room);
   }
 
   private drawScalars(scalars: Scalar[]): void {
@@ -148,9 +148,9 @@ export class StepView {
   }
 
   private unfold(): void {
-    const { opened, link } = this;
-    const vector = link?.vectors?.find(({ id }) => id === opened?.id);
-    const expand = vector?.expand ?? link?.scalars?.find(({ id }) => id === opened?.id)?.expand;
+    const { opened, step } = this;
+    const vector = step?.vectors?.find(({ id }) => id === opened?.id);
+    const expand = vector?.expand ?? step?.scalars?.find(({ id }) => id === opened?.id)?.expand;
     if (!opened || !expand || (vector && opened.d >= vector.values.length)) {
       this.opened = null;
       this.sum.hide();
