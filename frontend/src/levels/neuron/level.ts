@@ -60,7 +60,7 @@ export class NeuronLevel implements Level {
     const notes: string[] = [];
     if (site.weights_only)
       notes.push(
-        "Only weights are known here: no query and key vectors came with them, so there is nothing to multiply out.",
+        "Only weights were captured here, without query and key vectors, so there are no products to show.",
       );
     if (tensors.broken)
       notes.push(
