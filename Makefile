@@ -34,7 +34,7 @@ SAY    := @printf '\n==> %s\n'
 # What `make build` leaves to `make test AFTER=build`: see tools/test-wheel.
 REST   := -m 'browser or notebook or source or slow'
 
-.PHONY: help demo check test portable lint format hooks bench build docs course pictures constraints clean
+.PHONY: help demo check test portable lint format fuzz hooks bench build docs course pictures constraints clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -85,6 +85,9 @@ bench: $(VENV)-bench/.installed $(ASSETS)  ## measure against TransformerLens an
 	$(SAY) "Page: every level in a browser"
 	@browser=$$($(VENV)-bench/bin/python tools/find_browser.py --install) && \
 	  ATTNSCOPE_BROWSER="$$browser" $(VENV)-bench/bin/python benchmarks/page.py
+
+fuzz: $(VENV)/.dev $(ASSETS)  ## read 20,000 damaged traces and use those that load: only our own errors come out (ten minutes)
+	@$(PY) tools/fuzz.py $(ARGS)
 
 hooks: $(VENV)/.dev frontend/node_modules/.installed  ## have git run the quick part of lint before each commit
 	@$(VENV)/bin/pre-commit install

@@ -49,7 +49,7 @@ def served(models: Any, limits: Limits | None = None, **options: Any) -> Iterato
     taken = run.listen("127.0.0.1", 0)
     port = taken.getsockname()[1]
     app = application(models, token=TOKEN, port=port, limits=limits, **options)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none"))
+    server = uvicorn.Server(run.configuration(app, limits or Limits()))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
     thread.start()
     try:

@@ -1,6 +1,7 @@
 """The server: who is let in, what is read, what is refused and how, and that nothing is lost. Asked over real sockets."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import torch
@@ -24,10 +26,12 @@ from attnscope.cli import main
 from attnscope.cli.serve import reader_of, short_names
 from attnscope.errors import AddressError, InputError
 from attnscope.payload.codec import decode, read
-from attnscope.render.server import run
+from attnscope.render.server import app as app_module, run, work as work_module
 from attnscope.render.server.guard import Names
+from attnscope.render.server.kept import Kept
 from attnscope.render.server.limits import Limits, Meter, Refusal
-from attnscope.render.server.work import Ask, Line, Workshop, room
+from attnscope.render.server.lines import Line, Shared
+from attnscope.render.server.work import Ask, Workshop, room
 from served import TOKEN, Served, served
 
 
@@ -403,9 +407,10 @@ def test_fifty_viewers_lose_nothing(bert: Any, reader: Any) -> None:
             start.wait()
             status, headers, data = server.trace(text)
             assert status == 200, data
-            others = [server.ask(f"/api/site?id={headers['attnscope-id']}&site={i}&head=0") for i in (0, 1)]
-            assert [answer[0] for answer in others] == [200, 200]
-            return data, [answer[2] for answer in others]
+            other = 1 - json.loads(headers["attnscope-state"])["layer"]
+            status, _, rest = server.ask(f"/api/site?id={headers['attnscope-id']}&site={other}&head=0")
+            assert status == 200, rest
+            return data, [rest]
 
         with ThreadPoolExecutor(50) as people:
             seen = list(people.map(look, texts))
@@ -417,6 +422,33 @@ def test_fifty_viewers_lose_nothing(bert: Any, reader: Any) -> None:
             for site in trace.sites:
                 for name, tensor in expected.site(site.layer).kept.items():
                     assert torch.equal(site.kept[name], tensor), (text, name)
+
+
+def test_two_hundred_viewers_at_once_are_all_served_in_their_turn() -> None:
+    """Each with a text of its own, from one address: nobody is sent away, and every answer is its asker's."""
+    read: list[str] = []
+
+    def small(text: str, **_: Any) -> Any:
+        read.append(text)
+        q, k, v = torch.randn(3, 1, 3, 2, generator=torch.Generator().manual_seed(int(text)))
+        return attnscope.Trace.from_qkv(q, k, v, tokens=[text, "b", "c"])
+
+    start = threading.Barrier(200)
+
+    def look(text: str) -> tuple[int, bytes]:
+        start.wait()
+        status, _, data = server.trace(text)
+        return status, data
+
+    texts = [str(number) for number in range(1000, 1200)]
+    with served({"small": small}) as server, ThreadPoolExecutor(200) as people:
+        answers = list(people.map(look, texts))
+    assert {status for status, _ in answers} == {200}
+    for text, (_, data) in zip(texts, answers, strict=True):
+        trace = decode(data)
+        assert trace.tokens[0] == text
+        assert torch.equal(trace.sites[0].q, small(text).sites[0].q)
+    assert sorted(read[:200]) == texts, "each once"
 
 
 def test_the_same_text_is_read_once(bert: Any) -> None:
@@ -534,6 +566,34 @@ def test_a_signal_finishes_what_was_begun(tmp_path: Path, folder: str, bert: Any
         process.communicate()
 
 
+@pytest.mark.packaging
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_second_signal_ends_it_at_once(tmp_path: Path, folder: str) -> None:
+    """While a text is read that never ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROCESS, str(tmp_path), folder, TOKEN],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    try:
+        _until((tmp_path / "port").exists, process)
+        server = Served(int((tmp_path / "port").read_text()))
+        with ThreadPoolExecutor(1) as people:
+            answer = people.submit(server.trace, "the cat sat")
+            _until((tmp_path / "begun").exists, process)
+            process.send_signal(signal.SIGINT)
+            _until(lambda: not _answers(server.port), process)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=60) == -signal.SIGINT
+            assert isinstance(answer.exception(60), OSError)
+        assert process.communicate() == ("", "")
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def _answers(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
@@ -599,8 +659,311 @@ def test_names_of_models_for_people(tmp_path: Path) -> None:
 def test_addresses() -> None:
     assert run.address("0.0.0.0", 80, "t") == "http://127.0.0.1:80/?token=t"
     assert run.address("::1", 80, "t") == "http://[::1]:80/?token=t"
+    token = "a&b=c#d+e %f/ghijklmnop"
+    quoted = run.address("127.0.0.1", 80, token)
+    assert not set(quoted.partition("token=")[2]) & set("&=#+ /")
+    assert parse_qs(urlsplit(quoted).query)["token"] == [token]
     assert run.address("127.0.0.1", 80, "t", ["https://attn.example.org"]) == "https://attn.example.org/?token=t"
     with pytest.raises(InputError):
         run.check_origin("ftp://attn.example.org")
     with pytest.raises(AddressError, match=r"cannot listen on 203\.0\.113\.7"):
         run.listen("203.0.113.7", 0)
+
+
+# -- connections
+
+
+def _closed(connection: socket.socket) -> bytes:
+    """What came until the other side closed."""
+    got = b""
+    with contextlib.suppress(ConnectionResetError):
+        while chunk := connection.recv(65536):
+            got += chunk
+    return got
+
+
+def _refusal_in(data: bytes) -> tuple[int, str]:
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert b"cache-control: no-store" in head.lower()
+    return int(head.split()[1]), json.loads(body)["kind"]
+
+
+def test_a_thousand_silent_connections_shut_nobody_out(reader: Any) -> None:
+    """Far more of them than the server lets be silent; they stay open on their side."""
+    with served({"bert": reader}, Limits(silent=20)) as server, contextlib.ExitStack() as held:
+        silent = [held.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(300)]
+        assert server.ask("/")[0] == 200
+        assert server.trace("the cat")[0] == 200
+        # those that were silent for the longest went, and were told why
+        assert _refusal_in(_closed(silent[0])) == (503, "busy")
+        assert _refusal_in(_closed(silent[250])) == (503, "busy")
+        silent[-1].sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert _closed(silent[-1]).startswith(b"HTTP/1.1 401")
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: local"], ids=["nothing", "half a head"])
+def test_a_head_has_a_time_limit(reader: Any, sent: bytes) -> None:
+    with served({"bert": reader}, Limits(head=0.05)) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as slow:
+            slow.sendall(sent)
+            assert _refusal_in(_closed(slow)) == (408, "slow")
+        assert server.trace("the cat")[0] == 200  # the limit is not one on answers
+
+
+def test_what_follows_an_answer_has_the_limit_too(reader: Any) -> None:
+    """Of a body that nobody reads, or a second request that does not come to its end."""
+    with served({"bert": reader}, Limits(head=0.05)) as server:
+        for sent in (
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET",
+        ):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=30) as slow:
+                slow.sendall(sent)
+                assert _closed(slow).count(b"HTTP/1.1") == 1
+
+
+def test_what_is_no_http_is_refused_in_json(server: Served) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as wrong:
+        wrong.sendall(b"\x16\x03\x01 hello\r\n\r\n")
+        assert _refusal_in(_closed(wrong)) == (400, "http")
+
+
+def test_too_many_at_once_are_refused_in_json(bert: Any) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(text: str, **_: Any) -> Any:
+        begun.set()
+        assert go.wait(60)
+        return attnscope.trace(*bert, text)
+
+    with served({"slow": slow}, Limits(at_once=1)) as server, ThreadPoolExecutor(1) as people:
+        first = people.submit(server.trace, "the cat")
+        assert begun.wait(60)
+        answer = server.trace("the cat")
+        go.set()
+        assert said(answer)[:2] == (503, "busy")
+        assert answer[1]["retry-after"] == "2"
+        assert first.result(60)[0] == 200
+
+
+# -- those who leave
+
+
+def test_a_question_that_nobody_waits_for_leaves_the_line(bert: Any) -> None:
+    """Two wait behind a slow one; both askers of the first of them leave, and it is never read."""
+    begun, go, passes = threading.Event(), threading.Event(), []
+
+    def slow(text: str, **_: Any) -> Any:
+        passes.append(text)
+        begun.set()
+        assert go.wait(60)
+        return attnscope.trace(*bert, text)
+
+    with served({"slow": slow}, Limits(waiting=2)) as server, ThreadPoolExecutor(2) as people:
+        first = people.submit(server.trace, "the cat")
+        assert begun.wait(60)
+        leaving = [_sent(server, "a dog") for _ in range(2)]
+        _wait_until(lambda: server.trace("the mat")[0] == 503)  # both are in line, as one piece of work
+        leaving.pop().close()
+        assert server.trace("the mat")[0] == 503, "one of them still waits"
+        leaving.pop().close()
+        last = people.submit(_until_served, server, "the mat")
+        _wait_until(lambda: last.running() or last.done())
+        go.set()
+        assert [task.result(60)[0] for task in (first, last)] == [200, 200]
+    assert passes == ["the cat", "the mat"]
+
+
+def _sent(server: Served, text: str) -> socket.socket:
+    """A connection with a whole request on it, whose answer nobody has read."""
+    connection = socket.create_connection(("127.0.0.1", server.port))
+    body = json.dumps({"text": text}).encode()
+    head = f"POST /api/trace HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body)
+    return connection
+
+
+def _until_served(server: Served, text: str) -> tuple[int, dict[str, str], bytes]:
+    while (answer := server.trace(text))[0] == 503:
+        pass
+    return answer
+
+
+def _wait_until(done: Any) -> None:
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline
+
+
+def test_who_comes_as_the_last_one_leaves_is_answered() -> None:
+    """Work under way is shared, given up with its last asker, and begun again for the next."""
+
+    async def check() -> None:
+        shared, made = Shared(), []
+
+        async def work() -> str:
+            made.append(1)
+            await asyncio.sleep(0)
+            return "done"
+
+        first = asyncio.ensure_future(shared.run("key", work))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await shared.run("key", work) == "done"
+        assert first.cancelled()
+        both = await asyncio.gather(*(shared.run("key", work) for _ in range(3)))
+        assert both == ["done"] * 3
+        assert len(made) <= 3
+
+    _in_a_loop(check)
+
+
+def test_work_that_has_begun_is_kept_for_the_next(bert: Any) -> None:
+    async def check() -> None:
+        begun, go, passes = threading.Event(), threading.Event(), []
+
+        def slow(text: str, **_: Any) -> Any:
+            passes.append(text)
+            begun.set()
+            assert go.wait(60)
+            return attnscope.trace(*bert, text)
+
+        shop, ask = Workshop({"bert": slow}, Limits()), Ask("bert", "the cat sat")
+        leaving = asyncio.ensure_future(shop.trace(ask))
+        await asyncio.to_thread(begun.wait, 60)
+        leaving.cancel()
+        await asyncio.wait({leaving})
+        go.set()
+        assert len((await shop.trace(ask)).tokens) == 5
+        assert passes == ["the cat sat"]
+        shop.close()
+
+    _in_a_loop(check)
+
+
+# -- what a model's code raises
+
+
+class _Told:
+    def __str__(self) -> str:
+        raise SystemExit("no message")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StopIteration("the cat"),
+        StopAsyncIteration("the cat"),
+        KeyboardInterrupt("the cat"),
+        SystemExit("the cat"),
+        GeneratorExit("the cat"),
+        asyncio.CancelledError("the cat"),
+        KeyError("the cat"),
+        RecursionError("the cat"),
+        RuntimeError(_Told()),
+        BaseExceptionGroup("the cat", [KeyboardInterrupt("the cat")]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_a_model_raises_is_answered_and_its_message_not_logged(
+    bert: Any, error: BaseException, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(text: str, **_: Any) -> Any:
+        if "mat" in text:
+            return attnscope.trace(*bert, text)
+        try:
+            raise ValueError(text)
+        except ValueError:
+            raise error  # noqa: B904
+
+    with served({"broken": broken}) as server:
+        status, kind, message = said(server.trace("the cat"))
+        assert (status, kind) == (500, "fault")
+        assert type(error).__name__ in message
+        assert server.trace("the mat")[0] == 200
+    told = caplog.text + "".join(capfd.readouterr())
+    assert "in broken" in told, "where it was"
+    assert type(error).__qualname__ in told
+    assert "the cat" not in told
+
+
+def test_an_error_of_ours_is_logged_without_its_message(
+    reader: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def failing(given: Any) -> Any:
+        raise ZeroDivisionError(given["text"])
+
+    monkeypatch.setattr(app_module, "place_of", failing)
+    with served({"bert": reader}) as server:
+        status, kind, message = said(server.trace("the cat"))
+        assert (status, kind, "ZeroDivisionError" in message) == (500, "fault", True)
+        assert server.ask("/")[0] == 200
+    told = caplog.text + "".join(capfd.readouterr())
+    assert "in failing" in told
+    assert "the cat" not in told
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"text": "the \ud83d cat"}, "text holds half of a character (a lone surrogate) at position 4"),
+        ({"text": "the cat", "pair": "\udc00"}, "pair holds half of a character"),
+        ({"text": "the cat", "model": "\ud800"}, r"'\ud800' is not served here"),
+        ({"text": "the cat", "layer": "\ud800"}, "expected layer as a number"),
+    ],
+)
+def test_half_of_a_character_is_refused(server: Served, body: Any, expected: str) -> None:
+    status, _, message = said(server.ask("/api/trace", body))
+    assert status in (400, 404)
+    assert expected in message
+    assert server.trace("the cat", stack="\ud800")[0] == 200  # a place that is not there: it opens elsewhere
+
+
+def test_the_library_refuses_half_of_a_character(bert: Any) -> None:
+    for given in ({"text": "a \udfff"}, {"text": "a", "text_pair": "\ud800"}):
+        with pytest.raises(InputError, match=r"half of a character \(a lone surrogate\) at position"):
+            attnscope.trace(*bert, **given)
+
+
+# -- what is asked again
+
+
+def test_a_kept_text_costs_nothing_anew(bert: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    for name in ("_pass", "_open", "_tile"):
+        work = getattr(work_module, name)
+        monkeypatch.setattr(work_module, name, lambda *a, work=work, name=name: made.append(name) or work(*a))
+    with served({"bert": lambda text, **_: attnscope.trace(*bert, text)}) as server:
+        first = server.trace("the cat sat", layer=1)
+        again = [server.trace("the cat sat", layer=1) for _ in range(3)]
+        assert all(
+            answer[2] == first[2] and answer[1]["attnscope-state"] == first[1]["attnscope-state"] for answer in again
+        )
+        assert made == ["_pass", "_open"]
+        place = f"/api/site?id={first[1]['attnscope-id']}&site=0&head=2"
+        assert len({server.ask(place)[2] for _ in range(3)}) == 1
+        assert made == ["_pass", "_open", "_tile"]
+        elsewhere = server.trace("the cat sat", layer=0)
+        assert made == ["_pass", "_open", "_tile", "_open"]
+        assert elsewhere[2] != first[2]
+        assert server.trace("the dog sat", layer=1)[2] != first[2]
+
+
+def test_answers_are_kept_up_to_a_size() -> None:
+    trace = attnscope.Trace.from_qkv(*(torch.randn(1, 4, 3) for _ in range(3)))
+    kept = Kept(100)
+    kept.put("a", trace, 30)
+    kept.put_answer("a", 1, "one", 40)
+    kept.put_answer("a", 2, "two", 20)
+    assert (kept.answer("a", 1), kept.answer("a", 2), kept.answer("a", 3)) == ("one", "two", None)
+    kept.put_answer("a", 3, "three", 30)  # too many: the answer used longest ago goes
+    assert [kept.answer("a", key) for key in (1, 2, 3)] == [None, "two", "three"]
+    kept.put("b", trace, 30)  # the older trace goes with its answers
+    assert (kept.trace("a"), kept.answer("a", 2), kept.trace("b")) == (None, None, trace)
+    kept.put_answer("a", 4, "late", 10)
+    assert kept.answer("a", 4) is None
+    kept.put_answer("b", 1, "huge", 999)
+    assert (kept.answer("b", 1), kept.trace("b")) == (None, trace)
+    kept.clear()
+    kept.put("a", trace, 100)
+    assert kept.trace("a") is trace

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from attnscope.errors import InputError
+from attnscope.models.encoding import check_characters
 from attnscope.models.length import check_ids
 from attnscope.tracing.tokens import Tokens, tokens_of
 
@@ -20,6 +21,7 @@ def decoder_inputs(
     elif text_target is not None:
         if not isinstance(text_target, str) or not text_target.strip():
             raise InputError(f"expected text_target as a string with at least one word, got {text_target!r}.")
+        check_characters(text_target, "text_target")
         target = tokenizer(text_target=text_target, return_tensors="pt", truncation=False)["input_ids"].to(device)
         ids = torch.cat([torch.full_like(target[:, :1], _start_token(model)), target[:, :-1]], dim=1)
     elif generate:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from attnscope.errors import InputError
+from attnscope.text.characters import half_character
 
 
 def encode(
@@ -30,6 +31,7 @@ def encode(
                 f"the tokenizer's chat template refuses these messages ({type(error).__name__}: {error}). Give a list such as "
                 '[{"role": "user", "content": "Hello."}], with the roles that this model knows.'
             ) from error
+        check_characters(str(text), "messages")
         encoded = tokenizer(text, return_tensors="pt", add_special_tokens=False)
         return _tensors(encoded), _fast_encoding(encoded), [str(text)]
     for name, value in (("text", text), ("text_pair", text_pair)):
@@ -40,11 +42,21 @@ def encode(
             raise InputError(f"expected {name} as one string, got {type(value).__name__}{hint}.")
         if value is not None and not value.strip():
             raise InputError(f"{name} is empty: there is nothing to attend to. Give at least one word.")
+        check_characters(value or "", name)
     arguments: list[Any] = [text] if text_pair is None else [text, text_pair]
     encoded = tokenizer(*arguments, return_tensors="pt", truncation=False, padding=False)
     if encoded["input_ids"].shape[-1] == 0:
         raise InputError(f"the tokenizer made no tokens of {text!r}. Give at least one word.")
     return _tensors(encoded), _fast_encoding(encoded), [a for a in arguments if a is not None]
+
+
+def check_characters(text: str, what: str) -> None:
+    """Raises InputError for half of a character, of which tokenizers say that it is no string."""
+    if (place := half_character(text)) is not None:
+        raise InputError(
+            f"{what} holds half of a character (a lone surrogate) at position {place}. Give the whole character, or leave "
+            "it out."
+        )
 
 
 def check_messages(messages: Any) -> None:

@@ -5,10 +5,10 @@ biases that sites share are written once.
 """
 
 import hashlib
+import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,16 +19,16 @@ from torch import Tensor
 from attnscope.errors import PayloadError, UnreadableFile
 from attnscope.payload import step_tensors
 from attnscope.payload.atomic_write import write_atomically
+from attnscope.payload.header import FORMAT, VERSION, Header, read_header
 from attnscope.payload.held import Held
 from attnscope.payload.plain_json import plain, receipt_to_json, tokens_from_json, tokens_to_json
+from attnscope.payload.reading import open_file, read_whole
 from attnscope.payload.site_codec import describe_site, put_projection, put_site, site_from_json
+from attnscope.payload.validate import check, check_trace
 from attnscope.statistics import thumbnails
 from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.step_names import in_payload as step_names
 from attnscope.tracing.trace import ModelInfo, Trace
-
-FORMAT = "attnscope"
-VERSION = 1
 
 
 def encode(
@@ -105,17 +105,24 @@ def encode(
 def decode(data: bytes) -> Trace:
     """A trace from payload bytes that hold at least one site; sites that are not in the bytes are left out.
 
-    Raises PayloadError for bytes that are not a payload, are cut short, or come from a newer version.
+    Raises PayloadError for bytes that are not a payload, are cut short, or come from a newer version, and for a
+    description that does not fit itself or its tensors.
     """
-    meta, tensors = read(data)
+    return _trace_of(read_header(io.BytesIO(data), len(data)), lambda: data)
+
+
+def _trace_of(header: Header, data: Callable[[], bytes]) -> Trace:
+    """The trace that `header` describes; `data` gives all bytes, and is asked for once the description is known to fit."""
+    meta = header.meta
     try:
-        sites = [site_from_json(entry, tensors) for entry in meta["sites"] if entry.get("held")]
-        if not sites:
+        check(meta, header.layouts)
+        if not any(entry.get("held") for entry in meta["sites"]):
             raise ValueError("it holds the tensors of no site")
         tables = [tokens_from_json(table) for table in meta["tokens"]]
+        tensors = _tensors(header, data())
         model = meta["model"]
-        return Trace(
-            tuple(sites),
+        trace = Trace(
+            tuple(site_from_json(entry, tensors) for entry in meta["sites"] if entry.get("held")),
             tables[0],
             tables[1] if len(tables) > 1 else None,
             ModelInfo(
@@ -125,7 +132,9 @@ def decode(data: bytes) -> Trace:
             tuple(meta.get("unrecorded", ())),
             source=meta.get("source"),
         )
-    except (KeyError, TypeError, IndexError, ValueError, RuntimeError, AttributeError) as error:
+        check_trace(trace)
+        return trace
+    except (KeyError, TypeError, IndexError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
         raise PayloadError(
             f"this is an attnscope payload, but a part of it is missing or does not fit ({type(error).__name__}: {error}). "
             "It may have been edited or damaged; save the trace again."
@@ -134,34 +143,23 @@ def decode(data: bytes) -> Trace:
 
 def read(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The description and the tensors in payload bytes, checked to be a payload that this version reads."""
+    header = read_header(io.BytesIO(data), len(data))
+    return header.meta, _tensors(header, data)
+
+
+def _tensors(header: Header, data: bytes) -> dict[str, Tensor]:
     try:
-        size = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + size])
         tensors = safetensors.torch.load(data)
-    except (ValueError, safetensors.SafetensorError, OverflowError) as error:
+    except (ValueError, KeyError, safetensors.SafetensorError, OverflowError) as error:
         raise PayloadError(
             f"this is not a whole .safetensors file ({str(error).strip() or type(error).__name__}): it is something else, "
             "or was cut short on the way."
         ) from error
-    text = (header.get("__metadata__") or {}).get(FORMAT)
-    if text is None:
-        raise PayloadError(
-            "this .safetensors file holds no attnscope trace (model weights, perhaps?): expected a file written by "
-            "Trace.save. To look at a model, give attnscope.load its folder."
-        )
-    try:
-        meta = json.loads(text)
-        known = meta["format"] == FORMAT and 1 <= meta["version"] <= VERSION
-    except (ValueError, KeyError, TypeError) as error:
-        raise PayloadError(
-            f"this .safetensors file has an entry named {FORMAT}, but it is not the description of a trace; save the trace again."
-        ) from error
-    if not known:
-        raise PayloadError(
-            f"this trace has format version {meta['version']}, and this attnscope reads up to {VERSION}: "
-            "install a newer attnscope."
-        )
-    return meta, tensors
+    if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != {
+        n: o.shape for n, o in header.layouts.items()
+    }:
+        raise PayloadError("the file changed while it was read; read it again once it is whole.")
+    return tensors
 
 
 def save(trace: Trace, path: Any, projections: bool = False) -> None:
@@ -172,17 +170,20 @@ def save(trace: Trace, path: Any, projections: bool = False) -> None:
 def load_trace(path: Any) -> Trace:
     """Read a trace that `Trace.save` wrote to `path` (a string or a Path; "~" is your home folder).
 
-    Raises UnreadableFile (a PayloadError and an OSError) for a file that is missing or cannot be read, and PayloadError
-    for bytes that are not a whole trace or come from a newer version.
+    Raises InputError for a path of another type, UnreadableFile (a PayloadError and an OSError) for a file that is
+    missing or cannot be read, or is no file (a device, a FIFO), and PayloadError for bytes that are not a whole trace,
+    come from a newer version, or need more memory than this machine has.
     """
     try:
-        data = Path(path).expanduser().read_bytes()
+        with open_file(path) as (file, size):
+            header = read_header(file, size)
+            return _trace_of(header, lambda: read_whole(file, size))
     except OSError as error:
+        if isinstance(error, UnreadableFile):
+            raise
         raise UnreadableFile(
             f"cannot read {path}: {error.strerror or error}. Give the path of a file that Trace.save wrote.", error
         ) from error
-    try:
-        return decode(data)
     except PayloadError as error:
         raise PayloadError(f"{path}: {error}") from error.__cause__
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from attnscope.errors import NotCaptured
 from attnscope.payload import step_tensors
+from attnscope.payload.fields import real
 from attnscope.payload.held import Held, coarser
 from attnscope.payload.plain_json import site_receipt_to_json
 from attnscope.tracing.masks import BiasRule, MaskRule
@@ -133,7 +134,7 @@ def site_from_json(entry: dict[str, Any], tensors: dict[str, Tensor]) -> Site:
         k=tensors[f"s{index}.k"],
         v=tensors[f"s{index}.v"],
         **place,
-        scaling=entry["scaling"],
+        scaling=real(entry["scaling"], "scaling"),
         softcap=entry["softcap"],
         mask=MaskRule(
             mask["lower"],

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attnscope.payload.fields import real
 from attnscope.tracing.head_projection import HeadProjection
 from attnscope.tracing.site import Site
 
@@ -120,6 +121,6 @@ def read(entry: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
             1,
             path=named["path"],
             norm=named["norm"],
-            factor=named["factor"],
+            factor=real(named["factor"], "factor"),
         )
     return fields

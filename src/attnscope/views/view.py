@@ -12,6 +12,7 @@ from attnscope.comparing.comparison import Comparison
 from attnscope.errors import InputError
 from attnscope.payload.atomic_write import write_atomically
 from attnscope.payload.held import as_held
+from attnscope.payload.paths import as_path
 from attnscope.tracing.places import parse_head, parse_layer
 from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.site import Site
@@ -238,7 +239,7 @@ class View:
         does not fit, NotCaptured where the level needs q and k that the trace does not have, OutputError where the file
         cannot be written.
         """
-        suffix = Path(path).suffix.lower()
+        suffix = as_path(path).suffix.lower()
         if suffix not in (".html", *FIGURES):
             raise InputError(
                 f"cannot save a view as {suffix or 'a file without an ending'}: give a path that ends in .html, "

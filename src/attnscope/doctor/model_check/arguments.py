@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from attnscope.doctor.model_check.case import Case
 from attnscope.errors import InputError
+from attnscope.models.encoding import check_characters
 
 _OTHER_INPUT = ("pixel_values", "input_values", "input_features")  # of models that read images or sound
 _ROW_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "decoder_input_ids")
@@ -95,6 +96,8 @@ def _check_texts(text: Any, pair: Any) -> tuple[str, ...]:
             f"text_pair: expected a string, the second sentence to one text, got {pair!r} to {len(texts)} texts. "
             "Check pairs one at a time."
         )
+    for written in (*texts, pair or ""):
+        check_characters(written, "text")
     return tuple(texts)
 
 

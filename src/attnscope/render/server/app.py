@@ -3,18 +3,20 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from attnscope.errors import AttnscopeError
 from attnscope.payload.messages import SITE, STEPS
-from attnscope.payload.site_requests import SiteRequest
+from attnscope.payload.site_requests import TileRequest
+from attnscope.render.server.answers import Calm, error
+from attnscope.render.server.faults import Fault
 from attnscope.render.server.guard import Guard, Names
 from attnscope.render.server.limits import Limits, Meter, Refusal
 from attnscope.render.server.page import page, policy
@@ -46,21 +48,22 @@ def application(
         given = await _json(request, limits)
         ask = Ask.from_json(given, models)
         place = place_of(given)
-        state, data, note = await workshop.opened(await workshop.trace(ask), place)
+        opened = await _while_there(request, workshop.opened(ask, place))
         # the note says why the view is not where the request wanted it
-        said = {"attnscope-note": json.dumps(note)} if note else {}
-        return _octets(data, {"attnscope-id": ask.id, "attnscope-state": json.dumps(state), **said})
+        said = {"attnscope-note": json.dumps(opened.note)} if opened.note else {}
+        return _octets(opened.data, {"attnscope-id": ask.id, "attnscope-state": json.dumps(opened.state), **said})
 
     async def site(request: Request) -> Response:
         meter.take(_address(request))
         query = request.query_params
-        known = workshop.known(query.get("id", ""))
+        identity = query.get("id", "")
+        known = workshop.known(identity)
         if known is None:
             raise Refusal(410, "gone", "this trace is no longer in memory: send the text again (POST api/trace).")
         if not all(query.get(name, "").isdecimal() and len(query[name]) < 9 for name in ("site", "head")):
             raise Refusal(400, "input", "expected site and head as numbers, such as api/site?id=…&site=5&head=3.")
-        wanted = SiteRequest(int(query["site"]), int(query["head"]), query.get("kind", SITE) == STEPS)
-        return _octets(await workshop.tile(known, wanted))
+        wanted = TileRequest(int(query["site"]), int(query["head"]), query.get("kind", SITE) == STEPS)
+        return _octets(await _while_there(request, workshop.tile(identity, known, wanted)))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -71,12 +74,13 @@ def application(
     answers: Any = {
         Refusal: _refused,
         AttnscopeError: _mistaken,
+        Fault: _broken,
         HTTPException: _not_here,
         ClientDisconnect: _left,
         Exception: _failed,
     }
     inner = Starlette(routes=routes, exception_handlers=answers, lifespan=lifespan)
-    return Guard(inner, Names(host, origins), token, f"attnscope-{port}")
+    return Calm(Guard(inner, Names(host, origins), token, f"attnscope-{port}"), limits.at_once)
 
 
 def _octets(data: bytes, headers: Mapping[str, str] | None = None) -> Response:
@@ -85,6 +89,26 @@ def _octets(data: bytes, headers: Mapping[str, str] | None = None) -> Response:
 
 def _address(request: Request) -> str:
     return request.client.host if request.client else "an unknown address"
+
+
+async def _while_there(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
+    """The result of the work; given up where the asker leaves first. Raises ClientDisconnect then."""
+    task, left = asyncio.ensure_future(work), asyncio.ensure_future(_left_by(request))
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, even if nobody waits for it
+    try:
+        await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientDisconnect
+    finally:
+        task.cancel()
+        left.cancel()
+
+
+async def _left_by(request: Request) -> None:
+    """Returns when the asker closes the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _json(request: Request, limits: Limits) -> Any:
@@ -116,34 +140,39 @@ async def _json(request: Request, limits: Limits) -> Any:
         raise Refusal(400, "input", "the request is not JSON.") from None
 
 
-def _error(status: int, kind: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return JSONResponse({"kind": kind, "message": message}, status, headers)
-
-
 async def _refused(request: Request, refusal: Any) -> Response:
     after = {} if refusal.retry_after is None else {"retry-after": str(refusal.retry_after)}
-    return _error(refusal.status, refusal.kind, refusal.message, after)
+    return error(refusal.status, refusal.kind, refusal.message, after)
 
 
-async def _mistaken(request: Request, error: Exception) -> Response:
+async def _mistaken(request: Request, wrong: Exception) -> Response:
     """The library's own message about an input; `too_long` if cutting the text would help."""
-    return _error(400, "too_long" if "truncate=True" in str(error) else "input", str(error))
+    return error(400, "too_long" if "truncate=True" in str(wrong) else "input", str(wrong))
 
 
-async def _not_here(request: Request, error: Any) -> Response:
-    return _error(
-        error.status_code, "http", f"{error.detail}: this server answers /, POST /api/trace and GET /api/site."
+async def _not_here(request: Request, wrong: Any) -> Response:
+    return error(
+        wrong.status_code, "http", f"{wrong.detail}: this server answers /, POST /api/trace and GET /api/site."
     )
 
 
-async def _left(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)  # the client is gone
+async def _left(request: Request, wrong: Exception) -> Response:
+    return Response(status_code=499)  # nobody reads it
 
 
-async def _failed(request: Request, error: Exception) -> Response:
-    """A bug of ours or of a model's code: a sentence for the page. Starlette raises it again, and uvicorn prints it whole."""
-    return _error(
+async def _broken(request: Request, fault: Exception) -> Response:
+    """A model's code raised something: a sentence for the page."""
+    return _fault(str(fault))
+
+
+async def _failed(request: Request, wrong: Exception) -> Response:
+    """A bug of ours."""
+    return _fault(type(wrong).__name__)
+
+
+def _fault(name: str) -> Response:
+    return error(
         500,
         "fault",
-        f"the server could not do this ({type(error).__name__}); its terminal shows more. It goes on: you can send other texts.",
+        f"the server could not do this ({name}); its terminal shows more. It goes on: you can send other texts.",
     )

@@ -17,17 +17,21 @@ class Refusal(Exception):
 class Limits:
     """What one server accepts.
 
-    body: bytes of a request. seconds: the time a request may take to arrive. waiting: texts that wait for a model. asking:
-    requests for layers that wait. burst, rate: requests of one address at once, and per second after that. keep: bytes of
-    traces in memory, whose other layers readers may ask for.
+    body: bytes of a request. seconds: the time a request may take to arrive. head: the part of it that its head may take.
+    silent: connections on which no head has come. at_once: requests under way. waiting: texts that wait for a model.
+    asking: requests for layers that wait. burst, rate: requests of one address at once, and per second after that. keep:
+    bytes of traces and answers in memory.
     """
 
     body: int = 256_000
     seconds: float = 30
-    waiting: int = 64
-    asking: int = 512
-    burst: int = 300
-    rate: float = 30
+    head: float = 10
+    silent: int = 256
+    at_once: int = 1000
+    waiting: int = 256
+    asking: int = 1000
+    burst: int = 1000
+    rate: float = 100
     keep: int = 512_000_000
 
 

@@ -4,17 +4,20 @@ import errno
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import uvicorn
 
 from attnscope.errors import AddressError, InputError
 from attnscope.render.server.app import application
+from attnscope.render.server.connections import limited
 from attnscope.render.server.guard import WILD
 from attnscope.render.server.limits import Limits
 from attnscope.render.server.work import Reader
 
+BACKLOG = 128  # connections that the system accepts before the server does
 FINISH = 120  # seconds for the requests that it has when it must stop
 
 
@@ -48,38 +51,47 @@ def serve(
     limits: Limits | None = None,
     started: Callable[[], Any] = lambda: None,
 ) -> None:
-    """Answer on the socket until SIGTERM or Ctrl-C, then finish the requests that it has.
+    """Answer on the socket until SIGTERM or Ctrl-C, then finish the requests that it has. A second signal ends the process.
 
     `started` is called as soon as the server can answer.
     """
+    limits = limits or Limits()
     port = taken.getsockname()[1]
     app = application(models, token=token, host=host, port=port, origins=origins, limits=limits)
-    config = uvicorn.Config(
+    _allow_files(2 * (limits.silent + limits.at_once))
+    _Server(configuration(app, limits), started).run(sockets=[taken])
+
+
+def configuration(app: Any, limits: Limits) -> uvicorn.Config:
+    """How uvicorn runs the application."""
+    return uvicorn.Config(
         app,
+        http=limited(limits),
         log_level="error",
         access_log=False,
         server_header=False,
         ws="none",
-        limit_concurrency=1000,
+        backlog=BACKLOG,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=FINISH,
     )
-    server = _Server(config, started)
 
-    def stop(*_: Any) -> None:
-        server.should_exit = True
 
-    # uvicorn raises the signal again at the end, as if the process had failed
-    before = {name: signal.signal(name, stop) for name in (signal.SIGTERM, signal.SIGINT)}
+def _allow_files(count: int) -> None:
+    """Let this process have so many connections open, as far as the system allows it."""
     try:
-        server.run(sockets=[taken])
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Server(uvicorn.Server):
-    """Calls a function once it has started."""
+    """Calls a function once it has started; ends with the first signal, and leaves the second to the system."""
 
     def __init__(self, config: uvicorn.Config, started: Callable[[], Any]) -> None:
         super().__init__(config)
@@ -89,12 +101,18 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self._tell()
 
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """A signal: finish what was begun. uvicorn would raise it again at the end, as if the process had failed."""
+        self.should_exit = True
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, signal.SIG_DFL)  # ends the process even while Python is busy
+
 
 def address(host: str, port: int, token: str, origins: Sequence[str] = ()) -> str:
-    """The address to open in the browser."""
-    name = "127.0.0.1" if host in WILD else f"[{host}]" if ":" in host else host
+    """The address to open in the browser, as addresses are written: a token may hold &, # or a space."""
+    name = "127.0.0.1" if host in WILD else f"[{quote(host, safe=':')}]" if ":" in host else quote(host)
     base = origins[0].rstrip("/") if origins else f"http://{name}:{port}"
-    return f"{base}/?token={token}"
+    return f"{base}/?token={quote(token, safe='')}"
 
 
 def check_origin(origin: str) -> str:

@@ -1,23 +1,35 @@
-"""The queue before the models and the traces in memory: one text at a time, each text once."""
+"""Texts read and looked at: one text at a time, each text once, each answer once."""
 
-import asyncio
 import hashlib
 import json
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from attnscope.errors import AttnscopeError, InputError
-from attnscope.payload.site_requests import SiteRequest, answer
+from attnscope.payload.site_requests import TileRequest, answer
+from attnscope.render.server.faults import OutOfMemory
+from attnscope.render.server.kept import Kept
 from attnscope.render.server.limits import Limits, Refusal
+from attnscope.render.server.lines import Line, Shared
+from attnscope.text.characters import half_character
 from attnscope.tracing.trace import Trace
 from attnscope.views.state import State
 
 Reader = Callable[..., Trace]  # reader(text, pair=…, truncate=…) -> Trace
+NOTE = 1000  # characters of a note, which travels in a header
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The state that a view opens with; the payload of the layer it opens on, with all thumbnails; and, if the view could
+    not open where the request wanted it, why."""
+
+    state: dict[str, Any]
+    data: bytes
+    note: str
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,14 @@ class Ask:
         pair, truncate = given.get("pair") or None, given.get("truncate", False)
         if not isinstance(pair, str | None) or not isinstance(truncate, bool):
             raise Refusal(400, "input", "expected pair as a text, and truncate as true or false.")
+        for what, written in (("text", given["text"]), ("pair", pair or "")):
+            if (place := half_character(written)) is not None:
+                raise Refusal(
+                    400,
+                    "input",
+                    f"{what} holds half of a character (a lone surrogate) at position {place}. Send the whole character, or "
+                    "leave it out.",
+                )
         return cls(name, given["text"], pair, truncate)
 
     @property
@@ -53,89 +73,61 @@ class Ask:
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:32]
 
 
-class Line:
-    """Work for threads, first in, first out. While `length` pieces of work wait, it refuses more."""
-
-    def __init__(self, threads: int, length: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="attnscope")
-        self._length = length
-        self._count = 0
-
-    async def run(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        if self._count >= self._length:
-            raise Refusal(
-                503,
-                "busy",
-                f"{self._count} requests are waiting already. Nothing is lost; try again in a few seconds.",
-                retry_after=2,
-            )
-        self._count += 1
-        try:
-            job = asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
-            return await asyncio.shield(job)
-        finally:
-            self._count -= 1
-
-    def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
 class Workshop:
-    """Reads texts and keeps the traces that were used last, as many as memory allows."""
+    """Reads texts, and keeps the traces that were used last with the answers made of them, as many as memory allows."""
 
     def __init__(self, models: Mapping[str, Reader], limits: Limits) -> None:
         self.models = models
-        self._limits = limits
         self._reading = Line(1, limits.waiting)
         self._answering = Line(2, limits.asking)
-        self._under_way: dict[str, asyncio.Task[Trace]] = {}
-        self._kept: OrderedDict[str, tuple[Trace, int]] = OrderedDict()
+        self._shared = Shared()
+        self._kept = Kept(limits.keep)
 
     async def trace(self, ask: Ask) -> Trace:
         """The trace of a text. Two requests for the same text share one pass."""
-        if (known := self.known(ask.id)) is not None:
-            return known
-        if ask.id not in self._under_way:
-            task = asyncio.ensure_future(self._read(ask))
-            self._under_way[ask.id] = task
-            task.add_done_callback(lambda _: self._under_way.pop(ask.id, None))
-        return await asyncio.shield(self._under_way[ask.id])
+        known = self.known(ask.id)
+        return known if known is not None else await self._shared.run(ask.id, lambda: self._read(ask))
 
     def known(self, identity: str) -> Trace | None:
         """The trace of this id, if it is still in memory."""
-        if identity not in self._kept:
-            return None
-        self._kept.move_to_end(identity)
-        return self._kept[identity][0]
+        return self._kept.trace(identity)
 
-    async def opened(self, trace: Trace, place: Mapping[str, Any]) -> tuple[dict[str, Any], bytes, str]:
-        """The state that a view of the trace opens with; the payload of the layer it opens on, with all thumbnails; and, if
-        the view could not open at `place`, why."""
-        return await self._guarded(self._answering, _open, trace, place)
+    async def opened(self, ask: Ask, place: Mapping[str, Any]) -> Opened:
+        """A view of the text that opens at `place`."""
+        trace = await self.trace(ask)
+        return await self._made(ask.id, tuple(sorted(place.items())), lambda o: len(o.data), _open, trace, place)
 
-    async def tile(self, trace: Trace, request: SiteRequest) -> bytes:
-        """The payload of another layer."""
-        return (await self._guarded(self._answering, answer, trace, request)).data
+    async def tile(self, identity: str, trace: Trace, request: TileRequest) -> bytes:
+        """The payload of another layer of the trace of this id."""
+        return await self._made(identity, request, len, _tile, trace, request)
 
     def close(self) -> None:
         self._reading.close()
         self._answering.close()
 
+    async def _made(
+        self, identity: str, key: Any, size: Callable[[Any], int], work: Callable[..., Any], *arguments: Any
+    ) -> Any:
+        """An answer: from memory, or made once for all who ask for it now."""
+
+        async def make() -> Any:
+            answer = await self._guarded(self._answering, work, *arguments)
+            self._kept.put_answer(identity, key, answer, size(answer))
+            return answer
+
+        known = self._kept.answer(identity, key)
+        return known if known is not None else await self._shared.run((identity, key), make)
+
     async def _read(self, ask: Ask) -> Trace:
-        reader = self.models[ask.model]
-        trace = await self._guarded(self._reading, _pass, reader, ask)
-        self._kept[ask.id] = (trace, room(trace))
-        while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > self._limits.keep:
-            self._kept.popitem(last=False)
+        trace = await self._guarded(self._reading, _pass, self.models[ask.model], ask)
+        self._kept.put(ask.id, trace, room(trace))
         return trace
 
     async def _guarded(self, line: Line, work: Callable[..., Any], *arguments: Any) -> Any:
         """The result of the work. If memory runs out, it forgets all traces and raises Refusal (507)."""
         try:
             return await line.run(work, *arguments)
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
+        except OutOfMemory:
             self._kept.clear()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -154,22 +146,19 @@ def _pass(reader: Reader, ask: Ask) -> Trace:
     return trace
 
 
-def _open(trace: Trace, place: Mapping[str, Any]) -> tuple[dict[str, Any], bytes, str]:
+def _open(trace: Trace, place: Mapping[str, Any]) -> Opened:
     note = ""
     try:
         view = trace.show(**place)
     except AttnscopeError as error:
         view = trace.show()  # the address may name a layer that this model does not have: the page shows the note
-        note = str(error)
-    request = SiteRequest(view.site_index, view.state.head, thumbs=True)
-    return view.traits(), answer(trace, request).data, note
+        note = str(error)[:NOTE]
+    request = TileRequest(view.site_index, view.state.head, thumbs=True)
+    return Opened(view.traits(), answer(trace, request).data, note)
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: Python's error, torch's on a GPU, or torch's on the CPU, which has no type of its own."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+def _tile(trace: Trace, request: TileRequest) -> bytes:
+    return answer(trace, request).data
 
 
 def room(trace: Trace) -> int:

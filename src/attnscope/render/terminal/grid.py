@@ -71,7 +71,8 @@ def _cells(line: Text, weights: Tensor, allowed: Tensor | None, columns: range, 
         elif value != value:
             line.append("NaN", style="bold")
         elif c == strongest:
-            line.append(f"{round(100 * value):>{CELL}}", style=f"bold {WEIGHT}")
+            shown = f"{100 * value:.0f}"
+            line.append(f"{shown if len(shown) <= CELL else glyphs.more:>{CELL}}", style=f"bold {WEIGHT}")
         else:
             shade = glyphs.shades[sum(value >= edge for edge in FROM)]
             line.append(

@@ -28,7 +28,7 @@ def keys_table(view: View, rows: int, width: int, glyphs: Glyphs) -> Table:
     longest = min(BAR, max(1, width - NUMBERS - token))
     for row in strongest(view, rows):
         pinned = row.key == view.own.key
-        bar = glyphs.bars[-1] * round(longest * row.value) if row.value == row.value else ""
+        bar = glyphs.bars[-1] * round(longest * min(1.0, max(0.0, row.value))) if row.value == row.value else ""
         name = label(row.token, token, pinned, glyphs)
         table.add_row(
             Text(name, style="bold" if pinned else ""),

@@ -64,4 +64,4 @@ def _bar(value: float, full: float, glyphs: Glyphs) -> str:
         return "?"
     if value <= 0 or full == 0:
         return " "
-    return glyphs.bars[min(8, max(1, math.ceil(8 * value / full))) - 1]
+    return glyphs.bars[min(8, max(1, math.ceil(8 * min(1.0, value / full)))) - 1]
