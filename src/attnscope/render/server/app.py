@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from attnscope.errors import AttnscopeError
 from attnscope.payload.messages import SITE, STEPS
-from attnscope.payload.site_requests import TileRequest
+from attnscope.payload.site_requests import SiteRequest
 from attnscope.render.server.answers import Calm, error
 from attnscope.render.server.faults import Fault
 from attnscope.render.server.guard import Guard, Names
@@ -62,7 +62,7 @@ def application(
             raise Refusal(410, "gone", "this trace is no longer in memory: send the text again (POST api/trace).")
         if not all(query.get(name, "").isdecimal() and len(query[name]) < 9 for name in ("site", "head")):
             raise Refusal(400, "input", "expected site and head as numbers, such as api/site?id=…&site=5&head=3.")
-        wanted = TileRequest(int(query["site"]), int(query["head"]), query.get("kind", SITE) == STEPS)
+        wanted = SiteRequest(int(query["site"]), int(query["head"]), query.get("kind", SITE) == STEPS)
         return _octets(await _while_there(request, workshop.tile(identity, known, wanted)))
 
     @contextlib.asynccontextmanager

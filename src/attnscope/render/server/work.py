@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from attnscope.errors import AttnscopeError, InputError
-from attnscope.payload.site_requests import TileRequest, answer
+from attnscope.payload.site_requests import SiteRequest, answer
 from attnscope.render.server.faults import OutOfMemory
 from attnscope.render.server.kept import Kept
 from attnscope.render.server.limits import Limits, Refusal
@@ -97,7 +97,7 @@ class Workshop:
         trace = await self.trace(ask)
         return await self._made(ask.id, tuple(sorted(place.items())), lambda o: len(o.data), _open, trace, place)
 
-    async def tile(self, identity: str, trace: Trace, request: TileRequest) -> bytes:
+    async def tile(self, identity: str, trace: Trace, request: SiteRequest) -> bytes:
         """The payload of another layer of the trace of this id."""
         return await self._made(identity, request, len, _tile, trace, request)
 
@@ -153,11 +153,11 @@ def _open(trace: Trace, place: Mapping[str, Any]) -> Opened:
     except AttnscopeError as error:
         view = trace.show()  # the address may name a layer that this model does not have: the page shows the note
         note = str(error)[:NOTE]
-    request = TileRequest(view.site_index, view.state.head, thumbs=True)
+    request = SiteRequest(view.site_index, view.state.head, thumbs=True)
     return Opened(view.traits(), answer(trace, request).data, note)
 
 
-def _tile(trace: Trace, request: TileRequest) -> bytes:
+def _tile(trace: Trace, request: SiteRequest) -> bytes:
     return answer(trace, request).data
 
 
