@@ -146,9 +146,11 @@ class Recording:
             opened.complete.add(running.turn)
         if not self._wants(path):
             return
-        key, value = call.key.detach(), call.value.detach()
-        may_change = alone or self.passes.cached
-        keys = self._cached.keep(path, number, size[0], key, value) if may_change else lambda: (key, value)
+        if alone or self.passes.cached:  # the keys may change later
+            keys = self._cached.keep(path, number, size[0], call.key, call.value)
+        else:
+            key, value = call.key.detach(), call.value.detach()
+            keys = lambda: (key, value)  # noqa: E731
         record = record_of(call, path, place, number, cross, opened.masks, keys, self._all_rows)
         self._surroundings.add_to(record, call)
         opened.records.append(record)

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from attnscope.capturing.listen.cache_updates import watch_caches
 from attnscope.errors import CaptureError
 from attnscope.tracing.output_projection import Projection
 
@@ -98,6 +99,7 @@ def _supported(version: str) -> bool:
 
 def _install() -> Callable[[], None]:
     interface = _interface()
+    leave_caches = watch_caches()
     original: Any = interface.get_interface  # type: ignore[attr-defined]
 
     @functools.wraps(original)
@@ -107,6 +109,7 @@ def _install() -> Callable[[], None]:
     interface.get_interface = get_interface  # type: ignore[attr-defined]
 
     def restore() -> None:
+        leave_caches()
         interface.get_interface = original  # type: ignore[attr-defined]
 
     return restore
