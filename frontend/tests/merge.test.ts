@@ -7,7 +7,7 @@ const label = (index: number, change: Partial<Label> = {}): Label => ({
   text: `t${index}`,
   before: "",
   after: "",
-  raw: `t${index}`,
+  whole: "",
   id: index,
   special: false,
   word: index,

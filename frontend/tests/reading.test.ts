@@ -13,7 +13,7 @@ import {
 import { contrast, largestIn, nice, nicePart, Ramp, robustDomain, stripFor } from "../src/base/scale";
 import type { Chain } from "../src/chain/chain";
 import { lines } from "../src/levels/neuron/folding";
-import { labels, visible } from "../src/scene/labels";
+import { labels, named } from "../src/scene/labels";
 import { meta, site } from "./made";
 
 describe("numbers in words", () => {
@@ -57,28 +57,23 @@ describe("numbers in words", () => {
 });
 
 describe("tokens", () => {
-  it("hidden characters are shown, joiners inside an emoji are not", () => {
-    expect(visible("a\nb")).toBe("a↵b");
-    expect(visible("\u202eabc")).toBe("⟨U+202E⟩abc");
-    expect(visible("\u0000")).toBe("⟨U+0000⟩");
-    expect(visible("👩\u200d👩\u200d👧")).toBe("👩\u200d👩\u200d👧");
-    expect(visible("a\u200db")).toBe("a⟨U+200D⟩b");
-    expect(visible("</script>")).toBe("</script>");
-    expect([visible(""), visible("  ")]).toEqual(["⟨empty⟩", "␣␣"]);
-  });
-
-  const table = (text: string[], words: (number | null)[], word_text: string[], more = {}) => ({
+  const table = (shown: string[], words: (number | null)[], whole: string[], more = {}) => ({
     ...meta([site()]).tokens[0],
-    text,
+    text: shown,
+    shown,
     words,
-    word_text,
-    special: text.map((t) => /^\[.*\]$/.test(t)),
-    segments: text.map(() => 0),
+    whole,
+    special: shown.map((t) => /^\[.*\]$/.test(t)),
+    segments: shown.map(() => 0),
     ...more,
   });
 
-  it("pieces make words, with the capitals of the text", () => {
-    const [cls, airs, peed, dot] = labels(table(["[CLS]", "airs", "##peed", "."], [null, 0, 0, 1], ["Airspeed", "."]));
+  it("a piece knows the rest of its word", () => {
+    const [cls, airs, peed, dot] = labels(
+      table(["[CLS]", "Airs", "peed", "."], [null, 0, 0, 1], ["", "Airspeed", "Airspeed", ""], {
+        tight: [false, false, true, true],
+      }),
+    );
     expect([cls.text, airs.text, airs.after, peed.before, peed.text]).toEqual([
       "[CLS]",
       "Airs",
@@ -86,29 +81,13 @@ describe("tokens", () => {
       "Airs",
       "peed",
     ]);
-    expect([peed.raw, cls.special, dot.tight, airs.tight]).toEqual(["##peed", true, true, false]);
+    expect([cls.special, dot.tight, airs.tight, dot.whole]).toEqual([true, true, false, ""]);
   });
 
-  it("byte-level pieces are text again", () => {
-    const made = labels(table(["the", "Ġcaf", "Ã©", "Ċ"], [null, null, null, null], []));
-    expect(made.map((label) => label.text)).toEqual(["the", "caf", "é", "↵"]);
-  });
-
-  it("words that the pieces do not spell stay as pieces", () => {
-    expect(labels(table(["foo", "##bar"], [0, 0], ["something"])).map((l) => l.text)).toEqual(["foo", "bar"]);
-  });
-
-  it("offsets tell where spaces are", () => {
-    const made = labels(
-      table(["x", "(", "y"], [0, 1, 2], ["x", "(", "y"], {
-        offsets: [
-          [0, 1],
-          [2, 3],
-          [3, 4],
-        ],
-      }),
-    );
-    expect(made.map((label) => label.tight)).toEqual([false, false, true]);
+  it("parts of a character have no rest, but a word", () => {
+    const made = labels(table(["猫 1/2", "猫 2/2", "咪"], [0, 0, 0], ["猫咪", "猫咪", "猫咪"]));
+    expect(made.map(({ before, after }) => before + after)).toEqual(["", "", ""]);
+    expect(named(made[1])).toBe("猫 2/2 (in 猫咪)");
   });
 });
 

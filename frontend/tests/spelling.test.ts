@@ -1,18 +1,22 @@
-/** Numbers and tokens are spelled as in Python: the cases of tests/cases/spelling.json, which pytest reads too. */
+/** Numbers are written as in Python, tokens as Python spelled them: the cases of tests/cases/spelling.json, which pytest reads too. */
 import { describe, expect, it } from "vitest";
 import cases from "../../tests/cases/spelling.json";
 import { count, fixed, list, percent, percentInWords } from "../src/base/format";
-import { isolated, labels, named, visible } from "../src/scene/labels";
+import { isolated, labels, named } from "../src/scene/labels";
 
 describe("tokens", () => {
-  it.each(cases.tables)("$name", ({ table, shown, named: names }) => {
-    const made = labels({ ids: [], border: null, ...table });
+  it.each(cases.tables)("$name", ({ table, shown, whole, tight, named: names }) => {
+    const made = labels({ ids: [], border: null, ...table, shown, whole, tight });
     expect(made.map((label) => label.text)).toEqual(shown);
+    expect(made.map((label) => label.tight)).toEqual(tight);
+    for (const { text, whole: word, before, after } of made)
+      if (before || after) expect(before + text + after).toBe(word);
     for (const [index, name] of Object.entries(names)) expect(named(made[Number(index)])).toBe(name);
   });
 
-  it("what can be seen is left alone", () => {
-    for (const { shown } of cases.tables) expect(shown.map(visible)).toEqual(shown);
+  it("a page without them shows what the vocabulary has", () => {
+    const [{ table }] = cases.tables;
+    expect(labels({ ids: [], border: null, ...table }).map(({ text }) => text)).toEqual(table.text);
   });
 
   it.each(cases.isolated)("%s in a line of text", (text, shown) => expect(isolated(text)).toBe(shown));

@@ -8,6 +8,10 @@ export interface TokenTable {
   word_text: string[];
   segments: number[];
   border: number | null;
+  /** What is shown for each token; its word, empty where the token is all of it; whether no space stands before it. */
+  shown?: string[];
+  whole?: string[];
+  tight?: boolean[];
   /** Where each token stands in the text: [start, end). May be missing or empty. */
   offsets?: [number, number][];
 }

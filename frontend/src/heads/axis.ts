@@ -62,7 +62,7 @@ export function axisOf(labels: Label[], from: number, to: number, options: AxisO
     ) {
       const slot = axis.slots[axis.slots.length - 1];
       slot.tokens.push(i);
-      slot.text += label.text;
+      slot.text = label.whole || slot.text + label.text;
       axis.merged = true;
     } else axis.slots.push({ tokens: [i], text: label.text, special: label.special, segment: label.segment });
     of[i] = axis.slots.length - 1;

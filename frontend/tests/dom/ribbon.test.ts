@@ -1,5 +1,6 @@
 // @vitest-environment happy-dom
 import { beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { baseOf, inRuns } from "../../src/app/parts/directions";
 import { Ribbon } from "../../src/app/parts/ribbon";
 import { press, sceneAt, source, stage, WORDS } from "./stage";
 
@@ -71,5 +72,64 @@ describe("the ribbon", () => {
     for (const i of [4, 6]) tokens[i].dispatchEvent(new Event("pointerover", { bubbles: true }));
     expect(said[0]).toMatch(/^token 4 · its · weight [\d.]+ %$/);
     expect(said[1]).toBe("token 6 · . · masked");
+  });
+});
+
+describe("the direction of words", () => {
+  const words = (texts: string[]) => texts.map((text) => ({ element: document.createElement("i"), text }));
+  const shape = (texts: string[]) => {
+    const units = words(texts);
+    const name = (element: Element) => texts[units.findIndex((unit) => unit.element === element)];
+    return inRuns(units, baseOf(texts)).map((element) =>
+      element.className === "run" ? { [(element as HTMLElement).dir]: [...element.children].map(name) } : name(element),
+    );
+  };
+
+  it("words from the right run together within a text from the left", () => {
+    expect(shape(["He", "said", "שלום", "עולם", "twice", "."])).toEqual([
+      "He",
+      "said",
+      { rtl: ["שלום", "עולם"] },
+      "twice",
+      ".",
+    ]);
+  });
+
+  it("what has no direction goes with its neighbours where they agree, else with the text", () => {
+    expect(shape(["a", "שלום", ",", "7", "עולם", "!"])).toEqual(["a", { rtl: ["שלום", ",", "7", "עולם"] }, "!"]);
+    expect(shape(["7", "مرحبا", "-", "ab", "(", "cd", ")", "."])).toEqual([
+      "7",
+      "مرحبا",
+      "-",
+      { ltr: ["ab", "(", "cd"] },
+      ")",
+      ".",
+    ]);
+    expect(shape(["1", "+", "2"])).toEqual(["1", "+", "2"]);
+  });
+
+  it("pieces of a word stand in its direction, and arrow keys follow it", () => {
+    const scene = sceneAt(source());
+    const texts = ["של", "ום", "עולם", "cat", "s", "כן", "."];
+    const wholes = ["שלום", "שלום", "", "cats", "cats", "", ""];
+    const wordOf = [0, 0, 1, 2, 2, 3, 4];
+    scene.queryLabels = scene.queryLabels.map((label, i) => ({
+      ...label,
+      text: texts[i],
+      whole: wholes[i],
+      word: wordOf[i],
+      special: false,
+    }));
+    scene.keyLabels = scene.queryLabels;
+    const { ribbon, flow, picked } = shown("both", scene);
+    const dirs = [...ribbon.element.querySelectorAll<HTMLElement>(".word")].map((word) => [word.textContent, word.dir]);
+    expect(dirs).toEqual([
+      ["שלום", "rtl"],
+      ["cats", "ltr"],
+    ]);
+    expect(flow.dir).toBe("rtl");
+    press(flow, "ArrowLeft");
+    press(flow, "ArrowRight");
+    expect(picked).toEqual([scene.query + 1, scene.query - 1]);
   });
 });

@@ -5,7 +5,6 @@ from difflib import SequenceMatcher
 from functools import cached_property
 
 from attnscope.errors import InputError
-from attnscope.text.spelling import spelled
 from attnscope.tracing.tokens import Tokens
 
 Places = tuple[tuple[int | None, int | None], ...]  # (position in A, position in B) of every token of either text
@@ -53,37 +52,44 @@ class Alignment:
     @cached_property
     def merged(self) -> Tokens:
         """The tokens of `places`: "cat → dog" where one stands for the other, "the (only A)" where there is no other."""
-        shown = spelled(self.a), spelled(self.b)
         names: dict[tuple, int] = {}
-        strings, special, words, ids, segments, written = [], [], [], [], [], []
+        strings, special, words, ids, segments, written, shown = [], [], [], [], [], [], []
         for i, j in self.places:
             own, at = (self.a, i) if i is not None else (self.b, j)
             assert at is not None
-            text, kind = own[at], "both" if i is not None and j is not None else "A" if j is None else "B"
+            text, kind = own.shown[at], "both" if i is not None and j is not None else "A" if j is None else "B"
             if kind == "both" and i is not None and j is not None and self.a[i] != self.b[j]:
-                text, kind = f"{shown[0][i]} → {shown[1][j]}", f"both {i}"
+                text, kind = f"{text} → {self.b.shown[j]}", f"both {i}"
             elif kind != "both":
-                text = f"{shown[0 if own is self.a else 1][at]} (only {kind})"
+                text = f"{text} (only {kind})"
             word = own.words[at]
             if word is not None:
-                whole = kind == "both" and own.words.count(word) == 1
                 name = (kind, word) if kind == "both" else (kind, word, at)
                 if name not in names:
                     names[name] = len(names)
-                    written.append(own.word_text[word] if whole else "" if kind == "both" else text)
+                    written.append(own.word_text[word] if kind == "both" else text)
                 word = names[name]
-            strings.append(text)
+            strings.append(own[at] if kind == "both" else text)
+            shown.append(text)
             words.append(word)
             special.append(own.special[at])
             ids.append(own.ids[at] if own.ids else 0)
             segments.append(own.segments[at])
-        return Tokens(tuple(strings), tuple(ids), tuple(special), tuple(words), tuple(written), tuple(segments))
+        return Tokens(
+            tuple(strings),
+            tuple(ids),
+            tuple(special),
+            tuple(words),
+            tuple(written),
+            tuple(segments),
+            shown=tuple(shown),
+        )
 
     def __str__(self) -> str:
         """What belongs together and what has no partner, in one sentence."""
         if self.a.strings == self.b.strings:
             return f"A and B read the same {len(self.a)} tokens."
-        shown = spelled(self.a), spelled(self.b)
+        shown = self.a.shown, self.b.shown
         equal = len(self.pairs) - len(self.substituted)
         parts = [f"{equal} of {len(self.a)} tokens of A and {len(self.b)} of B are the same"]
         if self.substituted:
@@ -133,4 +139,4 @@ def align(a: Tokens, b: Tokens) -> Alignment:
 
 
 def _start(tokens: Tokens) -> str:
-    return f"“{' '.join(tokens.strings[:6])}{' …' if len(tokens) > 6 else ''}”"
+    return f"“{' '.join(tokens.shown[:6])}{' …' if len(tokens) > 6 else ''}”"

@@ -11,8 +11,14 @@ from attnscope.text.characters import half_character
 
 
 def encode(
-    reader: Any, text: str | None, text_pair: str | None, messages: Sequence[Mapping[str, Any]] | None
+    reader: Any,
+    text: str | None,
+    text_pair: str | None,
+    messages: Sequence[Mapping[str, Any]] | None,
+    continues: bool = False,
 ) -> tuple[dict[str, Any], Any, list[str]]:
+    """The model's inputs, the fast tokenizer's encoding, and the texts. `continues`: the model goes on from here, so a chat
+    ends with what its template puts before an answer."""
     if reader is None or not callable(reader):
         raise InputError(
             "a text needs a tokenizer as the second argument; with ready tensors, pass inputs=… instead of a text."
@@ -25,7 +31,7 @@ def encode(
             )
         check_messages(messages)
         try:
-            text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=False)
+            text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=continues)
         except Exception as error:  # a template is a program of the model's authors, and raises what it likes
             raise InputError(
                 f"the tokenizer's chat template refuses these messages ({type(error).__name__}: {error}). Give a list such as "

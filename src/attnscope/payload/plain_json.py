@@ -3,11 +3,14 @@
 import math
 from typing import Any
 
+from attnscope.text.spelling import labels
 from attnscope.tracing.receipts import Receipt, SiteReceipt
 from attnscope.tracing.tokens import Tokens
 
 
 def tokens_to_json(tokens: Tokens) -> dict[str, Any]:
+    """A table of tokens, and of each what is shown: its label, its word, whether a space stands before it."""
+    found = labels(tokens)
     return {
         "text": list(tokens.strings),
         "ids": list(tokens.ids),
@@ -18,6 +21,9 @@ def tokens_to_json(tokens: Tokens) -> dict[str, Any]:
         "offsets": [list(o) for o in tokens.offsets],
         "written": tokens.text,
         "border": tokens.border,
+        "shown": list(tokens.shown),
+        "whole": [label.whole for label in found],
+        "tight": [label.tight for label in found],
     }
 
 
@@ -32,6 +38,7 @@ def tokens_from_json(table: dict[str, Any]) -> Tokens:
         tuple((start, end) for start, end in table.get("offsets", ())),
         table.get("written", ""),
         table["border"],
+        tuple(table.get("shown", ())),
     )
 
 

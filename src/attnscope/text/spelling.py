@@ -1,23 +1,27 @@
-"""How a token is spelled where people read it: in figures, terminals and tables as on the page (scene/labels.ts).
+"""How a token is spelled where people read it: on the page, in figures, terminals, tables and sentences.
 
-A vocabulary marks the place of a piece in its word ("##happy", "Ġflies", "▁flies"), and an uncased one drops capitals and
-accents. Readers see the word as the text has it, cut into the same pieces. tests/cases/spelling.json holds the cases that
-both languages must pass.
+Readers see the words as the text has them, with its capitals and accents, cut into the tokens. This is worked out once
+(text/pieces.py decodes); the page and every other face read the result. tests/cases/spelling.json holds cases.
 """
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from typing import Protocol, runtime_checkable
 
+from attnscope.text.pieces import Piece
+
 HIDDEN = {"Cc", "Cf", "Zl", "Zp", "Co", "Cn", "Cs"}  # categories without a shape of their own
 SYMBOLS = {"\n": "↵", "\t": "⇥"}  # in most fonts; the control pictures of Unicode are in few
 _PICTURE = "\u00a9\u00ae\u2190-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff"
 _JOINED = re.compile(f"(?<=[{_PICTURE}\ufe0f])\u200d(?=[{_PICTURE}])")
-_LINES = re.compile("[ĠĊĉ]+")
+_PART = re.compile(r"\S \d+/\d+(?= |$)")  # "猫 1/3"
+_CLOSING = re.compile("[.,;:!?%)\\]}…’”]|['’]\\w{0,2}$")
+_BEGINS, _ENDS = re.compile("[\\sĠĊĉ▁]"), re.compile("(\\s|[ĠĊĉ▁]|</w>)$")  # a space, by the vocabulary's marks
+_UNSEEN = "\ufe0e\ufe0f"  # choose between a letter's form and a picture's
 _RIGHT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]")
 
 
@@ -28,6 +32,8 @@ class Table(Protocol):
     @property
     def strings(self) -> Sequence[str]: ...
     @property
+    def shown(self) -> Sequence[str]: ...
+    @property
     def special(self) -> Sequence[bool]: ...
     @property
     def words(self) -> Sequence[int | None]: ...
@@ -35,24 +41,39 @@ class Table(Protocol):
     def word_text(self) -> Sequence[str]: ...
     @property
     def segments(self) -> Sequence[int]: ...
+    @property
+    def offsets(self) -> Sequence[tuple[int, int]]: ...
 
 
 @dataclass(frozen=True)
 class Label:
-    """text: what is shown for the token. before, after: the rest of its word; empty for a whole word."""
+    """text: what is shown for the token. before, after: the rest of its word, where its tokens spell it. word: its word,
+    where they do not, as parts of a character. tight: no space stands between the token before and this one.
+    """
 
     text: str
     before: str = ""
     after: str = ""
     special: bool = False
+    word: str = ""
+    tight: bool = False
+
+    @property
+    def whole(self) -> str:
+        """Its word; empty where the token is all of it."""
+        return self.word or (f"{self.before}{self.text}{self.after}" if self.before or self.after else "")
 
 
 def visible(text: str) -> str:
     """One line on which every character can be seen; letters and their marks are joined (NFC)."""
+    if text.isascii() and text.isprintable() and text.strip():
+        return text
     text = _JOINED.sub("\ue000", unicodedata.normalize("NFC", text))
     shown = "".join(_shown(c) for c in text)
     if not shown:
         return "⟨empty⟩"
+    if unicodedata.category(shown[0])[0] == "M":  # a mark without its letter
+        shown = f"⟨U+{ord(shown[0]):04X}⟩{shown[1:]}" if shown[0] in _UNSEEN else f"◌{shown}"
     return shown if shown.strip() else "␣" * min(len(shown), 8)
 
 
@@ -64,34 +85,81 @@ def _shown(c: str) -> str:
     return SYMBOLS.get(c, f"⟨U+{ord(c):04X}⟩")
 
 
+def shown_of(
+    pieces: Sequence[Piece],
+    special: Sequence[bool],
+    words: Sequence[int | None],
+    word_text: Sequence[str],
+    segments: Sequence[int],
+) -> tuple[str, ...]:
+    """What is shown for each token: its piece with the capitals and accents of the text, every character visible.
+
+    pieces: the tokens as text (text/pieces.py). special, words, word_text, segments: as in attnscope.Tokens.
+    """
+    found: list[str] = []
+    for word, places in _groups(special, words, segments):
+        parts = [pieces[i].shown for i in places]
+        if word is not None and word < len(word_text):
+            parts = _as_written(parts, word_text[word])
+        found += map(visible, parts)
+    return tuple(found)
+
+
 @lru_cache(maxsize=64)
 def labels(tokens: Table) -> tuple[Label, ...]:
     """A label for each token."""
-    strings, special = tokens.strings, tokens.special
-    byte_level = any(text.startswith("Ġ") or _LINES.fullmatch(text) for text in strings)
-    pieces = [text if special[i] else _plain(tokens, i, byte_level) for i, text in enumerate(strings)]
-    word_of = [None if special[i] else tokens.words[i] for i in range(len(strings))]
     found: list[Label] = []
-    for (word, _), group in groupby(range(len(strings)), lambda i: (word_of[i], tokens.segments[i])):
-        places = list(group)
-        if word is None:
-            found += [Label(visible(pieces[i]), special=bool(special[i])) for i in places]
-            continue
-        written = tokens.word_text[word] if word < len(tokens.word_text) else ""
-        shown = [visible(piece) for piece in _as_written([pieces[i] for i in places], written)]
-        found += [Label(text, "".join(shown[:n]), "".join(shown[n + 1 :])) for n, text in enumerate(shown)]
+    marked = any(map(_BEGINS.match, tokens.strings))
+    for word, places in _groups(tokens.special, tokens.words, tokens.segments):
+        shown = [tokens.shown[i] for i in places]
+        split = len(places) > 1 and any(map(_PART.search, shown))
+        text = tokens.word_text[word] if split and word is not None and word < len(tokens.word_text) else ""
+        found += [
+            Label(
+                shown[n],
+                "" if split else "".join(shown[:n]),
+                "" if split else "".join(shown[n + 1 :]),
+                bool(tokens.special[i]),
+                visible(text) if text else "",
+                _is_tight(tokens, i, marked),
+            )
+            for n, i in enumerate(places)
+        ]
     return tuple(found)
+
+
+def _groups(
+    special: Sequence[bool], words: Sequence[int | None], segments: Sequence[int]
+) -> Iterator[tuple[int | None, list[int]]]:
+    """Each word and its tokens, in order; a token of no word stands alone."""
+    word_of = [None if skip else word for skip, word in zip(special, words, strict=True)]
+    for (word, _), group in groupby(range(len(special)), lambda i: (word_of[i], segments[i])):
+        if word is None:
+            yield from ((None, [i]) for i in group)
+        else:
+            yield word, list(group)
+
+
+def _is_tight(tokens: Table, i: int, marked: bool) -> bool:
+    """By the offsets in the text where there are some, else by the marks of the vocabulary, else as punctuation stands."""
+    if i == 0 or tokens.special[i] or tokens.special[i - 1] or tokens.segments[i] != tokens.segments[i - 1]:
+        return False
+    apart = _BEGINS.match(tokens.strings[i]) or _ENDS.search(tokens.strings[i - 1])
+    if tokens.offsets and tokens.offsets[i][1] > tokens.offsets[i][0]:
+        return tokens.offsets[i][0] <= tokens.offsets[i - 1][1] and not apart
+    same = tokens.words[i] is not None and tokens.words[i] == tokens.words[i - 1]
+    return not apart and (marked or same or bool(_CLOSING.match(tokens.shown[i])))
 
 
 def spelled(tokens: Table) -> tuple[str, ...]:
     """What is shown for each token."""
-    return tuple(label.text for label in labels(tokens))
+    return tuple(tokens.shown)
 
 
 def named(label: Label) -> str:
     """A token in a sentence: "happy (in unhappy)"."""
-    whole = f"{label.before}{label.text}{label.after}"
-    name = label.text if whole == label.text else f"{label.text} (in {whole})"
+    whole = label.whole
+    name = f"{label.text} (in {whole})" if whole else label.text
     return name if len(name) <= 60 else name[:57] + "…"
 
 
@@ -100,46 +168,12 @@ def isolated(text: str) -> str:
     return f"\u2068{text}\u2069" if _RIGHT.search(text) else text
 
 
-def _plain(tokens: Table, i: int, byte_level: bool) -> str:
-    """The piece without the marks of its place in a word."""
-    text, words = tokens.strings[i], tokens.words
-    if text.startswith("##") and len(text) > 2 and i and words[i] is not None and words[i] == words[i - 1]:
-        text = text[2:]
-    if byte_level:
-        text = _from_byte_level(text)
-        return text[1:] if re.match(r" \S", text) else text
-    text = re.sub(r"</w>$|@@$", "", text)
-    text = text.replace("\u2581", " ")
-    return text[1:] if len(text) > 1 and text[0] == " " and text.strip(" ") else text
-
-
-def _byte_of() -> dict[str, int]:
-    """The alphabet of byte-level tokenizers, where Ġ is a space: character -> byte."""
-    found, extra = {}, 256
-    for byte in range(256):
-        printable = 32 < byte < 127 or (byte > 160 and byte != 173)
-        found[chr(byte if printable else extra)] = byte
-        extra += not printable
-    return found
-
-
-_BYTE_OF = _byte_of()
-
-
-def _from_byte_level(text: str) -> str:
-    octets = [_BYTE_OF.get(c) for c in text]
-    try:
-        return bytes(octets).decode()  # type: ignore[arg-type]
-    except (TypeError, UnicodeDecodeError):  # decoded before, or a part of a character
-        return text.replace("Ġ", " ").replace("Ċ", "\n").replace("ĉ", "\t")
-
-
 def _as_written(pieces: list[str], written: str) -> list[str]:
     """The pieces with the capitals and accents of the text, where they spell its word."""
     if not written:
         return pieces
     if len(pieces) == 1:
-        return [written]
+        return pieces if pieces[0] != pieces[0].strip() or _PART.search(pieces[0]) else [written]
     letters = _letters(unicodedata.normalize("NFC", written))
     folded, wanted = [_folded(one) for one in letters], [_folded(piece) for piece in pieces]
     if "".join(folded) != "".join(wanted) or not all(wanted):

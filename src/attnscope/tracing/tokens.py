@@ -8,7 +8,9 @@ from html import escape
 from typing import Any
 
 from attnscope.errors import InputError
-from attnscope.text.spelling import visible
+from attnscope.text.pieces import read_pieces
+from attnscope.text.spelling import shown_of, visible
+from attnscope.text.words import words_of, written_words
 
 # Special tokens as vocabularies write them: [CLS], </s>, <|endoftext|>, <bos>.
 _SPECIAL = re.compile(r"\[(CLS|SEP|PAD|MASK|UNK|BOS|EOS)\]|</?s>|<(pad|unk|mask|bos|eos)>|<\|[^|]+\|>")
@@ -23,6 +25,7 @@ class Tokens(Sequence[str]):
     `words`: the index of the word each token is a piece of, or None. `word_text`: the words as written.
     `segments`: 0 for the first text of a pair, 1 for the second. `offsets`: (start, end) characters in `text`.
     `text`: what was typed. `border`: index of the first generated token, or None.
+    `shown`: each token as people read it: "señor" where the vocabulary has "ĠseÃ±or", "猫 1/3" for a part of a character.
 
     Raises InputError where the fields have different lengths.
     """
@@ -36,6 +39,7 @@ class Tokens(Sequence[str]):
     offsets: tuple[tuple[int, int], ...] = ()
     text: str = ""
     border: int | None = None
+    shown: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.strings)
@@ -46,8 +50,16 @@ class Tokens(Sequence[str]):
                 object.__setattr__(self, name, default)
             elif len(getattr(self, name)) != count:
                 raise InputError(f"tokens: {name} has {len(getattr(self, name))} entries for {count} tokens.")
+        if self.shown and len(self.shown) != count:
+            raise InputError(f"tokens: shown has {len(self.shown)} entries for {count} tokens.")
+        if self.shown and self.word_text:
+            return
+        pieces = read_pieces(self.strings, self.special)
         if not self.word_text:
-            object.__setattr__(self, "word_text", _words_from_pieces(self.strings, self.words))
+            object.__setattr__(self, "word_text", written_words(pieces, self.words))
+        if not self.shown:
+            shown = shown_of(pieces, self.special, self.words, self.word_text, self.segments)
+            object.__setattr__(self, "shown", shown)
 
     def __len__(self) -> int:
         return len(self.strings)
@@ -65,10 +77,10 @@ class Tokens(Sequence[str]):
     def _repr_html_(self) -> str:
         """A small table, for notebooks: position, token, id and word; of long texts the first 48."""
         cells = [("position", "token", "id", "word")]
-        for position, piece in enumerate(self.strings[:48]):
+        for position, piece in enumerate(self.shown[:48]):
             word = self.words[position]
             text = "" if word is None or word >= len(self.word_text) else self.word_text[word]
-            cells.append((str(position), visible(piece), str(self.ids[position]) if self.ids else "", visible(text)))
+            cells.append((str(position), piece, str(self.ids[position]) if self.ids else "", visible(text)))
         rows = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in cells[1:]]
         head = "".join(f"<th>{cell}</th>" for cell in cells[0])
         more = f"<p>and {len(self) - 48} more tokens</p>" if len(self) > 48 else ""
@@ -81,7 +93,7 @@ class Tokens(Sequence[str]):
             self,
             **{
                 name: tuple(getattr(self, name)[p] for p in positions)
-                for name in ("strings", "ids", "special", "words", "segments", "offsets")
+                for name in ("strings", "ids", "special", "words", "segments", "offsets", "shown")
                 if getattr(self, name)
             },
         )
@@ -106,14 +118,14 @@ class Tokens(Sequence[str]):
                 )
             return wanted % len(self)
         plain = [_plain(piece) for piece in self.strings]
-        for candidates in (list(self.strings), plain, [p.casefold() for p in plain]):
+        for candidates in (self.strings, plain, self.shown, [p.casefold() for p in plain]):
             if wanted in candidates:
                 return candidates.index(wanted)
         for position, word in enumerate(self.words):
             if word is not None and self.word_text[word].casefold() == wanted.casefold():
                 return position
         raise InputError(
-            f'{what} "{wanted}" is not among the tokens: {" ".join(self.strings[:40])}'
+            f'{what} "{wanted}" is not among the tokens: {" ".join(self.shown[:40])}'
             f"{' …' if len(self) > 40 else ''}. Give one of them, or its position."
         )
 
@@ -123,50 +135,52 @@ def _plain(piece: str) -> str:
     return piece.removeprefix("##").lstrip("Ġ▁ ")
 
 
-def _words_from_pieces(strings: Sequence[str], words: Sequence[int | None]) -> tuple[str, ...]:
-    """Words spelled from their pieces, where the text as written is not at hand."""
-    text: dict[int, str] = {}
-    for piece, word in zip(strings, words, strict=True):
-        if word is not None:
-            text[word] = text.get(word, "") + _plain(piece)
-    return tuple(text.get(index, "") for index in range(max(text, default=-1) + 1))
-
-
 def tokens_of(
     tokenizer: Any, ids: Sequence[int], *, encoding: Any = None, texts: Sequence[str] = (), border: int | None = None
 ) -> Tokens:
     """Tokens for ids that a model read. `encoding` (a tokenizers.Encoding, where the tokenizer is a fast one) adds
-    words, offsets and segments; without it words are spelled from the pieces."""
+    words, offsets and segments; without it words are read from the tokens."""
     ids = [int(i) for i in ids]
     if tokenizer is None:
         return Tokens(tuple(f"#{i}" for i in ids), ids=tuple(ids), border=border)
-    strings = tuple(_string(tokenizer, i) for i in ids)
+    given = [tokenizer.convert_ids_to_tokens(i) for i in ids]
+    raw = [f"#{i}" if piece is None else piece for i, piece in zip(ids, given, strict=True)]
+    alphabet = "bytes" if any(isinstance(piece, bytes) for piece in raw) else alphabet_of(tokenizer)
+    strings = tuple(_string(tokenizer, i, piece) for i, piece in zip(ids, raw, strict=True))
     special_ids = set(getattr(tokenizer, "all_special_ids", ()))
     special = tuple(i in special_ids for i in ids)
-    if encoding is None or len(encoding.ids) != len(ids):
-        words, word_text = _guess_words(strings, special)
-        return Tokens(strings, tuple(ids), special, words, word_text, text=texts[0] if texts else "", border=border)
-    special = tuple(bool(flag) for flag in encoding.special_tokens_mask)
-    segments = tuple(sequence or 0 for sequence in encoding.sequence_ids)
-    # A special token belongs to no sequence; it closes the one before it.
-    closing, current = [], 0
-    for sequence in encoding.sequence_ids:
-        current = sequence if sequence is not None else current
-        closing.append(current)
-    segments = tuple(closing)
-    words, word_text = _words_of(encoding, texts)
-    if _words_run_together(strings, words):  # sentencepiece without a pre-tokenizer reports one word for everything
-        words, word_text = _guess_words(strings, special)
-    return Tokens(
-        strings,
-        tuple(ids),
-        special,
-        words,
-        word_text,
-        segments,
-        tuple(encoding.offsets),
-        texts[0] if texts else "",
-        border,
+    segments, offsets = (0,) * len(ids), ()
+    known = encoding is not None and len(encoding.ids) == len(ids)
+    if known:
+        special = tuple(bool(flag) for flag in encoding.special_tokens_mask)
+        segments, offsets = _segments(encoding), tuple(encoding.offsets)
+    pieces = read_pieces(raw if alphabet else strings, special, alphabet, apart=not known)
+    words = words_of(pieces, special, given=_numbered(encoding) if known else None, border=border)
+    word_text = written_words(pieces, words)
+    if known and texts:
+        cut = _cut(texts, encoding, words)
+        word_text = tuple(own and (cut.get(word) or own) for word, own in enumerate(word_text))
+    shown = shown_of(pieces, special, words, word_text, segments)
+    text = texts[0] if texts else ""
+    return Tokens(strings, tuple(ids), special, words, word_text, segments, offsets, text, border, shown)
+
+
+def continued_by(tokens: Tokens, tokenizer: Any, ids: Sequence[int]) -> Tokens:
+    """The tokens of a prompt and those that the model added to it, with a border between them."""
+    added, border = tokens_of(tokenizer, ids, border=0), len(tokens)
+    first = len(tokens.word_text)
+    both = {
+        name: getattr(tokens, name) + getattr(added, name)
+        for name in ("strings", "ids", "special", "word_text", "shown")
+    }
+    last = tokens.segments[-1] if tokens.segments else 0
+    return replace(
+        tokens,
+        **both,
+        words=tokens.words + tuple(None if word is None else first + word for word in added.words),
+        segments=tokens.segments + (last,) * len(added),
+        offsets=tokens.offsets and tokens.offsets + ((len(tokens.text),) * 2,) * len(added),
+        border=border,
     )
 
 
@@ -174,15 +188,32 @@ def tokens_of_strings(strings: Sequence[str]) -> Tokens:
     """Tokens of which nothing but their spelling is known: [CLS] and its like are taken for special by their brackets,
     and pieces are joined into words by their own marks."""
     special = tuple(bool(_SPECIAL.fullmatch(s)) for s in strings)
-    words, word_text = _guess_words(strings, special)
-    return Tokens(tuple(strings), special=special, words=words, word_text=word_text)
+    return Tokens(tuple(strings), special=special, words=words_of(read_pieces(strings, special), special))
 
 
-def _string(tokenizer: Any, token_id: int) -> str:
+def alphabet_of(tokenizer: Any) -> str:
+    """How the vocabulary writes bytes (text/pieces.py), as far as the tokenizer says; "" where it does not."""
+    if getattr(tokenizer, "_utf_vocab_size", None) == 256:  # ByT5, Perceiver
+        return "bytes"
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return "byte-level" if hasattr(tokenizer, "byte_decoder") else ""
+    states = [_state(part) for part in (backend.decoder, backend.pre_tokenizer)]
+    if any("ByteLevel" in state for state in states):
+        return "byte-level"
+    return "pieces" if states[0] else ""
+
+
+def _state(part: Any) -> str:
+    """A part of a tokenizer as JSON; "" where there is none, or one written in Python."""
+    try:
+        return "" if part is None else bytes(part.__getstate__()).decode()
+    except Exception:  # tokenizers raises plain Exception for a custom part
+        return ""
+
+
+def _string(tokenizer: Any, token_id: int, piece: str | bytes) -> str:
     """The token as the vocabulary spells it, byte-level pieces decoded to the characters they stand for."""
-    piece = tokenizer.convert_ids_to_tokens(token_id)
-    if piece is None:
-        return f"#{token_id}"
     if isinstance(piece, bytes):
         return piece.decode("utf-8", "replace")
     if any(ord(c) > 127 for c in piece):
@@ -196,45 +227,28 @@ def _string(tokenizer: Any, token_id: int) -> str:
     return piece
 
 
-def _words_of(encoding: Any, texts: Sequence[str]) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
-    """Number the words of all sequences in one row, and cut their text out of what was typed."""
-    index: dict[tuple[int, int], int] = {}
-    spans: list[tuple[int, int, int]] = []
-    words: list[int | None] = []
-    for word, sequence, (start, end) in zip(encoding.word_ids, encoding.sequence_ids, encoding.offsets, strict=True):
-        if word is None or sequence is None:
-            words.append(None)
-            continue
-        key = (sequence, word)
-        if key not in index:
-            index[key] = len(spans)
-            spans.append((sequence, start, end))
-        number = index[key]
-        spans[number] = (sequence, min(spans[number][1], start), max(spans[number][2], end))
-        words.append(number)
-    if not texts:
-        return tuple(words), ()
-    return tuple(words), tuple(texts[sequence][start:end].strip() for sequence, start, end in spans)
+def _segments(encoding: Any) -> tuple[int, ...]:
+    """A special token belongs to no sequence; it closes the one before it."""
+    found, current = [], 0
+    for sequence in encoding.sequence_ids:
+        current = sequence if sequence is not None else current
+        found.append(current)
+    return tuple(found)
 
 
-def _words_run_together(strings: Sequence[str], words: Sequence[int | None]) -> bool:
-    """True when a piece that begins a word by its mark is numbered into the word before it."""
-    return any(
-        words[i] is not None and words[i] == words[i - 1] and strings[i].startswith("▁") for i in range(1, len(strings))
-    )
+def _numbered(encoding: Any) -> list[tuple[int, int] | None]:
+    """The sequence and the word of each token, as the tokenizer numbers them."""
+    return [
+        None if word is None or sequence is None else (sequence, word)
+        for word, sequence in zip(encoding.word_ids, encoding.sequence_ids, strict=True)
+    ]
 
 
-def _guess_words(strings: Sequence[str], special: Sequence[bool]) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
-    """Words from the pieces' own marks: ## continues a word; Ġ and ▁ begin one."""
-    marked = any(s.startswith(("Ġ", "▁")) for s in strings)
-    words: list[int | None] = []
-    count = 0
-    for position, (piece, is_special) in enumerate(zip(strings, special, strict=True)):
-        if is_special:
-            words.append(None)
-            continue
-        begins = not piece.startswith("##") and (not marked or piece.startswith(("Ġ", "▁")))
-        if begins or position == 0 or words[-1] is None:
-            count += 1
-        words.append(count - 1)
-    return tuple(words), ()
+def _cut(texts: Sequence[str], encoding: Any, words: Sequence[int | None]) -> dict[int, str]:
+    """The words, cut out of what was typed."""
+    spans: dict[int, tuple[int, int, int]] = {}
+    for word, sequence, (start, end) in zip(words, encoding.sequence_ids, encoding.offsets, strict=True):
+        if word is not None and sequence is not None:
+            _, first, last = spans.get(word, (sequence, start, end))
+            spans[word] = sequence, min(first, start), max(last, end)
+    return {word: texts[sequence][start:end].strip() for word, (sequence, start, end) in spans.items()}

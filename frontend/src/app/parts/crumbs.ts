@@ -3,7 +3,7 @@
 import { button, h, setText } from "../../base/dom";
 import { count } from "../../base/format";
 import type { Metadata, Site } from "../../data/metadata";
-import type { Label } from "../../scene/labels";
+import { inLine, type Label } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
 import { queryRange, siteName } from "../validate-state";
 
@@ -92,7 +92,7 @@ export interface CrumbHost {
 
 const tokenOption = (label: Label): Option => ({
   value: String(label.index),
-  text: `${label.index}  ${label.before || label.after ? label.raw : label.text}`.slice(0, 60),
+  text: `${label.index}  ${inLine(label)}`,
 });
 
 export class Crumbs {

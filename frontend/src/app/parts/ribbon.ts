@@ -3,9 +3,10 @@
 import { h, setAttribute } from "../../base/dom";
 import { change, percent } from "../../base/format";
 import { isMasked } from "../../chain/chain";
-import { isolated, type Label } from "../../scene/labels";
+import { inLine, type Label } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
 import { queryRange } from "../validate-state";
+import { baseOf, type Direction, directionOf, inRuns, type Unit } from "./directions";
 
 const ACROSS = "calc(100% - 2px)"; // a line and the ink below it are backgrounds of a token: drawn without being laid out again
 const WINDOW = 640; // longer texts are shown in part, around the query
@@ -78,28 +79,32 @@ export class Ribbon {
     this.to = Math.min(labels.length, this.from + WINDOW);
     const table = scene.meta.tokens[this.role === "key" ? scene.site.key_tokens : scene.site.query_tokens];
     const segments = new Set(table.segments).size > 1;
-    const parts: HTMLElement[] = [];
-    if (this.from > 0) parts.push(h("span", { class: "more" }, `… ${this.from} tokens before`));
+    const units: Unit[] = [];
+    const add = (element: HTMLElement, text = "") => units.push({ element, text });
+    if (this.from > 0) add(h("span", { class: "more" }, `… ${this.from} tokens before`));
     let word: HTMLElement | null = null;
     for (let i = this.from; i < this.to; i++) {
       const label = labels[i];
+      const begins = i === this.from || labels[i - 1].word !== label.word || labels[i - 1].segment !== label.segment;
       if (segments && (i === 0 || labels[i - 1].segment !== label.segment))
-        parts.push(h("span", { class: "segment" }, "AB"[label.segment] ?? String(label.segment)));
-      if (table.border === i) parts.push(h("span", { class: "border", "data-border": true }, "generated ▸"));
+        add(h("span", { class: "segment" }, "AB"[label.segment] ?? String(label.segment)));
+      if (table.border === i) add(h("span", { class: "border", "data-border": true }, "generated ▸"));
       const element = this.token(label);
-      const inWord = label.before !== "" || label.after !== "";
-      if (inWord && label.before === "") {
-        word = h("span", { class: "word" });
-        parts.push(word);
+      if (label.whole && (begins || !word)) {
+        word = h("span", { class: "word", dir: directionOf(label.whole) ?? "ltr" });
+        if (label.tight) word.classList.add("tight");
+        add(word, label.whole);
       }
-      if (inWord && word) word.append(element);
+      if (label.whole && word) word.append(element);
       else {
         word = null;
         if (label.tight) element.classList.add("tight");
-        parts.push(element);
+        add(element, label.special ? "" : label.text);
       }
     }
-    if (this.to < labels.length) parts.push(h("span", { class: "more" }, `${labels.length - this.to} tokens after …`));
+    if (this.to < labels.length) add(h("span", { class: "more" }, `${labels.length - this.to} tokens after …`));
+    this.flow.dir = baseOf(units.map(({ text }) => text));
+    const parts = inRuns(units, this.flow.dir as Direction);
     const dense = this.to - this.from > 80;
     this.inkHeight = dense ? 9 : 14;
     this.element.classList.toggle("dense", dense);
@@ -198,10 +203,11 @@ export class Ribbon {
     if (!scene || event.ctrlKey || event.metaKey || event.altKey) return;
     const own = this.role === "key" ? scene.key : scene.query;
     const [first, last] = this.role === "key" ? [0, scene.site.keys - 1] : queryRange(scene.site);
+    const onward = this.flow.dir === "rtl" ? -1 : 1;
     const steps: Record<string, number> = {
-      ArrowLeft: own - 1,
+      ArrowLeft: own - onward,
       ArrowUp: own - 1,
-      ArrowRight: own + 1,
+      ArrowRight: own + onward,
       ArrowDown: own + 1,
       Home: first,
       End: last,
@@ -224,8 +230,6 @@ export class Ribbon {
         : isMasked(this.scene.chain, index)
           ? " · masked"
           : ` · ${this.scene.pair ? `weight, B − A ${change(this.scene.chain.weights[index])}` : `weight ${percent(this.scene.chain.weights[index])}`}`;
-    this.host.say(
-      `token ${index} · ${isolated(label.text)}${label.raw !== label.text ? ` · piece ${label.raw}` : ""}${weight}`,
-    );
+    this.host.say(`token ${index} · ${inLine(label)}${weight}`);
   }
 }

@@ -3,7 +3,7 @@
 import { count, percent, precise } from "../../base/format";
 import { largestIn } from "../../base/scale";
 import { isMasked } from "../../chain/chain";
-import { isolated } from "../../scene/labels";
+import { inLine, isolated } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
 import type { Column, Layout } from "./columns";
 import type { Line } from "./folding";
@@ -84,6 +84,6 @@ export function say(line: Line, column: Column, cell: number, scene: Scene, layo
     case "share":
       return `${name} · share of output ${precise(chain.share[key] * 100)} %`;
     default:
-      return `${name} · token ${keyLabels[key].raw === keyLabels[key].text ? "" : `${keyLabels[key].raw} `}· weight ${masked ? "masked" : percent(chain.weights[key])}`;
+      return `${inLine(keyLabels[key])} (key ${key}) · weight ${masked ? "masked" : percent(chain.weights[key])}`;
   }
 }

@@ -4,7 +4,7 @@ import { h, setAttribute, setText } from "../../base/dom";
 import { count, decimals, fixed, percent } from "../../base/format";
 import { drawStrip } from "../../base/scale";
 import { isMasked } from "../../chain/chain";
-import type { Label } from "../../scene/labels";
+import { inLine, type Label } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
 import type { Column, Layout } from "./columns";
 import type { Line } from "./folding";
@@ -134,7 +134,7 @@ export class RowView {
       this.label = label;
       setText(token.bar, String(key));
       token.number.replaceChildren(...tokenText(label));
-      token.element.title = label.id === null ? label.raw : `${label.raw} · id ${label.id}`;
+      token.element.title = inLine(label) + (label.id === null ? "" : ` · id ${label.id}`);
     }
     this.strip("k", tensors.k, () => tensors.key(key), key, -1, domains.k, scene, layout);
     this.strip(

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from attnscope.doctor.findings import Finding, finding
-from attnscope.text.spelling import visible
 from attnscope.tracing.tokens import tokens_of
 
 
@@ -77,7 +76,7 @@ class Case:
         size = len(self.tokenizer) if hasattr(self.tokenizer, "__len__") else None
         tokenizer = self.tokenizer if hasattr(self.tokenizer, "convert_ids_to_tokens") else None
         names = [
-            visible(tokens_of(tokenizer, [i]).strings[0]) if i >= 0 and (size is None or i < size) else f"#{i}"
+            tokens_of(tokenizer, [i]).shown[0] if i >= 0 and (size is None or i < size) else f"#{i}"
             for i in ids[:limit]
         ]
         return " ".join(names) + (" …" if len(ids) > limit else "")

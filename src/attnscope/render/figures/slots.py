@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from attnscope.text.spelling import spelled
+from attnscope.text.spelling import labels
 from attnscope.tracing.tokens import Tokens
 
 
@@ -66,7 +66,7 @@ def axis_of(
     slots: list[Slot] = []
     hidden: list[int] = []
     outside: list[int] = []
-    texts, last = spelled(tokens), None
+    shown, last = labels(tokens), None
     for i in range(start, stop):
         elsewhere = segment is not None and tokens.segments[i] != segment
         if i != keep and (elsewhere or (hide_special and tokens.special[i])):
@@ -81,8 +81,9 @@ def axis_of(
             and tokens.segments[i] == tokens.segments[last]
         )
         if joined:
-            slots[-1] = Slot((*slots[-1].tokens, i), slots[-1].text + texts[i], slots[-1].special)
+            text = shown[i].whole or slots[-1].text + shown[i].text
+            slots[-1] = Slot((*slots[-1].tokens, i), text, slots[-1].special)
         else:
-            slots.append(Slot((i,), texts[i], tokens.special[i]))
+            slots.append(Slot((i,), shown[i].text, tokens.special[i]))
         last = i
     return Axis(tuple(slots), tuple(hidden), tuple(outside))
