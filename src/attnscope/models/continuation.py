@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from attnscope.errors import InputError
-from attnscope.models.encoding import check_characters
 from attnscope.models.length import check_ids
+from attnscope.tracing.check_text import check_characters
 from attnscope.tracing.tokens import Tokens, tokens_of
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from attnscope.errors import InputError
-from attnscope.text.characters import half_character
+from attnscope.tracing.check_text import check_characters
 
 
 def encode(
@@ -54,15 +54,6 @@ def encode(
     if encoded["input_ids"].shape[-1] == 0:
         raise InputError(f"the tokenizer made no tokens of {text!r}. Give at least one word.")
     return _tensors(encoded), _fast_encoding(encoded), [a for a in arguments if a is not None]
-
-
-def check_characters(text: str, what: str) -> None:
-    """Raises InputError for half of a character, of which tokenizers say that it is no string."""
-    if (place := half_character(text)) is not None:
-        raise InputError(
-            f"{what} holds half of a character (a lone surrogate) at position {place}. Give the whole character, or leave "
-            "it out."
-        )
 
 
 def check_messages(messages: Any) -> None:

@@ -26,9 +26,13 @@ from attnscope.payload.reading import open_file, read_whole
 from attnscope.payload.site_codec import describe_site, put_projection, put_site, site_from_json
 from attnscope.payload.validate import check, check_trace
 from attnscope.statistics import thumbnails
+from attnscope.statistics.query_row import QueryRows, query_rows
+from attnscope.statistics.sink_tokens import sink_tokens
 from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.step_names import in_payload as step_names
 from attnscope.tracing.trace import ModelInfo, Trace
+
+EXACT_ROWS = 1 << 16  # weights of one query in all heads: above that they are fp16
 
 
 def encode(
@@ -42,12 +46,14 @@ def encode(
     z_rows: int | None = None,
     steps: Mapping[int, Sequence[int]] | None = None,
     thumbs: bool = False,
+    query: int | None = None,
 ) -> bytes:
     """The trace as a payload that holds the sites in `held` (by index; None: all, as they are).
 
     `z_rows` limits the queries whose output z goes along, spread evenly (None: all that the trace kept).
     `steps` are the heads, by site, whose x and projections it holds for the steps level; None: x and q, k before rotary
-    of whole sites, and with `projections` W_q, W_k and W_v too. `thumbs` adds the thumbnails of every site.
+    of whole sites, and with `projections` W_q, W_k and W_v too. `thumbs` adds the thumbnails of every site, and with
+    `query`, a position among the query tokens of the first site held, what that query does in every head.
     """
     held = dict.fromkeys(range(len(trace.sites)), Held()) if held is None else held
     receipts = receipts or trace.verify()
@@ -55,12 +61,18 @@ def encode(
     shared: dict[int, str] = {}
     sites = []
     small = thumbnails.thumbnails_of(trace) if thumbs else ()
+    sinks = sink_tokens(trace) if thumbs else ()
+    first = trace.sites[next(iter(held), 0)]
+    rows = query_rows(trace, first, query) if thumbs and query is not None else (None,) * len(trace.sites)
+    exact = sum(site.heads * site.keys for site in trace.sites) <= EXACT_ROWS
     for index, site in enumerate(trace.sites):
         what = held.get(index)
         description = describe_site(index, site, receipts.sites[index])
         if thumbs:
             tensors[f"t{index}"] = small[index].pixels
-            description |= thumbnails.describe(small[index], f"t{index}")
+            description |= thumbnails.describe(small[index], f"t{index}") | {"sink_tokens": list(sinks[index])}
+        if (row := rows[index]) is not None:
+            description["row"] = _put_row(tensors, index, query, row, exact)
         if what is not None:
             description |= put_site(tensors, shared, index, site, what, norms, z_rows)
             if projections:
@@ -100,6 +112,17 @@ def encode(
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(plain(meta), ensure_ascii=False, separators=(",", ":"))
     return safetensors.torch.save(contiguous, {FORMAT: text})
+
+
+def _put_row(tensors: dict[str, Tensor], index: int, query: int | None, row: QueryRows, exact: bool) -> dict[str, Any]:
+    """Add what a query does in the heads of a site, in fp16 unless `exact`, and return the words for it."""
+    found: dict[str, Any] = {"query": query}
+    for name in ("weights", "shares", "writes"):
+        tensor = getattr(row, name)
+        found[name] = None if tensor is None else f"r{index}.{name}"
+        if tensor is not None:
+            tensors[f"r{index}.{name}"] = tensor.float() if exact or name == "writes" else tensor.half()
+    return found
 
 
 def decode(data: bytes) -> Trace:

@@ -151,7 +151,7 @@ def tokens_of(
     special = tuple(i in special_ids for i in ids)
     segments, offsets = (0,) * len(ids), ()
     known = encoding is not None and len(encoding.ids) == len(ids)
-    if known:
+    if encoding is not None and known:
         special = tuple(bool(flag) for flag in encoding.special_tokens_mask)
         segments, offsets = _segments(encoding), tuple(encoding.offsets)
     pieces = read_pieces(raw if alphabet else strings, special, alphabet, apart=not known)

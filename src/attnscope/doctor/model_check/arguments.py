@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attnscope.doctor.model_check.case import Case
 from attnscope.errors import InputError
-from attnscope.models.encoding import check_characters
+from attnscope.tracing.check_text import check_characters
 
 _OTHER_INPUT = ("pixel_values", "input_values", "input_features")  # of models that read images or sound
 _ROW_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "decoder_input_ids")

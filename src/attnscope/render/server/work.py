@@ -153,7 +153,7 @@ def _open(trace: Trace, place: Mapping[str, Any]) -> Opened:
     except AttnscopeError as error:
         view = trace.show()  # the address may name a layer that this model does not have: the page shows the note
         note = str(error)[:NOTE]
-    request = SiteRequest(view.site_index, view.state.head, thumbs=True)
+    request = SiteRequest(view.site_index, view.state.head, thumbs=True, query=view.state.query)
     return Opened(view.traits(), answer(trace, request).data, note)
 
 
