@@ -28,7 +28,7 @@ LIMIT = 60.0  # seconds
 @click.option(
     "--hint",
     type=click.IntRange(1, 3),
-    help="1: only what fails; 2: and where; 3: the mistake and its cure.  [default: 3]",
+    help="1: one thing that fails; 2: all, and where; 3: the mistakes and their cures.  [default: 3]",
 )
 @click.option("--scaling", type=Size(), help="Code: the factor of q · k, where it is not 1/√d on purpose.")
 @click.option("--softcap", type=Size(), help="Code: the cap of soft-capped scores.  [default: none]")

@@ -1,6 +1,6 @@
 """The doctor: names the mistake in a hand-written attention function or module.
 
-    assert attnscope.check(my_attention)
+    attnscope.check(my_attention).raise_for_errors()
 
 README.md beside this file says how it works. It never imports transformers; `findings` does without torch too.
 """

@@ -18,10 +18,11 @@ if TYPE_CHECKING:  # the command line reports from a process that imports no tor
 
 @dataclass(frozen=True, repr=False)
 class Diagnosis:
-    """False where a finding is an error, so that `assert attnscope.check(my_attention)` fails and prints why.
+    """False where a finding is an error; `raise_for_errors` then raises an AssertionError with the report.
 
     It is also false where nothing could be compared (`compared`), and with `strict` where a finding is a warning.
-    With `hint` 1 the report names only the invariant that fails, with 2 the place too, with 3 (or None) everything.
+    With `hint` 1 the report names one invariant that fails and nothing else, with 2 all that fail and their places, with 3
+    (or None) everything. Asking whether it is true has no side effect: it prints and raises nothing.
 
     attnscope.check makes it. `name`: what was checked. `findings`: what was found. `conventions`: how the code
     reads its inputs, such as the axes and the meaning of its mask. `not_examined`: what could not be checked, and why.
@@ -52,6 +53,13 @@ class Diagnosis:
             return 1
         return 0 if self.compared else 3
 
+    def raise_for_errors(self) -> "Diagnosis":
+        """This diagnosis, where it is true. Raises AssertionError with the report where it is false: an error was found (with
+        `strict` a warning too), or nothing could be compared."""
+        if not self:
+            raise AssertionError(repr(self))
+        return self
+
     @property
     def rows(self) -> tuple[int, ...]:
         """Rows of the table of attention bugs that were named."""
@@ -60,6 +68,13 @@ class Diagnosis:
     @property
     def level(self) -> int:
         return 3 if self.hint is None else self.hint
+
+    @property
+    def shown(self) -> tuple[Finding, ...]:
+        """The findings that the report names: all, or the gravest alone with `hint` 1."""
+        if self.level > 1 or not self.findings:
+            return self.findings
+        return (min(self.findings, key=lambda found: SEVERITIES.index(found.severity)),)
 
     @property
     def headline(self) -> str:
@@ -81,6 +96,8 @@ class Diagnosis:
     def context(self) -> list[tuple[str, str]]:
         """Labelled sentences beside the findings: conventions as they were found, notes, what was not examined."""
         parts = []
+        if self.level == 1 and self.findings:
+            return parts
         if self.conventions and self.level == 3:
             parts.append(("as found", "; ".join(f"{key}: {value}" for key, value in self.conventions.items())))
         parts += [("note", note) for note in self.notes if self.level == 3]
@@ -89,7 +106,7 @@ class Diagnosis:
     def lines(self) -> list[str]:
         """The report as plain text, without the matrices."""
         lines = [self.headline]
-        for place, found in enumerate(self.findings, 1):
+        for place, found in enumerate(self.shown, 1):
             title, parts = self.describe(found)
             lines += [f"{place}. {title}", *(f"   {label}: {text}" for label, text in parts)]
         return lines + [f"{label}: {text}" for label, text in self.context()]
@@ -150,7 +167,7 @@ class Diagnosis:
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values; what `hint` withholds is left out."""
         findings = []
-        for found in self.findings:
+        for found in self.shown:
             entry = asdict(found)
             shown = {1: ("invariant",), 2: ("invariant", "place")}.get(self.level, tuple(entry))
             findings.append({key: entry[key] for key in shown})
@@ -161,7 +178,7 @@ class Diagnosis:
             "compared": self.compared,
             "findings": findings,
             "conventions": self.conventions if self.level == 3 else {},
-            "not_examined": list(self.not_examined),
+            "not_examined": [] if self.level == 1 and self.findings else list(self.not_examined),
             "notes": list(self.notes) if self.level == 3 else [],
             "seconds": round(self.seconds, 3),
         }
@@ -200,12 +217,12 @@ class Diagnosis:
 
     def _repr_html_(self) -> str:
         parts = [report_html.heading(self.headline)]
-        shown: set[int] = set()
-        for found in self.findings:
+        marked: set[int] = set()
+        for found in self.shown:
             title, sentences = self.describe(found)
             source = ""
-            if self.level == 3 and self.source is not None and found.line is not None and found.line not in shown:
-                shown.add(found.line)
+            if self.level == 3 and self.source is not None and found.line is not None and found.line not in marked:
+                marked.add(found.line)
                 source = report_html.source_lines(self.source, found.line)
             parts.append(report_html.finding(title, source, sentences))
         m = self.matrices

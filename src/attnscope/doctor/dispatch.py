@@ -28,8 +28,9 @@ def check(
 ) -> Diagnosis:
     """What is wrong with this attention, or with how this model reads a text?
 
-    The Diagnosis is false where a finding is an error (the numbers are wrong) or where nothing could be compared, so that
-    `assert attnscope.check(my_attention)` works. A warning (right here, breaks elsewhere) leaves it true.
+    The Diagnosis is false where a finding is an error (the numbers are wrong) or where nothing could be compared. A warning
+    (right here, breaks elsewhere) leaves it true. `check(my_attention).raise_for_errors()` raises an AssertionError with the
+    report; in pytest `assert check(my_attention)` fails with the same report.
 
     **Attention code**, `check(my_attention)`: the code runs on small inputs and is compared with the reference. What it
     does on purpose is declared. One call may take 10 seconds and all together 40; the limit of a call holds on the main
@@ -57,10 +58,10 @@ def check(
     `messages`: A chat, [{"role": ..., "content": ...}, ...], in place of `text`.
     `inputs`: Ready tensors by name, input_ids [rows, tokens] and what belongs to them, taken as they are.
     `text_pair`: The second text of a pair, such as a premise's hypothesis.
-    `hint`: 1 reports only what does not hold, 2 the place as well, 3 everything. Default: 3.
+    `hint`: 1 reports one thing that does not hold, 2 all that do not and their places, 3 everything. Default: 3.
     `strict`: Whether a warning makes the Diagnosis false too. Default: False.
 
-    The result is a Diagnosis, with `findings`, `exit_code`, `lines()` and `to_dict()`. Raises InputError where the arguments
+    The result is a Diagnosis, with `findings`, `exit_code`, `raise_for_errors()`, `lines()` and `to_dict()`. Raises InputError where the arguments
     do not fit, where there is nothing to check, or where an argument of the code has no default and a name that does not
     tell how to fill it.
     """

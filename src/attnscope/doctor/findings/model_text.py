@@ -64,6 +64,31 @@ def chat():
     return attnscope.check(model, tokenizer, messages=[{"role": "user", "content": "the cat sat"}])
 
 
+def another_text():
+    model, tokenizer = tiny("bert")  # random weights
+    texts = ["the cat sat", "a dog ran"]
+    inputs = tokenizer(texts[::-1], return_tensors="pt")
+    return attnscope.check(model, tokenizer, texts, inputs=inputs)
+
+
+def its_own_text():
+    model, tokenizer = tiny("bert")  # random weights
+    texts = ["the cat sat", "a dog ran"]
+    inputs = tokenizer(texts, return_tensors="pt")
+    return attnscope.check(model, tokenizer, texts, inputs=inputs)
+
+
+def another_tokenizer():
+    model, tokenizer = tiny("llama")  # random weights
+    model.resize_token_embeddings(29)
+    return attnscope.check(model, tokenizer, "the cat sat")
+
+
+def its_own_tokenizer():
+    model, tokenizer = tiny("llama")  # random weights
+    return attnscope.check(model, tokenizer, "the cat sat")
+
+
 ENTRIES = (
     Entry(
         id="bos-doubled",
@@ -135,5 +160,31 @@ ENTRIES = (
         wrong=plain_text,
         right=chat,
         reference=CHAT_TEMPLATE,
+    ),
+    Entry(
+        id="ids-of-another-text",
+        severity="error",
+        what="the ids are not those of the text",
+        title="the ids of row {row} are not those of its text",
+        why="The model reads the ids. Whatever it gives belongs to another text.",
+        cure='inputs = tokenizer(texts, padding=True, return_tensors="pt"), and leave ids and their order as they are',
+        invariant="the ids are what the tokenizer makes of the text",
+        place="input_ids",
+        wrong=another_text,
+        right=its_own_text,
+        reference=TOKENIZER,
+    ),
+    Entry(
+        id="tokenizer-of-another-model",
+        severity="error",
+        title="the tokenizer does not fit the model",
+        why="An id then means one word to the tokenizer and another to the model.",
+        cure="load both from the same name: model, tokenizer = attnscope.load(name); where you trained the tokenizer yourself: "
+        "model.resize_token_embeddings(len(tokenizer)), set the special ids in model.config, and train",
+        invariant="tokenizer and model share one vocabulary",
+        place="the tokenizer",
+        wrong=another_tokenizer,
+        right=its_own_tokenizer,
+        reference=RESIZE,
     ),
 )

@@ -10,6 +10,7 @@ from attnscope.doctor.findings import (
     heads,
     mask_argument,
     model_adapters,
+    model_given,
     model_length,
     model_masks,
     model_outputs,
@@ -39,7 +40,7 @@ CODE = (
     running,
     unexplained,
 )
-MODEL = (model_text, model_length, model_masks, model_outputs, model_adapters)
+MODEL = (model_text, model_length, model_given, model_masks, model_outputs, model_adapters)
 FAMILIES = (*CODE, *MODEL)
 
 ENTRIES: tuple[Entry, ...] = tuple(entry for family in FAMILIES for entry in family.ENTRIES)

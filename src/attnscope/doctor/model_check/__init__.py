@@ -1,6 +1,6 @@
 """The doctor for a model in use: is this model, with this tokenizer, reading this text as it should?
 
-    assert attnscope.check(model, tokenizer, "The cat sat.")
+    attnscope.check(model, tokenizer, "The cat sat.").raise_for_errors()
 
 `arguments` turns what you give into a `case`. `examine` runs the checks on it, one file each: those of the ids
 (`token_ids`, `special_tokens`), and those that run the model on the ids and on small variations of them and compare

@@ -13,6 +13,7 @@ from attnscope.errors import InputError
 from attnscope.tracing.check_text import check_characters
 
 _OTHER_INPUT = ("pixel_values", "input_values", "input_features")  # of models that read images or sound
+STARTED = "The decoder read its start token alone."
 _ROW_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "decoder_input_ids")
 
 
@@ -41,7 +42,8 @@ def open_case(model: Any, tokenizer: Any, text: Any, messages: Any, inputs: Any,
         raise InputError("the tokenizer made no tokens from this text. Give at least one word.")
     if route != "inputs":
         names = inspect.signature(model.forward).parameters
-        tensors = {name: x for name, x in tensors.items() if name in names} if "input_ids" in names else tensors
+        if "input_ids" in names or not any(p.kind is p.VAR_KEYWORD for p in names.values()):
+            tensors = {name: x for name, x in tensors.items() if name in names or name == "input_ids"}
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     tensors = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in tensors.items()}
     case = Case(model, tokenizer, tensors, None if ids is None else ids.cpu(), texts, route, text_pair, notes=notes)
@@ -152,10 +154,22 @@ def _check_inputs(inputs: Any) -> dict[str, Any]:
     for name in _ROW_INPUTS:
         if isinstance(tensors.get(name), Tensor) and tensors[name].ndim == 1:
             tensors[name] = tensors[name][None]
+    tensors = _choices_as_rows(tensors)
     ids, mask = tensors.get("input_ids"), tensors.get("attention_mask")
     if ids is not None:
         _check_ids(ids, mask)
     return tensors
+
+
+def _choices_as_rows(tensors: dict[str, Any]) -> dict[str, Any]:
+    """Inputs for multiple choice, [questions, choices, tokens], with a row for each choice."""
+    ids = tensors.get("input_ids")
+    if not isinstance(ids, Tensor) or ids.ndim != 3:
+        return tensors
+    return {
+        name: x.flatten(0, 1) if isinstance(x, Tensor) and x.shape[:3] == ids.shape else x
+        for name, x in tensors.items()
+    }
 
 
 def _check_ids(ids: Any, mask: Any) -> None:
@@ -181,7 +195,8 @@ def _add_decoder_inputs(case: Case, device: torch.device) -> None:
     decoded = {"decoder_input_ids", "decoder_inputs_embeds", "labels"}
     if case.decoder and case.ids is not None and not decoded & case.inputs.keys():
         case.inputs["decoder_input_ids"] = torch.full((len(case.ids), 1), _start_token(case), device=device)
-        case.notes.append("The decoder read its start token alone.")
+        case.started = True
+        case.notes.append(STARTED)
     if "use_cache" not in case.inputs and getattr(case.config, "use_cache", None):
         case.inputs["use_cache"] = False
 

@@ -33,6 +33,7 @@ class Case:
     not_examined: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     compared: bool = False  # whether two passes gave numbers that could be compared
+    started: bool = False  # whether decoder_input_ids are a start token that the doctor has added
 
     def report(self, name: str, *, cure: str | None = None, place: str | None = None, **fields: Any) -> None:
         """Add the finding of this id; `fields` fill in its texts, `cure` and `place` replace the general ones."""
@@ -56,8 +57,14 @@ class Case:
 
     @property
     def decoder(self) -> bool:
-        """Whether the model has an encoder and a decoder."""
-        return bool(getattr(self.config, "is_encoder_decoder", False))
+        """Whether the model has an encoder and a decoder; a head over the encoder alone takes no decoder_input_ids."""
+        return bool(getattr(self.config, "is_encoder_decoder", False)) and self.takes("decoder_input_ids")
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model continues texts: a decoder with a language model's head."""
+        can = getattr(self.model, "can_generate", None)
+        return not self.decoder and callable(can) and bool(can())
 
     def takes(self, name: str) -> bool:
         """Whether the model's forward takes this input. A wrapper that passes on its arguments takes all."""

@@ -6,7 +6,18 @@ from typing import Any
 from attnscope.doctor.diagnosis import Diagnosis
 from attnscope.doctor.model_check.arguments import open_case
 from attnscope.doctor.model_check.case import Case
-from attnscope.doctor.model_check.checks import adapters, length, masks, numerics, padding, token_ids
+from attnscope.doctor.model_check.checks import (
+    adapters,
+    attention_mask,
+    labels,
+    length,
+    masks,
+    numerics,
+    padding,
+    positions,
+    token_ids,
+    token_types,
+)
 from attnscope.doctor.model_check.runs import restored, training_flags
 from attnscope.errors import InputError
 
@@ -26,8 +37,8 @@ def check_model(
 
     `text` is one string, or a list of strings: a batch, padded as the tokenizer pads. `messages` is a chat, rendered by
     the tokenizer's own template. `inputs` are ready tensors (input_ids of shape [rows, tokens] and what belongs to them),
-    taken as they are; give `text` too to see whether it was cut. `hint` = 1 reports only what does not hold, 2 the place
-    as well, 3 everything.
+    taken as they are; give `text` too to see whether it was cut. `hint` = 1 reports one thing that does not hold, 2 all that
+    do not and their places, 3 everything.
 
     Returns a Diagnosis, true where no error was found (with `strict`: no warning either); `not_examined` lists what could not be checked. The model runs a
     few times without gradients, in eval mode and as it was found, and is left as it was: flags, buffers, random states.
@@ -57,7 +68,10 @@ def check_model(
 
 def _run_checks(case: Case) -> None:
     """The ids first, then one pass, then passes to compare with it; each step needs that the one before succeeded."""
+    if not attention_mask.examine(case):
+        return
     token_ids.examine(case)
+    labels.examine(case)
     if case.ids is not None:
         lengths = [str(len(case.visible_ids(row))) for row in range(min(len(case.ids), 4))]
         case.conventions["tokens"] = " and ".join(lengths) + " …" * (len(case.ids) > 4)
@@ -82,6 +96,10 @@ def _run_checks(case: Case) -> None:
             masks.padding_mask_is_followed(case)
             padding.pads_attended(case, outputs)
             padding.left_padding(case, outputs)
+            padding.right_padding(case, outputs)
+            positions.examine(case, outputs)
+            token_types.examine(case, outputs)
+            padding.padding_outside_attention(case, outputs)
     adapters.examine(case, deterministic)
 
 

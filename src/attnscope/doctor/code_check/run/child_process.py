@@ -1,30 +1,34 @@
 """`attnscope check` runs user code here, in a process of its own that can be killed.
 
-`examine_file` is the parent's side: it starts a Python whose path does not begin with the current folder, waits no longer
-than the limit, kills what the code has started besides, and reads the diagnosis from a file. So nothing that the user's code
-prints, and no exit that it calls, is mistaken for a diagnosis.
+`examine_file` starts a Python whose path does not begin with the current folder, under a supervisor that waits no longer than
+the limit and ends whatever the code has started besides (`supervisor`). The answer bears a seal (`sealed`): nothing that the
+user's code prints or writes, and no exit that it calls, is mistaken for a diagnosis.
 """
 
-import ast
 import contextlib
-import importlib.util
-import io
 import json
 import os
+import secrets
+import select
 import signal
 import subprocess
 import sys
-import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
+from attnscope.doctor.code_check.run.supervisor import ADOPTS, Ending, supervise
 from attnscope.doctor.findings import finding
-from attnscope.errors import AttnscopeError, InputError
+from attnscope.errors import InputError
 
 _ROOT = str(Path(__file__).parents[4])  # the folder that holds the package, for a parent that runs from there
-_START = (
-    f"import sys; sys.path.append({_ROOT!r}); from attnscope.doctor.code_check.run.child_process import main; main()"
-)
+_GRACE = 15.0  # seconds that a supervisor may take beyond the limit
+
+
+def _python(module: str) -> list[str]:
+    """A Python that runs `main` of a module beside this one."""
+    code = f"import sys; sys.path.append({_ROOT!r}); from attnscope.doctor.code_check.run.{module} import main; main()"
+    return [sys.executable, "-P", "-c", code]
 
 
 def examine_file(target: str, options: dict[str, Any], limit: float, colour: bool = False) -> dict[str, Any]:
@@ -33,41 +37,62 @@ def examine_file(target: str, options: dict[str, Any], limit: float, colour: boo
     `options` are arguments of `attnscope.check`. Raises InputError where FILE.py or NAME is missing.
     """
     file, name = _parts(target)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        answer, request, errors = (Path(folder, part) for part in ("answer.json", "request.json", "errors.txt"))
-        wanted = {"file": str(file), "name": name, "options": options, "colour": colour, "limit": limit}
-        request.write_text(json.dumps({**wanted, "answer": str(answer)}))
-        # Files, not pipes: a process that the code starts would hold a pipe open, and the end would never come.
-        with request.open() as asked, errors.open("w") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START],
-                stdin=asked,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                start_new_session=True,
-            )
-            try:
-                process.wait(timeout=limit)
-            except subprocess.TimeoutExpired:
-                return _stopped(name, options, "too-slow", took=f"was stopped after {limit:g} s (--limit)")
-            finally:
-                _kill(process)
+    request = {"file": str(file), "name": name, "options": options, "colour": colour, "limit": limit}
+    request["secret"] = secrets.token_hex(32)
+    command = _python("checked_file")
+    ending = _under_supervisor(command, request, limit) if ADOPTS else supervise(command, request, limit)
+    if ending.answer is not None:
+        return ending.answer
+    if ending.late:
+        return _stopped(name, options, "too-slow", took=f"was stopped after {limit:g} s (--limit)")
+    last = ending.errors.strip().splitlines()[-1:] or ["no message"]
+    return _stopped(name, options, "ended-the-process", code=ending.code, last=last[0])
+
+
+def _under_supervisor(command: list[str], request: dict[str, Any], limit: float) -> Ending:
+    """`supervise` in a process of its own, which ends with this one at the latest: its standard input ends then."""
+    process = subprocess.Popen(
+        _python("supervisor"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    told = b""
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps({"command": command, "request": request, "limit": limit}).encode() + b"\n")
+            process.stdin.flush()
+        told = _read(process.stdout.fileno(), time.monotonic() + limit + _GRACE)
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
         try:
-            return json.loads(answer.read_text())
-        except (OSError, ValueError):
-            last = errors.read_text(errors="replace").strip().splitlines()[-1:] or ["no message"]
-            return _stopped(name, options, "ended-the-process", code=process.returncode, last=last[0])
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+        lines = [json.loads(line) for line in told.splitlines(keepends=True) if line.endswith(b"\n")]
+        if len(lines) == 1:  # the supervisor was killed: by the code, or for want of memory
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(lines[0]["child"], signal.SIGKILL)
+    if len(lines) == 2:
+        return Ending(**lines[1])
+    return Ending(None, process.returncode, "its supervisor was ended too", False)
 
 
-def _kill(process: subprocess.Popen) -> None:
-    """The process, and whatever it started and left behind: its session, or on Windows its tree while it lives."""
-    if os.name == "posix":
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    elif process.poll() is None:
-        subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, check=False)
-        process.kill()
-    process.wait()
+def _read(file: int, deadline: float) -> bytes:
+    """All that comes until its end, or until the deadline."""
+    parts = []
+    while select.select([file], [], [], max(deadline - time.monotonic(), 0))[0]:
+        part = os.read(file, 1 << 16)
+        if not part:
+            break
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _parts(target: str) -> tuple[Path, str]:
@@ -89,69 +114,3 @@ def _stopped(name: str, options: dict[str, Any], id: str, **fields: Any) -> dict
 
     diagnosis = Diagnosis(name, (finding(id, **fields),), hint=options.get("hint"))
     return {"code": diagnosis.exit_code, "text": "\n".join(diagnosis.lines()), "json": diagnosis.to_dict()}
-
-
-def _load(file: str, name: str) -> Any:
-    """The object: a name, or an expression such as Attention(30, 5), in the file's own namespace.
-
-    The file's folder comes last on the path, and its module has a name of its own, so that neither a file called
-    random.py nor its neighbour stands in the way of what is imported from elsewhere.
-    """
-    sys.path.append(str(Path(file).parent))
-    own = f"_checked_{Path(file).stem}"
-    spec = importlib.util.spec_from_file_location(own, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[own] = module  # dataclasses and pickle look there
-    spec.loader.exec_module(module)
-    try:
-        tree = ast.parse(name, mode="eval")
-    except SyntaxError:
-        raise InputError(
-            f"expected a name or a call after {Path(file).name}:, such as my_attention or 'Attention(30, 5)', got {name!r}. "
-            "Put quotes round a call."
-        ) from None
-    roots = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
-    missing = [root for root in roots[:1] if not hasattr(module, root)]
-    if missing:
-        there = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__]
-        choice = f"It defines {', '.join(there)}: choose one." if there else "It defines no function and no class."
-        raise InputError(f"expected a name that {Path(file).name} defines, got {missing[0]!r}. {choice}")
-    try:
-        return eval(compile(tree, file, "eval"), vars(module))
-    except Exception as error:
-        raise InputError(
-            f"expected a function or a module from {name}, got {type(error).__name__}: {error}. Give arguments that "
-            f"{Path(file).name} accepts, such as '{Path(file).name}:Attention(30, 5)'."
-        ) from None
-
-
-def _examine(request: dict[str, Any]) -> dict[str, Any]:
-    from rich.console import Console
-
-    # Everything is imported before the user's file, so that no file of theirs takes the place of a module.
-    from attnscope.doctor import check
-    from attnscope.doctor.code_check.run import sandbox
-    from attnscope.doctor.diagnosis import Diagnosis
-
-    sandbox.LIMIT = min(sandbox.LIMIT, request["limit"])
-    hidden = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(hidden), contextlib.redirect_stderr(hidden):
-            target = _load(request["file"], request["name"])
-            diagnosis = check(target, **request["options"])
-    except AttnscopeError as error:
-        return {"code": 2, "text": str(error), "json": {"error": str(error)}}
-    except BaseException as error:
-        found = finding("file-raises", error=f"{type(error).__name__}: {error}")
-        diagnosis = Diagnosis(request["name"], (found,), hint=request["options"].get("hint"))
-    out = io.StringIO()
-    diagnosis.report(Console(file=out, force_terminal=request["colour"], width=None if request["colour"] else 120))
-    return {"code": diagnosis.exit_code, "text": out.getvalue().rstrip(), "json": diagnosis.to_dict()}
-
-
-def main() -> None:
-    request = json.loads(sys.stdin.read())
-    answer = _examine(request)
-    Path(request["answer"]).write_text(json.dumps(answer))

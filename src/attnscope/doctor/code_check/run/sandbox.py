@@ -9,7 +9,6 @@ a seed of its own, so two runs of random code differ, and a run with every dropo
 import contextlib
 import functools
 import inspect
-import io
 import linecache
 import random
 import signal
@@ -24,6 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from attnscope.doctor.code_check.run.printed import Printed
 
 LIMIT = 10.0  # seconds for one call
 TOTAL = 40.0  # seconds for all calls of one examination
@@ -233,7 +234,7 @@ def run(
         raise Spent
     given = tuple(x.clone() if isinstance(x, Tensor) else x for x in args)
     named = {name: x.clone() if isinstance(x, Tensor) else x for name, x in kwargs.items()}
-    seen, out = Seen(), io.StringIO()
+    seen, out = Seen(), Printed()
     state, other = torch.get_rng_state(), random.getstate()
     value, error, line, timed_out = None, "", None, False
     started = time.perf_counter()

@@ -8,9 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attnscope.doctor.model_check.arguments import STARTED
 from attnscope.doctor.model_check.case import Case
 from attnscope.doctor.model_check.checks import length
-from attnscope.doctor.model_check.runs import Failure, Outputs, OutsideTable, attempt, distance, run, training_flags
+from attnscope.doctor.model_check.runs import (
+    Failure,
+    Outputs,
+    OutsideTable,
+    as_called,
+    attempt,
+    distance,
+    run,
+    training_flags,
+)
+from attnscope.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -86,13 +97,28 @@ def first_run(case: Case) -> Outputs | None:
     try:
         with training_flags(case.model):
             outputs = run(case.model, case.inputs)
+            if isinstance(outputs, Failure) and case.started:  # heads that classify give their decoder the text itself
+                without = {name: x for name, x in case.inputs.items() if name != "decoder_input_ids"}
+                own = run(case.model, without)
+                if not isinstance(own, Failure):
+                    outputs, case.inputs, case.started = own, without, False
+                    case.notes.remove(STARTED)
     except OutsideTable as lookup:
         length.report_lookup(case, lookup)
         return None
     finally:
         watch.close()
+    if (
+        isinstance(outputs, Failure)
+        and "input_ids" not in as_called(case.model, case.inputs)[1]
+        and case.ids is not None
+    ):
+        raise InputError(
+            f"expected a model whose forward takes input_ids, got {type(case.model).__name__}, which raises {outputs.error} where "
+            "the ids are its first argument. Wrap it in a module whose forward(input_ids, attention_mask=None) calls it."
+        )
     if isinstance(outputs, Failure):
-        if not length.examine(case, outputs.error):
+        if not length.examine(case, f"the model raises {outputs.error}"):
             last = outputs.path or "the model itself"
             case.report("model-raises", error=outputs.error, last=last, place=outputs.path or None)
         return None

@@ -1,17 +1,19 @@
 """What the ids alone show: rows beyond the embedding, the begin token, a text that was cut."""
 
 from attnscope.doctor.model_check.case import Case
-from attnscope.doctor.model_check.checks import special_tokens
+from attnscope.doctor.model_check.checks import ids_of_text, special_tokens, tokenizer_fit
 
 _PROBE = "zebra"
 _ENCODE_CHAT = 'tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)'
 
 
 def examine(case: Case) -> None:
+    """The ids against the embedding; and, where the mask shows the text, against the tokenizer."""
     if case.ids is None:
         case.not_examined.append("special tokens, chat template, length: these inputs hold no input_ids")
         return
     ids_in_embedding(case)
+    tokenizer_fit.examine(case)
     if case.tokenizer is None or not callable(case.tokenizer):
         case.not_examined.append("special tokens, chat template, cut texts: no tokenizer was given")
         return
@@ -19,7 +21,7 @@ def examine(case: Case) -> None:
     special_tokens.special_pieces(case)
     special_tokens.chat_template(case)
     if case.route == "inputs":
-        text_cut(case)
+        ids_of_text.examine(case, _tokenizer_limit(case))
     else:
         text_beyond_tokenizer(case)
 
@@ -136,30 +138,3 @@ def text_beyond_tokenizer(case: Case) -> None:
     if limit is not None and len(seen) > limit:
         first = case.strings(seen[limit : limit + 5], 5)
         case.report("text-beyond-tokenizer", count=len(seen), limit=limit, beyond=len(seen) - limit, first=first)
-
-
-def text_cut(case: Case) -> None:
-    """Ready ids that hold only a part of the text that they were made from."""
-    limit = _tokenizer_limit(case)
-    assert case.ids is not None
-    if not case.texts:
-        if limit is not None and any(len(case.visible_ids(row)) == limit for row in range(len(case.ids))):
-            case.notes.append(
-                f"A row is exactly tokenizer.model_max_length = {limit} tokens long, as if it had been cut. "
-                "Pass the text too to have them compared."
-            )
-        return
-    special = set(getattr(case.tokenizer, "all_special_ids", ()))
-    for row, text in enumerate(case.texts):
-        whole_text = text if case.pair is None else f"{text} {case.pair}"
-        whole = [i for i in case.encode(whole_text, special=False) if i not in special]
-        seen = [i for i in case.visible_ids(row) if i not in special]
-        begins, ends = seen == whole[: len(seen)], seen == whole[len(whole) - len(seen) :]
-        if len(seen) >= len(whole) or not (begins or ends):
-            continue
-        lost = whole[len(seen) :] if begins else whole[: len(whole) - len(seen)]
-        evidence = f"row {row} lacks {len(lost)} tokens: {case.strings(lost, 6)}"
-        if limit:
-            evidence += f"; tokenizer.model_max_length = {limit}"
-        case.report("text-cut", seen=len(seen), whole=len(whole), evidence=evidence)
-        return
