@@ -295,3 +295,57 @@ def test_weights_alone_are_enough(open_view, demo_trace):
     assert list(beside(page, "key").values()) == pytest.approx(
         list(weights(demo_trace.site(2), 8)[7]), rel=1e-4, abs=1e-6
     )
+
+
+def test_a_view_opens_on_lines_and_says_what_they_show(open_view, demo_trace):
+    """A first threshold with the mass it leaves out, the strongest keys in words, a value at the cursor."""
+    view = demo_trace.show(layer=2, head=8, query="it")
+    page, weights = open_view(view), demo_trace.sites[2].weights(8, 7)[0]
+    assert page.locator("main").get_attribute("data-shows") == "head"
+    undrawn = page.locator("[data-undrawn]")
+    assert float(undrawn.get_attribute("data-value")) == pytest.approx(float(weights[weights < 0.03].sum()), abs=1e-4)
+    names = page.locator("[data-reading]")
+    order = weights.argsort(descending=True).tolist()
+    for row, key in enumerate(order[:5]):
+        said = names.nth(row).inner_text()
+        assert said.startswith(demo_trace.tokens[key])
+        assert f"{100 * float(weights[key]):.1f} %" in said
+    written = float(demo_trace.sites[2].write(8, 7).norm())
+    assert f"‖write‖ {written:.2f}" in page.locator(".reading").inner_text()
+    box = page.locator(".lines").bounding_box()
+    line = page.locator('.lines path[data-query="7"][data-key="8"]').bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, line["y"] + line["height"] / 2)
+    assert page.locator(".cursor-value").inner_text() == f"it → flies {100 * float(weights[8]):.1f} %"
+    page.locator('[data-tool="all-lines"]').click()
+    assert float(undrawn.get_attribute("data-value")) == pytest.approx(0, abs=1e-6)
+
+
+def test_without_a_sink_token_the_rest_has_a_scale_of_its_own(open_view):
+    weights = torch.zeros(3, 11, 11)
+    for query in range(11):
+        weights[:, query, 0] = 0.9 if query else 1.0
+        weights[:, query, 1 : query + 1] = 0.1 / max(1, query)
+    weights[1, 7, 1:8], weights[1, 7, 4] = 0.005, 0.07
+    tokens = [f"w{i}" for i in range(11)]
+    page = open_view(attnscope.Trace.from_attentions([weights], tokens).show(layer=0, head=1, query=7))
+    assert (
+        page.locator("[data-sentence]")
+        .inner_text()
+        .endswith("w7 looks most at w0 (90 %), a sink token, and among the others at w4 (7 %).")
+    )
+
+    def drawn() -> tuple[float, float]:
+        """The thickness of the line to w4, and the length of its bar in percent."""
+        line = page.locator('.lines path[data-query="7"][data-key="4"]').first
+        bar = page.locator('[data-key-list] [data-key="4"] i').first
+        return float(line.evaluate("e => e.style.strokeWidth")), float(bar.evaluate("e => e.style.width")[:-1])
+
+    before = drawn()
+    page.locator('[data-tool="dim"]').click()
+    assert page.locator('[data-key-list] [data-key="0"]').count() == 0
+    assert drawn()[0] > 3 * before[0]
+    assert drawn()[1] > 5 * before[1]
+    assert "90 % of this row goes to w0, hidden here" in page.locator("[data-picture-notes]").inner_text()
+    assert page.locator('[data-key-list] [data-key="4"] b').first.inner_text() == "7.0 %", (
+        "the numbers stay the model's"
+    )

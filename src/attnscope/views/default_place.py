@@ -120,8 +120,14 @@ def _answer(trace: Trace, sites: tuple[Site, ...]) -> int | None:
         return None
     last = min(site.query_offset + site.queries for site in sites)
     first = max(tokens.border, *(site.query_offset for site in sites))
-    words = [at for at in range(first, last) if _word(tokens, at) >= 0]
-    content = (at for at in words if not is_function_word(tokens.word_text[_word(tokens, at)]))
+    texts = spelled(tokens)
+    words = [at for at in range(first, last) if _word(tokens, at) >= 0 and any(c.isalnum() for c in texts[at])]
+
+    def written(at: int) -> str:
+        """What of the word of a token the answer wrote: its first piece may stand at the end of the prompt."""
+        return "".join(texts[i] for i in range(at, last) if tokens.words[i] == tokens.words[at])
+
+    content = (at for at in words if not is_function_word(written(at)))
     return next(content, words[0] if words else None)
 
 

@@ -4,7 +4,7 @@ import type { Pen } from "../../heads/palette";
 import { curve, heightAt, type Line, opacity, thickness } from "./geometry";
 
 const SVG = "http://www.w3.org/2000/svg";
-const NEAR = 9; // px from a line that one still means
+const NEAR = 12; // px from a line that one still means
 const LEVELS = 10; // of darkness among faint lines: lines of one level are one stroke
 
 export interface Drawn extends Line {

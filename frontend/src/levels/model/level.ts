@@ -99,9 +99,7 @@ export class ModelLevel implements Level {
 
   draw(scene: Scene): void {
     this.scene = scene;
-    const token = (label: Label) => isolated(label.text);
-    const pair = `${token(scene.queryLabels[scene.query])} → ${token(scene.keyLabels[scene.key])}`;
-    if (!scene.pair) this.statistics.setPair(new PairNumbers(this.source, scene, this.heads), pair);
+    this.prepare(scene);
     this.offer();
     this.sort.value = this.order;
     this.thumbs.value = scene.state.thumbs;
@@ -121,7 +119,16 @@ export class ModelLevel implements Level {
     this.sort.replaceChildren(...offered.map((value, i) => h("option", { value }, texts[i])));
   }
 
+  /** The pair that is shown has numbers of its own. */
+  private prepare(scene: Scene): void {
+    if (scene.pair) return;
+    const { queryLabels, keyLabels, query, key } = scene;
+    const pair = `${isolated(queryLabels[query].text)} → ${isolated(keyLabels[key].text)}`;
+    this.statistics.setPair(new PairNumbers(this.source, scene, this.heads), pair);
+  }
+
   sentence(scene: Scene): Part[] {
+    this.prepare(scene);
     return finding(this.statistics, scene.state.sort, this.labels);
   }
 
