@@ -13,7 +13,9 @@ from attnscope.views.state import State
 LOAD = frozenset({"model", "task", "device", "dtype", "revision", "trust_remote_code"})
 FROM_TENSORS = ("from_qkv", "from_attentions")  # traces without a text
 PLACE = ("layer", "head", "query", "key", "stack")
-_C1 = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")  # what JSON leaves as it is and a terminal acts on
+_C1 = re.compile(
+    "[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)  # what JSON leaves as it is and a terminal acts on
 LONGEST = 92  # characters of a call on one line
 
 
