@@ -1,6 +1,6 @@
 import { deflateSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
-import { number } from "../src/data/metadata";
+import { number, type Site, type TokenTable } from "../src/data/metadata";
 import { Payload } from "../src/data/payload";
 import { fromBfloat, fromHalf, PayloadError } from "../src/data/safetensors";
 import { unpack } from "../src/data/unpack";
@@ -78,6 +78,71 @@ describe("a payload", () => {
   it.each(damaged)("that is damaged (%s) says so", (_, bytes, message) => {
     expect(() => new Payload(bytes)).toThrow(PayloadError);
     expect(() => new Payload(bytes)).toThrow(message);
+  });
+
+  const hostile: [string, Partial<Site>, RegExp][] = [
+    ["more heads than there are", { heads: 1e9, kv_heads: 1 }, /heads: 1000000000 is not a whole number from 1 to/],
+    ["heads of a site that is not held", { heads: 1e9, kv_heads: 1, held: null }, /heads: 1000000000/],
+    ["a head more", { heads: 3, held: { dtype: "F32", heads: [0, 1, 2] } }, /tensor s0.q/],
+    ["heads that are no number", { heads: "2" as unknown as number }, /heads: 2 is not/],
+    ["no part of a head", { heads: 2.5 }, /heads: 2.5 is not/],
+    ["groups that do not divide", { heads: 5, kv_heads: 2, held: null }, /no multiple/],
+    ["a layer beyond all models", { layer: 1e9 }, /layer: 1000000000/],
+    ["a layer below", { layer: -1 }, /layer: -1/],
+    ["wider vectors", { head_size: 1e7 }, /tensor s0.q has the shape \[2,3,2\], and should have \[2,3,10000000\]/],
+    ["other values", { value_size: 1 }, /tensor s0.v/],
+    ["vectors without numbers", { head_size: 0 }, /no numbers/],
+    ["fewer queries", { queries: 2 }, /tensor s0.q/],
+    ["an offset that is no number", { query_offset: 0.5 }, /query_offset/],
+    ["a head twice", { held: { dtype: "F32", heads: [0, 0, 0] } }, /held heads should/],
+    ["a head beyond", { held: { dtype: "F32", heads: [0, 7] } }, /held heads: 7/],
+    ["a mask that is not there", { mask: { ...site().mask, keys: "m0" } }, /needs a tensor m0/],
+    ["a mask of another size", { mask: { ...site().mask, packed: "y" } }, /tensor y has the shape \[2\]/],
+    ["a bias of another size", { bias: { form: "full", tensor: "y" } }, /should have \[1 or 2,3,3\]/],
+    ["sinks of another size", { sinks: "x3" }, /tensor x3/],
+    ["statistics of other heads", { stats: { entropy: Array(9).fill(0) } }, /entropy: it should be a list of 2/],
+    [
+      "a picture of other heads",
+      {
+        thumb: {
+          tensor: "y",
+          rows: 1e6,
+          columns: 1e6,
+          method: "max",
+          steps: 253,
+          masked: 254,
+          broken: 255,
+          queries_sampled: null,
+        },
+      },
+      /tensor y/,
+    ],
+    ["tokens of no table", { key_tokens: 4 }, /no such table/],
+  ];
+  it.each(hostile)("with %s is refused before anything is made of it", (_, change, message) => {
+    const more = { y: u8([2], [7, 8]), x3: f32([3], [1, 2, 3]) };
+    expect(() => new Payload(payload(site(change), more))).toThrow(PayloadError);
+    expect(() => new Payload(payload(site(change), more))).toThrow(message);
+  });
+
+  it("with words that are not there, or lists of other lengths, is refused", () => {
+    const table = meta([]).tokens[0];
+    const read = (change: Partial<TokenTable>) => () =>
+      new Payload(payload(site(), {}, { tokens: [{ ...table, ...change }] }));
+    expect(read({})).not.toThrow();
+    expect(read({ words: [0, 1, 2, 3, 1e9] })).toThrow(/words: 1000000000/);
+    expect(read({ ids: [1] })).toThrow(/ids: it should be a list of 5/);
+    expect(read({ text: ["a", 1 as unknown as string] })).toThrow(/list of texts/);
+    expect(read({ ids: [], segments: [] })).not.toThrow();
+  });
+
+  it("with more heads in all than any model is refused", () => {
+    const sites = Array.from({ length: 40 }, (_, index) =>
+      site({ index, heads: 65_536, kv_heads: 65_536, held: null }),
+    );
+    expect(() => new Payload(safetensors({}, { attnscope: JSON.stringify(meta(sites)) }))).toThrow(
+      /more than 1048576 heads/,
+    );
   });
 
   it("with a header of noise says so", () => {

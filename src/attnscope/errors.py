@@ -16,9 +16,17 @@ Each message is one paragraph: what was expected, what attnscope got, what to do
 
 from typing import Any
 
+from attnscope.text.characters import printable
+
 
 class AttnscopeError(Exception):
-    """Base of all errors that attnscope raises on purpose."""
+    """Base of all errors that attnscope raises on purpose.
+
+    A message may quote a token or a name: characters that a terminal would act on are shown in it.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class InputError(AttnscopeError, ValueError):
@@ -69,7 +77,7 @@ class _SystemError(AttnscopeError, OSError):
             self.errno, self.strerror = cause.errno, cause.strerror
 
     def __str__(self) -> str:  # OSError would write "[Errno 2] …" once errno is set
-        return str(self.args[0])
+        return printable(str(self.args[0]))
 
 
 class UnreadableFile(PayloadError, _SystemError):

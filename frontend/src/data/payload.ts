@@ -2,6 +2,7 @@
 
 import type { Metadata } from "./metadata";
 import { PayloadError, readHeader, Safetensors } from "./safetensors";
+import { validate } from "./validate";
 
 /** What tensors are read from. */
 export type Tensors = Pick<Payload, "meta" | "has" | "shape" | "floats" | "integers" | "octets">;
@@ -16,6 +17,7 @@ export class Payload extends Safetensors {
     // whose data this is comes first: of another's, no tensor can be expected to be as ours are
     const meta = readMetadata(header.json);
     super(bytes, stride, header);
+    validate(meta, this);
     this.meta = meta;
   }
 }
@@ -38,16 +40,5 @@ function readMetadata(json: Record<string, unknown>): Metadata {
   if (!Array.isArray(meta.sites) || meta.sites.length === 0)
     throw new PayloadError("The data describes no attention at all.");
   if (!Array.isArray(meta.tokens) || meta.tokens.length === 0) throw new PayloadError("The data describes no tokens.");
-  for (const site of meta.sites) {
-    const [queries, keys] = [meta.tokens[site.query_tokens], meta.tokens[site.key_tokens]];
-    if (
-      !queries ||
-      !keys ||
-      queries.text.length < site.queries + (site.query_offset ?? 0) ||
-      keys.text.length < site.keys
-    ) {
-      throw new PayloadError(`The data is damaged: ${site.path} has more queries or keys than there are tokens.`);
-    }
-  }
   return meta;
 }

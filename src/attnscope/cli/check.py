@@ -15,6 +15,7 @@ import click
 import attnscope
 from attnscope.cli.shared import Size, console, load, quiet_option
 from attnscope.errors import AttnscopeError, InputError
+from attnscope.text.characters import printable
 from attnscope.text.status import status
 
 LIMIT = 60.0  # seconds
@@ -95,7 +96,7 @@ def check(
     if answer["code"] == 2 and not as_json:
         raise InputError(answer["text"])
     if answer["text"] or as_json:
-        click.echo(json.dumps(answer["json"], indent=1) if as_json else answer["text"])
+        click.echo(json.dumps(answer["json"], indent=1) if as_json else printable(answer["text"], colours=True))
     ctx.exit(answer["code"])
 
 

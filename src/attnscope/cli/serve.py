@@ -9,6 +9,7 @@ import click
 import attnscope
 from attnscope.cli.shared import Size, load, quiet_option
 from attnscope.errors import InputError, MissingDependency
+from attnscope.text.characters import printable
 from attnscope.text.status import status
 
 SHORTEST_TOKEN = 16  # characters
@@ -91,7 +92,7 @@ def serve(
         url = run.address(host, taken.getsockname()[1], token, origins)
 
         def started() -> None:
-            click.echo(f"attnscope serves {', '.join(readers)} at\n\n    {url}\n\nCtrl-C ends it.")
+            click.echo(printable(f"attnscope serves {', '.join(readers)} at\n\n    {url}\n\nCtrl-C ends it."))
             if opens and has_display():
                 webbrowser.open(url)
 

@@ -8,6 +8,7 @@ import click
 
 import attnscope
 from attnscope.cli.shared import Layer, Size, console, load, position, quiet_option
+from attnscope.text.characters import printable
 from attnscope.text.status import status
 from attnscope.views.levels import ALIASES, NAMES, level_named
 from attnscope.views.state import CHOICES, State
@@ -120,6 +121,6 @@ def show_text(
             path = view.save(out).resolve()
     draw(view, console(), drawn)
     if path is not None:
-        click.echo(str(path))
+        click.echo(printable(str(path)))
         if opens and has_display():
             webbrowser.open(path.as_uri())

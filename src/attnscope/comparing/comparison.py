@@ -12,6 +12,7 @@ from torch import Tensor
 from attnscope.comparing.alignment import Alignment, align
 from attnscope.comparing.head_changes import HeadChange, SiteChange, SitePair, changes_of
 from attnscope.errors import InputError
+from attnscope.text.characters import printable
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 
@@ -34,7 +35,7 @@ class Comparison:
     def __repr__(self) -> str:
         first = self.heads[0]
         most = "" if first.change is None else f"; {first.name} changed most, by {100 * first.change:.1f} %"
-        return f"Comparison({len(self.heads)} heads{most}. {self.alignment})"
+        return printable(f"Comparison({len(self.heads)} heads{most}. {self.alignment})")
 
     @cached_property
     def changes(self) -> tuple[SiteChange, ...]:

@@ -10,6 +10,7 @@ from attnscope.doctor import report_html
 from attnscope.doctor.findings import SEVERITIES, Finding
 from attnscope.doctor.format import number
 from attnscope.errors import NotCaptured
+from attnscope.text.characters import printable
 
 if TYPE_CHECKING:  # the command line reports from a process that imports no torch
     from attnscope.doctor.matrices import Matrices
@@ -109,7 +110,8 @@ class Diagnosis:
         for place, found in enumerate(self.shown, 1):
             title, parts = self.describe(found)
             lines += [f"{place}. {title}", *(f"   {label}: {text}" for label, text in parts)]
-        return lines + [f"{label}: {text}" for label, text in self.context()]
+        lines += [f"{label}: {text}" for label, text in self.context()]
+        return [printable(line) for line in lines]
 
     def __repr__(self) -> str:
         grids = self.text_grids()

@@ -12,6 +12,7 @@ from attnscope.errors import OutputError
 from attnscope.payload import leftovers
 from attnscope.payload.attributes import keep_attributes
 from attnscope.payload.paths import as_path
+from attnscope.text.characters import printable
 
 WAIT = 5.0  # seconds for a program that reads the other end of a FIFO
 
@@ -116,4 +117,5 @@ def _replace(target: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     if lost:
-        warnings.warn(f"{target} was written, but {'; '.join(lost)}.", UserWarning, stacklevel=4)
+        said = printable(f"{target} was written, but {'; '.join(lost)}.")
+        warnings.warn(said, UserWarning, stacklevel=4)

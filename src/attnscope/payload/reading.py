@@ -1,5 +1,6 @@
 """A file opened to be read whole: a regular file, of a size that this machine can hold."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -27,7 +28,8 @@ def open_file(path: Any) -> Iterator[tuple[FileIO, int]]:
     if not stat.S_ISREG(found.st_mode):
         os.close(handle)
         raise UnreadableFile(
-            f"cannot read {path}: it is {_kind(found.st_mode)} and not a file. Give the path of a file that Trace.save wrote."
+            f"cannot read {path}: it is {_kind(found.st_mode)} and not a file. Give the path of a file that Trace.save wrote.",
+            OSError(number := errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EINVAL, os.strerror(number)),
         )
     with os.fdopen(handle, "rb", buffering=0) as file:
         yield file, found.st_size

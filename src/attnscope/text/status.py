@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from attnscope.text.characters import printable
+
 _outer: ContextVar[Any] = ContextVar("status around this one", default=None)  # a spinner, "plain", "quiet" or None
 
 
@@ -15,7 +17,7 @@ def status(doing: str, quiet: bool = False) -> Iterator[None]:
 
     Inside another status it changes the words of that spinner, or stays quiet as that one is.
     """
-    outer = _outer.get()
+    outer, doing = _outer.get(), printable(doing)
     if quiet or outer == "quiet":
         shown = _within("quiet")
     elif outer not in (None, "plain"):

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from attnscope.text.characters import printable
 from attnscope.tracing.query_blocks import query_blocks
 
 # Largest |recomputed - returned| / largest |returned| that rounding explains, by the dtype the model computed in.
@@ -43,15 +44,16 @@ class SiteReceipt:
 
     def __str__(self) -> str:
         figures = f"largest difference {self.max_error:.1e} of the output (tolerance {self.tolerance:.0e})"
-        note = f"; {self.note}" if self.note else ""
+        own = printable(self.note)
+        note = f"; {own}" if own else ""
         match self.status:
             case "exact":
                 return f"checked against the model: {figures}, {self.rows} of {self.of} queries{note}"
             case "failed":
                 return f"DOES NOT MATCH the model: {figures}, {self.rows} of {self.of} queries{note}"
             case "weights_only":
-                return f"weights only, not checked: {self.note or 'they cannot be computed again'}"
-        return f"not checked: {self.note or 'there is no output to compare with'}"
+                return f"weights only, not checked: {own or 'they cannot be computed again'}"
+        return f"not checked: {own or 'there is no output to compare with'}"
 
     def __repr__(self) -> str:
         return f"SiteReceipt({_SIGNS.get(self.status, '–')} {self.status}: {self._figures})"
@@ -59,7 +61,7 @@ class SiteReceipt:
     @property
     def _figures(self) -> str:
         if self.status not in ("exact", "failed"):
-            return self.note or "nothing to compare with"
+            return printable(self.note) or "nothing to compare with"
         return f"error {self.max_error:.1e}, tolerance {self.tolerance:.0e}, {self.rows} of {self.of} queries"
 
     def _cells(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from attnscope.attention import AttentionSteps, attention_steps, project_output
 from attnscope.errors import InputError, NotCaptured
+from attnscope.text.characters import printable
 from attnscope.tracing.head_projection import HeadProjection
 from attnscope.tracing.masks import NO_MASK, BiasRule, MaskRule
 from attnscope.tracing.output_projection import Projection
@@ -136,7 +137,7 @@ class Site:
     @property
     def name(self) -> str:
         """For people: "layer 3", "decoder layer 0"."""
-        return f"{self.stack} layer {self.layer}" if self.stack else f"layer {self.layer}"
+        return f"{printable(self.stack)} layer {self.layer}" if self.stack else f"layer {self.layer}"
 
     @property
     def nbytes(self) -> int:

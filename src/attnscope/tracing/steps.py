@@ -11,6 +11,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from attnscope.text.characters import printable
 from attnscope.tracing.step_names import STEP_NAMES
 
 
@@ -35,7 +36,7 @@ class Step:
     def __repr__(self) -> str:
         first = ", ".join(f"{x:.4g}" for x in self.value.flatten()[:4].tolist())
         more = ", …" if self.value.numel() > 4 else ""
-        return f"Step({self.name}: {self.symbol} = {self.formula}; {list(self.shape)}: {first}{more})"
+        return printable(f"Step({self.name}: {self.symbol} = {self.formula}; {list(self.shape)}: {first}{more})")
 
 
 def steps_of(site: Any, head: int, query: int) -> tuple[Step, ...]:

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError, NotCaptured
+from attnscope.text.characters import printable
 from attnscope.tracing.from_tensors.attentions import read_attentions
 from attnscope.tracing.from_tensors.qkv import read_qkv
 from attnscope.tracing.places import parse_layer
@@ -77,7 +78,8 @@ class Trace:
             f"{count} {stack + ' ' if stack else ''}layer{'s' if count > 1 else ''}"
             for stack, count in self.stacks.items()
         )
-        return f"Trace({self.model.name or self.model.class_name or 'tensors'}: {stacks}, {len(self.tokens)} tokens)"
+        name = self.model.name or self.model.class_name or "tensors"
+        return printable(f"Trace({name}: {stacks}, {len(self.tokens)} tokens)")
 
     @property
     def stacks(self) -> dict[str | None, int]:

@@ -4,9 +4,11 @@ The page has its own copy in scene/as-python.ts; tests/cases/as_python.json hold
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from attnscope.text.characters import printable
 from attnscope.tracing.trace import ModelInfo, Trace
 from attnscope.views.state import State
 
@@ -14,6 +16,9 @@ from attnscope.views.state import State
 LOAD = frozenset({"model", "task", "device", "dtype", "revision", "trust_remote_code"})
 FROM_TENSORS = ("from_qkv", "from_attentions")  # traces without a text
 PLACE = ("layer", "head", "query", "key", "stack")
+_C1 = re.compile(
+    "[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)  # what JSON leaves as it is and a terminal acts on
 LONGEST = 92  # characters of a call on one line
 
 
@@ -51,7 +56,7 @@ def python_of_comparison(a: Trace, b: Trace, state: State) -> str:
 
 def _opening(source: Mapping[str, Any] | None, model: ModelInfo) -> tuple[list[str], str, list[str]]:
     """The lines before the view, the function that makes it, and that function's first arguments."""
-    name = " ".join((model.name or model.class_name).split())[:120]
+    name = printable(" ".join((model.name or model.class_name).split())[:120])
     if source is None and model.name in FROM_TENSORS:
         return [f"# trace: as you made it with Trace.{name}"], "trace.show", []
     source = source or {}
@@ -76,7 +81,7 @@ def _opening(source: Mapping[str, Any] | None, model: ModelInfo) -> tuple[list[s
 def _literal(value: Any) -> str:
     """As Python writes it. A JSON string is a Python string as well."""
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return _C1.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_literal, value))}]"
     if isinstance(value, Mapping):

@@ -13,6 +13,7 @@ from attnscope.errors import InputError
 from attnscope.payload.atomic_write import write_atomically
 from attnscope.payload.held import as_held
 from attnscope.payload.paths import as_path
+from attnscope.text.characters import printable
 from attnscope.tracing.places import parse_head, parse_layer
 from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.site import Site
@@ -87,7 +88,7 @@ class View:
 
     def __repr__(self) -> str:
         s = self.state
-        place = f"{s.stack + ' ' if s.stack else ''}layer {s.layer}, head {s.head}, query {s.query}"
+        place = f"{printable(s.stack) + ' ' if s.stack else ''}layer {s.layer}, head {s.head}, query {s.query}"
         return f"View({s.level} of {self.trace!r}: {place})"
 
     @property

@@ -5,6 +5,8 @@ import warnings
 from collections.abc import Iterable
 from functools import cache
 
+from attnscope.text.characters import printable
+
 _GENERIC = {"serif", "sans-serif", "sans", "monospace", "cursive", "fantasy"}
 
 
@@ -52,7 +54,7 @@ def warn_of_missing(tokens: Iterable[str]) -> None:
         named = ", ".join(f"“{token}” ({' '.join(f'U+{ord(c):04X}' for c in found)})" for token, found in lacking[:8])
         more = f" and {len(lacking) - 8} more" if len(lacking) > 8 else ""
         warnings.warn(
-            f"the fonts lack characters of these tokens, which appear as boxes: {named}{more}. Name a font that has them, for "
+            f"the fonts lack characters of these tokens, which appear as boxes: {printable(named)}{more}. Name a font that has them, for "
             'example: matplotlib.rcParams["font.family"] = ["Noto Sans CJK JP"].',
             UserWarning,
             stacklevel=4,

@@ -38,7 +38,7 @@ def page(view: View) -> str:
     script = asset("page.js")
     policy = (
         f"default-src 'none'; script-src '{sha256(script)}'; style-src '{sha256(STYLE)}'; "
-        "worker-src blob:; img-src data: blob:"
+        "worker-src blob:; img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
     title = html.escape(f"attnscope · {view.trace.model.name or 'attention'}")
     # The app draws the blocks above it while the browser reads those below.

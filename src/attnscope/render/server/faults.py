@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from attnscope.errors import AttnscopeError
+from attnscope.text.characters import printable
 
 CHAIN = 4  # errors of a chain of causes that are logged
 _log = logging.getLogger("attnscope.serve")
@@ -50,7 +51,9 @@ def tell(error: BaseException) -> None:
             break
         lines.append("raised because of:\n")
         seen = before
-    _log.error("an error (its message is not shown, as it may hold a reader's text):\n%s", "".join(lines).rstrip())
+    _log.error(
+        "an error (its message is not shown, as it may hold a reader's text):\n%s", printable("".join(lines).rstrip())
+    )
 
 
 def out_of_memory(error: BaseException) -> bool:

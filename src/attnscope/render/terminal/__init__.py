@@ -10,6 +10,7 @@ from attnscope.render.terminal.glyphs import MUTED, glyphs_of
 from attnscope.render.terminal.grid import grid
 from attnscope.render.terminal.table import keys_table, weaker
 from attnscope.render.terminal.vectors import strips
+from attnscope.text.characters import printable
 from attnscope.views.sentences.sentence import receipt, title, writes
 from attnscope.views.view import View
 
@@ -40,9 +41,9 @@ def check_levels(levels: Sequence[str]) -> None:
 
 def _parts(view: View, console: Console, levels: Sequence[str]) -> Iterator[RenderableType]:
     glyphs = glyphs_of(console)
-    yield Text(title(view))
+    yield Text(printable(title(view)))
     if view.own.why:
-        yield Text(view.own.why, style=MUTED)
+        yield Text(printable(view.own.why), style=MUTED)
     if "head" in levels:
         yield Text()
         yield from grid(view, console.width, glyphs)
@@ -58,6 +59,6 @@ def _parts(view: View, console: Console, levels: Sequence[str]) -> Iterator[Rend
         yield Text()
         yield from strips(view, console.width, glyphs)
         yield Text()
-    yield Text(receipt(view))
+    yield Text(printable(receipt(view)))
     for note in (*view.trace.notes, *dict.fromkeys(view.notes)):
-        yield Text(note, style=MUTED)
+        yield Text(printable(note), style=MUTED)
