@@ -11,6 +11,7 @@ building the model, and that of the parent process) and runs once.
 """
 
 import argparse
+import contextlib
 import ctypes
 import functools
 import gc
@@ -35,6 +36,7 @@ from results import write_section
 
 LAYERS, WIDTH, LONGEST = 12, 768, 4096
 LENS_CACHE = ("q.hook_out", "k.hook_out", "v.hook_out", "hook_pattern")
+LLAMA = 8, 1024  # layers and width of the Llama whose memory is measured
 MB = 1e6
 
 
@@ -52,12 +54,32 @@ def build(attention: str) -> Any:
     return BertForNextSentencePrediction(config).eval()
 
 
+@functools.cache
+def build_llama(layers: int, width: int) -> Any:
+    """Llama's shapes with random weights: heads of 64, four to a key/value head."""
+    from transformers import LlamaConfig, LlamaModel
+
+    torch.manual_seed(0)
+    heads, most = width // 64, 2 * LONGEST
+    sizes = {
+        "hidden_size": width,
+        "intermediate_size": 11 * width // 4,
+        "num_hidden_layers": layers,
+        "vocab_size": 30000,
+    }
+    shared = {"num_attention_heads": heads, "num_key_value_heads": heads // 4, "max_position_embeddings": most}
+    return LlamaModel(LlamaConfig(**sizes, **shared)).eval()
+
+
 def runner(kind: str) -> Callable[[torch.Tensor], Any]:
     """A function that takes [1, T] ids: plain, trace (attnscope), eager (output_attentions=True) or lens, all without
     gradients; or lens_as_called, as TransformerLens runs by default, with them."""
     import attnscope
 
-    model = _bridge() if kind.startswith("lens") else build("eager" if kind == "eager" else "sdpa")
+    if kind.startswith("llama"):
+        model, kind = build_llama(*LLAMA), kind.removeprefix("llama ")
+    else:
+        model = _bridge() if kind.startswith("lens") else build("eager" if kind == "eager" else "sdpa")
     with_gradients = kind == "lens_as_called"
     run = {
         "plain": lambda ids: model(input_ids=ids),
@@ -207,6 +229,83 @@ def memory_section(report: Report, lengths: list[int], threads: int) -> None:
         report.row(f"{length:,}", *shown, f"**{more / kept:.3f}**", more_goal, f"**{share:.3f}**", judged)
 
 
+def llama_section(report: Report, length: int, processes: int, threads: int) -> None:
+    layers, width = LLAMA
+    kept = layers * length * (width + 2 * width // 4) * 4
+    report.say(
+        "", f"Llama's shapes ({layers} layers, {width} wide, four heads to a key/value head), {length:,} tokens:"
+    )
+    more = [peak("llama trace", length, threads) - peak("llama plain", length, threads) for _ in range(processes)]
+    shares = [size / kept for size in more]
+    reached = goal(max(shares) <= 1.1)
+    report.say(
+        f"trace − plain ÷ the bytes of q, k, v in {processes} pairs of fresh processes is "
+        f"{', '.join(f'{share:.3f}' for share in shares)} {reached} (goal: ≤ 1.1 in each)."
+    )
+
+
+def generation_section(report: Report, lengths: list[int], rounds: int) -> None:
+    layers, steps = 4, 24
+    report.table(
+        f"**Generation**: what a capture adds to one step of one layer, ms of processor time (Llama's shapes, {layers} layers, "
+        f"512 wide, {steps} steps of one token, median of {rounds} rounds). Goal: ≤ 0.25, the same at every length.",
+        *["cache", "tokens so far", "plain ms", "a capture adds ms", "goal"],
+    )
+    from transformers import DynamicCache, StaticCache
+
+    import attnscope
+
+    model = build_llama(layers, 512)
+
+    @torch.no_grad()
+    def spent(cache: Any, ids: torch.Tensor, captured: bool) -> float:
+        """Milliseconds per step and layer, the first two passes left out."""
+        with attnscope.capture(model) if captured else contextlib.nullcontext():
+            for given in (ids, ids[:, :1]):
+                model(given, past_key_values=cache)
+            begin = time.process_time()
+            for _ in range(steps):
+                model(ids[:, :1], past_key_values=cache)
+            return (time.process_time() - begin) / steps / layers * 1e3
+
+    for name in ("growing", "static"):
+        for length in lengths:
+            room = length + steps + 2
+            make = (
+                DynamicCache if name == "growing" else functools.partial(StaticCache, model.config, max_cache_len=room)
+            )
+            pairs = [[spent(make(), tokens(length), captured) for captured in (False, True)] for _ in range(rounds)]
+            more = statistics.median(captured - plain for plain, captured in pairs)
+            plain = statistics.median(plain for plain, _ in pairs)
+            report.row(name, f"{length:,}", f"{plain:.2f}", f"**{more:.2f}**", goal(more <= 0.25))
+
+
+def short_section(report: Report, rounds: int) -> None:
+    """Many short texts: one by one, and as rows of a batch."""
+    import attnscope
+
+    model, ids, rows = build("sdpa"), tokens(12), torch.cat([tokens(16)] * 32)
+    rows = rows.roll(1, 1)
+
+    def batch(_: Any) -> Any:
+        with torch.no_grad(), attnscope.capture(model) as recorder:
+            model(input_ids=rows)
+        return [recorder.trace(input_ids=rows, index=index) for index in range(len(rows))]
+
+    one = race({kind: runner(kind) for kind in ("plain", "trace")}, ids, rounds)
+    more = statistics.median((b.cpu - a.cpu) * 1e3 for a, b in zip(one["plain"], one["trace"], strict=True))
+    plain = statistics.median(spent.cpu for spent in one["plain"]) * 1e3
+    many = race({"plain": lambda _: runner("plain")(rows), "batch": batch}, ids, max(5, rounds // 8))
+    ratio = ratios(many["batch"], many["plain"], "cpu")
+    report.say(
+        "",
+        f"**Short texts**, processor time. A trace of {ids.shape[1]} tokens costs **{more:.2f} ms** more than its forward pass of "
+        f"{plain:.1f} ms (median of {rounds} rounds; goal: ≤ 1.5 ms {goal(more <= 1.5)}). A capture of {len(rows)} rows of "
+        f"{rows.shape[1]} tokens and a trace of each row take {spread(ratio, 2)} × the forward pass of the batch "
+        f"(goal: ≤ 1.3 {goal(ratio[0] <= 1.3)}).",
+    )
+
+
 def lens_section(report: Report, rounds: dict[int, int], threads: int) -> None:
     """`rounds`: how many, by length."""
     if importlib.util.find_spec("transformer_lens") is None:
@@ -246,7 +345,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="short texts, few rounds; prints only")
     parser.add_argument("--threads", type=int, default=1, help="torch threads (1: least disturbed by other programs)")
-    parser.add_argument("--only", choices=["plain", "lens"], help="the comparison with one of them only")
+    parser.add_argument("--only", choices=["capture", "many", "lens"], help="one section only")
     parser.add_argument("--peak", nargs=2, metavar=("KIND", "T"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -256,14 +355,23 @@ def main() -> None:
     lengths, pairs = ([512, 1024], 5) if options.quick else ([512, 2048, 4096], 15)
     rounds = {512: 3} if options.quick else {2048: 5, 4096: 3}
     command = " ".join(["python", "benchmarks/capture.py", *sys.argv[1:]])
-    for section, title in (("capture", "Capture"), ("lens", "Capture beside TransformerLens")):
-        if options.only and (options.only == "lens") != (section == "lens"):
+    sections = {
+        "capture": "Capture",
+        "many": "Capture: short texts, generation, Llama's shapes",
+        "lens": "Capture beside TransformerLens",
+    }
+    for section, title in sections.items():
+        if options.only and options.only != section:
             continue
         report = Report()
         report.say(f"## {title}", "", f"`{command}` prints these figures. {machine(options.threads)}")
         if section == "capture":
             memory_section(report, lengths, options.threads)
             time_section(report, lengths, pairs)
+        elif section == "many":
+            llama_section(report, 1024 if options.quick else 2048, 3, options.threads)
+            generation_section(report, [256, 1024, 4096], 5)
+            short_section(report, 40)
         else:
             lens_section(report, rounds, options.threads)
         if not options.quick:

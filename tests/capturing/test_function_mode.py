@@ -13,7 +13,7 @@ import attnscope
 import parts
 import tiny_models as tiny
 from attnscope import CaptureError, InputError, NotCaptured
-from attnscope.capturing.listen.detect import attends_by_itself
+from attnscope.capturing.listen.facts import facts_of
 from closeness import close
 
 T, M, H, D = 7, 15, 3, 5
@@ -117,7 +117,7 @@ def modes_during(model: nn.Module, run: Any) -> int:
 @pytest.mark.parametrize("name", tiny.KINDS)
 def test_models_of_the_interface_never_enter_it(name: str) -> None:
     model = tiny.model(name)
-    assert not attends_by_itself(model)
+    assert not facts_of(model).calls_torch
     if name in ("bert", "gpt2"):
         assert modes_during(model, lambda: attnscope.trace(model, None, inputs=tiny.inputs(name))) == 0
 
@@ -148,11 +148,11 @@ class Held(nn.Module):
     "module", [Asking(), Soft(way="F"), Soft(way="module"), Helped(), Held(), nn.MultiheadAttention(M, H)]
 )
 def test_who_needs_it(module: nn.Module) -> None:
-    assert attends_by_itself(nn.Sequential(nn.Linear(M, M), module))
+    assert facts_of(nn.Sequential(nn.Linear(M, M), module)).calls_torch
 
 
 def test_who_does_not_need_it() -> None:
-    assert not attends_by_itself(nn.Sequential(nn.Linear(M, M), parts.Attention(), parts.MyAttention()))
+    assert not facts_of(nn.Sequential(nn.Linear(M, M), parts.Attention(), parts.MyAttention())).calls_torch
 
 
 def test_code_is_followed_into_helpers() -> None:

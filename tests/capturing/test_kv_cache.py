@@ -31,7 +31,7 @@ class Steps:
 
     def __init__(self, layer: Any) -> None:
         self.cache, self.keeper, self.compared = cache_utils.Cache(layers=[layer]), KeyKeeper(), 0
-        self.kept: list[tuple[Callable[[], tuple[Tensor, Tensor]], Tensor, Tensor]] = []
+        self.kept: list[tuple[Callable[[int], tuple[Tensor, Tensor]], Tensor, Tensor]] = []
         self.random = torch.Generator().manual_seed(11)
 
     @property
@@ -47,8 +47,9 @@ class Steps:
         """Nothing that happens to the cache later changes what was kept."""
         self.layer.keys.fill_(7)
         self.layer.values.fill_(7)
-        for joined, *expected in self.kept:
-            assert all(map(torch.equal, joined(), expected))
+        for of_row, *expected in self.kept:
+            for index in range(BATCH):
+                assert all(map(torch.equal, of_row(index), (whole[index] for whole in expected)))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import { follow, isWhole, write } from "../app/url/address";
 import { fromHash, INITIAL, parse, type State, toHash } from "../base/state";
 import { PairSource } from "../chain/pair-source";
 import { Payload } from "../data/payload";
-import { type Block, type Coming, EmbeddedSource } from "../data/sources/embedded";
+import { type Block, type Coming, EmbeddedSource, parts } from "../data/sources/embedded";
 import { unpack } from "../data/unpack";
 
 /** What belongs to a root. Blocks of the second trace of a comparison, and what lays it beside the first, say so. */
@@ -18,12 +18,6 @@ interface Found {
   others: Block[];
   difference: Block[];
 }
-
-const numbers = (text: string) =>
-  text
-    .split(/[\s,]+/)
-    .filter(Boolean)
-    .map(Number);
 
 /** Each root is followed by its own state and blocks. */
 function find(): Found[] {
@@ -41,7 +35,7 @@ function find(): Found[] {
       (side === "b" ? last.others : side === "difference" ? last.difference : last.blocks).push({
         text: () => element.textContent ?? "",
         stride: Number(stride ?? 1),
-        sites: sites === undefined ? null : numbers(sites),
+        sites: sites === undefined ? null : parts(sites),
       });
     }
   }
@@ -58,7 +52,7 @@ function coming({ root, blocks, others }: Found, side: "blocks" | "others"): Com
   const known = (side === "blocks" ? blocks : others).length;
   const sites = root.dataset[side === "blocks" ? "sites" : "sitesB"];
   return {
-    sites: numbers(sites ?? ""),
+    sites: parts(sites ?? ""),
     blocks: whole.then(
       () =>
         find()

@@ -67,7 +67,7 @@ def show(
     - `theme`: "auto", "light" or "dark".
     - `static`: True makes a notebook show the page in a frame, which needs no kernel, and not the live widget.
     - `max_mb`: the largest size of the numbers in a page, in MB. The app and the small pictures of all heads add 0.4 to
-      1.4 MB. A view that does not fit holds the nearest layers, and says so.
+      1.4 MB. A view that does not fit holds the heads with the strongest links, and says so.
     - `exact`: True keeps the numbers as they are, as far as `max_mb` goes. Otherwise views above 3 MB are rounded to fp16.
     - `steps`: the heads whose x, q and k before rotary embedding and projections the view holds, so that the steps level
       begins at x: "head" (the one it opens on), "all" or "none".

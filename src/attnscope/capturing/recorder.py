@@ -41,10 +41,10 @@ class Recorder:
         if isinstance(keep_passes, bool) or not hasattr(keep_passes, "__index__") or keep_passes < 1:
             raise InputError(f"expected keep_passes as a number from 1 on, got {keep_passes!r}.")
         kept, chosen, paths = parse_keep(keep), parse_layers(layers), parse_sites(sites)
-        check_model(model)
+        facts = check_model(model)
         numbers = None if chosen is None else frozenset(chosen)
         self.model = model
-        self._recording = Recording(model, keep_passes, kept, numbers, paths, all_rows, own_thread)
+        self._recording = Recording(model, facts, keep_passes, kept, numbers, paths, all_rows, own_thread)
 
     @property
     def passes(self) -> int:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,11 +10,12 @@ from torch import Tensor, nn
 
 from attnscope.capturing.listen import function_mode
 from attnscope.capturing.listen.attention_interface import AttentionCall, listen, listeners, stop_listening
-from attnscope.capturing.listen.detect import attends_by_itself, looks_like_attention
+from attnscope.capturing.listen.detect import looks_like_attention
+from attnscope.capturing.listen.facts import Facts
 from attnscope.capturing.listen.module_stack import Running, RunningModules
 from attnscope.capturing.passes import Passes
 from attnscope.capturing.read.attention_call import is_cross
-from attnscope.capturing.read.kv_cache import KeyKeeper
+from attnscope.capturing.read.kv_cache import KeyKeeper, row_of
 from attnscope.capturing.records import WeightsRecord, record_of
 from attnscope.capturing.surroundings import Surroundings
 from attnscope.capturing.to_trace import places_of
@@ -22,14 +24,15 @@ from attnscope.capturing.to_trace import places_of
 class Recording:
     """Listens to the attention calls of one model, in every thread, and keeps a record of each.
 
-    `model`, `keep_passes`, `keep`, `layers`, `sites`, `all_rows`, `own_thread`: as for `Recorder`, checked. `ran` holds
-    the paths of the attention-like modules that ran; `calls_torch` tells whether some module calls torch's attention by
+    `model`, `keep_passes`, `keep`, `layers`, `sites`, `all_rows`, `own_thread`: as for `Recorder`, checked; `facts`: of
+    the model. `ran` holds the paths of the attention-like modules that ran; `calls_torch` tells whether some module calls torch's attention by
     itself.
     """
 
     def __init__(
         self,
         model: nn.Module,
+        facts: Facts,
         keep_passes: int,
         keep: frozenset[str],
         layers: frozenset[int] | None,
@@ -39,10 +42,10 @@ class Recording:
     ) -> None:
         self.model, self.layers, self.sites = model, layers, sites
         self._keep, self._all_rows, self._own_thread = keep, all_rows, own_thread
-        self.calls_torch = attends_by_itself(model)
+        self.calls_torch = facts.calls_torch
         self.passes = Passes(keep_passes, self.calls_torch)
         self.ran: set[str] = set()
-        self._paths = {id(module): path for path, module in model.named_modules()}
+        self._facts, self._paths = facts, facts.paths
         self._cached = KeyKeeper()
         self._closers: list[Callable[[], None]] = []
 
@@ -63,11 +66,11 @@ class Recording:
         ]
         handles += [
             module.register_forward_pre_hook(self._saw_module(path))
-            for path, module in self.model.named_modules()
-            if looks_like_attention(module) and path
+            for path, module in self._facts.attention_like()
+            if path
         ]
         self._closers = [handle.remove for handle in handles]
-        self._surroundings = Surroundings(self.model, self._keep)
+        self._surroundings = Surroundings(self.model, self._facts, self._keep)
         self._closers.append(self._surroundings.close)
         self._closers.append(lambda: stop_listening(self))
         self.passes.thread = threading.get_ident()
@@ -149,8 +152,7 @@ class Recording:
         if alone or self.passes.cached:  # the keys may change later
             keys = self._cached.keep(path, number, size[0], call.key, call.value)
         else:
-            key, value = call.key.detach(), call.value.detach()
-            keys = lambda: (key, value)  # noqa: E731
+            keys = partial(row_of, call.key.detach(), call.value.detach())
         record = record_of(call, path, place, number, cross, opened.masks, keys, self._all_rows)
         self._surroundings.add_to(record, call)
         opened.records.append(record)

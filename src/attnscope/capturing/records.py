@@ -1,8 +1,10 @@
 """What a capture writes down while the model runs: one record per attention call, gathered by forward pass."""
 
+import functools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,14 +21,15 @@ SAMPLED_ROWS = 64
 
 @dataclass
 class Record:
-    """One attention call of a pass, for a whole batch. `query`: [B, H, Q, D]; `z`: [B, R, H, Dv]. `place`: which call
+    """One attention call of a pass, for a whole batch. `query`: [B, H, Q, D]; `z`: [B, R, H, Dv]; `key_value` gives those of a
+    row of the batch. `place`: which call
     of the pass it was. `direct`: the module called torch by itself, and not through transformers' interface."""
 
     place: int
     path: str
     call: int
     query: Tensor
-    key_value: Callable[[], KeyValue]
+    key_value: Callable[[int], KeyValue]
     rules: BatchRules
     scaling: float
     softcap: float | None
@@ -93,6 +96,10 @@ class Pass:
     softmaxes: dict[int, tuple[set[tuple[int, ...]], list[int]]] = field(default_factory=dict)
     complete: set[int] = field(default_factory=set)
     watched: bool = False
+    places: tuple[int, Any] = (
+        -1,
+        None,
+    )  # stack and layer of every call, and how much had been noted when they were read
 
     @property
     def partial(self) -> set[int]:
@@ -110,9 +117,10 @@ class Pass:
         return bool(across) and crosses == sorted(crosses) and fits
 
 
+@functools.lru_cache(maxsize=8)
 def sampled_rows(queries: int) -> Tensor:
     """The query rows whose returned output is kept: all up to 256, else 64 spread evenly with the first and the
-    last.
+    last. One tensor for all calls of a size: nobody may write into it.
     """
     if queries <= ALL_ROWS_UP_TO:
         return torch.arange(queries)
@@ -126,7 +134,7 @@ def record_of(
     number: int,
     cross: bool,
     masks: MaskReader,
-    key_value: Callable[[], KeyValue],
+    key_value: Callable[[int], KeyValue],
     all_rows: bool,
 ) -> Record:
     """The record of one `call`: references to its tensors, its mask as a rule, and its output for a sample of rows."""

@@ -4,27 +4,29 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from attnscope.capturing.listen.detect import attends_by_itself, looks_like_attention
+from attnscope.capturing.listen.facts import Facts, facts_of
 from attnscope.errors import CaptureError, InputError
 
 
-def check_model(model: nn.Module) -> None:
-    """Raise InputError for what is no model, and CaptureError for a compiled one."""
+def check_model(model: nn.Module) -> Facts:
+    """What its modules are. Raises InputError for what is no model, and CaptureError for a compiled one."""
     if not isinstance(model, nn.Module):
         raise InputError(
             f"expected the model, a torch module, as the first argument, got {type(model).__name__}. attnscope.load(name) "
             "gives a model and its tokenizer."
         )
-    if any(hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) is not None for m in model.modules()):
+    facts = facts_of(model)
+    if facts.compiled:
         raise CaptureError(
             "this model was compiled, so its attention calls cannot be observed. Capture the model before torch.compile; "
             "of compiled = torch.compile(model) that is compiled._orig_mod."
         )
+    return facts
 
 
 def may_attend(model: nn.Module) -> bool:
-    """Whether there is anything in the model that a capture could see: by class names, else by what its code calls."""
-    return any(map(looks_like_attention, model.modules())) or attends_by_itself(model)
+    """Whether there is anything in the model that a capture could see."""
+    return facts_of(model).may_attend
 
 
 def no_attention(model: nn.Module) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from attnscope.capturing.listen.attention_interface import AttentionCall
+from attnscope.capturing.listen.facts import Facts
 from attnscope.capturing.read.inputs_and_rotary import InputWatcher, RotaryWatcher
 from attnscope.capturing.read.output_projection import ProjectionFinder
 from attnscope.capturing.read.qkv_projections import OriginFinder, sources
@@ -14,9 +15,9 @@ from attnscope.capturing.records import Record
 class Surroundings:
     """Hooks on a model for what `keep` names, and for W_O, which is always looked for."""
 
-    def __init__(self, model: nn.Module, keep: frozenset[str]) -> None:
+    def __init__(self, model: nn.Module, facts: Facts, keep: frozenset[str]) -> None:
         self._keep = keep
-        self._projections = ProjectionFinder(model)
+        self._projections = ProjectionFinder(facts.linear())
         self._inputs = InputWatcher(model) if "x" in keep else None
         self._rotary = RotaryWatcher(model) if keep & {"pre_rotary", "projections"} else None
         self._origins = OriginFinder(model) if "projections" in keep else None
@@ -33,15 +34,15 @@ class Surroundings:
 
     def add_to(self, record: Record, call: AttentionCall) -> None:
         """Complete the record of a call that has just run; W_O follows when the next linear layer runs."""
-        query, key, value = call.query.detach(), call.key.detach(), call.value.detach()
         if self._inputs is not None:
             x = self._inputs.input_of(call.module)
             x = _batch_first(x, call) if x is not None and call.direct else x
             record.x = None if x is None else x.detach()
         if self._rotary is not None:
-            record.pre_rotary = self._rotary.inputs_of(query, key)
+            record.pre_rotary = self._rotary.inputs_of(call.query.detach(), call.key.detach())
         if self._origins is not None:
-            found = self._origins.of(query, key, value, record.pre_rotary)
+            given = call.query.detach(), call.key.detach(), call.value.detach()
+            found = self._origins.of(*given, record.pre_rotary)
             record.x, record.x_keys = sources(found, record.x) if "x" in self._keep else (None, None)
             record.origins = {name: replace(origin, x=None) for name, origin in found.items()}
         if record.projection is None:

@@ -30,6 +30,13 @@ Placed = tuple[Record | WeightsRecord, Place]
 
 def places_of(chosen: Pass, model: nn.Module) -> dict[int, Place]:
     """(stack, layer) of every call of the pass that is complete."""
+    seen = len(chosen.order) + sum(len(sizes) for sizes, _ in chosen.softmaxes.values())
+    if chosen.places[0] != seen:
+        chosen.places = seen, _places_of(chosen, model)
+    return chosen.places[1]
+
+
+def _places_of(chosen: Pass, model: nn.Module) -> dict[int, Place]:
     config = getattr(model, "config", None)
     partial = chosen.partial
     order = {place: call for place, call in enumerate(chosen.order) if place not in partial}
@@ -102,11 +109,14 @@ def unrecorded_of(chosen: Pass, ran: Sequence[str]) -> list[str]:
     """Attention-like modules that ran without a record, nor one inside or around them."""
     partial = chosen.partial
     recorded = {path for place, (path, _) in enumerate(chosen.order) if place not in partial}
-    return sorted(
-        path
-        for path in ran
-        if not any(other == path or other.startswith(path + ".") or path.startswith(other + ".") for other in recorded)
-    )
+    around = {part for path in recorded for part in _and_around(path)}
+    return sorted(path for path in ran if path not in around and recorded.isdisjoint(_and_around(path)))
+
+
+def _and_around(path: str) -> list[str]:
+    """A module's path, and those of the modules that it is a part of."""
+    names = path.split(".")
+    return [".".join(names[:count]) for count in range(1, len(names) + 1)]
 
 
 def _count(tokens: Tokens | None) -> int | None:
@@ -124,8 +134,7 @@ def site_of(record: Record | WeightsRecord, place: Place, index: int, names: int
         return WeightsSite(
             given=given, path=record.path, call=record.call, kind=kind, stack=stack, layer=layer, note=NO_VECTORS
         )
-    key, value = record.key_value()
-    k, v = _row(key, index), _row(value, index)
+    k, v = record.key_value(index)
     aligned = AlignedKeys(k, v, *record.rules.row(index))
     q = _row(record.query, index)
     note = record.note
@@ -178,7 +187,7 @@ def _origins(record: Record, index: int) -> dict[str, Any]:
 
 def _row(tensor: Float[Tensor, "B *rest"], index: int) -> Float[Tensor, "*rest"]:
     """Row `index`; of a tensor that all rows share, its only one."""
-    return tensor[index % len(tensor)]
+    return tensor.select(0, index % tensor.shape[0])
 
 
 def given_names(tokenizer: Any, input_ids: Any, tokens: Any, index: int) -> Tokens | None:
@@ -254,17 +263,16 @@ def checked(trace: Trace, records: Sequence[Record | WeightsRecord]) -> Trace:
 
 def broken_numbers(sites: Sequence[Site]) -> list[str]:
     """A note for the reader where q, k or v hold NaN or infinite values: the layers, named."""
-    broken = [site.name for site in sites if not all(map(_finite, site.kept.values()))]
+    # One look at the sums is many times cheaper than one at each value; a sum may overflow, and then each site is read.
+    sums = [x.sum(dtype=torch.float32) for site in sites for x in site.kept.values()]
+    if bool(torch.stack([one.to(sums[0].device) for one in sums]).isfinite().all()):
+        return []
+    broken = [site.name for site in sites if not all(bool(x.isfinite().all()) for x in site.kept.values())]
     if not broken:
         return []
     names = ", ".join(broken[:8]) + (f" and {len(broken) - 8} more" if len(broken) > 8 else "")
     where = "the weights" if all(site.weights_only for site in sites) else "q, k or v"
     return [f"The model computes NaN or infinite values: they are in {where} of {names}, and are shown as they are."]
-
-
-def _finite(x: Tensor) -> bool:
-    # A sum is several times cheaper than a look at each value; it may overflow, and then that look decides.
-    return bool(x.sum(dtype=torch.float32).isfinite()) or bool(x.isfinite().all())
 
 
 def function_mode_notes(chosen: Pass, sites: Sequence[Site]) -> list[str]:

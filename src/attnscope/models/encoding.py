@@ -1,7 +1,8 @@
 """From a text, a pair of texts or a chat to token ids."""
 
+import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -76,8 +77,19 @@ def _tensors(encoded: Any) -> dict[str, Any]:
 
 def wanted_by(model: Any, ready: dict[str, Any]) -> dict[str, Any]:
     """What of a tokenizer's output the model's forward takes by name; all, where its signature does not say."""
-    names = inspect.signature(model.forward).parameters if hasattr(model, "forward") else {}
+    names = _parameters(model.forward) if hasattr(model, "forward") else ()
     return {name: value for name, value in ready.items() if name in names} if "input_ids" in names else ready
+
+
+def _parameters(forward: Any) -> Collection[str]:
+    """Names of its parameters. A class's own method is read once; what replaces it in one model, each time."""
+    method = getattr(forward, "__func__", None)
+    return inspect.signature(forward).parameters.keys() if method is None else _parameters_of_method(method)
+
+
+@functools.lru_cache(maxsize=64)
+def _parameters_of_method(method: Any) -> Collection[str]:
+    return frozenset(inspect.signature(method).parameters)
 
 
 def _fast_encoding(encoded: Any) -> Any:

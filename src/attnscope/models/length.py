@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from attnscope.errors import InputError
+from attnscope.tracing.modules import modules_of
 
 # Tables of absolute positions, by the last part of their module path.
 _POSITION_TABLES = frozenset("position_embeddings position_embedding wpe embed_positions embed_position".split())
@@ -31,13 +32,15 @@ def max_positions(model: Any) -> int | None:
     sizes = []
     embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
     beside: list[int] = []  # tables beside the one of the tokens: not those of an image's patches
-    for path, module in model.named_modules():
-        parent, _, name = path.rpartition(".")
-        if name in _POSITION_TABLES and isinstance(module, nn.Embedding):
+    for parent in modules_of(model):
+        for name in _POSITION_TABLES & parent._modules.keys():
+            module = parent._modules[name]
+            if not isinstance(module, nn.Embedding):
+                continue
             # RoBERTa's kin count positions from padding_idx + 1, OPT's from its offset.
             start = module.padding_idx + 1 if module.padding_idx is not None else 0
             sizes.append(module.num_embeddings - max(start, int(getattr(module, "offset", 0))))
-            if any(child is embedding for child in model.get_submodule(parent).children()):
+            if any(child is embedding for child in parent._modules.values()):
                 beside.append(sizes[-1])
     return min(beside or sizes, default=None)
 

@@ -6,6 +6,7 @@ thin it out with the length of the text. So a thumbnail shows where weight is, n
 
 import math
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -52,16 +53,21 @@ class Thumbnails:
 
 
 def thumbnails_of(trace: Trace) -> tuple[Thumbnails, ...]:
-    """Thumbnails and statistics of every site, in the order of the trace.
+    """Thumbnails and statistics of every site, in the order of the trace; computed once for each trace.
 
     Weights are computed in blocks of queries and dropped again. Rows with no key allowed and rows of NaN are left out of
     the statistics; a trace of more than MOST_WEIGHTS weights is sampled, queries spread evenly.
     """
-    each = MOST_WEIGHTS // max(1, sum(site.heads * site.keys for site in trace.sites))
-    side = max(8, min(SIDE, math.isqrt(MOST_PATCHES // max(1, sum(site.heads for site in trace.sites)))))
-    return tuple(
-        _thumbnails(site, trace.query_tokens(site), trace.key_tokens(site), each, side) for site in trace.sites
-    )
+    if trace not in _known:
+        each = MOST_WEIGHTS // max(1, sum(site.heads * site.keys for site in trace.sites))
+        side = max(8, min(SIDE, math.isqrt(MOST_PATCHES // max(1, sum(site.heads for site in trace.sites)))))
+        _known[trace] = tuple(
+            _thumbnails(site, trace.query_tokens(site), trace.key_tokens(site), each, side) for site in trace.sites
+        )
+    return _known[trace]
+
+
+_known: "WeakKeyDictionary[Trace, tuple[Thumbnails, ...]]" = WeakKeyDictionary()
 
 
 def _thumbnails(site: Site, queries: Tokens, keys: Tokens, most: int, side: int) -> Thumbnails:

@@ -9,23 +9,33 @@ from attnscope.errors import InputError
 from attnscope.payload import step_tensors
 from attnscope.payload.codec import encode
 from attnscope.payload.held import Held
+from attnscope.statistics.thumbnails import thumbnails_of
 from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 
 COMPRESSED = 0.92  # what deflate leaves of byte-shuffled activations, about
 BASE64 = 4 / 3
+HALF = torch.float16
 EXACT_MB = 3.0  # a view up to this size holds the numbers as they are, a larger one fp16, unless exact=True
 Z_ROWS = 16  # queries of the model's own output in a view, for the page's own receipt
 
 
 @dataclass(frozen=True)
 class Block:
-    """Payload bytes, the sites whose tensors they hold, and the bytes of one number (for the page's shuffle)."""
+    """Payload bytes, the sites whose tensors they hold, and the bytes of one number (for the page's shuffle). `heads`: of
+    a site of which it holds some heads only, those."""
 
     data: bytes
     sites: tuple[int, ...]
     stride: int
+    heads: tuple[int, ...] | None = None
+
+    @property
+    def holds(self) -> str:
+        """The sites for the page: "2", or "2:0,3,7" where some heads of one are all it holds."""
+        heads = "" if self.heads is None else ":" + ",".join(map(str, self.heads))
+        return " ".join(f"{site}{heads}" for site in self.sites)
 
 
 @dataclass(frozen=True)
@@ -40,9 +50,10 @@ class Plan:
 def plan_blocks(trace: Trace, site: int, head: int, max_mb: float, steps: str = "head", exact: bool = False) -> Plan:
     """Choose dtype and sites for a view of `max_mb` that opens on `site` and `head`.
 
-    Everything stays as it is if that is small (`exact`: if that fits); else it is fp16; else fp16 of the nearest sites; else
-    some heads of one site. The steps level comes first: x and the projections of the head the view opens on, if they take
-    a quarter of the room or less, or of all heads with steps="all". Raises InputError where those do not fit.
+    Everything stays as it is if that is small (`exact`: if that fits); else it is fp16; else fp16 of the site it opens on
+    and of the heads of others that have the strongest links; else some heads of one site. The steps level comes first: x
+    and the projections of the head the view opens on, if they take a quarter of the room or less, or of all heads with
+    steps="all". Raises InputError where those do not fit.
     """
     budget = max_mb * 1e6 / (BASE64 * COMPRESSED)
     if steps == "all":
@@ -66,34 +77,68 @@ def _plan(trace: Trace, site: int, head: int, max_mb: float, budget: float, exac
     small = budget if exact else min(budget, EXACT_MB * 1e6 / (BASE64 * COMPRESSED))
     if sum(native) <= small or (sum(native) <= budget and all(s.kept_dtype.itemsize <= 2 for s in trace.sites)):
         return Plan(dict.fromkeys(range(len(trace.sites)), Held()), ())
-    half = torch.float16
     note = (
         "Values are rounded to 16 bits (fp16) to keep this view small; the receipt is computed from the rounded values. "
         "exact=True keeps them as they are, as far as max_mb goes."
     )
-    held: dict[int, Held] = {}
-    left = budget
-    for index in sorted(range(len(trace.sites)), key=lambda i: (abs(i - site), i)):
-        size = _bytes(trace.sites[index], half)
-        if size > left:
-            break
-        held[index] = Held(dtype=_small(trace.sites[index], half))
-        left -= size
-    if held:
-        return Plan(held, (note, *_held_note(trace, held)))
-    chosen = trace.sites[site]
-    per_head = _bytes(chosen, half) / chosen.heads
-    fit = int(left / per_head)
+    if sum(_bytes(s, HALF) for s in trace.sites) <= budget:
+        nearest = sorted(range(len(trace.sites)), key=lambda i: (abs(i - site), i))
+        return Plan({index: Held(dtype=_small(trace.sites[index])) for index in nearest}, (note,))
+    held, left = _hold_opening(trace.sites[site], head, budget, max_mb)
+    if held.heads is not None:  # not even the layer it opens on fits
+        heads = held.heads
+        which = f"head {heads[0]}" if len(heads) == 1 else f"heads {heads[0]} to {heads[-1]}"
+        words = f"This view holds {which} of {trace.sites[site].name}; a larger max_mb holds more."
+        return Plan({site: held}, (note, words))
+    found = {site: held, **_hold_by_interest(trace, site, left)}
+    return Plan(found, (note, _held_note(trace, site, found)))
+
+
+def _hold_opening(site: Site, head: int, budget: float, max_mb: float) -> tuple[Held, float]:
+    """All heads of the site that a view opens on, or as many round `head` as fit; and the bytes that are left."""
+    dtype = _small(site)
+    size = _bytes(site, HALF)
+    if size <= budget:
+        return Held(dtype=dtype), budget - size
+    per_head = size / site.heads
+    fit = int(budget / per_head)
     if fit < 1:
         raise InputError(
-            f"one head of {chosen.name} takes {per_head * BASE64 * COMPRESSED / 1e6:.1f} MB, and max_mb is {max_mb:g}: pass a "
+            f"one head of {site.name} takes {per_head * BASE64 * COMPRESSED / 1e6:.1f} MB, and max_mb is {max_mb:g}: pass a "
             "larger max_mb, or a shorter text."
         )
-    nearest = sorted(sorted(range(chosen.heads), key=lambda h: (abs(h - head), h))[:fit])
-    held = {site: Held(tuple(nearest), _small(chosen, half))}
-    which = f"head {nearest[0]}" if len(nearest) == 1 else f"heads {nearest[0]} to {nearest[-1]}"
-    words = f"This view holds {which} of {chosen.name}; a larger max_mb holds more."
-    return Plan(held, (note, words))
+    nearest = sorted(sorted(range(site.heads), key=lambda h: (abs(h - head), h))[:fit])
+    return Held(tuple(nearest), dtype), 0.0
+
+
+def _hold_by_interest(trace: Trace, opening: int, left: float) -> dict[int, Held]:
+    """As many heads of the other sites as `left` bytes hold: those with the strongest links first."""
+    chosen: dict[int, list[int]] = {}
+    for index, head in _by_interest(trace, opening):
+        site, heads = trace.sites[index], chosen.get(index, [])
+        group = site.heads // site.kv_heads
+        size = _head_bytes(site) + (0 if heads else site.mask.nbytes)
+        size += 0 if any(head // group == other // group for other in heads) else _group_bytes(site)
+        if size <= left:
+            chosen[index] = [*heads, head]
+            left -= size
+    return {
+        index: Held(
+            None if len(heads) == trace.sites[index].heads else tuple(sorted(heads)), _small(trace.sites[index])
+        )
+        for index, heads in sorted(chosen.items(), key=lambda one: (abs(one[0] - opening), one[0]))
+    }
+
+
+def _by_interest(trace: Trace, opening: int) -> list[tuple[int, int]]:
+    """(site, head) of all other sites: by the weight of the strongest link between two different tokens that are not
+    special, the statistic "link"; equal ones by their distance from the opening."""
+    found = []
+    for index, small in enumerate(thumbnails_of(trace)):
+        if index != opening:
+            for head, link in enumerate(small.links):
+                found.append((-(link[2] if link else 0.0), abs(index - opening), index, head))
+    return [(index, head) for *_, index, head in sorted(found)]
 
 
 def make_blocks(trace: Trace, site: int, query: int, plan: Plan, receipts: Receipt) -> tuple[Block, ...]:
@@ -115,17 +160,18 @@ def make_blocks(trace: Trace, site: int, query: int, plan: Plan, receipts: Recei
             ),
             (index,),
             2 if _width(trace.sites[index], plan.held[index]) == 2 else 4,
+            plan.held[index].heads,
         )
         for index in order
     )
 
 
-def _small(site: Site, half: torch.dtype) -> torch.dtype | None:
+def _small(site: Site) -> torch.dtype | None:
     """fp16 where that is smaller (bf16 where fp16 would overflow); 16-bit sites stay as they are."""
     if site.kept_dtype.itemsize <= 2:
         return None
     largest = max(float(x.abs().max()) for x in site.kept.values())
-    return half if not largest > torch.finfo(torch.float16).max else torch.bfloat16
+    return HALF if not largest > torch.finfo(torch.float16).max else torch.bfloat16
 
 
 def _width(site: Site, held: Held) -> int:
@@ -134,17 +180,33 @@ def _width(site: Site, held: Held) -> int:
 
 def _bytes(site: Site, dtype: torch.dtype | None) -> int:
     """What the site's q, k, v (or weights), samples of z and norms take in a payload."""
-    width = min(site.kept_dtype.itemsize, (dtype or site.kept_dtype).itemsize)
-    values = sum(tensor.numel() for tensor in site.kept.values())
-    samples = site.z.numel() // max(site.z.shape[1], 1) * min(Z_ROWS, site.z.shape[1]) * 4 if site.z is not None else 0
-    products = site.value_size * (site.value_size + 1) // 2 * width if site.projection is not None else 0
-    return values * width + samples + site.heads * (site.keys * 4 + products) + site.mask.nbytes
+    return site.heads * _head_bytes(site, dtype) + site.kv_heads * _group_bytes(site, dtype) + site.mask.nbytes
 
 
-def _held_note(trace: Trace, held: Mapping[int, Held]) -> tuple[str, ...]:
-    if len(held) == len(trace.sites):
-        return ()
-    names = ", ".join(trace.sites[i].name for i in sorted(held))
+def _head_bytes(site: Site, dtype: torch.dtype | None = HALF) -> int:
+    """What one query head takes: its q (or weights), samples of its z, its norms, and the products of its projection."""
+    own = site.kept["weights" if site.weights_only else "q"]
+    samples = 0 if site.z is None else min(Z_ROWS, site.z.shape[1]) * site.z.shape[2] * 4
+    products = site.value_size * (site.value_size + 1) // 2 if site.projection is not None else 0
+    return (own[0].numel() + products) * _number(site, dtype) + samples + site.keys * 4
+
+
+def _group_bytes(site: Site, dtype: torch.dtype | None = HALF) -> int:
+    """What one key/value head takes, which a group of query heads shares."""
+    return sum(site.kept[name][0].numel() * _number(site, dtype) for name in ("k", "v") if name in site.kept)
+
+
+def _number(site: Site, dtype: torch.dtype | None) -> int:
+    return min(site.kept_dtype.itemsize, (dtype or site.kept_dtype).itemsize)
+
+
+def _held_note(trace: Trace, opening: int, held: Mapping[int, Held]) -> str:
+    others = sum(
+        trace.sites[i].heads if one.heads is None else len(one.heads) for i, one in held.items() if i != opening
+    )
+    every = sum(site.heads for i, site in enumerate(trace.sites) if i != opening)
+    more = f", and the {others} of the other {every} heads that have the strongest links between two different tokens"
     return (
-        f"This view holds {names}, of {len(trace.sites)}; open it on another layer, or with a larger max_mb, for the rest.",
+        f"This view holds all heads of {trace.sites[opening].name}{more if others else ''}; open it on another head, or with a "
+        "larger max_mb, for the rest."
     )

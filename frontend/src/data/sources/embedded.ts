@@ -8,16 +8,36 @@ import { Holdings, type Source } from "../source";
 import type { StepTensors } from "../step-tensors";
 import { unpack } from "../unpack";
 
+/** A site by its index, and which of its heads there are; null: all. */
+export interface Part {
+  site: number;
+  heads: number[] | null;
+}
+
+/** What blocks say that they hold: "2 3:0,4,7" is site 2, and three heads of site 3. */
+export function parts(text: string): Part[] {
+  return text
+    .split(/\s+/)
+    .filter(Boolean)
+    .map((part) => {
+      const [site, heads] = part.split(":");
+      return { site: Number(site), heads: heads === undefined ? null : heads.split(",").map(Number) };
+    });
+}
+
+const promises = (all: Part[], site: number, head: number) =>
+  all.some((part) => part.site === site && (part.heads === null || part.heads.includes(head)));
+
 export interface Block {
   text: () => string;
   stride: number;
-  /** Indices of the sites it holds; null: not said, so it must be opened to know. */
-  sites: number[] | null;
+  /** The sites it holds; null: not said, so it must be opened to know. */
+  sites: Part[] | null;
 }
 
 /** Blocks that stand below the script, which the browser has not read yet: what they promise, and they. */
 export interface Coming {
-  sites: number[];
+  sites: Part[];
   blocks: Promise<Block[]>;
 }
 
@@ -29,7 +49,7 @@ export class EmbeddedSource implements Source {
   readonly problems: string[] = [];
   private readonly opened = new Map<Block, Promise<void>>();
   private readonly rest: Block[] = [];
-  private readonly promised: Set<number>;
+  private promised: Part[];
   private readonly arrived: Promise<void>;
   /** Why, of each site that could not be read. */
   private readonly damaged = new Map<number, string>();
@@ -38,11 +58,11 @@ export class EmbeddedSource implements Source {
     private readonly holdings: Holdings,
     coming: Coming,
   ) {
-    this.promised = new Set(coming.sites);
+    this.promised = [...coming.sites];
     this.arrived = coming.blocks.then(async (blocks) => {
       await this.take(blocks);
-      for (const site of this.promised) this.damaged.set(site, CUT);
-      this.promised.clear();
+      for (const { site } of this.promised) this.damaged.set(site, CUT);
+      this.promised = [];
     });
   }
 
@@ -80,8 +100,8 @@ export class EmbeddedSource implements Source {
   holds(site: number, head: number): boolean {
     return (
       this.holdings.holds(site, head) ||
-      this.promised.has(site) ||
-      this.rest.some((block) => !this.opened.has(block) && block.sites?.includes(site))
+      promises(this.promised, site, head) ||
+      this.rest.some((block) => !this.opened.has(block) && promises(block.sites ?? [], site, head))
     );
   }
 
@@ -106,9 +126,9 @@ export class EmbeddedSource implements Source {
   }
 
   private async later(site: number, head: number): Promise<HeadTensors> {
-    if (this.promised.has(site)) await this.arrived;
+    if (promises(this.promised, site, head)) await this.arrived;
     for (const block of this.rest) {
-      if (!block.sites?.includes(site)) continue;
+      if (!promises(block.sites ?? [], site, head)) continue;
       await this.unpackBlock(block);
       const tensors = this.holdings.head(site, head);
       if (tensors) return tensors;
@@ -125,11 +145,12 @@ export class EmbeddedSource implements Source {
   }
 
   private came(blocks: Block[]): void {
-    for (const site of blocks.flatMap(({ sites }) => sites ?? [])) this.promised.delete(site);
+    const here = new Set(blocks.flatMap(({ sites }) => sites ?? []).map(({ site }) => site));
+    this.promised = this.promised.filter(({ site }) => !here.has(site));
   }
 
   private spoil(block: Block, error: unknown): void {
-    for (const site of block.sites ?? []) this.damaged.set(site, said(error));
+    for (const { site } of block.sites ?? []) this.damaged.set(site, said(error));
   }
 
   private unpackBlock(block: Block): Promise<void> {

@@ -17,33 +17,35 @@ from torch import nn
 
 CALLS = frozenset({"scaled_dot_product_attention", "multi_head_attention_forward"})
 FUNCTIONS = (F.scaled_dot_product_attention, F.multi_head_attention_forward)
+_FUNCTION_IDS = frozenset(map(id, FUNCTIONS))
 SOFTMAX = (F.softmax, torch.softmax, torch.special.softmax)
 HELPERS_DEEP = 3  # how far functions that a method calls are followed
 
 
 def looks_like_attention(module: nn.Module) -> bool:
     """By its class name, or because it is torch's own."""
-    name = type(module).__name__.lower()
+    return _named_attention(type(module))
+
+
+@functools.cache
+def _named_attention(kind: type) -> bool:
+    name = kind.__name__.lower()
     return ("attention" in name or "attn" in name) and "norm" not in name and "output" not in name
 
 
-def attends_by_itself(model: nn.Module) -> bool:
-    """Whether some module of `model` seems to attend without the interface."""
-    return any(map(attends_itself, model.modules()))
-
-
 def attends_itself(module: nn.Module) -> bool:
-    """Whether this module's own code seems to."""
+    """Whether this module's own code seems to attend without the interface."""
+    kind = type(module)
     if isinstance(module, nn.MultiheadAttention):
         return True
-    used = _uses(type(module))
+    used = _uses(kind)
     if "interface" in used:
         return False
-    if "attention" in used or any(value in FUNCTIONS for value in vars(module).values() if callable(value)):
+    if "attention" in used or not _FUNCTION_IDS.isdisjoint(map(id, vars(module).values())):
         return True
-    softmax = "softmax" in used or any(isinstance(child, nn.Softmax) for child in module.children())
+    softmax = "softmax" in used or any(isinstance(child, nn.Softmax) for child in module._modules.values())
     # Transformers' own modules have softmaxes of many kinds (routers, samplers); a stranger's are few, and named freely.
-    return softmax and (looks_like_attention(module) or not _from(type(module), "transformers"))
+    return softmax and (looks_like_attention(module) or not _from(kind, "transformers"))
 
 
 @functools.cache

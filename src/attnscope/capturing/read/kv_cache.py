@@ -21,6 +21,7 @@ from attnscope.capturing.listen.cache_updates import update_of
 from attnscope.tracing.masks import BiasRule, MaskRule
 
 KeyValue = tuple[Tensor, Tensor]
+ALL = slice(None)
 ROOM = 16  # rows of a new piece at least; more as the text grows, so that the pieces stay few
 
 
@@ -65,14 +66,17 @@ class Rows:
             pieces = (*self.pieces, *more.pieces)
         return Rows(pieces, self.length + more.length)
 
-    def joined(self) -> KeyValue:
-        if len(self.pieces) == 1:
-            keys, values, first, last = self.pieces[0]
-            return keys[:, :, first:last], values[:, :, first:last]
-        return (
-            torch.cat([piece.keys[:, :, piece.first : piece.last] for piece in self.pieces], 2),
-            torch.cat([piece.values[:, :, piece.first : piece.last] for piece in self.pieces], 2),
-        )
+    def joined(self, batch: slice = ALL) -> KeyValue:
+        """In one tensor each, for these rows of the `batch`."""
+        keys = [piece.keys[batch, :, piece.first : piece.last] for piece in self.pieces]
+        values = [piece.values[batch, :, piece.first : piece.last] for piece in self.pieces]
+        return (keys[0], values[0]) if len(keys) == 1 else (torch.cat(keys, 2), torch.cat(values, 2))
+
+    def of_row(self, index: int) -> KeyValue:
+        """Those of one row of the batch, [Hkv, K, D]."""
+        index %= len(self.pieces[0].keys)
+        keys, values = self.joined(slice(index, index + 1))
+        return keys[0], values[0]
 
 
 NO_ROWS = Rows((), 0)
@@ -115,6 +119,11 @@ def _writable(room: Tensor, key: Tensor) -> bool:
     return room.device == key.device and (torch.is_inference_mode_enabled() or not room.is_inference())
 
 
+def row_of(key: Tensor, value: Tensor, index: int) -> KeyValue:
+    """Keys and values of one row of the batch, [Hkv, K, D]."""
+    return key.select(0, index % key.shape[0]), value.select(0, index % value.shape[0])
+
+
 class KeyKeeper:
     """Copies of cached keys and values, per thread, module and call."""
 
@@ -124,14 +133,14 @@ class KeyKeeper:
     def forget(self) -> None:
         self._kept = {}
 
-    def keep(self, path: str, call: int, queries: int, key: Tensor, value: Tensor) -> Callable[[], KeyValue]:
-        """A way to get this call's keys and values back later. `key`, `value`: [B, Hkv, K, D], the very tensors that
+    def keep(self, path: str, call: int, queries: int, key: Tensor, value: Tensor) -> Callable[[int], KeyValue]:
+        """A way to get this call's keys and values back later, by the row of the batch. `key`, `value`: [B, Hkv, K, D], the very tensors that
         attention got."""
         place = threading.get_ident(), path, call
         update, kept = update_of(key, value), self._kept.get(place)
         number = None if update is None else update.number
         if kept is not None and number is not None and kept.made_by == number:
-            return kept.rows.joined  # the same tensors once more, as they were: cross-attention
+            return kept.rows.of_row  # the same tensors once more, as they were: cross-attention
         key, value = key.detach(), value.detach()
         start = key.shape[2] - queries
         if kept is not None and update is not None and update.follows is not None and update.follows == kept.made_by:
@@ -141,7 +150,7 @@ class KeyKeeper:
         else:  # a new text, a cache of an unknown kind, or beams that changed places
             kept = self._kept[place] = Kept(key, value)
         kept.made_by = number
-        return kept.rows.joined
+        return kept.rows.of_row
 
 
 @dataclass(frozen=True)

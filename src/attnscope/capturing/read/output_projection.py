@@ -5,7 +5,7 @@ A gate or a norm between attention and the linear layer makes a new tensor, and 
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -17,13 +17,11 @@ _Found = Callable[[Projection], None]
 
 
 class ProjectionFinder:
-    """Watches the linear layers of a model while a capture is open."""
+    """Watches the `linear` layers of a model while a capture is open."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, linear: Iterable[nn.Module]) -> None:
         self._waiting = threading.local()
-        self._handles = [
-            module.register_forward_pre_hook(self._before_linear) for module in model.modules() if is_linear(module)
-        ]
+        self._handles = [module.register_forward_pre_hook(self._before_linear) for module in linear]
 
     def close(self) -> None:
         for handle in self._handles:

@@ -93,17 +93,16 @@ def plain_table(view: View, rows: int = 12) -> str:
 
 def _block(block: Block, side: str = "") -> str:
     encoded = base64.b64encode(pack(block.data, block.stride)).decode()
-    sites = " ".join(map(str, block.sites))
     name = f' data-attnscope-side="{side}"' if side else ""
     return (
-        f'<script type="application/octet-stream" data-attnscope-block{name} data-stride="{block.stride}" data-sites="{sites}">'
+        f'<script type="application/octet-stream" data-attnscope-block{name} data-stride="{block.stride}" data-sites="{block.holds}">'
         f"{encoded}</script>"
     )
 
 
 def _sites(name: str, blocks: tuple[Block, ...]) -> str:
     """The sites of all blocks, for the root element: the app starts before the browser has read all of them."""
-    return f' data-{name}="{" ".join(str(site) for block in blocks for site in block.sites)}"'
+    return f' data-{name}="{" ".join(block.holds for block in blocks)}"'
 
 
 def pack(payload: bytes, stride: int) -> bytes:

@@ -1,0 +1,76 @@
+"""What the modules of a model are, looked up once: a short text's trace should cost little more than its forward pass.
+
+A model may be changed between two captures (an adapter added, a layer replaced, a module compiled), so what is known is
+used only while the model looks the same: the same modules under the same names, of the same classes, with as many
+attributes. Nothing here keeps a model or a module alive.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary, ref
+
+from torch import nn
+
+from attnscope.capturing.listen.detect import attends_itself, looks_like_attention
+from attnscope.capturing.read.output_projection import is_linear
+from attnscope.tracing.modules import modules_of
+
+ModuleRef = Any  # weakref.ref[nn.Module]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`paths`: of every module, by its id. `compiled`: whether torch.compile made some of it. `calls_torch`: whether
+    some module attends without transformers' interface. The others: modules that look like attention, with their paths,
+    and linear layers."""
+
+    paths: Mapping[int, str]
+    compiled: bool
+    calls_torch: bool
+    _attention_like: tuple[tuple[str, ModuleRef], ...]
+    _linear: tuple[ModuleRef, ...]
+
+    @property
+    def may_attend(self) -> bool:
+        """Whether there is anything that a capture could see: by class names, else by what the code calls."""
+        return bool(self._attention_like) or self.calls_torch
+
+    def attention_like(self) -> Iterator[tuple[str, nn.Module]]:
+        return ((path, module) for path, one in self._attention_like if (module := one()) is not None)
+
+    def linear(self) -> Iterator[nn.Module]:
+        return (module for one in self._linear if (module := one()) is not None)
+
+
+_known: WeakKeyDictionary[nn.Module, tuple[Any, Facts]] = WeakKeyDictionary()
+
+
+def facts_of(model: nn.Module) -> Facts:
+    """What is known of the model as it is now."""
+    looks = _looks(model)
+    known = _known.get(model)
+    if known is None or known[0] != looks:
+        known = _known[model] = looks, _facts(model)
+    return known[1]
+
+
+def _facts(model: nn.Module) -> Facts:
+    modules = [*model.named_modules()]
+    return Facts(
+        paths={id(module): path for path, module in modules},
+        compiled=any(
+            "_orig_mod" in module._modules or vars(module).get("_compiled_call_impl") is not None
+            for _, module in modules
+        ),
+        calls_torch=any(attends_itself(module) for _, module in modules),
+        _attention_like=tuple((path, ref(module)) for path, module in modules if looks_like_attention(module)),
+        _linear=tuple(ref(module) for _, module in modules if is_linear(module)),
+    )
+
+
+def _looks(model: nn.Module) -> tuple[list[Any], ...]:
+    """Ids, classes, names and counts of attributes of all modules: cheap to make, and another one after a change."""
+    modules = modules_of(model)
+    names = [name for module in modules for name in module._modules]
+    return [*map(id, modules)], [*map(type, modules)], names, [*map(len, map(vars, modules))]

@@ -1,0 +1,14 @@
+"""The modules of a model, quickly: torch's generators hand every module up through all levels of the tree."""
+
+from torch import nn
+
+
+def modules_of(model: nn.Module) -> list[nn.Module]:
+    """Every module once, the model first; those of a level before those below it."""
+    found, seen = [model], {id(model)}
+    for module in found:  # the list grows meanwhile
+        for child in module._modules.values():
+            if child is not None and id(child) not in seen:
+                seen.add(id(child))
+                found.append(child)
+    return found
