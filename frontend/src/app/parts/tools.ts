@@ -54,7 +54,7 @@ export class Tools {
     const pair = new Set(meta.tokens[0].segments).size > 1;
     const special = meta.tokens.some((table) => table.special.includes(true));
     this.hasPieces = meta.tokens.some(({ words }) => words.some((word, i) => word !== null && word === words[i + 1]));
-    this.page = h("div", { class: "tools" }, h("span", { class: "menu" }, this.theme), ...takeAway);
+    this.page = h("div", { class: "tools page-tools" }, h("span", { class: "menu" }, this.theme), ...takeAway);
     this.element = h(
       "div",
       { class: "tools" },
