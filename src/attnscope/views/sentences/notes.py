@@ -12,6 +12,7 @@ NOTES = {
     "hidden_little": "Special tokens are hidden; they have {part} of {whose}.",
     "outside": "{part} of {whose} lies outside the filter.",
     "sink": "{part} goes to the sink, a learned logit without a token.",
+    "average": "Mean over {heads}.",
     "words": "Pieces of a word are drawn as one: weights are summed into it as keys and averaged out of it as queries.",
     "offset": "Queries begin at token {token}: those before are keys only.",
 }
