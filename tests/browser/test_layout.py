@@ -89,20 +89,19 @@ def test_strips(open_view, head_size, scale):
 
 def test_128_dimensions_at_700_pixels(open_view):
     trace = made_trace(heads=2, kv_heads=2, queries=17, head_size=128, layers=1)
-    page = open_view(trace.show(level="neuron", layer=0, head=1, query=3), width=700)
-    assert sideways(page) <= 0
-    for column in ("token", "dot", "score", "weight", "v"):
-        box = page.locator(f'[data-row-key="0"] [data-col="{column}"]').bounding_box()
-        assert box
-        assert box["width"] > 0
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= 700
-    strips = [page.locator(f'[data-row-key="0"] [data-col="{c}"]').count() for c in ("k", "product")]
-    assert sum(strips) == 1, "k and q × k share a column"
-    page.locator("[data-switch]").first.click() if page.locator("[data-switch]").count() == 1 else page.locator(
-        "[data-switch] >> nth=0"
-    ).click()
-    assert sideways(page) <= 0
+    page = open_view(trace.show(layer=0, head=1, query=3, level="neuron"), width=700)
+    for vector in (None, "k", "product", "v"):
+        if vector:
+            page.locator(f'[data-unfold="{vector}"]').click()
+        assert sideways(page) <= 0
+        for column in ("token", "weight", "share", vector or "score"):
+            box = page.locator(f'[data-row-key="0"] [data-col="{column}"]').bounding_box()
+            assert box
+            assert box["width"] > 0
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 700
+        strips = [page.locator(f'[data-row-key="0"] [data-col="{c}"]').count() for c in ("k", "product", "v")]
+        assert sum(strips) == bool(vector), "vectors are folded, and unfold one at a time"
 
 
 def test_headings_do_not_run_into_each_other(open_view, demo_trace):

@@ -300,26 +300,26 @@ def test_a_long_text_opens_with_its_pinned_row_in_sight(open_view):
     assert not cut, "the ribbon begins with a whole line"
 
 
-def test_the_data_table_follows_the_order_and_opens_clear_of_the_lens(open_view, demo_trace):
+def test_the_data_table_follows_the_order_and_opens_clear_of_the_bar(open_view, demo_trace):
     page = open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it"), height=800)
     page.locator('[data-tool="order"]').click()
     page.locator('[data-tool="table"]').click()
     assert page.locator("[data-figures] tbody th").all_inner_texts()[:3] == ["8", "0", "9"]
-    lens = page.locator(".lens").bounding_box()
-    assert page.locator("[data-figures] thead").bounding_box()["y"] >= lens["y"] + lens["height"]
+    bar, head = page.locator(".masthead").bounding_box(), page.locator("[data-figures] thead").bounding_box()
+    assert bar["y"] + bar["height"] <= head["y"] <= 700, "it comes into sight, clear of the bar"
 
 
 def test_what_scrolls_under_a_pointer_that_rests_is_said(open_view):
     trace = made_trace(queries=211, layers=1, spread=2.0)
     page = open_view(trace.show(level="neuron", layer=0, head=0, query=5), height=720)
     page.locator('[data-tool="expand"]').first.click()
-    box = page.locator('[data-row-key="2"] [data-col="score"]').first.bounding_box()
-    at = [box["x"] + 9, 600]
+    box = page.locator("[data-row-key].pinned [data-col=score]").bounding_box()
+    at = [box["x"] + 9, box["y"] + 12]
     page.mouse.move(*at)
     under = "([x, y]) => document.querySelector('[data-attnscope]').shadowRoot.elementFromPoint(x, y).closest('[data-row-key]').dataset.rowKey"
     for _ in range(3):
         before = page.evaluate(under, at)
-        page.mouse.wheel(0, 500)
+        page.mouse.wheel(0, 240)
         until(page, f"at => ({under})(at) !== '{before}'", at)
         key = page.evaluate(under, at)
         page.locator("[data-readout]").filter(has_text=f"(key {key})").wait_for()

@@ -63,6 +63,24 @@ def test_saved_notebooks(page, lab, executed, state, trusted):
         )
 
 
+def test_keys_pressed_in_the_widget_stay_in_it(page, lab, executed):
+    """An arrow would go to the next cell, and two d would delete this one."""
+    write(lab, executed, "keys.ipynb", state=True, trusted=True)
+    widget, _ = open_in(page, lab, "keys.ipynb")
+    view = widget.locator("[data-attnscope][data-ready]")
+    view.wait_for(timeout=30_000)
+    active = "() => [...document.querySelectorAll('.jp-Notebook .jp-Cell')].map(cell => cell.classList.contains('jp-mod-active'))"
+    view.locator('[data-ribbon] [data-token="4"]').click()
+    before = page.evaluate(active)
+    query = lambda: view.locator("[data-ribbon] .query").get_attribute("data-token")  # noqa: E731
+    for key, there in (("ArrowDown", "5"), ("ArrowUp", "4"), ("ArrowRight", "5"), ("d", "5"), ("d", "5")):
+        page.keyboard.press(key)
+        assert query() == there
+        assert page.evaluate(active) == before
+    page.keyboard.press("Shift+Enter")
+    until(page, f"before => String(({active})()) !== String(before)", before, seconds=30)
+
+
 def test_with_all_scripts_stripped(executed):
     """nbconvert's sanitizer is what GitHub and nbviewer do: no script, no frame, no style."""
     html, _ = HTMLExporter(sanitize_html=True).from_notebook_node(copy.deepcopy(executed))

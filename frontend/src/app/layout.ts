@@ -7,6 +7,8 @@ export interface LayoutParts {
   scope: HTMLElement;
   masthead: HTMLElement;
   foot: HTMLElement;
+  /** The first line of the foot. */
+  readout: HTMLElement;
   /** Those that need to know how tall the others are. */
   between: HTMLElement[];
 }
@@ -21,6 +23,10 @@ export interface Looking {
 }
 
 const LOW = 620; // pixels: nothing but the view itself stays in a lower window
+const SNUG = 760; // pixels: less air in a lower window
+const SLIM = 560; // pixels: nor in a slimmer one
+const READOUT_EDGE = 8; // pixels above and below it
+const READOUT = 30; // pixels of the foot that stay there: a line of the readout
 
 export class Layout {
   private frame = 0;
@@ -84,19 +90,30 @@ export class Layout {
     const { scope, between, ...sticky } = this.parts;
     const masthead = sticky.masthead.offsetHeight;
     const foot = sticky.foot.offsetHeight;
-    const height = Math.min(scope.clientHeight || innerHeight, innerHeight);
-    const heights = `${masthead},${foot},${height}`;
+    const height = this.height();
+    const slim = scope.clientWidth <= SLIM;
+    const readout = sticky.readout.offsetHeight + READOUT_EDGE;
+    const heights = `${masthead},${foot},${readout},${height},${slim}`;
     if (heights === this.heights) return;
     this.heights = heights;
     setAttribute(scope, "data-low", height < LOW ? "" : null);
-    // asked before the sizes are written, which restyle all within
-    const bar = getComputedStyle(sticky.masthead).position === "sticky" ? masthead : 0;
-    for (const { style } of between) {
+    setAttribute(scope, "data-snug", height < SNUG ? "" : null);
+    setAttribute(scope, "data-slim", slim ? "" : null);
+    const yields = height < LOW || slim;
+    for (const { style } of [...between, sticky.foot]) {
       style.setProperty("--sight", `${height}px`);
-      style.setProperty("--foot", `${foot}px`);
-      style.setProperty("--bar", `${bar}px`);
+      style.setProperty("--foot", `${yields ? Math.min(READOUT, foot) : foot}px`);
+      style.setProperty("--bar", `${yields ? 0 : masthead}px`);
     }
+    sticky.foot.style.setProperty("--below", `${yields ? Math.max(0, foot - readout) : 0}px`);
     this.look();
+  }
+
+  /** Of the frame when it is full: a cell grows with what is in it up to its greatest height. */
+  private height(): number {
+    const { scope } = this.parts;
+    const most = Number.parseFloat(getComputedStyle(scope).maxHeight);
+    return Math.min(Number.isFinite(most) ? most : scope.clientHeight || innerHeight, innerHeight);
   }
 
   /** Top and bottom of what is in sight. */

@@ -25,3 +25,10 @@ export function nextLevel(from: LevelName, by: 1 | -1, has: Has, last: LevelName
   const order = levelsInOrder(has, isDrawing(from) ? from : last);
   return order[order.indexOf(from) + by] ?? null;
 }
+
+/** The key that goes to a level: its place from far to near, counted from 1. */
+export const keyOf = (name: LevelName) => String(REGISTRY.findIndex((level) => level.name === name) + 1);
+
+/** The level of a key; undefined where the key is none of a level. */
+export const levelOfKey = (key: string): LevelName | undefined =>
+  /^[1-9]$/.test(key) ? REGISTRY[Number(key) - 1]?.name : undefined;

@@ -12,19 +12,21 @@ import { pythonPanel, savePanel } from "./export/export-panels";
 import { listenToKeys } from "./keyboard";
 import { Layout } from "./layout";
 import { LevelHost } from "./level-host";
-import { nextLevel } from "./level-order";
+import { levelOfKey, nextLevel } from "./level-order";
 import { Navigation } from "./navigation";
 import { type CrumbName, Crumbs } from "./parts/crumbs";
 import { Foot } from "./parts/foot";
 import { help } from "./parts/help";
 import { Hint } from "./parts/hint";
-import { masthead } from "./parts/masthead";
+import { Masthead } from "./parts/masthead";
 import { Notices } from "./parts/notices";
 import { Panels } from "./parts/panels";
 import { ReceiptView } from "./parts/receipt";
 import { Ribbons } from "./parts/ribbons";
 import { SentenceBar } from "./parts/sentence-bar";
+import { skips } from "./parts/skips";
 import { Switch } from "./parts/switch";
+import { Tip } from "./parts/tip";
 import { Tools } from "./parts/tools";
 import { shadow } from "./shadow";
 import { onThemeChange, rampOf, resolve } from "./theme";
@@ -55,7 +57,8 @@ class App implements View {
   private readonly navigation: Navigation;
   private readonly layout: Layout;
   private readonly scope: HTMLElement;
-  private readonly masthead: HTMLElement;
+  private readonly masthead: Masthead;
+  private readonly tip: Tip;
   private readonly notices = new Notices();
   private readonly crumbs: Crumbs;
   private readonly tools: Tools;
@@ -113,20 +116,26 @@ class App implements View {
       say: (text: string) => this.foot.say(text),
     };
     this.ribbons = new Ribbons(host, `a${++mounted}`);
-    this.masthead = masthead(options, { crumbs: this.crumbs, tools: this.tools, switch: this.switch });
+    this.masthead = new Masthead(options, { crumbs: this.crumbs, tools: this.tools, switch: this.switch });
     const parts = [this.panels, { element: this.receipt.banner }, this.notices, this.sentenceBar, this.ribbons];
     const elements = [...parts, this.levels, this.foot].map(({ element }) => element);
+    const past = skips({ text: () => this.ribbons.focus(), level: () => this.levels.focus() });
+    const sheet = h("div", { class: "sheet" }, past, this.masthead.element, ...elements);
     this.scope = h(
       "main",
       { class: `scope fit-${options.fit}`, "aria-label": `attention of ${meta.model.name || "a model"}` },
-      h("div", { class: "sheet" }, this.masthead, ...elements),
+      sheet,
     );
+    this.tip = new Tip(this.scope);
+    sheet.append(this.tip.element);
+    this.scope.addEventListener("pointerdown", (event) => this.masthead.pressed(event));
     shadow(root).append(this.scope);
     this.layout = new Layout(
       {
         scope: this.scope,
-        masthead: this.masthead,
+        masthead: this.masthead.element,
         foot: this.foot.element,
+        readout: this.foot.readout,
         between: [this.panels.element, this.levels.element],
       },
       {
@@ -143,6 +152,8 @@ class App implements View {
       listenToKeys(this.scope, options.alone ?? false, {
         enter: () => this.step(1),
         escape: () => this.escape(),
+        find: () => this.ribbons.seek(),
+        level: (key) => this.toLevel(levelOfKey(key)),
         help: () => this.helpOpener.click(),
       }),
       onThemeChange(() => {
@@ -203,6 +214,9 @@ class App implements View {
   destroy(): void {
     this.navigation.destroy();
     this.layout.destroy();
+    this.masthead.destroy();
+    this.ribbons.destroy();
+    this.tip.close();
     for (const undo of this.cleanup) undo();
     this.levels.destroy();
     this.sentenceBar.destroy();
@@ -261,10 +275,18 @@ class App implements View {
     return level !== null;
   }
 
+  /** False where this view has no such level. */
+  private toLevel(level: LevelName | undefined): boolean {
+    if (!level || !this.levels.has(level)) return false;
+    if (level !== this.get().level) this.navigation.change({ level }, "go");
+    return true;
+  }
+
   /** Closes what lies open, one after another; then it unpins; then it goes one level out. */
   private escape(): void {
     const { level } = this.levels;
-    if (this.panels.close() || this.receipt.close() || this.crumbs.close() || level?.close()) return;
+    const open = [this.tip, this.masthead, this.panels, this.ribbons, this.receipt, this.crumbs, level];
+    if (open.some((one) => one?.close())) return;
     if (level?.name === "neuron" && this.get().key !== null) {
       this.choose({ key: null }, "set");
       return;
@@ -344,7 +366,7 @@ class App implements View {
     const before = levels.level;
     if (before?.name === name) return before;
     const inside = before?.element.matches(":focus-within") ?? false;
-    const top = before ? levels.element.offsetTop - this.masthead.offsetHeight : 0;
+    const top = before ? levels.element.offsetTop - this.masthead.element.offsetHeight : 0;
     levels.show(name);
     scope.dataset.shows = name;
     if (before) {

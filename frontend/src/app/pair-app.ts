@@ -1,6 +1,7 @@
 /** A comparison: one frame at a time, of A, of B or of B − A, with a switch between them; what is selected goes along. */
 
 import { button, h } from "../base/dom";
+import { explained } from "../base/explained";
 import { CHOICES, INITIAL, type Side, type State } from "../base/state";
 import { placeOf, positionOn } from "../chain/difference";
 import type { PairSource } from "../chain/pair-source";
@@ -42,7 +43,10 @@ class PairView implements View {
     private readonly options: Options,
   ) {
     for (const side of CHOICES.side) {
-      const one = button(NAMES[side], { "data-side": side, title: ABOUT[side] }, () => this.choose(side));
+      const one = explained(
+        button(NAMES[side], { "data-side": side }, () => this.choose(side)),
+        ABOUT[side],
+      );
       this.buttons.set(side, one);
       this.sides.append(one);
     }

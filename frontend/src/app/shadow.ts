@@ -16,12 +16,15 @@ import panels from "./parts/panels.css";
 import receipt from "./parts/receipt.css";
 import ribbon from "./parts/ribbon.css";
 import sentenceBar from "./parts/sentence-bar.css";
+import skips from "./parts/skips.css";
 import levelSwitch from "./parts/switch.css";
+import tip from "./parts/tip.css";
 import tools from "./parts/tools.css";
 import frame from "./style.css";
 import { resolve } from "./theme";
 
 const PARTS = [
+  skips,
   masthead,
   crumbs,
   tools,
@@ -34,6 +37,7 @@ const PARTS = [
   notices,
   receipt,
   foot,
+  tip,
 ];
 const SHARED = [headTable, headNotes];
 

@@ -62,16 +62,3 @@ export class AfterFrame {
     clearTimeout(this.timer);
   }
 }
-
-/** The nearest ancestor that scrolls, through the shadow root. */
-export function scrollerOf(element: Element): Element | null {
-  for (let node: Node | null = element; node; node = node.parentNode ?? (node as ShadowRoot).host ?? null) {
-    if (
-      node instanceof Element &&
-      node.scrollHeight > node.clientHeight + 1 &&
-      /auto|scroll/.test(getComputedStyle(node).overflowY)
-    )
-      return node;
-  }
-  return document.scrollingElement;
-}

@@ -1,4 +1,5 @@
 /** A notebook: the anywidget entry. State lives in traits, missing layers come from the kernel. */
+import { keepKeys } from "../app/keyboard";
 import { mount } from "../app/mount";
 import { mountPair } from "../app/pair-app";
 import { fail } from "../app/shadow";
@@ -45,6 +46,7 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
   const root = document.createElement("div");
   root.setAttribute("data-attnscope", "");
   el.append(root);
+  const giveBack = keepKeys(root);
   let view: View | null = null;
   let source: CommSource | null = null;
   let other: CommSource | null = null;
@@ -132,6 +134,7 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
   await open();
   return () => {
     closed = true;
+    giveBack();
     for (const name of TRAITS) model.off(`change:${name}`, receive as never);
     model.off("change:blocks", reopen as never);
     model.off("comm_live_update", changed as never);

@@ -1,18 +1,22 @@
 /** A data table on request, a page at a time. */
 import { button, h } from "../base/dom";
+import { EdgeCue } from "../base/edge-cue";
+import { csvButton, type Rows } from "./csv";
 
-export interface Content {
-  caption: string;
-  columns: string[];
-  rows: number;
-  row(i: number): string[];
-}
+export type Content = Rows;
 
 const ROWS = 50;
 const COLUMNS = 24;
 
 export class DataTable {
   readonly element = h("section", { class: "figures", "aria-label": "data table", "data-figures": true });
+  private readonly scroller = h("div", {
+    class: "figures-scroll",
+    tabindex: 0,
+    role: "region",
+    "aria-label": "data table, scrolls",
+  });
+  private readonly cue = new EdgeCue(this.scroller);
   private content: (() => Content) | null = null;
   private row = 0;
   private column = 0;
@@ -70,18 +74,19 @@ export class DataTable {
         values > COLUMNS && turn("‹ columns", () => (this.column -= COLUMNS), left === 0),
         values > COLUMNS && h("span", { class: "num" }, `columns ${left}–${right - 1} of ${values}`),
         values > COLUMNS && turn("columns ›", () => (this.column += COLUMNS), right === values),
+        csvButton(this.content),
       ),
+      this.scroller,
+    );
+    this.scroller.replaceChildren(
       h(
-        "div",
-        { class: "figures-scroll", tabindex: 0, role: "region", "aria-label": "data table, scrolls" },
-        h(
-          "table",
-          {},
-          h("caption", {}, caption),
-          h("thead", {}, h("tr", {}, ...names.map((name) => h("th", { scope: "col" }, name)))),
-          body,
-        ),
+        "table",
+        {},
+        h("caption", {}, caption),
+        h("thead", {}, h("tr", {}, ...names.map((name) => h("th", { scope: "col" }, name)))),
+        body,
       ),
     );
+    this.cue.look();
   }
 }

@@ -1,22 +1,19 @@
 /** The same numbers as a plain table, on request, a page at a time. */
 
 import { button, h } from "../base/dom";
+import { EdgeCue } from "../base/edge-cue";
 import { fixed, percent } from "../base/format";
 import { isMasked, ordered } from "../chain/chain";
 import { isolated } from "../scene/labels";
 import type { Scene } from "../scene/scene";
+import { csvButton, type Rows } from "./csv";
 
 const PAGE = 50;
 
-interface Content {
-  caption: string;
-  columns: string[];
-  rows: number;
-  row: (i: number) => string[];
-}
-
 export class QueryDataTable {
   readonly element = h("section", { class: "figures", "aria-label": "data table", "data-figures": true });
+  private readonly scroller = h("div", { class: "figures-scroll", tabindex: 0 });
+  private readonly cue = new EdgeCue(this.scroller);
   private scene: Scene | null = null;
   private kind: "keys" | "dimensions" = "keys";
   private page = 0;
@@ -75,23 +72,24 @@ export class QueryDataTable {
         pages > 1 && turn(-1, "‹ earlier", this.page === 0),
         h("span", { class: "num" }, `rows ${from}–${to - 1} of ${content.rows}`),
         pages > 1 && turn(1, "later ›", this.page === pages - 1),
+        csvButton(() => content),
       ),
+      this.scroller,
+    );
+    this.scroller.replaceChildren(
       h(
-        "div",
-        { class: "figures-scroll", tabindex: 0 },
-        h(
-          "table",
-          {},
-          h("caption", {}, content.caption),
-          h("thead", {}, h("tr", {}, ...content.columns.map((name) => h("th", { scope: "col" }, name)))),
-          body,
-        ),
+        "table",
+        {},
+        h("caption", {}, content.caption),
+        h("thead", {}, h("tr", {}, ...content.columns.map((name) => h("th", { scope: "col" }, name)))),
+        body,
       ),
     );
+    this.cue.look();
   }
 }
 
-function ofKeys(scene: Scene, byWeight: boolean): Content {
+function ofKeys(scene: Scene, byWeight: boolean): Rows {
   const { chain, keyLabels, tensors, site, query, queryLabels } = scene;
   const keys = ordered(chain, scene.keys, byWeight);
   const optional: [string, ArrayLike<number> | null][] = [
@@ -126,10 +124,22 @@ function ofKeys(scene: Scene, byWeight: boolean): Content {
         isMasked(chain, key) && !chain.share[key] ? "masked" : percent(chain.share[key]),
       ];
     },
+    values: (i) => {
+      const key = keys[i];
+      return [
+        key,
+        keyLabels[key].text,
+        ...numbers.map(([, values]) => values[key]),
+        isMasked(chain, key) ? "masked" : "allowed",
+        chain.weights[key],
+        tensors.norms[key],
+        chain.share[key],
+      ];
+    },
   };
 }
 
-function ofDimensions(scene: Scene): Content {
+function ofDimensions(scene: Scene): Rows {
   const { tensors, query, key, queryLabels, keyLabels, site } = scene;
   const { q } = scene;
   const k = tensors.key(key);
@@ -139,6 +149,7 @@ function ofDimensions(scene: Scene): Content {
   const v = tensors.v.length ? tensors.value(key) : new Float32Array(0);
   at = Math.max(q.length, v.length);
   const cell = (values: ArrayLike<number>, d: number) => (d < values.length ? fixed(values[d], 4) : "");
+  const own = (values: ArrayLike<number>, d: number) => (d < values.length ? values[d] : null);
   return {
     caption: `Layer ${site.layer}, head ${scene.state.head}: query “${isolated(queryLabels[query].text)}” and key “${isolated(keyLabels[key].text)}”, every dimension`,
     columns: ["dimension", "q", "k", "q × k", "sum so far", "v of the key", "z"],
@@ -151,6 +162,15 @@ function ofDimensions(scene: Scene): Content {
       cell(sums, d),
       cell(v, d),
       cell(scene.chain.z, d),
+    ],
+    values: (d) => [
+      d,
+      own(q, d),
+      own(k, d),
+      d < q.length ? q[d] * k[d] : null,
+      own(sums, d),
+      own(v, d),
+      own(scene.chain.z, d),
     ],
   };
 }

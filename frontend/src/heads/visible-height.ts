@@ -7,13 +7,23 @@ export interface VisibleHeight {
   atOnce: number;
 }
 
+const px = (style: CSSStyleDeclaration, name: string) => Number.parseFloat(style.getPropertyValue(name)) || 0;
+
+/** From where an element begins down to the foot, in a frame that is not scrolled. */
+export function heightFrom(element: HTMLElement): number {
+  const scope = element.closest(".scope");
+  if (!scope) return 0;
+  const style = getComputedStyle(element);
+  const begin = element.getBoundingClientRect().top - scope.getBoundingClientRect().top + scope.scrollTop;
+  return px(style, "--sight") - begin - px(style, "--foot");
+}
+
 export function visibleHeightOf(element: HTMLElement, { top, bottom }: { top: number; bottom: number }): VisibleHeight {
   const style = getComputedStyle(element);
-  const px = (name: string) => Number.parseFloat(style.getPropertyValue(name)) || 0;
   const scrolled = element.closest(".scope")?.scrollTop ?? 0;
   const begin = element.getBoundingClientRect().top - top + scrolled;
   return {
-    always: bottom - top - px("--bar") - px("--foot"),
-    atOnce: bottom - top - begin - px("--foot"),
+    always: bottom - top - px(style, "--bar") - px(style, "--foot"),
+    atOnce: bottom - top - begin - px(style, "--foot"),
   };
 }

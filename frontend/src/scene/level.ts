@@ -48,7 +48,10 @@ export interface Level {
   legends?(scene: Scene): Legend[];
   /** Something scrolled or was laid out: fit to what is in sight. */
   look(): void;
-  /** The level has opened and is laid out within what scrolls: show what it was opened for. */
+  /**
+   * The level has opened and is laid out: show what it was opened for within its own lists. When a page opens, the frame
+   * stays on its sentence and its text; only who comes back to a level may find it scrolled.
+   */
   arrive(within: Element): void;
   /** Closes what the reader opened on top of it; false when nothing was open. */
   close(): boolean;

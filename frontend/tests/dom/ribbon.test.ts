@@ -133,3 +133,65 @@ describe("the direction of words", () => {
     expect(picked).toEqual([scene.query + 1, scene.query - 1]);
   });
 });
+
+describe("the search in the ribbon", () => {
+  function searching(role: "both" | "key" = "both") {
+    const all = shown(role);
+    const { ribbon } = all;
+    const input = ribbon.element.querySelector("[data-find]") as HTMLInputElement;
+    const status = () => ribbon.element.querySelector("[data-found]")?.textContent;
+    const type = (text: string) => {
+      input.value = text;
+      input.dispatchEvent(new Event("input", { bubbles: true }));
+    };
+    const of = (name: string) => all.tokens.filter((one) => one.classList.contains(name)).map((one) => one.textContent);
+    ribbon.seek();
+    return { ...all, input, status, type, of };
+  }
+
+  it("marks what is written, from the query on, and leaves the query where it is", () => {
+    const { type, of, status, picked, input } = searching();
+    expect(document.activeElement).toBe(input);
+    type("S");
+    const words = WORDS.filter((word) => word.toLowerCase().includes("s"));
+    expect(words.length).toBeGreaterThan(1);
+    expect(of("found")).toEqual(words);
+    expect(of("sought").length).toBe(1);
+    expect(status()).toMatch(new RegExp(`^[1-9] of ${words.length}$`));
+    type("nowhere");
+    expect(of("found")).toEqual([]);
+    expect(status()).toBe("not found");
+    expect(picked).toEqual([]);
+  });
+
+  it("goes to a word with Enter, on with Enter, back with Shift+Enter, and around the end", () => {
+    const { type, picked, input } = searching();
+    type("s");
+    const places = WORDS.flatMap((word, i) => (word.toLowerCase().includes("s") ? [i] : []));
+    const start = Math.max(
+      0,
+      places.findIndex((place) => place >= 5),
+    );
+    for (let i = 0; i <= places.length; i++) press(input, "Enter");
+    expect(picked).toEqual(Array.from({ length: places.length + 1 }, (_, i) => places[(start + i) % places.length]));
+    press(input, "Enter", { shiftKey: true });
+    expect(picked.at(-1)).toBe(places[(start + places.length - 1) % places.length]);
+  });
+
+  it("pins a key in the text of the keys", () => {
+    const { type, pinned, picked, input } = searching("key");
+    type(WORDS[0]);
+    press(input, "Enter");
+    expect(pinned).toEqual([0]);
+    expect(picked).toEqual([]);
+  });
+
+  it("is closed by Escape, which goes no further, and gives the keyboard back to the text", () => {
+    const { type, of, input, flow, ribbon } = searching();
+    type("s");
+    expect(press(input, "Escape")).toBe(false);
+    expect(of("found")).toEqual([]);
+    expect(document.activeElement).toBe(flow);
+    expect(ribbon.close()).toBe(false);
+  });
+});

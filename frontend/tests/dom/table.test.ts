@@ -4,14 +4,14 @@ import { isMasked } from "../../src/chain/chain";
 import { layoutFor } from "../../src/levels/neuron/columns";
 import { Table } from "../../src/levels/neuron/table";
 import type { Scene } from "../../src/scene/scene";
-import { actions, HEIGHT, press, sceneAt, source, stage, WIDTH, WORDS } from "./stage";
+import { actions, press, sceneAt, source, stage, WIDTH, WORDS } from "./stage";
 
 beforeAll(stage);
 beforeEach(() => document.body.replaceChildren());
 
 function shown(scene: Scene = sceneAt(source())) {
   const asks = actions();
-  const table = new Table(asks, () => ({ top: 0, bottom: HEIGHT }));
+  const table = new Table(asks);
   document.body.append(table.element);
   table.resize(WIDTH);
   table.draw(scene);
@@ -65,6 +65,34 @@ describe("the table", () => {
   });
 });
 
+describe("the list of the table", () => {
+  const list = (table: Table) => table.element.querySelector(".keys-list") as HTMLElement;
+
+  it("is as high as the lines that there is room for, and shows the edge of the next", () => {
+    const { table } = shown();
+    table.fit(5 * 24 + 13);
+    expect(list(table).style.maxHeight).toBe(`${5 * 24 + 10}px`);
+    table.fit(0);
+    expect(list(table).style.maxHeight).toBe(`${4 * 24 + 10}px`);
+  });
+
+  it("brings the pinned row into sight within itself", () => {
+    const { table } = shown(sceneAt(source(), { key: 6 }));
+    table.fit(0);
+    table.look();
+    const top = list(table).scrollTop;
+    expect(top).toBeGreaterThan(0);
+    expect(6 * 24 - top).toBeGreaterThanOrEqual(0);
+    expect(7 * 24 - top).toBeLessThanOrEqual(4 * 24);
+    list(table).scrollTop = 0;
+    table.look();
+    expect(list(table).scrollTop).toBe(0); // once: the reader scrolls from there
+    table.draw(sceneAt(source(), { key: 5 }));
+    table.look();
+    expect(list(table).scrollTop).toBeGreaterThan(0);
+  });
+});
+
 describe("the keyboard in the table", () => {
   it("starts at the strongest key and says each number that it comes to", () => {
     const { table, scene, active, asks } = shown();
@@ -86,11 +114,11 @@ describe("the keyboard in the table", () => {
     press(table.element, "Home", { ctrlKey: true });
     press(table.element, "Home");
     const columns: string[] = [];
-    for (let i = 0; i < 2 + scene.site.head_size; i++) {
+    for (let i = 0; i < 4 + scene.site.head_size; i++) {
       columns.push(active()?.dataset.col ?? "");
       press(table.element, "ArrowRight");
     }
-    expect(columns).toEqual(["token", ...Array(scene.site.head_size).fill("k"), "product"]);
+    expect(columns).toEqual(["token", "weight", "share", ...Array(scene.site.head_size).fill("k"), "product"]);
     expect(asks.said.filter((text) => text.includes(" · k · dimension")).length).toBe(scene.site.head_size);
   });
 
@@ -131,17 +159,31 @@ describe("the keyboard in the table", () => {
 describe("the columns", () => {
   const scene = sceneAt(source());
 
-  it("are fewer in a narrow view, with one strip that the reader chooses", () => {
-    expect(layoutFor(1100, scene, "product", 1)).toMatchObject({ mode: "wide" });
-    expect(layoutFor(1100, scene, "product", 1).columns.length).toBe(8);
-    expect(layoutFor(700, scene, "k", 1)).toMatchObject({
-      mode: "medium",
-      columns: ["token", "k", "dot", "score", "weight", "share", "v"],
-    });
-    expect(layoutFor(400, scene, "v", 1)).toMatchObject({
-      mode: "narrow",
-      columns: ["token", "v", "dot", "weight", "share"],
-    });
+  it("begin with the key, its weight and its share, at any width", () => {
+    for (const width of [1100, 899, 700, 559, 366])
+      expect(layoutFor(width, scene, null, 1).columns.slice(0, 3)).toEqual(["token", "weight", "share"]);
+    expect(layoutFor(1100, scene, null, 1)).toMatchObject({ mode: "wide", folded: [] });
+    expect(layoutFor(1100, scene, null, 1).columns.slice(3)).toEqual(["k", "product", "dot", "score", "v"]);
+  });
+
+  it("fold the vectors away below 900 pixels; one that the reader asks for stands beside the rest", () => {
+    const beside = (width: number, vector: "k" | "product" | "v" | null) =>
+      layoutFor(width, scene, vector, 1).columns.slice(3);
+    expect(layoutFor(899, scene, null, 1).folded).toEqual(["k", "product", "v"]);
+    expect(beside(700, null)).toEqual(["dot", "score"]);
+    expect(beside(700, "k")).toEqual(["k", "dot", "score"]);
+    expect(beside(700, "v")).toEqual(["v"]);
+    expect(beside(366, null)).toEqual([]);
+    expect(beside(366, "product")).toEqual(["product"]);
+  });
+
+  it("are as wide together as the view, however few there are", () => {
+    for (const vector of ["k", "product", "v", null] as const)
+      for (const width of [1100, 900, 899, 560, 559, 320]) {
+        const { columns, template, mode } = layoutFor(width, scene, vector, 1);
+        const least = (template.match(/[\d.]+(?=px)/g) ?? []).map(Number).reduce((a, b) => a + b, 0);
+        expect(least + (columns.length - 1) * { wide: 14, medium: 10, narrow: 8 }[mode]).toBeLessThanOrEqual(width);
+      }
   });
 
   it("leave out what weights alone do not have", () => {
@@ -150,12 +192,12 @@ describe("the columns", () => {
       site: { ...scene.site, weights_only: true },
       tensors: { ...scene.tensors, v: new Float32Array(0) },
     };
-    expect(layoutFor(1100, bare as unknown as Scene, "product", 1).columns).toEqual(["token", "weight"]);
+    expect(layoutFor(1100, bare as unknown as Scene, null, 1).columns).toEqual(["token", "weight"]);
   });
 
   it("have strips of whole device pixels, a cell for each number where there is room", () => {
     for (const ratio of [1, 1.5, 2, 3]) {
-      const { key } = layoutFor(1100, scene, "product", ratio);
+      const { key } = layoutFor(1100, scene, null, ratio);
       expect(Number.isInteger(key.cell)).toBe(true);
       expect(key.cells * key.perCell).toBeGreaterThanOrEqual(scene.site.head_size);
       expect(key.perCell).toBe(1);

@@ -1,11 +1,12 @@
 /** What a reader takes away: the picture as a file, the view as Python. */
 
 import { button, h, setText } from "../../base/dom";
+import { download } from "../../base/download";
 import type { Metadata } from "../../data/metadata";
 import { python, pythonOfPair } from "../../scene/as-python";
 import type { Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
-import { download, type Format, fileName, fileOf, provenance } from "./save";
+import { type Format, fileName, fileOf, provenance } from "./save";
 
 const wrong = (error: unknown) => (error instanceof Error ? error.message : String(error));
 

@@ -82,12 +82,3 @@ export function fileName({ meta, site, state }: Scene, format: Format): string {
   const parts = ["attnscope", model, site.stack, `layer${site.layer}`, `head${state.head}`, state.level];
   return `${parts.filter(Boolean).join("-")}.${format}`;
 }
-
-/** Hands a file to the reader; nothing leaves the page. */
-export function download(file: Blob, name: string): void {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(file);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-}

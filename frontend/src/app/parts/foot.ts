@@ -8,6 +8,7 @@ import type { Scene } from "../../scene/scene";
 import type { ReceiptView } from "./receipt";
 
 const HINT = "Hover over a number, or move to it with the arrow keys, to read its exact value.";
+const HINT_TOUCH = "Tap a number to read its exact value.";
 const SWATCHES = {
   sign: "swatch swatch-sign",
   ink: "swatch-ink",
@@ -18,7 +19,7 @@ const SWATCHES = {
 
 export class Foot {
   readonly element: HTMLElement;
-  private readonly readout = h("p", { class: "readout", "data-readout": true });
+  readonly readout = h("p", { class: "readout", "data-readout": true });
   private readonly live = h("p", { class: "unseen", "aria-live": "polite", "data-live": true });
   private readonly legends = h("div", { class: "legends", "data-legends": true });
   private readonly keys = h("span", { class: "keys", "data-keys": true });
@@ -55,7 +56,7 @@ export class Foot {
 
   draw(scene: Scene, level: Level): void {
     // a number of another level would be read as one of this
-    if (level.name !== this.level) setText(this.readout, HINT);
+    if (level.name !== this.level) setText(this.readout, matchMedia("(hover: none)").matches ? HINT_TOUCH : HINT);
     this.level = level.name;
     const legends = level.legends?.(scene) ?? queryLegends(scene);
     const shape = legends

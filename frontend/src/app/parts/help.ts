@@ -10,7 +10,9 @@ const KEYS: [string, string][] = [
   ["arrows in a picture", "from number to number; the foot shows each one's exact value"],
   ["Enter", "pins a key; on what is selected already, one level in"],
   ["Esc", "closes what lies open, unpins, then one level out"],
-  ["Tab", "text, picture, controls: each is one stop"],
+  ["1 to 5", "the levels, from the whole model to the arithmetic"],
+  ["/", "finds words in the text; Enter goes to them"],
+  ["Tab", "first two links, to the text and to the picture; then text, picture, controls: each is one stop"],
   ["?", "opens and closes this sheet"],
 ];
 

@@ -1,12 +1,15 @@
 /** The text as running words, each token underlined by its weight for the query. A click picks the query. */
 
 import { h, setAttribute } from "../../base/dom";
+import { EdgeCue } from "../../base/edge-cue";
 import { change, percent } from "../../base/format";
 import { isMasked } from "../../chain/chain";
 import { inLine, type Label } from "../../scene/labels";
+import type { Occurrence } from "../../scene/occurrences";
 import type { Scene } from "../../scene/scene";
 import { queryRange } from "../validate-state";
 import { baseOf, type Direction, directionOf, inRuns, type Unit } from "./directions";
+import { Find } from "./find";
 
 const ACROSS = "calc(100% - 2px)"; // a line and the ink below it are backgrounds of a token: drawn without being laid out again
 const WINDOW = 640; // longer texts are shown in part, around the query
@@ -37,6 +40,11 @@ export class Ribbon {
   private ringed: HTMLElement | null = null;
   private scene: Scene | null = null;
   private wanted: HTMLElement | null = null;
+  private readonly find: Find;
+  private readonly cue: EdgeCue;
+  /** The place that the search looks at, while it does. */
+  private sought: Occurrence | null = null;
+  private found: Occurrence[] = [];
 
   constructor(
     private readonly role: "both" | "query" | "key",
@@ -52,11 +60,22 @@ export class Ribbon {
       "aria-label": purpose,
       "data-ribbon": role === "key" ? "key" : "query",
     });
+    this.cue = new EdgeCue(this.flow);
+    const searched = {
+      labels: () => this.labels,
+      from: () => this.own,
+      mark: (found: Occurrence[], current: number) => this.markFound(found, current),
+      pick: (token: number) => this.choose(token),
+      leave: () => this.flow.focus({ preventScroll: true }),
+    };
+    this.find = new Find(searched, role === "key" ? "the text of the keys" : "the text");
     this.element = h(
       "div",
       { class: `ribbon ribbon-${role}` },
       title && h("span", { class: "ribbon-title" }, title),
+      this.find.element,
       this.flow,
+      this.find.opener,
     );
     this.flow.addEventListener("click", (event) => this.pick(event));
     this.flow.addEventListener("keydown", (event) => this.walk(event));
@@ -66,10 +85,57 @@ export class Ribbon {
   draw(scene: Scene): void {
     this.scene = scene;
     const labels = this.role === "key" ? scene.keyLabels : scene.queryLabels;
-    const centre = this.role === "key" ? scene.key : scene.query;
-    if (labels !== this.labels || centre < this.from || centre >= this.to) this.build(labels, centre, scene);
+    const fresh = labels !== this.labels;
+    const centre = fresh ? this.own : (this.sought?.first ?? this.own);
+    if (fresh || centre < this.from || centre >= this.to) this.build(labels, centre, scene);
+    if (fresh) this.find.renew();
     if (this.role !== "query") this.ink(scene);
     this.mark(scene);
+  }
+
+  /** The token that this text is about: a query, or a key. */
+  private get own(): number {
+    if (!this.scene) return 0;
+    return this.role === "key" ? this.scene.key : this.scene.query;
+  }
+
+  /** Opens the search. */
+  seek(): void {
+    this.find.open();
+  }
+
+  /** Closes the search; false when it was not open. */
+  close(): boolean {
+    return this.find.close();
+  }
+
+  get focused(): boolean {
+    return this.element.matches(":focus-within");
+  }
+
+  destroy(): void {
+    this.cue.destroy();
+  }
+
+  private markFound(found: Occurrence[], current: number): void {
+    this.found = found;
+    this.sought = found[current] ?? null;
+    const { scene, sought } = this;
+    if (sought && scene && (sought.first < this.from || sought.first >= this.to)) this.draw(scene);
+    this.drawFound();
+    if (!sought) return;
+    this.wanted = this.tokens.get(sought.first)?.element ?? null;
+    this.look();
+  }
+
+  private drawFound(): void {
+    for (const { element } of this.tokens.values()) element.classList.remove("found", "sought");
+    for (const one of this.found) {
+      for (let i = Math.max(one.first, this.from); i <= Math.min(one.last, this.to - 1); i++) {
+        this.tokens.get(i)?.element.classList.add("found");
+        if (one === this.sought) this.tokens.get(i)?.element.classList.add("sought");
+      }
+    }
   }
 
   private build(labels: Label[], centre: number, scene: Scene): void {
@@ -109,6 +175,8 @@ export class Ribbon {
     this.inkHeight = dense ? 9 : 14;
     this.element.classList.toggle("dense", dense);
     this.flow.replaceChildren(...parts);
+    this.cue.look();
+    if (this.found.length) this.drawFound();
   }
 
   private token(label: Label): HTMLElement {
@@ -166,14 +234,14 @@ export class Ribbon {
     }
     const active = current ?? ringed;
     if (active) this.flow.setAttribute("aria-activedescendant", active.id);
-    this.wanted = active;
+    if (!this.sought) this.wanted = active;
   }
 
   /** Scrolls the query into sight: the ribbon only, never the page. Called when the layout is known anyway. */
   look(): void {
     const { flow, wanted: element } = this;
     this.wanted = null;
-    if (!element || this.labels.length < 80 || flow.scrollHeight <= flow.clientHeight) return;
+    if (!element || flow.scrollHeight <= flow.clientHeight) return;
     const top = element.offsetTop; // within the flow, which is positioned
     if (top >= flow.scrollTop && top + element.offsetHeight <= flow.scrollTop + flow.clientHeight) return;
     // to the beginning of a line: a line cut in half is a row of bare underlines
@@ -193,16 +261,18 @@ export class Ribbon {
 
   private pick(event: Event): void {
     const index = this.indexAt(event);
-    if (index === null || !this.scene) return;
-    if (this.role === "key") {
-      if (index < this.scene.site.keys) this.host.pin(index);
-    } else this.host.pickQuery(index);
+    if (index !== null) this.choose(index);
+  }
+
+  private choose(index: number): void {
+    if (this.role !== "key") this.host.pickQuery(index);
+    else if (this.scene && index < this.scene.site.keys) this.host.pin(index);
   }
 
   private walk(event: KeyboardEvent): void {
     const { scene } = this;
     if (!scene || event.ctrlKey || event.metaKey || event.altKey) return;
-    const own = this.role === "key" ? scene.key : scene.query;
+    const { own } = this;
     const [first, last] = this.role === "key" ? [0, scene.site.keys - 1] : queryRange(scene.site);
     const onward = this.flow.dir === "rtl" ? -1 : 1;
     const steps: Record<string, number> = {

@@ -18,6 +18,7 @@ export class Ribbons {
     if (this.tables !== `${queries},${keys}`) {
       this.tables = `${queries},${keys}`;
       const { host, id } = this;
+      this.destroy();
       this.views =
         queries === keys
           ? [new Ribbon("both", null, host, `${id}b`)]
@@ -25,6 +26,25 @@ export class Ribbons {
       this.element.replaceChildren(...this.views.map((ribbon) => ribbon.element));
     }
     for (const ribbon of this.views) ribbon.draw(scene);
+  }
+
+  /** The keyboard into the text. */
+  focus(): void {
+    this.element.querySelector<HTMLElement>("[data-ribbon]")?.focus();
+  }
+
+  /** Opens the search in the text where the keyboard is, or in the first. */
+  seek(): void {
+    (this.views.find((ribbon) => ribbon.focused) ?? this.views[0])?.seek();
+  }
+
+  /** Closes a search; false when none was open. */
+  close(): boolean {
+    return this.views.some((ribbon) => ribbon.close());
+  }
+
+  destroy(): void {
+    for (const ribbon of this.views) ribbon.destroy();
   }
 
   look(): void {

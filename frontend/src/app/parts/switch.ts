@@ -1,8 +1,9 @@
 /** The switch between levels; and between the drawings of one, where there are several. */
 import { button, h } from "../../base/dom";
+import { explained } from "../../base/explained";
 import type { LevelName } from "../../base/state";
 import type { LevelEntry } from "../../scene/level";
-import { drawingsOf, type Has, isDrawing, levelsInOrder } from "../level-order";
+import { drawingsOf, type Has, isDrawing, keyOf, levelsInOrder } from "../level-order";
 import { aboutLevel, levelNamed } from "../level-registry";
 
 export class Switch {
@@ -18,9 +19,10 @@ export class Switch {
     for (const name of levelsInOrder(has, this.last)) {
       const level = levelNamed(name) as LevelEntry;
       const several = isDrawing(name);
-      const title = several ? `${level.group}: its weights` : aboutLevel(level);
+      const about = several ? `${level.group}: its weights` : aboutLevel(level);
+      const words = several ? about : `${about} · key ${keyOf(name)}`;
       const choose = () => go(several && has(this.last) ? this.last : name);
-      const one = button(level.group, { "data-level-switch": level.group, title }, choose);
+      const one = explained(button(level.group, { "data-level-switch": level.group }, choose), words);
       this.buttons.set(level.group, one);
       levels.append(one);
       const others = drawingsOf(name).filter(has);
@@ -30,7 +32,11 @@ export class Switch {
   }
 
   private addDrawing(level: LevelEntry, go: (name: LevelName) => void): void {
-    const one = button(level.title, { "data-drawing": level.name, title: aboutLevel(level) }, () => go(level.name));
+    const keys = { "data-drawing": level.name, "aria-keyshortcuts": keyOf(level.name) };
+    const one = explained(
+      button(level.title, keys, () => go(level.name)),
+      `${aboutLevel(level)} · key ${keyOf(level.name)}`,
+    );
     this.drawn.set(level.name, one);
     this.drawings.append(one);
   }

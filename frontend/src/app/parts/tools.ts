@@ -58,7 +58,7 @@ export class Tools {
     const sinks = meta.sites.some(({ sink_tokens }) => sink_tokens?.length);
     const special = sinks || meta.tokens.some((table) => table.special.includes(true));
     this.hasPieces = meta.tokens.some(({ words }) => words.some((word, i) => word !== null && word === words[i + 1]));
-    this.page = h("div", { class: "tools" }, h("span", { class: "menu" }, this.theme), ...takeAway);
+    this.page = h("div", { class: "tools page-tools" }, h("span", { class: "menu" }, this.theme), ...takeAway);
     this.element = h(
       "div",
       { class: "tools" },

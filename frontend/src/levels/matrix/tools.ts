@@ -1,6 +1,7 @@
 /** The controls of the grid: what the cells hold, on which scale, how near. */
 
 import { button, h } from "../../base/dom";
+import { explained } from "../../base/explained";
 import { menu } from "../../heads/tools";
 import type { Actions } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
@@ -46,8 +47,10 @@ export class GridTools {
     for (const option of this.quantity.options) option.disabled = option.value !== "weights" && !hasScores;
     this.log.checked = state.log;
     this.log.disabled = quantity !== "weights" || pair !== null;
-    this.logLabel.title =
-      quantity === "weights" ? "small weights told apart" : "only weights have a logarithmic scale: scores have a sign";
+    explained(
+      this.logLabel,
+      quantity === "weights" ? "small weights told apart" : "only weights have a logarithmic scale: scores have a sign",
+    );
   }
 
   zoomed(away: boolean): void {

@@ -1,5 +1,6 @@
 /** The statistics of every head as a plain table, on request, a page at a time. */
 import { button, h } from "../../base/dom";
+import { csvButton } from "../../heads/csv";
 import { type Head, nameOf } from "./heads";
 import type { Statistics } from "./statistics";
 
@@ -48,6 +49,13 @@ export class HeadDataTable {
         pages > 1 && turn(-1, "‹ earlier", this.page === 0),
         h("span", { class: "num" }, `heads ${from + 1}–${from + shown.length} of ${heads.length}`),
         pages > 1 && turn(1, "later ›", this.page === pages - 1),
+        csvButton(() => ({
+          caption: `Every head, ${order}`,
+          columns: ["head", ...statistics.names.map((name) => statistics.full(name))],
+          rows: heads.length,
+          row: (i) => [nameOf(heads[i]), ...statistics.names.map((name) => statistics.said(heads[i], name))],
+          values: (i) => [nameOf(heads[i]), ...statistics.names.map((name) => statistics.value(heads[i], name))],
+        })),
       ),
       h(
         "div",

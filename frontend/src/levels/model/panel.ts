@@ -1,6 +1,7 @@
 /** One head, enlarged, with its numbers; beside the grid, so that it never covers what it speaks of. */
 
 import { button, h, setAttribute, setText } from "../../base/dom";
+import { explained } from "../../base/explained";
 import { count } from "../../base/format";
 import type { Label } from "../../scene/labels";
 import { after } from "../../scene/text";
@@ -74,10 +75,13 @@ export class Panel {
           );
           const place = rank && rank.of > 1 ? `${rank.rank} of ${rank.of}` : "";
           return [
-            h(
-              "dt",
-              { class: current, title: this.statistics.words(one) },
-              /^pair/.test(one) ? this.statistics.full(one) : this.statistics.title(one),
+            explained(
+              h(
+                "dt",
+                { class: current, tabindex: 0 },
+                /^pair/.test(one) ? this.statistics.full(one) : this.statistics.title(one),
+              ),
+              this.statistics.words(one),
             ),
             h("dd", { class: current }, value),
             h("dd", { class: `rank${current ? " current" : ""}` }, place),

@@ -7,12 +7,17 @@ import { isolated } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
 import { scalingName } from "../../scene/text";
 
-export type Column = "token" | "k" | "product" | "dot" | "score" | "weight" | "share" | "v";
+/** What the reader comes for stands first: the key, its weight, its share. The vectors that give them stand beside. */
+export type Column = "token" | "weight" | "share" | "k" | "product" | "dot" | "score" | "v";
+/** A column of cells, one for each number of a vector. */
+export type Vector = Extract<Column, "k" | "product" | "v">;
 export type Mode = "wide" | "medium" | "narrow";
 
 export interface Layout {
   mode: Mode;
   columns: Column[];
+  /** Vectors that can be unfolded, one at a time; empty where all have room. */
+  folded: Vector[];
   template: string;
   /** Strips of q, k and q × k; and of v and z. */
   key: Strip;
@@ -21,47 +26,50 @@ export interface Layout {
 
 const MEDIUM = 900;
 const NARROW = 560;
+const VECTORS: Vector[] = ["k", "product", "v"];
+const GAP: Record<Mode, number> = { wide: 14, medium: 10, narrow: 8 };
+const WIDTH: Record<Mode, Partial<Record<Column, number>>> = {
+  wide: { token: 124, weight: 112, share: 112, dot: 56, score: 112 },
+  medium: { token: 96, weight: 96, share: 96, dot: 54, score: 104 },
+  narrow: { token: 84, weight: 54, share: 54 },
+};
 
-/** `shared`: what the one strip column shows where there is no room for all. */
-export function layoutFor(width: number, scene: Scene, shared: Column, ratio: number): Layout {
+export const isVector = (column: Column): column is Vector => VECTORS.some((one) => one === column);
+
+/** `unfolded`: the vector that the reader asked for where there is no room for all. */
+export function layoutFor(width: number, scene: Scene, unfolded: Vector | null, ratio: number): Layout {
   const { head_size, value_size, weights_only } = scene.site;
   const mode: Mode = width < NARROW ? "narrow" : width < MEDIUM ? "medium" : "wide";
-  const gap = mode === "wide" ? 14 : mode === "medium" ? 10 : 8;
-  const fixedWidths: Record<Mode, Partial<Record<Column, number>>> = {
-    wide: { token: 124, dot: 56, score: 116, weight: 108, share: 108 },
-    medium: { token: 96, dot: 54, score: 84, weight: 92, share: 64 },
-    narrow: { token: 78, dot: 50, weight: 54, share: 50 },
+  const there = (column: Column) =>
+    column === "v" || column === "share"
+      ? scene.tensors.v.length > 0
+      : !weights_only || column === "token" || column === "weight";
+  const folded = mode === "wide" ? [] : VECTORS.filter(there);
+  const shown = folded.find((one) => one === unfolded);
+  const beside: Record<Mode, Column[]> = {
+    wide: ["k", "product", "dot", "score", "v"],
+    medium: shown === "v" ? ["v"] : shown ? [shown, "dot", "score"] : ["dot", "score"],
+    narrow: shown ? [shown] : [],
   };
-  const hasValue = scene.tensors.v.length > 0;
-  let columns: Column[] =
-    mode === "wide"
-      ? ["token", "k", "product", "dot", "score", "weight", "share", "v"]
-      : mode === "medium"
-        ? ["token", shared, "dot", "score", "weight", "share", "v"]
-        : ["token", shared, "dot", "weight", "share"];
-  if (weights_only) columns = columns.filter((column) => !["k", "product", "dot", "score"].includes(column));
-  if (!hasValue) columns = columns.filter((column) => column !== "v" && column !== "share");
-  const isStrip = (column: Column) => column === "k" || column === "product" || column === "v";
-  const strips = columns.filter(isStrip).length;
+  const columns = (["token", "weight", "share", ...beside[mode]] as Column[]).filter(there);
+  const sizes = WIDTH[mode];
+  const strips = columns.filter(isVector).length;
   const taken =
-    columns.reduce((total, column) => total + (isStrip(column) ? 0 : (fixedWidths[mode][column] ?? 0)), 0) +
-    gap * (columns.length - 1);
+    columns.reduce((total, column) => total + (isVector(column) ? 0 : (sizes[column] ?? 0)), 0) +
+    GAP[mode] * (columns.length - 1);
   const room = Math.max(60, Math.floor((width - taken) / Math.max(1, strips)));
   const key = stripFor(Math.max(1, head_size), room, ratio);
   const value = stripFor(Math.max(1, value_size), room, ratio);
   const template = columns
     .map((column) => {
-      if (isStrip(column)) return `${column === "v" ? value.width : key.width}px`;
-      const size = fixedWidths[mode][column] as number;
+      if (isVector(column)) return `${column === "v" ? value.width : key.width}px`;
+      const size = sizes[column];
       // what is left over makes the bars longer
-      return column === "weight" || column === "share"
-        ? `minmax(${size}px, ${mode === "narrow" ? `${size}px` : column === "weight" || mode === "wide" ? "1fr" : `${size}px`})`
-        : column === "token" && mode === "narrow"
-          ? `minmax(${size}px, 1fr)`
-          : `${size}px`;
+      if (column === "weight" || column === "share") return `minmax(${size}px, 1fr)`;
+      return column === "token" && mode !== "wide" ? `minmax(${size}px, 1fr)` : `${size}px`;
     })
     .join(" ");
-  return { mode, columns, template, key, value };
+  return { mode, columns, folded, template, key, value };
 }
 
 export interface Heading {
@@ -91,9 +99,9 @@ export function heading(column: Column, scene: Scene, layout: Layout): Heading {
       return { title: "weight", detail: site.weights_only ? "as captured" : "softmax", domain: part };
     case "share":
       return {
-        title: layout.mode === "wide" ? "share of output" : "share",
+        title: layout.mode === "narrow" ? "share" : "share of output",
         detail: site.norms === "output" ? "‖weight · v · W_O‖" : "‖weight · v‖",
-        domain: layout.mode === "wide" ? part : "",
+        domain: part,
       };
     case "v":
       return { title: "v", detail: per(layout.value), domain: symmetric(domains.v) };

@@ -1,5 +1,6 @@
 /** The heading of the table: a name, what it is and its domain per column, each a button that explains itself. */
 import { button, h, setAttribute, setText } from "../../base/dom";
+import { explained } from "../../base/explained";
 import type { Scene } from "../../scene/scene";
 import { type Column, explanation, heading, type Layout } from "./columns";
 
@@ -8,25 +9,24 @@ export class Heading {
   private readonly row = h("div", { class: "row row-head", role: "row", "aria-rowindex": 1 });
   private readonly explain = h("p", { class: "explain", "data-explain": true, role: "status" });
   private readonly buttons = new Map<Column, HTMLButtonElement>();
-  private explained: Column | null = null;
+  private open: Column | null = null;
   private built = "";
   private scene: Scene | null = null;
   private layout: Layout | null = null;
 
-  /** `choose`: the strips show something else. */
-  constructor(private readonly choose: (shared: Column) => void) {
+  constructor() {
     this.explain.hidden = true;
     this.element.append(this.row, this.explain);
   }
 
-  draw(scene: Scene, layout: Layout, shared: Column): void {
+  draw(scene: Scene, layout: Layout): void {
     this.scene = scene;
     this.layout = layout;
     const key = `${layout.columns} ${layout.mode}`;
     if (key !== this.built) {
       this.built = key;
       this.buttons.clear();
-      this.row.replaceChildren(...layout.columns.map((column, i) => this.cell(column, i, scene, layout, shared)));
+      this.row.replaceChildren(...layout.columns.map((column, i) => this.cell(column, i)));
     }
     for (const [column, element] of this.buttons) {
       const { title, detail, domain } = heading(column, scene, layout);
@@ -40,47 +40,27 @@ export class Heading {
   /** True when an explanation was open. */
   close(): boolean {
     if (this.explain.hidden) return false;
-    this.explained = null;
+    this.open = null;
     this.tell();
     return true;
   }
 
   private tell(): void {
-    const { explained, scene, layout } = this;
-    for (const [column, element] of this.buttons) setAttribute(element, "aria-expanded", String(explained === column));
-    this.explain.hidden = explained === null || !layout?.columns.includes(explained);
-    if (explained && scene) setText(this.explain, explanation(explained, scene));
+    const { open, scene, layout } = this;
+    for (const [column, element] of this.buttons) setAttribute(element, "aria-expanded", String(open === column));
+    this.explain.hidden = open === null || !layout?.columns.includes(open);
+    if (open && scene) setText(this.explain, explanation(open, scene));
   }
 
-  private cell(column: Column, i: number, scene: Scene, layout: Layout, shared: Column): HTMLElement {
-    const name = button("", { class: "heading", "data-heading": column, title: "what is this?" }, () => {
-      this.explained = this.explained === column ? null : column;
+  private cell(column: Column, i: number): HTMLElement {
+    const name = button("", { class: "heading", "data-heading": column }, () => {
+      this.open = this.open === column ? null : column;
       this.tell();
     });
+    // once it is open, the same words stand below
+    explained(name, () => (this.scene && this.open !== column ? explanation(column, this.scene) : ""));
     name.append(h("b"), h("span", { class: "detail" }), h("span", { class: "domain" }));
     this.buttons.set(column, name);
-    const cell = h("div", { class: `c h-${column}`, role: "columnheader", "aria-colindex": i + 1 }, name);
-    if (layout.mode !== "wide" && column === shared && !scene.site.weights_only)
-      cell.append(this.switch(layout, shared));
-    return cell;
-  }
-
-  /** k, q × k (and v where it is narrow) take turns in one column. */
-  private switch(layout: Layout, shared: Column): HTMLElement {
-    const names: [Column, string][] = [
-      ["k", "k"],
-      ["product", "q × k"],
-    ];
-    if (layout.mode === "narrow") names.push(["v", "v"]);
-    const group = h("div", { class: "switch", role: "group", "aria-label": "what the strips show" });
-    for (const [column, name] of names) {
-      const attributes = { "aria-pressed": String(shared === column), "data-switch": column };
-      const choose = () => {
-        this.choose(column);
-        this.row.querySelector<HTMLElement>(`[data-switch="${column}"]`)?.focus();
-      };
-      group.append(button(name, attributes, choose));
-    }
-    return group;
+    return h("div", { class: `c h-${column}`, role: "columnheader", "aria-colindex": i + 1 }, name);
   }
 }

@@ -3,9 +3,9 @@
 import { count, percent, precise } from "../../base/format";
 import { largestIn } from "../../base/scale";
 import { isMasked } from "../../chain/chain";
-import { inLine, isolated } from "../../scene/labels";
+import { isolated } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
-import type { Column, Layout } from "./columns";
+import { type Column, isVector, type Layout } from "./columns";
 import type { Line } from "./folding";
 import { product } from "./row";
 
@@ -16,9 +16,8 @@ export interface Place {
   cell: number;
 }
 
-export const isStrip = (column: Column) => column === "k" || column === "product" || column === "v";
 export const cellsIn = (column: Column, layout: Layout) =>
-  column === "v" ? layout.value.cells : isStrip(column) ? layout.key.cells : 1;
+  column === "v" ? layout.value.cells : isVector(column) ? layout.key.cells : 1;
 
 /** Where a key leads; null when it is not one of ours. */
 export function step(place: Place, event: KeyboardEvent, lines: Line[], layout: Layout): Place | null {
@@ -63,7 +62,7 @@ export function say(line: Line, column: Column, cell: number, scene: Scene, layo
   if (line.kind === "sink") return `sink (no token) · weight ${percent(chain.sink)}`;
   const { key } = line;
   const name = `${isolated(keyLabels[key].text)} (key ${key})`;
-  if (isStrip(column)) {
+  if (isVector(column)) {
     const values =
       column === "v" ? tensors.value(key) : column === "k" ? tensors.key(key) : product(scene.q, tensors.key(key));
     const { perCell } = column === "v" ? layout.value : layout.key;
@@ -83,7 +82,11 @@ export function say(line: Line, column: Column, cell: number, scene: Scene, layo
       return `${name} · weight ${masked && !chain.weights[key] ? "masked" : `${precise(chain.weights[key] * 100)} %`}`;
     case "share":
       return `${name} · share of output ${precise(chain.share[key] * 100)} %`;
-    default:
-      return `${inLine(keyLabels[key])} (key ${key}) · weight ${masked ? "masked" : percent(chain.weights[key])}`;
+    default: {
+      const { text, id, index } = keyLabels[key];
+      const piece = scene.meta.tokens[scene.site.key_tokens]?.text[index] ?? text;
+      const parts = [piece !== text && `piece ${isolated(piece)}`, id !== null && `id ${id}`];
+      return [name, ...parts.filter(Boolean), `weight ${masked ? "masked" : percent(chain.weights[key])}`].join(" · ");
+    }
   }
 }

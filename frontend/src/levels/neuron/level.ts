@@ -10,7 +10,10 @@ import { picture } from "./export-svg";
 import { Lens } from "./lens";
 import { PairNeuron } from "./pair-level";
 import css from "./style.css";
-import { Table, type Viewport } from "./table";
+import { Table } from "./table";
+
+const FEW = 96; // pixels of the list: with fewer, the lens makes room
+const EDGE = 72; // pixels of the lens that stay in sight then
 
 export class NeuronLevel implements Level {
   readonly name = "neuron";
@@ -27,21 +30,23 @@ export class NeuronLevel implements Level {
   private readonly observer: ResizeObserver;
   private scene: Scene | null = null;
   private width = 0;
-  private below = "";
 
-  constructor(actions: Actions, viewport: () => Viewport) {
+  constructor(actions: Actions) {
     this.lens = new Lens(actions);
-    this.table = new Table(actions, viewport);
+    this.table = new Table(actions);
     this.message.hidden = true;
-    this.element.append(this.message, this.lens.element, this.table.element, this.figures.element);
+    const { element: table, choice } = this.table;
+    this.element.append(this.message, table, choice.element, this.lens.element, this.figures.element);
     const order = button("sort by weight", { class: "tool", "aria-pressed": "false", "data-tool": "order" }, () => {
       this.table.byWeight = !this.table.byWeight;
       order.setAttribute("aria-pressed", String(this.table.byWeight));
       this.redraw();
+      this.table.look();
     });
     this.fold = button("unfold all", { class: "tool", "aria-pressed": "false", "data-tool": "expand" }, () => {
       this.table.expanded = !this.table.expanded;
       this.redraw();
+      this.table.look();
     });
     this.figuresTool = button("data table", { class: "tool", "aria-pressed": "false", "data-tool": "table" }, () =>
       this.toggleFigures(),
@@ -72,12 +77,10 @@ export class NeuronLevel implements Level {
   }
 
   look(): void {
-    this.table.look();
+    this.fit();
   }
 
-  arrive(within: Element): void {
-    this.table.revealPinned(within);
-  }
+  arrive(): void {}
 
   close(): boolean {
     if (this.table.close()) return true;
@@ -116,12 +119,17 @@ export class NeuronLevel implements Level {
       this.lens.resize(width);
       this.table.resize(width);
     }
-    const lens = `${this.lens.element.offsetHeight}px`;
-    // not on this element: all within it would be restyled
-    if (lens !== this.below)
-      for (const { style } of [this.table.heading, this.figures.element]) style.setProperty("--lens", lens);
-    this.below = lens;
-    this.table.look();
+    this.fit();
+  }
+
+  /** The list gets what the rest leaves of the frame. Where that is too little, the lens goes on below the edge. */
+  private fit(): void {
+    if (this.width === 0 || this.element.hidden) return;
+    const { table, lens } = this;
+    const below = table.choice.element.offsetHeight;
+    const room = table.roomAbove(below + lens.element.offsetHeight);
+    table.fit(room >= FEW ? room : table.roomAbove(below + EDGE));
+    table.look();
   }
 }
 
@@ -129,6 +137,6 @@ export const neuronLevel: LevelEntry = {
   name: "neuron",
   ...levels.neuron,
   css,
-  make: (actions, viewport) => new NeuronLevel(actions, viewport),
+  make: (actions) => new NeuronLevel(actions),
   makePair: (actions) => new PairNeuron(actions),
 };

@@ -9,7 +9,7 @@ import { STRIP_HEIGHT } from "./row";
 
 export class OutputRow {
   readonly element = h("div", { class: "row row-z", role: "row", "data-row": "z" });
-  private readonly name = h("b");
+  private readonly name = h("b", { class: "z-name" });
   private readonly domain = h("span", { class: "domain" });
   private readonly canvas = h("canvas", { "data-z": true, role: "img", "aria-label": "z, the head's output" });
   private built = "";
@@ -42,25 +42,32 @@ export class OutputRow {
       const wrote = cell.dataset.col === "share" && chain.write !== null ? chain.write : null;
       setText(cell.querySelector(".wrote") as Element, wrote === null ? "" : `of ‖write‖ ${fixed(wrote, 2)}`);
     }
-    const some = chain.z.length > 0;
+    // a vector like v: it stands below it, and is folded away with it
+    const some = chain.z.length > 0 && layout.columns.includes("v");
     setText(this.name, some ? (layout.mode === "narrow" ? "z = Σ" : "z = Σ weight · v") : "Σ");
-    setText(this.domain, some ? ` the head's output · ${symmetric(zEnd)}` : "");
-    this.canvas.hidden = !some;
+    setText(this.domain, some ? `z, the head's output · ${symmetric(zEnd)}` : "");
     if (some) drawStrip(this.canvas, chain.z, layout.value, zEnd, scene.ramp, STRIP_HEIGHT);
   }
 
-  private build(layout: Layout): void {
-    // the narrow layout has no column for v: z stands where the strips are, below its name
-    const under = layout.columns.includes("v") ? layout.columns.indexOf("v") : 1;
-    const cells = layout.columns.map((column: Column, i) => {
+  private build({ columns }: Layout): void {
+    const cells: HTMLElement[] = [];
+    const sums = Math.max(columns.indexOf("weight"), columns.indexOf("share"));
+    columns.forEach((column: Column, i) => {
+      const between = i > sums && column !== "v";
+      if (between && i > sums + 1) return; // one cell across all that z has nothing for
       const cell = h("div", { class: `c c-${column}`, role: "gridcell", "data-col": column });
-      if (i === 0) cell.append(h("span", { class: "z-name" }, this.name, this.domain));
+      if (i === 0) cell.append(this.name);
       if (column === "weight" || column === "share") {
         cell.dataset.sum = "";
         cell.append(h("span", { class: "n" }), h("span", { class: "wrote", "data-wrote": true }));
       }
-      if (i === under && column !== "weight") cell.append(this.canvas);
-      return cell;
+      if (column === "v") cell.append(this.canvas);
+      if (between) {
+        cell.className = "c z-domain";
+        cell.style.gridColumn = `${i + 1} / ${columns.includes("v") ? columns.indexOf("v") + 1 : -1}`;
+        cell.append(this.domain);
+      }
+      cells.push(cell);
     });
     this.element.replaceChildren(...cells);
   }

@@ -1,8 +1,10 @@
 /** B − A at one query: every key with its scores, its weights and their difference beside each other. */
 
 import { button, h, setAttribute, setText } from "../../base/dom";
+import { EdgeCue } from "../../base/edge-cue";
 import { change, count, fixed, percent, symmetric } from "../../base/format";
 import { maskedAt, numberAt, type PairScene, type SideOf } from "../../chain/difference";
+import { heightFrom } from "../../heads/visible-height";
 import { named } from "../../scene/labels";
 import type { Actions, Legend, Level, Picture } from "../../scene/level";
 import { exportPair, type PairRow } from "../../scene/pair-export-svg";
@@ -22,6 +24,8 @@ const TITLES: Record<Column, string> = {
 const FEW = 48;
 const HARDLY = 0.001;
 const MOST = 1024;
+const LEAST = 160; // pixels of the list
+const BEFORE = 60; // pixels before the pinned row that come into sight with it: the heading and a row
 let made = 0;
 
 export class PairNeuron implements Level {
@@ -46,6 +50,8 @@ export class PairNeuron implements Level {
   private scene: Scene | null = null;
   private shown: number[] = [];
   private place = { row: 0, column: 0 };
+  private readonly cue = new EdgeCue(this.grid);
+  private room = 0;
 
   constructor(private readonly actions: Actions) {
     this.order = button("sort by change", { class: "tool", "aria-pressed": "false", "data-tool": "order" }, () => {
@@ -81,10 +87,22 @@ export class PairNeuron implements Level {
     return [{ swatch: "sign", said: [["weight, B − A", `${symmetric(scene.weightEnd * 100)} %`]] }];
   }
 
-  look(): void {}
+  /** As high as its rows, or as what is in sight: it scrolls by itself, the page stays. */
+  look(): void {
+    if (this.element.hidden) return;
+    const room = Math.max(LEAST, Math.floor(heightFrom(this.grid) - this.folded.offsetHeight));
+    if (room !== this.room) this.grid.style.maxHeight = `${room}px`;
+    this.room = room;
+    this.cue.look();
+  }
 
   arrive(): void {
-    if (this.scene?.pinned) this.grid.querySelector("[data-pinned]")?.scrollIntoView({ block: "nearest" });
+    const { grid } = this;
+    const row = this.scene?.pinned && grid.querySelector<HTMLElement>("[data-pinned]");
+    if (!row) return;
+    const { offsetTop, offsetHeight } = row; // within the grid, which is positioned
+    const hidden = offsetTop < grid.scrollTop + BEFORE || offsetTop + offsetHeight > grid.scrollTop + grid.clientHeight;
+    if (hidden) grid.scrollTop = offsetTop - BEFORE;
   }
 
   close(): boolean {
@@ -109,7 +127,9 @@ export class PairNeuron implements Level {
     );
   }
 
-  destroy(): void {}
+  destroy(): void {
+    this.cue.destroy();
+  }
 
   private redraw(): void {
     const { scene } = this;

@@ -4,9 +4,9 @@ import { h, setAttribute, setText } from "../../base/dom";
 import { count, decimals, fixed, percent } from "../../base/format";
 import { drawStrip } from "../../base/scale";
 import { isMasked } from "../../chain/chain";
-import { inLine, type Label } from "../../scene/labels";
+import type { Label } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
-import type { Column, Layout } from "./columns";
+import { type Column, isVector, type Layout } from "./columns";
 import type { Line } from "./folding";
 
 export const ROW_HEIGHT = 24;
@@ -102,7 +102,7 @@ export class RowView {
       element.append(position, number);
       return { element, number, bar: position };
     }
-    if (column === "k" || column === "product" || column === "v") {
+    if (isVector(column)) {
       if (kind === "sink") return { element };
       const canvas = h("canvas", { "aria-hidden": "true" });
       element.append(canvas);
@@ -135,7 +135,6 @@ export class RowView {
       this.label = label;
       setText(token.bar, String(key));
       token.number.replaceChildren(...tokenText(label));
-      token.element.title = inLine(label) + (label.id === null ? "" : ` · id ${label.id}`);
     }
     this.strip("k", tensors.k, () => tensors.key(key), key, -1, domains.k, scene, layout);
     this.strip(

@@ -1,20 +1,23 @@
-/** The table of keys: heading, the lines near the viewport, and the sum z. Only what is in sight is in the document. */
+/** The table of keys: heading, the list of lines, which scrolls by itself, and the sum z. Only what is in sight is in the document. */
 
-import { h, scrollerOf, setAttribute } from "../../base/dom";
+import { h, setAttribute } from "../../base/dom";
+import { EdgeCue } from "../../base/edge-cue";
 import { VirtualList } from "../../base/virtual-list";
+import { heightFrom } from "../../heads/visible-height";
 import type { Actions } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
-import { type Column, type Layout, layoutFor } from "./columns";
+import { type Column, isVector, type Layout, layoutFor, type Vector } from "./columns";
 import { type Line, lines } from "./folding";
 import { Heading } from "./heading";
-import { cellsIn, isStrip, type Place, say, step } from "./keyboard-grid";
+import { cellsIn, type Place, say, step } from "./keyboard-grid";
 import { OutputRow } from "./output-row";
 import { ROW_HEIGHT, RowView } from "./row";
+import { VectorChoice } from "./vector-choice";
 
-export interface Viewport {
-  top: number;
-  bottom: number;
-}
+const FEWEST = 4; // lines that the list shows at least, though the page must scroll then
+const PEEK = 10; // pixels of the next line, which show that there is one
+const SPARE = 2; // lines before it that come into sight with a line; one, where there are fewer than SMALL
+const SMALL = 8;
 
 let tables = 0;
 
@@ -27,9 +30,13 @@ export class Table {
     "data-grid": true,
   });
   private readonly body = h("div", { class: "tbody", role: "rowgroup" });
-  private readonly columns = new Heading((column) => {
-    this.shared = column;
+  private readonly scroller = h("div", { class: "keys-list", role: "presentation" }, this.body);
+  private readonly cue = new EdgeCue(this.scroller);
+  private readonly columns = new Heading();
+  readonly choice = new VectorChoice((vector) => {
+    this.unfolded = vector;
     this.draw(this.scene as Scene);
+    this.look();
   });
   private readonly sum: OutputRow;
   private readonly list: VirtualList<RowView>;
@@ -43,23 +50,25 @@ export class Table {
   private made = 0;
   private openedFor: unknown = null;
   private width = 0;
+  private most = 0;
+  /** For what the list was scrolled last, and the line that it is to be scrolled to once it is laid out. */
+  private revealed = "";
+  private wanted = -1;
   /** The pointer is giving the focus: nothing may move away from under it before it is let go. */
   private pressed = false;
-  shared: Column = "product";
+  private unfolded: Vector | null = null;
   expanded = false;
   byWeight = false;
 
-  constructor(
-    private readonly actions: Actions,
-    private readonly viewport: () => Viewport,
-  ) {
+  constructor(private readonly actions: Actions) {
     this.sum = new OutputRow(actions.say);
     this.list = new VirtualList(this.body, ROW_HEIGHT, {
       make: () => new RowView(`${this.id}-${this.made++}`),
       fill: (row, index, top) => row.fill(this.lines[index], index, top, this.scene as Scene, this.layout as Layout),
       has: (row, index) => row.has(this.lines[index]),
     });
-    this.element.append(this.columns.element, this.body, this.sum.element);
+    this.element.append(this.columns.element, this.scroller, this.sum.element);
+    this.scroller.addEventListener("scroll", () => this.look(), { passive: true });
     this.element.addEventListener("keydown", (event) => this.onKey(event));
     this.element.addEventListener("mousedown", (event) => this.onPress(event));
     this.element.addEventListener("focus", () => this.showPlace(!this.pressed));
@@ -69,17 +78,13 @@ export class Table {
     this.body.addEventListener("pointerover", (event) => this.onHover(event)); // the lines move, the pointer does not
   }
 
-  /** Stays in sight while the lines scroll. */
-  get heading(): HTMLElement {
-    return this.columns.element;
-  }
-
   get folds(): boolean {
     return this.lines.some((line) => line.kind === "fold") || this.expanded;
   }
 
   destroy(): void {
     this.list.destroy();
+    this.cue.destroy();
   }
 
   close(): boolean {
@@ -95,11 +100,12 @@ export class Table {
     this.scene = scene;
     if (this.openedFor !== scene.tensors) this.opened = new Set();
     this.openedFor = scene.tensors;
-    const layout = layoutFor(this.width, scene, this.shared, devicePixelRatio || 1);
+    const layout = layoutFor(this.width, scene, this.unfolded, devicePixelRatio || 1);
     const sameShape = this.layout?.template === layout.template;
     this.layout = layout;
     if (!sameShape) this.element.style.setProperty("--columns", layout.template);
     setAttribute(this.element, "data-mode", layout.mode);
+    setAttribute(this.element, "data-unfolded", layout.mode === "wide" ? null : this.unfolded);
     const keep = new Set([scene.key]);
     if (scene.site.kind === "self") keep.add(scene.query);
     const at = this.lines[this.place.line];
@@ -113,9 +119,11 @@ export class Table {
     this.follow(at);
     setAttribute(this.element, "aria-rowcount", String(this.lines.length + 2));
     setAttribute(this.element, "aria-colcount", String(layout.columns.length));
-    this.columns.draw(scene, layout, this.shared);
+    this.columns.draw(scene, layout);
+    this.choice.draw(layout.folded, this.unfolded);
     this.sum.draw(scene, layout);
     this.list.draw(this.lines.length);
+    this.want(scene);
     if (this.element.matches(":focus")) this.showPlace(false);
   }
 
@@ -134,24 +142,39 @@ export class Table {
     this.place = { ...this.place, line: Math.max(0, found) };
   }
 
-  /** Brings the pinned row into sight, where the heading above it stays in place and only this view would scroll. */
-  revealPinned(within: Element): void {
-    const { scene } = this;
-    if (!scene?.pinned || getComputedStyle(this.columns.element).position !== "sticky") return;
-    if (scrollerOf(this.element) !== within) return;
-    const line = this.lines.findIndex((one) => one.kind === "key" && one.key === scene.key);
-    if (line >= 0) this.reveal(line, 2);
+  /** The key under the lens comes into sight within the list when another is looked at; the page itself never moves. */
+  private want({ site, state, query, key }: Scene): void {
+    const place = `${site.index} ${state.head} ${query} ${key} ${this.byWeight} ${this.expanded}`;
+    if (place === this.revealed) return;
+    this.revealed = place;
+    this.wanted = this.lines.findIndex((line) => line.kind === "key" && line.key === key);
+  }
+
+  /** As high as its lines, or as many of them as `room` has, which is what is in sight. */
+  fit(room: number): void {
+    const most = Math.max(FEWEST, Math.floor((room - PEEK) / ROW_HEIGHT)) * ROW_HEIGHT + PEEK;
+    if (most === this.most) return;
+    this.most = most;
+    this.scroller.style.maxHeight = `${most}px`;
+  }
+
+  private get height(): number {
+    return Math.min(this.lines.length * ROW_HEIGHT, this.most);
+  }
+
+  /** What the list can be as high as, where `below` is the height of what stands below the table. */
+  roomAbove(below: number): number {
+    return heightFrom(this.scroller) - this.sum.element.offsetHeight - below;
   }
 
   /** Fits the drawn lines to what can be seen; called when something scrolled or changed its size. */
   look(): void {
     if (!this.scene) return;
-    const seen = this.viewport();
-    const start = this.body.getBoundingClientRect().top;
-    // what the sticky heading and the sum cover is not in sight
-    const top = Math.max(seen.top, Math.min(this.columns.element.getBoundingClientRect().bottom, seen.bottom));
-    const bottom = Math.min(seen.bottom, Math.max(this.sum.element.getBoundingClientRect().top, top));
-    this.list.look(top - start, bottom - start);
+    if (this.wanted >= 0) this.reveal(this.wanted, this.height < SMALL * ROW_HEIGHT ? 1 : SPARE);
+    this.wanted = -1;
+    const { scrollTop } = this.scroller;
+    this.list.look(scrollTop, scrollTop + this.height);
+    this.cue.look();
   }
 
   // -- keyboard and pointer
@@ -237,7 +260,10 @@ export class Table {
     this.place.line = Math.min(this.place.line, this.lines.length - 1);
     this.place.column = Math.min(this.place.column, layout.columns.length - 1);
     this.place.cell = Math.min(this.place.cell, cellsIn(layout.columns[this.place.column], layout) - 1);
-    if (reveal) this.reveal(this.place.line);
+    if (reveal) {
+      this.reveal(this.place.line);
+      this.look();
+    }
     this.clearPlace();
     const line = this.lines[this.place.line];
     const column = line.kind === "fold" ? "token" : layout.columns[this.place.column];
@@ -248,7 +274,7 @@ export class Table {
     this.element.setAttribute("aria-activedescendant", cell.id);
     const text = say(line, column, this.place.cell, scene, layout);
     cell.setAttribute("aria-label", text);
-    if (isStrip(column) && line.kind === "key") {
+    if (isVector(column) && line.kind === "key") {
       const strip = column === "v" ? layout.value : layout.key;
       this.cursor.style.left = `${(this.place.cell * strip.cell) / strip.ratio}px`;
       this.cursor.style.width = `${(strip.cell - strip.gap) / strip.ratio}px`;
@@ -257,18 +283,13 @@ export class Table {
     if (reveal) this.actions.say(text);
   }
 
-  /** `spare`: so many lines of its surroundings too. */
-  private reveal(line: number, spare = 0): void {
-    const { top, bottom } = this.viewport();
-    const start = this.body.getBoundingClientRect().top + line * ROW_HEIGHT;
-    const above = this.columns.element.getBoundingClientRect().bottom;
-    const below = Math.min(bottom, this.sum.element.getBoundingClientRect().top);
-    const limit = Math.max(top, above);
-    const end = start + ROW_HEIGHT;
-    const by = start < limit ? start - limit - spare * ROW_HEIGHT : end > below ? end - below + spare * ROW_HEIGHT : 0;
-    if (by !== 0) {
-      scrollerOf(this.element)?.scrollBy({ top: by, behavior: "instant" });
-      this.look();
-    }
+  /** Brings a line into sight: just so, or with `lead` lines before it. */
+  private reveal(line: number, lead = 0): void {
+    const { scroller, height } = this;
+    const [start, end] = [line * ROW_HEIGHT, (line + 1) * ROW_HEIGHT];
+    const last = scroller.scrollTop + height - PEEK;
+    if (start >= scroller.scrollTop && end <= last) return;
+    if (lead || start < scroller.scrollTop) scroller.scrollTop = start - lead * ROW_HEIGHT;
+    else scroller.scrollTop = end + PEEK - height;
   }
 }
