@@ -11,6 +11,7 @@ const table = {
   word_text: [],
   shown: TEXT.map((text) => text.replace("##", "")),
   whole: TEXT.map((text) => (/caf$|##é/.test(text) ? "café" : "")),
+  tight: TEXT.map((text) => text === ","),
   segments: TEXT.map(() => 0),
   offsets: [],
 } as unknown as Parameters<typeof labels>[0];

@@ -12,3 +12,8 @@ def modules_of(model: nn.Module) -> list[nn.Module]:
                 seen.add(id(child))
                 found.append(child)
     return found
+
+
+def is_linear(module: nn.Module) -> bool:
+    """A layer x · W + b: torch's, or GPT-2's Conv1D, which stores W as [in, out]."""
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"

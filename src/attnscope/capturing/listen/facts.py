@@ -13,8 +13,7 @@ from weakref import WeakKeyDictionary, ref
 from torch import nn
 
 from attnscope.capturing.listen.detect import attends_itself, looks_like_attention
-from attnscope.capturing.read.output_projection import is_linear
-from attnscope.tracing.modules import modules_of
+from attnscope.tracing.modules import is_linear, modules_of
 
 ModuleRef = Any  # weakref.ref[nn.Module]
 

@@ -60,8 +60,3 @@ def _same(x: Tensor, output: Tensor) -> bool:
         and x.numel() == output.numel()
         and torch.equal(x.reshape(output.shape), output)
     )
-
-
-def is_linear(module: nn.Module) -> bool:
-    """A layer x · W + b: torch's, or GPT-2's Conv1D, which stores W as [in, out]."""
-    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from attnscope.capturing.listen.detect import attends_itself
-from attnscope.capturing.read.output_projection import is_linear
 from attnscope.tracing.head_projection import HeadProjection
+from attnscope.tracing.modules import is_linear
 from attnscope.tracing.receipts import TOLERANCE
 
 REMEMBERED = 16  # layers that ran since the attention module was entered: a handful, for a few projections and norms
