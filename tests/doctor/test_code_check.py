@@ -17,6 +17,7 @@ from attnscope.attention import MultiHeadAttention, scaled_dot_product_attention
 from attnscope.doctor import Diagnosis
 from attnscope.doctor.code_check.match.mistakes import MISTAKES
 from attnscope.doctor.code_check.recipe import Operands, Recipe, compute
+from attnscope.doctor.code_check.run.affine import Affine
 
 # --- one attention, with everything that can go wrong as an argument ---------------------------------------------------
 
@@ -345,11 +346,16 @@ def test_every_mistake_changes_what_the_recipe_computes():
         base = Recipe(
             causal=mistake.needs == "causal", rotary="half" if mistake.needs in ("rotary", "turned") else "none"
         )
-        projected = "projected" in mistake.change  # for which there must be an output projection, of the values' width
+        square = mistake.needs == "projected"  # for which there must be projections of 24 numbers to 24
+        projected = square or "projected" in mistake.change  # and an output projection, of the values' width
         kv_heads = 6 if mistake.needs == "fused" or projected else 3
         out = (torch.randn(24, 24), torch.randn(24)) if projected else None
         key, value = x[1][..., : 4 * kv_heads], x[2][..., : 4 * kv_heads]
         operands = Operands(x[0], key, value, heads=6, kv_heads=kv_heads, out=out)
+        if square:
+            maps = [Affine(torch.randn(24, 24) / 5, torch.randn(24)) for _ in range(3)]
+            made = [f(part) for f, part in zip(maps, x, strict=True)]
+            operands = Operands(*made, heads=6, kv_heads=6, out=out, inputs=tuple(x), projections=tuple(maps))
         allowed = torch.ones(3, 1, 7, 7, dtype=torch.bool).tril() if mistake.needs == "mask" else None
         if allowed is not None:
             allowed[1, ..., 1] = False

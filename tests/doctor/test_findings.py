@@ -154,16 +154,21 @@ def test_errors_come_before_warnings():
     assert [found.severity for found in attnscope.check(both).findings] == ["error", "warning"]
 
 
+class Bent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v, self.gate, self.o = (nn.Linear(20, 20) for _ in range(5))
+
+    def forward(self, x):
+        return self.o(F.scaled_dot_product_attention(self.q(x), self.k(x), self.v(x)) * self.gate(x).cos())
+
+
 def test_what_could_not_be_compared_does_not_pass():
-    class Pool(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.seed = nn.Parameter(torch.randn(1, 1, 20))
-            self.q, self.k, self.v = (nn.Linear(20, 20) for _ in range(3))
-
-        def forward(self, x):
-            return F.scaled_dot_product_attention(self.q(self.seed).expand(len(x), -1, -1), self.k(x), self.v(x))
-
-    diagnosis = attnscope.check(Pool())
+    diagnosis = attnscope.check(Bent())
     assert (diagnosis.findings, diagnosis.exit_code, bool(diagnosis)) == ((), 3, False)
-    assert diagnosis.headline == "Pool: nothing could be compared"
+    assert diagnosis.headline.startswith("Bent: not compared: no reading of its parameters")
+    allowed = attnscope.check(Bent(), allow_uncompared=True)
+    assert (allowed.exit_code, bool(allowed), allowed.compared) == (0, True, False)
+    assert allowed.headline == diagnosis.headline
+    with pytest.raises(InputError, match="allow_uncompared"):
+        attnscope.check(Bent(), text="A text.", allow_uncompared=True)

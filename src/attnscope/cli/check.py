@@ -26,6 +26,7 @@ LIMIT = 60.0  # seconds
 @click.option("--explain", metavar="ID", help="Explain the finding of this id, such as softmax-over-queries, and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
 @click.option("--strict", is_flag=True, help="Count warnings as errors: exit code 1.")
+@click.option("--allow-uncompared", is_flag=True, help="Code: exit code 0 where it could be compared with nothing.")
 @click.option(
     "--hint",
     type=click.IntRange(1, 3),
@@ -52,6 +53,7 @@ def check(
     explain: str | None,
     as_json: bool,
     strict: bool,
+    allow_uncompared: bool,
     hint: int | None,
     scaling: float | None,
     softcap: float | None,
@@ -78,6 +80,7 @@ def check(
     Exit code: 0 no error, 1 an error (with --strict a warning too), 2 wrong usage, 3 nothing could be compared.
     """
     code = {"scaling": scaling, "softcap": softcap, "causal": causal, "limit": limit}
+    code["allow_uncompared"] = allow_uncompared or None
     of_model = {"task": task, "dtype": dtype, "pair": pair, "chat": chat or None}
     how = {"hint": hint, "strict": strict}
     try:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:  # the command line reports from a process that imports no tor
 class Diagnosis:
     """False where a finding is an error; `raise_for_errors` then raises an AssertionError with the report.
 
-    It is also false where nothing could be compared (`compared`), and with `strict` where a finding is a warning.
+    It is also false where nothing could be compared (`compared`), but for `allow_uncompared`, and with `strict` where a
+    finding is a warning.
     With `hint` 1 the report names one invariant that fails and nothing else, with 2 all that fail and their places, with 3
     (or None) everything. Asking whether it is true has no side effect: it prints and raises nothing.
 
@@ -29,6 +30,7 @@ class Diagnosis:
     reads its inputs, such as the axes and the meaning of its mask. `not_examined`: what could not be checked, and why.
     `notes`: what else a reader must know. `matrices`: the weights of the code and of the reference on one probe, or None.
     `seconds`: how long the check took. `source`: the number of the code's first line, and its lines.
+    `uncompared`: why nothing could be compared. `allow_uncompared`: whether such a Diagnosis passes.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Diagnosis:
     source: tuple[int, tuple[str, ...]] | None = None  # the number of the first line, and the lines
     compared: bool = True  # whether the code (or the model) could be compared with anything
     strict: bool = False  # whether warnings count as errors do
+    uncompared: str = ""  # why nothing could be compared
+    allow_uncompared: bool = False
 
     def __bool__(self) -> bool:
         return self.exit_code == 0
@@ -52,7 +56,7 @@ class Diagnosis:
         fatal = ("error", "warning") if self.strict else ("error",)
         if any(found.severity in fatal for found in self.findings):
             return 1
-        return 0 if self.compared else 3
+        return 0 if self.compared or self.allow_uncompared else 3
 
     def raise_for_errors(self) -> "Diagnosis":
         """This diagnosis, where it is true. Raises AssertionError with the report where it is false: an error was found (with
@@ -79,12 +83,14 @@ class Diagnosis:
 
     @property
     def headline(self) -> str:
-        """The name, and how many findings of which severity."""
+        """The name, how many findings of which severity, and why nothing was compared where nothing was."""
         counts = Counter(found.severity for found in self.findings)
         parts = [f"{counts[kind]} {kind}{'s' * (counts[kind] > 1)}" for kind in SEVERITIES if counts[kind]]
-        if self.exit_code == 3:
-            parts.append("nothing could be compared")
-        return f"{self.name}: {', '.join(parts) or 'nothing found'}"
+        found = ", ".join(parts)
+        if not self.compared and not counts["error"]:
+            parts.append(f"not compared: {self.uncompared}" if self.uncompared else "nothing could be compared")
+            return f"{self.name}: {', '.join(parts)}"
+        return f"{self.name}: {found or 'nothing found'}"
 
     def describe(self, found: Finding) -> tuple[str, list[tuple[str, str]]]:
         """The finding `found` as far as `hint` allows: its title, and labelled sentences."""
@@ -178,6 +184,7 @@ class Diagnosis:
             "name": self.name,
             "passed": bool(self),
             "compared": self.compared,
+            "uncompared": self.uncompared,
             "findings": findings,
             "conventions": self.conventions if self.level == 3 else {},
             "not_examined": [] if self.level == 1 and self.findings else list(self.not_examined),

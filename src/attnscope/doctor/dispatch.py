@@ -25,6 +25,7 @@ def check(
     text_pair: Any = None,
     hint: Any = None,
     strict: bool = False,
+    allow_uncompared: bool = False,
 ) -> Diagnosis:
     """What is wrong with this attention, or with how this model reads a text?
 
@@ -60,10 +61,10 @@ def check(
     `text_pair`: The second text of a pair, such as a premise's hypothesis.
     `hint`: 1 reports one thing that does not hold, 2 all that do not and their places, 3 everything. Default: 3.
     `strict`: Whether a warning makes the Diagnosis false too. Default: False.
+    `allow_uncompared`: Whether code that could be compared with nothing passes. Default: False, and the exit code is 3.
 
-    The result is a Diagnosis, with `findings`, `exit_code`, `raise_for_errors()`, `lines()` and `to_dict()`. Raises InputError where the arguments
-    do not fit, where there is nothing to check, or where an argument of the code has no default and a name that does not
-    tell how to fill it.
+    The result is a Diagnosis, with `findings`, `exit_code`, `raise_for_errors()`, `lines()` and `to_dict()`. Raises InputError
+    where the arguments do not fit, or where there is nothing to check.
     """
     declared = {
         "scaling": scaling,
@@ -83,6 +84,8 @@ def check(
                 f"{', '.join(stray)} is declared for attention code, and {given[0]} belongs to a model in use: "
                 "check(my_attention, …) and check(model, tokenizer, text) are two questions."
             )
+        if allow_uncompared:
+            raise InputError("allow_uncompared is for attention code, and not for a model in use. Leave it out.")
         from attnscope.doctor.model_check import check_model
 
         return check_model(fn, hint=hint, strict=strict, **of_model)
@@ -93,4 +96,4 @@ def check(
         )
     from attnscope.doctor.code_check.examine import check_code
 
-    return check_code(fn, hint=hint, strict=strict, **declared)
+    return check_code(fn, hint=hint, strict=strict, allow_uncompared=allow_uncompared, **declared)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from attnscope.doctor.code_check.match.search import Ways
-from attnscope.doctor.code_check.not_examined import TEXTS
+from attnscope.doctor.code_check.not_examined import NOTHING, TEXTS
 from attnscope.doctor.code_check.recipe import Recipe
 from attnscope.doctor.diagnosis import Diagnosis
 from attnscope.doctor.findings import SEVERITIES, Finding, finding
@@ -34,6 +34,7 @@ class Case:
     model: Any = None
     still: bool = False  # whether every dropout is switched off in the runs from here on
     compared: bool = False  # whether anything stood beside the code: the reference, or the one that was given
+    uncompared: str = ""  # why the reference did not
     grouped: Ways = field(default_factory=list)  # ways of calling with fewer key heads than query heads
     matrices: Matrices | None = None
     findings: list[Finding] = field(default_factory=list)
@@ -60,9 +61,13 @@ class Case:
 
     def skip(self, what: str, /, **fields: Any) -> None:
         """Lists something as not examined."""
-        self.not_examined.append(TEXTS[what].format_map(fields))
+        text = (NOTHING.get(what) or TEXTS[what]).format_map(fields)
+        if what in NOTHING:
+            self.uncompared = self.uncompared or text
+            text = f"the comparison with the reference: {text}"
+        self.not_examined.append(text)
 
-    def diagnosis(self, hint: int | None, strict: bool) -> Diagnosis:
+    def diagnosis(self, hint: int | None, strict: bool, allow_uncompared: bool = False) -> Diagnosis:
         """What all checks together have found, errors first."""
         return Diagnosis(
             name=self.name,
@@ -76,4 +81,6 @@ class Case:
             source=self.source,
             compared=self.compared,
             strict=strict,
+            uncompared="" if self.compared else self.uncompared,
+            allow_uncompared=allow_uncompared,
         )

@@ -4,23 +4,31 @@ import re
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from attnscope.doctor.code_check import report
 from attnscope.doctor.code_check.arguments import refuse_unfit
 from attnscope.doctor.code_check.case import Case
-from attnscope.doctor.code_check.checks import comparisons, execution, invariants, mask_argument
+from attnscope.doctor.code_check.checks import comparisons, execution, invariants, mask_argument, proofs
 from attnscope.doctor.code_check.match.measured_bias import sinks_in_row_sums
 from attnscope.doctor.code_check.match.search import Fit, Hunt, Ways
 from attnscope.doctor.code_check.recipe import Recipe
-from attnscope.doctor.code_check.run.candidates import layout_hints, of_function, of_groups, of_module, width_of
+from attnscope.doctor.code_check.run.adapting import ready
+from attnscope.doctor.code_check.run.candidates import (
+    layout_hints,
+    of_function,
+    of_groups,
+    of_module,
+    text_of,
+    width_of,
+    with_latents,
+)
 from attnscope.doctor.code_check.run.invocation import Invocation, Run
-from attnscope.doctor.code_check.run.outputs import Reading
+from attnscope.doctor.code_check.run.outputs import Reading, tensors_in
 from attnscope.doctor.code_check.run.probes import HEADS
-from attnscope.doctor.code_check.run.sandbox import TOTAL, Spent, budget, one_thread, source_of
-from attnscope.doctor.code_check.run.signature import by_position
+from attnscope.doctor.code_check.run.sandbox import TOTAL, Spent, budget, one_thread
 from attnscope.doctor.code_check.run.submodule import Ends
+from attnscope.doctor.code_check.suspect_line import source_lines
 from attnscope.doctor.diagnosis import Diagnosis
 from attnscope.errors import InputError
 
@@ -43,24 +51,24 @@ def check_code(
     model: Any = None,
     hint: int | None = None,
     strict: bool = False,
+    allow_uncompared: bool = False,
 ) -> Diagnosis:
     """Name the mistake in a hand-written attention function or module: `attnscope.check`, which documents the arguments.
 
-    Raises InputError where there is nothing to check, where an argument is missing that nothing tells how to fill, or where
-    what is declared does not fit.
+    Raises InputError where there is nothing to check, or where what is declared does not fit.
     """
     declared = {"causal": causal, "like": like, "cached": cached, "model": model, "sinks": sinks}
     refuse_unfit(scaling=scaling, softcap=softcap, hint=hint, **declared)
     name = getattr(fn, "__name__", None) or type(fn).__name__
-    fn = _ready(fn, name)
+    fn = ready(fn, name)
     base = Recipe(scale="head" if scaling is None else "declared", scaling=scaling, softcap=softcap)
-    case = Case(name, fn, base, text=source_of(fn), source=report.source_lines(fn), **declared)
+    case = Case(name, fn, base, text=text_of(fn), source=source_lines(getattr(fn, "__wrapped__", fn)), **declared)
     with budget(), one_thread():
         try:
             _examine(case)
         except Spent:
             execution.too_long(case, TOTAL)
-    return case.diagnosis(hint, strict)
+    return case.diagnosis(hint, strict, allow_uncompared)
 
 
 def _examine(case: Case) -> None:
@@ -70,11 +78,13 @@ def _examine(case: Case) -> None:
     execution.side_effects(case, ways)
     execution.nondeterminism(case, ways[0])
     ways = _stilled(case, ways) if case.still else ways
+    if proofs.ignored(case, ways):
+        return
     fit = _match(case, ways) or _inside(case, ways)
+    if not proofs.unused(case, ways, fit) and fit is None:
+        invariants.unmatched(case, ways)
     if fit is not None:
         mask_argument.after_match(case, fit)
-    else:
-        invariants.unmatched(case, ways)
     comparisons.examine(case, fit, ways)
 
 
@@ -85,7 +95,7 @@ def _first_runs(case: Case) -> Ways:
     """Every way of calling that works, with its runs; findings where none does."""
     heads = case.sinks.numel() if case.sinks is not None and case.sinks.numel() > 1 else None
     if isinstance(case.fn, nn.Module):
-        tiers = [list(of_module(case.fn, case.name))]
+        tiers = of_module(case.fn, case.name)
         if not tiers[0]:
             raise _no_projections(case)
     else:
@@ -95,10 +105,12 @@ def _first_runs(case: Case) -> Ways:
     for tier in tiers:
         ways, errors = _working(case, tier)
         failed += errors
+        if not ways and tier is tiers[0] and isinstance(case.fn, nn.Module):
+            ways = _with_latents(case, tier, errors)
         if ways:
             return ways
         if failed and failed[-1].outcome.timed_out:
-            execution.not_run(case, failed[-1])
+            execution.not_run(case, failed[-1], certain=True)
             return []
     if case.grouped:
         return case.grouped
@@ -110,8 +122,22 @@ def _first_runs(case: Case) -> Ways:
         case.skip("as-given")
     else:
         half = next((r for r in failed if execution.beyond_half(r.outcome)), None)
-        execution.not_run(case, half or shape or failed[0])
+        execution.not_run(case, half or shape or failed[0], certain=_certain(case, tiers))
     return []
+
+
+def _with_latents(case: Case, tier: list[Invocation], failed: list[Reading]) -> Ways:
+    """The same ways with queries of the module's own, where it returned as many rows as it has such queries."""
+    outputs = [x for r in failed[:1] if r.wrong for x in tensors_in(r.outcome.value)]
+    rows = next((x.shape[1] for x in outputs if x.ndim == 3), 0)
+    return _working(case, with_latents(tier, rows))[0] if rows else []
+
+
+def _certain(case: Case, tiers: list[list[Invocation]]) -> bool:
+    """Whether the code was surely called as it wants to be: a function of q, k and v, by their names, and of nothing unknown."""
+    call = next(way.call for tier in tiers for way in tier)
+    named = not isinstance(case.fn, nn.Module) and call.inputs == 3
+    return named and not call.guessed and not call.fills and not call.needs_mask
 
 
 def _no_projections(case: Case) -> InputError:
@@ -134,8 +160,11 @@ def _working(case: Case, tier: list[Invocation]) -> tuple[Ways, list[Reading]]:
             failed += [r.reading for r in known[key][:1] if r.reading.output is None]
             if failed and failed[-1].outcome.timed_out:
                 return [], failed
-        if known[key][0].reading.output is not None:
-            ways.append((invocation, [_reread(invocation, run) for run in known[key]]))
+        elif len(known[key]) == 1 and _reread(invocation, known[key][0]).reading.output is not None:
+            known[key] = _runs(case, invocation)  # the first reading of the projections expected another shape
+        runs = [_reread(invocation, run) for run in known[key]]
+        if len(runs) > 1 and runs[0].reading.output is not None:
+            ways.append((invocation, runs))
     return ways, failed
 
 
@@ -164,6 +193,10 @@ def _same_call(invocation: Invocation) -> tuple:
     heads = () if invocation.flat else (invocation.heads, invocation.kv_heads)
     return (
         invocation.permit,
+        invocation.fill,
+        invocation.call.inputs,
+        invocation.call.names,
+        id(invocation.latents),
         invocation.layout,
         invocation.widths,
         invocation.spread,
@@ -237,7 +270,10 @@ def _undeclared_sinks(case: Case, hunt: Hunt, ways: Ways) -> Fit | None:
         fit = replace(hunt, sinks=sinks).right(ways) if sinks.numel() in (1, invocation.heads) else None
         if fit is not None:
             case.sinks = sinks
-            report.undeclared_sinks(case, sinks)
+            if any(sinks is own for own in named):
+                case.conventions["sinks"] = "a parameter of its own, one score for each head"
+            else:
+                report.undeclared_sinks(case, sinks)
             return fit
     return None
 
@@ -245,7 +281,7 @@ def _undeclared_sinks(case: Case, hunt: Hunt, ways: Ways) -> Fit | None:
 def _inside(case: Case, ways: Ways) -> Fit | None:
     """The attention inside a larger module, between its projections."""
     whole, _ = ways[0]
-    ends = Ends.of(whole.projections)
+    ends = Ends.of(whole.projections, whole.fn)
     if ends is None:
         return None
     runs = _runs(case, replace(whole, ends=ends))
@@ -254,24 +290,6 @@ def _inside(case: Case, ways: Ways) -> Fit | None:
     inner = [(replace(invocation, ends=ends), runs) for invocation, _ in ways]
     fit = _match(case, inner)
     if fit is not None:
+        invariants.batch(case, whole, ways[0][1][0])
         case.notes.append(f"there is more in it than attention; the comparison is of what happens {ends}.")
     return fit
-
-
-# --- what is checked ----------------------------------------------------------------------------------------------
-
-
-def _ready(fn: Any, name: str) -> Any:
-    """Something to call: a class without required arguments is made, all else must be callable."""
-    if isinstance(fn, type):
-        if not issubclass(fn, nn.Module):
-            raise InputError(f"{name} is a class, and not an nn.Module; pass a function or an instance.")
-        try:
-            torch.manual_seed(0)
-            return fn()
-        except TypeError as error:
-            message = f"{name} is a class that needs arguments ({error}); pass an instance: check({name}(…))."
-            raise InputError(message) from None
-    if not callable(fn):
-        raise InputError(f"{name} cannot be called; check wants a function of (query, key, value[, mask]) or a module.")
-    return fn if isinstance(fn, nn.Module) else by_position(fn, name)

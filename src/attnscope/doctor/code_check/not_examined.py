@@ -1,18 +1,22 @@
 """What the report lists as not examined, with what to do so that it is; named fields as in the registry of findings."""
 
-COMPARISON = "the comparison with the reference: "
+NOTHING = {  # why the code could not be compared with the reference: the headline says it where nothing else was
+    "own-queries": "it {shapes}; {unused} may be queries of its own. Check the function inside it",
+    "as-given": "it returns as many numbers for each token as it got, and no reading of its parameters as projections "
+    "explains that. Check the function inside it",
+    "calling": "no way of calling it was found ({error}). Check a function of (query, key, value) or of x that calls it",
+    "guessed": "it was run with {names} guessed, and no recipe reproduces it. Check a function of (query, key, value) or of x "
+    "that calls it",
+    "random": "two runs differ, with every dropout switched off too",
+    "of-x": "it takes {count} and not query, key and value, and no recipe reproduces it. What projects it is not to be seen: check "
+    "a module, or a function of (query, key, value)",
+    "projections": "no reading of its parameters as projections reproduces it{unused}; like= a reference with the same weights "
+    "makes it possible",
+    "own-rotary": "it turns queries and keys in a way of its own (rotary); like= a reference makes it possible",
+    "gpu": "it needs a GPU",
+}
 
 TEXTS = {
-    # nothing at all, or not the comparison
-    "own-queries": "everything: it {shapes}; {unused} may be queries of its own. Check the function inside it",
-    "as-given": "everything: it returns as many numbers for each token as it got, and no reading of its parameters as "
-    "projections explains that. Check the function inside it",
-    "random": COMPARISON + "two runs differ, with every dropout switched off too",
-    "projections": COMPARISON
-    + "no reading of its parameters as projections reproduces it{unused}; like= a reference with the "
-    "same weights makes it possible",
-    "own-rotary": COMPARISON
-    + "it turns queries and keys in a way of its own (rotary); like= a reference makes it possible",
     # masks
     "masks": "masks (rows 4 to 7, 9, 10, 12): it takes none and is not causal",
     "padding": "padding and empty rows (rows 7, 12): it takes no mask",

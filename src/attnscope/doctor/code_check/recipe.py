@@ -12,17 +12,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnscope.attention import cap, dot_product, merge_heads, repeat_heads, rotary, split_heads, weighted_sum
+from attnscope.attention import cap, dot_product, merge_heads, repeat_heads, split_heads, weighted_sum
+from attnscope.doctor.code_check.recipe_steps import NORMS, impose, normalise, normed, triangle, turn
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How to compute attention. The defaults are right; `causal`, `rotary`, `scaling`, `softcap` are free conventions."""
 
-    softmax: str = "keys"  # keys | queries | heads | batch | all
-    scale: str = (
-        "head"  # head: 1/√D | one | times: √D | model: 1/√(H·D) | linear: 1/D | length: 1/√T | declared | twice
+    softmax: str = "keys"  # keys | queries | heads | batch | all | heads_and_keys | twice | log | sigmoid | exp | none
+    before: str = ""  # relu: what else bends the scores
+    queries: str = "queries"  # queries | keys: what plays the part of the queries
+    keys: str = "keys"  # keys | values | queries
+    values: str = "values"  # values | keys | queries
+    key_axes: str = (
+        "transposed"  # transposed | reshaped | viewed: how keys become (size, length); viewed: out of the whole width
     )
+    turned_weights: tuple[str, ...] = ()  # query | key | value | out: projections whose weights are transposed
+    scale: str = "head"  # head: 1/√D | one | times: √D | model: 1/√(H·D) | linear: 1/D | length: 1/√K | queries: 1/√Q | declared | own
     causal: bool = False
     offset: int = 0  # of the triangle's diagonal: 0 is right
     polarity: str = "keep"  # keep | drop: the causal mask is read the wrong way round | transposed
@@ -66,6 +73,10 @@ class Operands:
     bias: Tensor | None = None  # [H or 1, Q, K], added to the scores
     pattern: Tensor | None = None  # [H or 1, Q, K], True: may look; stands where the triangle would
     factors: Tensor | None = None  # [H], for scale = "own"
+    talk: tuple[Any, Any] = (None, None)  # maps over heads, of the scores and of the weights: each x -> x on [..., H]
+    gate: Tensor | None = None  # [B, Q, H·D], multiplies the heads' outputs before they are projected
+    inputs: tuple[Tensor, ...] = ()  # what the projections take
+    projections: tuple[Any, ...] = ()  # to q, k, v: each with a weight [in, out] and a bias
     known: dict[tuple, tuple[Tensor, ...]] = field(default_factory=dict, compare=False)  # what recipes have in common
 
 
@@ -89,79 +100,11 @@ def factor(recipe: Recipe, head_size: int, heads: int, length: int) -> float:
             return (head_size * heads) ** -0.5
         case "linear":
             return 1 / head_size
-        case "length":
+        case "length" | "queries":
             return length**-0.5
         case "declared" | "own":
             return float(recipe.scaling or 1.0)
     return head_size**-0.5
-
-
-def triangle(recipe: Recipe, queries: int, keys: int) -> Tensor:
-    """[Q, K], True where this recipe lets a query look."""
-    shift = keys - queries if recipe.aligned == "lower" else 0
-    right = torch.ones(queries, keys, dtype=torch.bool).tril(recipe.offset + shift)
-    if recipe.polarity == "transposed":
-        return torch.ones(queries, keys, dtype=torch.bool).triu(recipe.offset + shift)
-    return ~right if recipe.polarity == "drop" else right
-
-
-def impose(scores: Tensor, allowed: Tensor | None, how: str, fill: float) -> Tensor:
-    """The mask, before the softmax (`after` comes later)."""
-    if allowed is None or how in ("after", "after_fill"):
-        return scores
-    match how:
-        case "multiply":
-            return scores * allowed
-        case "zero":
-            return torch.where(allowed, scores, 0.0)
-        case "add_keep":
-            return scores + allowed.to(scores.dtype)
-        case "add_drop":
-            return scores + (~allowed).to(scores.dtype)
-        case "lower":  # the sentinel is added
-            return torch.where(allowed, scores, scores + fill)
-        case "minus_one":
-            return torch.where(allowed, scores, -1.0)
-    return torch.where(allowed, scores, fill)
-
-
-def _turn(x: Tensor, recipe: Recipe, which: str) -> Tensor:
-    """Rotary embedding of [B, H, T, D], in this recipe's way."""
-    if recipe.rotary == "none" or which not in recipe.turns:
-        return x
-    if recipe.turned and recipe.turned < x.shape[-1]:
-        turned = _turn(x[..., : recipe.turned], recipe.but(turned=0), which)
-        return torch.cat([turned, x[..., recipe.turned :]], dim=-1)
-    positions, half = torch.arange(x.shape[-2]), x.shape[-1] // 2
-    if recipe.rotary == "half":
-        return rotary(x, positions, recipe.theta)
-    if recipe.rotary == "adjacent":  # pair (2d, 2d + 1): lay pairs out by halves, turn, lay back
-        there = torch.cat([x[..., 0::2], x[..., 1::2]], dim=-1)
-        turned = rotary(there, positions, recipe.theta)
-        return torch.stack([turned[..., :half], turned[..., half:]], dim=-1).flatten(-2)
-    angle = positions[:, None] * recipe.theta ** (-torch.arange(half).to(x.dtype) / half)
-    if recipe.rotary == "angles_adjacent":  # angles for pairs (2d, 2d + 1), rotation by halves
-        angle = angle.repeat_interleave(2, dim=-1)
-        rotated = torch.cat([-x[..., half:], x[..., :half]], dim=-1)
-    else:  # angles for halves, rotation of adjacent pairs
-        angle = torch.cat([angle, angle], dim=-1)
-        rotated = torch.stack([-x[..., 1::2], x[..., 0::2]], dim=-1).flatten(-2)
-    return x * angle.cos().to(x.dtype) + rotated * angle.sin().to(x.dtype)
-
-
-_NORMS = {
-    "rms": lambda x: x * x.pow(2).mean(-1, keepdim=True).clamp_min(1e-12).rsqrt(),
-    "l2": lambda x: torch.nn.functional.normalize(x, dim=-1),
-    "layer": lambda x: torch.nn.functional.layer_norm(x, x.shape[-1:]),
-}
-
-
-def _normed(x: Tensor, norm: Any) -> Tensor:
-    """The module's own norm where its size is that of the last axis; other sizes belong to another step."""
-    if norm is None:
-        return x
-    size = next((p.shape[-1] for p in norm.parameters()), x.shape[-1])
-    return norm(x) if size == x.shape[-1] else x
 
 
 def _split(x: Tensor, heads: int, operands: Operands, recipe: Recipe) -> Tensor:
@@ -187,14 +130,16 @@ def _join(z: Tensor, operands: Operands, recipe: Recipe) -> Tensor:
         joined = joined.transpose(0, 1)
     elif recipe.batch == "reshaped":
         joined = joined.transpose(0, 1).reshape(*joined.shape)
-    return _projected(joined, operands) if recipe.projected == "joined" else joined
+    joined = joined if operands.gate is None else joined * operands.gate
+    return _projected(joined, operands, recipe) if recipe.projected == "joined" else joined
 
 
-def _projected(x: Tensor, operands: Operands) -> Tensor:
+def _projected(x: Tensor, operands: Operands, recipe: Recipe) -> Tensor:
     """[B, T, H·D] -> [B, T, M] by the output projection, where there is one."""
     if operands.out is None:
         return x
     weight, bias = operands.out
+    weight = weight.T if "out" in recipe.turned_weights else weight
     return x @ weight + (0 if bias is None else bias)
 
 
@@ -210,11 +155,33 @@ def _before_scores(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, 
         recipe.theta,
         recipe.turned,
         recipe.projected,
+        (recipe.queries, recipe.keys, recipe.values, recipe.key_axes, recipe.turned_weights),
     )
     if same not in operands.known:
         query, key, value = _heads(recipe, operands)
-        operands.known[same] = query, key, value, dot_product(query, key)
+        operands.known[same] = query, key, value, _dot(recipe, operands, query, key)
     return operands.known[same]  # type: ignore[return-value]
+
+
+def _dot(recipe: Recipe, operands: Operands, query: Tensor, key: Tensor) -> Tensor:
+    """q · k, [B, H, Q, K], with keys turned to (size, length) by a transpose or, wrongly, by a reshape."""
+    if recipe.key_axes == "transposed":
+        return dot_product(query, key)
+    batch, heads, length, size = key.shape
+    if recipe.key_axes == "viewed":
+        viewed = operands.key.reshape(batch, operands.kv_heads, size, length)
+        return query @ repeat_heads(viewed, heads)
+    return query @ key.reshape(batch, heads, size, length)
+
+
+def _flat(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values as they were projected, [B, T, H·D]; some of them by transposed weights."""
+    flat = [operands.query, operands.key, operands.value]
+    for i, name in enumerate(("query", "key", "value")):
+        if name in recipe.turned_weights:
+            part = operands.projections[i]
+            flat[i] = operands.inputs[i] @ part.weight.T + (0 if part.bias is None else part.bias)
+    return flat[0], flat[1], flat[2]
 
 
 def _heads(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, Tensor]:
@@ -223,15 +190,16 @@ def _heads(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, Tensor]:
         whole = [
             norm if n > 1 else None for norm, n in zip(operands.norms, (operands.heads, operands.kv_heads), strict=True)
         ]
-        values = _projected(operands.value, operands) if recipe.projected == "values" else operands.value
-        flat = (_normed(operands.query, whole[0]), _normed(operands.key, whole[1]), values)
+        query, key, value = _flat(recipe, operands)
+        values = _projected(value, operands, recipe) if recipe.projected == "values" else value
+        flat = (normed(query, whole[0]), normed(key, whole[1]), values)
         if recipe.split == "fused_view":
             fused = torch.cat(flat, dim=-1)
             query, key, value = fused.reshape(fused.shape[0], 3, operands.heads, fused.shape[1], -1).unbind(1)
         else:
             counts = (operands.heads, operands.kv_heads, operands.kv_heads)
             query, key, value = (_split(x, n, operands, recipe) for x, n in zip(flat, counts, strict=True))
-        query, key = _normed(query, operands.norms[0]), _normed(key, operands.norms[1])
+        query, key = normed(query, operands.norms[0]), normed(key, operands.norms[1])
     else:
         query, key, value = operands.query, operands.key, operands.value
         if recipe.batch == "swapped":
@@ -242,9 +210,20 @@ def _heads(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, Tensor]:
     if recipe.groups in ("tiled", "values_tiled"):
         value = value.repeat(1, heads // value.shape[1], 1, 1)
     key, value = repeat_heads(key, heads), repeat_heads(value, heads)
+    parts = {"queries": query, "keys": key, "values": value}
+    query, key, value = parts[recipe.queries], parts[recipe.keys], parts[recipe.values]
+    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+        raise RuntimeError(
+            f"q of {tuple(query.shape)}, k of {tuple(key.shape)} and v of {tuple(value.shape)} do not fit"
+        )
     if recipe.qk != "plain":
-        query, key = _NORMS[recipe.qk](query), _NORMS[recipe.qk](key)
-    return _turn(query, recipe, "query"), _turn(key, recipe, "key"), _turn(value, recipe, "value")
+        query, key = NORMS[recipe.qk](query), NORMS[recipe.qk](key)
+    return turn(query, recipe, "query"), turn(key, recipe, "key"), turn(value, recipe, "value")
+
+
+def _talked(x: Tensor, talk: Any) -> Tensor:
+    """[B, H, Q, K] after a map over its heads, where there is one."""
+    return x if talk is None else talk(x.movedim(1, -1)).movedim(-1, 1)
 
 
 @torch.no_grad()
@@ -255,8 +234,10 @@ def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -
     if operands.factors is not None and recipe.scale == "own":
         scores = dot * operands.factors[:, None, None]
     else:
-        scores = dot * factor(recipe, query.shape[-1], heads, key.shape[-2])
-    scores = cap(scores, recipe.softcap)
+        length = query.shape[-2] if recipe.scale == "queries" else key.shape[-2]
+        scores = dot * factor(recipe, query.shape[-1], heads, length)
+    scores = cap(_talked(scores, operands.talk[0]), recipe.softcap)
+    scores = scores.relu() if recipe.before == "relu" else scores
     scores = scores if operands.bias is None else scores + operands.bias
     if allowed is not None:
         allowed = allowed.expand(query.shape[0], heads, *scores.shape[-2:])
@@ -273,24 +254,18 @@ def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -
     scores = impose(scores, own, recipe.causal_how, recipe.fill)
     scores = impose(scores, allowed, recipe.mask_how, recipe.fill)
 
-    weights = _normalise(scores, recipe, operands.sinks)
+    weights = normalise(scores, recipe, operands.sinks)
     if own is not None and recipe.causal_how == "after":
         weights = weights * own
     if allowed is not None and recipe.mask_how == "after":
         weights = weights * allowed
     elif allowed is not None and recipe.mask_how == "after_fill":
-        weights = torch.where(allowed, weights, -1e9)
+        weights = torch.where(allowed, weights, recipe.fill if math.isfinite(recipe.fill) else -1e9)
+    weights = _talked(weights, operands.talk[1])
     output = weighted_sum(weights, value)
     if operands.heads:
         return Result(scores, weights, _join(output, operands, recipe))
+    if recipe.merge == "view":
+        joined = output.reshape(output.shape[0], output.shape[2], -1)
+        output = joined.unflatten(-1, (heads, -1)).transpose(1, 2)
     return Result(scores, weights, output.transpose(0, 2) if recipe.batch == "swapped" else output)
-
-
-def _normalise(scores: Tensor, recipe: Recipe, sinks: Tensor | None) -> Tensor:
-    """Softmax over the axis that this recipe takes; a slice without any key is NaN: whatever comes out there is fine."""
-    if sinks is not None:
-        column = sinks.to(scores.dtype).reshape(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
-        return torch.softmax(torch.cat([scores, column], dim=-1), dim=-1)[..., :-1]
-    if recipe.softmax == "all":
-        return torch.softmax(scores.flatten(-2), dim=-1).view(scores.shape)
-    return torch.softmax(scores, dim={"keys": -1, "queries": -2, "heads": 1, "batch": 0}[recipe.softmax])

@@ -12,44 +12,16 @@ from attnscope.doctor.code_check.match.mistakes import Mistake, changes
 from attnscope.doctor.code_check.match.search import Fit, error_of
 from attnscope.doctor.code_check.recipe import Recipe, compute, factor
 from attnscope.doctor.code_check.run.invocation import Run
-from attnscope.doctor.code_check.run.sandbox import lines_of, own_parts
+from attnscope.doctor.code_check.suspect_line import suspect_line
 from attnscope.doctor.findings import REGISTRY
 from attnscope.doctor.matrices import Matrices
 
 _FILLED = {"mask-multiplied": "mask-filled-with-zero", "causal-multiplied": "causal-filled-with-zero"}
 SAME_SCALE = 1e-3  # a search for the scale comes no nearer
 
-_ROOT, _MASK, _RESHAPED = r"sqrt|\*\* ?-?0?\.5|scal|rsqrt", "mask|tril|triu", r"\.(?:view|reshape)\("
-_LINES = {  # by row of the table of attention bugs: what a line speaks of that may hold the mistake
-    1: r"softmax|\.exp\(|sum\(",
-    2: _ROOT,
-    3: _ROOT,
-    4: _MASK,
-    5: _MASK + r"|\bwhere\(",
-    6: r"-\s*(?:1e\d|\d{2,}|float|inf|math)",
-    7: r"-\s*(?:float|math\.inf|torch\.inf|inf|np\.inf)",
-    8: r"-\s*1e\d|-\s*\d{5,}",
-    9: _MASK,
-    10: _MASK,
-    11: _MASK,
-    12: "mask",
-    13: _RESHAPED,
-    14: r"\.(?:view|reshape|flatten)\(",
-    16: r"\.(?:repeat|tile|expand)\(",
-    17: r"cat\(|stack\(|repeat_interleave",
-    19: "dropout",
-    22: "transpose|permute|batch_first|reshape",
-    23: r"mask.*(?:repeat|expand)",
-}
-_NARROW = {  # where several lines do
-    1: "softmax",
-    4: r"masked_fill|\*",
-    5: r"masked_fill|\*",
-    9: "masked_fill|tril|triu",
-    10: r"\+",
-    11: "tril|triu",
-    12: "masked_fill",
-}
+_SCALED_ROTARY = re.compile(
+    r"(cos|sin)\w*(\(\))?\s*\*\s*(self\.)?\w*(scal|factor)|(scal\w*|factor)\s*\*\s*\w*(cos|sin)", re.I
+)
 NOTE = "weights of text {b}, head {h}; [ ] is the first cell that differs"
 RECOMPUTED = "; theirs is recomputed, by the recipe that reproduces their output"
 
@@ -60,28 +32,8 @@ def add(case: Case, mistake: Mistake, fit: Fit, run: Run) -> None:
     if run.reading.outcome.seen.filled:  # the same numbers, another line of code
         id = _FILLED.get(id, id)
     words = {"queries": fit.invocation.queries_dim, "shape": fit.invocation.shape}
-    case.find(id, line=_line(case, REGISTRY[id].row), evidence=_evidence(mistake, fit, run), **words)
-
-
-def _line(case: Case, row: int | None) -> int | None:
-    """The suspect line, where exactly one line of the source speaks of such a thing."""
-    if row not in _LINES or not case.source:
-        return None
-    start, lines = case.source
-    code = [(n, line.split("#")[0]) for n, line in enumerate(lines, start)]
-    code = [(n, line) for n, line in code if not line.lstrip().startswith(("def ", "class ", '"'))]
-    hits = [(n, line) for n, line in code if re.search(_LINES[row], line)]
-    if len(hits) > 1 and row in _NARROW:
-        hits = [(n, line) for n, line in hits if re.search(_NARROW[row], line)]
-    return hits[0][0] if len(hits) == 1 else None
-
-
-def source_lines(fn: Any) -> tuple[int, tuple[str, ...]] | None:
-    """The number of the first line and the lines of the user's source, where there is one."""
-    parts = own_parts(fn)
-    part = next((p for p in parts if isinstance(p, type) and "forward" in vars(p)), parts[0])
-    start, lines = lines_of(part)
-    return (start, tuple(lines)) if lines else None
+    words["which"] = ", ".join(mistake.change.get("turned_weights", ()))
+    case.find(id, line=suspect_line(case.source, REGISTRY[id].row), evidence=_evidence(mistake, fit, run), **words)
 
 
 def state(case: Case, fit: Fit, runs: list[Run]) -> None:
@@ -129,6 +81,9 @@ def undeclared_numbers(case: Case, fit: Fit) -> None:
     right = factor(case.base, size, fit.invocation.heads, 1)
     if abs(used / right - 1) < SAME_SCALE:
         return
+    if fit.recipe.rotary != "none" and _SCALED_ROTARY.search(case.text):
+        case.conventions["scale"] = f"cosines and sines times {math.sqrt(used / right):.4g}, as YaRN has it"
+        return
     digits = next((n for n in range(4, 8) if f"{used:.{n}g}" != f"{right:.{n}g}"), 8)
     case.find(
         "scale-other",
@@ -160,6 +115,12 @@ def _conventions(case: Case, fit: Fit, other: Run) -> None:
         found["queries and keys"] = f"normalised {length}"
     elif p is not None and p.norms != (None, None):
         found["queries and keys"] = "normalised by its own norms"
+    if recipe.scale == "one" and "queries and keys" in found:
+        found["scale"] = "1, since queries and keys are normalised"
+    if invocation.talk != (None, None):
+        found["heads"] = "mixed by a map of its own"
+    if invocation.gate is not None:
+        found["gate"] = "on the heads' outputs, from the input"
     if recipe.scale == "own" and invocation.factors is not None:
         factors = dict.fromkeys(round(float(x), 4) for x in invocation.factors)
         found["scale"] = "cosines times " + ", ".join(f"{x:.4g}" for x in factors)

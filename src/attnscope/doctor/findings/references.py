@@ -4,6 +4,7 @@ ATTENTION = "Vaswani et al. 2017, Attention Is All You Need, section 3.2: https:
 SDPA = "https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html"
 MULTIHEAD = "https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html"
 EVAL = "https://docs.pytorch.org/docs/stable/generated/torch.nn.Dropout.html"
+LINEAR = "https://docs.pytorch.org/docs/stable/generated/torch.nn.Linear.html"
 RESHAPE = "https://docs.pytorch.org/docs/stable/tensor_view.html"
 INPLACE = "https://docs.pytorch.org/docs/stable/notes/autograd.html#in-place-operations-with-autograd"
 HALF = "https://docs.pytorch.org/docs/stable/type_info.html#torch.torch.finfo"

@@ -93,10 +93,27 @@ ENTRIES = (
         cure=IN_HALF,
         invariant=FINITE,
         place=PLACE,
-        wrong=CODE.replace("query @ key.mT", "query.half() @ key.half().mT")
+        wrong=CODE.replace(
+            "query @ key.mT / math.sqrt(query.shape[-1])", "(query / query.shape[-1] ** 0.5).half() @ key.half().mT"
+        )
         .replace("@ value", "@ value.half()")
         .replace(LOWEST, "-1e9"),
         right=("-1e9", LOWEST),
+        reference=HALF,
+    ),
+    Entry(
+        id="scores-in-half",
+        severity="warning",
+        row=8,
+        title="q · k is computed in float16 before it is scaled",
+        why="The sum over the head is √d times larger than the score, so it passes float16's range (±65504) while the score does "
+        "not. One infinite score makes a row NaN.",
+        cure="scale the queries first, or compute q · k in float32 or bfloat16",
+        evidence="with q · k of {size} and scores that float16 holds, outputs are not finite",
+        invariant=FINITE,
+        place="q · k",
+        wrong=CODE.replace("query @ key.mT", "(query.half() @ key.half().mT).float()"),
+        right=("query.half() @ key.half().mT", "query @ key.mT"),
         reference=HALF,
     ),
     Entry(

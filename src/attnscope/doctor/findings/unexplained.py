@@ -20,8 +20,8 @@ ENTRIES = (
         evidence="output differs from the reference by up to {far:.2g} standard deviations",
         invariant="output = softmax(q · kᵀ / √d) · v",
         place="the whole function",
-        wrong=CODE.replace("scores.softmax(dim=-1)", "torch.sigmoid(scores)"),
-        right=("torch.sigmoid(scores)", "scores.softmax(dim=-1)"),
+        wrong=CODE.replace("@ value", "@ value.tanh()"),
+        right=("value.tanh()", "value"),
         reference=ATTENTION,
     ),
     Entry(

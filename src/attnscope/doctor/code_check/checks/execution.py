@@ -9,9 +9,20 @@ from attnscope.doctor.code_check.run.invocation import Invocation, Run
 from attnscope.doctor.code_check.run.outputs import Reading
 from attnscope.doctor.code_check.run.sandbox import Outcome
 
+# Errors that another way of calling might not raise.
+_OF_CALLING = re.compile(
+    r"shape|size|dim|expected|must match|broadcast|unpack|index|argument|positional|NoneType|dtype|AssertionError|KeyError|TypeError"
+    r"|multipl|view|mat1|tensor|channels|out of range|not supported|bool value|subscript|iter",
+    re.IGNORECASE,
+)
 
-def not_run(case: Case, reading: Reading) -> None:
-    """The code did not give an output: what happened is the finding."""
+
+_OF_NAMES = re.compile(r"(AttributeError(?!.*NoneType)|NameError|UnboundLocalError|ImportError|ModuleNotFoundError)\b")
+
+
+def not_run(case: Case, reading: Reading, certain: bool) -> None:
+    """The code did not give an output: what happened is the finding. Where another way of calling might not raise (`certain` is
+    false), nothing was compared."""
     outcome = reading.outcome
     if beyond_half(outcome):
         case.find("sentinel-beyond-half", line=outcome.line, evidence=f"it raises {outcome.error}")
@@ -21,8 +32,11 @@ def not_run(case: Case, reading: Reading) -> None:
         case.find("wrong-shape", line=outcome.line, shapes=reading.wrong)
     elif re.search("cuda|nvidia|mps", outcome.error, re.IGNORECASE):
         case.find("needs-a-gpu", line=outcome.line, error=outcome.error)
-    else:
+        case.skip("gpu")
+    elif certain or _OF_NAMES.match(outcome.error) or not _OF_CALLING.search(outcome.error):
         case.find("raises", line=outcome.line, error=outcome.error)
+    else:
+        case.skip("calling", error=outcome.error)
 
 
 def beyond_half(outcome: Outcome) -> bool:

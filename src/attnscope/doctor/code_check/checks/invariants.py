@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from attnscope.doctor.code_check.case import Case
+from attnscope.doctor.code_check.checks import proofs
 from attnscope.doctor.code_check.checks.numerics import half_range, kept_nan
 from attnscope.doctor.code_check.match.measured_bias import OwnScores, scores_seen, unit_values
 from attnscope.doctor.code_check.match.search import Fit, Ways, error_of
@@ -22,13 +23,18 @@ def unmatched(case: Case, ways: Ways) -> None:
     """Row sums, batch, permutation, causality, scale, padding, half precision; then, for a function, that it differs."""
     invocation, runs = ways[0]
     case.conventions["layout"] = invocation.layout
+    if invocation.call.guessed:
+        case.skip("guessed", names=" and ".join(invocation.call.guessed))
+        return
     if case.found("dropout-in-eval") and _still_random(case, invocation, runs[0]):
         case.skip("random")
         return
     if _never_finite(case, ways):
         return
+    if proofs.tokens(case, ways) or proofs.without_effect(case, ways):
+        return
     tests: tuple[Callable[[Case, Invocation, Run], None], ...]
-    tests = (_row_sums, _batch, _permutation, _causality, _scale, _padding, _half)
+    tests = (_row_sums, batch, _permutation, _causality, _scale, _padding, _half, _sums_by_ones)
     for test in tests:
         before = len(case.findings)
         test(case, invocation, runs[0])
@@ -38,6 +44,8 @@ def unmatched(case: Case, ways: Ways) -> None:
     if isinstance(case.fn, nn.Module):
         unused = invocation.projections.unused if invocation.projections else ()
         case.skip("projections", unused=f" (not understood: {', '.join(unused)})" if unused else "")
+    elif invocation.call.inputs < 3:
+        case.skip("of-x", count=("one tensor", "two tensors")[invocation.call.inputs - 1])
     elif _turns(case):
         case.skip("own-rotary")
     else:
@@ -82,6 +90,19 @@ def _row_sums(case: Case, invocation: Invocation, run: Run) -> None:
         case.find("row-sums", least=float(sums.min()), most=float(sums.max()))
 
 
+def _sums_by_ones(case: Case, invocation: Invocation, run: Run) -> None:
+    """The row sums of a function that returns no weights: values of 1 give them in every dimension, and values of 2 twice that."""
+    if invocation.call.inputs != 3 or invocation.projections is not None or case.sinks is not None:
+        return
+    ones = torch.ones_like(run.inputs[2])
+    one, two = (invocation.run((*run.inputs[:2], x), seed=11, **case.options).output for x in (ones, 2 * ones))
+    if one is None or two is None or not bool(one.isfinite().all()) or not torch.allclose(two, 2 * one, rtol=1e-4):
+        return
+    sums = one[..., 0]
+    if torch.allclose(one, one[..., :1].expand_as(one), rtol=1e-4) and not bool(((sums - 1).abs() < 1e-2).all()):
+        case.find("row-sums", least=float(sums.min()), most=float(sums.max()))
+
+
 def _output_again(
     case: Case, invocation: Invocation, run: Run, inputs: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor] | None:
@@ -90,13 +111,17 @@ def _output_again(
     return None if again is None or run.reading.output is None else (again, run.reading.output)
 
 
-def _batch(case: Case, invocation: Invocation, run: Run) -> None:
+def batch(case: Case, invocation: Invocation, run: Run) -> None:
     if run.inputs[0].shape[0] < 2:
         return
-    outputs = _output_again(case, invocation, run, tuple(torch.cat([x[:1], x[1:] + 1.7]) for x in run.inputs))
-    moved = float((outputs[0][0] - outputs[1][0]).abs().max()) if outputs else 0.0
-    if moved > MOVED:
-        case.find("batch-leak", moved=moved)
+    for text in (0, -1):  # every text but the first, then every one but the last
+        which = torch.arange(run.inputs[0].shape[0]) == text % run.inputs[0].shape[0]
+        inputs = tuple(torch.where(which.view(-1, *[1] * (x.ndim - 1)), x, 1.7 - x) for x in run.inputs)
+        outputs = _output_again(case, invocation, run, inputs)
+        moved = float((outputs[0][text] - outputs[1][text]).abs().max()) if outputs else 0.0
+        if moved > MOVED:
+            case.find("batch-leak", moved=moved)
+            return
 
 
 def _permutation(case: Case, invocation: Invocation, run: Run) -> None:

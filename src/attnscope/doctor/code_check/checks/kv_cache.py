@@ -78,6 +78,10 @@ def _module(case: Case, fit: Fit) -> None:
     if invocation.call.inputs != 1 or case.fn is None:
         case.skip("cached-apart")
         return
+    if invocation.fill:
+        names = " and ".join(name for name, _ in invocation.fill)
+        case.skip("cached-failed", error=f"it must have {names}, which is not passed step by step")
+        return
     x = invocation.inputs("cached", 7)[0]
     asked = {switch: True} if switch else {}
     made = _made(case.cached, x.shape[0], 7)

@@ -1,5 +1,6 @@
 """The mask argument: its convention, found by trying, or the mistake that is made with it; and the causal flag."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
@@ -9,14 +10,23 @@ from torch import Tensor
 from attnscope.doctor.code_check import report
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.checks.execution import beyond_half
-from attnscope.doctor.code_check.checks.mask_words import stated_polarity
-from attnscope.doctor.code_check.checks.numerics import empty, half_range, huge, kept_nan, shaped, some_allowed
+from attnscope.doctor.code_check.checks.mask_words import stated_axes, stated_polarity
+from attnscope.doctor.code_check.checks.masked_outputs import filled_after, hides_outputs
+from attnscope.doctor.code_check.checks.numerics import (
+    empty,
+    half_range,
+    huge,
+    kept_nan,
+    scores_in_half,
+    shaped,
+    some_allowed,
+)
 from attnscope.doctor.code_check.match.mistakes import MISTAKES, Mistake, changes
 from attnscope.doctor.code_check.match.search import Fit, agrees, error_of
 from attnscope.doctor.code_check.run import probes
 from attnscope.doctor.code_check.run.invocation import Run
 from attnscope.doctor.code_check.run.outputs import Reading
-from attnscope.doctor.code_check.run.probes import FULL
+from attnscope.doctor.code_check.run.probes import FULL, LENGTH, LENGTHS
 
 UNCHANGED = 1e-5  # of the output's standard deviation
 Attempt = tuple[probes.Form, probes.Convention, Run]
@@ -30,6 +40,7 @@ def after_match(case: Case, fit: Fit) -> None:
     if not fit.invocation.call.masks:
         case.skip("padding" if fit.recipe.causal else "masks")
         half_range(case, fit, None, None)
+    scores_in_half(case, fit)
     if fit.recipe.causal and not case.found_row(6):
         huge(case, fit, None, None)
 
@@ -82,25 +93,26 @@ def _mask(case: Case, fit: Fit, name: str) -> None:
             refused.append(run.reading)
             continue
         attempts.append((form, convention, run))
-        if agrees(fit, [run], case.sinks):
+        if agrees(fit, [run], case.sinks) or (form.padding and hides_outputs(case, fit, run)):
             _understood(case, fit, name, attempts[-1])
             return
     if _half_overflow(case, refused, name) or _kept_nan(case, fit, name):
         return
     changing = [a for a in attempts if plain is None or not _same(a[2].reading.output, plain)]
-    if not _mistaken(case, fit, name, changing):
+    if not _mistaken(case, fit, name, changing) and not filled_after(case, fit, name, changing, plain):
         _unknown(case, name, attempts, changing, refused)
 
 
 def _attempts(case: Case, fit: Fit, name: str, inputs: tuple[Tensor, Tensor, Tensor]) -> Iterator[Attempt]:
     """A run for each form and each convention in which a mask can be passed."""
     invocation = fit.invocation
-    for form in (*probes.FORMS, FULL):
+    lengths = re.search(r"lens?$|lengths?$|^n_valid", name, re.IGNORECASE) is not None
+    for form in (LENGTHS, *probes.FORMS) if lengths else (*probes.FORMS, FULL):
         allowed = some_allowed(invocation, form)
         mask = shaped(invocation, form, allowed)
         if mask is None or (invocation.layout == "(length, size)" and form.name != "(query, key)"):
             continue
-        for convention in probes.CONVENTIONS:
+        for convention in (LENGTH,) if form is LENGTHS else probes.CONVENTIONS:
             run = invocation.probe(inputs, convention.encode(mask), name, allowed=allowed, **case.options)
             yield form, convention, run
 
@@ -113,9 +125,14 @@ def _understood(case: Case, fit: Fit, name: str, attempt: Attempt) -> None:
     """The reference agrees under this convention: what its words say of it, and the extremes."""
     form, convention, run = attempt
     case.conventions[name] = f"{form.name}, {convention.name}"
-    if any(i >= 3 for i in run.reading.outcome.mutated):
+    if any(i >= fit.invocation.call.inputs for i in run.reading.outcome.mutated):
         case.find("mutates-mask", name=name)
+    if form is LENGTHS:
+        return
     _contradiction(case, name, convention)
+    axes = stated_axes(case.text, name)
+    if axes is not None and not form.padding and not _takes_padding(case, fit, name):
+        case.find("mask-without-axis", name=name, axes=axes, form=form.name)
     empty(case, fit, name, form, convention)
     half_range(case, fit, name, (form, convention))
     huge(case, fit, name, (form, convention))
@@ -141,6 +158,13 @@ def _mistaken(case: Case, fit: Fit, name: str, attempts: list[Attempt]) -> bool:
                     _add(case, wrong, tried)
                     return True
     return False
+
+
+def _takes_padding(case: Case, fit: Fit, name: str) -> bool:
+    """Whether one row of allowed keys for each text, (batch, key), works too."""
+    inputs = fit.invocation.inputs("mask", 7)
+    attempts = _attempts(case, fit, name, inputs)
+    return any(run.reading.output is not None for form, _, run in attempts if form.name == "(batch, key)")
 
 
 def _contradiction(case: Case, name: str, convention: probes.Convention) -> None:

@@ -78,6 +78,30 @@ def _in_half(full: Reading, half: Reading) -> str:
     return f"given float16, {rows} output rows are not finite ({overflow})" if rows else ""
 
 
+def scores_in_half(case: Case, fit: Fit) -> None:
+    """q · k in float16 before the scale: with scores of 30,000, which float16 holds, q · k does not fit into it."""
+    invocation = fit.invocation
+    if case.found_row(8):
+        return
+    inputs = invocation.inputs("in half", 7)
+    calm = invocation.run(inputs, **case.options)
+    if calm.outcome.seen.low != torch.float16 or calm.output is None or invocation.ends is not None:
+        return
+    dot = compute(fit.recipe.but(scale="one", softcap=None), fit.operands(inputs)).scores
+    highest = float(dot[dot.isfinite()].abs().max())
+    factor = compute(fit.recipe, fit.operands(inputs)).scores
+    scaled = float(factor[factor.isfinite()].abs().max())
+    grown = (1.0e5 / highest) ** 0.5
+    if scaled * grown**2 > 6e4 or grown < 1:
+        return
+    large = (
+        (inputs[0] * grown,) * 3 if invocation.call.inputs == 1 else (inputs[0] * grown, inputs[1] * grown, inputs[2])
+    )
+    gave = invocation.run(large, **case.options).output
+    if gave is not None and not bool(gave.isfinite().all()):
+        case.find("scores-in-half", size=f"{highest * grown**2:.3g}")
+
+
 def empty(case: Case, fit: Fit, name: str, form: probes.Form, convention: probes.Convention) -> None:
     """A row in which no key is allowed. An additive mask brings its own sentinel, which is the caller's choice."""
     inputs = fit.invocation.inputs("empty", 7)

@@ -3,17 +3,19 @@ queries and keys. A design is the invocation with what it adds given to the reci
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attnscope.doctor.code_check.match.measured_bias import OwnScores, scores_seen
 from attnscope.doctor.code_check.recipe import Recipe, compute
+from attnscope.doctor.code_check.run.affine import Affine
 from attnscope.doctor.code_check.run.invocation import Invocation
 from attnscope.doctor.code_check.run.outputs import Reading
+from attnscope.doctor.code_check.run.parameters import owners_of
 
 PATTERN_FREE = ("offset", "polarity", "aligned")  # fields of the triangle: they say nothing where a pattern stands
 
@@ -22,6 +24,8 @@ def designs(
     invocation: Invocation, inputs: tuple[Tensor, ...], reading: Reading, text: str, options: dict[str, Any]
 ) -> Iterator[tuple[Invocation, dict[str, Any]]]:
     """The invocation with something of its own measured, and the fields of the recipe that belong to it."""
+    for more in _of_leftovers(invocation):
+        yield more, {}
     kinds: list[dict[str, Any]] = [{}]
     if re.search(r"norm|rsqrt|cosine", text, re.IGNORECASE):
         kinds += [{"qk": kind} for kind in ("rms", "l2", "layer")]
@@ -30,6 +34,7 @@ def designs(
     for kind in kinds:
         if kind:
             yield invocation, kind
+            yield invocation, {**kind, "scale": "one"}  # normalised queries and keys may do without a scale
         if kind.get("qk") == "l2":
             factors = _factors(invocation, inputs, reading, first.bias if first else None)
             if factors is not None:
@@ -40,9 +45,44 @@ def designs(
             continue
         if bool(first.bias.any()):
             yield replace(invocation, own=own), kind
-        if not bool(first.pattern.all()):
+        if not bool(first.pattern.all()) and bool((first.pattern.sum(-1) > 1).any()):  # one key each is no attention
             how = {"causal_how": "after"} if first.late else {}
             yield replace(invocation, own=own, patterned=True), {**kind, "causal": True, **how}
+
+
+_GATES: tuple[Callable[[Tensor], Tensor], ...] = (torch.sigmoid, torch.nn.functional.silu, torch.relu, torch.tanh)
+
+
+def _of_leftovers(invocation: Invocation) -> Iterator[Invocation]:
+    """What linear maps may do that no projection needs: talk between heads, or gate what the heads give."""
+    p, module = invocation.projections, invocation.fn
+    if p is None or not p.unused or not isinstance(module, nn.Module):
+        return
+    maps = [Affine(o.weight, o.bias) for o in owners_of(module) if ".".join(o.path) in p.unused and o.weight.ndim == 2]  # type: ignore[arg-type]
+    heads, inner = p.heads, p.value.weight.shape[1] * p.heads // p.kv_heads
+    talking = [m for m in maps if tuple(m.weight.shape) == (heads, heads)]
+    if talking and heads > 1:
+        first, *rest = talking
+        yield from (
+            replace(invocation, talk=talk) for talk in ([(first, rest[0])] if rest else [(first, None), (None, first)])
+        )
+    for gate in maps:
+        width = gate.weight.shape[1]
+        if gate.weight.shape[0] == p.query.weight.shape[0] and width in (heads, inner):
+            for bend in _GATES:
+                yield replace(invocation, gate=_Gate(gate, bend, inner // width))
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """bend(x @ weight + bias), each number `times` over: one gate for a head, or for each of its dimensions."""
+
+    map: Affine
+    bend: Callable[[Tensor], Tensor]
+    times: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.bend(self.map(x)).repeat_interleave(self.times, dim=-1)
 
 
 def _factors(

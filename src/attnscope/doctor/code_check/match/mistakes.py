@@ -32,6 +32,8 @@ class Mistake:
                 return recipe.rotary == "half"
             case "turned":
                 return recipe.rotary in ("half", "adjacent")
+            case "projected":
+                return flat
             case "batch":
                 return flat or heads == 1
             case "mask":
@@ -39,6 +41,15 @@ class Mistake:
         return True
 
 
+TURNED = (
+    ("query", "key", "value"),
+    ("query", "key", "value", "out"),
+    ("out",),
+    ("query",),
+    ("key",),
+    ("value",),
+    ("query", "key"),
+)
 MISTAKES: tuple[Mistake, ...] = (
     Mistake("softmax-over-queries", {"softmax": "queries"}),
     Mistake("softmax-over-heads", {"softmax": "heads"}, "heads"),
@@ -48,6 +59,7 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("scale-multiplied", {"scale": "times"}),
     Mistake("scale-linear", {"scale": "linear"}),
     Mistake("scale-of-length", {"scale": "length"}),
+    Mistake("scale-of-length", {"scale": "queries"}),
     Mistake("scale-of-model", {"scale": "model"}, "heads"),
     Mistake("causal-after-softmax", {"causal_how": "after"}, "causal"),
     Mistake("causal-multiplied", {"causal_how": "multiply"}, "causal"),
@@ -60,7 +72,7 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("causal-one-too-few", {"offset": -1}, "causal"),
     Mistake("split-without-transpose", {"split": "view"}, "split"),
     Mistake("fused-split-without-transpose", {"split": "fused_view"}, "fused"),
-    Mistake("merge-without-transpose", {"merge": "view"}, "split"),
+    Mistake("merge-without-transpose", {"merge": "view"}, "heads"),
     Mistake("groups-tiled", {"groups": "tiled"}, "groups"),
     Mistake("groups-keys-tiled", {"groups": "keys_tiled"}, "groups"),
     Mistake("groups-values-tiled", {"groups": "values_tiled"}, "groups"),
@@ -68,9 +80,26 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("rotary-angles-half", {"rotary": "angles_half"}, "rotary"),
     Mistake("rotary-on-queries-only", {"turns": ("query",)}, "turned"),
     Mistake("rotary-on-values", {"turns": ("query", "key", "value")}, "turned"),
+    Mistake("rotary-on-values", {"turns": ("query", "value")}, "turned"),
+    Mistake("rotary-on-values", {"turns": ("key", "value")}, "turned"),
     Mistake("batch-and-sequence-swapped", {"batch": "swapped"}, "batch"),
     Mistake("batch-and-sequence-reshaped", {"batch": "reshaped"}, "split"),
     Mistake("values-after-projection", {"projected": "values"}, "split"),
+    Mistake("softmax-twice", {"softmax": "twice"}),
+    Mistake("softmax-over-heads-and-keys", {"softmax": "heads_and_keys"}, "heads"),
+    Mistake("log-softmax", {"softmax": "log"}),
+    Mistake("sigmoid-for-softmax", {"softmax": "sigmoid"}),
+    Mistake("softmax-unnormalised", {"softmax": "exp"}),
+    Mistake("softmax-missing", {"softmax": "none"}),
+    Mistake("relu-before-softmax", {"before": "relu"}),
+    Mistake("values-as-keys", {"keys": "values"}),
+    Mistake("queries-as-keys", {"keys": "queries"}),
+    Mistake("keys-as-queries", {"queries": "keys"}),
+    Mistake("keys-as-values", {"values": "keys"}),
+    Mistake("queries-as-values", {"values": "queries"}),
+    Mistake("keys-reshaped", {"key_axes": "reshaped"}),
+    Mistake("keys-reshaped", {"key_axes": "viewed"}, "split"),
+    *(Mistake("weights-transposed", {"turned_weights": turned}, "projected") for turned in TURNED),
     # Mistakes with a mask that is passed in.
     Mistake("mask-after-softmax", {"mask_how": "after"}, "mask"),
     Mistake("mask-filled-after-softmax", {"mask_how": "after_fill"}, "mask"),

@@ -20,8 +20,8 @@ CAPS = (5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 100.0)  # soft caps that 
 PATIENCE = {
     "right": 3000,
     "windows": 600,
-    1: 1500,
-    2: 700,
+    1: 2500,
+    2: 1500,
 }  # recipes tried: counts, so that a busy machine finds the same
 
 
@@ -147,9 +147,10 @@ class Hunt:
                 tried += 1
                 if tried > PATIENCE["right"]:
                     return None
-                fit = Fit(invocation, recipe, (), order)
-                if agrees(fit, runs, self.sinks):
-                    return fit
+                for one in (recipe, *_unscaled(invocation, recipe)):
+                    fit = Fit(invocation, one, (), order)
+                    if agrees(fit, runs, self.sinks):
+                        return fit
         return None
 
     def _looks_ahead(self, invocation: Invocation, run: Run) -> bool | None:
@@ -157,6 +158,7 @@ class Hunt:
         if (
             invocation.ends is not None
             or invocation.call.inputs != 1
+            or invocation.latents is not None
             or self.causal is not None
             or run.reading.output is None
         ):
@@ -172,7 +174,7 @@ class Hunt:
         tried = 0
         for invocation, runs in ways:
             for recipe, order in conventions(invocation, self.base, self.causal, self.text, every=False):
-                for window in range(1, 7) if recipe.aligned == "upper" else ():
+                for window in range(2, 7) if recipe.aligned == "upper" else ():
                     tried += 1
                     if tried > PATIENCE["windows"]:
                         return None
@@ -303,6 +305,13 @@ class Hunt:
             return None
         fit = Fit(invocation, of((low + high) / 2), (), order)
         return fit if agrees(fit, runs, self.sinks) else None
+
+
+def _unscaled(invocation: Invocation, recipe: Recipe) -> list[Recipe]:
+    """A scale of 1 is right as well where the module's own norms have set the size of queries and keys."""
+    p = invocation.projections
+    normed = p is not None and None not in p.norms and recipe.scale == "head"
+    return [recipe.but(scale="one")] if normed else []
 
 
 def _with_after(fit: Fit) -> Fit:

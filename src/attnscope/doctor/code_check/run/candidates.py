@@ -1,31 +1,37 @@
 """Every way in which a function or a module may want to be called, likeliest first."""
 
 import copy
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
 
-from attnscope.doctor.code_check.run import probes
+from attnscope.doctor.code_check.run import filling, probes
+from attnscope.doctor.code_check.run.adapting import awake
 from attnscope.doctor.code_check.run.invocation import Invocation
+from attnscope.doctor.code_check.run.outputs import BY_ROWS, ONE_KEY_HEAD
 from attnscope.doctor.code_check.run.parameters import numbers_in
-from attnscope.doctor.code_check.run.projections import candidates
+from attnscope.doctor.code_check.run.projections import Projections, candidates
 from attnscope.doctor.code_check.run.sandbox import source_of
-from attnscope.doctor.code_check.run.signature import read_signature
+from attnscope.doctor.code_check.run.signature import Call, read_signature
 
 BY_HEAD = "(batch, head, query, key)"
 _BATCH, _HEADS = r"(?:b|bs|bsz|n|batch\w*)", r"(?:h|nh|heads?|n_?heads?|num_heads)"
 _LENGTH = r"(?:t|s|n|l|m|i|j|q|k|lq|lk|tq|tk|len\w*|seq\w*|length|time|tokens?|n_\w+|moves|queries|keys|q_len|k_len)"
 _SIZE = r"(?:d|c|e|f|dk|d_k|dh|d_\w+|dim\w*|size|features?|channels?|head_dim|hd)"
 _AXES = (  # layouts, by the names of their axes in a comment
+    ("heads", (_HEADS, _BATCH, _LENGTH, _SIZE)),
     ("4", (_BATCH, _HEADS, _LENGTH, _SIZE)),
     ("4late", (_BATCH, _LENGTH, _HEADS, _SIZE)),
     ("3first", (r"(?:t|s|l|len\w*|seq\w*|length|time)", r"(?:b|bs|bsz|batch\w*)", _SIZE)),
     ("3", (_BATCH, _LENGTH, _SIZE)),
 )
 _EINSUM = (  # and by the letters of an einsum
+    ("heads", r"['\"]\s*h\s*b\s*[a-z]\s*d\b"),
     ("4", r"['\"]\s*b\s*h\s*[a-z]\s*d\b"),
     ("4late", r"['\"]\s*b\s*[a-z]\s*h\s*d\b"),
     ("3", r"['\"]\s*b\s*[a-z]\s*[de]\s*,"),
@@ -35,7 +41,7 @@ _EINSUM = (  # and by the letters of an einsum
 def of_function(fn: Callable, what: str, heads: int = probes.HEADS) -> list[list[Invocation]]:
     """Ways of calling a function in tiers: those that its text speaks of come before the others."""
     call = read_signature(fn, what)
-    text = source_of(fn)
+    text = text_of(fn)
     known: list[Invocation] = []
     if call.heads_name:
         width = heads * probes.SIZE
@@ -46,11 +52,13 @@ def of_function(fn: Callable, what: str, heads: int = probes.HEADS) -> list[list
     late = Invocation(fn, call, "(batch, length, heads, size)", BY_HEAD, 2, heads, heads)
     two = Invocation(fn, call, "(length, size)", "(query, key)", 0, batch=1)
     first = Invocation(fn, call, "(length, batch, size)", "(batch, query, key)", 1)
+    heads_first = replace(four, layout="(heads, batch, length, size)")
+    one_key = replace(four, layout=ONE_KEY_HEAD, kv_heads=1)
     hints = layout_hints(text)
-    ways = {"3": three, "4": four, "4late": late, "2": two, "3first": first}
+    ways = {"3": three, "4": four, "4late": late, "2": two, "3first": first, "heads": heads_first}
     known += [ways[h] for h in hints]
-    tiers = [known, [way for way in (three, four, late) if way not in known], [two]]
-    if pairs(text):
+    tiers = [known, [way for way in (three, four, late) if way not in known], [two], [one_key, heads_first]]
+    if pairs(text) or any(map(filling.turns, call.fills)):
         tiers += [[replace(way, size=probes.SIZE + 1) for way in tier if not way.flat] for tier in tiers]
     return tiers
 
@@ -59,7 +67,7 @@ def of_groups(fn: Callable, what: str, heads: int | None = None) -> list[Invocat
     """A function with fewer key heads than query heads, 6 on 2 by default: hardly anything but grouped queries runs on that."""
     heads = heads or 6
     kv_heads = next((n for n in (heads // 3, heads // 2) if n > 1 and heads % n == 0), 0)
-    call, text = read_signature(fn, what), source_of(fn)
+    call, text = read_signature(fn, what), text_of(fn)
     if call.inputs != 3 or not kv_heads:
         return []
     four = Invocation(fn, call, "(batch, heads, length, size)", BY_HEAD, 2, heads, kv_heads)
@@ -88,31 +96,85 @@ def layout_hints(text: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def of_module(module: nn.Module, what: str) -> Iterator[Invocation]:
-    """Ways of calling a module, one for each reading of its parameters. Works on a copy in eval mode."""
+def text_of(fn: Any) -> str:
+    """The source of what the user wrote, with comments and docstrings."""
+    return source_of(getattr(fn, "__wrapped__", fn) if isinstance(fn, nn.Module) else fn)
+
+
+LAYOUTS = (
+    "(batch, length, width)",
+    BY_ROWS,
+    "(length, width)",
+    "(length, batch, width)",
+    "(batch, width, length)",
+    "(batch, width, height, 1)",
+)
+
+
+def of_module(module: nn.Module, what: str) -> list[list[Invocation]]:
+    """Ways of calling a module in tiers, a tier for each layout, likeliest first; in each one for every reading of its parameters.
+    Works on a copy in eval mode."""
     try:
         mine = copy.deepcopy(module)
     except Exception:
         mine = module
     mine.eval()
-    call = read_signature(mine.forward, what)
+    call = read_signature(mine if hasattr(mine, "__signature__") else mine.forward, what)
+    awake(mine, call.inputs)
     _wake(mine)
+    readings = list(itertools.islice(_readings(mine, call), 60))
+    likely = _likely_layout(module)
+    return [[_in_layout(way, layout) for way in readings] for layout in (likely, *(x for x in LAYOUTS if x != likely))]
+
+
+def _in_layout(way: Invocation, layout: str) -> Invocation:
+    return replace(way, layout=layout, batch={BY_ROWS: 4, "(length, width)": 1}.get(layout, 3))
+
+
+def _likely_layout(module: nn.Module) -> str:
+    """By its convolutions, its batch_first, and what its text says of the axes."""
+    if any(isinstance(part, nn.Conv2d) for part in module.modules()):
+        return "(batch, width, height, 1)"
+    if any(isinstance(part, nn.Conv1d) for part in module.modules()):
+        return "(batch, width, length)"
+    text = text_of(module)
     late = getattr(module, "batch_first", True) is False
-    text = source_of(module)
     late = late or ("3first" in layout_hints(text) and "3" not in layout_hints(text) and "batch_first" not in text)
-    layout = "(length, batch, width)" if late else "(batch, length, width)"
+    return "(length, batch, width)" if late else "(batch, length, width)"
+
+
+def _readings(mine: nn.Module, call: Call) -> Iterator[Invocation]:
+    """One for each reading of the parameters as projections."""
     factor = None
-    for count, p in enumerate(candidates(mine)):
-        if count == 60:
-            return
+    for p in candidates(mine):
         widths = (p.query.weight.shape[0], p.key.weight.shape[0], p.value.weight.shape[0])
         single = p.heads == 1
         shape, queries_dim = ("(batch, query, key)", 1) if single else (BY_HEAD, 2)
-        base = Invocation(mine, call, layout, shape, queries_dim, p.heads, p.kv_heads, p, widths, flat=True, batch=3)
+        apart = call.across() if widths[0] != widths[1] else None
+        base = Invocation(
+            mine, apart or call, LAYOUTS[0], shape, queries_dim, p.heads, p.kv_heads, p, widths, flat=True, batch=3
+        )
         if factor is None:  # so that scores have a standard deviation a little over 1
             q, k = (f(probes.gaussian("x", 64, f.weight.shape[0])) for f in (p.query, p.key))
             factor = (1.5 / max(float(q.std() * k.std()), 1e-6)) ** 0.5
         yield replace(base, spread=factor)
+
+
+def with_latents(ways: list[Invocation], rows: int) -> list[Invocation]:
+    """The same ways with queries of the module's own: a parameter of `rows` rows, as wide as the projection to queries takes."""
+    found = []
+    for way in ways:
+        for parameter in way.fn.parameters() if way.call.inputs == 1 else ():  # type: ignore[attr-defined]
+            rest = parameter.detach().flatten(0, -2) if parameter.ndim > 1 else parameter[None]
+            if tuple(rest.shape) == (rows, way.widths[0]) and not _projects(way.projections, parameter):
+                found.append(replace(way, latents=rest))
+    return found
+
+
+def _projects(p: Projections | None, parameter: torch.Tensor) -> bool:
+    """Whether this parameter is one of the projections."""
+    parts = () if p is None else (p.query, p.key, p.value, *([p.out] if p.out else []))
+    return any(part.weight.data_ptr() == parameter.data_ptr() for part in parts)
 
 
 def _wake(module: nn.Module) -> None:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from attnscope.doctor.code_check.recipe import Operands
-from attnscope.doctor.code_check.run import probes
+from attnscope.doctor.code_check.run import filling, probes
 from attnscope.doctor.code_check.run.outputs import Reading, from_user, tensors_in, to_user
+from attnscope.doctor.code_check.run.parameters import numbers_in
 from attnscope.doctor.code_check.run.projections import Projections
 from attnscope.doctor.code_check.run.sandbox import Outcome, run
 from attnscope.doctor.code_check.run.signature import Call
@@ -82,10 +83,17 @@ class Invocation:
     factors: Tensor | None = None  # [H]: what it multiplies the cosines of normalised queries and keys by
     ends: Ends | None = None  # attention inside a larger module: compare what happens between these parts
     permit: tuple[str, str] | None = None  # the form and kind of the mask that permits all, where one must be passed
+    fill: filling.Fills = ()  # the kinds of values that the other parameters get
+    talk: tuple[Any, Any] = (None, None)  # maps over heads, of the scores and of the weights
+    gate: Callable[[Tensor], Tensor] | None = None  # what multiplies the heads' outputs, from the queries' inputs
+    latents: Tensor | None = None  # [L, width]: queries of the module's own, where it has such
 
     def inputs(self, name: str, queries: int, keys: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Canonical q, k, v: [B, H, T, D], or [B, T, width] where heads are split by the user's code. Without `keys`:
         self-attention, of the same length; and of the same tokens where the user's code takes one sequence."""
+        if self.latents is not None:
+            x = self.spread * probes.gaussian(name, self.batch, keys or queries, self.widths[1])
+            return self.latents.expand(self.batch, -1, -1), x, x
         lengths = (queries, keys or queries, keys or queries)
         if self.flat:
             shapes = [(t, w) for t, w in zip(lengths, self.widths, strict=True)]
@@ -113,6 +121,8 @@ class Invocation:
             return Operands(*inputs, heads=self.heads, kv_heads=self.kv_heads, order=order, **extras)
         q, k, v = p.query(inputs[0]), p.key(inputs[1]), p.value(inputs[2])
         out = None if p.out is None else (p.out.weight, p.out.bias)
+        extras |= {"inputs": inputs, "projections": (p.query, p.key, p.value), "talk": self.talk}
+        extras["gate"] = None if self.gate is None else self.gate(inputs[0])
         return Operands(q, k, v, p.heads, p.kv_heads, out, order=order, norms=p.norms, **extras)
 
     def looks_back(self, inputs: tuple[Tensor, Tensor, Tensor]) -> bool:
@@ -132,9 +142,19 @@ class Invocation:
     ) -> Reading:
         """Once. `options`: seed, still, causal (the user's own flag), dtype, sinks, limit."""
         causal, sinks = options.pop("causal", None), options.pop("sinks", None)
-        given = [to_user(x, self.layout) for x in inputs]
-        args = tuple([given[i] for i in self.call.order] if self.call.inputs == 3 else given[: self.call.inputs])
-        kwargs = dict(self.call.fixed)
+        given = [
+            to_user(x, self.layout, keys=i > 0)
+            for i, x in enumerate(inputs[1:] if self.latents is not None else inputs)
+        ]
+        if self.call.turned:
+            given[1] = given[1].mT
+        ordered = [given[i] for i in self.call.order] if self.call.inputs == 3 else given[: self.call.inputs]
+        named = dict(zip(self.call.names, ordered, strict=False))
+        args = tuple(x for name, x in zip(self.call.names, ordered, strict=False) if name is None)
+        kwargs = {**{name: x for name, x in named.items() if name is not None}, **self.call.fixed}
+        for parameter, kind in self.fill:
+            heads = max(self.heads, 1)
+            kwargs[parameter] = filling.value(parameter, kind, inputs[0], given[0], self._size(parameter), heads)
         if self.call.heads_name and self.flat and self.projections is None:
             kwargs[self.call.heads_name] = self.heads
         if causal is not None and self.call.causal_flag:
@@ -151,6 +171,15 @@ class Invocation:
             outcome = run(self.fn, args, kwargs, **options)
         return self.ends.reading(outcome, seen, self.layout)
 
+    def _size(self, parameter: str) -> int:
+        """Of a head; for rotary tables, of the part of it that is turned, where an attribute says so."""
+        p = self.projections
+        size = p.query.weight.shape[1] // max(p.heads, 1) if p else self.size
+        if p is None or not filling.turns(parameter):
+            return size
+        part = next((v for n, v in numbers_in(self.fn).items() if "partial_rotary" in n or n in _TURNED), None)  # type: ignore[arg-type]
+        return size if part is None else int(size * part) if 0 < part < 1 else int(part)
+
     def _permission(self, inputs: tuple[Tensor, ...]) -> Tensor | None:
         """A mask that permits everything, if this way of calling reads its user's masks rightly."""
         if self.permit is None:
@@ -163,7 +192,12 @@ class Invocation:
         return mask.float() if kind.endswith("float") else mask
 
     def permitting(self) -> "list[Invocation]":
-        """This way of calling, once for every mask that may be the one that permits all."""
+        """This way of calling, once for every mask that may be the one that permits all, and for all else that a parameter may
+        want."""
+        filled = [replace(self, fill=fill) for fill in filling.combinations(self.call.fills)]
+        return [way for one in filled for way in one._under_masks()]
+
+    def _under_masks(self) -> "list[Invocation]":
         if not self.call.needs_mask:
             return [self]
         forms = ("(batch, 1, query, key)" if self.heads > 1 else "(batch, query, key)", "(batch, key)", "(query, key)")
@@ -185,6 +219,13 @@ class Invocation:
                 output = canonical
                 if tuple(canonical.shape) != wanted[0]:
                     output = canonical.transpose(1, 2).flatten(-2)
+            elif (
+                output is None
+                and not self.flat
+                and self.heads > 1
+                and (joined := self._joined(tensor, wanted[0])) is not None
+            ):
+                output = joined
             elif weights is None and tensor.ndim >= 2 and tuple(tensor.shape[-2:]) == (queries, keys):
                 weights = None if bool((tensor < -1e-3).any()) else _with_heads(tensor)
         if output is None:
@@ -193,6 +234,13 @@ class Invocation:
             expected = wanted[0] if self.flat or self.heads > 1 else (batch, queries, self.size)
             return Reading(outcome, as_given=given, wrong=f"returned {shapes}; expected {expected}")
         return Reading(outcome, output.detach().float(), None if weights is None else weights.detach().float())
+
+    def _joined(self, tensor: Tensor, wanted: tuple[int, ...]) -> Tensor | None:
+        """[B, H, T, D] from an output whose heads stand side by side, (batch, length, heads · size); else None."""
+        batch, heads, length, size = wanted
+        if tuple(tensor.shape) != (batch, length, heads * size):
+            return None
+        return tensor.unflatten(-1, (heads, size)).transpose(1, 2)
 
     def _wanted(self, batch: int, queries: int) -> list[tuple[int, ...]]:
         if not self.flat:
@@ -203,6 +251,9 @@ class Invocation:
         else:
             width = p.out.weight.shape[1] if p.out else p.value.weight.shape[1] * p.heads // p.kv_heads
         return [(batch, queries, width), (batch, self.heads, queries, width // max(self.heads, 1))]
+
+
+_TURNED = ("rotary_ndims", "rotary_dim", "rotary_dims", "rot_dim", "rope_dim")
 
 
 def _with_heads(weights: Tensor) -> Tensor:

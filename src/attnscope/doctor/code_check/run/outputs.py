@@ -30,8 +30,25 @@ def tensors_in(value: Any) -> list[Tensor]:
     return tensors_in(list(vars(value).values())) if hasattr(value, "__dict__") and not callable(value) else []
 
 
-def to_user(x: Tensor, layout: str) -> Tensor:
+ONE_KEY_HEAD = "(batch, heads, length, size), keys and values without heads"
+BY_ROWS = "(batch, rows, length, width)"
+
+
+def to_user(x: Tensor, layout: str, keys: bool = False) -> Tensor:
+    """Canonical queries, or with `keys` keys or values, as the user's code takes them."""
     match layout:
+        case _ if layout == ONE_KEY_HEAD and keys:
+            return x.squeeze(1)
+        case _ if layout == BY_ROWS:
+            return x.unflatten(0, (-1, 2))
+        case "(heads, batch, length, size)":
+            return x.transpose(0, 1)
+        case "(length, width)":
+            return x[0]
+        case "(batch, width, length)":
+            return x.transpose(1, 2)
+        case "(batch, width, height, 1)":
+            return x.transpose(1, 2).unsqueeze(-1)
         case "(batch, length, size)":
             return x.squeeze(1)
         case "(length, size)":
@@ -47,6 +64,16 @@ def to_user(x: Tensor, layout: str) -> Tensor:
 
 def from_user(x: Tensor, layout: str, flat: bool) -> Tensor | None:
     match layout:
+        case _ if layout == BY_ROWS:
+            return x.flatten(0, 1) if x.ndim == 4 else None
+        case "(heads, batch, length, size)":
+            return x.transpose(0, 1) if x.ndim == 4 else x if x.ndim == 3 else None
+        case "(length, width)":
+            return x[None] if x.ndim == 2 else None
+        case "(batch, width, length)":
+            return x.transpose(1, 2) if x.ndim == 3 else None
+        case "(batch, width, height, 1)":
+            return x.squeeze(-1).transpose(1, 2) if x.ndim == 4 and x.shape[-1] == 1 else None
         case "(batch, length, size)":
             return x.unsqueeze(1) if x.ndim == 3 else None
         case "(length, size)":

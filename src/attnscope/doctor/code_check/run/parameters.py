@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 _NOISE = r"(?:proj|projection|projections|linear|lin|layer|weights?|matrix|mat|net|map|fc|dense|transform|head|heads|w|to|mlp)"
@@ -63,7 +64,38 @@ def owners_of(module: nn.Module) -> list[Owner]:
                 value = value.squeeze(-1)
             linear = raw or type(holder).__name__ == "Conv1D" or value.ndim != 2
             owner.weight = value if linear and not (raw and not owner.raw) else value.T
+    _adopt_biases(found)
     return [owner for owner in found.values() if owner.weight is not None and owner.weight.ndim in (2, 3, 4)]
+
+
+def _adopt_biases(found: dict[tuple[str, ...], Owner]) -> None:
+    """Biases of q, k or v that are parameters of their own belong to a fused weight without one; what is missing is 0."""
+    whole = [
+        o.bias for path, o in found.items() if o.weight is None and o.bias is not None and role_of(path[-1]) == "qkv"
+    ]
+    apart = [
+        o for role in "qkv" for path, o in found.items() if path and role_of(path[-1]) == role and o.weight is not None
+    ]
+    if len(whole) == 1 and len(apart) == 3 and all(o.bias is None and o.weight.ndim == 2 for o in apart):
+        sizes = [o.weight.shape[1] for o in apart]
+        if sum(sizes) == whole[0].numel():
+            for owner, bias in zip(apart, whole[0].split(sizes), strict=True):
+                owner.bias = bias
+        return
+    alone = {role_of(path[-1]): o.bias for path, o in found.items() if o.weight is None and o.bias is not None}
+    fused = [
+        o
+        for path, o in found.items()
+        if path and role_of(path[-1]) == "qkv" and o.weight is not None and o.bias is None
+    ]
+    if not set(alone) & set("qkv") or len(fused) != 1 or fused[0].weight.ndim != 2 or fused[0].weight.shape[1] % 3:
+        return
+    size = fused[0].weight.shape[1] // 3
+    parts = [alone.get(role) for role in "qkv"]
+    if all(part is None or part.numel() == size for part in parts):
+        fused[0].bias = torch.cat(
+            [fused[0].weight.new_zeros(size) if part is None else part.flatten() for part in parts]
+        )
 
 
 def _named_bias(name: str, axes: int) -> bool:

@@ -36,7 +36,7 @@ class Form:
                 return mask[:, 0]
             case "(batch, 1, query, key)":
                 return mask
-            case "(batch, key)":
+            case "(batch, key)" | "(batch,)":
                 return mask[:, 0, 0]
             case "(batch, 1, 1, key)":
                 return mask[:, :, :1]
@@ -54,6 +54,7 @@ FORMS = (
     Form("(batch, 1, key)", padding=True),
 )
 
+LENGTHS = Form("(batch,)", padding=True)
 FULL = Form("(batch, heads, query, key)", False)
 
 
@@ -62,13 +63,15 @@ class Convention:
     """How a mask says what may be seen."""
 
     name: str
-    kind: str  # bool | number | whole | additive
+    kind: str  # bool | number | whole | additive | lengths
     keep: bool = True  # True or 1 means keep
     low: float = -math.inf
 
     def encode(self, allowed: Tensor) -> Tensor:
         if self.kind == "additive":
             return torch.zeros(allowed.shape).masked_fill(~allowed, self.low)
+        if self.kind == "lengths":
+            return allowed.sum(dim=-1)
         mask = allowed if self.keep else ~allowed
         return mask if self.kind == "bool" else mask.float() if self.kind == "number" else mask.long()
 
@@ -82,6 +85,9 @@ CONVENTIONS = (
     Convention("added to the scores: 0 = keep, -inf = drop", "additive"),
     Convention("added to the scores: 0 = keep, -1e9 = drop", "additive", low=-1e9),
 )
+
+
+LENGTH = Convention("the number of keys that may be seen", "lengths")
 
 
 def allowed_pairs(batch: int, queries: int, keys: int, *, shared: bool) -> Tensor:

@@ -15,22 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from attnscope.doctor.code_check.run import fused_layouts
+from attnscope.doctor.code_check.run.affine import Affine, outs
 from attnscope.doctor.code_check.run.parameters import Owner, head_counts, named_heads, owners_of, role_of
-
-
-@dataclass(frozen=True)
-class Affine:
-    """x @ weight + bias; weight [in, out]."""
-
-    weight: Tensor
-    bias: Tensor | None = None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        y = x @ self.weight.to(x.dtype)
-        return y if self.bias is None else y + self.bias.to(x.dtype)
-
-    def columns(self, index: Any) -> "Affine":
-        return Affine(self.weight[:, index], None if self.bias is None else self.bias[index])
 
 
 @dataclass(frozen=True)
@@ -60,9 +46,9 @@ def candidates(module: nn.Module) -> Iterator[Projections]:
     for roles, other, how in _assignments(owners_of(module)):
         ends = [*roles.get("o", []), *other]
         paths = {
-            role: _path(found[0])
+            role: _path(module, found[0])
             for role, found in roles.items()
-            if role != "o" and len(found) == 1 and _path(found[0])
+            if role != "o" and len(found) == 1 and _path(module, found[0])
         }
         inner = list(
             dict.fromkeys(
@@ -72,18 +58,22 @@ def candidates(module: nn.Module) -> Iterator[Projections]:
         )
         for affine, heads in _read({r: found for r, found in roles.items() if r != "o"}, ends):
             for (q, k, v), layout, n, kv in _triples(module, affine, heads, inner):
-                for out, owner in _outs(roles.get("o", []), other, v.weight.shape[1] * n // kv, n):
+                for out, owner in outs(roles.get("o", []), other, v.weight.shape[1] * n // kv, n):
                     unused = tuple(".".join(o.path) for o in other if o is not owner)
-                    found = {**paths, "o": _path(owner)} if owner is not None and _path(owner) else paths
+                    found = (
+                        {**paths, "o": _path(module, owner)} if owner is not None and _path(module, owner) else paths
+                    )
                     made = Projections(q, k, v, out, n, kv, layout, how, unused, paths=found)
                     if norms != (None, None):
                         yield replace(made, norms=norms)
                     yield made
 
 
-def _path(owner: Owner) -> str:
+def _path(module: nn.Module, owner: Owner) -> str:
     """The module that holds it, where it is a module's own weight."""
-    return "" if owner.raw else ".".join(owner.path)
+    path = ".".join(owner.path)
+    parts = dict(module.named_modules())
+    return path if not owner.raw and hasattr(parts.get(path), "weight") else ""
 
 
 def _norm_of(module: nn.Module, names: str) -> nn.Module | None:
@@ -205,41 +195,6 @@ def _stacked(found: list[Owner], turned: bool, form: int) -> Affine:
         weights = weights[:1]
     biases = [o.bias.flatten() for o in found[: len(weights)] if o.bias is not None]
     return Affine(torch.cat(weights, dim=1), torch.cat(biases) if len(biases) == len(weights) else None)
-
-
-def _outs(
-    named: list[Owner], other: list[Owner], inner: int, heads: int
-) -> Iterator[tuple[Affine | None, Owner | None]]:
-    """Output projections that take `inner` numbers: those named so, else a weight that is left over; else none."""
-    fits = [(affine, owner) for owner in named for affine in _out_forms(owner, inner, heads)]
-    if len(named) > 1 and len(named) == heads and not fits:  # one for each head; their results are added
-        parts = [o.weight for o in named]
-        if all(w.ndim == 2 for w in parts) and sum(w.shape[0] for w in parts) == inner:
-            biases = [o.bias for o in named if o.bias is not None]
-            fits = [(Affine(torch.cat(parts), torch.stack(biases).sum(0) if biases else None), None)]
-    left = [] if fits else [(affine, owner) for owner in other for affine in _out_forms(owner, inner, heads)][:4]
-    yield from fits or left
-    if not fits:
-        yield None, None
-
-
-def _out_forms(owner: Owner, inner: int, heads: int) -> list[Affine]:
-    """(in, out), or (out, in) where it is a bare parameter; (heads, size, out), (out, heads, size), (heads, out, size)."""
-    weight = owner.weight
-    bias = None if owner.bias is None else owner.bias.flatten()
-    if weight.ndim == 2:
-        forms = [weight, weight.T] if owner.raw else [weight]
-    elif weight.ndim == 3:
-        forms = [
-            w.flatten(0, 1) for w in (weight, weight.permute(1, 2, 0), weight.permute(0, 2, 1)) if w.shape[0] == heads
-        ]
-    else:
-        return []
-    return [
-        Affine(w, bias)
-        for w in forms
-        if w.shape[0] == inner and w.shape[1] > 1 and (bias is None or len(bias) == w.shape[1])
-    ]
 
 
 # --- queries, keys and values ----------------------------------------------------------------------------------------

@@ -1,28 +1,30 @@
 """What a signature says: which parameters take q, k, v, which a mask, and what the others get."""
 
-import functools
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from attnscope.doctor.code_check.run import probes
+from attnscope.doctor.code_check.run.filling import GUESSES, kinds_of
 from attnscope.doctor.code_check.run.parameters import role_of
 from attnscope.errors import InputError
 
 _MASK = re.compile(
-    r"mask|bias|keep|ignore|pad|adj|observed|valid|allowed|visible|exclude|block|attend|skip|edges|msk",
+    r"mask|bias|keep|ignore|pad|adj|observed|valid|allowed|visible|exclude|block|attend|skip|edges|msk|lens$|lengths$",
     re.IGNORECASE,
 )
 _NOT_MASK = re.compile(
     r"drop|scal|softcap|sink|generator|rng|head|past|cache|rot|freq|pos|dim|temp|return|need|need_|causal|train|cos|sin"
-    r"|theta|eps|weights|output|layer|context|memory|encoder|source",
+    r"|theta|eps|weights|output|layer|context|memory|encoder|source|^d_?[kqv]?$|size|^p$",
     re.IGNORECASE,
 )
-_MEMORY = re.compile(r"context|memory|encoder|source")  # what keys and values are made of, in cross-attention
+_MEMORY = re.compile(
+    r"context|memory|encoder|source|key_value|^kv$|^cond(itioning)?$", re.IGNORECASE
+)  # of keys and values
 _HEADS = re.compile(r"^(n_?|num_?)?heads?$|^h$|n_?heads|num_?heads|^nhead", re.IGNORECASE)
 _CAUSAL = re.compile(r"^(is_?)?(causal|autoregressive|masked|use_causal(_mask)?|causal_mask(ing)?)$", re.IGNORECASE)
+_TURNED = re.compile(r"^k(ey)?s?_?(t|T|[Tt]rans\w*)$")  # a key that is passed as (size, length)
 
 
 @dataclass(frozen=True)
@@ -31,43 +33,28 @@ class Call:
 
     inputs: int  # 1: x; 2: x and memory; 3: query, key, value
     order: tuple[int, ...] = (0, 1, 2)
+    names: tuple[str | None, ...] = (None, None, None)  # of inputs that are passed by name, in the code's order
     masks: tuple[str, ...] = ()
     causal_flag: str | None = None
     heads_name: str | None = None
     fixed: dict[str, Any] = field(default_factory=dict)
+    fills: dict[str, tuple[str, ...]] = field(default_factory=dict)  # parameters, and the kinds of values to try
+    guessed: tuple[str, ...] = ()  # those among them whose names say nothing
     needs_mask: bool = False
     sinks_name: str | None = None
+    memory: str | None = None  # a parameter with a default that keys and values may come from
+    turned: bool = False  # whether keys are passed as (size, length)
 
-
-def by_position(fn: Callable, what: str) -> Callable:
-    """A function that takes query, key and value by keyword only, as one that takes them by position; others as they are.
-    Raises InputError for a function of a query and a key alone."""
-    try:
-        signature = inspect.signature(fn)
-    except (TypeError, ValueError):
-        return fn
-    parameters = list(signature.parameters.values())
-    roles = [role_of(p.name) for p in parameters]
-    if len(parameters) == 2 and sorted(str(r) for r in roles) == ["k", "q"]:
-        raise InputError(
-            f"{what} takes two arguments ({_names(parameters)}); (query, key, value) were expected. Let it take the values "
-            "and return their weighted sum."
-        )
-    named = [p for p, role in zip(parameters, roles, strict=True) if role in ("q", "k", "v")]
-    if len(named) != 3 or any(p.kind != p.KEYWORD_ONLY for p in parameters):
-        return fn
-
-    @functools.wraps(fn)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        return fn(**dict(zip([p.name for p in named], args, strict=False)), **kwargs)
-
-    moved = [p.replace(kind=p.POSITIONAL_OR_KEYWORD, default=p.empty) for p in named]
-    called.__signature__ = signature.replace(parameters=[*moved, *(p for p in parameters if p not in named)])  # type: ignore[attr-defined]
-    return called
+    def across(self) -> "Call | None":
+        """The same code with keys and values from a sequence of their own, where it has a parameter for that."""
+        if self.memory is None or self.inputs != 1:
+            return None
+        masks = tuple(name for name in self.masks if name != self.memory)
+        return replace(self, inputs=2, names=(self.names[0], self.memory, None), masks=masks)
 
 
 def read_signature(fn: Callable, what: str) -> Call:
-    """From names and defaults. Raises InputError for an argument that nothing tells how to fill."""
+    """From names and defaults. Raises InputError for code that takes nothing, a query and a key alone, or bare weights."""
     if getattr(fn, "__name__", "") == "scaled_dot_product_attention" and not inspect.isfunction(fn):
         return Call(3, masks=("attn_mask",), causal_flag="is_causal")
     try:
@@ -77,40 +64,77 @@ def read_signature(fn: Callable, what: str) -> Call:
     parameters = [p for p in every if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if not parameters and any(p.kind == p.VAR_POSITIONAL for p in every):
         return Call(3)
-    required = [p for p in parameters if p.default is p.empty and p.kind != p.KEYWORD_ONLY]
-    tensors = [p for p in required if _is_tensor(p.name)]
-    roles = [role_of(re.sub(r"\d+$", "", p.name.split("_")[-1])) or role_of(p.name) for p in parameters[:3]]
-    order, inputs = (0, 1, 2), min(len(tensors), 3)
-    if sorted(str(r) for r in roles) == ["k", "q", "v"]:
-        inputs, order = 3, tuple("qkv".index(str(r)) for r in roles)
-    if len(tensors) > 3 and any(re.match(r"w_?[qkv]", p.name, re.IGNORECASE) for p in tensors[1:]):
+    if not parameters:
         raise InputError(
-            f"{what} takes its weight matrices as arguments ({_names(tensors)}); check wants a function of query, key, value "
-            "or a module. Wrap it: check(lambda q, k, v: …)."
+            f"{what} takes no arguments; check wants a function of (query, key, value[, mask]) or a module of (x)."
         )
-    if inputs == 0:
-        if not parameters:
-            raise InputError(
-                f"{what} takes no arguments; check wants a function of (query, key, value[, mask]) or a module of (x)."
-            )
-        inputs = 1
-    masks, fixed, flag, heads_name, needs, sinks_name = [], {}, None, None, False, None
-    for p in parameters[inputs:]:
+    roles = [_role(p.name) for p in parameters]
+    if len(parameters) == 2 and sorted(map(str, roles)) == ["k", "q"]:
+        raise InputError(
+            f"{what} takes two arguments ({_names(parameters)}); (query, key, value) were expected. Let it take the values "
+            "and return their weighted sum."
+        )
+    first = _inputs(parameters, roles)
+    order: tuple[int, ...] = (0, 1, 2)
+    if len(first) == 3 and sorted(map(str, map(roles.__getitem__, first))) == ["k", "q", "v"]:
+        order = tuple("qkv".index(str(roles[i])) for i in first)
+    taken = [parameters[i] for i in first]
+    in_front = first == list(range(len(first)))
+    names = tuple(None if in_front and p.kind != p.KEYWORD_ONLY else p.name for p in taken)
+    turned = any(_TURNED.match(p.name) for p in taken)
+    others = [p for p in parameters if p not in taken]
+    return _others(Call(len(first), order, (*names, None, None, None)[:3], turned=turned), others)
+
+
+def _inputs(parameters: list[inspect.Parameter], roles: list[str | None]) -> list[int]:
+    """The places of the parameters that take q, k and v, or what they are made of."""
+    named = [i for i, role in enumerate(roles) if role in ("q", "k", "v")]
+    if sorted(str(roles[i]) for i in named) == ["k", "q", "v"]:
+        return named
+    required = [i for i, p in enumerate(parameters) if p.default is p.empty]
+    positional = [i for i in required if parameters[i].kind != inspect.Parameter.KEYWORD_ONLY]
+    tensors = [i for i in positional if _is_tensor(parameters[i].name)][:3]
+    if len(tensors) == 2 and kinds_of(parameters[tensors[1]].name, True) is not None:
+        tensors = tensors[:1]  # positions, say, that are added to x
+    return tensors or required[:1] or [0]
+
+
+def _others(call: Call, parameters: list[inspect.Parameter]) -> Call:
+    """The call with what every other parameter gets."""
+    masks: list[str] = []
+    more: dict[str, Any] = {}
+    fixed, fills, guessed = {}, {}, []
+    for p in parameters:
         must = p.default is p.empty
+        kinds = kinds_of(p.name, must)
         if _CAUSAL.match(p.name):
-            flag = p.name
-            if must:
-                fixed[p.name] = False
+            more["causal_flag"] = p.name
+            fixed |= {p.name: False} if must else {}
         elif "sink" in p.name.lower():
-            sinks_name = p.name
+            more["sinks_name"] = p.name
         elif _HEADS.search(p.name) and "kv" not in p.name:
-            heads_name = p.name
+            more["heads_name"] = p.name
+        elif kinds is not None:
+            fills[p.name] = kinds
+        elif (must or p.default is None) and _MEMORY.search(p.name) and not re.search("mask|bias|len", p.name):
+            more.setdefault("memory", p.name)
+            fixed |= {p.name: None} if must else {}
         elif (must or p.default is None) and _is_mask(p.name):
             masks.append(p.name)
-            needs = needs or must
+            guessed += [p.name] if must and not _MASK.search(p.name) else []
+            more["needs_mask"] = more.get("needs_mask", False) or must
         elif must:
-            fixed[p.name] = _guess(p.name, what)
-    return Call(inputs, order, tuple(masks), flag, heads_name, fixed, needs, sinks_name)
+            fills[p.name] = GUESSES
+            guessed.append(p.name)
+    return replace(call, masks=tuple(masks), fixed=fixed, fills=fills, guessed=tuple(guessed), **more)
+
+
+def _role(name: str) -> str | None:
+    """q, k or v, by the last word of a name, or by all of it: x_q, query, keys1, k_T."""
+    bare = re.sub(r"\d+$", "", name)
+    if _TURNED.match(bare):
+        return "k"
+    return role_of(bare.split("_")[-1]) or role_of(bare)
 
 
 def _names(parameters: list[inspect.Parameter]) -> str:
@@ -126,19 +150,3 @@ def _is_tensor(name: str) -> bool:
 def _is_mask(name: str) -> bool:
     named = _MASK.search(name) or not _NOT_MASK.search(name)
     return bool(named) and not re.search(r"return|dropout|context|memory|encoder", name)
-
-
-def _guess(name: str, what: str) -> Any:
-    low = name.lower()
-    if re.search("drop|^p$", low):
-        return 0.0 if "rate" in low or low == "p" or low.endswith("_p") else None
-    if re.search(r"^d_?k$|dim|size|^d$", low):
-        return probes.SIZE
-    if "scal" in low or "temp" in low:
-        return probes.SIZE**-0.5 if "scal" in low else probes.SIZE**0.5
-    if "train" in low or "return" in low or "need" in low:
-        return False
-    raise InputError(
-        f"check does not know what to pass for {what}'s argument {name!r}; give it a default, or wrap it: "
-        "check(lambda q, k, v: …)."
-    )

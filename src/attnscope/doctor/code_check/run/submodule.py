@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from attnscope.doctor.code_check.run.outputs import Reading, to_user
+from attnscope.doctor.code_check.run.outputs import Reading, from_user
 from attnscope.doctor.code_check.run.projections import Projections
 from attnscope.doctor.code_check.run.sandbox import Outcome
 
@@ -26,6 +26,23 @@ def _noting(seen: dict[str, Tensor], role: str) -> Callable[[nn.Module, tuple], 
     return hook
 
 
+def _noting_all(seen: dict[str, Any]) -> Callable[..., None]:
+    """A hook that keeps what torch's own attention takes and gives; "first" says whether its batch comes first."""
+
+    def hook(part: nn.MultiheadAttention, args: tuple, kwargs: dict[str, Any], out: Any) -> None:
+        given = dict(zip(("query", "key", "value"), args, strict=False))
+        for role in ("query", "key", "value"):
+            seen.setdefault(role, given.get(role, kwargs.get(role)))
+        seen.setdefault("out", out[0])
+        seen.setdefault("first", part.batch_first)
+
+    return hook
+
+
+ROLES = ("query", "key", "value", "out")
+LAYOUTS = {True: "(batch, length, width)", False: "(length, batch, width)"}
+
+
 @dataclass(frozen=True)
 class Ends:
     """Paths of the modules that project to queries, keys, values, and from the heads' outputs."""
@@ -34,19 +51,32 @@ class Ends:
     key: str
     value: str
     out: str
+    whole: str = ""  # the path of torch's own nn.MultiheadAttention, where that is what stands inside
 
     @classmethod
-    def of(cls, projections: Projections | None) -> "Ends | None":
+    def of(cls, projections: Projections | None, module: Any) -> "Ends | None":
         """None where one of them is no module of its own (a bare parameter, a list of heads)."""
         paths = projections.paths if projections else {}
         roles = (("q", "qkv"), ("k", "kv", "qkv"), ("v", "kv", "qkv"), ("o",))
         found = [next((paths[role] for role in one if role in paths), None) for one in roles]
-        return None if None in found else cls(*found)  # type: ignore[arg-type]
+        if None not in found:
+            return cls(*found)  # type: ignore[arg-type]
+        if not isinstance(module, nn.Module):
+            return None
+        torchs = [path for path, part in module.named_modules() if path and isinstance(part, nn.MultiheadAttention)]
+        return cls("", "", "", "", torchs[0]) if len(torchs) == 1 else None
 
     @contextlib.contextmanager
     def watched(self, module: Any) -> Iterator[dict[str, Tensor]]:
         """What the ends see while the module runs: "query", "key", "value" going in, "out" coming out."""
         seen: dict[str, Tensor] = {}
+        if self.whole:
+            hook = module.get_submodule(self.whole).register_forward_hook(_noting_all(seen), with_kwargs=True)
+            try:
+                yield seen
+            finally:
+                hook.remove()
+            return
         hooks = [module.get_submodule(self.out).register_forward_hook(lambda _, args, out: seen.setdefault("out", out))]
         for role in ("query", "key", "value"):
             part: nn.Module = module.get_submodule(getattr(self, role))
@@ -59,10 +89,16 @@ class Ends:
 
     def reading(self, outcome: Outcome, seen: dict[str, Tensor], layout: str) -> Reading:
         """The output and the inputs of the attention between, where all were seen as (batch, length, width)."""
-        if not outcome.ok or len(seen) < 4 or any(x.ndim != 3 for x in seen.values()):
+        if not outcome.ok or any(name not in seen for name in ROLES):
             return Reading(outcome)
-        q, k, v, out = (to_user(seen[name].detach().float(), layout) for name in ("query", "key", "value", "out"))
+        layout = LAYOUTS.get(bool(seen.get("first")), layout) if self.whole else layout
+        found = [from_user(seen[name].detach().float(), layout, flat=True) for name in ROLES]
+        if any(x is None or x.ndim != 3 for x in found):
+            return Reading(outcome)
+        q, k, v, out = (x for x in found if x is not None)
         return Reading(outcome, out, None, saw=(q, k, v))
 
     def __str__(self) -> str:
+        if self.whole:
+            return f"inside {self.whole}"
         return f"between the input of {self.query} and the output of {self.out}"

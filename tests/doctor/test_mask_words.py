@@ -1,0 +1,91 @@
+"""What the words of the source say of a mask: its polarity, with negations, and its axes; and code that does otherwise."""
+
+import linecache
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import attnscope
+from attnscope.doctor.code_check.checks.mask_words import stated_axes, stated_polarity
+
+KEEP = (
+    "mask: (batch, length), 1 for tokens, 0 for padding",
+    "mask: (batch, length), 1 real, 0 padding",
+    "mask is 1 at real tokens and 0 at pads",
+    "mask: 1 for tokens that are **not masked**, 0 for masked tokens",
+    "mask: 0 where padded",
+    "mask: True where the key is not padding",
+    "attention_mask: 1 for non-padding tokens",
+    "mask: 1 = unmasked, 0 = masked",
+    "mask: 0 for tokens that should be ignored",
+    "mask: True for positions that are not to be ignored",
+    "mask: 0 = do not attend",
+    "mask: False values are masked out",
+    "mask: True means that a token takes part in attention",
+)
+DROP = (
+    "mask: True = padding",
+    "mask: True means not allowed to attend",
+    "mask: True where a key must not be seen",
+    "mask: True for positions that should not be attended to",
+    "mask: 1 = do not attend",
+    "mask: True (1) where hidden",
+    "mask: 1 if the position is not a token",
+    "mask: False for real tokens",
+    "mask: 1 where the token is invalid",
+)
+NOTHING = ("mask: (batch, length)", "mask: True = keep, and 1 is padding", "1 = keep", "mask: 0 = keep, -inf = drop")
+
+
+@pytest.mark.parametrize(("lines", "said"), [(KEEP, "keep"), (DROP, "drop"), (NOTHING, None)])
+def test_what_1_and_0_mean(lines, said):
+    assert {line: stated_polarity(f"# {line}") for line in lines} == dict.fromkeys(lines, said)
+
+
+def test_a_comment_beside_or_above_a_mask_speaks_of_it():
+    beside = "if mask is not None:  # 1 = keep, 0 = ignore"
+    above = "# 1 = keep, 0 = ignore\nscores = scores.masked_fill(mask == 0, -1e9)"
+    assert (stated_polarity(beside), stated_polarity(above)) == ("keep", "keep")
+
+
+def test_what_axes_a_mask_has():
+    assert stated_axes("# mask: (batch, length), 1 for tokens", "mask") == "(batch, length)"
+    assert stated_axes('"""q: (batch, length, size); keep (B, seq_len): bool"""', "keep") == "(B, seq_len)"
+    assert stated_axes("# mask: (B, 1, 1, T)", "mask") is None
+    assert stated_axes("# q: (batch, length)", "mask") is None
+
+
+CODE = """
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(20, 20) for _ in range(4))
+
+    def forward(self, x, mask=None):
+        q, k, v = (f(x).unflatten(-1, (4, -1)).transpose(1, 2) for f in (self.q, self.k, self.v))
+        scores = q @ k.mT / math.sqrt(5)
+        if mask is not None:  # SAID
+            scores = MASKED
+        return self.o((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+"""
+FILLED = "scores.masked_fill(mask{axes} == {drop}, torch.finfo(scores.dtype).min)"
+AXES = "[:, None, None, :]"
+SAYS = "mask: (batch, length), 1 for tokens that are not padding"
+CASES = (
+    (SAYS, FILLED.format(axes=AXES, drop=0), []),
+    (SAYS, FILLED.format(axes=AXES, drop=1), ["mask-inverted"]),
+    (SAYS, FILLED.format(axes="", drop=0), ["mask-without-axis"]),
+    ("1 real, 0 padding", f"scores + mask{AXES}", ["mask-added"]),
+    ("added to the scores: 0 or -inf, (batch, 1, 1, length)", "scores + mask", []),
+)
+
+
+@pytest.mark.parametrize(("said", "masked", "found"), CASES)
+def test_words_are_held_against_the_code(said, masked, found):
+    code, file = CODE.replace("SAID", said).replace("MASKED", masked), f"<{said} {masked}>"
+    linecache.cache[file] = (len(code), None, code.splitlines(True), file)
+    space = {"math": math, "torch": torch, "nn": nn, "__name__": file}
+    exec(compile(code, file, "exec"), space)
+    assert [one.name for one in attnscope.check(space["Attention"]()).findings] == found
