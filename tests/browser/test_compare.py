@@ -119,7 +119,7 @@ def test_every_number_of_a_query_beside_each_other(open_view, texts):
 
 
 def test_lines_are_coloured_by_what_grew_and_what_shrank(open_view, tuned):
-    page = open_view(tuned.show(level="head", layer=3, head=2, query="lighter"))
+    page = open_view(tuned.show(level="head", layer=3, head=2, query="lighter", threshold=0.0))
     drawn(page, "head")
     expected = whole(tuned, 3, 2)[tuned.alignment.merged.find("lighter")]
     lines = page.locator('[data-level="head"] path[data-query="5"][data-overlay]').evaluate_all(

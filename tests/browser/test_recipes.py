@@ -30,7 +30,7 @@ def alive(page) -> bool:
     page.wait_for_selector("iframe")
     frame = page.frames[1]
     frame.wait_for_selector("[data-attnscope][data-ready]")
-    return frame.locator("[data-row-key]").count() > 5
+    return frame.locator("[data-query-list] [data-slot]").count() > 5
 
 
 def test_streamlit(monkeypatch: pytest.MonkeyPatch, new_page, tmp_path: Path) -> None:

@@ -84,8 +84,17 @@ def type_text(page, text, pair=None):
     settled(page)
 
 
+def numbers(page) -> dict[str, float]:
+    """The weights by key, at the neuron level."""
+    if page.locator("main").get_attribute("data-shows") != "neuron":
+        page.locator('[data-level-switch="neuron"]').click()
+        page.wait_for_url("**level=neuron*")
+    return page.evaluate(WEIGHTS)
+
+
 def assert_shows(page, trace):
     """The numbers at the neuron level, at the place that the address names, are those of the trace."""
+    numbers(page)
     state = State.from_url(page.url)
     expected = trace.site(state.layer).weights(state.head, state.query)[0]
     seen = page.evaluate(WEIGHTS)
@@ -112,16 +121,16 @@ def test_another_layer_comes_from_the_server(server, visit, demo):
     page = visit(server)
     type_text(page, CAT)
     trace = attnscope.trace(*demo, CAT)
-    page.locator('[data-crumb="layer"]').select_option("5")
-    page.wait_for_url("**#layer=5*")
-    page.locator('[data-crumb="head"]').select_option("3")
-    page.wait_for_url("**#layer=5&head=3*")
+    page.locator('[data-crumb="layer"]').select_option("4")
+    page.wait_for_url("**#layer=4*")
+    page.locator('[data-crumb="head"]').select_option("2")
+    page.wait_for_url("**#layer=4&head=2*")
     state = assert_shows(page, trace)
-    assert (state.layer, state.head) == (5, 3)
+    assert (state.layer, state.head) == (4, 2)
     # a head that somebody has chosen is looked at in the next text too
     type_text(page, TIME)
     state = assert_shows(page, attnscope.trace(*demo, TIME))
-    assert (state.layer, state.head) == (5, 3)
+    assert (state.layer, state.head) == (4, 2)
 
 
 def test_a_pair(server, visit, demo):
@@ -163,7 +172,8 @@ def test_a_link_reproduces_the_view_and_holds_no_token(server, visit, demo):
     page.wait_for_url("**#layer=4*")
     page.locator('[data-ribbon] [data-token="3"]').first.click()
     page.wait_for_url("**query=3*")
-    link, seen = page.url, page.evaluate(WEIGHTS)
+    seen = numbers(page)
+    link = page.url
     assert "token" not in link
     address = link.split(str(server.port))[1]
     # who has the cookie needs no token; who has not is asked for it, and then is at the same place
@@ -207,7 +217,7 @@ def test_back_and_forward(server, visit):
 def test_a_text_that_is_too_long_can_be_cut(server, visit):
     page = visit(server)
     type_text(page, CAT)
-    seen = page.evaluate(WEIGHTS)
+    seen = numbers(page)
     text = "word " * 600
     page.locator("[data-ask=text]").fill(text)
     page.keyboard.press("Enter")
@@ -259,13 +269,13 @@ def test_a_server_that_is_gone(readers, visit):
     with served(readers) as server:
         page = visit(server)
         type_text(page, CAT)
-        seen = page.evaluate(WEIGHTS)
+        seen = numbers(page)
     page.locator("[data-ask=text]").fill(TIME)
     page.keyboard.press("Enter")
     expect(page.locator("[data-ask=status]")).to_contain_text("The server does not answer")
     assert page.evaluate(WEIGHTS) == seen
     assert page.locator("[data-ask=text]").input_value() == TIME
-    page.locator('[data-crumb="layer"]').select_option("5")
+    page.locator('[data-crumb="layer"]').select_option("1")
     expect(page.locator("[data-notices]")).to_contain_text("The server does not answer")
     assert page.evaluate(WEIGHTS) == seen
 

@@ -95,7 +95,8 @@ def test_the_url_holds_the_state(open_view, demo_trace, demo_page):
 
 
 @pytest.mark.parametrize(
-    "hash", ["#layer=99&head=8&query=7", "#layer=two", "#query=-5&head=1e9", "#%%%", "#layer=2&head=<img src=x>"]
+    "hash",
+    ["#level=neuron&layer=99&head=8&query=7", "#layer=two", "#query=-5&head=1e9", "#%%%", "#layer=2&head=<img src=x>"],
 )
 def test_an_ill_address_says_so_and_shows_what_it_can(open_view, demo_trace, hash):
     page = open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it"), hash=hash)
@@ -210,9 +211,9 @@ def test_the_border_of_generated_text_is_marked(open_view):
     assert page.locator("[data-border]").count() >= 1
 
 
-def test_it_opens_on_the_strongest_link_and_says_why(open_view, demo_trace):
+def test_it_opens_on_the_link_that_stands_out_and_says_why(open_view, demo_trace):
     page = open_view(demo_trace.show(level="neuron"))
-    assert "strongest link" in page.locator("[data-why]").inner_text()
+    assert "stands out more" in page.locator("[data-why]").inner_text()
     page.locator('[data-token="2"]').first.click()
     assert page.locator("[data-why]").inner_text() == ""
 
@@ -283,7 +284,7 @@ def test_an_address_that_does_not_exist_is_rewritten(open_view, demo_trace):
     said = page.locator("[data-notices]").inner_text()
     assert "Layer 99" in said
     assert "Head 77" in said
-    assert url_state(page) == {"layer": "2", "head": "8", "query": "3"}
+    assert url_state(page) == {"level": "neuron", "layer": "2", "head": "8", "query": "3"}
 
 
 def test_a_long_text_opens_with_its_pinned_row_in_sight(open_view):

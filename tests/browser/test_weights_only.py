@@ -44,7 +44,7 @@ def test_each_stack(open_view):
     trace = three_stacks()
     view = trace.show(level="neuron", stack="cross", layer=1, head=2, query=4)
     for stack in ("encoder", "decoder"):
-        page = open_view(view, hash=f"#stack={stack}&layer=0&head=1&query=3&key=2")
+        page = open_view(view, hash=f"#level=neuron&stack={stack}&layer=0&head=1&query=3&key=2")
         assert_weights(page, trace.site(0, stack).weights(1, 3)[0])
 
 

@@ -144,7 +144,7 @@ def lines(axes, kind: str) -> list[PathCollection]:
 def test_lines_of_the_head_level_are_the_weights(traces):
     for trace, place in traces.values():
         site = trace.site(place["layer"], place.get("stack"))
-        made = parts(drawn(trace, "head", **place))
+        made = parts(drawn(trace, "head", threshold=0.0, **place))
         row = place["query"] - site.query_offset
         weights = site.weights(place["head"]).double()
         (strong,) = lines(made["lines"], "strong")
