@@ -1,17 +1,16 @@
 """The steps of a recipe that have a choice: the triangle, how a mask is imposed, rotary embeddings, norms, the softmax."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from attnscope.attention import rotary
 
-if TYPE_CHECKING:
-    from attnscope.doctor.code_check.recipe import Recipe
+Recipe = Any  # the class stands in recipe.py, which imports these steps
 
 
-def triangle(recipe: "Recipe", queries: int, keys: int) -> Tensor:
+def triangle(recipe: Recipe, queries: int, keys: int) -> Tensor:
     """[Q, K], True where this recipe lets a query look."""
     shift = keys - queries if recipe.aligned == "lower" else 0
     right = torch.ones(queries, keys, dtype=torch.bool).tril(recipe.offset + shift)
@@ -40,7 +39,7 @@ def impose(scores: Tensor, allowed: Tensor | None, how: str, fill: float) -> Ten
     return torch.where(allowed, scores, fill)
 
 
-def turn(x: Tensor, recipe: "Recipe", which: str) -> Tensor:
+def turn(x: Tensor, recipe: Recipe, which: str) -> Tensor:
     """Rotary embedding of [B, H, T, D], in this recipe's way."""
     if recipe.rotary == "none" or which not in recipe.turns:
         return x
@@ -79,7 +78,7 @@ def normed(x: Tensor, norm: Any) -> Tensor:
     return norm(x) if size == x.shape[-1] else x
 
 
-def normalise(scores: Tensor, recipe: "Recipe", sinks: Tensor | None) -> Tensor:
+def normalise(scores: Tensor, recipe: Recipe, sinks: Tensor | None) -> Tensor:
     """Softmax over the axis that this recipe takes; a slice without any key is NaN: whatever comes out there is fine."""
     if sinks is not None:
         column = sinks.to(scores.dtype).reshape(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
