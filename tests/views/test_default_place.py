@@ -6,6 +6,7 @@ import torch
 import attnscope
 import tiny_models as tiny
 from attnscope import Tokens, Trace
+from attnscope.statistics import rows
 from attnscope.views.default_place import choose_opening
 
 
@@ -85,12 +86,6 @@ def test_nan_is_never_the_strongest() -> None:
     assert choose_opening(trace, trace.sites).query != 4
 
 
-def test_long_texts_are_sampled_and_say_so() -> None:
-    x = torch.randn(1, 600, 3, generator=torch.Generator().manual_seed(0))
-    trace = Trace.from_qkv(x, x, x)
-    assert "among 64 queries spread evenly" in choose_opening(trace, trace.sites).why
-
-
 def test_cached_steps_and_cross_attention() -> None:
     model = tiny.model("llama", "sdpa")
     with attnscope.capture(model) as recorder:
@@ -103,3 +98,26 @@ def test_cached_steps_and_cross_attention() -> None:
     opening = choose_opening(t5, cross)
     assert opening.site in cross
     assert opening.query < len(t5.target or ())
+
+
+def test_a_long_text_is_searched_whole() -> None:
+    """The one strong link lies between any two queries that a sample would take."""
+    generator = torch.Generator().manual_seed(2)
+    q, k = (torch.randn(3, 701, 5, generator=generator) / 10 for _ in range(2))
+    q[1, 347], k[1, 83] = 9.0, 3.0
+    trace = Trace.from_qkv(q, k, k, tokens=[f"w{i}" for i in range(701)])
+    opening = choose_opening(trace, trace.sites)
+    assert (opening.head, opening.query, opening.key) == (1, 347, 83)
+    assert "among" not in opening.why
+
+
+def test_equal_weights_in_several_runs_of_queries_go_to_the_first(monkeypatch) -> None:
+    monkeypatch.setattr(rows, "CELLS", 3 * 23)
+    monkeypatch.setattr(rows, "FEWEST_ROWS", 3)
+    q = torch.zeros(2, 23, 4)
+    q[:, 7, 0] = q[:, 16, 1] = 50.0
+    k = torch.zeros(2, 23, 4)
+    k[:, 19, 0] = k[:, 3, 1] = 50.0
+    trace = Trace.from_qkv(q, k, k, tokens=[f"w{i}" for i in range(23)])
+    opening = choose_opening(trace, trace.sites)
+    assert (opening.head, opening.query, opening.key) == (0, 7, 19), "query 16 gives key 3 all of its weight, too"

@@ -2,18 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Bool
-from torch import Tensor
-
+from attnscope.statistics.thumbnails import pairs_at, peak_at, thumbnails_at
 from attnscope.text.spelling import spelled
-from attnscope.tracing.query_blocks import query_blocks
 from attnscope.tracing.site import Site
-from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import Trace
-
-SAMPLED_QUERIES = 64  # of texts longer than SAMPLE_ABOVE tokens
-SAMPLE_ABOVE = 512
 
 
 @dataclass(frozen=True)
@@ -30,34 +22,19 @@ class Opening:
 def choose_opening(trace: Trace, sites: tuple[Site, ...], head: int | None = None, query: int | None = None) -> Opening:
     """The strongest weight between two different words that are neither special tokens nor neighbours.
 
-    The search covers these sites, this head and this query, where they are given; of long texts it takes a sample of the
-    queries. Equal weights go to the lowest layer, head and position. Without two such words it is the first token.
+    The search covers these sites, this head and this query, where they are given. Equal weights go to the lowest layer,
+    head and position. Without two such words it is the first token.
     """
     best = (0.0, None, 0, 0, 0)
-    sampled = False
     for site in sites:
-        queries, keys = trace.query_tokens(site), trace.key_tokens(site)
-        rows = torch.arange(site.queries) if query is None else torch.tensor([query - site.query_offset])
-        if len(rows) > SAMPLE_ABOVE:
-            rows = torch.linspace(0, site.queries - 1, SAMPLED_QUERIES).round().long().unique()
-            sampled = True
-        for block in query_blocks(len(rows), site.keys, site.heads):
-            weights = site.weights(head, rows[block]).reshape(-1, len(rows[block]), site.keys)
-            weights = weights.cpu().nan_to_num(0.0) * _links(queries, keys, rows[block] + site.query_offset, site.kind)
-            strongest = float(weights.max())
-            if strongest > best[0]:
-                place = int((weights == strongest).flatten().nonzero()[0, 0])
-                h, rest = divmod(place, weights[0].numel())
-                q, k = divmod(rest, site.keys)
-                best = (strongest, site, head if head is not None else h, int(rows[block][q]) + site.query_offset, k)
-    weight, site, found, row, key = best
+        found = _strongest(trace, site, head) if query is None else _strongest_of(trace, site, head, query)
+        if found[0] > best[0]:
+            best = (found[0], site, *found[1:])
+    weight, site, number, row, key = best
     where = _where(trace, sites, head, query)
     words = "the strongest link between two different words that are neither special nor neighbours"
-    sample = f" (among {SAMPLED_QUERIES} queries spread evenly over the text)" if sampled else ""
     if site is not None:
-        return Opening(
-            site, found, row, key, f"Opened here because it is {words} in {where}{sample}: {100 * weight:.0f} %."
-        )
+        return Opening(site, number, row, key, f"Opened here because it is {words} in {where}: {100 * weight:.0f} %.")
     site = sites[0]
     row = query if query is not None else min(site.query_offset + 1, site.query_offset + site.queries - 1)
     key = int(site.weights(head or 0, row - site.query_offset)[0].nan_to_num(0.0).argmax())
@@ -74,32 +51,28 @@ def _where(trace: Trace, sites: tuple[Site, ...], head: int | None, query: int |
     return place if query is None else f"{place}, from “{spelled(trace.query_tokens(sites[0]))[query]}”"
 
 
-def _links(queries: Tokens, keys: Tokens, rows: Tensor, kind: str) -> Bool[Tensor, "q K"]:
-    """True where query and key are pieces of different words, real words both, and (in one text) not neighbours."""
-    query_words = torch.tensor([_word(queries, int(r)) for r in rows])
-    key_words = torch.tensor([_word(keys, k) for k in range(len(keys))])
-    query_names, key_names = _names(queries, keys)
-    different = query_names[rows][:, None] != key_names
-    real = (query_words >= 0)[:, None] & (key_words >= 0)
-    if kind == "cross":
-        return different & real
-    return different & real & ((query_words[:, None] - key_words).abs() > 1)
+def _strongest(trace: Trace, site: Site, head: int | None) -> tuple[float, int, int, int]:
+    """(weight, head, query, key) of the strongest such link; a weight of 0 where there is none."""
+    index = _index(trace, site)
+    peaks = thumbnails_at(trace, index).peaks
+    number = int(peaks.weight.amax(-1).argmax()) if head is None else head
+    weights, start = peaks.weight[number], peaks.start[number]
+    if not float(weights.max()) > 0:
+        return 0.0, number, 0, 0
+    equal = weights == weights.max()
+    keys = (equal & (start == start[equal].min())).nonzero().squeeze(1).tolist()
+    query, key, weight = peak_at(trace, index, number, keys)
+    return weight, number, query, key
 
 
-def _word(tokens: Tokens, position: int) -> int:
-    """The number of the word, or -1 for special tokens and for what has no letter or digit."""
-    word = tokens.words[position]
-    if word is None or tokens.special[position] or not any(c.isalnum() for c in tokens.word_text[word]):
-        return -1
-    return word
+def _strongest_of(trace: Trace, site: Site, head: int | None, query: int) -> tuple[float, int, int, int]:
+    """The same, from one query."""
+    row = query - site.query_offset
+    different = pairs_at(trace, _index(trace, site)).between_words(slice(row, row + 1))[0]
+    weights = site.weights(head, row).reshape(-1, site.keys).cpu().nan_to_num(0.0) * different
+    place = int(weights.argmax())
+    return float(weights.max()), place // site.keys if head is None else head, query, place % site.keys
 
 
-def _names(queries: Tokens, keys: Tokens) -> tuple[Tensor, Tensor]:
-    """A number per spelling, so that "The" and "the" count as the same word."""
-    numbers: dict[str, int] = {}
-
-    def number(tokens: Tokens) -> Tensor:
-        spelled = ["" if w is None else tokens.word_text[w].casefold() for w in tokens.words]
-        return torch.tensor([numbers.setdefault(s, len(numbers)) for s in spelled])
-
-    return number(queries), number(keys)
+def _index(trace: Trace, site: Site) -> int:
+    return next(i for i, other in enumerate(trace.sites) if other is site)

@@ -46,8 +46,6 @@ def plan(scene: Scene, width: float) -> Plan:
         notes.append(
             f"Sorted by “{statistic.title}”{'' if statistic.unit == 'part' else f' in {statistic.unit}'}, largest first: {statistic.words}"
         )
-    if sampled := max((one.sampled or 0 for one in thumbs), default=0):
-        notes.append(f"Computed from {sampled} queries at even distances in the text.")
     if any((one.pixels == MASKED).any() for one in thumbs):
         notes.append("White is masked.")
     name = trace.model.name or trace.model.class_name or "attention"
