@@ -42,21 +42,30 @@ def encode(
     z_rows: int | None = None,
     steps: Mapping[int, Sequence[int]] | None = None,
     thumbs: bool = False,
+    written: dict[str, str] | None = None,
 ) -> bytes:
     """The trace as a payload that holds the sites in `held` (by index; None: all, as they are).
 
     `z_rows` limits the queries whose output z goes along, spread evenly (None: all that the trace kept).
     `steps` are the heads, by site, whose x and projections it holds for the steps level; None: x and q, k before rotary
     of whole sites, and with `projections` W_q, W_k and W_v too. `thumbs` adds the thumbnails of every site.
+    `written`: what several payloads of one trace, with the same receipts, say alike; one dict for all of them.
     """
+    written = {} if written is None else written
     held = dict.fromkeys(range(len(trace.sites)), Held()) if held is None else held
     receipts = receipts or trace.verify()
     tensors: dict[str, Tensor] = {}
     shared: dict[int, str] = {}
-    sites = []
+    sites: list[str] = []
     small = thumbnails.thumbnails_of(trace) if thumbs else ()
     for index, site in enumerate(trace.sites):
         what = held.get(index)
+        whole = what is not None and what.heads is None
+        heads = steps.get(index, ()) if steps is not None else range(site.heads) if whole else ()
+        bare = f"site {index}" if what is None and not heads and not thumbs else ""
+        if bare in written:
+            sites.append(written[bare])
+            continue
         description = describe_site(index, site, receipts.sites[index])
         if thumbs:
             tensors[f"t{index}"] = small[index].pixels
@@ -66,8 +75,6 @@ def encode(
             if projections:
                 description["projection"] = put_projection(tensors, shared, site)
         if not site.weights_only:
-            whole = what is not None and what.heads is None
-            heads = steps.get(index, ()) if steps is not None else range(site.heads) if whole else ()
             description["steps"] = step_tensors.describe(site)
             if heads:
                 dtype = None if what is None else what.dtype
@@ -75,11 +82,16 @@ def encode(
                 description["steps"]["heads"] = step_tensors.put(
                     tensors, index, site, heads, dtype, projections=projections or asked, output=asked
                 )
-        sites.append(description)
+        sites.append(_json(description))
+        if bare:
+            written[bare] = sites[-1]
+    if "tokens" not in written:
+        written["tokens"] = _json([tokens_to_json(t) for t in (trace.tokens, trace.target) if t is not None])
+        written["trace"] = trace_id(trace)
     meta = {
         "format": FORMAT,
         "version": VERSION,
-        "trace": trace_id(trace),
+        "trace": written["trace"],
         "model": {
             "name": trace.model.name,
             "class": trace.model.class_name,
@@ -89,8 +101,6 @@ def encode(
             "revision": trace.model.revision,
         },
         "versions": versions(),
-        "tokens": [tokens_to_json(t) for t in (trace.tokens, trace.target) if t is not None],
-        "sites": sites,
         "receipt": receipt_to_json(receipts),
         "notes": [*trace.notes, *notes],
         "unrecorded": list(trace.unrecorded),
@@ -98,8 +108,12 @@ def encode(
         **({**thumbnails.words_of(small), "step_names": step_names()} if thumbs else {}),
     }
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps(plain(meta), ensure_ascii=False, separators=(",", ":"))
+    text = f'{_json(meta)[:-1]},"tokens":{written["tokens"]},"sites":[{",".join(sites)}]}}'
     return safetensors.torch.save(contiguous, {FORMAT: text})
+
+
+def _json(value: Any) -> str:
+    return json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"))
 
 
 def decode(data: bytes) -> Trace:

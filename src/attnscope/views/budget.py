@@ -99,6 +99,7 @@ def _plan(trace: Trace, site: int, head: int, max_mb: float, budget: float, exac
 def make_blocks(trace: Trace, site: int, plan: Plan, receipts: Receipt) -> tuple[Block, ...]:
     """The plan, carried out: one payload for the opening site, one for each other that is held."""
     order = [site, *(i for i in plan.held if i != site)]
+    written: dict[str, str] = {}
     return tuple(
         Block(
             encode(
@@ -109,6 +110,7 @@ def make_blocks(trace: Trace, site: int, plan: Plan, receipts: Receipt) -> tuple
                 steps={index: plan.steps[index]} if index in plan.steps else {},
                 thumbs=index == site,
                 z_rows=Z_ROWS,
+                written=written,
             ),
             (index,),
             2 if _width(trace.sites[index], plan.held[index]) == 2 else 4,
