@@ -1,6 +1,6 @@
 """Write frontend/src/generated/ from the tables in Python: `python tools/generate.py`; `--check` only looks for drift.
 
-state.ts comes from attnscope.views.state, words.json from views.levels and views.sentences.notes, colours.json from
+state.ts comes from attnscope.views.state, words.json from views.levels, views.sentences.notes and statistics.definitions, colours.json from
 render.figures.colours. Each of these facts has its one source there.
 """
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attnscope.render.figures import colours
+from attnscope.statistics.definitions import CLEAR, NAMING, PAIR, PLAIN_NAMES
 from attnscope.views import levels
 from attnscope.views.sentences.notes import NOTES
 from attnscope.views.state import EXPECTED, State
@@ -68,13 +69,15 @@ def state_ts() -> str:
 
 
 def words_json() -> str:
-    """What levels and notes say."""
+    """What levels, notes and the names of heads say."""
     shown = ("group", "title", "about", "help")
     entries = {
         level.name: {"order": n, **{name: getattr(level, name) for name in shown}}
         for n, level in enumerate(levels.REGISTRY)
     }
-    return _json({"levels": entries, "notes": NOTES})
+    pair = {one.name: {"title": one.title, "unit": one.unit, "words": one.words} for one in PAIR}
+    plain = {"clear": CLEAR, "said": NAMING, "names": [list(one) for one in PLAIN_NAMES]}
+    return _json({"levels": entries, "notes": NOTES, "pair": pair, "plain": plain})
 
 
 def colours_json() -> str:

@@ -148,7 +148,7 @@ describe("files", () => {
 
   it("names a file by its place", () => {
     const scene = { meta: meta(null, "org/a model"), site: { stack: "decoder", layer: 3 }, state: INITIAL } as never;
-    expect(fileName(scene, "png")).toBe("attnscope-a-model-decoder-layer3-head0-neuron.png");
+    expect(fileName(scene, "png")).toBe("attnscope-a-model-decoder-layer3-head0-head.png");
   });
 
   it("writes SVG that no token can break", () => {

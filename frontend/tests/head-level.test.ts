@@ -15,7 +15,13 @@ import { meta, payload, site } from "./made";
 const head = (h: number, change = {}) => new HeadTensors(new Payload(payload(site(change))), 0, h);
 
 describe("lines", () => {
-  const lines: Line[] = [0.5, 0.2, 0.1, 0.1, 0.06, 0.04, 0].map((weight, key) => ({ query: 0, key, weight, head: 0 }));
+  const lines: Line[] = [0.5, 0.2, 0.1, 0.1, 0.06, 0.04, 0].map((weight, key) => ({
+    query: 0,
+    key,
+    weight,
+    size: weight,
+    head: 0,
+  }));
 
   it("are chosen from the threshold on, the strongest first, and the mass adds up", () => {
     const all = choose(lines, 0, 100);
@@ -30,7 +36,7 @@ describe("lines", () => {
   });
 
   it("do not draw what is no number", () => {
-    const broken = choose([{ query: 0, key: 0, weight: Number.NaN, head: 0 }, ...lines], 0, 100);
+    const broken = choose([{ query: 0, key: 0, weight: Number.NaN, size: Number.NaN, head: 0 }, ...lines], 0, 100);
     expect(broken.lines.length).toBe(6);
     expect(broken.offered).toBeCloseTo(1, 12);
   });
@@ -192,11 +198,12 @@ describe("on paper", () => {
       keys: side,
       columns: { query: "given to <c>", key: "weight of d, head 1" },
       faint: [],
-      strong: [{ query: 0, key: 0, weight: 0.5, head: 0 }],
+      strong: [{ query: 0, key: 0, weight: 0.5, size: 0.5, head: 0 }],
       faintEnd: 1,
       y: { query: () => 12, key: () => 12 },
       beside: () => 0,
       pens: pens(false),
+      undrawn: "not drawn: <3 %",
       heads: ["head 1"],
       colours: { ground: "#fff", text: "#000", muted: "#555" },
     });

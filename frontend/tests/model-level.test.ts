@@ -4,10 +4,13 @@ import { describe, expect, it } from "vitest";
 import { Ramp } from "../src/base/scale";
 import type { Metadata, Site, Thumb } from "../src/data/metadata";
 import { finding, linkSaid } from "../src/levels/model/finding";
-import { type Head, headsOf, nameOf, patchOf, patchRange, pixelRangeOf, Statistics } from "../src/levels/model/heads";
+import { type Head, headsOf, nameOf, patchOf, patchRange, pixelRangeOf } from "../src/levels/model/heads";
 import { at, byLayer, find, inOrder, step } from "../src/levels/model/layout";
 import { paintMatrix, strongestCells } from "../src/levels/model/paint";
+import { PairNumbers } from "../src/levels/model/pair-numbers";
+import { Statistics } from "../src/levels/model/statistics";
 import { labels } from "../src/scene/labels";
+import type { Scene } from "../src/scene/scene";
 import { asText } from "../src/scene/text";
 import { meta as metaOf, site } from "./made";
 
@@ -38,6 +41,71 @@ function made(counts: number[], change: (index: number) => Partial<Site> = () =>
 }
 
 const bare = (meta: Metadata): Head[] => headsOf({ meta });
+
+describe("the pair that is shown", () => {
+  const rows = { weights: "r.weights", shares: "r.shares", writes: "r.writes", query: 2 };
+  const meta = made([2, 1], (index) => ({
+    queries: 3,
+    keys: 3,
+    row: { ...rows, weights: `r${index}.weights`, shares: index ? null : "r0.shares" },
+  }));
+  const numbers: Record<string, number[]> = {
+    "r0.weights": [0.1, 0.2, 0.7, 0.5, 0.4, 0.1],
+    "r1.weights": [0.25, 0.5, 0.25],
+    "r0.shares": [0.3, 0.3, 0.4, 0.2, 0.6, 0.2],
+    "r.writes": [2, 5],
+  };
+  const source = {
+    meta,
+    live: false,
+    holds: () => false,
+    head: () => {
+      throw new Error("not here");
+    },
+    floats: (name: string) => (numbers[name] ? Float32Array.from(numbers[name]) : null),
+  };
+  const scene = (query: number, key: number) => ({ site: meta.sites[0], query, key, pair: null }) as unknown as Scene;
+
+  it("has the numbers that the page brought along, of the query that it opened on", () => {
+    const heads = bare(meta);
+    const pair = new PairNumbers(source, scene(2, 1), heads);
+    expect(heads.map((head) => pair.value(head, "pair"))).toEqual([0.2, 0.4, 0.5].map((x) => Math.fround(x)));
+    const wrote = heads.map((head) => pair.value(head, "pair_write"));
+    expect(wrote[0]).toBeCloseTo(0.3 * 2, 6);
+    expect(wrote[1]).toBeCloseTo(0.6 * 5, 6);
+    expect(wrote[2]).toBeNull();
+    expect(new PairNumbers(source, scene(1, 1), heads).count("pair")).toBe(0);
+  });
+
+  it("sorts the heads, and names itself", () => {
+    const heads = bare(meta);
+    const statistics = new Statistics(meta, heads);
+    expect(statistics.names).not.toContain("pair");
+    statistics.setPair(new PairNumbers(source, scene(2, 1), heads), "it → flies");
+    expect(statistics.names).toContain("pair_write");
+    expect(statistics.ordered("pair").map(nameOf)).toEqual(["L1H0", "L0H1", "L0H0"]);
+    expect(statistics.ordered("pair_write").map(nameOf)).toEqual(["L0H1", "L0H0", "L1H0"]);
+    expect(statistics.full("pair")).toBe("weight of it → flies");
+    expect(statistics.said(heads[1], "pair_write")).toBe("3.00");
+    statistics.setPair(new PairNumbers(source, scene(2, 0), heads), "it → as");
+    expect(statistics.ordered("pair").map(nameOf)).toEqual(["L0H1", "L1H0", "L0H0"]);
+  });
+
+  it("gives a head a plain name where its number is clear", () => {
+    const stats = { previous: [0.5, 0.49, 0.6], first: [0.1, 0.9, 0.6] };
+    const heads = bare(made([3], () => ({ stats })));
+    const { plainName } = Statistics.prototype;
+    const statistics = new Statistics(
+      made([3], () => ({ stats })),
+      heads,
+    );
+    expect(heads.map((head) => plainName.call(statistics, head))).toEqual([
+      "previous token",
+      "first-token sink",
+      "previous token",
+    ]);
+  });
+});
 
 describe("heads", () => {
   it("cuts the bytes of a site into its heads", () => {

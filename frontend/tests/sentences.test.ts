@@ -12,13 +12,14 @@ import { after, type Part } from "../src/scene/text";
 const quoted = (parts: Part[]) =>
   parts.map((part) => (typeof part === "string" ? part : `“${isolated(part.token)}”${after(part)}`)).join("");
 const number = (value: unknown) => (value === "nan" ? Number.NaN : (value as number));
-const label = (given: { text: string; before?: string; after?: string }, index: number) =>
+const label = (given: { text: string; before?: string; after?: string; special?: boolean }, index: number) =>
   ({ before: "", after: "", special: false, index, ...given }) as Label;
 
 describe("a query", () => {
   it.each(cases.queries)("$name", (row) => {
     const keys = row.keys.map(label);
     const query = row.own ?? 0;
+    const sinks: number[] = "sink_tokens" in row ? (row.sink_tokens as number[]) : [];
     const queries = keys.map((key, i) => (i === query ? keys[row.who] : key));
     const made = {
       site: { kind: row.own === null ? "cross" : "self", mask: { empty_rows: row.empty ?? "zero" } },
@@ -36,6 +37,8 @@ describe("a query", () => {
       keyLabels: keys,
       queryLabels: queries,
       query,
+      aside: { sinks, keys: Uint8Array.from(keys, ({ special }, j) => Number(special || sinks.includes(j))) },
+      without: "without" in row && row.without,
     };
     expect(quoted(sentence(made as unknown as Scene))).toBe(row.said);
   });

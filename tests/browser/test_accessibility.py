@@ -29,7 +29,7 @@ def violations(page) -> list[str]:
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("level", LEVELS)
 def test_axe_finds_nothing(open_view, demo_trace, level, dark):
-    page = open_level(open_view, demo_trace.show(layer=2, head=8, query="it"), level, dark=dark)
+    page = open_level(open_view, demo_trace.show(level="neuron", layer=2, head=8, query="it"), level, dark=dark)
     assert violations(page) == []
 
 
@@ -42,12 +42,12 @@ def test_axe_finds_nothing_where_only_weights_are_known(open_view, level):
 
     weights = torch.rand(2, 3, 7, 7, generator=torch.Generator().manual_seed(1)).softmax(-1)
     trace = attnscope.Trace.from_attentions(list(weights), [f"word{i}" for i in range(7)])
-    assert violations(open_level(open_view, trace.show(layer=1, head=2, query=3), level)) == []
+    assert violations(open_level(open_view, trace.show(level="neuron", layer=1, head=2, query=3), level)) == []
 
 
 @pytest.mark.parametrize("tool", ["help", "python", "save"])
 def test_axe_finds_nothing_in_a_panel(open_view, demo_trace, tool):
-    page = open_view(demo_trace.show(layer=2, head=8, query="it"))
+    page = open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it"))
     page.locator(f'[data-tool="{tool}"]').click()
     page.locator("[data-panel] h2").wait_for()
     assert violations(page) == []
@@ -61,14 +61,14 @@ def test_axe_finds_nothing_across_two_texts_and_among_notices(open_view, demo):
     q = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(1))
     k, v = (torch.randn(2, 11, 7, generator=torch.Generator().manual_seed(i)) for i in (2, 3))
     trace = attnscope.Trace.from_qkv(q, k, v, tokens=[f"source{i}" for i in range(11)])
-    page = open_view(trace.show(head=1, query=3), hash="#layer=77")
+    page = open_view(trace.show(level="neuron", head=1, query=3), hash="#layer=77")
     assert page.locator("[data-notices]").inner_text()
     assert violations(page) == []
 
 
 def test_axe_is_asked(open_view, demo_trace):
     """The checks above can fail."""
-    page = open_view(demo_trace.show(layer=2, head=8, query="it"))
+    page = open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it"))
     page.evaluate(
         """() => { const root = document.querySelector('[data-attnscope]').shadowRoot;
              root.querySelector('[data-tool="theme"]').removeAttribute('aria-label');
@@ -88,7 +88,7 @@ SMALL = """() => [...document.querySelector('[data-attnscope]').shadowRoot.query
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_frames_targets_are_large_enough(open_view, demo_trace, level):
     """WCAG 2.2, 2.5.8: 24 by 24 pixels; what stands within a level is for axe-core, which knows the exception for spacing."""
-    page = open_level(open_view, demo_trace.show(layer=2, head=8, query="it"), level)
+    page = open_level(open_view, demo_trace.show(level="neuron", layer=2, head=8, query="it"), level)
     page.locator('[data-tool="python"]').click()
     assert page.evaluate(SMALL) == []
 
@@ -96,7 +96,9 @@ def test_the_frames_targets_are_large_enough(open_view, demo_trace, level):
 @pytest.mark.parametrize("level", LEVELS)
 def test_at_twice_the_size_nothing_is_lost_sideways(open_view, demo_trace, level):
     """200 % zoom of a window 1280 pixels wide is one of 640 (WCAG 1.4.4, 1.4.10)."""
-    page = open_level(open_view, demo_trace.show(layer=2, head=8, query="it"), level, width=640, height=400, scale=2)
+    page = open_level(
+        open_view, demo_trace.show(level="neuron", layer=2, head=8, query="it"), level, width=640, height=400, scale=2
+    )
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
     main = page.locator("main")
     assert main.evaluate("e => e.scrollWidth - e.clientWidth") <= 0
@@ -106,7 +108,7 @@ def test_at_twice_the_size_nothing_is_lost_sideways(open_view, demo_trace, level
 
 
 def test_the_focus_can_be_seen(open_view, demo_trace):
-    page = open_view(demo_trace.show(layer=2, head=8, query="it"))
+    page = open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it"))
     unseen = []
     for _ in range(45):
         page.keyboard.press("Tab")
@@ -124,7 +126,7 @@ def test_the_focus_can_be_seen(open_view, demo_trace):
 
 def test_nothing_moves_for_who_asked_for_it(new_page, demo_trace, tmp_path):
     path = tmp_path / "still.html"
-    path.write_text(demo_trace.show(layer=2, head=8, query="it").html)
+    path.write_text(demo_trace.show(level="neuron", layer=2, head=8, query="it").html)
     page = new_page()
     page.emulate_media(reduced_motion="reduce")
     page.goto(path.as_uri())
@@ -138,7 +140,7 @@ def test_nothing_moves_for_who_asked_for_it(new_page, demo_trace, tmp_path):
 def test_right_to_left_words_keep_their_own_direction(open_view):
     words = HEBREW
     trace = made_trace(queries=7, tokens=Tokens(words))
-    page = open_view(trace.show(layer=0, head=0, query=1))
+    page = open_view(trace.show(level="neuron", layer=0, head=0, query=1))
     for index, direction in ((0, "rtl"), (3, "ltr"), (5, "rtl")):
         token = page.locator(f'[data-token="{index}"] .t')
         assert token.inner_text() == words[index]
@@ -153,7 +155,9 @@ HEBREW = ("שלום", "עולם", "(", "abc", ")", "مرحبا", "12")
 
 @pytest.mark.parametrize("side", ["query", "key"])
 def test_right_to_left_words_beside_the_lines(open_view, side):
-    page = open_level(open_view, made_trace(queries=7, tokens=Tokens(HEBREW)).show(layer=0, head=0, query=1), "head")
+    page = open_level(
+        open_view, made_trace(queries=7, tokens=Tokens(HEBREW)).show(level="neuron", layer=0, head=0, query=1), "head"
+    )
     for index, direction in ((0, "rtl"), (3, "ltr"), (5, "rtl")):
         token = page.locator(f'[data-{side}-list] [data-{side}="{index}"] .tok')
         assert token.inner_text() == HEBREW[index]
@@ -162,7 +166,7 @@ def test_right_to_left_words_beside_the_lines(open_view, side):
 
 def test_numbers_stay_beside_right_to_left_words(open_view):
     """A number after a Hebrew word would else be drawn to its left: the word is isolated in every line of plain text."""
-    view = made_trace(queries=7, tokens=Tokens(HEBREW)).show(layer=0, head=0, query=1, key=0)
+    view = made_trace(queries=7, tokens=Tokens(HEBREW)).show(level="neuron", layer=0, head=0, query=1, key=0)
     page = open_level(open_view, view, "head")
     page.locator('[data-query-list] [data-query="1"]').hover()
     assert "“\u2068עולם\u2069” at 1" in page.locator("[data-readout]").inner_text()
@@ -178,5 +182,5 @@ def test_rows_beside_the_lines_can_be_touched(open_view, demo):
     import attnscope
 
     text = "one two three four five six seven eight nine ten " * 5
-    page = open_level(open_view, attnscope.show(*demo, text, layer=0, head=0), "head")
+    page = open_level(open_view, attnscope.show(*demo, text, layer=0, head=0, level="neuron"), "head")
     assert page.locator("[data-key-list] [data-slot]").first.bounding_box()["height"] >= 24

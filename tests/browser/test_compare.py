@@ -295,11 +295,11 @@ def test_weights_alone(open_view):
 
 
 def test_an_address_that_does_not_fit_is_said(open_view, texts, demo_trace):
-    page = open_view(texts.show(), hash="#layer=2&head=8&query=999&side=nowhere")
+    page = open_view(texts.show(), hash="#level=neuron&layer=2&head=8&query=999&side=nowhere")
     notices = page.locator("[data-notices]").inner_text()
     assert "side=nowhere" in notices
     assert "Query 999" in notices
-    page = open_view(demo_trace.show(layer=2, head=8, query="it"), hash="#layer=2&head=8&query=8&side=b")
+    page = open_view(demo_trace.show(layer=2, head=8, query="it"), hash="#level=neuron&layer=2&head=8&query=8&side=b")
     assert "no sides" in page.locator("[data-notices]").inner_text()
     assert page.locator("[data-side]").count() == 0
 

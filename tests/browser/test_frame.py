@@ -26,7 +26,7 @@ def shown(page) -> str:
 
 @pytest.fixture
 def demo_page(open_view, demo_trace):
-    return open_view(demo_trace.show(layer=2, head=8, query="it"))
+    return open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it"))
 
 
 FRAME = """() => { const root = document.querySelector('[data-attnscope]').shadowRoot;
@@ -126,8 +126,8 @@ def test_back_and_forward(demo_page):
 
 def test_a_whole_address_says_everything(open_view, demo_trace):
     """What does not stand in it is at its default, whatever the page was made with."""
-    view = demo_trace.show(layer=2, head=8, query="it", theme="dark", special="hide")
-    page = open_view(view, hash="#layer=1&head=2&query=3")
+    view = demo_trace.show(level="neuron", layer=2, head=8, query="it", theme="dark", special="hide")
+    page = open_view(view, hash="#level=neuron&layer=1&head=2&query=3")
     assert page.locator("main").get_attribute("data-theme") == "light"
     assert not page.locator('[data-tool="dim"]').is_checked()
     page = open_view(view, hash="#layer=1")
@@ -161,7 +161,7 @@ def test_a_frame_that_gets_its_size_later(new_page, demo_trace, tmp_path, level)
 
 
 def test_in_a_sandbox_it_goes_on_without_history_and_storage(open_view, demo_trace):
-    frame = open_view(demo_trace.show(layer=2, head=8, query="it"), "sandboxed")
+    frame = open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it"), "sandboxed")
     frame.locator("[data-hint]").filter(has_text="click a word").wait_for()
     for level in levels_there(frame):
         switch_to(frame, level)
@@ -232,7 +232,7 @@ def test_copied_python_rebuilds_what_is_on_screen(open_view, demo):
     model, tokenizer = demo
     text = 'It said "no"\nand — naïvely — left.'
     trace = attnscope.trace(model, tokenizer, text, text_pair="It was warm.", layers=[1, 2, 4])
-    page = open_view(trace.show(layer=2, head=8, query=3))
+    page = open_view(trace.show(level="neuron", layer=2, head=8, query=3))
     page.locator('[data-tool="filter"]').select_option("ab")
     page.locator('[data-tool="dim"]').check()
     page.locator('[data-crumb="layer"]').select_option(label="layer 4")
@@ -293,7 +293,7 @@ def check_about(about: dict, level: str) -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_saved_picture_holds_where_it_comes_from(open_view, demo_trace, level):
-    page = open_level(open_view, demo_trace.show(layer=2, head=8, query="it"), level)
+    page = open_level(open_view, demo_trace.show(level="neuron", layer=2, head=8, query="it"), level)
     settled(page)
     name, svg = saved(page, "svg")
     assert name == f"attnscope-all-MiniLM-L6-v2-layer2-head8-{level}.svg"
@@ -313,7 +313,7 @@ def test_a_saved_picture_holds_where_it_comes_from(open_view, demo_trace, level)
 
 
 def test_the_neuron_picture_holds_the_numbers(open_view, demo_trace):
-    page = open_view(demo_trace.show(layer=2, head=8, query="it"))
+    page = open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it"))
     root = ElementTree.fromstring(saved(page, "svg")[1])
     svg = "{http://www.w3.org/2000/svg}"
     site = demo_trace.site(2)
@@ -335,7 +335,7 @@ def test_a_saved_picture_of_hostile_tokens_is_whole(open_view):
     from made_traces import made_trace
 
     words = ("</svg>", "<script>", "\u0000\ufffe", "\"&'", "]]>", "\u202eabc", "שלום")
-    page = open_view(made_trace(queries=7, tokens=Tokens(words)).show(layer=0, head=0, query=1))
+    page = open_view(made_trace(queries=7, tokens=Tokens(words)).show(level="neuron", layer=0, head=0, query=1))
     root = ElementTree.fromstring(saved(page, "svg")[1])
     expected = set("svg metadata title defs pattern rect text g line polygon".split())
     assert {child.tag.split("}")[1] for child in root.iter()} <= expected
@@ -344,7 +344,7 @@ def test_a_saved_picture_of_hostile_tokens_is_whole(open_view):
 
 def test_the_svg_is_drawn_as_png(open_view, demo_trace):
     """The pixels of the PNG are those of the SVG: its ground, its ink, its two signs."""
-    page = open_view(demo_trace.show(layer=2, head=8, query="it"))
+    page = open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it"))
     png = base64.b64encode(saved(page, "png")[1]).decode()
     colours = page.evaluate(
         """async png => { const image = new Image(); image.src = 'data:image/png;base64,' + png; await image.decode();
@@ -368,7 +368,7 @@ def test_the_foot_stays_low(open_view, demo_trace, width):
 
 
 def test_the_menu_of_the_key_says_the_key_that_is_shown(open_view, demo_trace):
-    page = open_view(demo_trace.show(layer=2, head=8, query="it"))
+    page = open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it"))
     menu = page.locator('[data-crumb="key"]')
     seen = set()
     page.locator("[data-ribbon]").focus()

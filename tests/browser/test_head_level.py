@@ -38,7 +38,9 @@ def row(page, side: str, token: int):
 
 @pytest.fixture
 def demo_page(open_view, demo_trace):
-    return open_view(demo_trace.show(layer=2, head=8, query="it"), hash="#level=head&layer=2&head=8&query=7")
+    return open_view(
+        demo_trace.show(layer=2, head=8, query="it"), hash="#level=head&threshold=0&layer=2&head=8&query=7"
+    )
 
 
 def test_lines_and_numbers_of_the_query(demo_page, demo_trace):
@@ -135,7 +137,7 @@ def test_heads_laid_over_each_other(demo_page, demo_trace):
 
 @pytest.mark.parametrize("average", ["heads", "layers", "all"])
 def test_means_over_heads_and_layers(open_view, demo_trace, average):
-    page = open_view(demo_trace.show(), hash=f"#level=head&layer=2&head=8&query=7&average={average}")
+    page = open_view(demo_trace.show(), hash=f"#level=head&threshold=0&layer=2&head=8&query=7&average={average}")
     settled(page)
     every = np.stack([site.weights()[:, 7].double().numpy() for site in demo_trace.sites])  # [L, H, K]
     wanted = {"heads": every[2].mean(0), "layers": every[:, 8].mean(0), "all": every.mean((0, 1))}[average]
@@ -146,7 +148,7 @@ def test_means_over_heads_and_layers(open_view, demo_trace, average):
 
 def test_words_and_hidden_special_tokens(open_view, demo_trace):
     tokens = demo_trace.tokens
-    page = open_view(demo_trace.show(), hash="#level=head&layer=2&head=8&query=20&words=1&special=hide")
+    page = open_view(demo_trace.show(), hash="#level=head&threshold=0&layer=2&head=8&query=20&words=1&special=hide")
     shown = groups(tokens, True, True)
     w = weights(demo_trace.site(2), 8)
     wanted = merged(w, shown, shown)
@@ -167,7 +169,7 @@ def test_words_and_hidden_special_tokens(open_view, demo_trace):
 def test_sentence_pairs(open_view, demo):
     trace = attnscope.trace(*demo, "The plane flies.", text_pair="It lands soon.")
     w = weights(trace.site(3), 4)
-    page = open_view(trace.show(), hash="#level=head&layer=3&head=4&query=2&filter=ab")
+    page = open_view(trace.show(), hash="#level=head&threshold=0&layer=3&head=4&query=2&filter=ab")
     keys = [i for i, segment in enumerate(trace.tokens.segments) if segment == 1]
     assert beside(page, "key") == pytest.approx({k: w[2, k] for k in keys}, rel=1e-4, abs=1e-7)
     outside = float(page.locator('[data-note="outside"]').get_attribute("data-value"))
@@ -179,7 +181,7 @@ def test_causal_and_across_two_texts(open_view, kind, stack):
     trace = attnscope.trace(tiny_models.model(kind), None, inputs=tiny_models.inputs(kind))
     site = trace.site(1, stack=stack)
     place = f"&stack={stack}" if stack else ""
-    page = open_view(trace.show(), hash=f"#level=head&layer=1&head=2&query=4{place}")
+    page = open_view(trace.show(), hash=f"#level=head&threshold=0&layer=1&head=2&query=4{place}")
     w = weights(site, 2)
     seen = beside(page, "key")
     assert len(seen) == site.keys
@@ -191,13 +193,14 @@ def test_causal_and_across_two_texts(open_view, kind, stack):
 
 def test_sinks_and_rows_without_a_key(open_view):
     trace = with_everything()
-    page = open_view(trace.show(), hash="#level=head&layer=1&head=4&query=6")
+    page = open_view(trace.show(), hash="#level=head&threshold=0&layer=1&head=4&query=6")
     w = weights(trace.site(1), 4)[6]
     assert float(page.locator('[data-note="sink"]').get_attribute("data-value")) == pytest.approx(1 - w.sum(), abs=1e-5)
     keys = torch.ones(11, dtype=torch.bool)
     keys[:3] = False
     page = open_view(
-        made_trace(queries=11, mask=MaskRule(upper=0, keys=keys)).show(), hash="#level=head&layer=0&head=1&query=1"
+        made_trace(queries=11, mask=MaskRule(upper=0, keys=keys)).show(),
+        hash="#level=head&threshold=0&layer=0&head=1&query=1",
     )
     assert "No key allowed" in page.locator('[data-note="empty"]').inner_text()
     assert lines(page) == {}
@@ -239,7 +242,7 @@ def test_the_same_numbers_as_a_table(demo_page, demo_trace):
 
 def test_long_texts_scroll_within_and_draw_what_is_strong(open_view):
     trace = made_trace(heads=2, kv_heads=2, queries=401, head_size=10, layers=1, spread=0.7)
-    page = open_view(trace.show(), hash="#level=head&head=1&query=200", height=900)
+    page = open_view(trace.show(), hash="#level=head&threshold=0&head=1&query=200", height=900)
     w = weights(trace.site(0), 1)[200]
     seen = lines(page)
     assert 50 < len(seen) < 401
@@ -262,14 +265,16 @@ def test_long_texts_scroll_within_and_draw_what_is_strong(open_view):
 
 def test_where_generated_text_begins(open_view):
     tokens = Tokens(tuple(f"word{i}" for i in range(13)), border=9)
-    page = open_view(made_trace(tokens=tokens).show(), hash="#level=head&layer=0&head=0&query=4")
+    page = open_view(made_trace(tokens=tokens).show(), hash="#level=head&threshold=0&layer=0&head=0&query=4")
     assert page.locator(".ends-query .border").get_attribute("data-query") == "9"
     assert page.locator(".ends-key .border [data-border]").inner_text() == "generated"
 
 
 @pytest.mark.parametrize("width", [1280, 700, 400])
 def test_nothing_is_lost_sideways(open_view, demo_trace, width):
-    page = open_view(demo_trace.show(), hash="#level=head&layer=2&head=8&query=7&key=8&heads=3", width=width)
+    page = open_view(
+        demo_trace.show(), hash="#level=head&threshold=0&layer=2&head=8&query=7&key=8&heads=3", width=width
+    )
     assert page.locator("main").evaluate("e => e.scrollWidth - e.clientWidth") <= 0
     for side in ("query", "key"):
         box = row(page, side, 8).bounding_box()
@@ -278,7 +283,7 @@ def test_nothing_is_lost_sideways(open_view, demo_trace, width):
 
 def test_right_to_left_tokens(open_view):
     tokens = Tokens(("שלום", "עולם", "(", "abc", ")", "مرحبا", "12"))
-    page = open_view(made_trace(queries=7, tokens=tokens).show(), hash="#level=head&layer=0&head=0&query=1")
+    page = open_view(made_trace(queries=7, tokens=tokens).show(), hash="#level=head&threshold=0&layer=0&head=0&query=1")
     assert row(page, "key", 5).inner_text() == "مرحبا"
     assert row(page, "key", 5).evaluate("e => getComputedStyle(e).direction") == "rtl"
 
@@ -286,7 +291,61 @@ def test_right_to_left_tokens(open_view):
 def test_weights_alone_are_enough(open_view, demo_trace):
     given = [site.weights()[None] for site in demo_trace.sites]
     trace = attnscope.Trace.from_attentions(given, demo_trace.tokens)
-    page = open_view(trace.show(), hash="#level=head&layer=2&head=8&query=7")
+    page = open_view(trace.show(), hash="#level=head&threshold=0&layer=2&head=8&query=7")
     assert list(beside(page, "key").values()) == pytest.approx(
         list(weights(demo_trace.site(2), 8)[7]), rel=1e-4, abs=1e-6
+    )
+
+
+def test_a_view_opens_on_lines_and_says_what_they_show(open_view, demo_trace):
+    """A first threshold with the mass it leaves out, the strongest keys in words, a value at the cursor."""
+    view = demo_trace.show(layer=2, head=8, query="it")
+    page, weights = open_view(view), demo_trace.sites[2].weights(8, 7)[0]
+    assert page.locator("main").get_attribute("data-shows") == "head"
+    undrawn = page.locator("[data-undrawn]")
+    assert float(undrawn.get_attribute("data-value")) == pytest.approx(float(weights[weights < 0.03].sum()), abs=1e-4)
+    names = page.locator("[data-reading]")
+    order = weights.argsort(descending=True).tolist()
+    for row, key in enumerate(order[:5]):
+        said = names.nth(row).inner_text()
+        assert said.startswith(demo_trace.tokens[key])
+        assert f"{100 * float(weights[key]):.1f} %" in said
+    written = float(demo_trace.sites[2].write(8, 7).norm())
+    assert f"‖write‖ {written:.2f}" in page.locator(".reading").inner_text()
+    box = page.locator(".lines").bounding_box()
+    line = page.locator('.lines path[data-query="7"][data-key="8"]').bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, line["y"] + line["height"] / 2)
+    assert page.locator(".cursor-value").inner_text() == f"it → flies {100 * float(weights[8]):.1f} %"
+    page.locator('[data-tool="all-lines"]').click()
+    assert float(undrawn.get_attribute("data-value")) == pytest.approx(0, abs=1e-6)
+
+
+def test_without_a_sink_token_the_rest_has_a_scale_of_its_own(open_view):
+    weights = torch.zeros(3, 11, 11)
+    for query in range(11):
+        weights[:, query, 0] = 0.9 if query else 1.0
+        weights[:, query, 1 : query + 1] = 0.1 / max(1, query)
+    weights[1, 7, 1:8], weights[1, 7, 4] = 0.005, 0.07
+    tokens = [f"w{i}" for i in range(11)]
+    page = open_view(attnscope.Trace.from_attentions([weights], tokens).show(layer=0, head=1, query=7))
+    assert (
+        page.locator("[data-sentence]")
+        .inner_text()
+        .endswith("w7 looks most at w0 (90 %), a sink token, and among the others at w4 (7 %).")
+    )
+
+    def drawn() -> tuple[float, float]:
+        """The thickness of the line to w4, and the length of its bar in percent."""
+        line = page.locator('.lines path[data-query="7"][data-key="4"]').first
+        bar = page.locator('[data-key-list] [data-key="4"] i').first
+        return float(line.evaluate("e => e.style.strokeWidth")), float(bar.evaluate("e => e.style.width")[:-1])
+
+    before = drawn()
+    page.locator('[data-tool="dim"]').click()
+    assert page.locator('[data-key-list] [data-key="0"]').count() == 0
+    assert drawn()[0] > 3 * before[0]
+    assert drawn()[1] > 5 * before[1]
+    assert "90 % of this row goes to w0, hidden here" in page.locator("[data-picture-notes]").inner_text()
+    assert page.locator('[data-key-list] [data-key="4"] b').first.inner_text() == "7.0 %", (
+        "the numbers stay the model's"
     )

@@ -44,7 +44,7 @@ def sideways(page) -> int:
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [1280, 700])
 def test_contrast_and_width(open_view, demo_trace, tmp_path, width, dark):
-    page = open_view(demo_trace.show(layer=2, head=8, query="it"), width=width, dark=dark)
+    page = open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it"), width=width, dark=dark)
     assert sideways(page) <= 0
     assert page.evaluate(CONTRAST) == []
     picture = tmp_path / f"neuron-{'dark' if dark else 'light'}-{width}.png"
@@ -54,7 +54,7 @@ def test_contrast_and_width(open_view, demo_trace, tmp_path, width, dark):
 
 def test_contrast_is_measured(open_view, demo_trace):
     """The check above can fail."""
-    page = open_view(demo_trace.show(layer=2, head=8, query="it"))
+    page = open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it"))
     page.evaluate(
         "document.querySelector('[data-attnscope]').shadowRoot.querySelector('[data-sentence]').style.color = '#bbb'"
     )
@@ -65,7 +65,7 @@ def test_contrast_is_measured(open_view, demo_trace):
 @pytest.mark.parametrize("head_size", [32, 64, 128, 256, 768])
 def test_strips(open_view, head_size, scale):
     trace = made_trace(heads=2, kv_heads=2, queries=7, head_size=head_size, layers=1)
-    page = open_view(trace.show(layer=0, head=1, query=3), scale=scale)
+    page = open_view(trace.show(level="neuron", layer=0, head=1, query=3), scale=scale)
     strips = page.evaluate(STRIPS)
     assert strips
     for strip in strips:
@@ -89,7 +89,7 @@ def test_strips(open_view, head_size, scale):
 
 def test_128_dimensions_at_700_pixels(open_view):
     trace = made_trace(heads=2, kv_heads=2, queries=17, head_size=128, layers=1)
-    page = open_view(trace.show(layer=0, head=1, query=3), width=700)
+    page = open_view(trace.show(level="neuron", layer=0, head=1, query=3), width=700)
     assert sideways(page) <= 0
     for column in ("token", "dot", "score", "weight", "v"):
         box = page.locator(f'[data-row-key="0"] [data-col="{column}"]').bounding_box()
@@ -107,7 +107,7 @@ def test_128_dimensions_at_700_pixels(open_view):
 
 def test_headings_do_not_run_into_each_other(open_view, demo_trace):
     for width in (1280, 1000, 899, 700, 560):
-        page = open_view(demo_trace.show(layer=2, head=8, query="it"), width=width)
+        page = open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it"), width=width)
         boxes = page.locator("[data-heading]").evaluate_all(
             "hs => hs.map(h => { const r = document.createRange(); r.selectNodeContents(h); const b = r.getBoundingClientRect(); return [b.left, b.right, b.top]; })"
         )
@@ -118,7 +118,7 @@ def test_headings_do_not_run_into_each_other(open_view, demo_trace):
 
 def test_long_texts_stay_light(open_view):
     trace = made_trace(heads=2, kv_heads=2, queries=512, head_size=32, layers=2)
-    page = open_view(trace.show(layer=0, head=1, query=100))
+    page = open_view(trace.show(level="neuron", layer=0, head=1, query=100))
     for fold in range(page.locator("[data-fold]").count()):
         page.locator("[data-fold] [data-col]").nth(fold).click()
     count = page.evaluate("""() => { let n = document.querySelectorAll('*').length;
@@ -127,7 +127,7 @@ def test_long_texts_stay_light(open_view):
 
 
 def test_reduced_motion_and_themes(open_view, demo_trace):
-    page = open_view(demo_trace.show(layer=2, head=8, query="it", theme="dark"))
+    page = open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it", theme="dark"))
     dark = page.locator("main.scope").evaluate("e => getComputedStyle(e).backgroundColor")
     page.locator('[data-tool="theme"]').select_option("light")
     assert page.locator("main.scope").evaluate("e => getComputedStyle(e).backgroundColor") != dark

@@ -34,7 +34,7 @@ def assert_rows_match(page, site, head, query):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_demo(open_view, demo_trace, way):
-    page = open_view(demo_trace.show(layer=2, head=8, query="it"), way)
+    page = open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it"), way)
     site = demo_trace.site(2)
     assert_rows_match(page, site, 8, 7)
     links = page.evaluate(READ)["links"]
@@ -46,13 +46,15 @@ def test_the_demo(open_view, demo_trace, way):
 
 
 def test_another_layer_head_and_query(open_view, demo_trace):
-    page = open_view(demo_trace.show(layer=2, head=8, query="it"), hash="#layer=4&head=3&query=12&key=2")
+    page = open_view(
+        demo_trace.show(level="neuron", layer=2, head=8, query="it"), hash="#level=neuron&layer=4&head=3&query=12&key=2"
+    )
     assert_rows_match(page, demo_trace.site(4), 3, 12)
 
 
 def test_fp16_pages_show_the_rounded_numbers(open_view, demo_trace):
     full = sum(s.q.nbytes + s.k.nbytes + s.v.nbytes for s in demo_trace.sites) / 1e6
-    view = demo_trace.show(layer=2, head=8, query="it", max_mb=full)
+    view = demo_trace.show(level="neuron", layer=2, head=8, query="it", max_mb=full)
     page = open_view(view)
     seen = page.evaluate(READ)["rows"]
     assert seen["8"]["weight"] == pytest.approx(0.527, abs=2e-3)
@@ -65,7 +67,7 @@ def test_fp16_pages_show_the_rounded_numbers(open_view, demo_trace):
 @pytest.mark.parametrize("query", [0, 4, 12])
 def test_grouped_softcapped_biased_windowed_and_with_sinks(open_view, query):
     trace = with_everything()
-    page = open_view(trace.show(layer=1, head=4, query=query))
+    page = open_view(trace.show(level="neuron", layer=1, head=4, query=query))
     assert_rows_match(page, trace.site(1), 4, query)
     links = page.evaluate(READ)["links"]
     assert {"dot", "scaled", "capped", "biased", "weight"} <= set(links)
@@ -82,7 +84,7 @@ def test_a_query_with_no_key_allowed(open_view, uniform):
     keys[:3] = False
     rule = MaskRule(upper=0, keys=keys, uniform_empty_rows=uniform)
     trace = made_trace(queries=11, mask=rule)
-    page = open_view(trace.show(layer=0, head=1, query=1))
+    page = open_view(trace.show(level="neuron", layer=0, head=1, query=1))
     seen = page.evaluate(READ)["rows"]
     assert seen["5"]["weight"] == pytest.approx(1 / 11 if uniform else 0.0, abs=1e-6)
     assert "no key" in page.locator("main").inner_text().lower()
@@ -94,20 +96,20 @@ def test_packed_masks(open_view):
     q, k, v = (torch.randn(2, 13, 7, generator=torch.Generator().manual_seed(i)) for i in range(3))
     trace = attnscope.Trace.from_qkv(q, k, v, mask=cells)
     assert trace.sites[0].mask.packed is not None
-    page = open_view(trace.show(head=1, query=6))
+    page = open_view(trace.show(level="neuron", head=1, query=6))
     assert_rows_match(page, trace.sites[0], 1, 6)
     assert page.locator(".row.masked").count() == int((~cells[6]).sum())
 
 
 def test_without_a_projection_the_share_is_of_values(open_view):
     trace = made_trace()
-    page = open_view(trace.show(layer=0, head=2, query=5))
+    page = open_view(trace.show(level="neuron", layer=0, head=2, query=5))
     assert_rows_match(page, trace.site(0), 2, 5)
     assert "W_O" not in page.locator('[data-heading="share"]').inner_text()
 
 
 def test_the_browser_checks_the_output_itself(open_view, demo_trace):
-    page = open_view(demo_trace.show(layer=2, head=8, query="it"))
+    page = open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it"))
     settled(page)
     page.locator("[data-receipt]").click()
     assert "This browser did the same for head 8" in page.locator("main").inner_text()
@@ -119,7 +121,7 @@ def test_a_receipt_that_fails_is_unmistakable(open_view):
 
     trace = made_trace()
     wrong = replace(trace.sites[0], z=trace.sites[0].z * 1.5)
-    page = open_view(trace.replace_sites([wrong, trace.sites[1]]).show(layer=0, head=0, query=3))
+    page = open_view(trace.replace_sites([wrong, trace.sites[1]]).show(level="neuron", layer=0, head=0, query=3))
     assert "✕" in page.locator("[data-receipt]").inner_text()
     assert page.locator(".banner").is_visible()
 
@@ -131,7 +133,7 @@ def test_a_cached_step_names_its_query(open_view):
     whole = made_trace(mask=causal_rule(13, 13))
     sites = [replace(s, q=s.q[:, 12:], z=s.z[:, 12:], z_rows=torch.tensor([0]), mask=MaskRule()) for s in whole.sites]
     trace = whole.replace_sites(sites)
-    page = open_view(trace.show(layer=1, head=0))
+    page = open_view(trace.show(level="neuron", layer=1, head=0))
     assert page.locator('[data-crumb="query"]').locator("..").inner_text().find("word12") >= 0
     seen = page.evaluate(READ)["rows"]
     assert seen["4"]["weight"] == pytest.approx(float(whole.site(1).weights(0, 12)[0, 4]), rel=1e-3, abs=1e-6)

@@ -65,7 +65,9 @@ def differences(one: Image.Image, other: Image.Image) -> tuple[float, float]:
 @pytest.mark.parametrize("level", LEVELS)
 def test_it_looks_as_it_did(open_view, demo_trace, level, dark, tmp_path):
     stored = PICTURES / f"{level}-{'dark' if dark else 'light'}.png"
-    page = open_level(open_view, demo_trace.show(layer=2, head=8, query="it"), level, dark=dark, height=900)
+    page = open_level(
+        open_view, demo_trace.show(level="neuron", layer=2, head=8, query="it"), level, dark=dark, height=900
+    )
     now = shot(page)
     if os.environ.get("ATTNSCOPE_RENEW_PICTURES"):
         now.quantize(128, dither=Image.Dither.NONE).save(stored, optimize=True)
@@ -87,7 +89,7 @@ GONE, TURNED, INVERTED = (
 def test_a_broken_picture_is_noticed(open_view, demo_trace, level):
     """The checks above can fail. One head alone is drawn in ink, without colours that could be turned."""
     stored = Image.open(PICTURES / f"{level}-light.png").convert("RGB")
-    page = open_level(open_view, demo_trace.show(layer=2, head=8, query="it"), level, height=900)
+    page = open_level(open_view, demo_trace.show(level="neuron", layer=2, head=8, query="it"), level, height=900)
     page.evaluate(
         """() => { window.broken = new CSSStyleSheet();
              document.querySelector('[data-attnscope]').shadowRoot.adoptedStyleSheets.push(window.broken); }"""

@@ -222,7 +222,8 @@ def test_numbers_are_walked_and_unfolded_by_keyboard(open_view, demo_trace):
 
 def test_without_x_it_begins_at_q_and_says_how_to_get_it(open_view, demo_trace):
     page = open_view(demo_trace.show(level="steps", layer=3, head=5, query="it"))
-    key = int(demo_trace.site(3).weights(5, 7)[0].argmax())
+    words = ~torch.tensor(demo_trace.tokens.special)
+    key = int((demo_trace.site(3).weights(5, 7)[0] * words).argmax())
     assert_numbers_match(page, demo_trace.site(3), 5, 7, key)
     ask = page.locator("[data-ask]").inner_text()
     assert "begin at q, k and v" in ask
@@ -275,7 +276,7 @@ def test_handed_in_tensors(open_view):
     q, k, v = (torch.randn(2, 11, 5, generator=torch.Generator().manual_seed(i)) for i in range(3))
     trace = attnscope.Trace.from_qkv(q, k, v)
     page = open_view(trace.show(level="steps", head=1, query=4, key=2))
-    assert "handed in" in page.locator("[data-ask]").inner_text()
+    assert "given as they are" in page.locator("[data-ask]").inner_text()
     assert_numbers_match(page, trace.sites[0], 1, 4, 2)
 
 

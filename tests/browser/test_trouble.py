@@ -30,7 +30,7 @@ def test_hostile_tokens_are_text(open_view):
     words = tuple(range(len(HOSTILE)))
     trace = made_trace(queries=11, tokens=Tokens(HOSTILE, words=words, word_text=HOSTILE))
     for width in (1280, 700):
-        page = open_view(trace.show(layer=0, head=0, query=1), width=width)
+        page = open_view(trace.show(level="neuron", layer=0, head=0, query=1), width=width)
         assert page.locator("img").count() == 0
         assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
         text = page.locator("main").inner_text()
@@ -58,7 +58,9 @@ def damage(page: str, how: str, which: slice = slice(None)) -> str:
 
 @pytest.mark.parametrize("how", ["cut", "empty", "noise", "flipped"])
 def test_a_damaged_page_says_what_is_wrong(new_page, demo_trace, tmp_path, how):
-    (tmp_path / "damaged.html").write_text(damage(demo_trace.show(layer=2, head=8, query="it").html, how))
+    (tmp_path / "damaged.html").write_text(
+        damage(demo_trace.show(level="neuron", layer=2, head=8, query="it").html, how)
+    )
     page = new_page()
     page.goto((tmp_path / "damaged.html").as_uri())
     alert = page.locator("[data-alert]")
@@ -69,7 +71,7 @@ def test_a_damaged_page_says_what_is_wrong(new_page, demo_trace, tmp_path, how):
 @pytest.mark.parametrize("how", ["cut", "noise", "flipped"])
 def test_what_is_not_damaged_is_shown(open_view, demo_trace, how):
     """The block of the layer it opens on cannot be read: it says so and opens on another, and the rest can be looked at."""
-    whole = demo_trace.show(layer=2, head=8, query="it").html
+    whole = demo_trace.show(level="neuron", layer=2, head=8, query="it").html
     assert len(BLOCK.findall(whole)) > 2
     page = open_view(damage(whole, how, slice(0, 1)))
     said = page.locator("[data-notices]").inner_text()
@@ -87,7 +89,7 @@ def test_what_is_not_damaged_is_shown(open_view, demo_trace, how):
 
 @pytest.mark.parametrize("part", ["cut short", "script damaged"])
 def test_a_page_whose_script_does_not_run_says_so(browser, demo_trace, tmp_path, part):
-    whole = demo_trace.show(layer=2, head=8, query="it").html
+    whole = demo_trace.show(level="neuron", layer=2, head=8, query="it").html
     end = whole.rindex("<script>") + len("<script>")
     (tmp_path / "part.html").write_text(whole[: end // 2] if part == "cut short" else whole[:end] + "}" + whole[end:])
     page = browser.new_page()  # the script that is refused is an error here as it should be
@@ -103,7 +105,7 @@ def test_a_page_whose_script_does_not_run_says_so(browser, demo_trace, tmp_path,
 @pytest.mark.parametrize("left", [0.0, 0.4])
 def test_a_page_cut_short_below_its_app_shows_what_came(open_view, demo_trace, left):
     """Of the layers below the app some, or none, came: what was drawn first is there, what was cut off is named when wanted."""
-    whole = demo_trace.show(layer=2, head=8, query="it").html
+    whole = demo_trace.show(level="neuron", layer=2, head=8, query="it").html
     app = whole.index("</script>", whole.rindex("<script>")) + len("</script>")
     page = open_view(whole[: app + int(left * (len(whole) - app))])
     assert page.locator("[data-row-key]").count() == 24
@@ -121,7 +123,7 @@ def test_a_page_cut_short_below_its_app_shows_what_came(open_view, demo_trace, l
 
 
 def test_a_damaged_layer_leaves_the_others(open_view, demo_trace):
-    whole = demo_trace.show(layer=2, head=8, query="it").html
+    whole = demo_trace.show(level="neuron", layer=2, head=8, query="it").html
     page = open_view(damage(whole, "cut", slice(1, 2)))
     assert page.locator("[data-notices]").inner_text() == "", "what nobody asked for is not complained about"
     site = re.findall(r'data-sites="(\d+)"', whole)[1]
@@ -138,7 +140,7 @@ def test_nan_is_drawn_and_flagged(open_view):
     k = trace.sites[0].k.clone()
     k[:, 4, 2] = float("nan")
     sites = [replace(trace.sites[0], k=k, z=replace(trace.sites[0], k=k).output()), trace.sites[1]]
-    page = open_view(trace.replace_sites(sites).show(layer=0, head=0, query=2))
+    page = open_view(trace.replace_sites(sites).show(level="neuron", layer=0, head=0, query=2))
     assert page.locator("[data-row-key]").count() == 11
     assert "NaN" in page.locator("main").inner_text()
     assert "NaN" in page.locator('[data-row-key="4"] [data-col="dot"]').inner_text()
@@ -150,7 +152,7 @@ def test_nan_is_drawn_and_flagged(open_view):
 def test_layers_that_are_not_held_say_how_to_get_them(open_view):
     trace = made_trace(heads=3, kv_heads=3, queries=101, head_size=14, layers=7)
     one = sum(x.numel() * 2 for x in (trace.sites[0].q, trace.sites[0].k, trace.sites[0].v)) / 1e6
-    view = trace.show(layer=4, head=0, query=5, max_mb=2.5 * one * 1.3)
+    view = trace.show(level="neuron", layer=4, head=0, query=5, max_mb=2.5 * one * 1.3)
     page = open_view(view)
     page.locator('[data-crumb="layer"]').focus()
     page.locator('[data-crumb="layer"]').select_option(index=0)
@@ -160,11 +162,11 @@ def test_layers_that_are_not_held_say_how_to_get_them(open_view):
 
 def test_only_weights_are_possible_too(open_view, demo):
     """A token that is its own whole text."""
-    page = open_view(attnscope.show(*demo, "a"))
+    page = open_view(attnscope.show(*demo, "a", level="neuron"))
     assert page.locator("[data-row-key]").count() == 3
 
 
 def test_a_single_query_and_key(open_view):
     q = torch.randn(1, 1, 7)
-    page = open_view(attnscope.Trace.from_qkv(q, q, q).show())
+    page = open_view(attnscope.Trace.from_qkv(q, q, q).show(level="neuron"))
     assert float(page.locator('[data-row-key="0"] [data-col="weight"]').get_attribute("data-value")) == 1

@@ -23,7 +23,7 @@ def active(page) -> dict[str, str | None]:
 
 @pytest.fixture
 def demo_page(open_view, demo_trace):
-    return open_view(demo_trace.show(layer=2, head=8, query="it"))
+    return open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it"))
 
 
 def test_a_click_on_a_word_picks_the_query(demo_page):
@@ -88,7 +88,7 @@ def test_the_url_holds_the_state(open_view, demo_trace, demo_page):
     demo_page.locator('[data-token="15"]').first.click()
     demo_page.locator('[data-tool="theme"]').select_option("dark")
     address = demo_page.evaluate("location.hash")
-    again = open_view(demo_trace.show(layer=0, head=0, query=1), hash=address)
+    again = open_view(demo_trace.show(level="neuron", layer=0, head=0, query=1), hash=address)
     assert url_state(again) == url_state(demo_page)
     assert again.locator("[data-sentence]").inner_text() == demo_page.locator("[data-sentence]").inner_text()
     assert again.locator("main.scope").get_attribute("data-theme") == "dark"
@@ -98,7 +98,7 @@ def test_the_url_holds_the_state(open_view, demo_trace, demo_page):
     "hash", ["#layer=99&head=8&query=7", "#layer=two", "#query=-5&head=1e9", "#%%%", "#layer=2&head=<img src=x>"]
 )
 def test_an_ill_address_says_so_and_shows_what_it_can(open_view, demo_trace, hash):
-    page = open_view(demo_trace.show(layer=2, head=8, query="it"), hash=hash)
+    page = open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it"), hash=hash)
     assert page.locator("[data-row-key]").count() == 24
     if hash != "#%%%":
         assert page.locator("[data-notices]").inner_text().strip()
@@ -141,7 +141,7 @@ def test_the_lens_shows_every_dimension_of_the_pinned_pair(demo_page, demo_trace
 
 def test_sentence_pairs_are_filtered(open_view, demo):
     trace = attnscope.trace(*demo, "The pilot checked the engine.", text_pair="It was still warm.")
-    page = open_view(trace.show(layer=2, head=8, query="it"))
+    page = open_view(trace.show(level="neuron", layer=2, head=8, query="it"))
     everything = page.locator("[data-row-key]:visible").count()
     page.locator('[data-tool="filter"]').select_option("bb")
     inside = [
@@ -161,7 +161,7 @@ def test_special_tokens_can_be_dimmed(demo_page):
 
 def test_weak_keys_fold_and_open(open_view):
     trace = made_trace(queries=61, head_size=11, spread=2.5)
-    page = open_view(trace.show(layer=0, head=1, query=30, key=3))
+    page = open_view(trace.show(level="neuron", layer=0, head=1, query=30, key=3))
     weights = trace.site(0).weights(1, 30)[0]
     shown = {int(r) for r in page.locator("[data-row-key]").evaluate_all("rows => rows.map(r => r.dataset.rowKey)")}
     assert shown == {k for k in range(61) if weights[k] >= 0.01} | {30, 3}
@@ -173,8 +173,8 @@ def test_weak_keys_fold_and_open(open_view):
 
 
 def test_two_views_in_one_document_do_not_disturb_each_other(new_page, demo_trace, tmp_path):
-    first = demo_trace.show(layer=2, head=8, query="it").html
-    second = made_trace(queries=11).show(layer=1, head=2, query=4).html
+    first = demo_trace.show(level="neuron", layer=2, head=8, query="it").html
+    second = made_trace(queries=11).show(level="neuron", layer=1, head=2, query=4).html
     app = re.compile(r"\n<script>.*?</script>", re.DOTALL)
     body = app.sub("", second[second.index("<div data-attnscope") : second.index("</body>")])
     assert len(app.findall(first)) == 1, "one app draws both"
@@ -199,19 +199,19 @@ def test_cross_attention_has_two_ribbons(open_view):
     q = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(1))
     k, v = (torch.randn(2, 11, 7, generator=torch.Generator().manual_seed(i)) for i in (2, 3))
     trace = attnscope.Trace.from_qkv(q, k, v, tokens=[f"source{i}" for i in range(11)])
-    page = open_view(trace.show(head=1, query=3))
+    page = open_view(trace.show(level="neuron", head=1, query=3))
     assert page.locator("[data-ribbon]").count() == 2
     assert page.locator("[data-row-key]").count() == 11
 
 
 def test_the_border_of_generated_text_is_marked(open_view):
     tokens = Tokens(tuple(f"word{i}" for i in range(13)), border=9)
-    page = open_view(made_trace(tokens=tokens).show(layer=0, head=0, query=5))
+    page = open_view(made_trace(tokens=tokens).show(level="neuron", layer=0, head=0, query=5))
     assert page.locator("[data-border]").count() >= 1
 
 
 def test_it_opens_on_the_strongest_link_and_says_why(open_view, demo_trace):
-    page = open_view(demo_trace.show())
+    page = open_view(demo_trace.show(level="neuron"))
     assert "strongest link" in page.locator("[data-why]").inner_text()
     page.locator('[data-token="2"]').first.click()
     assert page.locator("[data-why]").inner_text() == ""
@@ -228,7 +228,7 @@ def test_there_is_a_text_summary_and_a_data_table(demo_page):
 
 def test_the_lens_is_walked_by_keyboard(open_view):
     trace = made_trace(heads=2, kv_heads=2, queries=7, head_size=128, layers=1)
-    page = open_view(trace.show(layer=0, head=1, query=3, key=5))
+    page = open_view(trace.show(level="neuron", layer=0, head=1, query=3, key=5))
     page.locator(".lens-grid").focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("End")
@@ -242,13 +242,13 @@ def test_the_lens_is_walked_by_keyboard(open_view):
 
 def test_the_first_click_is_not_lost_in_a_low_window(open_view, demo_trace):
     """The focus that a press gives must not scroll: the click would land on another row, or on none."""
-    page = open_view(demo_trace.show(layer=2, head=8, query="it", key=23), height=600)
+    page = open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it", key=23), height=600)
     page.evaluate("document.querySelector('[data-attnscope]').shadowRoot.querySelector('main').scrollTop = 0")
     page.locator('[data-row-key="2"] [data-col="token"]').click()
     assert url_state(page)["key"] == "2"
 
     trace = made_trace(queries=300, head_size=11, spread=2.5)
-    page = open_view(trace.show(layer=0, head=1, query=150, key=290), height=800)
+    page = open_view(trace.show(level="neuron", layer=0, head=1, query=150, key=290), height=800)
     fold = page.locator("[data-fold]").first
     fold.scroll_into_view_if_needed()
     settled(page)
@@ -277,7 +277,9 @@ def test_escape_closes_what_is_open_before_it_unpins(demo_page):
 
 
 def test_an_address_that_does_not_exist_is_rewritten(open_view, demo_trace):
-    page = open_view(demo_trace.show(layer=2, head=8, query="it"), hash="#layer=99&head=77&query=3")
+    page = open_view(
+        demo_trace.show(level="neuron", layer=2, head=8, query="it"), hash="#level=neuron&layer=99&head=77&query=3"
+    )
     said = page.locator("[data-notices]").inner_text()
     assert "Layer 99" in said
     assert "Head 77" in said
@@ -286,7 +288,7 @@ def test_an_address_that_does_not_exist_is_rewritten(open_view, demo_trace):
 
 def test_a_long_text_opens_with_its_pinned_row_in_sight(open_view):
     trace = made_trace(queries=300, head_size=32, spread=1.6)
-    page = open_view(trace.show(layer=0, head=1, query=150, key=170), width=700, height=900)
+    page = open_view(trace.show(level="neuron", layer=0, head=1, query=150, key=170), width=700, height=900)
     settled(page)
     row = page.locator('[data-row-key="170"]').bounding_box()
     head = page.locator(".thead").bounding_box()
@@ -299,7 +301,7 @@ def test_a_long_text_opens_with_its_pinned_row_in_sight(open_view):
 
 
 def test_the_data_table_follows_the_order_and_opens_clear_of_the_lens(open_view, demo_trace):
-    page = open_view(demo_trace.show(layer=2, head=8, query="it"), height=800)
+    page = open_view(demo_trace.show(level="neuron", layer=2, head=8, query="it"), height=800)
     page.locator('[data-tool="order"]').click()
     page.locator('[data-tool="table"]').click()
     assert page.locator("[data-figures] tbody th").all_inner_texts()[:3] == ["8", "0", "9"]
@@ -309,7 +311,7 @@ def test_the_data_table_follows_the_order_and_opens_clear_of_the_lens(open_view,
 
 def test_what_scrolls_under_a_pointer_that_rests_is_said(open_view):
     trace = made_trace(queries=211, layers=1, spread=2.0)
-    page = open_view(trace.show(layer=0, head=0, query=5), height=720)
+    page = open_view(trace.show(level="neuron", layer=0, head=0, query=5), height=720)
     page.locator('[data-tool="expand"]').first.click()
     box = page.locator('[data-row-key="2"] [data-col="score"]').first.bounding_box()
     at = [box["x"] + 9, 600]

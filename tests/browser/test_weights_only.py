@@ -33,7 +33,7 @@ def three_stacks() -> Trace:
 @pytest.mark.parametrize("way", WAYS)
 def test_weights_are_read_back(open_view, way):
     trace = three_stacks()
-    page = open_view(trace.show(stack="cross", layer=1, head=2, query=4), way)
+    page = open_view(trace.show(level="neuron", stack="cross", layer=1, head=2, query=4), way)
     assert_weights(page, trace.site(1, "cross").weights(2, 4)[0])
     assert page.evaluate(READ)["links"] == ["weight"]
     assert "there is nothing to multiply out" in page.locator(".message").inner_text()
@@ -42,7 +42,7 @@ def test_weights_are_read_back(open_view, way):
 
 def test_each_stack(open_view):
     trace = three_stacks()
-    view = trace.show(stack="cross", layer=1, head=2, query=4)
+    view = trace.show(level="neuron", stack="cross", layer=1, head=2, query=4)
     for stack in ("encoder", "decoder"):
         page = open_view(view, hash=f"#stack={stack}&layer=0&head=1&query=3&key=2")
         assert_weights(page, trace.site(0, stack).weights(1, 3)[0])
@@ -51,7 +51,7 @@ def test_each_stack(open_view):
 def test_fp16(open_view):
     given = torch.rand(2, 5, 41, 41, generator=torch.Generator().manual_seed(1)).softmax(-1)
     trace = Trace.from_attentions(given, [f"k{i}" for i in range(41)])
-    page = open_view(trace.show(layer=1, head=3, query=7, max_mb=0.08))
+    page = open_view(trace.show(level="neuron", layer=1, head=3, query=7, max_mb=0.08))
     assert_weights(page, given[1, 3, 7].half().float())
     assert "fp16" in page.locator("[data-notes]").inner_text()
 

@@ -28,7 +28,7 @@ PLAY = """async ([code, blocks, traits, live]) => {
 @pytest.fixture
 def play(new_page, demo_trace):
     def played(live: bool = True):
-        view = demo_trace.show(layer=2, head=8, query="it")
+        view = demo_trace.show(level="neuron", layer=2, head=8, query="it")
         first = base64.b64encode(view.blocks[0].data).decode()
         traits = {name: list(v) if isinstance(v, tuple) else v for name, v in view.traits().items()}
         page = new_page()
@@ -89,7 +89,7 @@ def test_a_change_made_while_the_kernel_is_asked_does_not_undo_the_first(play, d
     assert page.evaluate("[play.values.layer, play.values.query]") == [2, 14], "what needs no answer is done at once"
     page.locator('[data-crumb="head"]').focus()
     page.locator('[data-crumb="head"]').select_option(index=3)
-    answer = base64.b64encode(demo_trace.show(layer=5, head=3).blocks[0].data).decode()
+    answer = base64.b64encode(demo_trace.show(level="neuron", layer=5, head=3).blocks[0].data).decode()
     page.evaluate(
         """text => { const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
              for (const {id} of play.sent) play.fire('msg:custom', {id, kind: 'reply'}, [new DataView(bytes.buffer)]); }""",

@@ -59,3 +59,12 @@ def test_norms_are_the_lengths_of_what_each_key_writes(keys, rank):
     if rank:
         assert close(own.share(None, 3), row / row.sum(-1, keepdim=True))
         assert close(own.share(4, 3), row[4] / row[4].sum())
+
+
+def test_norms_follow_the_model_when_it_is_trained_on():
+    own = site()
+    before = own.norms()[1]
+    assert own.norms()[1] is before
+    assert own.projection is not None
+    own.projection.parameter.mul_(2)
+    assert close(own.norms()[1], 2 * before)

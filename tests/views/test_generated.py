@@ -43,7 +43,7 @@ def test_a_change_on_either_side_is_found(generate, monkeypatch, tmp_path) -> No
         (tmp_path / name).write_text(make(), "utf-8")
     assert generate.drift(tmp_path) == []
     text = (tmp_path / "state.ts").read_text("utf-8")
-    (tmp_path / "state.ts").write_text(text.replace('"neuron",\n  stack', '"head",\n  stack'), "utf-8")
+    (tmp_path / "state.ts").write_text(text.replace('"head",\n  stack', '"neuron",\n  stack'), "utf-8")
     assert generate.drift(tmp_path) == ["state.ts"]
 
 

@@ -31,6 +31,7 @@ def test_a_query(case: dict[str, Any]) -> None:
         numbers(case["weights"]) or [],
         dot=numbers(case["dot"]),
         **{name: case[name] for name in ("own", "share", "norms", "sink", "empty", "outside")},
+        **{name: case[name] for name in ("sink_tokens", "without") if name in case},
     )
     assert as_text(sentence_of_query(row)) == case["said"]
 

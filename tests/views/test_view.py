@@ -104,7 +104,7 @@ def test_hostile_strings_stay_text(demo):
     assert view.html.count("</script") == 2 + len(view.blocks), "the state, the blocks, the app, and nothing else"
     state = re.search(r"data-attnscope-state>(.*?)</script>", view.html)
     assert state
-    assert json.loads(state[1])["level"] == "neuron"
+    assert json.loads(state[1])["level"] == "head"
     frame = view._hosts["mimebundle"](attnscope.show(*demo, hostile, static=True))["text/html"]
     assert "<img" not in frame
 

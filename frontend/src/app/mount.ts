@@ -316,7 +316,7 @@ class App implements View {
     this.scene = scene;
     this.scope.classList.toggle("dim-special", dimSpecial);
     const level = this.show(state.level);
-    this.tools.show(state, level);
+    this.tools.show(scene, level);
     this.switch.show(state.level);
     this.crumbs.show(scene);
     const own = scene.pair && state.level !== "model" ? sentenceOfPair(scene, scene.pair) : level.sentence?.(scene);

@@ -91,6 +91,14 @@ export function output(weights: Float64Array, values: Float32Array, broken = fal
   return out;
 }
 
+/** ‖z · W_O‖ from W_O · W_Oᵀ, of which `products` holds the upper half row by row. */
+export function written(z: Float64Array, products: Float32Array): number {
+  let sum = 0;
+  for (let i = 0, at = 0; i < z.length; i++)
+    for (let j = i; j < z.length; j++, at++) sum += (i === j ? 1 : 2) * z[i] * z[j] * products[at];
+  return Math.sqrt(Math.max(0, sum));
+}
+
 /** Share of the head's output: weight · ‖v · W_O‖ over the sum of these norms. All zero where the sum is. */
 export function share(weights: Float64Array, norms: Float32Array): Float64Array {
   let total = 0;

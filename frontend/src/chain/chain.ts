@@ -1,7 +1,7 @@
 /** The chain of one query, all links at once, and the check of a head against what the implementation returned. */
 
 import type { HeadTensors } from "../data/head-tensors";
-import { biased, capped, dot, masked, output, scaled, share, softmax } from "./attention";
+import { biased, capped, dot, masked, output, scaled, share, softmax, written } from "./attention";
 
 /** The chain up to the weights. */
 export interface Links {
@@ -25,12 +25,15 @@ export interface Links {
 export interface Chain extends Links {
   share: Float64Array;
   z: Float64Array;
+  /** ‖write‖: how long what the head writes is; null where W_O is not known. */
+  write: number | null;
 }
 
 export function chainOf(head: HeadTensors, query: number): Chain {
   const links = linksOf(head, query);
   const { weights } = links;
-  return { ...links, share: share(weights, head.norms), z: output(weights, head.v, head.broken > 0) };
+  const z = output(weights, head.v, head.broken > 0);
+  return { ...links, share: share(weights, head.norms), z, write: head.products && written(z, head.products) };
 }
 
 export function linksOf(head: HeadTensors, query: number): Links {

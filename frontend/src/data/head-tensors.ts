@@ -11,6 +11,8 @@ export class HeadTensors {
   readonly v: Float32Array;
   /** ‖v · W_O‖ or ‖v‖ per key, as `site.norms` says. */
   readonly norms: Float32Array;
+  /** W_O · W_Oᵀ of this head, the upper half row by row; null where W_O is not known. */
+  readonly products: Float32Array | null;
   /** [Q, K], only where the site holds weights only. */
   readonly weights: Float32Array | null;
   /** What the implementation returned for the queries `zRows`. */
@@ -43,6 +45,9 @@ export class HeadTensors {
     this.v = read("v", kv);
     const norms = read("norms", at);
     this.norms = norms.length === site.keys ? norms : lengths(this.v, site.keys);
+    const products = read("w_o_products", at);
+    this.products =
+      products.length === (site.value_size * (site.value_size + 1)) / 2 && products.length ? products : null;
     this.z = payload.has(`s${index}.z`) ? payload.floats(`s${index}.z`, at) : null;
     this.zRows = payload.has(`s${index}.z_rows`) ? payload.integers(`s${index}.z_rows`) : new Int32Array(0);
     this.broken = broken(this.q) + broken(this.k) + broken(this.v);

@@ -71,6 +71,18 @@ export interface Site {
   stats?: Record<string, (number | null)[]>;
   /** Query, key and weight of each head's strongest link between two tokens that are not special. */
   links?: ([number, number, number] | null)[];
+  /** Keys that most heads give much weight to, as positions. */
+  sink_tokens?: number[];
+  /** What the query that the view opens on does in every head: names of tensors. */
+  row?: QueryRowNote;
+}
+
+/** weights and shares [H, K], writes [H]: ‖write‖; null where it is not known. */
+export interface QueryRowNote {
+  query: number;
+  weights: string;
+  shares: string | null;
+  writes: string | null;
 }
 
 /** Where the pooled weights of a site's heads are, U8 [heads, rows, columns], and what its bytes mean. */

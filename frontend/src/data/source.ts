@@ -25,6 +25,8 @@ export interface Source {
   damage?(site: number): string | null;
   /** A tensor of bytes that any of the data here has, by its name. */
   octets?(name: string): Uint8Array | null;
+  /** The same of numbers. */
+  floats?(name: string): Float32Array | null;
   /** Says that more is held now. */
   onChange?(listener: () => void): () => void;
 }
@@ -36,6 +38,7 @@ export class Holdings {
   private readonly made = new Map<string, StepTensors>();
   private readonly decoded = new Map<string, HeadTensors>();
   private readonly payloads: Payload[] = [];
+  private readonly numbers = new Map<string, Float32Array | null>();
 
   constructor(readonly meta: Metadata) {}
 
@@ -64,6 +67,15 @@ export class Holdings {
 
   octets(name: string): Uint8Array | null {
     return this.payloads.find((payload) => payload.has(name))?.octets(name) ?? null;
+  }
+
+  floats(name: string): Float32Array | null {
+    let found = this.numbers.get(name);
+    if (found === undefined) {
+      found = this.payloads.find((payload) => payload.has(name))?.floats(name) ?? null;
+      if (found) this.numbers.set(name, found);
+    }
+    return found;
   }
 
   head(site: number, head: number): HeadTensors | null {

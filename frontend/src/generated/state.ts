@@ -26,7 +26,7 @@ export interface State {
   head: number;
   /** The query token's position. */
   query: number;
-  /** The pinned key; None follows the strongest key of the query. */
+  /** The pinned key; None follows the strongest key of the query, special and sink tokens aside. */
   key: number | null;
   /** The page's colours. */
   theme: (typeof CHOICES.theme)[number];
@@ -48,9 +48,9 @@ export interface State {
   log: boolean;
   /** Whether the pieces of a word are drawn as one. */
   words: boolean;
-  /** Whether special tokens are drawn. */
+  /** Whether special tokens and sink tokens are drawn. */
   special: (typeof CHOICES.special)[number];
-  /** The order of the heads at the model level: layer, or a statistic. */
+  /** The order of the heads at the model level: layer, a statistic, or pair or pair_write for the chosen pair. */
   sort: string;
   /** How the model level draws a head. */
   thumbs: (typeof CHOICES.thumbs)[number];
@@ -63,7 +63,7 @@ export interface State {
 }
 
 export const INITIAL: State = {
-  level: "neuron",
+  level: "head",
   stack: null,
   layer: 0,
   head: 0,
@@ -75,7 +75,7 @@ export const INITIAL: State = {
   average: "none",
   queries: [],
   combine: "mean",
-  threshold: 0.0,
+  threshold: 0.03,
   quantity: "weights",
   log: false,
   words: false,

@@ -23,19 +23,26 @@ export class AxesOf {
   private known: { queries: Axis; keys: Axis } | null = null;
 
   of(scene: Scene): Axes {
-    const { site, state, query, queryLabels, keyLabels } = scene;
+    const { site, state, query, queryLabels, keyLabels, aside } = scene;
     const offset = site.query_offset ?? 0;
     const hideSpecial = state.special === "hide";
     const part = (at: 0 | 1) => (state.filter === "all" ? null : SEGMENT[state.filter[at] as "a" | "b"]);
     // the selected query is drawn whatever it is
     const elsewhere = part(0) !== null && queryLabels[query].segment !== part(0);
-    const keepQuery = elsewhere || (hideSpecial && queryLabels[query].special) ? query : null;
-    const name = `${site.query_tokens} ${site.key_tokens} ${offset} ${site.queries} ${site.keys} ${state.words} ${state.special} ${state.filter} ${keepQuery}`;
+    const own = site.kind === "self" ? aside.sinks : [];
+    const hidden = hideSpecial && (queryLabels[query].special || own.includes(query));
+    const keepQuery = elsewhere || hidden ? query : null;
+    const name = `${site.query_tokens} ${site.key_tokens} ${offset} ${site.queries} ${site.keys} ${state.words} ${state.special} ${state.filter} ${keepQuery} ${aside.sinks}`;
     if (!this.known || name !== this.name || this.labels[0] !== queryLabels || this.labels[1] !== keyLabels) {
       const options = { words: state.words, hideSpecial };
       this.known = {
-        queries: axisOf(queryLabels, offset, offset + site.queries, { ...options, segment: part(0), keep: keepQuery }),
-        keys: axisOf(keyLabels, 0, site.keys, { ...options, segment: part(1) }),
+        queries: axisOf(queryLabels, offset, offset + site.queries, {
+          ...options,
+          sinks: own,
+          segment: part(0),
+          keep: keepQuery,
+        }),
+        keys: axisOf(keyLabels, 0, site.keys, { ...options, sinks: aside.sinks, segment: part(1) }),
       };
       this.name = name;
       this.labels = [queryLabels, keyLabels];

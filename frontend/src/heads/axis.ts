@@ -1,5 +1,5 @@
 /**
- * Tokens drawn as fewer: the pieces of a word as one, special tokens hidden, one sentence of a pair alone.
+ * Tokens drawn as fewer: the pieces of a word as one, special and sink tokens hidden, one sentence of a pair alone.
  *
  * Weights are summed into a word as keys, for softmax shares one whole among them, and averaged out of it as queries, so
  * that a row stays a distribution. Scores and q · k are no shares: a word has the mean over its pieces that may be seen.
@@ -19,7 +19,7 @@ export interface Axis {
   slots: Slot[];
   /** Token -> slot; -1 where it is not drawn. By position among the tokens. */
   of: Int32Array;
-  /** Tokens that are not drawn: special ones, and those of the other sentence. */
+  /** Tokens that are not drawn: special and sink tokens, and those of the other sentence. */
   hidden: number[];
   outside: number[];
   /** Any slot has several tokens. */
@@ -29,6 +29,8 @@ export interface Axis {
 export interface AxisOptions {
   words: boolean;
   hideSpecial: boolean;
+  /** Tokens that are hidden with the special ones. */
+  sinks?: readonly number[];
   /** Only this sentence of a pair; null: both. */
   segment: number | null;
   /** A token that is drawn whatever it is. */
@@ -44,7 +46,7 @@ export function axisOf(labels: Label[], from: number, to: number, options: AxisO
     const label = labels[i];
     if (i !== options.keep) {
       const elsewhere = options.segment !== null && label.segment !== options.segment;
-      const hidden = options.hideSpecial && label.special;
+      const hidden = options.hideSpecial && (label.special || (options.sinks?.includes(i) ?? false));
       if (elsewhere || hidden) {
         (elsewhere ? axis.outside : axis.hidden).push(i);
         last = null;
@@ -92,7 +94,7 @@ export interface SlotRow {
   masked: Uint8Array;
   sink: number;
   empty: boolean;
-  /** Weight of the special tokens that are hidden, and of the keys outside the filter. */
+  /** Weight of the tokens that are hidden, and of the keys outside the filter. */
   hidden: number;
   outside: number;
 }
@@ -171,7 +173,7 @@ export function combined(rows: SlotRow[], how: "mean" | "sum"): SlotRow {
   };
 }
 
-/** Weight of the special tokens that are hidden, one by one, the heaviest first: `[token, weight]`. */
+/** Weight of the tokens that are hidden, one by one, the heaviest first: `[token, weight]`. */
 export function hiddenMasses(rows: Row[], axis: Axis): [number, number][] {
   return axis.hidden
     .map((j): [number, number] => [j, rows.reduce((sum, row) => sum + row.weights[j] / rows.length, 0)])

@@ -1,6 +1,7 @@
 /** What a head does over the whole text, in one sentence, from all of its weights. */
 
 import { percentInWords } from "../base/format";
+import { leading } from "../scene/aside";
 import { named } from "../scene/labels";
 import type { Scene } from "../scene/scene";
 import type { Part } from "../scene/text";
@@ -92,8 +93,8 @@ function ofQuery(scene: Scene, axes: Axes, row: SlotRow, begins: boolean): Part[
   const verb = chosen.length > 1 ? "look" : "looks";
   if (row.empty) return [...who, " may see no key at all."];
   if (!row.weights.some((weight) => weight !== 0)) return [...who, ` ${verb} at nothing that is shown.`];
-  let best = 0;
-  for (let s = 0; s < row.weights.length; s++) if (row.weights[s] > row.weights[best]) best = s;
+  const aside = Uint8Array.from(axes.keys.slots, ({ tokens }) => Number(tokens.every((j) => scene.aside.keys[j])));
+  const best = row.weights.reduce((most, weight, s) => (weight > row.weights[most] ? s : most), 0);
   const slot = axes.keys.slots[best];
   const self = chosen.length < 2 && scene.site.kind === "self" && slot.tokens.includes(scene.query);
   // the largest of all weights may be among those that are not drawn
@@ -103,8 +104,15 @@ function ofQuery(scene: Scene, axes: Axes, row: SlotRow, begins: boolean): Part[
   const parts: Part[] = [...among, ...who, ` ${verb} most at `];
   if (self) parts.push("itself");
   else parts.push({ token: slot.text, key: slot.tokens[0], special: slot.special });
-  parts.push(` (${percentInWords(row.weights[best])}).`);
-  return parts;
+  parts.push(` (${percentInWords(row.weights[best])})`);
+  const other = leading(row.weights, aside);
+  if (!aside[best] || aside[other]) return [...parts, "."];
+  const { text, tokens, special } = axes.keys.slots[other];
+  const token: Part = { token: text, key: tokens[0], special };
+  const itself = chosen.length < 2 && scene.site.kind === "self" && tokens.includes(scene.query);
+  const kind = slot.special ? "special" : "sink";
+  const then = percentInWords(row.weights[other]);
+  return [...parts, `, a ${kind} token, and among the others at `, itself ? "itself" : token, ` (${then}).`];
 }
 
 /** Slots of the query and of those selected beside it, each once, the query's first. */

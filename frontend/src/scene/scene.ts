@@ -2,10 +2,11 @@
 
 import { nice, nicePart, type Ramp, robustDomain } from "../base/scale";
 import type { State } from "../base/state";
-import { type Chain, chainOf, strongest } from "../chain/chain";
+import { type Chain, chainOf } from "../chain/chain";
 import { Difference, type PairScene } from "../chain/difference";
 import type { HeadTensors } from "../data/head-tensors";
 import type { Metadata, Site } from "../data/metadata";
+import { type Aside, asideOf, leading } from "./aside";
 import type { Label } from "./labels";
 
 export interface Domains {
@@ -26,7 +27,7 @@ export interface Scene {
   row: number;
   /** The query vector; empty where the site holds weights only. */
   q: Float32Array;
-  /** The key under the lens: the pinned one, else the strongest. */
+  /** The key under the lens: the pinned one, else the strongest that is neither special nor a sink token. */
   key: number;
   pinned: boolean;
   queryLabels: Label[];
@@ -42,6 +43,9 @@ export interface Scene {
   zEnd: number;
   ramp: Ramp;
   dimSpecial: boolean;
+  /** Special and sink tokens among the keys; whether they are left out, and what is drawn has a scale of its own. */
+  aside: Aside;
+  without: boolean;
   /** Both sides, where weights are differences B − A: then all of `chain.weights` may be below zero. */
   pair: PairScene | null;
 }
@@ -80,11 +84,13 @@ function products(head: HeadTensors): Float32Array {
   return out;
 }
 
-function largest(values: ArrayLike<number> | null, allowed: Uint8Array | null): number {
+/** `left`: not these. */
+function largest(values: ArrayLike<number> | null, allowed: Uint8Array | null, left?: Uint8Array | null): number {
   let most = 0;
   if (values)
     for (let j = 0; j < values.length; j++)
-      if ((!allowed || allowed[j]) && Number.isFinite(values[j])) most = Math.max(most, Math.abs(values[j]));
+      if ((!allowed || allowed[j]) && !left?.[j] && Number.isFinite(values[j]))
+        most = Math.max(most, Math.abs(values[j]));
   return most;
 }
 
@@ -112,6 +118,9 @@ export function scene(
     if (passes(state.filter, segment, keyLabels[j].segment)) keys.push(j);
     else outside += chain.weights[j];
   }
+  const aside = asideOf(meta, site, keyLabels);
+  const without = state.special === "hide" && aside.any;
+  const left = without && aside.keys.includes(0) ? aside.keys : null;
   const pinned = state.key !== null;
   const pair = tensors instanceof Difference ? tensors.at(row) : null;
   const sizes = pair ? chain.weights.map(Math.abs) : chain.weights;
@@ -125,16 +134,20 @@ export function scene(
     row,
     q: tensors.query(row),
     pinned,
-    key: state.key ?? strongest(sizes, keys.length ? keys : undefined),
+    key: state.key ?? leading(sizes, aside.keys, keys),
     queryLabels,
     keyLabels,
     keys,
     outside,
     domains: domains(tensors),
     scoreEnd: nice(largest(chain.biased, chain.allowed)),
-    weightEnd: nicePart(Math.max(largest(chain.weights, null), largest(chain.share, null), chain.sink)),
+    weightEnd: nicePart(
+      Math.max(largest(chain.weights, null, left), largest(chain.share, null, left), without ? 0 : chain.sink),
+    ),
     zEnd: nice(largest(chain.z, null)),
     ...look,
+    aside,
+    without,
     pair,
   };
 }

@@ -32,32 +32,86 @@ export function sentence(scene: Scene): Part[] {
   }
   if (chain.weights.some(Number.isNaN)) return [who, ` has weights that are not numbers: ${whyBroken(scene)}.`];
 
-  const order = Array.from(chain.weights.keys()).sort((a, b) => chain.weights[b] - chain.weights[a] || a - b);
-  const first = order[0];
-  const parts: Part[] = [who];
-  const then = order.slice(1, 3).filter((j) => chain.weights[j] >= MENTIONED);
-  if (chain.weights[first] < MENTIONED) {
-    let mass = 0;
-    let needed = 0;
-    while (mass < (1 - chain.sink) / 2 && needed < order.length) mass += chain.weights[order[needed++]];
-    parts.push(
-      ` spreads its weight widely: ${count(needed, "key")} share ${percentInWords(mass)}, and the strongest, `,
-      key(first),
-      `, has ${percentInWords(chain.weights[first])}.`,
-    );
-  } else {
-    parts.push(" attends most to ", key(first), ` with ${percentInWords(chain.weights[first])} of its weight`);
-    if (then.length) {
-      parts.push(", then to ", key(then[0]), ` (${percentInWords(chain.weights[then[0]])})`);
-      if (then[1] !== undefined) parts.push(" and ", key(then[1]), ` (${percentInWords(chain.weights[then[1]])})`);
-    }
-    parts.push(".");
-  }
+  const parts = whereto(scene, who, key);
   if (chain.hasSink && chain.sink >= MENTIONED) parts.push(` ${note("sink", { part: percentInWords(chain.sink) })}`);
   if (scene.tensors.v.length) parts.push(...parting(scene, key));
   if (scene.state.filter !== "all")
     parts.push(` ${note("outside", { part: percentInWords(scene.outside), whose: "its weight" })}`);
   return parts;
+}
+
+type Naming = (key: number) => Part;
+
+/** Where the weight goes; special and sink tokens first where they have most of it, or left out. */
+function whereto(scene: Scene, who: Part, key: Naming): Part[] {
+  const { chain, keyLabels, aside, without } = scene;
+  const { weights } = chain;
+  const order = Array.from(weights.keys()).sort((a, b) => weights[b] - weights[a] || a - b);
+  const others = order.filter((j) => !aside.keys[j]);
+  const taken = order.reduce((sum, j) => sum + (aside.keys[j] ? weights[j] : 0), 0);
+  const left = 1 - chain.sink - taken;
+  const leads = aside.keys[order[0]];
+  if (!others.length || !weights[others[0]] || (!leads && !(without && taken)))
+    return [who, ...most(weights, key, order, 1 - chain.sink, MENTIONED)];
+  if (without) {
+    const [tokens, verb] = setAside(scene, key);
+    const parts: Part[] = ["Without ", ...tokens, `, which ${verb} ${percentInWords(taken)} of its weight, `, who];
+    return [...parts, ...most(weights, key, others, left, MENTIONED * left)];
+  }
+  const kind = keyLabels[order[0]].special ? "special" : "sink";
+  const much = percentInWords(weights[order[0]]);
+  const parts: Part[] = [who, " attends most to ", key(order[0]), `, a ${kind} token, with ${much} of its weight; `];
+  return [...parts, ...amongOthers(weights, key, others, left, MENTIONED * left)];
+}
+
+/** Where most of the weight `left` goes, of the keys in `order`. Weights below `least` are not named. */
+function most(weights: Float64Array, key: Naming, order: number[], left: number, least: number): Part[] {
+  const [first] = order;
+  const part = percentInWords(weights[first]);
+  if (weights[first] < least) {
+    const half = halfOf(weights, order, left);
+    return [` spreads its weight widely: ${half}, and the strongest, `, key(first), `, has ${part}.`];
+  }
+  return [" attends most to ", key(first), ` with ${part} of its weight`, ...then(weights, key, order, least)];
+}
+
+/** The same, behind a token that is set aside. */
+function amongOthers(weights: Float64Array, key: Naming, order: number[], left: number, least: number): Part[] {
+  const [first] = order;
+  const part = percentInWords(weights[first]);
+  if (weights[first] < least) {
+    const half = halfOf(weights, order, left);
+    return [`among the others ${half}, and the strongest, `, key(first), `, has ${part}.`];
+  }
+  return ["among the others most to ", key(first), ` (${part})`, ...then(weights, key, order, least)];
+}
+
+function then(weights: Float64Array, key: Naming, [, ...order]: number[], least: number): Part[] {
+  const named = order.slice(0, 2).filter((j) => weights[j] >= least);
+  const parts = named.flatMap((j, at): Part[] => [
+    at ? " and " : ", then to ",
+    key(j),
+    ` (${percentInWords(weights[j])})`,
+  ]);
+  return [...parts, "."];
+}
+
+/** How many keys share half of the weight `left`, and how much they have. */
+function halfOf(weights: Float64Array, order: number[], left: number): string {
+  let mass = 0;
+  let needed = 0;
+  while (mass < left / 2 && needed < order.length) mass += weights[order[needed++]];
+  return `${count(needed, "key")} share ${percentInWords(mass)}`;
+}
+
+/** What the view leaves out, and the verb for it: "special tokens and “The”", "have". */
+function setAside({ aside, keyLabels, chain }: Scene, key: Naming): [Part[], string] {
+  const special = keyLabels.some((label, j) => label.special && j < chain.weights.length);
+  const sinks = aside.sinks.filter((j) => !keyLabels[j].special).sort((a, b) => a - b);
+  const names: Part[] = [...(special ? ["special tokens"] : []), ...sinks.slice(0, 2).map(key)];
+  if (sinks.length > 2) names.push(count(sinks.length - 2, "more sink token"));
+  const parts = names.flatMap((name, at): Part[] => (at ? [at === names.length - 1 ? " and " : ", ", name] : [name]));
+  return [parts, names.length === 1 && !special ? "has" : "have"];
 }
 
 /** Where NaN comes from, as far as it is known here. */
@@ -99,9 +153,9 @@ function parting(scene: Scene, key: (j: number) => Part): Part[] {
   }
   if (over >= 0) {
     const top = strongest(chain.share) === over ? "most" : "more";
+    const who: Part[] = key(over) === "itself" ? [" The query itself"] : [" ", key(over)];
     return [
-      " ",
-      key(over),
+      ...who,
       ` carries ${top} of the output, ${percentInWords(chain.share[over])}, with ${percentInWords(chain.weights[over])} of the weight: its value is long.`,
     ];
   }

@@ -7,6 +7,7 @@ from attnscope import render
 from attnscope.api.arguments import Look, check_look, check_place
 from attnscope.api.tracing import FOR_STEPS, trace
 from attnscope.errors import InputError
+from attnscope.statistics.sink_tokens import leading_key, set_aside
 from attnscope.tracing.site import Site, parse_head
 from attnscope.tracing.trace import Trace
 from attnscope.views.default_place import choose_opening
@@ -28,7 +29,7 @@ def show(
     sites: Sequence[str] | str | None = None,
     keep: Collection[str] | None = None,
     truncate: bool = False,
-    level: str = "neuron",
+    level: str = "head",
     layer: int | str | None = None,
     head: int | str | None = None,
     query: int | str | None = None,
@@ -54,7 +55,7 @@ def show(
       up to 1,024 tokens.
     - `truncate`: True cuts a text that is too long for the model.
 
-    Where the view opens. What you leave out is chosen: the strongest weight between two different words. The view says why.
+    Where the view opens. What you leave out is chosen: a link between two different words that stands out. The view says why.
 
     - `level`: "model", "head" (also "lines"), "matrix" (also "grid"), "neuron" or "steps".
     - `layer`: the layer's number, from 0; −1 is the last. `stack`: "encoder", "decoder" or "cross", where there are several.
@@ -73,10 +74,13 @@ def show(
     - `heads`: numbers of heads drawn over each other beside `head`. `average`: the mean over the "heads" of the layer,
       over this head of all "layers", over "all" heads, or "none".
     - `queries`: positions of queries selected beside `query`. `combine`: how their rows become one, "mean" or "sum".
-    - `threshold`: weights below it, from 0 to 1, are not drawn at the head level.
+    - `threshold`: weights below it, from 0 to 1, are not drawn at the head level, and the view says how much that is.
     - `quantity`: what the matrix shows, "weights", "scores" or "dot" (q · k). `log`: True for a logarithmic scale.
-    - `words`: True draws the pieces of a word as one. `special`: "show" or "hide" special tokens.
-    - `sort`: the order of the heads at the model level, "layer" or the name of a statistic. `thumbs`: their pictures,
+    - `words`: True draws the pieces of a word as one. `special`: "show" or "hide" special tokens and
+      sink tokens: keys that most heads give much weight to, such as the first token of most causal models. What is left
+      is drawn on a scale of its own, and the view says how much weight it is without.
+    - `sort`: the order of the heads at the model level, "layer", the name of a statistic, or "pair" or
+      "pair_write": the weight of the query on the key, and what that writes. `thumbs`: their pictures,
       "matrix" or "lines".
     - `filter`: of two texts, that of the query and then that of the keys that are shown: "aa", "ab", "ba", "bb" or "all".
     - `dim`: the dimension, from 0, that the running dot product of the steps level has reached; None: the last.
@@ -119,7 +123,7 @@ def show(
 def show_trace(
     traced: Trace,
     *,
-    level: str = "neuron",
+    level: str = "head",
     layer: int | str | None = None,
     head: int | str | None = None,
     query: int | str | None = None,
@@ -159,7 +163,8 @@ def _place(
     site = opening.site
     column, why = opening.key, opening.why
     if layer is not None and head is not None and row is not None:  # nothing was left to choose but the key
-        column = int(site.weights(opening.head, opening.query - site.query_offset)[0].nan_to_num(0.0).argmax())
+        weights = site.weights(opening.head, opening.query - site.query_offset)[0]
+        column = leading_key(weights, set_aside(traced, site))
         why = ""
     if key is not None:
         column = traced.key_tokens(site).find(key, "key")

@@ -30,8 +30,8 @@ def head_view(
       from 0 to 1. `tokens`: Q strings, the queries and keys of `attention`.
     - `sentence_b_start`: position, from 0, of the first token of the second sentence. None: there is one sentence.
     - `prettify_tokens`: accepted and without effect. Tokens never show the marks of their vocabulary, such as "##".
-    - `layer`: number of the layer to open on, from 0. None chooses the layer with the strongest weight between two
-      different words. `heads`: numbers of the heads to draw over each other, from 0; the first is the one it opens on.
+    - `layer`: number of the layer to open on, from 0. None chooses that of a link between two different words that
+      stands out. `heads`: numbers of the heads to draw over each other, from 0; the first is the one it opens on.
       None chooses one head in the same way, and the view says why.
     - `encoder_attention`, `decoder_attention`, `cross_attention`: the weights of an encoder-decoder model, each as
       `attention`; one of them is enough. `encoder_tokens`, `decoder_tokens`: strings; the encoder needs the first, the

@@ -29,8 +29,8 @@ def show(
       attnscope reads the model itself.
     - `sentence_a`: the text. `sentence_b`: a second sentence, or None.
     - `display_mode`: the theme, "dark" or "light".
-    - `layer`, `head`: the numbers to open on, from 0. None chooses those with the strongest weight between two different
-      words, and the view says why.
+    - `layer`, `head`: the numbers to open on, from 0. None chooses those of a link between two different words that
+      stands out, and the view says why.
     - `html_action`: "view" draws here; "return" returns an IPython HTML object, whose `data` is the page.
 
     Raises InputError for arguments that do not fit, and CaptureError for a model that attnscope cannot trace.
@@ -53,6 +53,7 @@ def show(
         text_pair=sentence_b or None,
         layer=layer,
         head=head,
+        level="neuron",
         theme=display_mode,
         static=True,
     )

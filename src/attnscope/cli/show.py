@@ -25,8 +25,8 @@ PAGE = "attnscope.html"
 )
 @click.option(
     "--head",
-    help="Head to open on: a number, counted from 0, or a name such as L2H8.  [default: the one with the strongest "
-    "weight between two different words]",
+    help="Head to open on: a number, counted from 0, or a name such as L2H8.  [default: one with a link between "
+    "two different words that stands out]",
 )
 @click.option(
     "--query", help="Query to open on: the token as written, or its position.  [default: chosen with the head]"

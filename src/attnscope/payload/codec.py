@@ -7,6 +7,7 @@ biases that sites share are written once.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,15 @@ from attnscope.payload.held import Held
 from attnscope.payload.plain_json import plain, receipt_to_json, tokens_from_json, tokens_to_json
 from attnscope.payload.site_codec import describe_site, put_projection, put_site, site_from_json
 from attnscope.statistics import thumbnails
+from attnscope.statistics.query_row import QueryRows, query_rows
+from attnscope.statistics.sink_tokens import sink_tokens
 from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.step_names import in_payload as step_names
 from attnscope.tracing.trace import ModelInfo, Trace
 
 FORMAT = "attnscope"
 VERSION = 1
+EXACT_ROWS = 1 << 16  # weights of one query in all heads: above that they are fp16
 
 
 def encode(
@@ -43,12 +47,14 @@ def encode(
     steps: Mapping[int, Sequence[int]] | None = None,
     thumbs: bool = False,
     written: dict[str, str] | None = None,
+    query: int | None = None,
 ) -> bytes:
     """The trace as a payload that holds the sites in `held` (by index; None: all, as they are).
 
     `z_rows` limits the queries whose output z goes along, spread evenly (None: all that the trace kept).
     `steps` are the heads, by site, whose x and projections it holds for the steps level; None: x and q, k before rotary
-    of whole sites, and with `projections` W_q, W_k and W_v too. `thumbs` adds the thumbnails of every site.
+    of whole sites, and with `projections` W_q, W_k and W_v too. `thumbs` adds the thumbnails of every site, and with
+    `query`, a position among the query tokens of the first site held, what that query does in every head.
     `written`: what several payloads of one trace, with the same receipts, say alike; one dict for all of them.
     """
     written = {} if written is None else written
@@ -58,6 +64,10 @@ def encode(
     shared: dict[int, str] = {}
     sites: list[str] = []
     small = thumbnails.thumbnails_of(trace) if thumbs else ()
+    sinks = sink_tokens(trace) if thumbs else ()
+    first = trace.sites[next(iter(held), 0)]
+    rows = query_rows(trace, first, query) if thumbs and query is not None else (None,) * len(trace.sites)
+    exact = sum(site.heads * site.keys for site in trace.sites) <= EXACT_ROWS
     for index, site in enumerate(trace.sites):
         what = held.get(index)
         whole = what is not None and what.heads is None
@@ -69,7 +79,9 @@ def encode(
         description = describe_site(index, site, receipts.sites[index])
         if thumbs:
             tensors[f"t{index}"] = small[index].pixels
-            description |= thumbnails.describe(small[index], f"t{index}")
+            description |= thumbnails.describe(small[index], f"t{index}") | {"sink_tokens": list(sinks[index])}
+        if (row := rows[index]) is not None:
+            description["row"] = _put_row(tensors, index, query, row, exact)
         if what is not None:
             description |= put_site(tensors, shared, index, site, what, norms, z_rows)
             if projections:
@@ -100,7 +112,7 @@ def encode(
             "implementation": trace.model.implementation,
             "revision": trace.model.revision,
         },
-        "versions": versions(),
+        "versions": dict(versions()),
         "receipt": receipt_to_json(receipts),
         "notes": [*trace.notes, *notes],
         "unrecorded": list(trace.unrecorded),
@@ -114,6 +126,17 @@ def encode(
 
 def _json(value: Any) -> str:
     return json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def _put_row(tensors: dict[str, Tensor], index: int, query: int | None, row: QueryRows, exact: bool) -> dict[str, Any]:
+    """Add what a query does in the heads of a site, in fp16 unless `exact`, and return the words for it."""
+    found: dict[str, Any] = {"query": query}
+    for name in ("weights", "shares", "writes"):
+        tensor = getattr(row, name)
+        found[name] = None if tensor is None else f"r{index}.{name}"
+        if tensor is not None:
+            tensors[f"r{index}.{name}"] = tensor.float() if exact or name == "writes" else tensor.half()
+    return found
 
 
 def decode(data: bytes) -> Trace:
@@ -223,7 +246,8 @@ def trace_id(trace: Trace) -> str:
     return digest.hexdigest()[:16]
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """Of attnscope as it runs, and of torch and transformers as installed."""
     from attnscope._version import __version__
 

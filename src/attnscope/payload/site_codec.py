@@ -68,6 +68,8 @@ def put_site(
         tensors[f"s{index}.z_rows"] = site.z_rows[sample].to(torch.int32)
     if norms and not site.weights_only:
         tensors[f"s{index}.norms"] = site.norms()[1][heads].float()
+        if site.projection is not None:
+            tensors[f"s{index}.w_o_products"] = _products(site, heads, dtype)
     mask = _mask_rule(site)
     for part in ("keys", "rows", "packed"):
         tensor = getattr(site.mask, part)
@@ -89,6 +91,16 @@ def put_site(
         "sinks": sinks,
         "model_dtype": str(coarser(site.dtype or site.kept_dtype, dtype)).removeprefix("torch."),
     }
+
+
+def _products(site: Site, heads: list[int], dtype: torch.dtype) -> Tensor:
+    """W_O[h] · W_O[h]ᵀ, its upper half row by row: ‖z · W_O[h]‖² is z · this · zᵀ, for any query."""
+    blocks = site.output_projection()[heads]
+    products = blocks @ blocks.transpose(1, 2)
+    row, column = torch.triu_indices(site.value_size, site.value_size)
+    half = products[:, row, column]
+    fits = dtype.itemsize > 2 or float(half.abs().max()) > torch.finfo(torch.float16).max
+    return half if fits else half.to(torch.float16)
 
 
 def _spread(count: int, limit: int | None) -> Tensor:

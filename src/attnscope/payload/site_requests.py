@@ -18,12 +18,14 @@ MAX_BYTES = 48_000_000  # of one reply; beyond, fp16 and then fewer heads
 @dataclass(frozen=True)
 class TileRequest:
     """A site of the trace, by index, and the head that will be looked at. `steps`: only what the steps level needs of
-    that head beyond q, k and v, the rest being there. `thumbs`: with the thumbnails of every site, as a view begins."""
+    that head beyond q, k and v, the rest being there. `thumbs`: with the thumbnails of every site and what the
+    `query` does in every head, as a view begins."""
 
     site: int
     head: int = 0
     steps: bool = False
     thumbs: bool = False
+    query: int | None = None
 
     @classmethod
     def from_message(cls, message: Any) -> "TileRequest":
@@ -62,4 +64,6 @@ def answer(trace: Trace, request: TileRequest) -> Tile:
         sites[request.site] = as_held(site, held).verify()
         receipts = Receipt(tuple(sites))
     steps = {request.site: (request.head,)}
-    return Tile(encode(trace, {request.site: held}, receipts=receipts, steps=steps, thumbs=request.thumbs))
+    return Tile(
+        encode(trace, {request.site: held}, receipts=receipts, steps=steps, thumbs=request.thumbs, query=request.query)
+    )

@@ -37,12 +37,14 @@ class HeadNumbers:
 
     `statistics`: the means, by name. `links`: (query, key, weight) of the strongest link, positions among the tokens.
     `received`: the mean weight that a key gets from the queries that may see it; 0 where none may.
+    `from_others`: the sum of the weight that it gets from queries that are other tokens.
     `peaks`: how much the query that looks most at a key gives it. `patches`: the small pictures.
     """
 
     statistics: Means
     links: tuple[tuple[int, int, float] | None, ...]
     received: Float[Tensor, "H K"]
+    from_others: Float[Tensor, "H K"]
     peaks: Peaks
     patches: Patches
 
@@ -51,7 +53,7 @@ class Sums:
     """The sums of one site over the queries seen so far.
 
     `values`, `counts`: over queries, by statistic and head. `received`, `seen`: the weight that each key got, and from how
-    many queries. `peak`, `peak_rows`, `link`, `link_place`: the largest weights, and where they are.
+    many queries; `own`: of that weight, what its own query gave. `peak`, `peak_rows`, `link`, `link_place`: the largest weights, and where they are.
     """
 
     def __init__(self, site: Site, pairs: Pairs, side: int) -> None:
@@ -61,7 +63,7 @@ class Sums:
         self.offset, self.words = pairs.offset, pairs.words
         self.patches = Patches.start(heads, site.queries, keys, side, 1 if packed is None else len(packed))
         self.values, self.counts = (torch.zeros(len(self.names), heads, dtype=torch.float64) for _ in range(2))
-        self.received, self.seen = (torch.zeros(heads, keys, dtype=torch.float64) for _ in range(2))
+        self.received, self.seen, self.own = (torch.zeros(heads, keys, dtype=torch.float64) for _ in range(3))
         self.peak, self.peak_rows = torch.zeros(heads, keys), torch.zeros(2, heads, keys, dtype=torch.int32)
         self.link, self.link_place = torch.zeros(heads), torch.zeros(2, heads, dtype=torch.int64)
 
@@ -116,7 +118,9 @@ class Sums:
             found["between"] = _between(block, pairs)
             found |= {name: _diagonal(weights, pairs.own + by).sum(-1) for name, by in BESIDE.items()}
             found |= {"same": pairs.copies.total(weights), "induction": pairs.after.total(weights)}
-            _diagonal(weights, pairs.own).zero_()
+            own = _diagonal(weights, pairs.own)
+            self.own[block.heads, pairs.sight.keys][:, pairs.beside] += own.cpu()
+            own.zero_()
         for axis, places in ((2, pairs.special), (1, pairs.special_rows)):
             if len(places):
                 weights.index_fill_(axis, places.to(weights.device), 0.0)
@@ -141,7 +145,7 @@ class Sums:
     def merge(self, other: "Sums") -> None:
         """Add the sums of other queries of the same site."""
         self.patches.merge(other.patches)
-        for name in ("values", "counts", "received", "seen"):
+        for name in ("values", "counts", "received", "seen", "own"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         earlier = (other.link == self.link) & (other.link_place[0] < self.link_place[0])
         better = (other.link > self.link) | earlier
@@ -162,9 +166,10 @@ class Sums:
         places = (self.link_place + torch.tensor([[self.offset], [0]])).T.tolist()
         links = tuple(None if w is None else (*place, w) for w, place in zip(weights, places, strict=True))
         received = (self.received / self.seen.clamp_min(1)).float()
+        from_others = (self.received - self.own).clamp_min(0).float()
         peaks = Peaks(torch.where(self.words, self.peak, 0.0), *self.peak_rows)
         means = in_order({**self.totals.means(), "link": tuple(weights)})
-        return HeadNumbers(means, links, received, peaks, self.patches)
+        return HeadNumbers(means, links, received, from_others, peaks, self.patches)
 
 
 def sums_of(site: Site, pairs: Pairs, side: int, rows: slice | None = None) -> Sums:

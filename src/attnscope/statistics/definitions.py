@@ -1,5 +1,6 @@
 """What each number of a head is: its name, its title on screen, its unit, its definition and its source."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -104,6 +105,40 @@ STATISTICS = (
         "The largest weight between two different tokens, neither of them special.",
     ),
 )
+
+# Of the query and the key that a view shows, in every head: the model level sorts by them too.
+PAIR = (
+    Statistic("pair", "weight of the pair", "part", "The weight of the chosen query on the chosen key."),
+    Statistic(
+        "pair_write",
+        "write of the pair",
+        "",
+        "The key's share of what the head writes for the chosen query, times the length of that: share · ‖write‖.",
+        "after Kobayashi et al. 2020",
+    ),
+)
+
+CLEAR = 0.5  # of the weight, on average: from here on a head has a plain name
+# A plain name and the statistic behind it; the first that is clear counts.
+PLAIN_NAMES = (
+    ("previous token", "previous"),
+    ("next token", "next"),
+    ("itself", "itself"),
+    ("after a copy", "induction"),
+    ("earlier copies", "same"),
+    ("first-token sink", "first"),
+    ("special tokens", "special"),
+)
+NAMING = (
+    f"A name on a head says where at least {100 * CLEAR:g} % of its weight goes on average: "
+    "the statistics have the numbers."
+)
+
+
+def plain_name(values: Mapping[str, float | None]) -> str:
+    """The plain name of a head with these statistics; empty where none is clear."""
+    return next((name for name, statistic in PLAIN_NAMES if (values.get(statistic) or 0.0) >= CLEAR), "")
+
 
 # Of a comparison, from trace A to trace B.
 CHANGES = (

@@ -5,7 +5,6 @@ thin it out with the length of the text. So a thumbnail shows where weight is, n
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from weakref import WeakKeyDictionary
@@ -18,6 +17,7 @@ from attnscope.statistics.compute import HeadNumbers, Peaks, sums_of
 from attnscope.statistics.definitions import STATISTICS, in_payload
 from attnscope.statistics.pairs import Pairs
 from attnscope.statistics.totals import Means
+from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 
 SIDE = 48  # patches along each axis, at most
@@ -34,14 +34,15 @@ class Thumbnails:
 
     pixels: weight · 253, rounded, of patches of queries × keys; 254 and 255 stand for masked and NaN. Patch r of R covers
     queries r·Q//R up to (r+1)·Q//R, and columns likewise. statistics: one number per head, None where no query allows one.
-    links: (query, key, weight) of the strongest link per head, positions among the tokens. received, peaks: what each key
-    gets, on average and at most; see `HeadNumbers`.
+    links: (query, key, weight) of the strongest link per head, positions among the tokens. received, from_others, peaks: what
+    each key gets, on average, from other tokens, and at most; see `HeadNumbers`.
     """
 
     pixels: UInt8[Tensor, "H R C"]
     statistics: Means
     links: tuple[tuple[int, int, float] | None, ...]
     received: Float[Tensor, "H K"]
+    from_others: Float[Tensor, "H K"]
     peaks: Peaks
 
     @property
@@ -79,18 +80,9 @@ def pairs_at(trace: Trace, index: int) -> Pairs:
     return shelf.pairs[name]
 
 
-def peak_at(trace: Trace, index: int, head: int, keys: Sequence[int]) -> tuple[int, int, float]:
-    """(query, key, weight): who looks most at one of these keys, in one head of one site; see `Peaks`.
-
-    `keys`: in ascending order, with peaks between the same rows. query: its position among the tokens. Of equal weights
-    the first query, and its first key.
-    """
-    site, peaks = trace.sites[index], thumbnails_at(trace, index).peaks
-    rows = slice(int(peaks.start[head, keys[0]]), int(peaks.stop[head, keys[0]]))
-    different = pairs_at(trace, index).between_words(rows)[:, keys]
-    weights = site.weights(head, rows)[:, keys].cpu().nan_to_num(0.0) * different
-    row, column = divmod(int(weights.argmax()), len(keys))
-    return rows.start + row + site.query_offset, keys[column], float(weights[row, column])
+def index_of(trace: Trace, site: Site) -> int:
+    """Its place among the sites of the trace."""
+    return next(index for index, other in enumerate(trace.sites) if other is site)
 
 
 @dataclass(frozen=True)
@@ -119,7 +111,7 @@ def _thumbnails(numbers: HeadNumbers) -> Thumbnails:
     pixels = (pooled.nan_to_num(0.0).clamp(0, 1) * STEPS).round().to(torch.uint8)
     pixels[~visible & (pooled == 0)] = MASKED
     pixels[pooled.isnan()] = BROKEN
-    return Thumbnails(pixels, numbers.statistics, numbers.links, numbers.received, numbers.peaks)
+    return Thumbnails(pixels, numbers.statistics, numbers.links, numbers.received, numbers.from_others, numbers.peaks)
 
 
 def describe(thumbnails: Thumbnails, tensor: str) -> dict:

@@ -280,9 +280,15 @@ class Site:
         weight · norm is the size of what a key adds to the head's output (Kobayashi et al. 2020, equation 2). [K] for one
         head, [H, K] for all; `head` as in `chain`.
         """
-        heads = list(range(self.heads)) if head is None else [self._head(head)]
-        found, norms = self._norms(heads)
-        return found, norms if head is None else norms[0]
+        if head is not None:
+            found, norms = self._norms([self._head(head)])
+            return found, norms[0]
+        parameter = None if self.projection is None else self.projection.parameter
+        state = None if parameter is None or parameter.is_inference() else parameter._version  # counts changes in place
+        known = self.__dict__.get("_known_norms")
+        if known is None or state is None or known[0] != state:
+            known = self.__dict__["_known_norms"] = (state, self._norms(list(range(self.heads))))
+        return known[1]
 
     def _norms(self, heads: list[int]) -> tuple[str, Float[Tensor, "h K"]]:
         if self.stored_norms is not None and self.projection is None:

@@ -165,7 +165,7 @@ class Trace:
 
     def show(
         self,
-        level: str = "neuron",
+        level: str = "head",
         *,
         layer: Any = None,
         head: Any = None,
@@ -181,7 +181,7 @@ class Trace:
         average: str = "none",
         queries: Sequence[int] = (),
         combine: str = "mean",
-        threshold: float = 0.0,
+        threshold: float = 0.03,
         quantity: str = "weights",
         log: bool = False,
         words: bool = False,
@@ -193,7 +193,7 @@ class Trace:
     ) -> Any:
         """A View of this trace, which a notebook cell draws; `view.open()` and `view.save(path)` write it.
 
-        Where it opens. What you leave out is chosen: the strongest weight between two different words. The view says
+        Where it opens. What you leave out is chosen: a link between two different words that stands out. The view says
         why.
 
         `level`: "model", "head" (also "lines"), "matrix" (also "grid"), "neuron" or "steps".
@@ -253,7 +253,7 @@ class Trace:
 
     def plot(
         self,
-        level: str = "neuron",
+        level: str = "head",
         ax: Any = None,
         *,
         width: float = 7.2,
@@ -271,7 +271,7 @@ class Trace:
         average: str = "none",
         queries: Sequence[int] = (),
         combine: str = "mean",
-        threshold: float = 0.0,
+        threshold: float = 0.03,
         quantity: str = "weights",
         log: bool = False,
         words: bool = False,

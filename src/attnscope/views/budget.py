@@ -96,8 +96,10 @@ def _plan(trace: Trace, site: int, head: int, max_mb: float, budget: float, exac
     return Plan(held, (note, words))
 
 
-def make_blocks(trace: Trace, site: int, plan: Plan, receipts: Receipt) -> tuple[Block, ...]:
-    """The plan, carried out: one payload for the opening site, one for each other that is held."""
+def make_blocks(trace: Trace, site: int, query: int, plan: Plan, receipts: Receipt) -> tuple[Block, ...]:
+    """The plan, carried out: one payload for the opening site, one for each other that is held. The first has what the
+    `query` does in every head.
+    """
     order = [site, *(i for i in plan.held if i != site)]
     written: dict[str, str] = {}
     return tuple(
@@ -109,6 +111,7 @@ def make_blocks(trace: Trace, site: int, plan: Plan, receipts: Receipt) -> tuple
                 notes=plan.notes,
                 steps={index: plan.steps[index]} if index in plan.steps else {},
                 thumbs=index == site,
+                query=query if index == site else None,
                 z_rows=Z_ROWS,
                 written=written,
             ),
@@ -136,7 +139,8 @@ def _bytes(site: Site, dtype: torch.dtype | None) -> int:
     width = min(site.kept_dtype.itemsize, (dtype or site.kept_dtype).itemsize)
     values = sum(tensor.numel() for tensor in site.kept.values())
     samples = site.z.numel() // max(site.z.shape[1], 1) * min(Z_ROWS, site.z.shape[1]) * 4 if site.z is not None else 0
-    return values * width + samples + site.heads * site.keys * 4 + site.mask.nbytes
+    products = site.value_size * (site.value_size + 1) // 2 * width if site.projection is not None else 0
+    return values * width + samples + site.heads * (site.keys * 4 + products) + site.mask.nbytes
 
 
 def _held_note(trace: Trace, held: Mapping[int, Held]) -> tuple[str, ...]:

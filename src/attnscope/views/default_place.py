@@ -1,10 +1,19 @@
-"""Where a view opens if you name no place: on the strongest weight between two different words."""
+"""Where a view opens if you name no place: on a link between two words that stands out."""
 
 from dataclasses import dataclass
 
-from attnscope.statistics.thumbnails import pairs_at, peak_at, thumbnails_at
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from attnscope.statistics.sink_tokens import leading_key, received, set_aside
+from attnscope.statistics.thumbnails import index_of, pairs_at, thumbnails_at
+from attnscope.text.format import percent_in_words
+from attnscope.text.function_words import is_function_word
 from attnscope.text.spelling import spelled
+from attnscope.tracing.query_blocks import query_blocks
 from attnscope.tracing.site import Site
+from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import Trace
 
 
@@ -19,28 +28,127 @@ class Opening:
     why: str
 
 
-def choose_opening(trace: Trace, sites: tuple[Site, ...], head: int | None = None, query: int | None = None) -> Opening:
-    """The strongest weight between two different words that are neither special tokens nor neighbours.
+@dataclass(frozen=True, eq=False)
+class _Link:
+    """A link, and what speaks for it. usual: what its key receives on average in this head."""
 
-    The search covers these sites, this head and this query, where they are given. Equal weights go to the lowest layer,
-    head and position. Without two such words it is the first token.
+    site: Site
+    head: int
+    query: int
+    key: int
+    weight: float
+    usual: float
+    score: float
+
+
+def choose_opening(trace: Trace, sites: tuple[Site, ...], head: int | None = None, query: int | None = None) -> Opening:
+    """The link that stands out most between two different words that are neither special, nor sink tokens, nor neighbours.
+
+    A link is the strongest key of its query, special and sink tokens aside. It stands out by its weight beyond what the
+    key receives on average in this head, times ‖v · W_O[head]‖ of the key as a multiple of the site's mean: by what it
+    writes beyond the usual. The search covers these sites, this head and this query, where they are given. Without a query
+    it is the first content word of a generated answer, where there is one. Ties go to the lowest layer, head and position.
+    Without any such link the view opens at the beginning.
     """
-    best = (0.0, None, 0, 0, 0)
+    answer = _answer(trace, sites) if query is None else None
+    row = query if answer is None else answer
+    best: _Link | None = None
     for site in sites:
-        found = _strongest(trace, site, head) if query is None else _strongest_of(trace, site, head, query)
-        if found[0] > best[0]:
-            best = (found[0], site, *found[1:])
-    weight, site, number, row, key = best
+        link = _best_link(trace, site, head, best) if row is None else _best_of(trace, site, head, row)
+        if link is not None and (best is None or link.score > best.score):
+            best = link
     where = _where(trace, sites, head, query)
-    words = "the strongest link between two different words that are neither special nor neighbours"
-    if site is not None:
-        return Opening(site, number, row, key, f"Opened here because it is {words} in {where}: {100 * weight:.0f} %.")
+    if best is not None:
+        key = spelled(trace.key_tokens(best.site))[best.key]
+        begins = "Opened here because no"
+        if answer is not None:
+            word = spelled(trace.query_tokens(best.site))[answer]
+            begins = f"Opened on “{word}”, the first content word of the answer, where no"
+        why = (
+            f"{begins} link between two different words in {where} stands out more: "
+            f"{percent_in_words(best.weight)}, and “{key}” receives {percent_in_words(best.usual)} on average."
+        )
+        return Opening(best.site, best.head, best.query, best.key, why)
     site = sites[0]
-    row = query if query is not None else min(site.query_offset + 1, site.query_offset + site.queries - 1)
-    key = int(site.weights(head or 0, row - site.query_offset)[0].nan_to_num(0.0).argmax())
-    return Opening(
-        site, head or 0, row, key, f"Opened at the beginning: there is no link between two such words in {where}."
-    )
+    if row is None:
+        row = min(site.query_offset + 1, site.query_offset + site.queries - 1)
+    key = leading_key(site.weights(head or 0, row - site.query_offset)[0], set_aside(trace, site))
+    start = "at the beginning" if answer is None else "on the first content word of the answer"
+    return Opening(site, head or 0, row, key, f"Opened {start}: there is no link between two such words in {where}.")
+
+
+def _best_link(trace: Trace, site: Site, head: int | None, beat: _Link | None) -> _Link | None:
+    """The best link of all queries of a site; None where none is better than `beat`.
+
+    What a key receives at most (`Peaks`) bounds what a link to it can score, so few heads are looked at again.
+    """
+    found = thumbnails_at(trace, index_of(trace, site))
+    aside, usual = set_aside(trace, site), received(trace, site).weight
+    writes = _writes(site, aside)
+    bounds = ((found.peaks.weight - usual) * writes).masked_fill(aside | (found.peaks.weight <= 0), -torch.inf).amax(-1)
+    best, least = None, -torch.inf if beat is None else beat.score
+    for number in bounds.argsort(descending=True, stable=True).tolist() if head is None else [head]:
+        bound = float(bounds[number])
+        if bound == -torch.inf or bound + 1e-5 * abs(bound) < least:
+            break
+        for rows in query_blocks(site.queries, site.keys):
+            link = _link(trace, site, number, rows, writes)
+            if link is not None and (link.score > least or (best and link.score == least and number < best.head)):
+                best, least = link, link.score
+    return best
+
+
+def _best_of(trace: Trace, site: Site, head: int | None, query: int) -> _Link | None:
+    """The best link of one query."""
+    row = query - site.query_offset
+    return _link(trace, site, head, slice(row, row + 1), _writes(site, set_aside(trace, site)))
+
+
+def _link(trace: Trace, site: Site, head: int | None, rows: slice, writes: Float[Tensor, "H K"]) -> _Link | None:
+    """The best link of a run of queries: of one head, or of all."""
+    aside = set_aside(trace, site)
+    heads = slice(None) if head is None else slice(head, head + 1)
+    usual, writes = received(trace, site).weight[heads], writes[heads]
+    count = rows.stop - rows.start
+    weights = site.weights(head, rows).reshape(-1, count, site.keys).cpu().nan_to_num(0.0)
+    most, key = weights.masked_fill(aside, 0.0).max(-1)  # [H, q]: the strongest key of each query
+    links = pairs_at(trace, index_of(trace, site)).between_words(rows) & ~aside
+    fits = links[torch.arange(count), key] & (most > 0)
+    score = torch.where(fits, (most - usual.gather(1, key)) * writes.gather(1, key), -torch.inf)
+    top = float(score.max())
+    if top == -torch.inf:
+        return None
+    h, q = divmod(int((score == top).flatten().nonzero()[0, 0]), count)
+    k = int(key[h, q])
+    place = (h if head is None else head, rows.start + q + site.query_offset, k)
+    return _Link(site, *place, float(most[h, q]), float(usual[h, k]), top)
+
+
+def _writes(site: Site, aside: Bool[Tensor, " K"]) -> Float[Tensor, "H K"]:
+    """‖v · W_O[head]‖ of each key as a multiple of the mean over the site's heads and words; 1 where there are only weights."""
+    if site.weights_only:
+        return torch.ones(site.heads, site.keys)
+    norms = site.norms()[1].cpu().float().nan_to_num(0.0)
+    words = norms[:, ~aside] if bool((~aside).any()) else norms
+    return norms / words.mean().clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def _answer(trace: Trace, sites: tuple[Site, ...]) -> int | None:
+    """The position of the first content word of a generated answer, else of its first word; None where there is none."""
+    tokens = trace.query_tokens(sites[0])
+    if tokens.border is None:
+        return None
+    last = min(site.query_offset + site.queries for site in sites)
+    first = max(tokens.border, *(site.query_offset for site in sites))
+    texts = spelled(tokens)
+    words = [at for at in range(first, last) if _word(tokens, at) >= 0 and any(c.isalnum() for c in texts[at])]
+
+    def written(at: int) -> str:
+        """What of the word of a token the answer wrote: its first piece may stand at the end of the prompt."""
+        return "".join(texts[i] for i in range(at, last) if tokens.words[i] == tokens.words[at])
+
+    content = (at for at in words if not is_function_word(written(at)))
+    return next(content, words[0] if words else None)
 
 
 def _where(trace: Trace, sites: tuple[Site, ...], head: int | None, query: int | None) -> str:
@@ -51,28 +159,9 @@ def _where(trace: Trace, sites: tuple[Site, ...], head: int | None, query: int |
     return place if query is None else f"{place}, from “{spelled(trace.query_tokens(sites[0]))[query]}”"
 
 
-def _strongest(trace: Trace, site: Site, head: int | None) -> tuple[float, int, int, int]:
-    """(weight, head, query, key) of the strongest such link; a weight of 0 where there is none."""
-    index = _index(trace, site)
-    peaks = thumbnails_at(trace, index).peaks
-    number = int(peaks.weight.amax(-1).argmax()) if head is None else head
-    weights, start = peaks.weight[number], peaks.start[number]
-    if not float(weights.max()) > 0:
-        return 0.0, number, 0, 0
-    equal = weights == weights.max()
-    keys = (equal & (start == start[equal].min())).nonzero().squeeze(1).tolist()
-    query, key, weight = peak_at(trace, index, number, keys)
-    return weight, number, query, key
-
-
-def _strongest_of(trace: Trace, site: Site, head: int | None, query: int) -> tuple[float, int, int, int]:
-    """The same, from one query."""
-    row = query - site.query_offset
-    different = pairs_at(trace, _index(trace, site)).between_words(slice(row, row + 1))[0]
-    weights = site.weights(head, row).reshape(-1, site.keys).cpu().nan_to_num(0.0) * different
-    place = int(weights.argmax())
-    return float(weights.max()), place // site.keys if head is None else head, query, place % site.keys
-
-
-def _index(trace: Trace, site: Site) -> int:
-    return next(i for i, other in enumerate(trace.sites) if other is site)
+def _word(tokens: Tokens, position: int) -> int:
+    """The number of the word, or -1 for special tokens and for what has no letter or digit."""
+    word = tokens.words[position]
+    if word is None or tokens.special[position] or not any(c.isalnum() for c in tokens.word_text[word]):
+        return -1
+    return word

@@ -44,7 +44,7 @@ class State:
     Raises InputError for a value that its field cannot hold.
     """
 
-    level: str = field(default="neuron", metadata=_row("choice", "the level that is drawn", choices=LEVELS))
+    level: str = field(default="head", metadata=_row("choice", "the level that is drawn", choices=LEVELS))
     stack: str | None = field(default=None, metadata=_row("text", "the stack, for models with several", group="place"))
     layer: int = field(default=0, metadata=_row("position", "the layer, counted from 0", group="place", always=True))
     head: int = field(default=0, metadata=_row("position", "the head, counted from 0", group="place", always=True))
@@ -52,7 +52,9 @@ class State:
     key: int | None = field(
         default=None,
         metadata=_row(
-            "optional position", "the pinned key; None follows the strongest key of the query", group="reading"
+            "optional position",
+            "the pinned key; None follows the strongest key of the query, special and sink tokens aside",
+            group="reading",
         ),
     )
     theme: str = field(default="auto", metadata=_row("choice", "the page's colours", choices=("auto", "light", "dark")))
@@ -83,17 +85,22 @@ class State:
     combine: str = field(
         default="mean", metadata=_row("choice", "how the rows of these queries become one", choices=("mean", "sum"))
     )
-    threshold: float = field(default=0.0, metadata=_row("weight", "weights below it are not drawn at the head level"))
+    threshold: float = field(default=0.03, metadata=_row("weight", "weights below it are not drawn at the head level"))
     quantity: str = field(
         default="weights", metadata=_row("choice", "what the matrix shows", choices=("weights", "scores", "dot"))
     )
     log: Any = field(default=False, metadata=_row("flag", "whether the matrix is on a logarithmic scale"))
     words: Any = field(default=False, metadata=_row("flag", "whether the pieces of a word are drawn as one"))
     special: str = field(
-        default="show", metadata=_row("choice", "whether special tokens are drawn", choices=("show", "hide"))
+        default="show",
+        metadata=_row("choice", "whether special tokens and sink tokens are drawn", choices=("show", "hide")),
     )
     sort: str = field(
-        default="layer", metadata=_row("name", "the order of the heads at the model level: layer, or a statistic")
+        default="layer",
+        metadata=_row(
+            "name",
+            "the order of the heads at the model level: layer, a statistic, or pair or pair_write for the chosen pair",
+        ),
     )
     thumbs: str = field(
         default="matrix", metadata=_row("choice", "how the model level draws a head", choices=("matrix", "lines"))

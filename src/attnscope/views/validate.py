@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from attnscope.comparing.comparison import Comparison
 from attnscope.errors import InputError
-from attnscope.statistics.definitions import STATISTICS
+from attnscope.statistics.definitions import PAIR, STATISTICS
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 from attnscope.views.state import State
@@ -25,14 +25,14 @@ def check_place(trace: Trace, state: State) -> None:
     """Raises InputError for a stack, layer, head, query, key, dimension or statistic that is not there, naming the range."""
     site = site_at(trace, state.layer, state.stack)
     queries = range(site.query_offset, site.query_offset + site.queries)
-    _check(state, site, site.heads, queries, site.keys, ("layer", *(s.name for s in STATISTICS)))
+    _check(state, site, site.heads, queries, site.keys, ("layer", *(s.name for s in (*STATISTICS, *PAIR))))
 
 
 def check_compared(comparison: Comparison, state: State) -> None:
     """The same of a comparison, whose sides share their layers: in B − A, queries and keys count along the merged row."""
     site_at(comparison.a, state.layer, state.stack)
     pair = comparison.site_pair(state.layer, state.stack)
-    sorts = ("change", "layer", *(s.name for s in STATISTICS))
+    sorts = ("change", "layer", *(s.name for s in (*STATISTICS, *PAIR)))
     if state.side == "difference":
         rows = range(len(pair.queries.places))
         _check(state, pair.a, pair.heads, rows, len(pair.keys.places), sorts)

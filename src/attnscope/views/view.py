@@ -106,7 +106,7 @@ class View:
     def blocks(self) -> tuple[Block, ...]:
         """Payloads: the first with the site the view opens on, then its neighbours, nearest first, as many as fit."""
         if self._blocks is None:
-            self._blocks = make_blocks(self.trace, self.site_index, self._plan, self.receipts)
+            self._blocks = make_blocks(self.trace, self.site_index, self.own.query, self._plan, self.receipts)
         return self._blocks
 
     @cached_property

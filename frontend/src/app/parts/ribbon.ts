@@ -125,15 +125,16 @@ export class Ribbon {
   }
 
   private ink(scene: Scene): void {
-    const { chain, weightEnd } = scene;
+    const { chain, weightEnd, aside, without } = scene;
     for (const [index, token] of this.tokens) {
       const weight = index < chain.weights.length ? chain.weights[index] : 0;
       // of a difference the size, in the colour of its sign
       const size = Math.abs(weight);
-      const part = Number.isFinite(size) ? Math.min(1, size / weightEnd) : 0;
+      const out = without && aside.keys[index] === 1; // its ink would be longer than the scale of what is left
+      const part = !out && Number.isFinite(size) ? Math.min(1, size / weightEnd) : 0;
       if (scene.pair) setAttribute(token.element, "data-sign", weight < 0 ? "shrank" : "grew");
       // a trace of weight is still a hairline
-      const length = size >= 0.0005 ? Math.max(this.inkHeight * part, 1) : 0;
+      const length = !out && size >= 0.0005 ? Math.max(this.inkHeight * part, 1) : 0;
       const px = Math.round(length * 4) / 4;
       if (px !== token.length) token.element.style.backgroundSize = `${ACROSS} 1px, ${ACROSS} ${px}px`;
       token.length = px;

@@ -1,9 +1,12 @@
 /** The controls: those of every level (sentence pair, special tokens, words, theme, what can be taken away), and the level's own. */
 
 import { h, setText } from "../../base/dom";
+import { list } from "../../base/format";
 import { CHOICES, type Filter, type LevelName, type State, type Theme } from "../../base/state";
 import type { Metadata } from "../../data/metadata";
+import { isolated } from "../../scene/labels";
 import type { Level } from "../../scene/level";
+import type { Scene } from "../../scene/scene";
 
 export interface ToolsHost {
   filter(filter: Filter): void;
@@ -52,7 +55,8 @@ export class Tools {
     this.special.addEventListener("change", () => host.special(this.special.checked ? "hide" : "show"));
     this.words.addEventListener("change", () => host.words(this.words.checked));
     const pair = new Set(meta.tokens[0].segments).size > 1;
-    const special = meta.tokens.some((table) => table.special.includes(true));
+    const sinks = meta.sites.some(({ sink_tokens }) => sink_tokens?.length);
+    const special = sinks || meta.tokens.some((table) => table.special.includes(true));
     this.hasPieces = meta.tokens.some(({ words }) => words.some((word, i) => word !== null && word === words[i + 1]));
     this.page = h("div", { class: "tools" }, h("span", { class: "menu" }, this.theme), ...takeAway);
     this.element = h(
@@ -65,15 +69,24 @@ export class Tools {
     );
   }
 
-  show(state: State, level: Level): void {
+  show({ state, aside, keyLabels }: Scene, level: Level): void {
     this.filter.value = state.filter;
     this.theme.value = state.theme;
     this.special.checked = state.special === "hide";
     this.words.checked = state.words;
+    const hides = HIDES.has(level.name);
+    const sinks = aside.sinks
+      .filter((key) => !keyLabels[key].special)
+      .map((key) => `“${isolated(keyLabels[key].text)}”`);
+    const special = keyLabels.some((label) => label.special);
+    const what = list([...(special || !sinks.length ? ["special"] : []), ...sinks.slice(0, 2)]);
+    const verb = hides ? (sinks.length ? "without" : "hide") : "dim";
+    setText(this.specialName, `${verb} ${what}`);
+    this.specialTool.title = sinks.length
+      ? `Most heads give ${list(sinks)} much weight, whatever the query is. Without it the rest has a scale of its own.`
+      : "Without them the rest has a scale of its own.";
     if (level === this.level) return;
     this.level = level;
-    const hides = HIDES.has(level.name);
-    setText(this.specialName, hides ? "hide special" : "dim special");
     this.specialTool.hidden = !hides && !DIMS.has(level.name);
     this.wordsTool.hidden = !hides || !this.hasPieces;
     this.own.replaceChildren(...level.tools);

@@ -89,6 +89,10 @@ export class EmbeddedSource implements Source {
     return this.damaged.get(site) ?? null;
   }
 
+  floats(name: string): Float32Array | null {
+    return this.holdings.floats(name);
+  }
+
   octets(name: string): Uint8Array | null {
     return this.holdings.octets(name);
   }

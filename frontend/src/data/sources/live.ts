@@ -30,6 +30,10 @@ export abstract class LiveSource implements Source {
     return this.holdings.holds(site, head);
   }
 
+  floats(name: string): Float32Array | null {
+    return this.holdings.floats(name);
+  }
+
   octets(name: string): Uint8Array | null {
     return this.holdings.octets(name);
   }

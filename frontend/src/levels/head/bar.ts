@@ -46,7 +46,8 @@ export class Bar {
     "aria-label": "weights below this are not drawn",
   });
   private readonly sliderText = h("output", { class: "num" });
-  private readonly undrawn = h("span", { class: "undrawn", "data-undrawn": true });
+  readonly undrawn = h("span", { class: "undrawn", "data-undrawn": true });
+  private readonly all: HTMLButtonElement;
   private scene: Scene | null = null;
   private built = "";
 
@@ -69,6 +70,7 @@ export class Bar {
       if (this.add.value !== "") actions.set({ heads: [...heads.filter((one) => one !== head), head] });
     });
     this.slider.addEventListener("input", () => actions.set({ threshold: thresholdAt(Number(this.slider.value)) }));
+    this.all = button("draw all", { class: "quiet", "data-tool": "all-lines" }, () => actions.set({ threshold: 0 }));
     const clear = button("only one", { class: "quiet", "data-tool": "one-query" }, () => actions.set({ queries: [] }));
     this.several.append(h("span"), this.combine.element, clear);
     this.element.append(
@@ -78,6 +80,7 @@ export class Bar {
         { class: "head-bar-side" },
         h("label", { class: "threshold" }, "draw from", this.slider, this.sliderText),
         this.undrawn,
+        this.all,
       ),
     );
   }
@@ -123,16 +126,18 @@ export class Bar {
     this.combine.select.value = state.combine;
     const position = String(positionOf(state.threshold));
     if (this.slider.value !== position) this.slider.value = position;
-    setText(this.sliderText, state.threshold ? percentInWords(state.threshold) : "any weight");
+    const of = scene.without ? " of the rest" : "";
+    setText(this.sliderText, state.threshold ? `${percentInWords(state.threshold)}${of}` : "any weight");
     setAttribute(this.slider, "aria-valuetext", this.sliderText.textContent);
   }
 
-  /** `mass`: weight of this row (or these) in lines that are not drawn; `row`: whose. */
-  say(mass: number, lines: number, row: string): void {
+  /** `mass`: weight of this row (or these) in lines that are not drawn; `row`: whose; `any`: some are drawn. */
+  say(mass: number, lines: number, row: string, any: boolean): void {
+    this.all.hidden = lines === 0 || !this.scene?.state.threshold;
     setText(
       this.undrawn,
       lines
-        ? `not drawn: ${percentInWords(mass)} of ${row}, in ${lines} ${lines === 1 ? "line" : "lines"}`
+        ? `${any ? "not drawn" : "no line is that thick; not drawn"}: ${percentInWords(mass)} of ${row}, in ${lines} ${lines === 1 ? "line" : "lines"}`
         : "every line is drawn",
     );
     this.undrawn.dataset.value = String(mass);

@@ -33,6 +33,8 @@ export interface LinesDrawing {
   pens: Pen[];
   /** Where there are several. */
   heads: string[];
+  /** What is not drawn. */
+  undrawn: string;
   colours: { ground: string; text: string; muted: string };
 }
 
@@ -43,7 +45,7 @@ const SIDE = 230;
 export function exportSvg(of: LinesDrawing): Picture {
   const { colours } = of;
   const width = of.width + 2 * SIDE;
-  const height = of.height + TOP + (of.heads.length > 1 ? 34 : 12);
+  const height = of.height + TOP + (of.heads.length > 1 ? 56 : 34);
   const inside = (y: number) => y > 0 && y < of.height;
   const text = (x: number, y: number, anchor: string, content: string, more = "") =>
     `<text x="${x}" y="${Math.round(y * 10) / 10}" text-anchor="${anchor}" ${more}>${escaped(content)}</text>`;
@@ -84,12 +86,13 @@ ${text(16, 24, "start", of.title, `fill="${colours.text}" font-weight="600"`)}
 ${text(-SIDE + 12, -6, "start", of.columns.query, column)}${text(of.width + SIDE - 12, -6, "end", of.columns.key, column)}
 <clipPath id="within"><rect width="${of.width}" height="${of.height}"/></clipPath>
 <g fill="none" clip-path="url(#within)">
-${of.faint.map((line) => path(line, 0.05 + 0.3 * Math.min(1, line.weight / of.faintEnd), 0.6 + 1.6 * Math.min(1, line.weight / of.faintEnd))).join("\n")}
-${of.strong.map((line) => path(line, opacity(line.weight), thickness(line.weight, LINE_THICKNESS), of.beside(line.head))).join("\n")}
+${of.faint.map((line) => path(line, 0.05 + 0.3 * Math.min(1, line.size / of.faintEnd), 0.6 + 1.6 * Math.min(1, line.size / of.faintEnd))).join("\n")}
+${of.strong.map((line) => path(line, opacity(line.size), thickness(line.size, LINE_THICKNESS), of.beside(line.head))).join("\n")}
 </g>
 ${of.queries.map((one) => side(one, true)).join("")}
 ${of.keys.map((one) => side(one, false)).join("")}
 ${of.heads.length > 1 ? `<g transform="translate(0 ${of.height + 18})">${legend.join("")}</g>` : ""}
+${text(-SIDE + 12, of.height + (of.heads.length > 1 ? 44 : 20), "start", of.undrawn, column)}
 </g>
 </svg>`;
   return { svg, width, height };

@@ -4,7 +4,7 @@ import { completed } from "../../heads/head-sentence";
 import type { RowCache } from "../../heads/row-cache";
 import { slotRow } from "../../heads/rows";
 import { TimeSlices } from "../../heads/time-slices";
-import { choose, type Line } from "./geometry";
+import { choose, type Line, magnified } from "./geometry";
 
 const FAINT = 1500; // lines
 const FAINT_FROM = 0.03;
@@ -28,9 +28,12 @@ export class Faint {
       if (at >= total) return caches.some((cache) => cache.advance());
       const head = Math.floor(at / queries);
       const query = at++ % queries;
-      const { weights } = slotRow(caches[head], axes, query);
-      for (let key = 0; key < weights.length; key++)
-        if (weights[key] >= from) lines.push({ query, key, weight: weights[key], head });
+      const { weights, hidden } = slotRow(caches[head], axes, query);
+      const times = caches[head].signed ? 1 : magnified(hidden);
+      for (let key = 0; key < weights.length; key++) {
+        const size = weights[key] * times;
+        if (size >= from) lines.push({ query, key, weight: weights[key], size, head });
+      }
       return true;
     };
     const show = () => this.show(choose(lines, from, FAINT).lines);

@@ -4,6 +4,8 @@ export interface Line {
   query: number;
   key: number;
   weight: number;
+  /** How thick it is: the weight as a part of what is not hidden. */
+  size: number;
   /** Which of the heads laid over each other. */
   head: number;
 }
@@ -17,10 +19,29 @@ export function curve(width: number, from: number, to: number): string {
 const round = (value: number) => Math.round(value * 10) / 10;
 
 /** Thickness in pixels: what is twice the weight is twice the line, above a hairline. */
-export const thickness = (weight: number, most: number) => 0.75 + Math.min(1, weight) * most;
+export const thickness = (size: number, most: number) => 0.75 + Math.min(1, size) * most;
 
 /** Weak lines are pale, so that a fan of them is no haze. */
-export const opacity = (weight: number) => Math.min(1, 0.08 + 1.5 * Math.sqrt(Math.max(0, weight)));
+export const opacity = (size: number) => Math.min(1, 0.08 + 1.5 * Math.sqrt(Math.max(0, size)));
+
+const LEAST_LEFT = 1e-3; // of less weight beside the hidden tokens no picture is made large
+
+/** What a weight is multiplied by to be a part of what the hidden tokens leave; 1 where nothing is hidden. */
+export const magnified = (hidden: number) => (hidden > 0 ? 1 / Math.max(LEAST_LEFT, 1 - hidden) : 1);
+
+/** Height of a line at `x`, or null where it is not. */
+export function heightAt(x: number, width: number, from: number, to: number): number | null {
+  if (x < 0 || x > width || width <= 0) return null;
+  let [low, high] = [0, 1];
+  for (let i = 0; i < 20; i++) {
+    const t = (low + high) / 2;
+    const at = 3 * (1 - t) ** 2 * t * 0.42 + 3 * (1 - t) * t ** 2 * 0.58 + t ** 3;
+    if (at * width < x) low = t;
+    else high = t;
+  }
+  const t = (low + high) / 2;
+  return from + (to - from) * (3 * (1 - t) * t ** 2 + t ** 3);
+}
 
 export interface Chosen {
   lines: Line[];
@@ -35,10 +56,10 @@ export function choose(lines: Line[], threshold: number, budget: number): Chosen
   const above: Line[] = [];
   for (const line of lines) {
     if (Number.isFinite(line.weight)) offered += line.weight;
-    if (line.weight > 0 && line.weight >= threshold) above.push(line);
+    if (line.weight > 0 && line.size >= threshold) above.push(line);
   }
   if (above.length > budget) {
-    above.sort((a, b) => b.weight - a.weight || a.query - b.query || a.key - b.key);
+    above.sort((a, b) => b.size - a.size || a.query - b.query || a.key - b.key);
     above.length = budget;
   }
   return { lines: above, offered, drawn: above.reduce((sum, line) => sum + line.weight, 0) };

@@ -8,7 +8,7 @@ import { completed } from "../../heads/head-sentence";
 import type { RowCache } from "../../heads/row-cache";
 import { slotRow } from "../../heads/rows";
 import type { Beside, Side } from "./column";
-import { choose, type Line } from "./geometry";
+import { choose, type Line, magnified } from "./geometry";
 import type { Drawn } from "./lines";
 
 const STRONG = 160; // lines that can be told apart
@@ -31,7 +31,10 @@ export interface Highlight {
   beside: Record<Side, Beside | null>;
 }
 
-/** `over`: what is pointed at, else the `chosen` queries and the pinned key. `colours`: of several heads. */
+/**
+ * `over`: what is pointed at, else the `chosen` queries and the pinned key. `colours`: of several heads. `end`: of the scale of bars
+ * that is used elsewhere for this row; null: as the numbers need it.
+ */
 export function highlightOf(
   caches: RowCache[],
   axes: Axes,
@@ -39,6 +42,7 @@ export function highlightOf(
   chosen: number[],
   over: Place | null,
   colours: (string | null)[],
+  end: number | null = null,
 ): Highlight {
   const slots = over?.side === "query" ? [over.slot] : chosen;
   const key = over?.side === "key" ? over.slot : axes.key;
@@ -60,9 +64,13 @@ export function highlightOf(
     const rows = slots.map((slot) => slotRow(cache, axes, slot, true));
     if (rows.length) focus.rows.push(combined(rows, state.combine));
     if (over?.side === "key") return;
-    const lines = rows.flatMap((row, i) =>
-      Array.from(row.weights, (weight, to): Line => ({ query: slots[i], key: to, weight, head })),
-    );
+    const lines = rows.flatMap((row, i) => {
+      const times = cache.signed ? 1 : magnified(row.hidden);
+      return Array.from(
+        row.weights,
+        (weight, to): Line => ({ query: slots[i], key: to, weight, size: weight * times, head }),
+      );
+    });
     const picked = draw(lines, Math.floor(STRONG / caches.length));
     if (head > 0) return;
     focus.missing = Math.max(0, lines.filter(({ weight }) => weight > 0).length - picked.lines.length);
@@ -73,14 +81,18 @@ export function highlightOf(
   const columns = key >= 0 ? caches.map((cache) => column(cache, axes, key)) : null;
   if (columns && over?.side === "key")
     columns.forEach((values, head) => {
-      const lines = values.flatMap((weight, query): Line[] => (weight === null ? [] : [{ query, key, weight, head }]));
+      const lines = values.flatMap((weight, query): Line[] => {
+        if (weight === null) return [];
+        const times = caches[head].signed ? 1 : magnified(slotRow(caches[head], axes, query).hidden);
+        return [{ query, key, weight, size: weight * times, head }];
+      });
       draw(lines, STRONG);
     });
   if (focus.rows.length)
     focus.beside.key = {
       values: focus.rows.map(({ weights }) => Array.from(weights)),
       colours,
-      end: nicePart(most(focus.rows.map(({ weights }) => weights))),
+      end: end ?? nicePart(most(focus.rows.map(({ weights }) => weights))),
       masked: focus.rows[0].masked,
       signed,
     };

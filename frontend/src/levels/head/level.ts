@@ -22,6 +22,7 @@ import type { Part } from "../../scene/text";
 import { spoken } from "./aria-text";
 import { Bar } from "./bar";
 import { Column, type ColumnHost, exportSide, type Side } from "./column";
+import { CursorValue } from "./cursor-value";
 import { dataTableOf } from "./data-table";
 import { Edges } from "./edges";
 import { type DrawnSide, exportSvg } from "./export-svg";
@@ -29,6 +30,7 @@ import { Faint } from "./faint";
 import { type Highlight, highlightOf, type Place } from "./highlight";
 import { Lines } from "./lines";
 import { NOTHING, type Overlay, overlay } from "./overlay";
+import { Reading } from "./reading";
 import { Selection } from "./selection";
 import css from "./style.css";
 import { columnsOf, Titles } from "./titles";
@@ -51,6 +53,7 @@ export class HeadLevel implements Level {
   private readonly queries: Column;
   private readonly keyColumn: Column;
   private readonly lines: Lines;
+  private readonly reading: Reading;
   private readonly notes = new Notes();
   private readonly pages = new DataTable();
   private readonly faint: Faint;
@@ -106,7 +109,14 @@ export class HeadLevel implements Level {
       this.lines.element,
       right,
     );
-    this.element.append(this.message, this.bar.element, this.box, this.notes.element, this.pages.element);
+    new CursorValue(
+      this.lines,
+      () => this.axes,
+      (head) => (this.of.heads.length > 1 ? nameOf(this.pens, this.of.heads[head], head) : ""),
+    );
+    this.reading = new Reading((slot) => selection.pin("key", slot));
+    const body = h("div", { class: "head-body" }, this.box, this.reading.element);
+    this.element.append(this.message, this.bar.element, body, this.notes.element, this.pages.element);
     this.observer = new ResizeObserver(() => this.measure());
     this.observer.observe(this.element);
   }
@@ -243,19 +253,46 @@ export class HeadLevel implements Level {
     const { caches, heads, found } = this.of;
     if (!axes || !scene || !caches.length) return;
     const colours = caches.map((_, i) => (caches.length > 1 ? this.pens[i].colour : null));
-    const focus = highlightOf(caches, axes, scene.state, this.chosen, hovered, colours);
+    const focus = highlightOf(
+      caches,
+      axes,
+      scene.state,
+      this.chosen,
+      hovered,
+      colours,
+      this.own() ? scene.weightEnd : null,
+    );
     this.focus = focus;
     this.queries.mark(this.chosen, -1, hovered?.side === "query" ? hovered.slot : -1);
     this.keyColumn.mark([], axes.key, hovered?.side === "key" ? hovered.slot : -1);
     this.keyColumn.show(focus.beside.key);
     this.queries.show(focus.beside.query);
     this.lines.setStrong(focus.lines, this.pens, THICK);
-    this.bar.say(focus.undrawn, focus.missing, this.first());
+    this.bar.say(focus.undrawn, focus.missing, this.first(), focus.lines.length > 0);
+    this.read(focus);
     this.titles.draw(focus, axes, scene.state, heads, this.pens);
     this.drawEdges();
     if (hovered || !focus.rows.length) return;
     const rows = focus.slots.flatMap((slot) => rowsOf(caches[0], axes, slot, true));
     this.notes.draw(notesOf(scene, axes, found[0], rows, focus.rows[0], this.first()));
+  }
+
+  /** The row that is looked at is that of the scene's query and head alone. */
+  private own(): boolean {
+    const { scene, axes, hovered, chosen } = this;
+    if (!scene || !axes || scene.pair || scene.state.average !== "none" || axes.merged) return false;
+    const over = hovered?.side === "query" ? hovered.slot : axes.query;
+    return this.of.heads.length === 1 && chosen.length === 1 && over === axes.query;
+  }
+
+  private read(focus: Highlight): void {
+    const { scene, axes } = this;
+    const [row] = focus.rows;
+    this.reading.element.hidden = !row || scene?.pair !== null || this.of.heads.length > 1;
+    if (!scene || !axes || this.reading.element.hidden) return;
+    const several = focus.slots.length > 1;
+    const read = { slot: several ? null : focus.slots[0], queries: focus.slots.length, row, own: this.own() };
+    this.reading.draw(read, scene, axes);
   }
 
   private drawEdges(): void {
@@ -379,6 +416,7 @@ export class HeadLevel implements Level {
       y: { query: (slot) => this.queries.y(slot), key: (slot) => this.keyColumn.y(slot) },
       beside: (head) => this.lines.beside(head),
       pens: this.pens,
+      undrawn: this.bar.undrawn.textContent ?? "",
       heads: this.of.heads.map((head, i) => nameOf(this.pens, head, i)),
       colours: {
         ground: palette.ground,

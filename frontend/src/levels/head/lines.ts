@@ -1,9 +1,10 @@
 /** The lines between the columns: faint ones on a canvas for all queries, strong ones as SVG for what is looked at. */
 import { h, setAttribute } from "../../base/dom";
 import type { Pen } from "../../heads/palette";
-import { curve, type Line, opacity, thickness } from "./geometry";
+import { curve, heightAt, type Line, opacity, thickness } from "./geometry";
 
 const SVG = "http://www.w3.org/2000/svg";
+const NEAR = 12; // px from a line that one still means
 const LEVELS = 10; // of darkness among faint lines: lines of one level are one stroke
 
 export interface Drawn extends Line {
@@ -45,7 +46,7 @@ export class Lines {
   }
 
   setStrong(lines: Drawn[], pens: Pen[], most: number): void {
-    this.strong = [...lines].sort((a, b) => a.weight - b.weight);
+    this.strong = [...lines].sort((a, b) => a.size - b.size);
     this.pens = pens;
     while (this.paths.length > this.strong.length) this.paths.pop()?.remove();
     while (this.paths.length < this.strong.length) {
@@ -56,14 +57,14 @@ export class Lines {
     this.strong.forEach((line, i) => {
       const path = this.paths[i];
       const pen = pens[line.head];
-      const width = thickness(line.weight, most);
+      const width = thickness(line.size, most);
       path.dataset.query = String(line.queryToken);
       path.dataset.key = String(line.keyToken);
       path.dataset.overlay = String(line.head);
       path.dataset.value = String(line.value);
       path.style.stroke = pen.colour;
       path.style.strokeWidth = String(width);
-      path.style.opacity = String(opacity(line.weight));
+      path.style.opacity = String(opacity(line.size));
       setAttribute(
         path,
         "stroke-dasharray",
@@ -118,7 +119,7 @@ export class Lines {
       const [a, b] = [this.ends.query(line.query), this.ends.key(line.key)];
       // a line that ends out of sight would only be a stripe across the picture
       if (a < 0 || b < 0 || a > height || b > height) continue;
-      const level = Math.max(1, Math.ceil(Math.min(1, line.weight / this.end) * LEVELS));
+      const level = Math.max(1, Math.ceil(Math.min(1, line.size / this.end) * LEVELS));
       const name = `${line.head} ${level}`;
       const stroke = strokes.get(name) ?? { path: new Path2D(), pen: this.pens[line.head], level };
       strokes.set(name, stroke);
@@ -133,6 +134,18 @@ export class Lines {
       context.stroke(path);
     }
     context.globalAlpha = 1;
+  }
+
+  /** The strong line nearest to a point, within a few pixels; the stronger of two. */
+  at(x: number, y: number): Drawn | null {
+    let [found, nearest]: [Drawn | null, number] = [null, NEAR];
+    for (const line of this.strong) {
+      const beside = this.beside(line.head);
+      const height = heightAt(x, this.width, this.ends.query(line.query) + beside, this.ends.key(line.key) + beside);
+      const away = height === null ? NEAR : Math.abs(height - y);
+      if (away <= nearest && away < NEAR) [found, nearest] = [line, away];
+    }
+    return found;
   }
 
   get lines(): { faint: Line[]; strong: Drawn[] } {

@@ -1,6 +1,7 @@
 /** The statistics of every head as a plain table, on request, a page at a time. */
 import { button, h } from "../../base/dom";
-import { type Head, nameOf, type Statistics } from "./heads";
+import { type Head, nameOf } from "./heads";
+import type { Statistics } from "./statistics";
 
 const PAGE = 50;
 

@@ -5,9 +5,10 @@ import type { Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import { asText, type Part } from "../../scene/text";
 import type { Drawing } from "./grid";
-import { nameOf, type Statistics } from "./heads";
+import { nameOf } from "./heads";
 import { find } from "./layout";
 import { paint } from "./paint";
+import type { Statistics } from "./statistics";
 
 const EDGE = 20;
 const RATIO = 2;

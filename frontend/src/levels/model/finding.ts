@@ -3,7 +3,8 @@
 import { change, count, percentInWords } from "../../base/format";
 import { type Label, named } from "../../scene/labels";
 import type { Part } from "../../scene/text";
-import { type Head, nameOf, type Statistics } from "./heads";
+import { type Head, nameOf } from "./heads";
+import type { Statistics } from "./statistics";
 
 const POSITIONS: [string, string][] = [
   ["previous", "the previous token"],

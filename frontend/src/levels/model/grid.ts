@@ -1,10 +1,12 @@
 /** The grid of thumbnails: a canvas for each line, made when it comes near the viewport; one stop for the keyboard. */
 import { h, setAttribute } from "../../base/dom";
-import { type Head, nameOf, type Statistics } from "./heads";
+import { type Head, nameOf } from "./heads";
 import { at, find, type Line, type Place, type Plan, step } from "./layout";
 import { type Look, paint } from "./paint";
+import type { Statistics } from "./statistics";
 
 const NEAR = 400; // pixels beyond the viewport
+const NAMED_FROM = 60; // pixels of a thumbnail with room for a name
 
 export interface GridHost {
   /** Looked at by pointer or keyboard; null: no longer. */
@@ -139,6 +141,16 @@ export class Grid {
     const element = h("div", { class: "model-line" }, canvas);
     element.style.left = `${first.x}px`;
     element.style.top = `${y}px`;
+    if (plan.size >= NAMED_FROM)
+      for (const { head, x } of placed) {
+        const name = this.statistics.plainName(head);
+        if (!name) continue;
+        const label = h("span", { class: "model-plain", "data-plain": name }, name);
+        label.style.left = `${x}px`;
+        label.style.width = `${plan.size}px`;
+        label.style.top = `${plan.size}px`;
+        element.append(label);
+      }
     if (sort !== null)
       for (const { head, x } of placed) {
         const caption = h(
@@ -183,7 +195,7 @@ export class Grid {
     setAttribute(
       this.cell,
       "aria-label",
-      `${nameOf(head)}${value}${this.host.absent(head) ? ", not in this page" : ""}`,
+      `${[nameOf(head), this.statistics.plainName(head)].filter(Boolean).join(", ")}${value}${this.host.absent(head) ? ", not in this page" : ""}`,
     );
     this.keys.toggleAttribute("data-hovered", this.hovered !== null);
   }

@@ -1,7 +1,7 @@
 /** Every head of every layer: its pooled weights, its statistics, and the order in which it is shown. */
 
-import { count, fixed, percent } from "../../base/format";
-import type { Metadata, Site, Thumb } from "../../data/metadata";
+import { count } from "../../base/format";
+import type { Site, Thumb } from "../../data/metadata";
 import type { Source } from "../../data/source";
 
 export interface Head {
@@ -33,73 +33,6 @@ export function headsOf(source: Pick<Source, "meta" | "octets">): Head[] {
       octets: all?.subarray(head * size, (head + 1) * size) ?? null,
     }));
   });
-}
-
-export class Statistics {
-  readonly names: string[];
-  private readonly sorted = new Map<string, number[]>();
-
-  constructor(
-    private readonly meta: Metadata,
-    readonly heads: Head[],
-  ) {
-    this.names = Object.keys(meta.stat_words ?? {});
-  }
-
-  has(name: string): boolean {
-    return this.names.includes(name);
-  }
-
-  title(name: string): string {
-    return this.meta.stat_titles?.[name] ?? name;
-  }
-
-  /** Without its place in a list of weights: "weight on itself". */
-  full(name: string): string {
-    const title = this.title(name);
-    return /^(on|after) /.test(title) ? `weight ${title}` : title;
-  }
-
-  words(name: string): string {
-    return this.meta.stat_words?.[name] ?? "";
-  }
-
-  value({ site, head }: Head, name: string): number | null {
-    const value = site.stats?.[name]?.[head];
-    return typeof value === "number" ? value : null;
-  }
-
-  said(head: Head, name: string): string {
-    const value = this.value(head, name);
-    return value === null ? "–" : this.written(value, name);
-  }
-
-  written(value: number, name: string): string {
-    const unit = this.meta.stat_units?.[name] ?? "";
-    if (unit === "part") return percent(value);
-    return `${fixed(value, unit === "tokens" ? 1 : 2)}${unit ? ` ${unit}` : ""}`;
-  }
-
-  /** How many heads have a larger number, plus one; null without a number. */
-  rank(head: Head, name: string): { rank: number; of: number } | null {
-    const value = this.value(head, name);
-    if (value === null) return null;
-    let all = this.sorted.get(name);
-    if (!all) {
-      all = this.heads.map((one) => this.value(one, name)).filter((one) => one !== null);
-      this.sorted.set(
-        name,
-        all.sort((a, b) => b - a),
-      );
-    }
-    return { rank: 1 + all.findIndex((one) => one <= value), of: all.length };
-  }
-
-  /** Largest first; equal ones by stack, layer and head; heads without a number last. */
-  ordered(name: string): Head[] {
-    const key = (head: Head) => this.value(head, name) ?? Number.NEGATIVE_INFINITY;
-    return this.has(name) ? [...this.heads].sort((a, b) => key(b) - key(a) || 0) : this.heads;
-  }
 }
 
 /** The patch of an axis that an index lies in: patch p of n holds p·size//n up to (p+1)·size//n. */

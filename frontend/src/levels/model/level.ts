@@ -4,8 +4,8 @@ import { button, h, setAttribute, setText } from "../../base/dom";
 import { domainEnd, symmetric } from "../../base/format";
 import { nicePart } from "../../base/scale";
 import type { Source } from "../../data/source";
-import { levels } from "../../generated/words.json";
-import { type Label, labels } from "../../scene/labels";
+import { levels, plain } from "../../generated/words.json";
+import { isolated, type Label, labels } from "../../scene/labels";
 import type { Actions, Legend, Level, LevelEntry, Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import { asText, type Part } from "../../scene/text";
@@ -13,10 +13,12 @@ import { HeadDataTable } from "./data-table";
 import { exportSvg } from "./export-svg";
 import { finding, linkSaid } from "./finding";
 import { type Drawing, Grid } from "./grid";
-import { type Head, headsOf, nameOf, type PixelRange, pixelRangeOf, Statistics, sampleSaid } from "./heads";
+import { type Head, headsOf, nameOf, type PixelRange, pixelRangeOf, sampleSaid } from "./heads";
 import { byLayer, inOrder } from "./layout";
 import { LINES_FROM, type Look, lookOf } from "./paint";
+import { isPairName, PairNumbers } from "./pair-numbers";
 import { Panel } from "./panel";
+import { Statistics } from "./statistics";
 import css from "./style.css";
 
 let made = 0;
@@ -45,6 +47,7 @@ export class ModelLevel implements Level {
   private scene: Scene | null = null;
   private drawing: Drawing | null = null;
   private drawn = "";
+  private offered = "";
   private looked: Head | null = null;
   private arrived = false;
 
@@ -59,19 +62,13 @@ export class ModelLevel implements Level {
     this.stock = pixelRangeOf(this.heads);
     this.end = nicePart(this.stock.high);
     this.labels = meta.tokens.map(labels);
-    const option = (value: string, text: string) => h("option", { value }, text);
-    this.sort = h(
-      "select",
-      { "aria-label": "order of the heads", "data-tool": "sort" },
-      option("layer", "by layer"),
-      ...this.statistics.names.map((name) => option(name, `by ${this.statistics.full(name)}`)),
-    );
+    this.sort = h("select", { "aria-label": "order of the heads", "data-tool": "sort" });
     this.sort.addEventListener("change", () => actions.set({ sort: this.sort.value }));
     this.thumbs = h(
       "select",
       { "aria-label": "how a thumbnail is drawn", "data-tool": "thumbs" },
-      option("matrix", "small matrices"),
-      option("lines", "lines"),
+      h("option", { value: "matrix" }, "small matrices"),
+      h("option", { value: "lines" }, "lines"),
     );
     this.thumbs.addEventListener("change", () => actions.set({ thumbs: this.thumbs.value as "matrix" | "lines" }));
     this.tableTool = button("data table", { class: "tool", "aria-pressed": "false", "data-tool": "table" }, () =>
@@ -102,6 +99,8 @@ export class ModelLevel implements Level {
 
   draw(scene: Scene): void {
     this.scene = scene;
+    this.prepare(scene);
+    this.offer();
     this.sort.value = this.order;
     this.thumbs.value = scene.state.thumbs;
     setText(this.note, this.noted(scene).join(" "));
@@ -111,7 +110,25 @@ export class ModelLevel implements Level {
     this.enlarge();
   }
 
+  /** The orders that there are numbers for. */
+  private offer(): void {
+    const offered = ["layer", ...this.statistics.names];
+    const texts = offered.map((name) => (name === "layer" ? "by layer" : `by ${this.statistics.full(name)}`));
+    if (texts.join() === this.offered) return;
+    this.offered = texts.join();
+    this.sort.replaceChildren(...offered.map((value, i) => h("option", { value }, texts[i])));
+  }
+
+  /** The pair that is shown has numbers of its own. */
+  private prepare(scene: Scene): void {
+    if (scene.pair) return;
+    const { queryLabels, keyLabels, query, key } = scene;
+    const pair = `${isolated(queryLabels[query].text)} → ${isolated(keyLabels[key].text)}`;
+    this.statistics.setPair(new PairNumbers(this.source, scene, this.heads), pair);
+  }
+
   sentence(scene: Scene): Part[] {
+    this.prepare(scene);
     return finding(this.statistics, scene.state.sort, this.labels);
   }
 
@@ -193,6 +210,7 @@ export class ModelLevel implements Level {
   /** What a reader should know of what is shown. */
   private noted({ state }: Scene): string[] {
     const said: string[] = [];
+    if (this.heads.some((head) => this.statistics.plainName(head))) said.push(plain.said);
     if (this.statistics.has(state.sort)) said.push(`${this.statistics.words(state.sort)}`);
     else if (state.sort !== "layer")
       said.push(`There is no statistic “${state.sort}” here, so the heads stand by layer.`);
@@ -218,7 +236,8 @@ export class ModelLevel implements Level {
     if (width === 0) return;
     const ratio = devicePixelRatio || 1;
     const lines = scene.state.thumbs === "lines";
-    const name = `${this.order} ${lines} ${width} ${ratio} ${Object.values(scene.ramp.palette)}`;
+    const pair = isPairName(this.order) ? `${scene.query} ${scene.key}` : "";
+    const name = `${this.order} ${pair} ${lines} ${width} ${ratio} ${Object.values(scene.ramp.palette)}`;
     if (name === this.drawn) return;
     this.drawn = name;
     const heads = this.statistics.ordered(this.order);
@@ -279,7 +298,7 @@ export class ModelLevel implements Level {
         : []),
       ...known(others.filter((name) => name !== order)),
     ];
-    return [nameOf(head), ...said].join(" · ");
+    return [nameOf(head), ...[statistics.plainName(head)].filter(Boolean), ...said].join(" · ");
   }
 
   private enter(head: Head): void {

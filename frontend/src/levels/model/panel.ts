@@ -5,8 +5,9 @@ import { count } from "../../base/format";
 import type { Label } from "../../scene/labels";
 import { after } from "../../scene/text";
 import { linkSaid } from "./finding";
-import { type Head, nameOf, patchOf, type Statistics } from "./heads";
+import { type Head, nameOf, patchOf } from "./heads";
 import { type Look, paint } from "./paint";
+import type { Statistics } from "./statistics";
 
 export class Panel {
   readonly element = h("aside", { class: "model-panel", "aria-label": "the head enlarged" });
@@ -44,12 +45,15 @@ export class Panel {
   show(head: Head, sort: string, absent: boolean, look: Look, lines: boolean, ratio: number): void {
     this.shown = head;
     const side = this.canvas.parentElement?.clientWidth || 256;
-    const name = `${nameOf(head)} ${head.site.index} ${sort} ${absent} ${look.end} ${look.palette.ground} ${lines} ${ratio} ${side}`;
+    const pair = this.statistics.full("pair");
+    const name = `${nameOf(head)} ${pair} ${head.site.index} ${sort} ${absent} ${look.end} ${look.palette.ground} ${lines} ${ratio} ${side}`;
     if (name === this.drawn) return;
     this.drawn = name;
     const { site } = head;
     this.element.dataset.enlarged = `${site.index}.${head.head}`;
-    setText(this.title, `${site.stack ? `${site.stack} ` : ""}layer ${site.layer}, head ${head.head}`);
+    const plain = this.statistics.plainName(head);
+    const place = `${site.stack ? `${site.stack} ` : ""}layer ${site.layer}, head ${head.head}`;
+    this.title.replaceChildren(place, ...(plain ? [" ", h("span", { class: "what" }, plain)] : []));
     paint(this.canvas, [{ head, x: 0, absent: false }], side, side, ratio, look, lines);
     setAttribute(
       this.canvas,
@@ -70,7 +74,11 @@ export class Panel {
           );
           const place = rank && rank.of > 1 ? `${rank.rank} of ${rank.of}` : "";
           return [
-            h("dt", { class: current, title: this.statistics.words(one) }, this.statistics.title(one)),
+            h(
+              "dt",
+              { class: current, title: this.statistics.words(one) },
+              /^pair/.test(one) ? this.statistics.full(one) : this.statistics.title(one),
+            ),
             h("dd", { class: current }, value),
             h("dd", { class: `rank${current ? " current" : ""}` }, place),
           ];

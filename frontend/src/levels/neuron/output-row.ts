@@ -1,7 +1,7 @@
 /** The last line: z = Σ weight · v on its own scale, and what weights and shares add up to. */
 
 import { h, setText } from "../../base/dom";
-import { percent, precise, symmetric } from "../../base/format";
+import { fixed, percent, precise, symmetric } from "../../base/format";
 import { drawStrip, largestIn } from "../../base/scale";
 import type { Scene } from "../../scene/scene";
 import type { Column, Layout } from "./columns";
@@ -39,6 +39,8 @@ export class OutputRow {
       const sum = keys.reduce((total, one) => total + values[one], 0);
       setText(cell.firstElementChild as Element, percent(sum));
       cell.dataset.value = String(sum);
+      const wrote = cell.dataset.col === "share" && chain.write !== null ? chain.write : null;
+      setText(cell.querySelector(".wrote") as Element, wrote === null ? "" : `of ‖write‖ ${fixed(wrote, 2)}`);
     }
     const some = chain.z.length > 0;
     setText(this.name, some ? (layout.mode === "narrow" ? "z = Σ" : "z = Σ weight · v") : "Σ");
@@ -55,7 +57,7 @@ export class OutputRow {
       if (i === 0) cell.append(h("span", { class: "z-name" }, this.name, this.domain));
       if (column === "weight" || column === "share") {
         cell.dataset.sum = "";
-        cell.append(h("span", { class: "n" }));
+        cell.append(h("span", { class: "n" }), h("span", { class: "wrote", "data-wrote": true }));
       }
       if (i === under && column !== "weight") cell.append(this.canvas);
       return cell;

@@ -126,8 +126,9 @@ export class RowView {
     element.classList.toggle("is-query", site.kind === "self" && key === scene.query);
     element.classList.toggle("masked", masked);
     element.classList.toggle("generated", key === scene.meta.tokens[site.key_tokens].border);
-    element.classList.toggle("special", label.special);
-    element.classList.toggle("dimmed", label.special && scene.dimSpecial && key !== scene.key && key !== scene.query);
+    const aside = scene.aside.keys[key] === 1;
+    element.classList.toggle("special", aside);
+    element.classList.toggle("dimmed", aside && scene.dimSpecial && key !== scene.key && key !== scene.query);
     setAttribute(element, "aria-selected", String(key === scene.key));
     const token = this.cells.get("token");
     if (token?.number && token.bar && this.label !== label) {
@@ -222,6 +223,7 @@ export class RowView {
     const bar = this.cells.get(column)?.bar;
     if (!bar) return;
     const length = Number.isFinite(part) ? Math.min(1, part / end) : 0;
+    bar.classList.toggle("beyond", part > end * 1.0001);
     bar.style.width = part >= 0.0005 ? `max(1px, ${(length * 100).toFixed(2)}%)` : "0";
   }
 

@@ -29,7 +29,9 @@ export function exportSvg(scene: Scene, given: StepTensors | null): Picture {
     text(line, LEFT, y, { "font-size": 17 });
   }
   y += 18;
-  for (const step of stepsOf(scene, given, () => {})) {
+  const steps = stepsOf(scene, given, () => {});
+  for (const step of steps) {
+    if (step.absent) continue;
     parts.push(tag("line", { x1: LEFT, x2: WIDTH - LEFT, y1: y, y2: y, stroke: palette.ink, opacity: 0.25 }));
     y += 22;
     const muted = { opacity: 0.7 };
@@ -93,6 +95,9 @@ export function exportSvg(scene: Scene, given: StepTensors | null): Picture {
       }
     y = Math.max(y, side) + 14;
   }
+  const none = steps.filter(({ absent }) => absent).map(({ name }) => name);
+  y += none.length ? 16 : 0;
+  if (none.length) text(`Not in this layer: ${none.join(", ")}`, LEFT, y, { opacity: 0.7 });
   const height = Math.ceil(y + 12);
   const { meta, site, state } = scene;
   const where = `${meta.model.name} · ${site.stack ? `${site.stack} ` : ""}layer ${site.layer}, head ${state.head}, step by step`;

@@ -6,9 +6,12 @@ export type Piece = string | { symbol: string; shape?: number[]; sub?: string };
 
 export const shaped = (shape: number[]) => `[${shape.join(" × ")}]`;
 
-/** Text with subscripts: W_q, b_O. */
+/** Text with subscripts: W_q, b_O. The name of a parameter, such as self_attn.q_proj, keeps its underscores. */
 export function subscripted(text: string): (Node | string)[] {
-  return text.split(/_([A-Za-z])/).map((part, i) => (i % 2 ? h("sub", {}, part) : part));
+  // one letter, an underscore, one letter, and nothing that would make it a longer name
+  return text
+    .split(/(?<=(?<![\w.])[A-Za-z])_([A-Za-z])(?![\w.])/)
+    .map((part, i) => (i % 2 ? h("sub", {}, part) : part));
 }
 
 /** For those who hear it, and for the picture. */

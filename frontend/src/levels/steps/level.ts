@@ -23,6 +23,9 @@ export class StepsLevel implements Level {
   readonly keys = "← → along numbers and the running sum · Enter unfolds a number";
   private readonly title = h("p", { class: "steps-title" });
   private readonly steps = h("div", { class: "step-list" });
+  /** Steps that this layer does not have: one line, which opens. */
+  private readonly absentTitle = h("summary", {});
+  private readonly absent = h("details", { class: "steps-absent", "data-absent": true });
   private readonly views = new Map<string, StepView>();
   private readonly running: Running;
   private readonly ask: MissingTensors;
@@ -91,7 +94,7 @@ export class StepsLevel implements Level {
     );
     const given = this.source.stepTensors?.(site.index, state.head) ?? null;
     const steps = stepsOf(scene, given, (dim) => this.actions.set({ dim }));
-    const order = steps.map(({ id }) => id).join();
+    const order = steps.map(({ id, absent }) => `${id}${absent ? "-" : ""}`).join();
     const elements = steps.map((step) => {
       let view = this.views.get(step.id);
       if (!view) {
@@ -105,7 +108,13 @@ export class StepsLevel implements Level {
       view.draw(step, scene.ramp, special, this.width);
       return view.element;
     });
-    if (order !== this.order) this.steps.replaceChildren(...elements);
+    const none = steps.filter((step) => step.absent);
+    setText(this.absentTitle, `Not in this layer: ${none.map(({ name }) => name).join(", ")}`);
+    if (order !== this.order) {
+      const there = elements.filter((_, i) => !steps[i].absent);
+      this.absent.replaceChildren(this.absentTitle, ...elements.filter((_, i) => steps[i].absent));
+      this.steps.replaceChildren(...there, ...(none.length ? [this.absent] : []));
+    }
     this.order = order;
     this.figures.draw(scene, false);
   }

@@ -6,7 +6,7 @@ import type { Letter, StepTensors } from "../../data/step-tensors";
 import type { Scene } from "../../scene/scene";
 import { affine, normed, single } from "./derivations";
 import type { Piece } from "./formula";
-import { keyName, number, one, queryName, quiet, type Unnamed } from "./step";
+import { absent, keyName, number, one, queryName, quiet, type Unnamed } from "./step";
 import { type Sum, turned, turns } from "./sums";
 
 /** Query and key heads, named where they are grouped. */
@@ -161,6 +161,14 @@ function chainTo(
   return steps;
 }
 
+/** Which dimensions rotary embedding changes at the last position there is: slow ones hardly move at the first. */
+function movesSomewhere(letter: "q" | "k", { site, tensors }: Scene, given: StepTensors | null): boolean[] {
+  const last = (letter === "q" ? site.queries : site.keys) - 1;
+  const before = given?.rotated(letter, last);
+  const after = letter === "q" ? tensors.query(last) : tensors.key(last);
+  return Array.from(after, (value, d) => before != null && value !== before[d]);
+}
+
 function rotary(
   letter: "q" | "k",
   name: string,
@@ -176,20 +184,24 @@ function rotary(
     // before it: kept in the trace and not here, or not kept, and then whether there is one is not known
     const kept = scene.site.steps?.kept.includes("pre_rotary_q");
     const taken = "q and k are shown as the dot product takes them";
-    const why = known
-      ? "none: q and k enter the dot product as the projections made them."
-      : kept
-        ? `${taken}; what they were before rotary embedding is not held here.`
-        : `not kept: ${taken}.`;
-    return quiet(id, why, known || kept ? undefined : "rotary embedding, if any");
+    if (known) return absent(id, "none: q and k enter the dot product as the projections made them.");
+    const why = kept ? `${taken}; what they were before rotary embedding is not held here.` : `not kept: ${taken}.`;
+    return quiet(id, why, kept ? undefined : "rotary embedding, if any");
   }
   const found = turns(before, after);
   const pair = found?.find((one) => one !== null && !one.second);
   const at = pair ? (found?.indexOf(pair) ?? 0) : 0;
-  const still = found?.filter((one) => one === null).length ?? 0;
   const position = letter === "q" ? scene.query : scene.key;
+  const moves = movesSomewhere(letter, scene, given);
+  const unmoved = (found ?? []).flatMap((one, d) => (one === null ? [d] : []));
+  const slow = unmoved.filter((d) => moves[d]);
+  const still = unmoved.length - slow.length;
+  const rest = [
+    slow.length && `${count(slow.length, "dimension")} turn too slowly to show at this position`,
+    still && `${count(still, "dimension")} stay as they are at every position of this text`,
+  ].filter((one) => one !== 0);
   const words = pair
-    ? `Pairs of dimensions (${at} with ${pair.other}, and so on) are turned by an angle that grows with the position, here ${position}; the length of each pair stays${still ? `, and ${count(still, "dimension")} stay as they are` : ""}.`
+    ? `Pairs of dimensions (${at} with ${pair.other}, and so on) are turned by an angle that grows with the position, here ${position}; the length of each pair stays${rest.map((one) => `; ${one}`).join("")}.`
     : found
       ? `Position ${position} turns nothing: every angle is zero.`
       : `Position ${position} is written into ${letter} by turning its dimensions.`;
@@ -228,7 +240,13 @@ function rotary(
               const turn = found[d];
               return turn
                 ? turned(before, d, turn, letter)
-                : single(`${letter}[${d}] is not turned`, `${letter}[${d}] before`, before[d], [], before[d]);
+                : single(
+                    `${letter}[${d}] ${moves[d] ? "turns too slowly to show here" : "is not turned"}`,
+                    `${letter}[${d}] before`,
+                    before[d],
+                    [],
+                    before[d],
+                  );
             }
           : undefined,
       },

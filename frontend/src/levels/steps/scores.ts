@@ -5,7 +5,7 @@ import { isMasked } from "../../chain/chain";
 import type { Scene } from "../../scene/scene";
 import { scalingName } from "../../scene/text";
 import { denominator, dotSum, largestScore, single } from "./derivations";
-import { keyName, number, quiet, type Scalar, scalar, shown, type Unnamed } from "./step";
+import { absent, keyName, number, quiet, type Scalar, scalar, shown, type Unnamed } from "./step";
 import { withoutMask } from "./sums";
 
 export function toScore(scene: Scene, pick: (dim: number) => void): Unnamed[] {
@@ -63,7 +63,7 @@ export function toScore(scene: Scene, pick: (dim: number) => void): Unnamed[] {
         ),
       ],
     });
-  if (site.softcap === null) steps.push(quiet("capped", "none: this layer does not bend its scores."));
+  if (site.softcap === null) steps.push(absent("capped", "none: this layer does not bend its scores."));
   else
     steps.push({
       id: "capped",
@@ -89,7 +89,7 @@ export function toScore(scene: Scene, pick: (dim: number) => void): Unnamed[] {
         }),
       ],
     });
-  if (!chain.bias) steps.push(quiet("biased", "none: nothing is added for the distance of the two tokens."));
+  if (!chain.bias) steps.push(absent("biased", "none: nothing is added for the distance of the two tokens."));
   else {
     const bias = chain.bias[key];
     steps.push({
@@ -123,7 +123,7 @@ export function toScore(scene: Scene, pick: (dim: number) => void): Unnamed[] {
 function mask(scene: Scene): Unnamed {
   const { chain, site, key } = scene;
   const { allowed, biased } = chain;
-  if (!allowed || !biased) return quiet("masked", `none: all ${count(site.keys, "key")} may be seen.`);
+  if (!allowed || !biased) return absent("masked", `none: all ${count(site.keys, "key")} may be seen.`);
   const removed = allowed.reduce((sum, may) => sum + (may ? 0 : 1), 0);
   const before = withoutMask(biased, scene.tensors.sink());
   let mass = 0;

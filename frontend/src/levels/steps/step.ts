@@ -36,6 +36,8 @@ export interface Step {
   special?: "running" | "ask";
   /** Does not apply here: one line and nothing else. */
   quiet?: boolean;
+  /** This layer has no such step at all. */
+  absent?: boolean;
 }
 
 export const number = (value: number) => fixed(value, Math.max(2, decimals(Math.abs(value))));
@@ -50,6 +52,7 @@ export const scalar = (id: string, symbol: string, value: number, expand?: () =>
 export type Unnamed = Omit<Step, "number" | "name"> & { name?: string };
 
 export const quiet = (id: string, why: string, name?: string): Unnamed => ({ id, name, why, quiet: true });
+export const absent = (id: string, why: string): Unnamed => ({ id, why, quiet: true, absent: true });
 
 /** A weight or share of this key. */
 export const shown = ({ chain, key }: Scene, part: number) =>

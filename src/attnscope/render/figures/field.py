@@ -14,11 +14,13 @@ from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.slots import Axis
 from attnscope.tracing.site import Site
 
+LEAST_LEFT = 1e-3  # of less weight beside the hidden tokens no picture is made large
+
 
 @dataclass(frozen=True, eq=False)
 class Field:
     """values: the numbers of `quantity`. masked: no piece of the query may attend to any piece of the key. hidden, outside,
-    sink: the weight of each row on hidden special tokens, on the other sentence, and on the sink. empty: no key allowed."""
+    sink: the weight of each row on hidden tokens, on the other sentence, and on the sink. empty: no key allowed."""
 
     values: Float[Tensor, "R C"]
     masked: Bool[Tensor, "R C"]
@@ -27,6 +29,11 @@ class Field:
     sink: Float[Tensor, " R"]
     empty: Bool[Tensor, " R"]
     quantity: str = "weights"
+
+    @property
+    def parts(self) -> Float[Tensor, "R C"]:
+        """Weights as parts of what the hidden tokens leave: how thick a line is. Where nothing is hidden, the weights."""
+        return self.values / (1 - self.hidden).clamp_min(LEAST_LEFT)[:, None]
 
     def row(self, slots: list[int], combine: str) -> "Field":
         """Several rows as one: their mean, or their sum."""

@@ -158,7 +158,7 @@ def _lines(sheet: Sheet, picture: Picture, x: float, y: float, width: float) -> 
             ("faint", ~chosen, max(FAINT_FROM, state.threshold), FAINT // len(picture.heads)),
             ("strong", chosen, state.threshold, None),
         ):
-            weights = torch.where(rows[:, None], field.values, 0.0).nan_to_num(0)
+            weights = torch.where(rows[:, None], field.parts, 0.0).nan_to_num(0)
             q, k = torch.nonzero((weights > 0) & (weights >= start), as_tuple=True)
             order = weights[q, k].argsort(descending=True, stable=True)[:budget].flip(0)
             q, k = q[order], k[order]

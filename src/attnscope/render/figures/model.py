@@ -11,7 +11,8 @@ from attnscope.render.figures.draw import Plan
 from attnscope.render.figures.parts import legend_end
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import Sheet
-from attnscope.statistics.definitions import STATISTICS
+from attnscope.statistics.definitions import PAIR, STATISTICS
+from attnscope.statistics.query_row import pair_values, query_rows
 from attnscope.statistics.thumbnails import MASKED, STEPS, Thumbnails, thumbnails_of
 from attnscope.text.format import percent
 
@@ -35,36 +36,51 @@ def plan(scene: Scene, width: float) -> Plan:
     """Each pixel of a thumbnail is the largest weight of its patch. Raises InputError if thumbnails would be too small."""
     trace, state = scene.trace, scene.state
     thumbs = thumbnails_of(trace)
-    statistic = next((s for s in STATISTICS if s.name == state.sort), None)
-    if statistic and not any(statistic.name in one.statistics for one in thumbs):
+    statistic = next((s for s in (*STATISTICS, *PAIR) if s.name == state.sort), None)
+    values = _values(scene, thumbs)
+    if statistic and all(value is None for one in values for value in one):
         raise InputError(
             f"no head of this trace has the statistic {state.sort!r}. Give sort='layer' for the order of the layers."
         )
-    grid = _Grid(scene, thumbs, width)
+    grid = _Grid(scene, thumbs, values, width)
     notes = ["Each patch of a thumbnail shows its largest weight; rows are queries, columns are keys."]
     if statistic:
-        notes.append(
-            f"Sorted by “{statistic.title}”{'' if statistic.unit == 'part' else f' in {statistic.unit}'}, largest first: {statistic.words}"
-        )
+        unit = f" in {statistic.unit}" if statistic.unit not in ("part", "") else ""
+        notes.append(f"Sorted by “{statistic.title}”{unit}, largest first: {statistic.words}")
+    if statistic in PAIR:
+        pair = f"“{scene.query_names[state.query]}” → “{scene.key_names[scene.key]}”"
+        notes.append(f"The pair is {pair}.")
     if any((one.pixels == MASKED).any() for one in thumbs):
         notes.append("White is masked.")
     name = trace.model.name or trace.model.class_name or "attention"
     return Plan(f"{name}: {len(grid.cells)} heads of {len(trace.sites)} layers", grid.height, grid.draw, tuple(notes))
 
 
+def _values(scene: Scene, thumbs: tuple[Thumbnails, ...]) -> list[list[float | None]]:
+    """The number of each head of each site by which they are sorted."""
+    sort, sites = scene.state.sort, scene.trace.sites
+    if sort not in [statistic.name for statistic in PAIR]:
+        return [list(one.statistics.get(sort, (None,) * s.heads)) for one, s in zip(thumbs, sites, strict=True)]
+    found: list[list[float | None]] = []
+    for site, row in zip(sites, query_rows(scene.trace, scene.site, scene.state.query), strict=True):
+        same = scene.trace.key_tokens(site) is scene.trace.key_tokens(scene.site)
+        weight, wrote = pair_values(row, scene.key) if same else (None, None)
+        values = weight if sort == "pair" else wrote
+        found.append([None] * site.heads if values is None else values.tolist())
+    return found
+
+
 class _Grid:
     """All thumbnails on paper of this width."""
 
-    def __init__(self, scene: Scene, thumbs: tuple[Thumbnails, ...], width: float) -> None:
+    def __init__(
+        self, scene: Scene, thumbs: tuple[Thumbnails, ...], values: list[list[float | None]], width: float
+    ) -> None:
         self.scene, self.thumbs = scene, thumbs
         self.sorted = scene.state.sort != "layer"
         sites = scene.trace.sites
         if self.sorted:
-            ranked = [
-                (one.statistics[scene.state.sort][h] if scene.state.sort in one.statistics else None, i, h)
-                for i, one in enumerate(thumbs)
-                for h in range(sites[i].heads)
-            ]
+            ranked = [(values[i][h], i, h) for i, site in enumerate(sites) for h in range(site.heads)]
             ranked.sort(key=lambda found: (found[0] is None, -(found[0] or 0), found[1], found[2]))
             columns = min(len(ranked), max(1, int((width - 0.1) / 0.62)))
             self.cells = [_Cell(i, h, n // columns, n % columns, value) for n, (value, i, h) in enumerate(ranked)]
@@ -188,7 +204,7 @@ class _Grid:
     def _number(self, value: float | None) -> str:
         if value is None:
             return "–"
-        unit = next(s.unit for s in STATISTICS if s.name == self.scene.state.sort)
+        unit = next(s.unit for s in (*STATISTICS, *PAIR) if s.name == self.scene.state.sort)
         return percent(value) if unit == "part" else f"{value:.2f}"
 
 

@@ -12,6 +12,7 @@ from attnscope.render.figures.parts import hidden_notes, largest
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, WIDE, Sheet
 from attnscope.text.format import number, percent, percent_in_words
+from attnscope.views.sentences.sentence import writes
 
 MOST_KEYS = 40
 STEP, HEAD, FOOT = 0.165, 0.2, 0.16
@@ -42,6 +43,8 @@ def plan(scene: Scene, width: float) -> Plan:
         if site.weights_only
         else ["Bars on a line: up is positive, down is negative; a gap marks a bar that is longer than the scale."]
     )
+    if wrote := writes(site, scene.state.head, scene.row):
+        notes.append(wrote)
     rows = len(drawn) + (0 if site.weights_only else 1)
     return Plan(
         f"{site.name}, head {scene.state.head}, query “{cut(query, 40)}”",

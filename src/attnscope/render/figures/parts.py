@@ -32,7 +32,7 @@ def hidden_notes(scene: Scene, weights: Tensor, axis: Axis) -> list[str]:
 
 
 def left_out(scene: Scene, hidden: Sequence[tuple[float, str]], outside: float, sink: float | None) -> list[str]:
-    """Notes on the weight of a row that is not drawn: on `hidden` special tokens, each with its name; `outside` the
+    """Notes on the weight of a row that is not drawn: on `hidden` tokens, each with its name; `outside` the
     filter; on the `sink`, None where there is none."""
     notes = []
     if hidden:

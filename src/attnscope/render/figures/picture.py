@@ -78,16 +78,18 @@ def _row_notes(picture: Picture) -> list[str]:
         how = "empty_uniform" if scene.site.mask.uniform_empty_rows else "empty_zero"
         notes.append(note("empty", rest=note(how)))
     if state.threshold:
-        rows = picture.fields[0].values[list(picture.chosen)].nan_to_num(0)
-        below = float(rows[rows < state.threshold].sum()) / (len(rows) if state.combine == "mean" else 1)
+        field, chosen = picture.fields[0], list(picture.chosen)
+        rows, parts = field.values[chosen].nan_to_num(0), field.parts[chosen].nan_to_num(0)
+        below = float(rows[parts < state.threshold].sum()) / (len(rows) if state.combine == "mean" else 1)
+        of = " of what is left" if picture.keys.hidden else ""
         part = percent_in_words(below)
-        notes.append(f"Weights below {100 * state.threshold:g} % are not drawn: {part} of the chosen row.")
+        notes.append(f"Weights below {100 * state.threshold:g} %{of} are not drawn: {part} of the chosen row.")
     sink = float(looked.sink[0])
     return [*notes, *left_out(scene, _hidden(picture), float(looked.outside[0]), sink if sink > 0 else None)]
 
 
 def _hidden(picture: Picture) -> list[tuple[float, str]]:
-    """The hidden special tokens: the weight of the chosen queries on each, and its name."""
+    """The hidden tokens: the weight of the chosen queries on each, and its name."""
     if not picture.keys.hidden:
         return []
     scene = picture.scene

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from attnscope.render.figures.slots import Axis, Slot, axis_of
+from attnscope.statistics.sink_tokens import leading_key, set_aside
 from attnscope.text.spelling import spelled
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
@@ -32,10 +33,10 @@ class Scene:
 
     @cached_property
     def key(self) -> int:
-        """The pinned key, or the strongest of the query."""
+        """The pinned key, or the strongest of the query, special and sink tokens aside."""
         if self.state.key is not None:
             return self.state.key
-        return int(self.site.weights(self.state.head, self.row)[0].nan_to_num(0.0).argmax())
+        return leading_key(self.site.weights(self.state.head, self.row)[0], set_aside(self.trace, self.site))
 
     @cached_property
     def query_names(self) -> tuple[str, ...]:
@@ -61,17 +62,22 @@ class Scene:
     @cached_property
     def queries(self) -> Axis:
         site, state, tokens = self.site, self.state, self.trace.query_tokens(self.site)
-        hide = state.special == "hide"
-        keep = state.query if hide and tokens.special[state.query] else None
+        special = {i for i, one in enumerate(tokens.special) if one}
+        aside = special | self.aside if site.kind == "self" else special
         return axis_of(
             tokens,
             site.query_offset,
             site.query_offset + site.queries,
             words=state.words,
-            hide_special=hide,
+            hidden=aside if state.special == "hide" else set(),
             segment=self._segment(0),
-            keep=keep,
+            keep=state.query if state.query in aside else None,
         )
+
+    @cached_property
+    def aside(self) -> set[int]:
+        """The keys that are special or sink tokens."""
+        return set(set_aside(self.trace, self.site).nonzero()[:, 0].tolist())
 
     @cached_property
     def keys(self) -> Axis:
@@ -84,7 +90,7 @@ class Scene:
             0,
             self.site.keys,
             words=words,
-            hide_special=self.state.special == "hide",
+            hidden=self.aside if self.state.special == "hide" else set(),
             segment=self._segment(1),
         )
 

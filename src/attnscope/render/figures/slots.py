@@ -1,5 +1,6 @@
-"""The places on an axis: the pieces of a word merged, special tokens hidden, one sentence of a pair alone."""
+"""The places on an axis: the pieces of a word merged, special and sink tokens hidden, one sentence of a pair alone."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +23,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Axis:
-    """The places of an axis; `hidden` are the special tokens that are not drawn, `outside` the tokens of the other sentence."""
+    """The places of an axis; `hidden` are the special and sink tokens that are not drawn, `outside` those of the other sentence."""
 
     slots: tuple[Slot, ...]
     hidden: tuple[int, ...] = ()
@@ -58,19 +59,21 @@ def axis_of(
     stop: int,
     *,
     words: bool,
-    hide_special: bool,
+    hidden: Collection[int],
     segment: int | None,
     keep: int | None = None,
 ) -> Axis:
-    """The tokens from `start` to `stop` - 1 as places. `keep` is drawn even if it is special or of the other sentence."""
+    """The tokens from `start` to `stop` - 1 as places. `hidden` are not drawn; `keep` is, even if it is hidden or of the
+    other sentence.
+    """
     slots: list[Slot] = []
-    hidden: list[int] = []
+    left_out: list[int] = []
     outside: list[int] = []
     texts, last = spelled(tokens), None
     for i in range(start, stop):
         elsewhere = segment is not None and tokens.segments[i] != segment
-        if i != keep and (elsewhere or (hide_special and tokens.special[i])):
-            (outside if elsewhere else hidden).append(i)
+        if i != keep and (elsewhere or i in hidden):
+            (outside if elsewhere else left_out).append(i)
             last = None
             continue
         joined = (
@@ -85,4 +88,4 @@ def axis_of(
         else:
             slots.append(Slot((i,), texts[i], tokens.special[i]))
         last = i
-    return Axis(tuple(slots), tuple(hidden), tuple(outside))
+    return Axis(tuple(slots), tuple(left_out), tuple(outside))

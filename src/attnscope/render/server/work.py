@@ -161,7 +161,7 @@ def _open(trace: Trace, place: Mapping[str, Any]) -> tuple[dict[str, Any], bytes
     except AttnscopeError as error:
         view = trace.show()  # the address may name a layer that this model does not have: the page shows the note
         note = str(error)
-    request = TileRequest(view.site_index, view.state.head, thumbs=True)
+    request = TileRequest(view.site_index, view.state.head, thumbs=True, query=view.state.query)
     return view.traits(), answer(trace, request).data, note
 
 

@@ -10,7 +10,7 @@ from attnscope.render.terminal.glyphs import MUTED, glyphs_of
 from attnscope.render.terminal.grid import grid
 from attnscope.render.terminal.table import keys_table, weaker
 from attnscope.render.terminal.vectors import strips
-from attnscope.views.sentences.sentence import receipt, title
+from attnscope.views.sentences.sentence import receipt, title, writes
 from attnscope.views.view import View
 
 LEVELS = ("head", "neuron")
@@ -51,6 +51,9 @@ def _parts(view: View, console: Console, levels: Sequence[str]) -> Iterator[Rend
         yield keys_table(view, ROWS, console.width, glyphs)
         if hidden := weaker(view, ROWS):
             yield Text(hidden, style=MUTED)
+        site, own = view.trace.sites[view.site_index], view.own
+        if wrote := writes(site, own.head, own.query - site.query_offset):
+            yield Text(wrote, style=MUTED)
     if "neuron" in levels:
         yield Text()
         yield from strips(view, console.width, glyphs)

@@ -8,6 +8,7 @@ from rich.text import Text
 from torch import Tensor
 
 from attnscope.render.terminal.glyphs import FROM, MUTED, WEIGHT, Glyphs, fitted, label, letters, window
+from attnscope.statistics.sink_tokens import leading_key, set_aside
 from attnscope.text.format import percent
 from attnscope.text.spelling import spelled
 from attnscope.views.view import View
@@ -22,14 +23,17 @@ def grid(view: View, width: int, glyphs: Glyphs) -> Iterator[Text]:
     queries, keys = spelled(view.trace.query_tokens(site)), spelled(view.trace.key_tokens(site))
     first, row = site.query_offset, state.query - site.query_offset
     weights_of_query = site.weights(state.head, row)[0].cpu()
-    key = int(weights_of_query.nan_to_num(0.0).argmax()) if state.key is None else state.key
+    aside = set_aside(view.trace, site)
+    key = leading_key(weights_of_query, aside) if state.key is None else state.key
+    offered = [k for k in range(site.keys) if state.special == "show" or not aside[k] or k == key]
     wide = min(LABEL, max(cell_len(token) for token in queries))
     room = max(3, (width - wide - 2) // CELL)
-    if len(keys) > room:
+    if len(offered) > room or len(offered) < site.keys:
         room = max(3, (width - wide - 2 - ELSEWHERE) // CELL)
-    columns = window(len(keys), room, key, *((state.query,) if site.kind == "self" else ()))
+    near = [offered.index(k) for k in (key, state.query) if k in offered and (k == key or site.kind == "self")]
+    columns = [offered[place] for place in window(len(offered), room, *near)]
     rows = window(site.queries, ROWS, row)
-    cut = len(columns) < len(keys)
+    cut = len(columns) < site.keys
     yield Text(f"{site.name}, head {state.head}: queries downwards, keys to the right", style="bold")
     yield from _names([keys[c] for c in columns], wide, columns.index(key) if key in columns else None, glyphs)
     weights = site.weights(state.head, list(rows)).cpu()
@@ -39,17 +43,17 @@ def grid(view: View, width: int, glyphs: Glyphs) -> Iterator[Text]:
         line = Text()
         line.append(label(queries[r + first], wide, selected, glyphs) + " ", style="bold" if selected else "")
         seen = None if allowed is None else allowed[number]
-        _cells(line, weights[number], seen, columns, glyphs)
+        _cells(line, weights[number], seen, columns, offered, glyphs)
         if cut:
-            missing = float(weights[number].sum() - weights[number][columns.start : columns.stop].sum())
+            missing = float(weights[number].sum() - weights[number][columns].sum())
             line.append(f"{percent(max(missing, 0.0)):>{ELSEWHERE}}", style=MUTED)
         yield line
     yield from _legend(glyphs, allowed)
     if cut:
-        held = percent(max(0.0, float(weights_of_query.sum() - weights_of_query[columns.start : columns.stop].sum())))
+        held = percent(max(0.0, float(weights_of_query.sum() - weights_of_query[columns].sum())))
         yield Text(
-            f"Keys {columns.start} to {columns.stop - 1} of 0 to {len(keys) - 1} are drawn; the last column is the weight of "
-            f"the other keys ({held} of “{queries[state.query]}”).",
+            f"{_drawn(columns, offered, site.keys)}; the last column is the weight of the other keys "
+            f"({held} of “{queries[state.query]}”).",
             style=MUTED,
         )
     if len(rows) < site.queries:
@@ -59,11 +63,21 @@ def grid(view: View, width: int, glyphs: Glyphs) -> Iterator[Text]:
         )
 
 
-def _cells(line: Text, weights: Tensor, allowed: Tensor | None, columns: range, glyphs: Glyphs) -> None:
+def _drawn(columns: list[int], offered: list[int], keys: int) -> str:
+    """Which keys are drawn, in words."""
+    without = " without special and sink tokens" if len(offered) < keys else ""
+    if len(columns) == len(offered):
+        return f"The keys{without} are drawn"
+    return f"Keys {columns[0]} to {columns[-1]} of 0 to {keys - 1}{without} are drawn"
+
+
+def _cells(
+    line: Text, weights: Tensor, allowed: Tensor | None, columns: list[int], offered: list[int], glyphs: Glyphs
+) -> None:
     if allowed is not None and not bool(allowed.any()):
         line.append("no key allowed"[: CELL * len(columns)].ljust(CELL * len(columns)), style=MUTED)
         return
-    strongest = int(weights.nan_to_num(-1.0).argmax())
+    strongest = offered[int(weights[offered].nan_to_num(-1.0).argmax())]
     for c in columns:
         value = float(weights[c])
         if allowed is not None and not bool(allowed[c]):

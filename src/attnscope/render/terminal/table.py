@@ -4,6 +4,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attnscope.render.terminal.glyphs import NEGATIVE, POSITIVE, WEIGHT, Glyphs, label
+from attnscope.statistics.sink_tokens import set_aside
 from attnscope.text.format import percent
 from attnscope.views.sentences.sentence import strongest
 from attnscope.views.view import View
@@ -26,9 +27,12 @@ def keys_table(view: View, rows: int, width: int, glyphs: Glyphs) -> Table:
         table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
     token = TOKEN if width >= 70 else TOKEN // 2
     longest = min(BAR, max(1, width - NUMBERS - token))
-    for row in strongest(view, rows):
+    shown = strongest(view, rows)
+    # without special and sink tokens, what is left has a scale of its own
+    end = max((row.value for row in shown), default=0.0) if view.own.special == "hide" else 1.0
+    for row in shown:
         pinned = row.key == view.own.key
-        bar = glyphs.bars[-1] * round(longest * row.value) if row.value == row.value else ""
+        bar = glyphs.bars[-1] * round(longest * row.value / (end or 1.0)) if row.value == row.value else ""
         name = label(row.token, token, pinned, glyphs)
         table.add_row(
             Text(name, style="bold" if pinned else ""),
@@ -44,11 +48,13 @@ def keys_table(view: View, rows: int, width: int, glyphs: Glyphs) -> Table:
 def weaker(view: View, rows: int) -> str:
     """How many keys the table leaves out, and their weight; empty if it shows all."""
     site, state = view.trace.sites[view.site_index], view.own
-    if site.keys <= rows:
+    weights = site.weights(state.head, state.query - site.query_offset)[0].nan_to_num(0.0).cpu()
+    if state.special == "hide":
+        weights = weights[~set_aside(view.trace, site)]
+    if len(weights) <= rows:
         return ""
-    weights = site.weights(state.head, state.query - site.query_offset)[0].nan_to_num(0.0)
-    rest = float(weights.sort().values[: site.keys - rows].sum())
-    return f"… and {site.keys - rows} weaker keys with {percent(rest)} of the weight"
+    rest = float(weights.sort().values[: len(weights) - rows].sum())
+    return f"… and {len(weights) - rows} weaker keys with {percent(rest)} of the weight"
 
 
 def _signed(number: str) -> Text:

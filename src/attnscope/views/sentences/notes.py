@@ -9,9 +9,10 @@ NOTES = {
     "empty_uniform": "this implementation spreads its weight evenly",
     "hidden_token": "{part} of {whose} goes to {token}",
     "hidden": "{tokens}, hidden here.",
-    "hidden_little": "Special tokens are hidden; they have {part} of {whose}.",
+    "hidden_little": "The tokens that are hidden here have {part} of {whose}.",
     "outside": "{part} of {whose} lies outside the filter.",
     "sink": "{part} goes to the sink, a learned logit without a token.",
+    "writes": "‖write‖ = {length}: the length of what this head writes for this query, of which shares are parts.",
     "words": "Pieces of a word are drawn as one: weights are summed into it as keys and averaged out of it as queries.",
     "offset": "Queries begin at token {token}: those before are keys only.",
 }

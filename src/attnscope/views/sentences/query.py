@@ -27,7 +27,8 @@ class QueryRow:
     own: the position of the query among the keys, None in cross-attention. share and norms: each key's share of the output
     and the length of its value, empty where there are no values. dot: q · k, None where only weights are known. sink: the
     weight of a learned sink, None without one. empty: "zero" or "uniform" where no key is allowed. outside: the weight of
-    keys that the filter of a pair leaves out, None without a filter.
+    keys that the filter of a pair leaves out, None without a filter. sink_tokens: the positions of sink tokens; these and
+    special tokens are set aside. without: whether the view leaves out what is set aside.
     """
 
     who: Label
@@ -40,6 +41,13 @@ class QueryRow:
     sink: float | None = None
     empty: str | None = None
     outside: float | None = None
+    sink_tokens: Sequence[int] = ()
+    without: bool = False
+
+    @property
+    def aside(self) -> set[int]:
+        """The keys that are set aside."""
+        return {*self.sink_tokens, *(j for j in range(len(self.weights)) if self.keys[j].special)}
 
 
 def sentence_of_query(row: QueryRow) -> list[Part]:
@@ -52,30 +60,90 @@ def sentence_of_query(row: QueryRow) -> list[Part]:
         return [who, f" has weights that are not numbers: {_why_broken(row.dot)}."]
     key = _naming(row)
     order = sorted(range(len(weights)), key=lambda j: (-weights[j], j))
-    first, sink = order[0], row.sink or 0.0
-    parts: list[Part] = [who]
-    if weights[first] < MENTIONED:
-        mass, needed = 0.0, 0
-        while mass < (1 - sink) / 2 and needed < len(order):
-            mass += weights[order[needed]]
-            needed += 1
-        parts += [
-            f" spreads its weight widely: {count(needed, 'key')} share {percent_in_words(mass)}, and the strongest, ",
-            key(first),
-            f", has {percent_in_words(weights[first])}.",
-        ]
+    sink, aside = row.sink or 0.0, row.aside
+    others = [j for j in order if j not in aside]
+    taken = sum(weights[j] for j in aside)
+    left = 1 - sink - taken
+    parts: list[Part]
+    if not others or not weights[others[0]] or (order[0] not in aside and not (row.without and taken)):
+        parts = [who, *_most(row, key, order, 1 - sink, MENTIONED)]
+    elif row.without:
+        tokens, verb = _set_aside(row, key)
+        parts = ["Without ", *tokens, f", which {verb} {percent_in_words(taken)} of its weight, ", who]
+        parts += _most(row, key, others, left, MENTIONED * left)
     else:
-        parts += [" attends most to ", key(first), f" with {percent_in_words(weights[first])} of its weight"]
-        for joint, j in zip((", then to ", " and "), order[1:3], strict=False):
-            if weights[j] >= MENTIONED:
-                parts += [joint, key(j), f" ({percent_in_words(weights[j])})"]
-        parts.append(".")
+        kind = "special" if row.keys[order[0]].special else "sink"
+        parts = [who, " attends most to ", key(order[0])]
+        parts.append(f", a {kind} token, with {percent_in_words(weights[order[0]])} of its weight; ")
+        parts += _among_others(row, key, others, left, MENTIONED * left)
     if sink >= MENTIONED:
         parts.append(" " + note("sink", part=percent_in_words(sink)))
     parts += _parting(row, key)
     if row.outside is not None:
         parts.append(" " + note("outside", part=percent_in_words(row.outside), whose="its weight"))
     return parts
+
+
+def _most(row: QueryRow, key: Callable[[int], Part], order: Sequence[int], left: float, least: float) -> list[Part]:
+    """Where most of the weight `left` goes, of the keys in `order`. Weights below `least` are not named."""
+    weights, first = row.weights, order[0]
+    if weights[first] < least:
+        needed, mass = _half(weights, order, left)
+        return [
+            f" spreads its weight widely: {count(needed, 'key')} share {percent_in_words(mass)}, and the strongest, ",
+            key(first),
+            f", has {percent_in_words(weights[first])}.",
+        ]
+    parts = [" attends most to ", key(first), f" with {percent_in_words(weights[first])} of its weight"]
+    return [*parts, *_then(row, key, order, least)]
+
+
+def _among_others(
+    row: QueryRow, key: Callable[[int], Part], order: Sequence[int], left: float, least: float
+) -> list[Part]:
+    """The same, behind a token that is set aside."""
+    weights, first = row.weights, order[0]
+    if weights[first] < least:
+        needed, mass = _half(weights, order, left)
+        return [
+            f"among the others {count(needed, 'key')} share {percent_in_words(mass)}, and the strongest, ",
+            key(first),
+            f", has {percent_in_words(weights[first])}.",
+        ]
+    parts = ["among the others most to ", key(first), f" ({percent_in_words(weights[first])})"]
+    return [*parts, *_then(row, key, order, least)]
+
+
+def _then(row: QueryRow, key: Callable[[int], Part], order: Sequence[int], least: float) -> list[Part]:
+    parts: list[Part] = []
+    for joint, j in zip((", then to ", " and "), order[1:3], strict=False):
+        if row.weights[j] >= least:
+            parts += [joint, key(j), f" ({percent_in_words(row.weights[j])})"]
+    return [*parts, "."]
+
+
+def _half(weights: Sequence[float], order: Sequence[int], left: float) -> tuple[int, float]:
+    """How many keys share half of the weight `left`, and how much they have."""
+    mass, needed = 0.0, 0
+    while mass < left / 2 and needed < len(order):
+        mass += weights[order[needed]]
+        needed += 1
+    return needed, mass
+
+
+def _set_aside(row: QueryRow, key: Callable[[int], Part]) -> tuple[list[Part], str]:
+    """What the view leaves out, and the verb for it: "special tokens and “The”", "have"."""
+    special = any(row.keys[j].special for j in row.aside)
+    sinks = [j for j in sorted(row.sink_tokens) if not row.keys[j].special]
+    names: list[list[Part]] = [["special tokens"]] if special else []
+    names += [[key(j)] for j in sinks[:2]]
+    if len(sinks) > 2:
+        names.append([count(len(sinks) - 2, "more sink token")])
+    parts: list[Part] = []
+    for at, name in enumerate(names):
+        parts += [" and " if at == len(names) - 1 else ", "] if at else []
+        parts += name
+    return parts, "has" if len(names) == 1 and not special else "have"
 
 
 def _naming(row: QueryRow) -> Callable[[int], Part]:
@@ -121,5 +189,6 @@ def _parting(row: QueryRow, key: Callable[[int], Part]) -> list[Part]:
         j = min(over)[1]
         most = "most" if share[j] == max(share) and list(share).index(share[j]) == j else "more"
         how_much = f"{percent_in_words(share[j])}, with {percent_in_words(weights[j])} of the weight"
-        return [" ", key(j), f" carries {most} of the output, {how_much}: its value is long."]
+        who: list[Part] = [" The query itself"] if j == row.own else [" ", key(j)]
+        return [*who, f" carries {most} of the output, {how_much}: its value is long."]
     return []

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from attnscope.text.format import number, percent
+from attnscope.statistics.sink_tokens import set_aside, sink_tokens_of
+from attnscope.text.format import number, percent, significant
 from attnscope.text.spelling import labels, spelled
 from attnscope.tracing.receipts import SiteReceipt
 from attnscope.tracing.site import Site
 from attnscope.views.sentences.labels import as_text
+from attnscope.views.sentences.notes import note
 from attnscope.views.sentences.pair import PairRow, Side, sentence_of_pair
 from attnscope.views.sentences.query import QueryRow, sentence_of_query
 from attnscope.views.view import View
@@ -28,12 +30,18 @@ class Row:
 
 
 def strongest(view: View, rows: int) -> list[Row]:
-    """The keys of the view's query by weight, strongest first. In a comparison they are those of A."""
+    """The keys of the view's query by weight, strongest first, without those that the view leaves out. In a comparison
+    they are those of A.
+    """
     site, state = view.trace.sites[view.site_index], view.own
     row = state.query - site.query_offset
     tokens = spelled(view.trace.key_tokens(site))
     weights = site.weights(state.head, row)[0]
-    order = weights.nan_to_num(-1.0).argsort(descending=True, stable=True)[:rows].tolist()
+    order = weights.nan_to_num(-1.0).argsort(descending=True, stable=True).tolist()
+    if state.special == "hide":
+        aside = set_aside(view.trace, site)
+        order = [k for k in order if not aside[k]]
+    order = order[:rows]
     if site.weights_only:
         return [Row(k, tokens[k], "–", "–", percent(float(weights[k])), "–", float(weights[k])) for k in order]
     chain, share = site.chain(state.head, row), site.share(state.head, row)
@@ -55,6 +63,13 @@ def strongest(view: View, rows: int) -> list[Row]:
         )
         for k in order
     ]
+
+
+def writes(site: Site, head: int, row: int) -> str | None:
+    """How long what a head writes for a query is, as a sentence; None where W_O is not known."""
+    if site.projection is None:
+        return None
+    return note("writes", length=significant(float(site.write(head, row).norm()), 2))
 
 
 def title(view: View) -> str:
@@ -100,6 +115,8 @@ def query_row(view: View) -> QueryRow:
         weights,
         own=state.query if site.kind == "self" else None,
         outside=outside,
+        sink_tokens=sink_tokens_of(view.trace, site),
+        without=state.special == "hide",
         **more,
     )
 
