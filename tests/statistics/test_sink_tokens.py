@@ -40,7 +40,7 @@ def test_received_cell_by_cell() -> None:
     trace = attnscope.trace(tiny.model("llama"), tiny.tokenizer(), "The cats sat on the mat, the dog ran.")
     site = trace.sites[1]
     weights = site.weights()
-    found = received(site)
+    found = received(trace, site)
     count = site.queries - 1  # the first query sees itself alone
     for key in range(site.keys):
         for head in range(site.heads):

@@ -1,6 +1,5 @@
 """Thumbnails and statistics against numpy, written cell by cell, on transformers' own eager attentions."""
 
-import itertools
 import json
 import math
 
@@ -203,40 +202,6 @@ def test_a_mask_of_its_own_for_each_head():
         for name, offset in (("previous", -1), ("next", 1), ("itself", 0)):
             expected = averaged(weights[head], allowed[head].numpy(), lambda i, j, by=offset: j == i + by)
             assert close(mine.statistics[name][head], expected)
-
-
-def test_a_long_text_is_sampled_in_every_patch(monkeypatch):
-    trace = made_trace(queries=211, layers=2, spread=3.0)
-    whole = thumbnails_of(trace)
-    assert whole[0].sampled is None
-    monkeypatch.setattr(thumbnails, "MOST_WEIGHTS", 2 * 3 * 211 * 150)  # 150 queries of each site: 3 of each patch
-    sampled = thumbnails_of(trace)
-    assert sampled[0].sampled == 144
-    assert not (sampled[0].pixels == MASKED).any(), "no patch is without a query"
-    assert (sampled[0].pixels <= whole[0].pixels).all()
-    edges = [patch * 211 // 48 for patch in range(49)]
-    rows = [a + (2 * j + 1) * (b - a) // 6 for a, b in itertools.pairwise(edges) for j in range(3)]
-    assert len(set(rows)) == 144
-    for index, site in enumerate(trace.sites):
-        weights = site.weights().double().numpy()[:, rows]
-        assert close(sampled[index].statistics["entropy"], [entropy(w) for w in weights])
-        itself = [np.mean([w[r, row] for r, row in enumerate(rows)]) for w in weights]
-        assert close(sampled[index].statistics["itself"], itself)
-        assert {link[0] for link in sampled[index].links} <= set(rows)
-    described = thumbnails.describe(sampled[0], "t0")
-    assert described["thumb"]["queries_sampled"] == 144
-
-
-def test_blocks_do_not_change_the_result(monkeypatch):
-    trace = made_trace(queries=61, mask=causal_rule(61, 61, window=17))
-    whole = thumbnails_of(trace)
-    monkeypatch.setattr(thumbnails, "BLOCK", 3 * 61 * 5)
-    for one, other in zip(thumbnails_of(trace), whole, strict=True):
-        assert int((one.pixels.int() - other.pixels.int()).abs().max()) <= 1, "a half may be rounded either way"
-        assert [link[:2] for link in one.links] == [link[:2] for link in other.links]
-        assert close([link[2] for link in one.links], [link[2] for link in other.links])
-        for name, values in one.statistics.items():
-            assert close(values, other.statistics[name])
 
 
 def test_a_cached_step_counts_positions_among_the_keys():

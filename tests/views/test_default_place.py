@@ -158,12 +158,6 @@ def test_nan_is_never_the_strongest() -> None:
     assert choose_opening(trace, trace.sites).query != 4
 
 
-def test_long_texts_are_sampled_and_say_so() -> None:
-    x = torch.randn(1, 600, 3, generator=torch.Generator().manual_seed(0))
-    trace = Trace.from_qkv(x, x, x)
-    assert "among 64 queries spread evenly" in choose_opening(trace, trace.sites).why
-
-
 def test_cached_steps_and_cross_attention() -> None:
     model = tiny.model("llama", "sdpa")
     with attnscope.capture(model) as recorder:
@@ -176,3 +170,14 @@ def test_cached_steps_and_cross_attention() -> None:
     opening = choose_opening(t5, cross)
     assert opening.site in cross
     assert opening.query < len(t5.target or ())
+
+
+def test_a_long_text_is_searched_whole() -> None:
+    """The one strong link lies between any two queries that a sample would take."""
+    generator = torch.Generator().manual_seed(2)
+    q, k = (torch.randn(3, 701, 5, generator=generator) / 10 for _ in range(2))
+    q[1, 347], k[1, 83] = 9.0, 3.0
+    trace = Trace.from_qkv(q, k, k, tokens=[f"w{i}" for i in range(701)])
+    opening = choose_opening(trace, trace.sites)
+    assert (opening.head, opening.query, opening.key) == (1, 347, 83)
+    assert "among" not in opening.why

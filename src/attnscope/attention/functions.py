@@ -10,7 +10,7 @@ any leading axes (batch, heads). Source of the formula: Vaswani et al. 2017, "At
 """
 
 import math
-from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -126,25 +126,86 @@ def repeat_heads(x: Float[Tensor, "*B G T D"], heads: int) -> Float[Tensor, "*B 
     return x if x.shape[-3] == heads else x.repeat_interleave(heads // x.shape[-3], dim=-3)
 
 
-@dataclass(frozen=True)
 class AttentionSteps:
-    """Every link of the chain, in order; each field is the return value of the function named after it.
+    """Every link of the chain, in order; each is the return value of the function named after it, computed when it is
+    first read and then kept. `attention_steps` makes one.
 
     `query`: [*B, Q, D]. `key`: [*B, K, D]. `value`: [*B, K, Dv].
     `dot`, `scaled`, `capped`, `biased`, `masked`: the scores on their way, [*B, Q, K].
     `weights`: what leaves the softmax, [*B, Q, K]. `output`: z, [*B, Q, Dv].
+
+    Key/value heads that neighbouring query heads share may be given once, [*B, G, K, D] for [*B, H, Q, D]; they are
+    read where they lie, in the query's dtype, and repeated only for whoever reads `key` or `value`. The other arguments are those of
+    `attention_steps`.
     """
 
-    query: Float[Tensor, "*B Q D"]
-    key: Float[Tensor, "*B K D"]
-    value: Float[Tensor, "*B K Dv"]
-    dot: Float[Tensor, "*B Q K"]
-    scaled: Float[Tensor, "*B Q K"]
-    capped: Float[Tensor, "*B Q K"]
-    biased: Float[Tensor, "*B Q K"]
-    masked: Float[Tensor, "*B Q K"]
-    weights: Float[Tensor, "*B Q K"]
-    output: Float[Tensor, "*B Q Dv"]
+    def __init__(
+        self,
+        query: Float[Tensor, "*B Q D"],
+        key: Float[Tensor, "*G K D"],
+        value: Float[Tensor, "*G K Dv"],
+        scaling: float,
+        softcap: float | None = None,
+        position_bias: Float[Tensor, "*#B Q K"] | None = None,
+        allowed: Bool[Tensor, "*#B Q K"] | None = None,
+        fill: float = -math.inf,
+        sinks: Float[Tensor, "*#B #Q 1"] | None = None,
+    ) -> None:
+        self.query, self._shared_key, self._shared_value = query, key, value
+        self._scaling, self._softcap, self._position_bias = scaling, softcap, position_bias
+        self._allowed, self._fill, self._sinks = allowed, fill, sinks
+
+    def __repr__(self) -> str:
+        return f"AttentionSteps({list(self.query.shape)} queries, {list(self._shared_key.shape)} keys)"
+
+    @cached_property
+    def key(self) -> Float[Tensor, "*B K D"]:
+        return self._repeated(self._shared_key)
+
+    @cached_property
+    def value(self) -> Float[Tensor, "*B K Dv"]:
+        return self._repeated(self._shared_value)
+
+    @cached_property
+    def dot(self) -> Float[Tensor, "*B Q K"]:
+        key = self._shared_key.to(self.query.dtype)
+        dot = dot_product(self._grouped(self.query, key), key)
+        return dot.reshape(*self.query.shape[:-1], dot.shape[-1])
+
+    @cached_property
+    def scaled(self) -> Float[Tensor, "*B Q K"]:
+        return scale(self.dot, self._scaling)
+
+    @cached_property
+    def capped(self) -> Float[Tensor, "*B Q K"]:
+        return cap(self.scaled, self._softcap)
+
+    @cached_property
+    def biased(self) -> Float[Tensor, "*B Q K"]:
+        return add_position_bias(self.capped, self._position_bias)
+
+    @cached_property
+    def masked(self) -> Float[Tensor, "*B Q K"]:
+        return apply_mask(self.biased, self._allowed, self._fill)
+
+    @cached_property
+    def weights(self) -> Float[Tensor, "*B Q K"]:
+        return softmax_over_keys(self.masked, self._sinks)
+
+    @cached_property
+    def output(self) -> Float[Tensor, "*B Q Dv"]:
+        value = self._shared_value.to(self.query.dtype)
+        output = weighted_sum(self._grouped(self.weights, value), value)
+        return output.reshape(*self.weights.shape[:-1], output.shape[-1])
+
+    def _repeated(self, x: Float[Tensor, "*G K D"]) -> Float[Tensor, "*B K D"]:
+        x = x.to(self.query.dtype)
+        return x if x.shape[:-2] == self.query.shape[:-2] else repeat_heads(x, self.query.shape[-3])
+
+    @staticmethod
+    def _grouped(rows: Float[Tensor, "*B Q X"], shared: Float[Tensor, "*G K D"]) -> Float[Tensor, "*G rows X"]:
+        """The rows of the query heads that share a key/value head, one under the other."""
+        return rows if rows.shape[:-2] == shared.shape[:-2] else rows.reshape(*shared.shape[:-2], -1, rows.shape[-1])
 
 
 def attention_steps(
@@ -159,7 +220,7 @@ def attention_steps(
     fill: float = -math.inf,
     sinks: Float[Tensor, "*#B #Q 1"] | None = None,
 ) -> AttentionSteps:
-    """The chain from q, k, v to the head's output, with every intermediate result.
+    """The chain from q, k, v to the head's output, with every intermediate result, each computed when it is first read.
 
     `query`: [*B, Q, D]. `key`: [*B, K, D]. `value`: [*B, K, Dv].
     `scaling`: what q · k is multiplied by (None: 1/√D).
@@ -169,14 +230,8 @@ def attention_steps(
     `fill`: the score of a pair that is not allowed.
     `sinks`: one more score per query that takes its part of the softmax, [*B, Q or 1, 1].
     """
-    dot = dot_product(query, key)
-    scaled = scale(dot, query.shape[-1] ** -0.5 if scaling is None else scaling)
-    capped = cap(scaled, softcap)
-    biased = add_position_bias(capped, position_bias)
-    masked = apply_mask(biased, allowed, fill)
-    weights = softmax_over_keys(masked, sinks)
-    output = weighted_sum(weights, value)
-    return AttentionSteps(query, key, value, dot, scaled, capped, biased, masked, weights, output)
+    factor = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return AttentionSteps(query, key, value, factor, softcap, position_bias, allowed, fill, sinks)
 
 
 def causal(queries: int, keys: int, device: torch.device | None = None) -> Bool[Tensor, "Q K"]:

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from attnscope.comparing.alignment import Alignment
 from attnscope.errors import NotCaptured
-from attnscope.statistics.thumbnails import BLOCK, MASKED, MOST_PATCHES, SIDE
+from attnscope.statistics.thumbnails import MASKED, MOST_PATCHES, SIDE
 from attnscope.tracing.query_blocks import query_blocks
 from attnscope.tracing.site import Site
 
+BLOCK = 1 << 20  # weights in memory at once
 MOST_WEIGHTS = 1 << 26  # of one trace; of longer texts the queries are sampled
 ZERO = 127  # the byte of no difference in a picture; 127 ± 126 are the largest there is
 

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -46,6 +47,7 @@ def encode(
     z_rows: int | None = None,
     steps: Mapping[int, Sequence[int]] | None = None,
     thumbs: bool = False,
+    written: dict[str, str] | None = None,
     query: int | None = None,
 ) -> bytes:
     """The trace as a payload that holds the sites in `held` (by index; None: all, as they are).
@@ -54,12 +56,14 @@ def encode(
     `steps` are the heads, by site, whose x and projections it holds for the steps level; None: x and q, k before rotary
     of whole sites, and with `projections` W_q, W_k and W_v too. `thumbs` adds the thumbnails of every site, and with
     `query`, a position among the query tokens of the first site held, what that query does in every head.
+    `written`: what several payloads of one trace, with the same receipts, say alike; one dict for all of them.
     """
+    written = {} if written is None else written
     held = dict.fromkeys(range(len(trace.sites)), Held()) if held is None else held
     receipts = receipts or trace.verify()
     tensors: dict[str, Tensor] = {}
     shared: dict[int, str] = {}
-    sites = []
+    sites: list[str] = []
     small = thumbnails.thumbnails_of(trace) if thumbs else ()
     sinks = sink_tokens(trace) if thumbs else ()
     first = trace.sites[next(iter(held), 0)]
@@ -67,6 +71,12 @@ def encode(
     exact = sum(site.heads * site.keys for site in trace.sites) <= EXACT_ROWS
     for index, site in enumerate(trace.sites):
         what = held.get(index)
+        whole = what is not None and what.heads is None
+        heads = steps.get(index, ()) if steps is not None else range(site.heads) if whole else ()
+        bare = f"site {index}" if what is None and not heads and not thumbs else ""
+        if bare in written:
+            sites.append(written[bare])
+            continue
         description = describe_site(index, site, receipts.sites[index])
         if thumbs:
             tensors[f"t{index}"] = small[index].pixels
@@ -78,8 +88,6 @@ def encode(
             if projections:
                 description["projection"] = put_projection(tensors, shared, site)
         if not site.weights_only:
-            whole = what is not None and what.heads is None
-            heads = steps.get(index, ()) if steps is not None else range(site.heads) if whole else ()
             description["steps"] = step_tensors.describe(site)
             if heads:
                 dtype = None if what is None else what.dtype
@@ -87,11 +95,16 @@ def encode(
                 description["steps"]["heads"] = step_tensors.put(
                     tensors, index, site, heads, dtype, projections=projections or asked, output=asked
                 )
-        sites.append(description)
+        sites.append(_json(description))
+        if bare:
+            written[bare] = sites[-1]
+    if "tokens" not in written:
+        written["tokens"] = _json([tokens_to_json(t) for t in (trace.tokens, trace.target) if t is not None])
+        written["trace"] = trace_id(trace)
     meta = {
         "format": FORMAT,
         "version": VERSION,
-        "trace": trace_id(trace),
+        "trace": written["trace"],
         "model": {
             "name": trace.model.name,
             "class": trace.model.class_name,
@@ -100,9 +113,7 @@ def encode(
             "implementation": trace.model.implementation,
             "revision": trace.model.revision,
         },
-        "versions": versions(),
-        "tokens": [tokens_to_json(t) for t in (trace.tokens, trace.target) if t is not None],
-        "sites": sites,
+        "versions": dict(versions()),
         "receipt": receipt_to_json(receipts),
         "notes": [*trace.notes, *notes],
         "unrecorded": list(trace.unrecorded),
@@ -110,8 +121,12 @@ def encode(
         **({**thumbnails.words_of(small), "step_names": step_names()} if thumbs else {}),
     }
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps(plain(meta), ensure_ascii=False, separators=(",", ":"))
+    text = f'{_json(meta)[:-1]},"tokens":{written["tokens"]},"sites":[{",".join(sites)}]}}'
     return safetensors.torch.save(contiguous, {FORMAT: text})
+
+
+def _json(value: Any) -> str:
+    return json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"))
 
 
 def _put_row(tensors: dict[str, Tensor], index: int, query: int | None, row: QueryRows, exact: bool) -> dict[str, Any]:
@@ -233,7 +248,8 @@ def trace_id(trace: Trace) -> str:
     return digest.hexdigest()[:16]
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """Of attnscope as it runs, and of torch and transformers as installed."""
     from attnscope._version import __version__
 

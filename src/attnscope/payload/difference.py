@@ -56,7 +56,7 @@ def encode(comparison: Comparison, more: tuple[str, ...] = ()) -> bytes:
             "implementation": a.model.implementation,
             "revision": a.model.revision,
         },
-        "versions": codec.versions(),
+        "versions": dict(codec.versions()),
         "tokens": [tokens_to_json(one.merged) for one in alignments],
         "sites": sites,
         "receipt": None,

@@ -1,124 +1,223 @@
-"""The statistics of every head of a site, added up while its weights are computed block by block.
+"""The statistics of every head of a site, exact, added up while its weights pass by in blocks of queries.
 
-definitions.py says what each of them is.
+definitions.py says what each of them is. `Sums` is what is known so far: `start` it, `update` it with blocks, `merge` it
+with the sums of other queries (of other processes, too: it is made of plain tensors), `finish` it.
 """
 
-from functools import cached_property
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from attnscope.statistics.definitions import STATISTICS
+from attnscope.statistics.pairs import BESIDE, BlockPairs, Pairs
+from attnscope.statistics.patches import Patches
+from attnscope.statistics.rows import Block, Rows
+from attnscope.statistics.totals import Means, Totals, in_order
 from attnscope.tracing.site import Site
-from attnscope.tracing.tokens import Tokens
 
 
-class Pairs:
-    """Which pairs of a query and a key the statistics ask for, by positions and tokens."""
+@dataclass(frozen=True, eq=False)
+class Peaks:
+    """For each key and head, the largest weight that a query of another word gives it; 0 where there is none.
 
-    def __init__(self, site: Site, queries: Tokens, keys: Tokens) -> None:
-        self.site = site
-        self.crossing = site.kind == "cross"
-        self.positions = torch.arange(site.keys)
-        self.special = torch.tensor(keys.special[: site.keys], dtype=torch.bool)
-        self.query_special = torch.tensor(queries.special, dtype=torch.bool)
-        names: dict[int | str, int] = {}
-        self.names = torch.tensor([names.setdefault(name, len(names)) for name in (keys.ids or keys.strings)])
+    Words have a letter or a digit, and special tokens are none. Neighbouring words, and one word twice, do not count.
+    `weight`: [H, K]. `start`, `stop`: [H, K], between which rows of the site that query is.
+    """
 
-    @cached_property
-    def asked(self) -> tuple[str, ...]:
-        own = () if self.crossing else ("itself", "previous", "next", "same", "induction")
-        return (*own, "first", *(("special",) if bool(self.special.any()) else ()))
+    weight: Float[Tensor, "H K"]
+    start: Int[Tensor, "H K"]
+    stop: Int[Tensor, "H K"]
 
-    def masks(self, rows: Int[Tensor, " q"]) -> Bool[Tensor, "n q K"]:
-        """True at the pairs of each statistic in `asked`."""
-        count, keys = len(rows), self.positions
-        found = {"first": (keys == 0).expand(count, -1), "special": self.special.expand(count, -1)}
-        if not self.crossing:
-            query = (rows + self.site.query_offset)[:, None]
-            name = self.names[query]
-            real = ~self.query_special[query]
-            before = torch.cat([torch.tensor([-1]), self.names[: len(keys) - 1]])
-            found |= {"itself": keys == query, "previous": keys == query - 1, "next": keys == query + 1}
-            found["same"] = (self.names[: len(keys)] == name) & (keys < query) & real
-            found["induction"] = (before == name) & (keys <= query) & real
-        return torch.stack([found[name] for name in self.asked])
 
-    def links(self, rows: Int[Tensor, " q"]) -> Bool[Tensor, "q K"]:
-        """True between two different tokens, neither of them special."""
-        query = (rows + self.site.query_offset)[:, None]
-        real = ~self.special & ~self.query_special[query]
-        return real if self.crossing else real & (self.positions != query)
+@dataclass(frozen=True, eq=False)
+class HeadNumbers:
+    """What the weights of a site come to, by head.
 
-    def distance(self, rows: Int[Tensor, " q"]) -> Float[Tensor, "q K"]:
-        return (self.positions - (rows + self.site.query_offset)[:, None]).abs().float()
+    `statistics`: the means, by name. `links`: (query, key, weight) of the strongest link, positions among the tokens.
+    `received`: the mean weight that a key gets from the queries that may see it; 0 where none may.
+    `from_others`: the sum of the weight that it gets from queries that are other tokens.
+    `peaks`: how much the query that looks most at a key gives it. `patches`: the small pictures.
+    """
+
+    statistics: Means
+    links: tuple[tuple[int, int, float] | None, ...]
+    received: Float[Tensor, "H K"]
+    from_others: Float[Tensor, "H K"]
+    peaks: Peaks
+    patches: Patches
 
 
 class Sums:
-    """Sums over the rows seen so far, per head, and what they come to."""
+    """The sums of one site over the queries seen so far.
 
-    def __init__(self, heads: int) -> None:
-        self.totals: dict[str, tuple[Tensor, Tensor]] = {}
-        self.heads = heads
-        self.links: list[tuple[int, int, float] | None] = [None] * heads
+    `values`, `counts`: over queries, by statistic and head. `received`, `seen`: the weight that each key got, and from how
+    many queries; `own`: of that weight, what its own query gave. `peak`, `peak_rows`, `link`, `link_place`: the largest weights, and where they are.
+    """
 
-    def add(
-        self,
-        weights: Float[Tensor, "H q K"],
-        allowed: Bool[Tensor, "*h q K"] | None,
-        pairs: Pairs,
-        rows: Int[Tensor, " q"],
-        sinks: bool,
-    ) -> None:
-        mass = weights.sum(-1)
-        counted = mass.isfinite()
-        if allowed is not None:
-            counted &= allowed.any(-1)
-        clean = weights if bool(counted.all()) else torch.where(counted[..., None], weights, 0.0)
-        mass = torch.where(counted, mass, 0.0)
-        entropy = torch.special.entr(clean).sum(-1)
-        if sinks:
-            rest = torch.where(counted, (1 - mass).clamp_min(0), 0.0)
-            entropy += torch.special.entr(rest)
-            self._sum("sink", rest, counted)
-        self._sum("entropy", entropy, counted)
-        self._sum("confidence", clean.amax(-1), counted)
-        masks = pairs.masks(rows)
-        some = masks.float()
-        values = torch.einsum("hqk,nqk->nhq", clean, some)
-        seen = masks.any(-1)[:, None] if allowed is None else self._seen(allowed, masks)
-        for index, name in enumerate(pairs.asked):
-            self._sum(name, values[index], counted & seen[index])
-        if not pairs.crossing:
-            self._sum("distance", torch.einsum("hqk,qk->hq", clean, pairs.distance(rows)), mass)
-        self._strongest(clean * pairs.links(rows), rows + pairs.site.query_offset)
+    def __init__(self, site: Site, pairs: Pairs, side: int) -> None:
+        heads, keys, packed = site.heads, site.keys, site.mask.packed
+        plain = ("entropy", "confidence", *(("sink",) if site.sinks is not None else ()))
+        self.names = (*plain, *(() if pairs.crossing else ("distance",)), *pairs.asked)
+        self.offset, self.words = pairs.offset, pairs.words
+        self.patches = Patches.start(heads, site.queries, keys, side, 1 if packed is None else len(packed))
+        self.values, self.counts = (torch.zeros(len(self.names), heads, dtype=torch.float64) for _ in range(2))
+        self.received, self.seen, self.own = (torch.zeros(heads, keys, dtype=torch.float64) for _ in range(3))
+        self.peak, self.peak_rows = torch.zeros(heads, keys), torch.zeros(2, heads, keys, dtype=torch.int32)
+        self.link, self.link_place = torch.zeros(heads), torch.zeros(2, heads, dtype=torch.int64)
 
-    @staticmethod
-    def _seen(allowed: Bool[Tensor, "*h q K"], masks: Bool[Tensor, "n q K"]) -> Bool[Tensor, "n h q"]:
-        """Whether the query may see one of the pairs: the same for every head (h = 1), unless masks differ."""
-        by_head = allowed.reshape(-1, *masks.shape[1:])
-        return torch.stack([(by_head & mask).any(-1) for mask in masks])
+    @classmethod
+    def start(cls, site: Site, pairs: Pairs, side: int) -> "Sums":
+        """Of no query yet. `side`: patches along an axis of the small pictures, at most."""
+        return cls(site, pairs, side)
 
-    def _sum(self, name: str, values: Float[Tensor, "H q"], of: Tensor) -> None:
-        value, count = self.totals.get(name, (torch.zeros(self.heads, dtype=torch.float64),) * 2)
-        kept = torch.where(of > 0, values, 0.0) if of.dtype == torch.bool else values
-        self.totals[name] = (value + kept.sum(-1, dtype=torch.float64), count + of.sum(-1, dtype=torch.float64))
+    def update(self, pairs: BlockPairs, blocks: Iterable[Block]) -> None:
+        """Add a run of queries, whose `blocks` hold all heads, some at a time. Their weights are used up."""
+        folded, spoiled = [], False
+        for block in blocks:
+            folded.append(self._fold(pairs, block))
+            spoiled |= block.spoiled
+        whole = {name: torch.cat([one[name] for one in folded]).cpu() for name in folded[0]}
+        keys, run, sight = pairs.sight.keys, pairs.rows, pairs.sight
+        self.patches.see(run, sight)
+        self.patches.update(run, sight, whole["tall"])
+        received, by_row = whole["received"].double().unbind(1)
+        counted = whole["counted"]
+        self.received[:, keys] += received
+        self.seen[:, keys] += _seen(counted, pairs) if spoiled else pairs.seen
+        number = counted.sum(-1, dtype=torch.float64)
+        values = {name: whole[name] for name in self.names if name in whole}
+        counts: dict[str, Tensor] = {"entropy": number, "confidence": number, "sink": number}
+        values["first"] = received[:, 0] if sight.first == 0 else torch.zeros(len(received))
+        values["special"] = received[:, pairs.special].sum(-1)
+        if pairs.own is not None:
+            values["distance"], counts["distance"] = (
+                _distance(whole["between"], received, by_row, pairs),
+                received.sum(-1),
+            )
+        for name, seeing in pairs.visible.items():
+            counts[name] = (seeing & counted).sum(-1, dtype=torch.float64)
+        self.values += torch.stack([values[name].double() for name in self.names])
+        self.counts += torch.stack([counts[name] for name in self.names])
+        better = whole["peak"] > self.peak[:, keys]
+        self.peak[:, keys] = torch.maximum(self.peak[:, keys], whole["peak"])
+        for row, here in zip((run.start, run.stop), self.peak_rows[:, :, keys], strict=True):
+            here.masked_fill_(better, row)
 
-    def _strongest(self, weights: Float[Tensor, "H q K"], queries: Int[Tensor, " q"]) -> None:
-        best, place = weights.flatten(1).max(-1)
-        for head, (weight, at) in enumerate(zip(best.tolist(), place.tolist(), strict=True)):
-            known = self.links[head]
-            if weight > (known[2] if known else 0.0):
-                row, key = divmod(at, weights.shape[-1])
-                self.links[head] = (int(queries[row]), key, weight)
+    def _fold(self, pairs: BlockPairs, block: Block) -> dict[str, Tensor]:
+        """What the weights of one block come to, by head."""
+        weights = block.weights
+        found = {"tall": self.patches.by_rows(pairs.rows, block)}
+        block.clean()
+        found |= {"received": _received(weights), "entropy": block.entropy, "confidence": block.largest.sum(-1)}
+        found["counted"] = block.counted.expand(len(weights), -1)
+        if block.sink is not None:
+            found["sink"] = block.sink
+        if pairs.own is not None and pairs.copies is not None and pairs.after is not None:
+            found["between"] = _between(block, pairs)
+            found |= {name: _diagonal(weights, pairs.own + by).sum(-1) for name, by in BESIDE.items()}
+            found |= {"same": pairs.copies.total(weights), "induction": pairs.after.total(weights)}
+            own = _diagonal(weights, pairs.own)
+            self.own[block.heads, pairs.sight.keys][:, pairs.beside] += own.cpu()
+            own.zero_()
+        for axis, places in ((2, pairs.special), (1, pairs.special_rows)):
+            if len(places):
+                weights.index_fill_(axis, places.to(weights.device), 0.0)
+        self._link(weights, block.heads, pairs)
+        pairs.alike.clear(weights)
+        if len(pairs.other_rows):
+            weights.index_fill_(1, pairs.other_rows.to(weights.device), 0.0)
+        return found | {"peak": weights.amax(1)}
+
+    def _link(self, weights: Float[Tensor, "h q n"], heads: slice, pairs: BlockPairs) -> None:
+        """The strongest link between two different tokens, neither of them special: the first of equal ones."""
+        best, row = weights.amax(-1).cpu().max(-1)
+        better = (best > self.link[heads]).nonzero().squeeze(1)
+        if not len(better):
+            return
+        rows = row[better]
+        key = weights[better.to(weights.device), rows.to(weights.device)].argmax(-1).cpu()
+        at = better + heads.start
+        self.link[at] = best[better]
+        self.link_place[:, at] = torch.stack([rows + pairs.rows.start, key + pairs.sight.first])
+
+    def merge(self, other: "Sums") -> None:
+        """Add the sums of other queries of the same site."""
+        self.patches.merge(other.patches)
+        for name in ("values", "counts", "received", "seen", "own"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        earlier = (other.link == self.link) & (other.link_place[0] < self.link_place[0])
+        better = (other.link > self.link) | earlier
+        self.link = torch.where(better, other.link, self.link)
+        self.link_place = torch.where(better, other.link_place, self.link_place)
+        better = (other.peak > self.peak) | ((other.peak == self.peak) & (other.peak_rows[0] < self.peak_rows[0]))
+        self.peak = torch.where(better, other.peak, self.peak)
+        self.peak_rows = torch.where(better, other.peak_rows, self.peak_rows)
 
     @property
-    def statistics(self) -> dict[str, tuple[float | None, ...]]:
-        """By name, in the order of STATISTICS; a statistic that no head has is left out."""
-        found: dict[str, tuple[float | None, ...]] = {}
-        for name, (value, count) in self.totals.items():
-            found[name] = tuple(v / c if c else None for v, c in zip(value.tolist(), count.tolist(), strict=True))
-        found["link"] = tuple(None if link is None else link[2] for link in self.links)
-        kept = (s.name for s in STATISTICS if any(v is not None for v in found.get(s.name, ())))
-        return {name: found[name] for name in kept}
+    def totals(self) -> Totals:
+        """The sums that texts of different lengths can be added up in."""
+        return Totals(dict(zip(self.names, self.values, strict=True)), dict(zip(self.names, self.counts, strict=True)))
+
+    def finish(self) -> HeadNumbers:
+        """What the sums come to."""
+        weights = [weight or None for weight in self.link.tolist()]
+        places = (self.link_place + torch.tensor([[self.offset], [0]])).T.tolist()
+        links = tuple(None if w is None else (*place, w) for w, place in zip(weights, places, strict=True))
+        received = (self.received / self.seen.clamp_min(1)).float()
+        from_others = (self.received - self.own).clamp_min(0).float()
+        peaks = Peaks(torch.where(self.words, self.peak, 0.0), *self.peak_rows)
+        means = in_order({**self.totals.means(), "link": tuple(weights)})
+        return HeadNumbers(means, links, received, from_others, peaks, self.patches)
+
+
+def sums_of(site: Site, pairs: Pairs, side: int, rows: slice | None = None) -> Sums:
+    """The sums over the queries in `rows`; None: all. `side`: as in `Sums.start`."""
+    sums, reader = Sums.start(site, pairs, side), Rows(site)
+    with torch.no_grad():
+        for run, sight in reader.runs(rows or slice(0, site.queries)):
+            sums.update(pairs.block(run, sight), reader.blocks(run, sight))
+    return sums
+
+
+def _received(weights: Float[Tensor, "h q n"]) -> Float[Tensor, "h 2 n"]:
+    """Sums over the queries: of the weights, and of the weights times the number of their row."""
+    count = weights.shape[1]
+    factors = torch.stack([torch.ones(count), torch.arange(count, dtype=torch.float32)]).to(weights.device)
+    return torch.bmm(factors.expand(len(weights), -1, -1), weights)
+
+
+def _seen(counted: Bool[Tensor, "H q"], pairs: BlockPairs) -> Float[Tensor, "H n"]:
+    """How many of the counted queries see each key."""
+    allowed = pairs.sight.allowed
+    if allowed is None:
+        return counted.sum(-1, dtype=torch.float64)[:, None].expand(-1, pairs.sight.width)
+    return torch.einsum("hq,hqn->hn", counted.double(), allowed.double().expand(len(counted), -1, -1))
+
+
+def _between(block: Block, pairs: BlockPairs) -> Float[Tensor, " h"]:
+    """Σ weight · |query − key| over the queries' own tokens as keys."""
+    here, apart = block.weights[:, :, pairs.beside], pairs.apart.to(block.weights.device)
+    if here.shape[2] == pairs.sight.width:
+        return torch.mv(here.flatten(1), apart.flatten())
+    return torch.mul(here, apart, out=block.spare(here.shape)).sum((1, 2))
+
+
+def _distance(
+    between: Float[Tensor, " H"], received: Float[Tensor, "H n"], by_row: Float[Tensor, "H n"], pairs: BlockPairs
+) -> Float[Tensor, " H"]:
+    """Σ weight · |query − key|, from the sums over queries where all of them are on one side of the key."""
+    left, right = pairs.beside.start, pairs.beside.stop
+    column = torch.arange(pairs.sight.width, dtype=torch.float64) - (pairs.own or 0)
+    before = received[:, :left] @ -column[:left] + by_row[:, :left].sum(-1)
+    behind = received[:, right:] @ column[right:] - by_row[:, right:].sum(-1)
+    return before + behind + between.double()
+
+
+def _diagonal(weights: Float[Tensor, "h q n"], column: int) -> Float[Tensor, "h d"]:
+    """The weights of each row on the key one further than that of the row before; `column`: that of row 0."""
+    _, queries, keys = weights.shape
+    if not -queries < column < keys:
+        return weights[:, 0, :0]
+    return weights.diagonal(column, 1, 2)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from attnscope.statistics.thumbnails import index_of, thumbnails_at
 from attnscope.tracing.query_blocks import query_blocks
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
@@ -16,8 +17,6 @@ from attnscope.tracing.trace import Trace
 TAKES = 0.3  # of the weight of the other tokens, on average: more than that is much
 BEYOND = 1.5  # times what equal weights would give it: few keys have much anyhow
 MOST = 0.5  # of the heads
-SAMPLED_QUERIES = 64  # of texts longer than SAMPLE_ABOVE tokens
-SAMPLE_ABOVE = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,23 +35,13 @@ class Received:
         return (self.weight > TAKES) & (self.weight > BEYOND * self.even)
 
 
-_received: WeakKeyDictionary[Site, Received] = WeakKeyDictionary()
+_received: WeakKeyDictionary[Trace, tuple[Received, ...]] = WeakKeyDictionary()
 _sinks: WeakKeyDictionary[Trace, tuple[tuple[int, ...], ...]] = WeakKeyDictionary()
 
 
-def sampled_rows(site: Site) -> Int[Tensor, " q"]:
-    """All queries of a site; of long texts some, spread evenly."""
-    if site.queries <= SAMPLE_ABOVE:
-        return torch.arange(site.queries)
-    return torch.linspace(0, site.queries - 1, SAMPLED_QUERIES).round().long().unique()
-
-
-def received(site: Site) -> Received:
-    """The mean weight of each key, over the queries that see a key beside themselves. Computed once for a site."""
-    known = _received.get(site)
-    if known is None:
-        known = _received[site] = _computed(site)
-    return known
+def received(trace: Trace, site: Site) -> Received:
+    """The mean weight of each key, over the queries that see a key beside themselves. Computed once for a trace."""
+    return _of(trace)[index_of(trace, site)]
 
 
 def sink_tokens(trace: Trace) -> tuple[tuple[int, ...], ...]:
@@ -92,34 +81,47 @@ def _found(trace: Trace) -> tuple[tuple[int, ...], ...]:
         groups.setdefault((site.stack, site.kind, site.keys), []).append(index)
     found: list[tuple[int, ...]] = [()] * len(trace.sites)
     for indices in groups.values():
-        much = torch.cat([received(trace.sites[index]).much for index in indices])
+        much = torch.cat([_of(trace)[index].much for index in indices])
         keys = tuple((much.float().mean(0) > MOST).nonzero()[:, 0].tolist())
         for index in indices:
             found[index] = keys
     return tuple(found)
 
 
-def _computed(site: Site) -> Received:
-    rows = sampled_rows(site)
-    keys = torch.arange(site.keys)
-    weight = torch.zeros(site.heads, site.keys, dtype=torch.float64)
-    even = torch.zeros(1, site.keys, dtype=torch.float64)
-    counted = 0
-    for block in query_blocks(len(rows), site.keys, site.heads):
-        chosen = rows[block]
+def _of(trace: Trace) -> tuple[Received, ...]:
+    known = _received.get(trace)
+    if known is None:
+        dues: dict[tuple, tuple[Tensor, float]] = {}  # sites that share a mask share what is due
+        known = _received[trace] = tuple(_computed(trace, index, dues) for index in range(len(trace.sites)))
+    return known
+
+
+def _computed(trace: Trace, index: int, dues: dict[tuple, tuple[Tensor, float]]) -> Received:
+    site = trace.sites[index]
+    name = (id(site if site.weights_only else site.mask), site.kind, site.queries, site.keys)
+    if name not in dues:
+        dues[name] = _due(site)
+    even, asking = dues[name]
+    others = thumbnails_at(trace, index).from_others
+    return Received((others / max(1.0, asking)).float(), even)
+
+
+def _due(site: Site) -> tuple[Float[Tensor, "h K"], float]:
+    """What keys would receive from others if weight were spread evenly, and how many queries see a key beside themselves."""
+    keys, even, asking = torch.arange(site.keys), torch.zeros(1, site.keys, dtype=torch.float64), 0
+    for block in query_blocks(site.queries, site.keys, site.heads if site.weights_only else 1, 1 << 18):
+        chosen = torch.arange(site.queries)[block]
         other = torch.ones(len(chosen), site.keys, dtype=torch.bool)
         if site.kind == "self":
             other = keys != (chosen + site.query_offset)[:, None]
-        weights = site.weights(None, chosen).cpu().nan_to_num(0.0)
         allowed = torch.ones(1, len(chosen), site.keys, dtype=torch.bool)
         if site.weights_only:
-            allowed = weights > 0  # what the mask was is seen in its zeros alone
+            allowed = (
+                site.weights(None, chosen).cpu().nan_to_num(0.0) > 0
+            )  # what the mask was is seen in its zeros alone
         elif not site.mask.is_empty:
             allowed = site.mask.allowed(chosen, site.keys).cpu().reshape(-1, len(chosen), site.keys)
-        sees = (allowed & other).any(-1).any(0)  # [q]
-        counted += int(sees.sum())
-        taken = other & sees[:, None]
-        weight += (weights * taken).sum(1, dtype=torch.float64)
-        shares = allowed.double() / allowed.sum(-1, keepdim=True).clamp_min(1)
-        even = even + (shares * taken).sum(1)
-    return Received((weight / max(1, counted)).float(), (even / max(1, counted)).float())
+        asking += int((allowed & other).any(-1).any(0).sum())
+        shares = allowed / allowed.sum(-1, keepdim=True, dtype=torch.float32).clamp_min(1)
+        even = even + (shares * other).sum(1)
+    return (even / max(1, asking)).float(), float(asking)

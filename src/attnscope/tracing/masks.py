@@ -50,28 +50,45 @@ class MaskRule:
     def nbytes(self) -> int:
         return sum(part.nbytes for part in (self.keys, self.rows, self.packed) if part is not None)
 
-    def allowed(self, queries: Shaped[Tensor, " q"], keys: int, head: int | None = None) -> Bool[Tensor, "*H q {keys}"]:
+    def allowed(
+        self, queries: Shaped[Tensor, " q"], keys: int, head: int | None = None, first: int = 0
+    ) -> Bool[Tensor, "*H q {keys}-{first}"]:
         """True where a query may see a key: [q, K]; [H, q, K] if heads differ and `head` is None.
 
-        `queries`: their positions, [q]. `keys`: K. `head`: which head's mask, from 0.
+        `queries`: their positions, [q]. `keys`: K. `head`: which head's mask, from 0. `first`: of the keys before it
+            there are no columns.
         """
         queries = queries.cpu()
         if self.packed is not None:
             packed = self.packed if head is None else self.packed[head if len(self.packed) > 1 else 0][None]
-            bits = np.unpackbits(packed[:, queries].numpy(), axis=-1, count=keys)
-            allowed = torch.from_numpy(bits).bool()
+            bits = np.unpackbits(packed[:, queries, first // 8 :].numpy(), axis=-1, count=keys - first // 8 * 8)
+            allowed = torch.from_numpy(bits[..., first % 8 :]).bool()
             return allowed[0] if len(allowed) == 1 else allowed
-        offset = torch.arange(keys) - queries[:, None]
-        allowed = torch.ones(len(queries), keys, dtype=torch.bool)
+        offset = torch.arange(first, keys) - queries[:, None]
+        allowed = torch.ones(len(queries), keys - first, dtype=torch.bool)
         if self.lower is not None:
             allowed &= offset >= self.lower
         if self.upper is not None:
             allowed &= offset <= self.upper
         if self.keys is not None:
-            allowed &= self.keys
+            allowed &= self.keys[first:keys]
         if self.rows is not None:
             allowed &= self.rows[queries, None]
         return allowed
+
+    def span(self, queries: slice, keys: int) -> tuple[int, int]:
+        """(first, stop) of the keys outside which a run of `queries` sees none of the `keys`; at least one key wide."""
+        first, stop = 0, keys
+        if self.packed is None:
+            if self.lower is not None:
+                first = max(first, queries.start + self.lower)
+            if self.upper is not None:
+                stop = min(stop, queries.stop + self.upper)
+            if self.keys is not None and bool(self.keys.any()):
+                seen = self.keys.nonzero()
+                first, stop = max(first, int(seen[0])), min(stop, int(seen[-1]) + 1)
+        first = min(first, keys - 1)
+        return first, max(stop, first + 1)
 
     def seen(self, queries: int, keys: int) -> int:
         """How many keys there are up to the last one that some query may see. `queries`, `keys`: Q and K."""
@@ -206,6 +223,18 @@ class BiasRule:
             return table[..., queries, :].float()
         index = torch.arange(keys) - queries[:, None] + total_queries - 1
         return table[..., index].float()
+
+    def block(self, rows: slice, total_queries: int, total_keys: int, keys: slice) -> Float[Tensor, "Hb q n"]:
+        """The bias of a run of queries and a run of keys, fp32; a row of diagonals is copied whole.
+
+        `rows`, `keys`: the runs. `total_queries`, `total_keys`: Q and K.
+        """
+        if self.cells is not None:
+            return self.cells[:, rows, keys].float()
+        assert self.diagonals is not None
+        windows = self.diagonals[:, : total_queries + total_keys - 1].unfold(-1, keys.stop - keys.start, 1)
+        starts = torch.arange(rows.start, rows.stop)
+        return windows[:, keys.start - starts + total_queries - 1].float()
 
 
 def bias_rule_of(bias: Float[Tensor, "Hb Q K"]) -> BiasRule:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from attnscope.attention import AttentionSteps, attention_steps, project_output
+from attnscope.attention import AttentionSteps, project_output
 from attnscope.errors import InputError, NotCaptured
 from attnscope.text.characters import printable
 from attnscope.tracing.head_projection import HeadProjection
@@ -202,7 +202,8 @@ class Site:
         return torch.tensor([self._row(query) for query in (queries if several else [queries])], dtype=torch.long)
 
     def chain(self, head: Any = None, queries: Any = None) -> AttentionSteps:
-        """Every link of the chain, fp32: [q, K] and [q, D] for one head, [H, q, K] and [H, q, D] for all.
+        """Every link of the chain, fp32: [q, K] and [q, D] for one head, [H, q, K] and [H, q, D] for all. Each is
+        computed when it is first read.
 
         `head`: a number from 0, or a name such as "L2H8"; None for all heads.
         `queries`: a row (from 0; negative ones count from the end), a token as written, several of these, a slice, or a
@@ -210,25 +211,24 @@ class Site:
 
         Raises InputError for a head or a query that is not there.
         """
-        rows = self._rows(queries)
-        groups, device = self.heads // self.kv_heads, self.q.device
+        rows, device = self._rows(queries), self.q.device
         number = None if head is None else self._head(head)
         chosen: Any = slice(None) if number is None else number
-        group: Any = torch.arange(self.heads) // groups if number is None else number // groups
+        group: Any = slice(None) if number is None else number // (self.heads // self.kv_heads)
         sinks = None if self.sinks is None else self.sinks[chosen].float()[..., None, None]
         bias, allowed = self.position_bias, None
         if not self.mask.is_empty:
             allowed = self.mask.allowed(rows, self.keys, number).to(device)
-        return attention_steps(
+        return AttentionSteps(
             self.q[chosen][..., rows.to(device), :].float(),
-            self.k[group].float(),
-            self.v[group].float(),
-            scaling=self.scaling,
-            softcap=self.softcap,
-            position_bias=None if bias is None else bias.values(rows, self.queries, self.keys, number).to(device),
-            allowed=allowed,
-            fill=self.mask.fill,
-            sinks=sinks,
+            self.k[group],
+            self.v[group],
+            self.scaling,
+            self.softcap,
+            None if bias is None else bias.values(rows, self.queries, self.keys, number).to(device),
+            allowed,
+            self.mask.fill,
+            sinks,
         )
 
     def dot(self, head: Any = None, queries: Any = None) -> Float[Tensor, "*H q K"]:
@@ -275,19 +275,34 @@ class Site:
             )
         return self.projection.heads(self.heads)
 
-    def norms(self) -> tuple[str, Float[Tensor, "H K"]]:
+    def norms(self, head: Any = None) -> tuple[str, Float[Tensor, "*H K"]]:
         """("output", ‖v · W_O[h]‖) for every head and key, or ("value", ‖v‖) where W_O is unknown.
 
-        weight · norm is the size of what a key adds to the head's output (Kobayashi et al. 2020, equation 2).
+        weight · norm is the size of what a key adds to the head's output (Kobayashi et al. 2020, equation 2). [K] for one
+        head, [H, K] for all; `head` as in `chain`.
         """
+        if head is not None:
+            found, norms = self._norms([self._head(head)])
+            return found, norms[0]
+        parameter = None if self.projection is None else self.projection.parameter
+        state = None if parameter is None or parameter.is_inference() else parameter._version  # counts changes in place
+        known = self.__dict__.get("_known_norms")
+        if known is None or state is None or known[0] != state:
+            known = self.__dict__["_known_norms"] = (state, self._norms(list(range(self.heads))))
+        return known[1]
+
+    def _norms(self, heads: list[int]) -> tuple[str, Float[Tensor, "h K"]]:
         if self.stored_norms is not None and self.projection is None:
-            return "output", self.stored_norms
-        groups = self.heads // self.kv_heads
-        value = self.v.float()
+            return "output", self.stored_norms[heads]
+        values = [self.v[head // (self.heads // self.kv_heads)].float() for head in heads]
         if self.projection is None:
-            return "value", value.norm(dim=-1).repeat_interleave(groups, dim=0)
-        blocks = self.projection.heads(self.heads).to(value.device)
-        return "output", torch.stack([(value[h // groups] @ blocks[h]).norm(dim=-1) for h in range(self.heads)])
+            return "value", torch.stack([value.norm(dim=-1) for value in values])
+        blocks = self.projection.blocks(self.heads, heads).float()
+        if self.keys > 2 * self.value_size:
+            # W_O[h]ᵀ = Q · R, and Q keeps lengths: ‖v · W_O[h]‖ = ‖v · Rᵀ‖, of Dv numbers instead of M
+            blocks = torch.linalg.qr(blocks.mT.cpu(), mode="r").R.mT
+        blocks = blocks.to(self.v.device)
+        return "output", torch.stack([(v @ block).norm(dim=-1) for v, block in zip(values, blocks, strict=True)])
 
     def share(self, head: Any = None, query: Any = None) -> Float[Tensor, "*H K"]:
         """Each key's share of the head's output for one `query`: weight · norm (see `norms`) over the sum of these.
@@ -295,8 +310,7 @@ class Site:
         [K] for one head, [H, K] for all; parts of 1. `head` as in `chain`. `query`: a row, or a token as written; it
         must be given. Raises InputError for a head or a query that is not there.
         """
-        norms = self.norms()[1]
-        size = self.weights(head, self._row(query))[..., 0, :] * (norms if head is None else norms[self._head(head)])
+        size = self.weights(head, self._row(query))[..., 0, :] * self.norms(head)[1]
         return size / size.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
 
     def steps(self, head: Any, query: Any) -> tuple[Step, ...]:

@@ -88,7 +88,7 @@ class WeightsSite(Site):
     def chain(self, head: Any = None, queries: Any = None) -> AttentionSteps:
         self._refuse("the chain of dot products, scores and output")
 
-    def norms(self) -> tuple[str, Float[Tensor, "H K"]]:
+    def norms(self, head: Any = None) -> tuple[str, Float[Tensor, "*H K"]]:
         self._refuse("the size of the values (and so each key's share of the output)")
 
     def output_projection(self) -> Float[Tensor, "H Dv M"]:

@@ -146,6 +146,7 @@ def make_blocks(trace: Trace, site: int, query: int, plan: Plan, receipts: Recei
     `query` does in every head.
     """
     order = [site, *(i for i in plan.held if i != site)]
+    written: dict[str, str] = {}
     return tuple(
         Block(
             encode(
@@ -157,6 +158,7 @@ def make_blocks(trace: Trace, site: int, query: int, plan: Plan, receipts: Recei
                 thumbs=index == site,
                 query=query if index == site else None,
                 z_rows=Z_ROWS,
+                written=written,
             ),
             (index,),
             2 if _width(trace.sites[index], plan.held[index]) == 2 else 4,

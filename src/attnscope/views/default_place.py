@@ -1,13 +1,13 @@
 """Where a view opens if you name no place: on a link between two words that stands out."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from attnscope.statistics.sink_tokens import SAMPLED_QUERIES, leading_key, received, sampled_rows, set_aside
+from attnscope.statistics.sink_tokens import leading_key, received, set_aside
+from attnscope.statistics.thumbnails import index_of, pairs_at, thumbnails_at
 from attnscope.text.format import percent_in_words
 from attnscope.text.function_words import is_function_word
 from attnscope.text.spelling import spelled
@@ -47,29 +47,25 @@ def choose_opening(trace: Trace, sites: tuple[Site, ...], head: int | None = Non
     A link is the strongest key of its query, special and sink tokens aside. It stands out by its weight beyond what the
     key receives on average in this head, times ‖v · W_O[head]‖ of the key as a multiple of the site's mean: by what it
     writes beyond the usual. The search covers these sites, this head and this query, where they are given. Without a query
-    it is the first content word of a generated answer, where there is one. Of long texts it takes a sample of the
-    queries. Ties go to the lowest layer, head and position. Without any such link the view opens at the beginning.
+    it is the first content word of a generated answer, where there is one. Ties go to the lowest layer, head and position.
+    Without any such link the view opens at the beginning.
     """
     answer = _answer(trace, sites) if query is None else None
     row = query if answer is None else answer
     best: _Link | None = None
-    sampled = False
     for site in sites:
-        rows = sampled_rows(site) if row is None else torch.tensor([row - site.query_offset])
-        sampled |= row is None and len(rows) < site.queries
-        for link in _links(trace, site, head, rows):
-            if best is None or link.score > best.score:
-                best = link
+        link = _best_link(trace, site, head, best) if row is None else _best_of(trace, site, head, row)
+        if link is not None and (best is None or link.score > best.score):
+            best = link
     where = _where(trace, sites, head, query)
     if best is not None:
-        among = f" (among {SAMPLED_QUERIES} queries spread evenly over the text)" if sampled else ""
         key = spelled(trace.key_tokens(best.site))[best.key]
         begins = "Opened here because no"
         if answer is not None:
             word = spelled(trace.query_tokens(best.site))[answer]
             begins = f"Opened on “{word}”, the first content word of the answer, where no"
         why = (
-            f"{begins} link between two different words in {where}{among} stands out more: "
+            f"{begins} link between two different words in {where} stands out more: "
             f"{percent_in_words(best.weight)}, and “{key}” receives {percent_in_words(best.usual)} on average."
         )
         return Opening(best.site, best.head, best.query, best.key, why)
@@ -81,27 +77,51 @@ def choose_opening(trace: Trace, sites: tuple[Site, ...], head: int | None = Non
     return Opening(site, head or 0, row, key, f"Opened {start}: there is no link between two such words in {where}.")
 
 
-def _links(trace: Trace, site: Site, head: int | None, rows: Int[Tensor, " q"]) -> Iterable[_Link]:
-    """The best link of each block of queries."""
-    queries, keys = trace.query_tokens(site), trace.key_tokens(site)
+def _best_link(trace: Trace, site: Site, head: int | None, beat: _Link | None) -> _Link | None:
+    """The best link of all queries of a site; None where none is better than `beat`.
+
+    What a key receives at most (`Peaks`) bounds what a link to it can score, so few heads are looked at again.
+    """
+    found = thumbnails_at(trace, index_of(trace, site))
+    aside, usual = set_aside(trace, site), received(trace, site).weight
+    writes = _writes(site, aside)
+    bounds = ((found.peaks.weight - usual) * writes).masked_fill(aside | (found.peaks.weight <= 0), -torch.inf).amax(-1)
+    best, least = None, -torch.inf if beat is None else beat.score
+    for number in bounds.argsort(descending=True, stable=True).tolist() if head is None else [head]:
+        bound = float(bounds[number])
+        if bound == -torch.inf or bound + 1e-5 * abs(bound) < least:
+            break
+        for rows in query_blocks(site.queries, site.keys):
+            link = _link(trace, site, number, rows, writes)
+            if link is not None and (link.score > least or (best and link.score == least and number < best.head)):
+                best, least = link, link.score
+    return best
+
+
+def _best_of(trace: Trace, site: Site, head: int | None, query: int) -> _Link | None:
+    """The best link of one query."""
+    row = query - site.query_offset
+    return _link(trace, site, head, slice(row, row + 1), _writes(site, set_aside(trace, site)))
+
+
+def _link(trace: Trace, site: Site, head: int | None, rows: slice, writes: Float[Tensor, "H K"]) -> _Link | None:
+    """The best link of a run of queries: of one head, or of all."""
     aside = set_aside(trace, site)
     heads = slice(None) if head is None else slice(head, head + 1)
-    usual, writes = received(site).weight[heads], _writes(site, aside)[heads]
-    for block in query_blocks(len(rows), site.keys, site.heads):
-        chosen = rows[block]
-        weights = site.weights(head, chosen).reshape(-1, len(chosen), site.keys).cpu().nan_to_num(0.0)
-        words = weights.masked_fill(aside, 0.0)
-        most, key = words.max(-1)  # [H, q]: the strongest key of each query
-        links = _between_words(queries, keys, chosen + site.query_offset, site) & ~aside
-        fits = links[torch.arange(len(chosen)), key] & (most > 0)
-        score = torch.where(fits, (most - usual.gather(1, key)) * writes.gather(1, key), -torch.inf)
-        top = float(score.max())
-        if top == -torch.inf:
-            continue
-        h, q = divmod(int((score == top).flatten().nonzero()[0, 0]), len(chosen))
-        k = int(key[h, q])
-        place = (h if head is None else head, int(chosen[q]) + site.query_offset, k)
-        yield _Link(site, *place, float(most[h, q]), float(usual[h, k]), top)
+    usual, writes = received(trace, site).weight[heads], writes[heads]
+    count = rows.stop - rows.start
+    weights = site.weights(head, rows).reshape(-1, count, site.keys).cpu().nan_to_num(0.0)
+    most, key = weights.masked_fill(aside, 0.0).max(-1)  # [H, q]: the strongest key of each query
+    links = pairs_at(trace, index_of(trace, site)).between_words(rows) & ~aside
+    fits = links[torch.arange(count), key] & (most > 0)
+    score = torch.where(fits, (most - usual.gather(1, key)) * writes.gather(1, key), -torch.inf)
+    top = float(score.max())
+    if top == -torch.inf:
+        return None
+    h, q = divmod(int((score == top).flatten().nonzero()[0, 0]), count)
+    k = int(key[h, q])
+    place = (h if head is None else head, rows.start + q + site.query_offset, k)
+    return _Link(site, *place, float(most[h, q]), float(usual[h, k]), top)
 
 
 def _writes(site: Site, aside: Bool[Tensor, " K"]) -> Float[Tensor, "H K"]:
@@ -139,32 +159,9 @@ def _where(trace: Trace, sites: tuple[Site, ...], head: int | None, query: int |
     return place if query is None else f"{place}, from “{spelled(trace.query_tokens(sites[0]))[query]}”"
 
 
-def _between_words(queries: Tokens, keys: Tokens, rows: Int[Tensor, " q"], site: Site) -> Bool[Tensor, "q K"]:
-    """True where query and key are pieces of different words, real words both, and (in one text) not neighbours."""
-    query_words = torch.tensor([_word(queries, int(r)) for r in rows])
-    key_words = torch.tensor([_word(keys, k) for k in range(site.keys)])
-    query_names, key_names = _names(queries, keys)
-    different = query_names[rows][:, None] != key_names[: site.keys]
-    real = (query_words >= 0)[:, None] & (key_words >= 0)
-    if site.kind == "cross":
-        return different & real
-    return different & real & ((query_words[:, None] - key_words).abs() > 1)
-
-
 def _word(tokens: Tokens, position: int) -> int:
     """The number of the word, or -1 for special tokens and for what has no letter or digit."""
     word = tokens.words[position]
     if word is None or tokens.special[position] or not any(c.isalnum() for c in tokens.word_text[word]):
         return -1
     return word
-
-
-def _names(queries: Tokens, keys: Tokens) -> tuple[Tensor, Tensor]:
-    """A number per spelling, so that "The" and "the" count as the same word."""
-    numbers: dict[str, int] = {}
-
-    def number(tokens: Tokens) -> Tensor:
-        spelled = ["" if w is None else tokens.word_text[w].casefold() for w in tokens.words]
-        return torch.tensor([numbers.setdefault(s, len(numbers)) for s in spelled])
-
-    return number(queries), number(keys)

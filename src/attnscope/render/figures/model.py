@@ -50,8 +50,6 @@ def plan(scene: Scene, width: float) -> Plan:
     if statistic in PAIR:
         pair = f"“{scene.query_names[state.query]}” → “{scene.key_names[scene.key]}”"
         notes.append(f"The pair is {pair}.")
-    if sampled := max((one.sampled or 0 for one in thumbs), default=0):
-        notes.append(f"Computed from {sampled} queries at even distances in the text.")
     if any((one.pixels == MASKED).any() for one in thumbs):
         notes.append("White is masked.")
     name = trace.model.name or trace.model.class_name or "attention"

@@ -104,7 +104,7 @@ def query_row(view: View) -> QueryRow:
         empty = all(_masked(site, state.head, row))
         more = {
             "share": site.share(state.head, row).tolist(),
-            "norms": site.norms()[1][state.head].tolist(),
+            "norms": site.norms(state.head)[1].tolist(),
             "dot": site.chain(state.head, row).dot[0].tolist(),
             "sink": None if site.sinks is None else max(0.0, 1 - sum(weights)),
             "empty": None if not empty else "uniform" if site.mask.uniform_empty_rows else "zero",

@@ -1,0 +1,227 @@
+"""Which pairs of a query and a key the statistics ask for, by positions and tokens."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from attnscope.statistics.sight import Sight
+from attnscope.tracing.site import Site
+from attnscope.tracing.tokens import Tokens
+
+BESIDE = {"itself": 0, "previous": -1, "next": 1}  # statistics of one key beside the query, and which
+FEW = 8  # pairs of which a block has fewer than one in so many are looked up one by one
+
+
+class Cells:
+    """Some pairs of a block of queries and keys, the same for every head. `index`: row · n + column of each."""
+
+    def __init__(self, index: "np.ndarray", shape: tuple[int, int]) -> None:
+        self.index, self.shape = torch.from_numpy(index), shape
+        self.few = len(index) * FEW < shape[0] * shape[1]
+
+    @cached_property
+    def mask(self) -> Bool[Tensor, "q n"]:
+        """True at the pairs."""
+        return torch.zeros(self.shape, dtype=torch.bool).view(-1).index_fill_(0, self.index, True).view(self.shape)
+
+    @cached_property
+    def _factors(self) -> Float[Tensor, "q n"]:
+        return self.mask.float()
+
+    def total(self, weights: Float[Tensor, "h q n"]) -> Float[Tensor, " h"]:
+        """The weight on these pairs, by head."""
+        flat = weights.flatten(1)
+        if self.few:
+            return flat.index_select(1, self.index.to(flat.device)).sum(1)
+        return flat @ self._factors.flatten().to(flat.device)
+
+    def clear(self, weights: Float[Tensor, "h q n"]) -> None:
+        """Set them to 0."""
+        if self.few:
+            weights.view(len(weights), -1).index_fill_(1, self.index.to(weights.device), 0.0)
+        else:
+            weights.masked_fill_(self.mask.to(weights.device), 0.0)
+
+    def seen(self, sight: Sight) -> Bool[Tensor, "h q"]:
+        """Which queries see one of the pairs."""
+        allowed = None if sight.allowed is None else sight.allowed.flatten(1)
+        seen = torch.zeros(1 if allowed is None else len(allowed), self.shape[0], dtype=torch.bool)
+        rows = self.index // self.shape[1]
+        for head, row in enumerate(seen):
+            row[rows if allowed is None else rows[allowed[head, self.index]]] = True
+        return seen
+
+
+@dataclass(frozen=True, eq=False)
+class BlockPairs:
+    """The pairs of a run of q queries, `rows`, and the n keys of its `sight`.
+
+    `visible`: of each statistic in `Pairs.asked`, which queries see one of its pairs, [h, q]; h is 1 where heads share the
+        mask.
+    `seen`: how many queries see each key.
+    `copies`, `after`: pairs with an earlier copy of the query's token, and with what followed one. None across texts.
+    `alike`: pairs within a word, of neighbouring words, or of one word twice.
+    `own`: the column of the first query's own token, counted from the sight's first key. None across texts.
+    `special`: the columns of special tokens. `special_rows`, `other_rows`: the rows of special tokens, and of those that
+        are no words.
+    """
+
+    rows: slice
+    sight: Sight
+    visible: dict[str, Bool[Tensor, "h q"]]
+    seen: Float[Tensor, "h n"]
+    copies: Cells | None
+    after: Cells | None
+    alike: Cells
+    own: int | None
+    special: Int[Tensor, " s"]
+    special_rows: Int[Tensor, " r"]
+    other_rows: Int[Tensor, " o"]
+
+    @cached_property
+    def beside(self) -> slice:
+        """The columns of the queries' own tokens."""
+        own, width = self.own or 0, self.sight.width
+        return slice(min(max(own, 0), width), min(max(own + self.rows.stop - self.rows.start, 0), width))
+
+    @cached_property
+    def apart(self) -> Float[Tensor, "q m"]:
+        """|query − key| of every query and the keys `beside` it."""
+        column, row = torch.arange(self.beside.start, self.beside.stop), torch.arange(self.rows.stop - self.rows.start)
+        return (column.float() - (self.own or 0) - row[:, None].float()).abs_()
+
+
+class Pairs:
+    """The pairs of a site, by the tokens along its queries and its keys."""
+
+    def __init__(self, site: Site, queries: Tokens, keys: Tokens) -> None:
+        self.crossing = site.kind == "cross"
+        self.offset = site.query_offset
+        self.special, self.query_special = np.array(keys.special[: site.keys]), np.array(queries.special)
+        names: dict[int | str, int] = {}
+        spellings: dict[str, int] = {}
+        self.names = np.array([names.setdefault(name, len(names)) for name in (keys.ids or keys.strings)])
+        self.key_words, self.key_spellings = (part[: site.keys] for part in _words(keys, spellings))
+        self.query_words, self.query_spellings = _words(queries, spellings)
+        self._by_name = _Index(self.names[: site.keys])
+        self._by_spelling, self._by_word = _Index(self.key_spellings), _Index(self.key_words)
+
+    @cached_property
+    def asked(self) -> tuple[str, ...]:
+        """The statistics that are weight on certain pairs."""
+        own = () if self.crossing else (*BESIDE, "same", "induction")
+        return (*own, "first", *(("special",) if bool(self.special.any()) else ()))
+
+    @property
+    def words(self) -> Bool[Tensor, " K"]:
+        """Which keys are pieces of words."""
+        return torch.from_numpy(self.key_words >= 0)
+
+    def between_words(self, rows: slice) -> Bool[Tensor, "q K"]:
+        """True where query and key are pieces of different words that are, in one text, not neighbours; see `Peaks`."""
+        queries = np.arange(rows.start, rows.stop) + self.offset
+        words = self.query_words[queries][:, None]
+        different = (words >= 0) & (self.key_words >= 0)
+        different &= self.query_spellings[queries][:, None] != self.key_spellings
+        return torch.from_numpy(different if self.crossing else different & (np.abs(words - self.key_words) > 1))
+
+    def block(self, rows: slice, sight: Sight) -> BlockPairs:
+        """The pairs of a run of queries and the keys that it sees."""
+        queries = np.arange(rows.start, rows.stop) + self.offset
+        special = _where(self.special[sight.keys])
+        found = {"first": _seen_at(np.full(len(queries), -sight.first), sight)}
+        if len(special):
+            found["special"] = _seen_some(special, len(queries), sight)
+        elif "special" in self.asked:
+            found["special"] = torch.zeros(1, len(queries), dtype=torch.bool)
+        copies = after = own = None
+        word, spelling = self.query_words[queries], self.query_spellings[queries]
+        alike = self._by_spelling.pairs(spelling, np.where(word < 0, spelling, spelling + 1))
+        if not self.crossing:
+            own = int(queries[0]) - sight.first
+            for name, by in BESIDE.items():
+                found[name] = _seen_at(queries + by - sight.first, sight)
+            name = self.names[queries]
+            row, key = self._by_name.pairs(name, np.where(self.query_special[queries], name, name + 1))
+            row, key = row[key < queries[row]], key[key < queries[row]]
+            copies, after = _cells(row, key, len(queries), sight), _cells(row, key + 1, len(queries), sight)
+            found |= {"same": copies.seen(sight), "induction": after.seen(sight)}
+            beside = self._by_word.pairs(word - 1, np.where(word < 0, word - 1, word + 2))
+            alike = np.concatenate([alike[0], beside[0]]), np.concatenate([alike[1], beside[1]])
+        seen = torch.full((1, sight.width), float(len(queries)))
+        if sight.allowed is not None:
+            seen = sight.allowed.sum(1, dtype=torch.float32)
+        return BlockPairs(
+            rows,
+            sight,
+            {name: found[name] for name in self.asked},
+            seen,
+            copies,
+            after,
+            _cells(*alike, len(queries), sight),
+            own,
+            special,
+            _where(self.query_special[queries]),
+            _where(word < 0),
+        )
+
+
+class _Index:
+    """Where each of some whole numbers stands in a list."""
+
+    def __init__(self, numbers: "np.ndarray") -> None:
+        self.order = np.argsort(numbers, kind="stable")
+        self.sorted = numbers[self.order]
+
+    def pairs(self, low: "np.ndarray", high: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
+        """(i, place) for every place in the list whose number is at least low[i] and below high[i]."""
+        start, stop = np.searchsorted(self.sorted, low), np.searchsorted(self.sorted, high)
+        count = np.maximum(stop - start, 0)
+        row = np.repeat(np.arange(len(low)), count)
+        first = np.cumsum(count) - count
+        return row, self.order[np.arange(len(row)) + (start - first)[row]]
+
+
+def _cells(row: "np.ndarray", key: "np.ndarray", queries: int, sight: Sight) -> Cells:
+    """Those of the pairs that lie in the sight."""
+    column = key - sight.first
+    inside = (column >= 0) & (column < sight.width)
+    return Cells((row * sight.width + column)[inside], (queries, sight.width))
+
+
+def _seen_some(columns: Int[Tensor, " s"], queries: int, sight: Sight) -> Bool[Tensor, "h q"]:
+    """Whether a query sees one of these columns."""
+    if sight.allowed is None:
+        return torch.ones(1, queries, dtype=torch.bool)
+    return sight.allowed[..., columns].any(-1)
+
+
+def _seen_at(columns: "np.ndarray", sight: Sight) -> Bool[Tensor, "h q"]:
+    """Whether a query sees the key in its column."""
+    inside = torch.from_numpy((columns >= 0) & (columns < sight.width))
+    if sight.allowed is None:
+        return inside[None]
+    place = torch.from_numpy(columns.clip(0, sight.width - 1))
+    return sight.allowed[:, torch.arange(len(columns)), place] & inside
+
+
+def _where(mask: "np.ndarray") -> Int[Tensor, " m"]:
+    return torch.from_numpy(mask.nonzero()[0])
+
+
+def _words(tokens: Tokens, spellings: dict[str, int]) -> tuple["np.ndarray", "np.ndarray"]:
+    """By token, the number of its word (−9 for special tokens and what has no letter or digit), and of its spelling, so
+    that "The" and "the" count as the same word.
+    """
+    real = [any(c.isalnum() for c in text) for text in tokens.word_text]
+    spelling = [spellings.setdefault(text.casefold(), len(spellings)) for text in tokens.word_text]
+    nothing = spellings.setdefault("", len(spellings))
+    words = [
+        -9 if word is None or special or not real[word] else word
+        for word, special in zip(tokens.words, tokens.special, strict=True)
+    ]
+    return np.array(words), np.array([nothing if word is None else spelling[word] for word in tokens.words])
