@@ -11,6 +11,7 @@ from attnscope.doctor.code_check.arguments import refuse_unfit
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.checks import comparisons, execution, invariants, mask_argument, proofs
 from attnscope.doctor.code_check.match.measured_bias import sinks_in_row_sums
+from attnscope.doctor.code_check.match.numbers import other_scale
 from attnscope.doctor.code_check.match.search import Fit, Hunt, Ways
 from attnscope.doctor.code_check.recipe import Recipe
 from attnscope.doctor.code_check.run.adapting import ready
@@ -222,7 +223,7 @@ def _match(case: Case, ways: Ways) -> Fit | None:
         if fit is not None:
             report.undeclared_causality(case)
     if fit is None:
-        fit = hunt.other_scale(ways)
+        fit = other_scale(hunt, ways)
         if fit is not None:
             report.undeclared_numbers(case, fit)
     if fit is None and case.sinks is None:

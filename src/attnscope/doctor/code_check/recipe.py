@@ -28,6 +28,7 @@ class Recipe:
     key_axes: str = (
         "transposed"  # transposed | reshaped | viewed: how keys become (size, length); viewed: out of the whole width
     )
+    sources: tuple[int, int, int] = (0, 1, 2)  # which inputs queries, keys and values are made of
     turned_weights: tuple[str, ...] = ()  # query | key | value | out: projections whose weights are transposed
     scale: str = "head"  # head: 1/√D | one | times: √D | model: 1/√(H·D) | linear: 1/D | length: 1/√K | queries: 1/√Q | declared | own
     causal: bool = False
@@ -155,7 +156,7 @@ def _before_scores(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, 
         recipe.theta,
         recipe.turned,
         recipe.projected,
-        (recipe.queries, recipe.keys, recipe.values, recipe.key_axes, recipe.turned_weights),
+        (recipe.queries, recipe.keys, recipe.values, recipe.key_axes, recipe.turned_weights, recipe.sources),
     )
     if same not in operands.known:
         query, key, value = _heads(recipe, operands)
@@ -178,9 +179,11 @@ def _flat(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values as they were projected, [B, T, H·D]; some of them by transposed weights."""
     flat = [operands.query, operands.key, operands.value]
     for i, name in enumerate(("query", "key", "value")):
-        if name in recipe.turned_weights:
+        source, turned = recipe.sources[i], name in recipe.turned_weights
+        if turned or source != i:
             part = operands.projections[i]
-            flat[i] = operands.inputs[i] @ part.weight.T + (0 if part.bias is None else part.bias)
+            weight = part.weight.T if turned else part.weight
+            flat[i] = operands.inputs[source] @ weight + (0 if part.bias is None else part.bias)
     return flat[0], flat[1], flat[2]
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attnscope.doctor.code_check.case import Case
-from attnscope.doctor.code_check.match.mistakes import Mistake, changes
+from attnscope.doctor.code_check.match.mistakes import SOURCES, Mistake, changes
 from attnscope.doctor.code_check.match.search import Fit, error_of
 from attnscope.doctor.code_check.recipe import Recipe, compute, factor
 from attnscope.doctor.code_check.run.invocation import Run
@@ -32,6 +32,7 @@ def add(case: Case, mistake: Mistake, fit: Fit, run: Run) -> None:
     if run.reading.outcome.seen.filled:  # the same numbers, another line of code
         id = _FILLED.get(id, id)
     words = {"queries": fit.invocation.queries_dim, "shape": fit.invocation.shape}
+    words["sources"] = SOURCES.get(mistake.change.get("sources", ()), "")
     words["which"] = ", ".join(mistake.change.get("turned_weights", ()))
     case.find(id, line=suspect_line(case.source, REGISTRY[id].row), evidence=_evidence(mistake, fit, run), **words)
 

@@ -148,6 +148,20 @@ ENTRIES = (
         reference=ATTENTION,
     ),
     Entry(
+        id="wrong-source",
+        severity="error",
+        what="queries, keys or values are made of another input than their own",
+        title="{sources}",
+        why="In cross-attention the queries come from the text that looks, and keys and values from the one that is looked at. Where both "
+        "are as wide and as long, nothing else shows the mistake.",
+        cure="q = self.q(x), k = self.k(context), v = self.v(context)",
+        invariant=ALL_COUNT,
+        place="where the projections are applied",
+        wrong=MODULE.replace("forward(self, x)", "forward(self, x, context)").replace("self.k(x)", "self.k(context)"),
+        right=("self.v(x)", "self.v(context)"),
+        reference=ATTENTION,
+    ),
+    Entry(
         id="weights-transposed",
         severity="error",
         what="a projection's weights are applied transposed",

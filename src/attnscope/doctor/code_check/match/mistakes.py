@@ -50,6 +50,13 @@ TURNED = (
     ("value",),
     ("query", "key"),
 )
+SOURCES = {  # which inputs queries, keys and values are made of, in words
+    (1, 0, 0): "queries are made of the second input, and keys and values of the first",
+    (0, 0, 0): "keys and values are made of the first input, as the queries are: the second plays no part",
+    (0, 0, 2): "keys are made of the first input, as the queries are",
+    (0, 1, 0): "values are made of the first input, as the queries are",
+    (0, 2, 1): "keys are made of the values' input, and values of the keys'",
+}
 MISTAKES: tuple[Mistake, ...] = (
     Mistake("softmax-over-queries", {"softmax": "queries"}),
     Mistake("softmax-over-heads", {"softmax": "heads"}, "heads"),
@@ -99,6 +106,7 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("queries-as-values", {"values": "queries"}),
     Mistake("keys-reshaped", {"key_axes": "reshaped"}),
     Mistake("keys-reshaped", {"key_axes": "viewed"}, "split"),
+    *(Mistake("wrong-source", {"sources": sources}, "projected") for sources in SOURCES),
     *(Mistake("weights-transposed", {"turned_weights": turned}, "projected") for turned in TURNED),
     # Mistakes with a mask that is passed in.
     Mistake("mask-after-softmax", {"mask_how": "after"}, "mask"),

@@ -16,7 +16,6 @@ from attnscope.doctor.code_check.run.outputs import Reading
 from attnscope.doctor.code_check.run.parameters import numbers_in
 
 EXACT, HALF, BFLOAT = 3e-4, 2e-2, 8e-2  # of the output's standard deviation
-CAPS = (5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 100.0)  # soft caps that are tried
 PATIENCE = {
     "right": 3000,
     "windows": 600,
@@ -56,19 +55,23 @@ def tolerance(reading: Reading) -> float:
 
 def agrees(fit: Fit, runs: Iterable[Run], sinks: Tensor | None = None) -> bool:
     """Whether the recipe reproduces every run."""
+    runs = list(runs)
+    first = runs[0]
     for run in runs:
         if run.reading.output is None:
             continue
         try:
-            result = compute(fit.recipe, _operands(fit, run, sinks), run.allowed)
+            result = compute(fit.recipe, operands_of(fit, run, sinks), run.allowed)
         except (RuntimeError, ValueError, IndexError):
+            if fit.recipe.sources != Recipe().sources and run is not first:
+                continue  # keys and values of inputs of different lengths: torch's fused attention takes even those
             return False
         if error_of(run.reading.output, result.output) > tolerance(run.reading):
             return False
     return True
 
 
-def _operands(fit: Fit, run: Run, sinks: Tensor | None) -> Operands:
+def operands_of(fit: Fit, run: Run, sinks: Tensor | None) -> Operands:
     """Made once for a run and an invocation: hundreds of recipes are tried on them. The objects stay, so their ids do."""
     who = (id(fit.invocation), fit.order, id(sinks))
     if who not in run.known:
@@ -223,89 +226,6 @@ class Hunt:
                     return _with_after(fit)
         return None
 
-    def other_scale(self, ways: Ways) -> Fit | None:
-        """A scale or a soft cap of the code's own, by trying: the right recipe but for one or two numbers."""
-        for invocation, runs in ways[:3]:
-            for recipe, order in conventions(invocation, self.base, self.causal, self.text, every=False):
-                fit = None if recipe.aligned == "lower" else self._other_numbers(invocation, recipe, order, runs)
-                if fit is not None:
-                    return fit
-        return None
-
-    def _other_numbers(self, invocation: Invocation, recipe: Recipe, order: str, runs: list[Run]) -> Fit | None:
-        """This recipe with another cap (none, where one was declared), another scale, or both."""
-        for cap in (None, *CAPS) if recipe.softcap is not None else CAPS:
-            fit = Fit(invocation, recipe.but(softcap=cap), (), order)
-            if agrees(fit, runs, self.sinks):
-                return fit
-        fit = self._one_number(invocation, recipe, order, runs, "scaling")
-        if fit is None and (recipe.softcap is not None or "tanh" in self.text):
-            fit = self._one_number(invocation, recipe, order, runs, "softcap")
-        if fit is None and recipe.softcap is not None:
-            fit = self._one_number(invocation, recipe.but(softcap=None), order, runs, "scaling")
-        if fit is None and "tanh" in self.text:
-            fit = self._two_numbers(invocation, recipe, order, runs)
-        return fit
-
-    def _two_numbers(self, invocation: Invocation, recipe: Recipe, order: str, runs: list[Run]) -> Fit | None:
-        """Scale and cap together: the best of a grid, then Gauss-Newton steps, on logarithmic axes."""
-        theirs = runs[0].reading.output
-        if theirs is None:
-            return None
-
-        def of(at: Tensor) -> Recipe:
-            return recipe.but(scale="declared", scaling=10 ** float(at[0]), softcap=10 ** float(at[1]))
-
-        def apart(at: Tensor) -> Tensor:
-            return (compute(of(at), operands).output - theirs)[known].double()
-
-        try:
-            operands = _operands(Fit(invocation, recipe, (), order), runs[0], self.sinks)
-            known = compute(recipe, operands).output.isfinite()
-            if theirs.shape != known.shape or not bool(theirs[known].isfinite().all()):
-                return None
-            grid = [torch.tensor([-2.5 + 0.2 * i, -0.5 + 0.25 * j]).double() for i in range(18) for j in range(12)]
-            at = min(grid, key=lambda x: float(apart(x).square().mean()))
-            if not float(apart(at).square().mean()) < 0.1 * float(theirs.var()):
-                return None
-            for _ in range(12):
-                steps = 1e-2 * torch.eye(2).double()
-                slope = torch.stack([(apart(at + h) - apart(at - h)) / 2e-2 for h in steps], dim=-1)  # [outputs, 2]
-                at = at - torch.linalg.lstsq(slope, apart(at)[:, None]).solution[:, 0].clamp(-0.3, 0.3)
-            fit = Fit(invocation, of(at), (), order)
-        except (RuntimeError, OverflowError):
-            return None
-        return fit if agrees(fit, runs, self.sinks) else None
-
-    def _one_number(self, invocation: Invocation, recipe: Recipe, order: str, runs: list[Run], name: str) -> Fit | None:
-        """Golden search for the number that brings the outputs nearest, on a logarithmic axis."""
-
-        def of(log: float) -> Recipe:
-            return recipe.but(scale="declared", scaling=10**log) if name == "scaling" else recipe.but(softcap=10**log)
-
-        def miss(log: float) -> float:
-            result = compute(of(log), operands)
-            known = result.output.isfinite()
-            if theirs is None or theirs.shape != result.output.shape or not bool(theirs[known].isfinite().all()):
-                return float("inf")
-            return float((theirs[known] - result.output[known]).square().mean())
-
-        theirs = runs[0].reading.output
-        try:
-            operands = _operands(Fit(invocation, recipe, (), order), runs[0], self.sinks)
-            grid = [-3 + i * 0.15 for i in range(30)]
-            least, best = min((miss(log), log) for log in grid)
-            if theirs is None or not least < 0.1 * float(theirs.var()):  # between two numbers of the grid is not far
-                return None
-            low, high, golden = best - 0.15, best + 0.15, 0.6180339887
-            for _ in range(26):
-                a, b = high - golden * (high - low), low + golden * (high - low)
-                low, high = (low, b) if miss(a) < miss(b) else (a, high)
-        except RuntimeError:
-            return None
-        fit = Fit(invocation, of((low + high) / 2), (), order)
-        return fit if agrees(fit, runs, self.sinks) else None
-
 
 def _unscaled(invocation: Invocation, recipe: Recipe) -> list[Recipe]:
     """A scale of 1 is right as well where the module's own norms have set the size of queries and keys."""
@@ -325,4 +245,6 @@ def _mistakes(invocation: Invocation, recipe: Recipe, order: str, count: int) ->
     p = invocation.projections
     kv_heads = p.kv_heads if p else invocation.kv_heads
     for wrong, mistakes in with_mistakes(recipe, invocation.heads, kv_heads, invocation.flat, count):
+        if wrong.sources != recipe.sources and (invocation.call.inputs == 1 or invocation.projections is None):
+            continue
         yield Fit(invocation, wrong, mistakes, order)
