@@ -5,7 +5,8 @@
 #                          https://download.pytorch.org/whl/cpu has a small one for the CPU.
 #   ARGS="-k name"         passed on to pytest by `make test`
 #   JOBS=4                 how many tests run side by side (default: 2; 0: one after another, as for a debugger)
-#   COVERAGE=1             which modules the tests reach too little: of Python from `make build`, of TypeScript from `make test`
+#   COVERAGE=1             which modules the tests reach too little: of Python from `make build` and `make portable`, of
+#                          TypeScript from `make test`
 #
 # Finished steps leave a stamp; a second run repeats only those whose inputs changed.
 
@@ -37,7 +38,7 @@ REST   := -m 'browser or notebook or source or slow'
 
 help:  ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
-	@printf '\n'; sed -n '3,9s/^# //p' Makefile
+	@printf '\n'; sed -n '3,10s/^# //p' Makefile
 
 demo: $(VENV)/.core $(ASSETS)  ## look at the demo model's attention: writes demo.html and opens it
 	@$(VENV)/bin/attnscope demo
@@ -56,7 +57,9 @@ test: $(VENV)/.dev $(ASSETS)  ## run every test; installs what they need, a brow
 
 portable: $(VENV)/.dev  ## unit and exactness tests with torch's plainest kernels, as on a processor without AVX2
 	$(SAY) "Unit and exactness tests under ATEN_CPU_CAPABILITY=default (some minutes)"
-	@ATEN_CPU_CAPABILITY=default $(PYTEST) -m '(unit or exactness) and not source' $(ARGS)
+	@ATEN_CPU_CAPABILITY=default $(PYTEST) -m '(unit or exactness) and not source' \
+	  $(if $(COVERAGE),--cov=attnscope --cov-report=json:.coverage.json) $(ARGS)
+	@$(if $(COVERAGE),printf '\n==> Lines that the tests reach\n'; $(PY) tools/coverage_report.py .coverage.json)
 
 lint: $(VENV)/.dev frontend/node_modules/.installed  ## style, types, direction of imports, generated files; Python and TypeScript
 	$(SAY) "ruff, pyright, import-linter, generated files, Biome, tsc (half a minute)"
@@ -112,7 +115,7 @@ constraints:  ## write constraints.txt anew from what pip resolves today
 
 clean:  ## remove everything that these commands made
 	rm -rf $(VENV) $(VENV)-bench dist docs/_build demo.html frontend/node_modules src/attnscope/static
-	rm -rf .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .coverage .coverage.json .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # ── What the commands stand on ─────────────────────────────────────────────────────────────────────────────────────

@@ -144,7 +144,7 @@ def main() -> None:
         + f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}.",
         "",
         *(
-            f"- `{folder.name}` ({pinned(folder)}): {STORY.get(folder.name, 'no history is told.')}"
+            f"- `{folder.name}` ({pinned(folder)}): {STORY.get(folder.name, 'no history is given.')}"
             for folder in folders
         ),
         "",

@@ -1,7 +1,7 @@
 """Every level in a browser, beside BertViz's views in the same Chromium.
 
     python benchmarks/page.py            # T = 16 … 512 (some minutes); writes its section of benchmarks/RESULTS.md
-    python benchmarks/page.py --all      # BertViz live beyond 128 tokens too (many minutes, many GB; what fails is said)
+    python benchmarks/page.py --all      # BertViz live beyond 128 tokens too (many minutes, many GB; failures are reported)
     python benchmarks/page.py --quick    # T = 16 and 128, few repetitions; prints only
 
 Every time ends at the second animation frame after the change is in the document: by then the first frame that shows it

@@ -88,7 +88,7 @@ describe("a payload", () => {
 });
 
 describe("an embedded block", () => {
-  /** As hosts/html.py packs it. */
+  /** As render/page/html.py packs it. */
   function pack(bytes: Uint8Array, stride: number): string {
     const start = 8 + new DataView(bytes.buffer).getUint32(0, true);
     const n = Math.ceil((bytes.length - start) / stride);

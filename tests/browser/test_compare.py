@@ -140,7 +140,7 @@ def test_the_chain_of_both_one_number_beside_the_other(open_view, texts):
     (i, j), (k, m) = places[merged.find("it")], places[merged.find("flies")]
     a, b = texts.a.site(5), texts.b.site(5)
     number = lambda link, column: float(  # noqa: E731
-        page.locator(f'[data-pair-link="{link}"] [data-col="{column}"]').get_attribute("data-value")
+        page.locator(f'[data-pair-step="{link}"] [data-col="{column}"]').get_attribute("data-value")
     )
     for name, site, query, key in (("a", a, i, k), ("b", b, j, m)):
         assert number("dot", name) == pytest.approx(float(site.dot(9, query)[0, key]), abs=1e-4)
@@ -291,7 +291,7 @@ def test_weights_alone(open_view):
         assert float(cell.get_attribute("data-value")) == pytest.approx(change, abs=1e-6)
     page.locator('[data-level-switch="steps"]').click()
     drawn(page, "steps")
-    assert page.locator('[data-pair-link="dot"] [data-col="a"]').inner_text() == "–"
+    assert page.locator('[data-pair-step="dot"] [data-col="a"]').inner_text() == "–"
 
 
 def test_an_address_that_does_not_fit_is_said(open_view, texts, demo_trace):

@@ -272,7 +272,7 @@ def test_weights_only(open_view):
     assert close(page.evaluate(READ)["scalars"]["weight"], weights[1, 2, 4, 5])
 
 
-def test_handed_in_tensors(open_view):
+def test_given_tensors(open_view):
     q, k, v = (torch.randn(2, 11, 5, generator=torch.Generator().manual_seed(i)) for i in range(3))
     trace = attnscope.Trace.from_qkv(q, k, v)
     page = open_view(trace.show(level="steps", head=1, query=4, key=2))

@@ -36,7 +36,7 @@ def test_weights_are_read_back(open_view, way):
     page = open_view(trace.show(level="neuron", stack="cross", layer=1, head=2, query=4), way)
     assert_weights(page, trace.site(1, "cross").weights(2, 4)[0])
     assert page.evaluate(READ)["links"] == ["weight"]
-    assert "there is nothing to multiply out" in page.locator(".message").inner_text()
+    assert "so there are no products to show" in page.locator(".message").inner_text()
     assert "weights only" in page.locator("[data-receipt]").inner_text()
 
 

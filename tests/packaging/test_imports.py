@@ -68,8 +68,8 @@ for name in names:
         try:
             importlib.import_module(name)
             import attnscope
-            for public in attnscope.__all__:
-                value = getattr(attnscope, public)
+            for public in set(attnscope.__all__) & set(vars(attnscope)):  # what is not there yet, the door looks up
+                value = vars(attnscope)[public]
                 if not callable(value) and not public.startswith("__"):
                     raise TypeError("after `import %s`, attnscope.%s is %r" % (name, public, value))
         except BaseException:

@@ -18,7 +18,7 @@ from attnscope import InputError, NotCaptured, OutputError, PayloadError, Trace
 from attnscope.payload import codec as payload, site_requests as tiles
 from attnscope.payload.codec import decode, encode, load_trace, read, trace_id
 from attnscope.payload.held import Held, as_held
-from attnscope.payload.site_requests import TileRequest, answer
+from attnscope.payload.site_requests import SiteRequest, answer
 from attnscope.tracing.receipts import Receipt
 from closeness import close
 
@@ -195,7 +195,7 @@ def test_blocks_of_one_trace_belong_together() -> None:
 
 def test_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = traced("llama")
-    request = TileRequest.from_message({"id": 7, "kind": "site", "site": 1, "head": 2})
+    request = SiteRequest.from_message({"id": 7, "kind": "site", "site": 1, "head": 2})
     assert torch.equal(decode(answer(trace, request).data).sites[0].q, trace.sites[1].q)
     size = sum(x.nbytes for x in (trace.sites[1].q, trace.sites[1].k, trace.sites[1].v))
     monkeypatch.setattr(tiles, "MAX_BYTES", size - 1)
@@ -221,11 +221,11 @@ def test_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_messages_that_are_no_request(message: Any) -> None:
     with pytest.raises(InputError):
-        TileRequest.from_message(message)
+        SiteRequest.from_message(message)
 
 
-@pytest.mark.parametrize("request_", [TileRequest(2), TileRequest(-1), TileRequest(0, 6), TileRequest(0, -1)])
-def test_requests_out_of_range(request_: TileRequest) -> None:
+@pytest.mark.parametrize("request_", [SiteRequest(2), SiteRequest(-1), SiteRequest(0, 6), SiteRequest(0, -1)])
+def test_requests_out_of_range(request_: SiteRequest) -> None:
     with pytest.raises(InputError, match="out of range"):
         answer(traced("llama"), request_)
 

@@ -9,7 +9,7 @@ import attnscope
 import tiny_models as tiny
 from attnscope.errors import InputError
 from attnscope.payload.codec import decode, encode, load_trace, read
-from attnscope.payload.site_requests import TileRequest, answer
+from attnscope.payload.site_requests import SiteRequest, answer
 from attnscope.payload.step_tensors import sizes
 from closeness import close
 from made_traces import made_trace
@@ -189,19 +189,19 @@ def test_show_keeps_them_for_short_texts_only(monkeypatch):
 
 def test_a_live_view_asks_for_them():
     trace = traced("llama", keep=KEEP)
-    tile = answer(trace, TileRequest.from_message({"kind": "steps", "site": 1, "head": 5}))
+    tile = answer(trace, SiteRequest.from_message({"kind": "steps", "site": 1, "head": 5}))
     meta, tensors = read(tile.data)
     assert [site["held"] for site in meta["sites"]] == [None, None]
     assert meta["sites"][1]["steps"]["heads"] == [5]
     assert torch.equal(tensors["s1.w_q"][0], trace.site(1).w_q.weight(5))
     assert meta["trace"] == read(encode(trace))[0]["trace"]
-    whole = answer(trace, TileRequest.from_message({"kind": "site", "site": 0, "head": 2}))
+    whole = answer(trace, SiteRequest.from_message({"kind": "site", "site": 0, "head": 2}))
     assert read(whole.data)[0]["sites"][0]["steps"]["heads"] == [2]
     with pytest.raises(InputError, match="'site' or 'steps'"):
-        TileRequest.from_message({"kind": "other", "site": 0})
+        SiteRequest.from_message({"kind": "other", "site": 0})
 
 
-def test_handed_in_tensors_have_none_of_it():
+def test_given_tensors_have_none_of_it():
     trace = made_trace()
     assert sizes(trace.sites[0]) == (0, 0)
     meta, _ = read(trace.show(layer=0, head=1).blocks[0].data)

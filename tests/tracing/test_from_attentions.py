@@ -13,7 +13,7 @@ from attnscope import Trace
 from attnscope.errors import InputError, NotCaptured, PayloadError
 from attnscope.payload.codec import encode
 from attnscope.payload.held import Held
-from attnscope.payload.site_requests import TileRequest, answer
+from attnscope.payload.site_requests import SiteRequest, answer
 from attnscope.tracing.tokens import Tokens
 from attnscope.views.sentences import sentence as words
 from closeness import close
@@ -323,7 +323,7 @@ def test_a_small_view_rounds_and_then_leaves_out() -> None:
 
 def test_a_live_view_is_answered() -> None:
     found = Trace.from_attentions(weights(L, H, Q, Q), names(Q))
-    read = attnscope.payload.codec.decode(answer(found, TileRequest(1, 2)).data)
+    read = attnscope.payload.codec.decode(answer(found, SiteRequest(1, 2)).data)
     assert torch.equal(read.sites[0].weights(), found.site(1).weights())
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from attnscope.render.figures.colours import ON_ANY
+from attnscope.tracing.step_names import STEP_NAMES
 from attnscope.views import levels
 from attnscope.views.sentences import notes
 from attnscope.views.state import State
@@ -45,6 +47,30 @@ def test_a_change_on_either_side_is_found(generate, monkeypatch, tmp_path) -> No
     text = (tmp_path / "state.ts").read_text("utf-8")
     (tmp_path / "state.ts").write_text(text.replace('"head",\n  stack', '"neuron",\n  stack'), "utf-8")
     assert generate.drift(tmp_path) == ["state.ts"]
+
+
+def test_colours_and_names_of_steps_stand_in_one_place() -> None:
+    """No colour outside the table, but the doctor's one mark and text on a cell; no title of a step in the page."""
+    package, page = ROOT / "src" / "attnscope", ROOT / "frontend" / "src"
+    python = {path for path in package.rglob("*.py") if path.name not in ("colours.py", "report_html.py")}
+    style = {path for path in page.rglob("*.css") if path.name != "colours.css"}
+    for path in python | style:
+        assert not re.findall(r"#[0-9a-fA-F]{6}\b", path.read_text("utf-8")), path
+    titles = {step.title for step in STEP_NAMES.values() if len(step.title) > 8}  # "q · k" is notation
+    assert titles
+    for path in (page / "levels" / "steps").glob("*.ts"):
+        source = path.read_text("utf-8")
+        assert not [title for title in titles if f'"{title}"' in source], path
+
+
+def test_colours_for_any_ground_can_be_seen_on_both() -> None:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return sum(a * b for a, b in zip(linear, (0.2126, 0.7152, 0.0722), strict=True))
+
+    for colour in ON_ANY.values():  # WCAG's contrast with white and with black
+        assert 1.05 / (luminance(colour) + 0.05) >= 3 <= (luminance(colour) + 0.05) / 0.05, colour
 
 
 def test_the_page_has_no_other_source_for_these_facts() -> None:

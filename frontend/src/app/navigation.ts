@@ -117,7 +117,7 @@ export class Navigation {
     this.host.arrived(before, problems, step);
   }
 
-  /** Other layers of this head are likely next: unpack them while nobody waits, the nearest first. */
+  /** Other layers of this head are likely next: unpack them in idle time, the nearest first. */
   prefetch(site: Site): void {
     this.cancelPrefetch();
     if (this.source.live) return;

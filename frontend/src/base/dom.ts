@@ -43,7 +43,7 @@ export function whenIdle(work: () => void): () => void {
   return () => clearTimeout(id);
 }
 
-/** For what nobody sees at once: runs after the next frame was shown; a later call replaces an earlier one. */
+/** For changes that need not show at once: runs after the next frame was shown; a later call replaces an earlier one. */
 export class AfterFrame {
   private frame = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;

@@ -34,7 +34,7 @@ function read(name: keyof State, text: string): { found: unknown; expected: stri
   return { found: choices.find((choice) => choice === other), expected: `one of ${choices.join(", ")}` };
 }
 
-/** Reads a hash or the traits of a widget; what cannot be read is left out and said in `problems`. */
+/** Reads a hash or the traits of a widget; `problems` names what cannot be read, which is left out. */
 export function parse(entries: Iterable<[string, unknown]>): { state: Partial<State>; problems: string[] } {
   const state: Record<string, unknown> = {};
   const problems: string[] = [];
@@ -44,7 +44,7 @@ export function parse(entries: Iterable<[string, unknown]>): { state: Partial<St
     if (text === "" && !MAY_BE_EMPTY.has(KINDS[name as keyof State])) continue;
     const { found, expected } = read(name as keyof State, text);
     if (found !== undefined) state[name] = found;
-    else problems.push(`${name}=${text.slice(0, 40)} is not ${expected}; it is left as it was.`);
+    else problems.push(`${name}=${text.slice(0, 40)} is not ${expected}; it keeps its value.`);
   }
   return { state: state as Partial<State>, problems };
 }

@@ -29,7 +29,7 @@ function channelOf(model: Model, link: { gone: boolean }): Channel {
     send: (message) => model.send(message),
     listen(listener) {
       const receive = (reply: Reply, buffers: ArrayBufferView[]) => {
-        link.gone = false; // whoever answers is there
+        link.gone = false; // an answer shows that the kernel is there
         listener(reply, buffers);
       };
       model.on("msg:custom", receive as never);

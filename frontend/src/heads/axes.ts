@@ -8,7 +8,7 @@ export interface Axes {
   keys: Axis;
   /** Changes whenever an axis does. */
   name: string;
-  /** Slot of the query token, and of the key under the eye; -1 where it is not drawn. */
+  /** Slot of the query token, and of the pinned key; -1 where it is not drawn. */
   query: number;
   key: number;
   /** A word of several pieces on either side. */

@@ -43,7 +43,7 @@ export function notesOf(scene: Scene, axes: Axes, found: Found, rows: Row[], row
     const lost = found.missing ? `; ${found.missing} are not in this page` : "";
     const coming = found.waiting.length ? `; ${count(found.waiting.length, "head")} on the way` : "";
     const here = count(found.total - found.missing - found.waiting.length, "head");
-    made.push({ name: "average", text: `Mean over ${here} of ${found.total}${lost}${coming}.`, value: found.total });
+    add("average", { heads: `${here} of ${found.total}${lost}${coming}` }, found.total);
   }
   if (site.query_offset) add("offset", { token: `${site.query_offset}` });
   return made;

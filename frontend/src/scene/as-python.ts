@@ -28,7 +28,7 @@ const oneLine = (text: string) => text.replace(/\s+/g, " ").slice(0, 120);
 
 /** Arguments of attnscope.load; all others are arguments of attnscope.trace. */
 const LOAD: ReadonlySet<string> = new Set(["model", "task", "device", "dtype", "revision", "trust_remote_code"]);
-/** Traces that nobody's text was read for. */
+/** Traces made from tensors, without a text. */
 const FROM_TENSORS: ReadonlySet<string> = new Set(["from_qkv", "from_attentions"]);
 
 /** The place of a site as arguments. */

@@ -77,16 +77,16 @@ def check(
     Exit code: 0 no error, 1 an error (with --strict a warning too), 2 wrong usage, 3 nothing could be compared.
     """
     code = {"scaling": scaling, "softcap": softcap, "causal": causal, "limit": limit}
-    in_use = {"task": task, "dtype": dtype, "pair": pair, "chat": chat or None}
+    of_model = {"task": task, "dtype": dtype, "pair": pair, "chat": chat or None}
     how = {"hint": hint, "strict": strict}
     try:
         if explain is not None:
             answer = _explain(explain, targets, model)
         elif model is not None:
             _refuse_code(targets, code)
-            answer = _check_model(model, targets, in_use, how, as_json, quiet)
+            answer = _check_model(model, targets, of_model, how, as_json, quiet)
         else:
-            _refuse_model(targets, in_use)
+            _refuse_model(targets, of_model)
             answer = _check_code(targets[0], code, how, as_json, quiet)
     except AttnscopeError as error:
         if not as_json:
@@ -166,14 +166,14 @@ def _check_code(target: str, code: dict[str, Any], how: dict[str, Any], as_json:
 
 
 def _check_model(
-    name: str, texts: Sequence[str], in_use: dict[str, Any], how: dict[str, Any], as_json: bool, quiet: bool
+    name: str, texts: Sequence[str], of_model: dict[str, Any], how: dict[str, Any], as_json: bool, quiet: bool
 ) -> dict[str, Any]:
     """The answer to `check --model`, printed unless it is to be JSON."""
-    pair, chat = in_use["pair"], in_use["chat"]
+    pair, chat = of_model["pair"], of_model["chat"]
     if chat and (len(texts) > 1 or pair is not None):
         got = f"{len(texts)} texts" if len(texts) > 1 else "--pair too"
         raise InputError(f"--chat: expected one text, a user's message, got {got}. Leave out --chat, or give one text.")
-    model, tokenizer = load(name, quiet, task=in_use["task"], dtype=in_use["dtype"])
+    model, tokenizer = load(name, quiet, task=of_model["task"], dtype=of_model["dtype"])
     if chat:
         read: dict[str, Any] = {"messages": [{"role": "user", "content": texts[0]}]}
     else:

@@ -70,7 +70,7 @@ def serve(
     token = os.environ.get("ATTNSCOPE_TOKEN") or secrets.token_urlsafe(32)
     if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
         raise InputError(
-            f"ATTNSCOPE_TOKEN must be at least {SHORTEST_TOKEN} ASCII characters that nobody can guess; leave it out to "
+            f"ATTNSCOPE_TOKEN must be at least {SHORTEST_TOKEN} ASCII characters, hard to guess; leave it out to "
             "have one made."
         )
     with status("starting the server …", quiet):

@@ -73,8 +73,8 @@ def check(
         "cached": cached,
         "model": model,
     }
-    in_use = {"tokenizer": tokenizer, "text": text, "messages": messages, "inputs": inputs, "text_pair": text_pair}
-    given = [name for name, value in in_use.items() if value is not None]
+    of_model = {"tokenizer": tokenizer, "text": text, "messages": messages, "inputs": inputs, "text_pair": text_pair}
+    given = [name for name, value in of_model.items() if value is not None]
     if given:
         stray = [name for name, value in declared.items() if value is not None]
         if stray:
@@ -84,7 +84,7 @@ def check(
             )
         from attnscope.doctor.model_check import check_model
 
-        return check_model(fn, hint=hint, strict=strict, **in_use)
+        return check_model(fn, hint=hint, strict=strict, **of_model)
     if isinstance(fn, nn.Module) and callable(getattr(fn, "get_input_embeddings", None)):
         raise InputError(
             f"{type(fn).__name__} is a whole model: give its tokenizer and a text, check(model, tokenizer, text); or the "

@@ -16,7 +16,7 @@ MAX_BYTES = 48_000_000  # of one reply; beyond, fp16 and then fewer heads
 
 
 @dataclass(frozen=True)
-class TileRequest:
+class SiteRequest:
     """A site of the trace, by index, and the head that will be looked at. `steps`: only what the steps level needs of
     that head beyond q, k and v, the rest being there. `thumbs`: with the thumbnails of every site and what the
     `query` does in every head, as a view begins."""
@@ -28,7 +28,7 @@ class TileRequest:
     query: int | None = None
 
     @classmethod
-    def from_message(cls, message: Any) -> "TileRequest":
+    def from_message(cls, message: Any) -> "SiteRequest":
         """Read a message of the page. Raises InputError for anything that is not a request."""
         if not isinstance(message, dict) or message.get("kind") not in (SITE, STEPS):
             raise InputError(f"expected a request of kind {SITE!r} or {STEPS!r}, got {message!r}.")
@@ -45,7 +45,7 @@ class Tile:
     data: bytes
 
 
-def answer(trace: Trace, request: TileRequest) -> Tile:
+def answer(trace: Trace, request: SiteRequest) -> Tile:
     """The payload for one site, in full precision where that stays below MAX_BYTES. Raises InputError out of range."""
     if not 0 <= request.site < len(trace.sites):
         raise InputError(f"site {request.site} is out of range: the trace has {len(trace.sites)} sites.")

@@ -8,7 +8,7 @@ import traitlets
 
 from attnscope.errors import AttnscopeError
 from attnscope.payload.messages import CANCEL, ERROR, REPLY
-from attnscope.payload.site_requests import TileRequest, answer
+from attnscope.payload.site_requests import SiteRequest, answer
 from attnscope.render.page.assets import asset
 from attnscope.views.levels import level_named
 from attnscope.views.sentences.sentence import title
@@ -132,7 +132,7 @@ class Scope(StateTraits, anywidget.AnyWidget):
             return
         try:
             trace = self._pair.other if self._pair is not None and message.get("side") == "b" else self._trace
-            tile = answer(trace, TileRequest.from_message(message))
+            tile = answer(trace, SiteRequest.from_message(message))
         except AttnscopeError as error:
             self.send({"id": identity, "kind": ERROR, "message": str(error)})
             return

@@ -1,4 +1,4 @@
-"""What a forward pass left behind, as data: a Trace holds Sites, and a site computes what somebody looks at."""
+"""What a forward pass left behind, as data: a Trace holds Sites, and a site computes what you ask for."""
 
 from attnscope.tracing.masks import BiasRule, MaskRule
 from attnscope.tracing.output_projection import Projection

@@ -1,8 +1,8 @@
 """Site: one attention call, and everything that follows from it.
 
 A site is its q, k, v as the model used them and the extras of that call (scaling, softcap, bias, mask, sinks). Scores
-and weights are not stored; they are computed, by `attnscope.attention`, for the head and the rows that somebody looks
-at. `verify` recomputes the output and compares it with what the model itself returned.
+and weights are not stored; they are computed, by `attnscope.attention`, for the head and the rows that you ask
+for. `verify` recomputes the output and compares it with what the model itself returned.
 """
 
 from collections.abc import Iterable

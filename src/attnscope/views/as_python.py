@@ -1,4 +1,7 @@
-"""The lines of Python that make a view again; the page's "Copy as Python" writes the same ones (scene/as-python.ts)."""
+"""The lines of Python that make a view again, as the page's "Copy as Python" writes them.
+
+The page has its own copy in scene/as-python.ts; tests/cases/as_python.json holds the two together.
+"""
 
 import json
 from collections.abc import Mapping

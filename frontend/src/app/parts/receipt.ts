@@ -146,7 +146,7 @@ export class ReceiptView {
       .map((side) => side.tensors)
       .find((one) => !this.checks.has(one));
     if (!tensors) return;
-    // a few milliseconds at a time: whoever walks through the text does not wait for it
+    // a few milliseconds at a time, so that moving through the text does not wait for it
     const rows = rechecking(tensors);
     const go = () => {
       const until = performance.now() + 4;

@@ -1,4 +1,4 @@
-/** What is said: the sentence, why the view opened here, and the summary for those who listen. */
+/** The sentence, why the view opened here, and the summary for screen readers. */
 
 import { AfterFrame, h, setText } from "../../base/dom";
 import { change, percent } from "../../base/format";

@@ -14,7 +14,7 @@ export interface Reply {
 export interface Channel {
   send(message: object): void;
   listen(listener: (reply: Reply, buffers: ArrayBufferView[]) => void): () => void;
-  /** False where the host knows that nobody listens any more. */
+  /** False where the host knows that the connection is closed. */
   alive?(): boolean;
 }
 

@@ -56,7 +56,7 @@ export interface Opened {
   state: Partial<State>;
 }
 
-/** Has a text read. `place`: the layer and head that are looked at, where somebody has chosen them. */
+/** Has a text read. `place`: the chosen layer and head, if any. */
 export async function read(question: Question, place: Partial<State>, signal?: AbortSignal): Promise<Opened> {
   const { layer, head, query, stack } = place;
   const response = await ask("api/trace", {

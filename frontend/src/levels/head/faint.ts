@@ -8,7 +8,7 @@ import { choose, type Line, magnified } from "./geometry";
 
 const FAINT = 1500; // lines
 const FAINT_FROM = 0.03;
-const AT_ONCE = 30_000; // cells that nobody waits for
+const AT_ONCE = 30_000; // cells that are drawn without a wait
 const NOW_AND_THEN = 250; // ms: drawing costs more than computing
 
 export class Faint {

@@ -8,7 +8,7 @@ import { TimeSlices } from "../../heads/time-slices";
 import type { Scene } from "../../scene/scene";
 import { Field, type Quantity } from "./field";
 
-const AT_ONCE = 20_000; // cells that nobody waits for
+const AT_ONCE = 20_000; // cells that are computed without a wait
 const SAMPLE = 24; // rows that tell the scale
 const NOW_AND_THEN = 200; // ms
 

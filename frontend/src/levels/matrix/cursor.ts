@@ -1,4 +1,4 @@
-/** The reader's eye on the grid: the cell that is pointed at or walked to, and how near it is seen. */
+/** The cursor on the grid: the cell under the pointer or reached with the arrow keys, and the zoom. */
 import type { Actions } from "../../scene/level";
 import type { GestureHost } from "./gestures";
 import { pressed } from "./keys";
@@ -7,7 +7,7 @@ import { clamped, fitted, panned, revealed, type ViewBox, zoomed } from "./viewb
 
 export interface CursorHost {
   laid(): Laid | null;
-  /** Draws what lies over the cells; what it says of the cell under the eye. */
+  /** Draws what lies over the cells; returns the text about the cell under the cursor. */
   mark(): string;
   show(box: ViewBox): void;
 }
@@ -71,7 +71,7 @@ export class CursorView implements GestureHost {
     return true;
   }
 
-  /** About the cell under the eye; 0 shows all. */
+  /** About the cell under the cursor; 0 shows all. */
   zoomBy(factor: number): void {
     const laid = this.host.laid();
     if (!laid) return;

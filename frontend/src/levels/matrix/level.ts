@@ -331,7 +331,7 @@ export class MatrixLevel implements Level {
     return Boolean(box && field && room && box.cellX > fitted(field.columns, field.rows, room.plot).cellX * 1.001);
   }
 
-  /** Moved without painting; the numbers of the cell under the eye. */
+  /** Moved without painting; the numbers of the cell under the cursor. */
   private mark(): string {
     const laid = this.laid();
     if (!laid) return "";

@@ -1,4 +1,4 @@
-/** Over the canvas, as elements: the selected row and column, rows without keys, and the one cell under the eye. */
+/** Over the canvas, as elements: the selected row and column, rows without keys, and the one cell under the cursor. */
 
 import { h, setAttribute } from "../../base/dom";
 import { change, decimals, fixed, percent } from "../../base/format";

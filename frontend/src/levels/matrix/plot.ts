@@ -140,7 +140,7 @@ export class PlotView {
     }
   }
 
-  /** Bars whose ends are said: row sums to the right, column sums below. */
+  /** Bars with the value at their ends: row sums to the right, column sums below. */
   private sums(context: CanvasRenderingContext2D, room: Room, { field, box }: Drawing, colours: Colours): void {
     const { covered } = this;
     const [right, below] = [room.left + covered.width + 8, room.top + covered.height + 8];

@@ -59,9 +59,7 @@ export class NeuronLevel implements Level {
     const { site, tensors } = scene;
     const notes: string[] = [];
     if (site.weights_only)
-      notes.push(
-        "Only weights are known here: no query and key vectors came with them, so there is nothing to multiply out.",
-      );
+      notes.push("Only weights were captured here, without query and key vectors, so there are no products to show.");
     if (tensors.broken)
       notes.push(
         `${tensors.broken} of this head's numbers are NaN or infinite. They are the model's own and are drawn barred.`,

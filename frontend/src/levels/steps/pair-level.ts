@@ -115,13 +115,15 @@ export class PairSteps implements Level {
     const biased = [pair.a, pair.b].some(({ chain }) => chain?.bias);
     const output = pair.a.tensors.site.norms === "output" ? "‖v · W_O‖" : "‖v‖";
     const scaling = scalingName(pair.a.tensors.site);
+    const names = scene.meta.step_names ?? {};
+    const [symbol, title] = [1, 2].map((at) => (id: string) => names[id]?.[at] ?? id);
     return [
-      step("dot", "q · k", false, ({ chain }, at) => chain?.dot?.[at]),
-      step("scaled", `scaled: ${scaling}`, false, ({ chain }, at) => chain?.scaled?.[at]),
-      ...(capped ? [step("capped", "capped", false, ({ chain }, at) => chain?.capped?.[at])] : []),
-      ...(biased ? [step("bias", "position bias", false, ({ chain }, at) => chain?.bias?.[at])] : []),
-      step("score", "score", false, ({ chain }, at) => chain?.biased?.[at]),
-      step("weight", "weight", true, ({ chain }, at) => chain?.weights[at]),
+      step("dot", symbol("dot"), false, ({ chain }, at) => chain?.dot?.[at]),
+      step("scaled", `${symbol("scaled")}: ${scaling}`, false, ({ chain }, at) => chain?.scaled?.[at]),
+      ...(capped ? [step("capped", symbol("capped"), false, ({ chain }, at) => chain?.capped?.[at])] : []),
+      ...(biased ? [step("bias", title("biased"), false, ({ chain }, at) => chain?.bias?.[at])] : []),
+      step("score", symbol("masked"), false, ({ chain }, at) => chain?.biased?.[at]),
+      step("weight", symbol("weights"), true, ({ chain }, at) => chain?.weights[at]),
       step("norm", output, false, ({ tensors }, at) => (tensors.v.length ? tensors.norms[at] : null)),
       step("share", "share of output", true, ({ chain, tensors }, at) => (tensors.v.length ? chain?.share[at] : null)),
       step(

@@ -52,6 +52,9 @@ BEND = (
     0.75  # a ramp's colour grows with value ** BEND, a little sooner than its lightness: small values show their sign
 )
 
+# Where the ground is unknown, dark or light, as in a terminal: each at least 3 : 1 on black and on white.
+ON_ANY = {"positive": "#cc6420", "negative": "#3f86dc", "weight": "#1f9a84"}
+
 # Figures are for white paper.
 GROUND, HEADS = "#ffffff", HEADS_ON["light"]
 TEXT, MUTED, LINE, FAINT = (PAGE["light"][name] for name in ("text", "muted", "strong-line", "line"))

@@ -33,7 +33,7 @@ def plan(scene: Scene, width: float) -> Plan:
     over = [head for head in state.heads if head != state.head] if state.average == "none" else []
     if len(over) >= len(HEADS):
         raise InputError(
-            f"expected up to {len(HEADS)} heads over each other, got {len(over) + 1}: nobody can tell more colours apart."
+            f"expected up to {len(HEADS)} heads over each other, got {len(over) + 1}: more colours than that look alike."
         )
     picture, notes = picture_of(scene, (state.head, *over))
     names = [picture.queries.slots[i].text for i in picture.chosen]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from attnscope.errors import InputError
-from attnscope.render.figures.colours import INK, MUTED, TEXT, nice, nice_part
+from attnscope.render.figures.colours import GROUND, INK, MUTED, TEXT, nice, nice_part
 from attnscope.render.figures.draw import Plan
 from attnscope.render.figures.field import Field, field_of
 from attnscope.render.figures.names import cut
@@ -115,12 +115,12 @@ def _draw(sheet: Sheet, y: float, scene: Scene, field: Field, at: _Layout) -> No
     sheet.hatch(axes, broken, "----", INK, "not a number")
     gaps = np.arange(1, max(rows, columns)) - 0.5
     if at.cell > 0.07:
-        axes.hlines(gaps[: rows - 1], -0.5, columns - 0.5, color="#ffffff", linewidth=0.4 * sheet.scale)
-        axes.vlines(gaps[: columns - 1], -0.5, rows - 0.5, color="#ffffff", linewidth=0.4 * sheet.scale)
+        axes.hlines(gaps[: rows - 1], -0.5, columns - 0.5, color=GROUND, linewidth=0.4 * sheet.scale)
+        axes.vlines(gaps[: columns - 1], -0.5, rows - 0.5, color=GROUND, linewidth=0.4 * sheet.scale)
     if signed and at.cell > 0.05:
         r, c = np.nonzero(parts < 0)
         dark = parts[r, c] < -0.5
-        for which, colour in ((dark, "#ffffff"), (~dark, INK)):
+        for which, colour in ((dark, GROUND), (~dark, INK)):
             axes.hlines(
                 r[which], c[which] - 0.16, c[which] + 0.16, color=colour, linewidth=0.5 * sheet.scale, label="minus"
             )

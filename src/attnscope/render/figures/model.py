@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from attnscope.errors import InputError
-from attnscope.render.figures.colours import INK, MUTED, TEXT, nice_part
+from attnscope.render.figures.colours import INK, LINE, MUTED, TEXT, nice_part
 from attnscope.render.figures.draw import Plan
 from attnscope.render.figures.parts import legend_end
 from attnscope.render.figures.scene import Scene
@@ -200,7 +200,7 @@ class _Grid:
                 size=6 * sheet.scale,
                 color=INK,
             )
-        edge = {"edgecolor": TEXT, "linewidth": 1.2} if chosen else {"edgecolor": "#d6d5d0", "linewidth": 0.3}
+        edge = {"edgecolor": TEXT, "linewidth": 1.2} if chosen else {"edgecolor": LINE, "linewidth": 0.3}
         axes.add_patch(Rectangle((x, top), self.side, self.side, fill=False, clip_on=False, **edge))
 
     def _number(self, value: float | None) -> str:

@@ -57,7 +57,7 @@ def shape_notes(scene: Scene, axes: Sequence[Axis]) -> list[str]:
     if any(axis.merged for axis in axes):
         notes.append(note("words"))
     if scene.state.average != "none":
-        notes.append(f"Mean over {len(scene.members(scene.state.head))} heads.")
+        notes.append(note("average", heads=f"{len(scene.members(scene.state.head))} heads"))
     if scene.site.query_offset:
         notes.append(note("offset", token=scene.site.query_offset))
     return notes

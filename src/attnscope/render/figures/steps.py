@@ -51,15 +51,15 @@ def steps_of(scene: Scene, width: float) -> list[Line]:
     """The lines, from x (or q and k) to what the head writes."""
     site, head, row, key = scene.site, scene.state.head, scene.row, scene.key
     chain = site.chain(head, row)
-    links = {link.name: link for link in site.steps(head, row)}
+    steps = {step.name: step for step in site.steps(head, row)}
     most = 7 if width < 5 else 14
     names = cut(scene.query_names[scene.state.query], most), cut(scene.key_names[key], most)
     lines: list[Line] = []
-    if "x" in links:
+    if "x" in steps:
         whose = "input" if width < 5 else "the layer's input"
-        lines.append(Line(_title("x"), f"{whose}, for “{names[0]}”", links["x"].value))
-    lines += _before(links, "query", names[0], None)
-    lines += _before(links, "keys", names[1], key)
+        lines.append(Line(_title("x"), f"{whose}, for “{names[0]}”", steps["x"].value))
+    lines += _before(steps, "query", names[0], None)
+    lines += _before(steps, "keys", names[1], key)
     group = site.heads // site.kv_heads
     if group > 1:
         lines.append(Line("", f"query head {head} reads key/value head {head // group} of {site.kv_heads}"))
@@ -75,9 +75,9 @@ def steps_of(scene: Scene, width: float) -> list[Line]:
     lines.append(Line(_title("values"), f"what “{names[1]}” passes on", chain.value[key]))
     share = f" (share of the output {percent(float(site.share(head, row)[key]))})" if width >= 4.5 else ""
     lines.append(Line(_title("output"), f"= Σ weight · v{share}", chain.output[0]))
-    if "write" in links:
+    if "write" in steps:
         what = "added to the stream" if width < 6 else "what the head adds to the residual stream"
-        lines.append(Line(STEP_NAMES["write"].symbol, what, links["write"].value))
+        lines.append(Line(STEP_NAMES["write"].symbol, what, steps["write"].value))
     return lines
 
 
@@ -86,12 +86,12 @@ def _title(step: str) -> str:
     return STEP_NAMES[step].title
 
 
-def _before(links: dict, name: str, who: str, key: int | None) -> list[Line]:
+def _before(steps: dict, name: str, who: str, key: int | None) -> list[Line]:
     """The lines up to q or k: the projection, a norm, rotary embedding, each if the trace kept it."""
     lines = []
     chosen = (lambda value: value) if key is None else (lambda value: value[key])
-    projected, norm = links.get("projected_query" if key is None else "projected_keys"), links.get(f"pre_norm_{name}")
-    rotary, last, letter = links.get(f"pre_rotary_{name}"), links[name], _title(name)
+    projected, norm = steps.get("projected_query" if key is None else "projected_keys"), steps.get(f"pre_norm_{name}")
+    rotary, last, letter = steps.get(f"pre_rotary_{name}"), steps[name], _title(name)
     of = "" if key is None else f" of “{who}”"
     if projected is not None and (norm is not None or rotary is not None):
         lines.append(Line(projected.symbol, f"= {projected.formula}{of}", chosen(projected.value)))

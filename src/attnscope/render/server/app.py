@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from attnscope.errors import AttnscopeError
 from attnscope.payload.messages import SITE, STEPS
-from attnscope.payload.site_requests import TileRequest
+from attnscope.payload.site_requests import SiteRequest
 from attnscope.render.server.guard import Guard, Names
 from attnscope.render.server.limits import Limits, Meter, Refusal
 from attnscope.render.server.page import page, policy
@@ -59,7 +59,7 @@ def application(
             raise Refusal(410, "gone", "this trace is no longer in memory: send the text again (POST api/trace).")
         if not all(query.get(name, "").isdecimal() and len(query[name]) < 9 for name in ("site", "head")):
             raise Refusal(400, "input", "expected site and head as numbers, such as api/site?id=…&site=5&head=3.")
-        wanted = TileRequest(int(query["site"]), int(query["head"]), query.get("kind", SITE) == STEPS)
+        wanted = SiteRequest(int(query["site"]), int(query["head"]), query.get("kind", SITE) == STEPS)
         return _octets(await workshop.tile(known, wanted))
 
     @contextlib.asynccontextmanager
@@ -137,7 +137,7 @@ async def _not_here(request: Request, error: Any) -> Response:
 
 
 async def _left(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)  # nobody reads it
+    return Response(status_code=499)  # the client is gone
 
 
 async def _failed(request: Request, error: Exception) -> Response:

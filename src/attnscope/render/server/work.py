@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from attnscope.errors import AttnscopeError, InputError
-from attnscope.payload.site_requests import TileRequest, answer
+from attnscope.payload.site_requests import SiteRequest, answer
 from attnscope.render.server.limits import Limits, Refusal
 from attnscope.tracing.trace import Trace
 from attnscope.views.state import State
@@ -113,7 +113,7 @@ class Workshop:
         the view could not open at `place`, why."""
         return await self._guarded(self._answering, _open, trace, place)
 
-    async def tile(self, trace: Trace, request: TileRequest) -> bytes:
+    async def tile(self, trace: Trace, request: SiteRequest) -> bytes:
         """The payload of another layer."""
         return (await self._guarded(self._answering, answer, trace, request)).data
 
@@ -161,7 +161,7 @@ def _open(trace: Trace, place: Mapping[str, Any]) -> tuple[dict[str, Any], bytes
     except AttnscopeError as error:
         view = trace.show()  # the address may name a layer that this model does not have: the page shows the note
         note = str(error)
-    request = TileRequest(view.site_index, view.state.head, thumbs=True, query=view.state.query)
+    request = SiteRequest(view.site_index, view.state.head, thumbs=True, query=view.state.query)
     return view.traits(), answer(trace, request).data, note
 
 

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
-POSITIVE, NEGATIVE, WEIGHT, MUTED = "#cc6420", "#3f86dc", "#1f9a84", "dim"
+from attnscope.render.figures.colours import ON_ANY
+
+POSITIVE, NEGATIVE, WEIGHT = (ON_ANY[name] for name in ("positive", "negative", "weight"))
+MUTED = "dim"
 FROM = (0.01, 0.05, 0.2, 0.5)  # the weights at which the shades begin
 
 

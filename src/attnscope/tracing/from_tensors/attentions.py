@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attnscope.errors import InputError
 from attnscope.tracing.from_tensors.as_tensor import as_tensor
-from attnscope.tracing.from_tensors.weight_checks import oddities
+from attnscope.tracing.from_tensors.weight_checks import odd_weights
 from attnscope.tracing.tokens import Tokens, tokens_of_strings
 from attnscope.tracing.weights_site import WeightsSite
 
@@ -85,7 +85,7 @@ def _read(stacks: Mapping[str | None, Any], tokens: Tokens, target: Tokens | Non
             sites.append(site)
     if not sites:
         raise InputError(_NONE)
-    return Read(tuple(sites), tokens, target, oddities(sites))
+    return Read(tuple(sites), tokens, target, odd_weights(sites))
 
 
 def _layers(name: str, attentions: Any) -> list[tuple[int, Float[Tensor, "H Q K"]]]:

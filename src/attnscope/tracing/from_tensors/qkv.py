@@ -13,7 +13,7 @@ from attnscope.tracing.site import Site
 
 
 def read_qkv(query: Any, key: Any, value: Any, mask: Any, scaling: float | None, is_causal: bool) -> Site:
-    """The site of anybody's q, k, v. Raises InputError where shapes do not fit."""
+    """A site made of your q, k and v. Raises InputError where shapes do not fit."""
     q, k, v = (_as_heads(name, x) for name, x in (("query", query), ("key", key), ("value", value)))
     if q.shape[-1] != k.shape[-1] or k.shape[:2] != v.shape[:2] or q.shape[0] % k.shape[0]:
         raise InputError(

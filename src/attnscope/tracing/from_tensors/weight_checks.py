@@ -8,7 +8,7 @@ from attnscope.tracing.receipts import TOLERANCE
 from attnscope.tracing.weights_site import WeightsSite
 
 
-def oddities(sites: Sequence[WeightsSite]) -> tuple[str, ...]:
+def odd_weights(sites: Sequence[WeightsSite]) -> tuple[str, ...]:
     """Notes on NaN, and on rows that do not sum to 1."""
     broken: list[str] = []
     odd: list[str] = []

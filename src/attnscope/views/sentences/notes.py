@@ -13,6 +13,7 @@ NOTES = {
     "outside": "{part} of {whose} lies outside the filter.",
     "sink": "{part} goes to the sink, a learned logit without a token.",
     "writes": "‖write‖ = {length}: the length of what this head writes for this query, of which shares are parts.",
+    "average": "Mean over {heads}.",
     "words": "Pieces of a word are drawn as one: weights are summed into it as keys and averaged out of it as queries.",
     "offset": "Queries begin at token {token}: those before are keys only.",
 }

@@ -1,4 +1,4 @@
-"""How to call somebody's function or module, found from its signature and by trying.
+"""How to call an unknown function or module, found from its signature and by trying.
 
 An `Invocation` is one way of calling: it turns canonical q, k, v into the arguments the user's code wants, and what comes
 back into (output, weights). Where several ways are possible, several invocations are tried, and the one that agrees with

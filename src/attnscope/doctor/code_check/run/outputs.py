@@ -1,4 +1,4 @@
-"""What one run of somebody else's code gave, and the layouts in which it takes and gives tensors."""
+"""What one run of the code under test gave, and the layouts in which it takes and gives tensors."""
 
 from dataclasses import dataclass
 from typing import Any

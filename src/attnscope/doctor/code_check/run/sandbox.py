@@ -1,4 +1,4 @@
-"""Runs somebody else's code once, so that whatever it does ends in an Outcome.
+"""Runs the code under test once, so that whatever it does ends in an Outcome.
 
 It may raise, loop for ever, print, change its inputs in place, or be random. The time limit works by SIGALRM and so holds
 on the main thread of a process on Unix only, and not against code that swallows every exception in a loop; the command
