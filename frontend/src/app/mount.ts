@@ -116,6 +116,7 @@ class App implements View {
     this.masthead = masthead(options, { crumbs: this.crumbs, tools: this.tools, switch: this.switch });
     const parts = [this.panels, { element: this.receipt.banner }, this.notices, this.sentenceBar, this.ribbons];
     const elements = [...parts, this.levels, this.foot].map(({ element }) => element);
+    if (options.sides) elements.splice(parts.indexOf(this.sentenceBar), 0, options.sides.texts);
     this.scope = h(
       "main",
       { class: `scope fit-${options.fit}`, "aria-label": `attention of ${meta.model.name || "a model"}` },

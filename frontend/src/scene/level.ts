@@ -50,6 +50,8 @@ export interface Level {
   look(): void;
   /** The level has opened and is laid out within what scrolls: show what it was opened for. */
   arrive(within: Element): void;
+  /** Another level is shown: whatever it still computes stops, and goes on with the next `draw`. */
+  leave?(): void;
   /** Closes what the reader opened on top of it; false when nothing was open. */
   close(): boolean;
   /** For the page's save button; null: nothing to draw just now. */
