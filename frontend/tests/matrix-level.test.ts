@@ -9,6 +9,7 @@ import { RowCache } from "../src/heads/row-cache";
 import { Field, MASKED, SHOWN } from "../src/levels/matrix/field";
 import { axisLabels } from "../src/levels/matrix/labels";
 import { paint } from "../src/levels/matrix/paint";
+import { roomFor } from "../src/levels/matrix/plot";
 import { Shade } from "../src/levels/matrix/shade";
 import { clamped, fitted, labelStep, panned, revealed, sight, zoomed } from "../src/levels/matrix/viewbox";
 import { labels } from "../src/scene/labels";
@@ -17,18 +18,10 @@ import { meta, payload, site } from "./made";
 const plot = { width: 700, height: 500 };
 
 describe("the view box", () => {
-  it("shows everything at first, in square cells", () => {
-    expect(fitted(10, 10, plot)).toEqual({ x: 0, y: 0, cellX: 34, cellY: 34 });
-    expect(fitted(100, 100, plot).cellX).toBe(5);
-    const long = fitted(2000, 2000, plot);
-    expect(long.cellX).toBeCloseTo(0.25, 12);
-    expect(long.cellX).toBe(long.cellY);
-  });
-
-  it("lets a text that is much longer on one side have oblong cells", () => {
-    const { cellX, cellY } = fitted(500, 5, plot);
-    expect(cellX).toBeCloseTo(1.4, 12);
-    expect(cellY).toBe(34);
+  it("shows everything at first, over the whole width", () => {
+    for (const n of [3, 10, 100, 2000]) expect(fitted(n, n, plot).cellX * n).toBeCloseTo(700, 9);
+    expect([10, 100, 2000].map((n) => fitted(n, n, plot).cellY)).toEqual([34, 5, 0.25]);
+    expect(fitted(500, 5, plot)).toMatchObject({ cellX: 1.4, cellY: 34 });
   });
 
   it("zooms about a point that stays", () => {
@@ -137,6 +130,33 @@ describe("the cells", () => {
     const pixels = paint(field, { x: 0, y: 0, cellX: 6, cellY: 6 }, shade, { ground: 1, hatch: 2, ink: 3 }, 18, 18, 1);
     expect(new Set(pixels.slice(0, 4))).toEqual(new Set([3]));
     expect([...pixels].filter((p) => p === 3).length).toBeGreaterThan(18);
+  });
+});
+
+describe("sums of rows", () => {
+  it("stand only where they are not 1, and take no room before", () => {
+    const { field } = fieldOf("weights");
+    while (field.advance());
+    expect(field.anyUneven).toBe(false);
+    const plain = roomFor(field, 900, 400);
+    expect(plain.rowSums).toBe(false);
+    field.rowSums[1] = 0.7; // the rest went to a hidden token
+    expect([0, 1, 2].map((row) => field.uneven(row))).toEqual([false, true, false]);
+    const room = roomFor(field, 900, 400);
+    expect(room.rowSums).toBe(true);
+    expect(plain.plot.width - room.plot.width).toBe(room.sum);
+  });
+
+  it("are not told of rows that may see no key, nor of scores", () => {
+    const { field } = fieldOf("weights");
+    while (field.advance());
+    field.rowSums[2] = 0;
+    field.empty.add(2);
+    expect(field.anyUneven).toBe(false);
+    const scores = fieldOf("scores").field;
+    while (scores.advance());
+    scores.rowSums[0] = 0.5;
+    expect(roomFor(scores, 900, 400).rowSums).toBe(false);
   });
 });
 

@@ -174,6 +174,20 @@ describe("heads", () => {
   });
 });
 
+describe("the scale of differences", () => {
+  it("leaves out the heads that did not change", () => {
+    const meta = made([10], () => ({ thumb: thumb({ steps: 126, zero: 127, masked: 254 }) }));
+    const change = [33, 9].map((percent) => 127 + Math.round(1.26 * percent));
+    // two heads of ten changed
+    const all = new Uint8Array(90).fill(127);
+    all[4] = change[0];
+    all[13] = change[1];
+    const { high, signed } = pixelRangeOf(headsOf({ meta, octets: () => all }));
+    expect(signed).toBe(true);
+    expect(high).toBeCloseTo(0.33, 1);
+  });
+});
+
 describe("layout", () => {
   it("puts layers in rows and heads in columns, stacks one after another", () => {
     const stacks = ["encoder", "encoder", "cross"];

@@ -275,3 +275,62 @@ def test_nothing_is_lost_sideways(open_view, demo_trace, width, dark):
     assert page.locator("main").evaluate("e => e.scrollWidth - e.clientWidth") <= 0
     box = page.locator(GRID).bounding_box()
     assert 0 <= box["x"] <= box["x"] + box["width"] <= width
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_names_and_value_light_up_under_the_pointer(open_view, demo_trace, width):
+    page = open_view(demo_trace.show(), hash="#level=matrix&layer=2&head=8&query=7&key=8", width=width)
+    grid = page.locator(GRID)
+    names, value = page.locator(".axis-at"), page.locator(".value-at")
+    assert not value.is_visible()
+    grid.hover(position=place(page, 9, 5))
+    assert names.all_inner_texts() == [demo_trace.tokens.shown[9], demo_trace.tokens.shown[5]]
+    assert value.inner_text() == f"{100 * float(demo_trace.site(2).weights(8, 9)[0, 5]):.1f} %"
+    cell_x, cell_y = map(float, grid.get_attribute("data-cell").split(","))
+    at, spot = grid.bounding_box(), place(page, 9, 5)
+    for element, axis, size in ((names.nth(0), "y", cell_y), (names.nth(1), "x", cell_x)):
+        box = element.bounding_box()
+        middle = box["y"] + box["height"] / 2 - at["y"] if axis == "y" else box["x"] - at["x"]
+        assert abs(middle - spot[axis]) < max(size, 20)
+        assert box["x"] >= at["x"] - 1
+    box = value.bounding_box()
+    assert box["x"] + box["width"] <= width
+    page.mouse.move(2, 2)
+    assert not value.is_visible()
+
+
+@pytest.mark.parametrize(("width", "count"), [(1280, 24), (700, 24), (1280, 7)])
+def test_the_grid_fills_the_width(open_view, demo_trace, width, count):
+    trace = demo_trace if count == 24 else made_trace(queries=count)
+    page = open_view(trace.show(level="matrix"), width=width)
+    cell = float(page.locator(GRID).get_attribute("data-cell").split(",")[0])
+    left = float(page.locator(GRID).get_attribute("data-origin").split(",")[0])
+    room = page.locator("[data-level=matrix]").evaluate("e => e.clientWidth")
+    assert left + cell * len(trace.tokens) > room - 40
+    assert page.locator(f"{GRID} canvas").bounding_box()["width"] == pytest.approx(room, abs=1.5)
+
+
+def test_sums_of_rows_stand_where_they_are_not_one(open_view, demo_trace):
+    page = open_view(demo_trace.show(), hash="#level=matrix&layer=2&head=8&query=7")
+    wide = float(page.locator(GRID).get_attribute("data-cell").split(",")[0])
+    assert "on the right" not in page.locator('[data-note="sums"]').inner_text()
+    page.evaluate("location.hash = '#level=matrix&layer=2&head=8&query=7&special=hide'")
+    page.wait_for_selector('[data-note="hidden"], [data-note^="hidden"]')
+    assert "on the right" in page.locator('[data-note="sums"]').inner_text()
+    assert float(page.locator(GRID).get_attribute("data-cell").split(",")[0]) != wide
+
+
+def test_leaving_stops_the_computation_and_coming_back_ends_it(open_view):
+    trace = made_trace(heads=1, kv_heads=1, queries=1201, head_size=6, layers=1, mask=causal_rule(1201, 1201))
+    page = open_view(trace.show(), hash="#level=matrix&layer=0&head=0&query=700&key=600", height=900)
+    assert page.locator(f"{GRID}[data-complete]").count() == 0, "the text is long enough to be caught at it"
+    page.locator('[data-level-switch="neuron"]').click()
+    page.wait_for_selector('main[data-shows="neuron"]')
+    page.wait_for_timeout(200)
+    frames = """() => new Promise(done => { const ask = window.requestAnimationFrame; let asked = 0;
+      window.requestAnimationFrame = f => { asked++; return ask(f); };
+      setTimeout(() => { window.requestAnimationFrame = ask; done(asked); }, 500); })"""
+    assert page.evaluate(frames) == 0, "nothing is computed for a level that is not shown"
+    assert page.locator(f"{GRID}[data-complete]").count() == 0
+    page.go_back()
+    page.wait_for_selector(f"{GRID}[data-complete]", timeout=60_000)

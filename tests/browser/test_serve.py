@@ -313,3 +313,19 @@ def test_axe_finds_nothing(server, visit, dark):
     page.evaluate(AXE.read_text(encoding="utf-8"))
     run = "async () => (await axe.run(document)).violations.map(v => `${v.id}: ${v.nodes.map(n => n.target.flat())}`)"
     assert page.evaluate(run) == []
+
+
+def test_three_examples_are_offered(visit, server):
+    page = visit(server)
+    choice = page.locator('[data-ask="example"]')
+    texts = choice.locator("option").evaluate_all("all => all.map(one => one.value).filter(Boolean)")
+    assert len(set(texts)) == 3
+    choice.select_option(texts[2])
+    expect(page.locator('[data-ask="text"]')).to_have_value(texts[2])
+    until(
+        page,
+        "text => document.querySelector('[data-attnscope-ask]').shadowRoot.querySelector('form').dataset.read === text",
+        arg=texts[2],
+    )
+    ribbon = page.locator("[data-ribbon] [data-token]").all_inner_texts()
+    assert "banana" in "".join(ribbon)

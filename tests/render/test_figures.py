@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection
 from matplotlib.figure import Figure
 from PIL import Image
@@ -114,8 +115,95 @@ def test_cells_of_the_matrix_are_the_weights(traces):
         hatched = [patch for patch in axes["cells"].patches if patch.get_label() == "masked"]
         assert len(hatched) == (0 if allowed.all() else 1)
         assert all(patch.get_hatch() for patch in hatched)
-        assert np.allclose([bar.get_width() for bar in axes["row sums"].patches], weights.sum(1), atol=1e-6)
+        assert "row sums" not in axes, "they are all 1"
         assert np.allclose([bar.get_height() for bar in axes["column sums"].patches], weights.sum(0), atol=1e-5)
+
+
+def test_sums_of_rows_stand_where_they_are_not_one(demo_trace):
+    weights = demo_trace.site(2).weights(8)[1:-1, 1:-1].numpy()  # [CLS] and [SEP] are hidden
+    made = drawn(demo_trace, "matrix", **PLACE, special="hide")
+    axes = parts(made)
+    given = weights.sum(1)
+    shown = np.where(np.abs(given - 1) < 0.005, 0, given)
+    assert (shown > 0).any()
+    assert np.allclose([bar.get_width() for bar in axes["row sums"].patches], shown, atol=1e-6)
+    assert np.allclose([bar.get_height() for bar in axes["column sums"].patches], weights.sum(0), atol=1e-5)
+    assert "row sum" in said(made)
+    state = demo_trace.show("matrix", **PLACE, special="hide").state
+    bare = figure(demo_trace, state, 7.2, sums=False)
+    assert not {"row sums", "column sums"} & parts(bare).keys()
+
+
+def test_axes_of_a_grid_have_titles(traces):
+    for trace, place in traces.values():
+        made = drawn(trace, "matrix", **place)
+        texts = {text.get_text(): text for text in made.axes[0].texts}
+        renderer = FigureCanvasAgg(made).get_renderer()
+        corner = parts(made)["cells"].get_window_extent(renderer)
+        for title in ("query ↓", "key →"):
+            box = texts[title].get_window_extent(renderer)
+            assert box.x1 <= corner.x0
+            assert box.y0 >= corner.y1 - 1
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_title_of_your_own_or_none(demo_trace, level, tmp_path):
+    view = demo_trace.show(level, **PLACE)
+    plain, own, none = (figure(demo_trace, view.state, 7.2, title=title) for title in (None, "My figure", ""))
+    titles = [text.get_text() for text in plain.axes[0].texts if text.get_weight() == "bold" and text.get_size() == 8.5]
+    assert titles
+    assert "My figure" in said(own)
+    assert not set(titles) & {*said(own), *said(none)}
+    assert none.get_size_inches()[1] < own.get_size_inches()[1]
+
+
+def test_title_and_sums_of_every_call(demo_trace, tmp_path):
+    view = demo_trace.show("matrix", **PLACE)
+    options = {"title": "Mine", "sums": False}
+    for made in (view.plot(**options), demo_trace.plot("matrix", **PLACE, **options)):
+        assert "Mine" in [text.get_text() for text in made.texts]
+        assert "column sums" not in {axes.get_label() for axes in made.child_axes}
+        pyplot.close(made.figure)
+    assert b"Mine" in view.save(tmp_path / "own.svg", **options).read_bytes()
+    assert view.figure("png", dpi=20, **options) != view.figure("png", dpi=20)
+    for wrong in ({"title": 3}, {"sums": "no"}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            figure(demo_trace, view.state, **wrong)
+    with pytest.raises(InputError, match="title and sums are for figures"):
+        view.save(tmp_path / "page.html", title="Mine")
+
+
+def test_a_head_is_framed_only_if_you_chose_it(demo_trace):
+    def framed(view: View) -> list[float]:
+        axes = view.plot()
+        thumbnails = next(one for one in axes.child_axes if one.get_label() == "thumbnails")
+        widths = [patch.get_linewidth() for patch in thumbnails.patches]
+        bold = [text.get_text() for text in axes.texts if text.get_weight() == "bold" and text.get_size() < 8]
+        pyplot.close(axes.figure)
+        assert bool(bold) == (max(widths) > 1)
+        return [width for width in widths if width > 1]
+
+    view = demo_trace.show("model")
+    assert framed(view) == []
+    assert framed(view.at(theme="dark", sort="entropy")) == []
+    assert len(framed(view.at(head=3))) == len(framed(demo_trace.show("model", layer=2, head=8))) == 1
+
+
+@pytest.mark.parametrize("level", ["head", "matrix", "neuron", "steps"])
+def test_tokens_are_whole_in_a_column(demo, level):
+    trace = attnscope.trace(*demo, "counterrevolution told its airworthiness.")
+    words = ["counterrevolution", "airworthiness"]
+    tokens = Tokens(
+        ("[CLS]", words[0], "told", "its", words[1], ".", *trace.tokens.strings[6:]), special=trace.tokens.special
+    )
+    made = (
+        attnscope.Trace.from_attentions(torch.rand(1, 1, 6, 6).softmax(-1), tokens.strings[:6])
+        if level in ("head", "matrix")
+        else replace(trace, tokens=tokens)
+    )
+    texts = said(drawn(made, level, 3.4, layer=0, head=0, query=4, key=1))
+    for word in words:
+        assert any(word in text for text in texts), texts
 
 
 def test_scores_and_dot_keep_their_sign(demo_trace):

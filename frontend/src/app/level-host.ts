@@ -36,7 +36,10 @@ export class LevelHost {
       this.made.set(name, level);
       this.element.append(level.element);
     }
-    if (this.shown) this.shown.element.hidden = true;
+    if (this.shown && this.shown !== level) {
+      this.shown.element.hidden = true;
+      this.shown.leave?.();
+    }
     level.element.hidden = false;
     this.shown = level;
     const entry = levelNamed(name);

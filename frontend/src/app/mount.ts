@@ -119,6 +119,7 @@ class App implements View {
     this.masthead = new Masthead(options, { crumbs: this.crumbs, tools: this.tools, switch: this.switch });
     const parts = [this.panels, { element: this.receipt.banner }, this.notices, this.sentenceBar, this.ribbons];
     const elements = [...parts, this.levels, this.foot].map(({ element }) => element);
+    if (options.sides) elements.splice(parts.indexOf(this.sentenceBar), 0, options.sides.texts);
     const past = skips({ text: () => this.ribbons.focus(), level: () => this.levels.focus() });
     const sheet = h("div", { class: "sheet" }, past, this.masthead.element, ...elements);
     this.scope = h(

@@ -5,18 +5,14 @@ import { explained } from "../base/explained";
 import { CHOICES, INITIAL, type Side, type State } from "../base/state";
 import { placeOf, positionOn } from "../chain/difference";
 import type { PairSource } from "../chain/pair-source";
+import type { Metadata } from "../data/metadata";
 import type { Source } from "../data/source";
 import { mount } from "./mount";
+import { pairNames, pairTexts } from "./parts/pair-texts";
 import { siteOf } from "./validate-state";
 import type { Options, Step, View } from "./view";
 
 const NAMES: Record<Side, string> = { a: "A", b: "B", difference: "B − A" };
-const ABOUT: Record<Side, string> = {
-  a: "A: the first trace",
-  b: "B: the second trace",
-  difference: "B − A: what changed",
-};
-
 export async function mountPair(
   root: HTMLElement,
   source: PairSource,
@@ -34,6 +30,8 @@ class PairView implements View {
   private readonly listeners = new Set<(state: State, step: Step) => void>();
   private readonly buttons = new Map<Side, HTMLButtonElement>();
   private readonly sides = h("div", { class: "levels sides", role: "group", "aria-label": "side of the comparison" });
+  private readonly metas: [Metadata, Metadata];
+  private readonly texts: HTMLElement;
   private turn = 0;
   private latest: Partial<State> | null = null;
 
@@ -42,10 +40,14 @@ class PairView implements View {
     private readonly source: PairSource,
     private readonly options: Options,
   ) {
+    this.metas = [source.a.meta, source.b.meta];
+    this.texts = pairTexts(this.metas, source.places);
+    const [a, b] = pairNames(this.metas);
+    const about: Record<Side, string> = { a: `A: ${a}`, b: `B: ${b}`, difference: "B − A: what changed" };
     for (const side of CHOICES.side) {
       const one = explained(
         button(NAMES[side], { "data-side": side }, () => this.choose(side)),
-        ABOUT[side],
+        about[side],
       );
       this.buttons.set(side, one);
       this.sides.append(one);
@@ -68,7 +70,7 @@ class PairView implements View {
         ...this.options,
         problems,
         base: { ...base, side },
-        sides: { element: this.sides, shown: side, metas: [this.source.a.meta, this.source.b.meta] },
+        sides: { element: this.sides, texts: this.texts, shown: side, metas: this.metas },
       },
     );
     if (turn !== this.turn) return view.destroy();

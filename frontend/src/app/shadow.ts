@@ -12,6 +12,7 @@ import foot from "./parts/foot.css";
 import help from "./parts/help.css";
 import masthead from "./parts/masthead.css";
 import notices from "./parts/notices.css";
+import pairTexts from "./parts/pair-texts.css";
 import panels from "./parts/panels.css";
 import receipt from "./parts/receipt.css";
 import ribbon from "./parts/ribbon.css";
@@ -32,6 +33,7 @@ const PARTS = [
   panels,
   exportPanels,
   help,
+  pairTexts,
   sentenceBar,
   ribbon,
   notices,

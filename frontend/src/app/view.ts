@@ -23,8 +23,8 @@ export interface Options {
   problems?: string[];
   /** What is shown where the initial state asks for what does not exist. */
   base?: Partial<State>;
-  /** Of a comparison: the switch between its sides, which of them this is, and what both are. */
-  sides?: { element: HTMLElement; shown: Side; metas: [Metadata, Metadata] };
+  /** Of a comparison: the switch between its sides, both texts, which of them this is, and what both are. */
+  sides?: { element: HTMLElement; texts: HTMLElement; shown: Side; metas: [Metadata, Metadata] };
   /** The page is this view alone: keys pressed outside of it are meant for it. */
   alone?: boolean;
 }

@@ -14,6 +14,7 @@ import { type Asked, addressOf, questionIn, withoutToken } from "./serve/url-que
 interface Settings {
   models: string[];
   example: string;
+  examples?: string[];
 }
 
 function pick(state: Partial<State>, names: readonly (keyof State)[]): Partial<State> {
@@ -41,7 +42,7 @@ class Desk {
     private readonly settings: Settings,
   ) {
     this.sheet.replaceSync(style);
-    this.asker = new PromptForm(bar, this.sheet, settings.models, (question) => void this.ask(question));
+    this.asker = new PromptForm(bar, this.sheet, settings, (question) => void this.ask(question));
     // the bar may grow with its text: the app below has what is left
     new ResizeObserver(() => root.style.setProperty("--ask", `${bar.offsetHeight}px`)).observe(bar);
   }

@@ -21,8 +21,11 @@ export class TimeSlices {
     });
   }
 
-  cancel(): void {
+  /** True where there was more to do. */
+  cancel(): boolean {
+    const running = this.frame !== 0;
     cancelAnimationFrame(this.frame);
     this.frame = 0;
+    return running;
   }
 }

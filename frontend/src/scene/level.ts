@@ -53,6 +53,8 @@ export interface Level {
    * stays on its sentence and its text; only who comes back to a level may find it scrolled.
    */
   arrive(within: Element): void;
+  /** Another level is shown: whatever it still computes stops, and goes on with the next `draw`. */
+  leave?(): void;
   /** Closes what the reader opened on top of it; false when nothing was open. */
   close(): boolean;
   /** For the page's save button; null: nothing to draw just now. */

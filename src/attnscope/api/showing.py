@@ -143,7 +143,9 @@ def show_trace(
     layer, number = parse_head(head, layer)
     place = _place(traced, layer, number, query, key, stack)
     state = State(level, theme=theme, **look, **place)
-    return View(traced, state, render.HOSTS, static=static, max_mb=max_mb, steps=steps, exact=exact)
+    return View(
+        traced, state, render.HOSTS, static=static, max_mb=max_mb, steps=steps, exact=exact, chosen=number is not None
+    )
 
 
 def _place(

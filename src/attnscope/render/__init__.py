@@ -63,21 +63,21 @@ def _display(view: View) -> None:
     display(view)
 
 
-def _figure(view: View, kind: str, *, width: float, text: str, dpi: float) -> bytes:
+def _figure(view: View, kind: str, *, text: str, dpi: float, **look: Any) -> bytes:
     from attnscope.render.figures import check_file, describe, figure, needed, to_bytes
 
     check_file(kind, text, dpi)
     needed()
     here = view.alone
-    made = figure(here.trace, here.state, width)
+    made = figure(here.trace, here.state, framed=here.chosen, **look)
     return to_bytes(made, kind, describe(here.trace, here.state, view.code), text, dpi)
 
 
-def _plot(view: View, ax: Any, width: float) -> Any:
+def _plot(view: View, ax: Any, width: float, **look: Any) -> Any:
     from attnscope.render.figures import plot
 
     here = view.alone
-    return plot(here.trace, here.state, ax, width)
+    return plot(here.trace, here.state, ax, width, framed=here.chosen, **look)
 
 
 HOSTS: Mapping[str, Callable[..., Any]] = {

@@ -1,3 +1,9 @@
-"""The sentence that `attnscope demo` shows and that the server's page opens with."""
+"""The sentence that `attnscope demo` shows and that the server's page opens with; the server's page offers more."""
 
 SENTENCE = "As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed."
+
+EXAMPLES = (
+    SENTENCE,
+    "The animal did not cross the street because it was too tired.",
+    "Time flies like an arrow, but fruit flies like a banana.",
+)

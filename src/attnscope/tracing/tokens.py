@@ -150,8 +150,10 @@ def tokens_of(
     special_ids = set(getattr(tokenizer, "all_special_ids", ()))
     special = tuple(i in special_ids for i in ids)
     segments, offsets = (0,) * len(ids), ()
-    known = encoding is not None and len(encoding.ids) == len(ids)
-    if encoding is not None and known:
+    if encoding is not None and len(encoding.ids) != len(ids):
+        encoding = None
+    known = encoding is not None
+    if encoding is not None:
         special = tuple(bool(flag) for flag in encoding.special_tokens_mask)
         segments, offsets = _segments(encoding), tuple(encoding.offsets)
     pieces = read_pieces(raw if alphabet else strings, special, alphabet, apart=not known)

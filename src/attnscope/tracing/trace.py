@@ -263,6 +263,8 @@ class Trace:
         ax: Any = None,
         *,
         width: float = 7.2,
+        title: str | None = None,
+        sums: bool = True,
         layer: Any = None,
         head: Any = None,
         query: Any = None,
@@ -290,6 +292,8 @@ class Trace:
         """A level drawn with matplotlib; returns the axes, whose `child_axes` hold the parts.
 
         `ax`: matplotlib axes to draw in; None makes a figure. `width`: of that figure, in inches.
+        `title`: yours in place of the line that names the place, "" for none. `sums`: whether a grid has bars of its sums
+            at the edges.
         `level`, `layer`, `head`, `query`, `key`, `stack`, `theme`, `static`, `max_mb`, `steps`, `exact`, `heads`,
             `average`,
         `queries`, `combine`, `threshold`, `quantity`, `log`, `words`, `special`, `sort`, `thumbs`, `filter`, `dim`: as
@@ -325,7 +329,7 @@ class Trace:
             filter=filter,
             dim=dim,
         )
-        return view.plot(ax, width=width)
+        return view.plot(ax, width=width, title=title, sums=sums)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         return self.show()._repr_mimebundle_(**kwargs)

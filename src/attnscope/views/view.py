@@ -66,6 +66,7 @@ class View:
         steps: str = "head",
         exact: bool = False,
         pair: Pair | None = None,
+        chosen: bool = False,
     ) -> None:
         if pair is None and state.side != "a":
             raise InputError(f"side is {state.side!r}, and this is a view of one trace: attnscope.compare shows two.")
@@ -82,6 +83,7 @@ class View:
         self.steps = steps
         self.exact = exact
         self.pair = pair
+        self._chosen = chosen  # the caller named the head
         self._hosts = hosts
         self._blocks: tuple[Block, ...] | None = None
         self._widget: Any = None
@@ -97,6 +99,12 @@ class View:
         if self._widget is None:
             return self._state
         return State(**{row.name: getattr(self._widget, row.name) for row in State.table()})
+
+    @property
+    def chosen(self) -> bool:
+        """Whether you chose the head, in Python or in the widget; else the view opened on it by itself."""
+        now, first = ((one.stack, one.layer, one.head) for one in (self.state, self._state))
+        return self._chosen or now != first
 
     @property
     def site_index(self) -> int:
@@ -126,7 +134,8 @@ class View:
         place = {"stack": site.stack, "layer": site.layer, "head": min(self.state.head, site.heads - 1)}
         place |= self._place(1, site.query_offset)
         state = replace(self.state, side="a", heads=(), queries=(), **place)
-        return View(trace, state, self._hosts, max_mb=self.max_mb / 2, steps=self.steps, exact=self.exact)
+        options = {"steps": self.steps, "exact": self.exact, "chosen": self.chosen}
+        return View(trace, state, self._hosts, max_mb=self.max_mb / 2, **options)
 
     @property
     def own(self) -> State:
@@ -155,9 +164,12 @@ class View:
                 'a figure shows one trace: choose side="a" or side="b"; or save the page, whose own button saves the '
                 "picture; or draw Comparison.difference(layer, head)."
             )
-        here = self.other if self.state.side == "b" else View(self.trace, self.own, self._hosts, exact=self.exact)
+        here = self.other if self.state.side == "b" else self._alone()
         # a change is of both traces: one of them keeps the order of its layers
         return here.at(sort="layer") if here.state.sort == "change" else here
+
+    def _alone(self) -> "View":
+        return View(self.trace, self.own, self._hosts, exact=self.exact, chosen=self.chosen)
 
     @cached_property
     def receipts(self) -> Receipt:
@@ -216,6 +228,7 @@ class View:
         else:
             check_compared(self.pair.comparison, state)
         options = {"static": self.static, "max_mb": self.max_mb, "steps": self.steps, "exact": self.exact}
+        options["chosen"] = self.chosen or bool({"stack", "layer", "head"} & changes.keys())
         return View(self.trace, state, self._hosts, pair=self.pair, **options)
 
     def _position(self, name: str, changes: Mapping[str, Any]) -> int:
@@ -232,12 +245,22 @@ class View:
         assert place is not None  # every token of A stands in the merged row
         return place
 
-    def save(self, path: Any, *, width: float = 7.2, text: str = "text", dpi: float = 300) -> Path:
+    def save(
+        self,
+        path: Any,
+        *,
+        width: float = 7.2,
+        text: str = "text",
+        dpi: float = 300,
+        title: str | None = None,
+        sums: bool = True,
+    ) -> Path:
         """Write the view to `path`, a .html, .png, .svg or .pdf file, whole or not at all. Returns the path.
 
         The last three are figures for paper. `width`: in inches (a column is about 3.4, a page 7.2). `text`: in an svg,
-        "text" keeps letters as letters, "outlines" draws them. `dpi`: pixels per inch of a png. Raises InputError for what
-        does not fit, NotCaptured where the level needs q and k that the trace does not have, OutputError where the file
+        "text" keeps letters as letters, "outlines" draws them. `dpi`: pixels per inch of a png. `title`: yours in place of
+        the line that names the place, "" for none. `sums`: whether a grid has bars of its sums at the edges. Raises
+        InputError for what does not fit, NotCaptured where the level needs q and k that the trace does not have, OutputError where the file
         cannot be written.
         """
         suffix = as_path(path).suffix.lower()
@@ -247,26 +270,36 @@ class View:
                 f"{', '.join(FIGURES[:-1])} or {FIGURES[-1]}."
             )
         if suffix == ".html":
-            if (width, text, dpi) != (7.2, "text", 300):
+            if (width, text, dpi, title, sums) != (7.2, "text", 300, None, True):
                 raise InputError(
-                    f"width, text and dpi are for figures ({', '.join(FIGURES)}); a page has none of them."
+                    f"width, text, dpi, title and sums are for figures ({', '.join(FIGURES)}); a page has none of them."
                 )
             return write_atomically(path, self.html.encode())
-        return write_atomically(path, self.figure(suffix[1:], width=width, text=text, dpi=dpi))
+        return write_atomically(path, self.figure(suffix[1:], width=width, text=text, dpi=dpi, title=title, sums=sums))
 
-    def figure(self, kind: str = "png", *, width: float = 7.2, text: str = "text", dpi: float = 300) -> bytes:
+    def figure(
+        self,
+        kind: str = "png",
+        *,
+        width: float = 7.2,
+        text: str = "text",
+        dpi: float = 300,
+        title: str | None = None,
+        sums: bool = True,
+    ) -> bytes:
         """The view as a figure for paper, in the bytes of a `kind` of file: "png", "svg" or "pdf".
 
-        `width` (inches), `text` ("text" or "outlines") and `dpi`, and the errors raised, are those of `save`.
+        `width` (inches), `text` ("text" or "outlines"), `dpi`, `title` and `sums`, and the errors raised, are those of
+        `save`.
         """
-        return self._hosts["figure"](self, kind, width=width, text=text, dpi=dpi)
+        return self._hosts["figure"](self, kind, width=width, text=text, dpi=dpi, title=title, sums=sums)
 
-    def plot(self, ax: Any = None, *, width: float = 7.2) -> Any:
+    def plot(self, ax: Any = None, *, width: float = 7.2, title: str | None = None, sums: bool = True) -> Any:
         """The view drawn within `ax`, matplotlib axes, or without them in a new pyplot figure `width` inches wide.
 
-        Returns the axes. Letters shrink until they fit. Raises InputError where the axes are too small for that.
+        `title` and `sums` are those of `save`. Returns the axes. Letters shrink until they fit. Raises InputError where the axes are too small for that.
         """
-        return self._hosts["plot"](self, ax, width)
+        return self._hosts["plot"](self, ax, width, title=title, sums=sums)
 
     @property
     def code(self) -> str:

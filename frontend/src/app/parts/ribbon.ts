@@ -159,6 +159,7 @@ export class Ribbon {
       if (label.whole && (begins || !word)) {
         word = h("span", { class: "word", dir: directionOf(label.whole) ?? "ltr" });
         if (label.tight) word.classList.add("tight");
+        if (!label.before && !label.after) word.classList.add("parts");
         add(word, label.whole);
       }
       if (label.whole && word) word.append(element);

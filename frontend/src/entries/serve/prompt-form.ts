@@ -36,7 +36,7 @@ export class PromptForm {
   constructor(
     root: HTMLElement,
     sheet: CSSStyleSheet,
-    models: string[],
+    { models, examples = [] }: { models: string[]; examples?: string[] },
     private readonly send: (question: Question) => void,
   ) {
     this.model = h(
@@ -52,10 +52,24 @@ export class PromptForm {
         this.submit();
       }
     });
+    const example = h(
+      "select",
+      { class: "choice example", "data-ask": "example", "aria-label": "examples" },
+      h("option", { value: "" }, "examples"),
+      ...examples.map((text) => h("option", { value: text }, text)),
+    );
+    example.hidden = examples.length === 0;
+    example.addEventListener("change", () => {
+      this.text.value = example.value;
+      example.value = "";
+      this.pair.value = "";
+      this.spread(false);
+      this.submit();
+    });
     const show = h("button", { type: "submit", class: "choice", "data-ask": "show" }, "show");
     const link = button("copy link", { class: "choice", "data-ask": "link" }, () => void this.copy());
     this.form = h("form", { class: "scope asker", "aria-label": "what is read" }, this.model, this.text, this.pair);
-    this.form.append(h("span", { class: "asker-buttons" }, show, this.more, link), this.said);
+    this.form.append(h("span", { class: "asker-buttons" }, show, this.more, example, link), this.said);
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.submit();

@@ -56,7 +56,8 @@ export class Faint {
     });
   }
 
-  cancel(): void {
-    this.slices.cancel();
+  /** True where it was not done. */
+  cancel(): boolean {
+    return this.slices.cancel();
   }
 }

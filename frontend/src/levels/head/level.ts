@@ -178,6 +178,10 @@ export class HeadLevel implements Level {
     return true;
   }
 
+  leave(): void {
+    if (this.faint.cancel()) this.faintName = ""; // gathered anew when the level is drawn again
+  }
+
   destroy(): void {
     this.faint.cancel();
     this.later.cancel();

@@ -16,6 +16,8 @@ export class BackgroundFill {
   found: Found | null = null;
   field: Field | null = null;
   private name = "";
+  /** Before all rows were known. */
+  private stopped = false;
   private readonly slices = new TimeSlices();
 
   /** `more`: further rows are known; `done`: all of them are, and were not when the field was asked for. */
@@ -34,9 +36,13 @@ export class BackgroundFill {
     const name = cache
       ? `${site.index} ${cache.members.length} ${cache.members[0].site.index}.${cache.members[0].head} ${axes.name} ${quantity} ${state.average}`
       : "";
-    if (name === this.name) return found;
+    if (name === this.name) {
+      if (this.stopped && this.field) this.goOn(this.field);
+      return found;
+    }
     this.name = name;
     this.slices.cancel();
+    this.stopped = false;
     const some = axes.keys.slots.length > 0 && axes.queries.slots.length > 0;
     this.field = cache && !cache.large && some ? new Field(cache, axes, quantity) : null;
     if (this.field) this.fill(this.field);
@@ -49,16 +55,21 @@ export class BackgroundFill {
       while (field.advance());
       return;
     }
+    this.goOn(field);
+  }
+
+  private goOn(field: Field): void {
+    this.stopped = true;
     let shown = performance.now();
     this.slices.run(
-      () => field.advance(),
+      () => field.advance() || field.cache.advance(), // rows that are not drawn count in the sentence
       () => {
         if (performance.now() - shown < NOW_AND_THEN) return;
         shown = performance.now();
         this.more();
       },
       () => {
-        while (field.cache.advance()); // rows that are not drawn count in the sentence
+        this.stopped = false;
         this.done();
       },
     );

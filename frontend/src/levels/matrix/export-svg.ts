@@ -5,7 +5,7 @@ import { escaped, MONO, SANS } from "../../base/svg";
 import { joins } from "../../scene/labels";
 import type { Picture } from "../../scene/level";
 import { axisLabels } from "./labels";
-import { barOf, type Colours, type Drawing, PlotView, type Room, sumEnd } from "./plot";
+import { AXES, barOf, type Colours, type Drawing, PlotView, type Room, sumEnd, sumsOf } from "./plot";
 import { NAMES } from "./shade";
 
 const TITLE = 30;
@@ -16,7 +16,7 @@ export function exportSvg(room: Room, drawing: Drawing, colours: Colours, title:
   const view = new PlotView();
   view.draw(room, drawing, colours, Math.max(2, devicePixelRatio || 1), canvas, true);
   const { width: w, height: hgt } = view.covered;
-  const weights = shade.quantity === "weights" && !shade.signed;
+  const weights = sumsOf(field);
   const width = Math.ceil(room.left + w + room.right);
   const height = Math.ceil(TITLE + room.top + hgt + (weights ? room.bottom : 8) + 26);
   const f = (n: number) => Math.round(n * 100) / 100;
@@ -28,6 +28,10 @@ export function exportSvg(room: Room, drawing: Drawing, colours: Colours, title:
   const columns = axisLabels(field.axes.keys.slots, box.x, box.cellX, w, key).map(({ text, at, chosen, special }) =>
     label(text, chosen, special, `transform="translate(${f(at + 4)} -7) rotate(-60)"`),
   );
+  const titles = [AXES.key, AXES.query].map(
+    (title, i) =>
+      `<text text-anchor="end" x="-9" y="${15 * i - 20}" font-size="11" fill="${colours.muted}">${title}</text>`,
+  );
   const bars: string[] = [];
   if (weights) {
     const rowEnd = sumEnd(field.rowSums);
@@ -37,6 +41,7 @@ export function exportSvg(room: Room, drawing: Drawing, colours: Colours, title:
     };
     const [wide, high] = [barOf(box.cellX), barOf(box.cellY)];
     for (let r = 0; r < field.rows; r++) {
+      if (!field.uneven(r)) continue;
       const y = (r + 0.5 - box.y) * box.cellY;
       if (y >= 0 && y <= hgt) bar(w + 8, y - high / 2, (room.sum * field.rowSums[r]) / rowEnd, high);
     }
@@ -44,9 +49,15 @@ export function exportSvg(room: Room, drawing: Drawing, colours: Colours, title:
       const x = (c + 0.5 - box.x) * box.cellX;
       if (x >= 0 && x <= w) bar(x - wide / 2, hgt + 8, wide, (room.sum * field.columnSums[c]) / columnEnd);
     }
+    if (room.rowSums)
+      bars.push(
+        `<text x="${f(w + 8)}" y="-6" font-size="11" fill="${colours.muted}">sum 0 … ${domainEnd(rowEnd)}</text>`,
+      );
     bars.push(
-      `<text x="${f(w + 8)}" y="-6" font-size="11" fill="${colours.muted}">sum 0 … ${domainEnd(rowEnd)}</text>`,
-      `<text x="${f(w + 8)}" y="${f(hgt + 18)}" font-size="11" fill="${colours.muted}">0 … ${domainEnd(columnEnd)}</text>`,
+      ...["received", `0 … ${domainEnd(columnEnd)}`].map(
+        (line, i) =>
+          `<text text-anchor="end" x="-9" y="${f(hgt + 18 + 14 * i)}" font-size="11" fill="${colours.muted}">${line}</text>`,
+      ),
     );
   }
   const stops = Array.from({ length: 9 }, (_, i) => {
@@ -60,7 +71,7 @@ export function exportSvg(room: Room, drawing: Drawing, colours: Colours, title:
 <text x="12" y="22" font-weight="600" fill="${colours.text}">${escaped(title)}</text>
 <g transform="translate(${room.left} ${TITLE + room.top})">
 <image href="${canvas.toDataURL("image/png")}" width="${f(w)}" height="${f(hgt)}" style="image-rendering:pixelated"/>
-${rows.join("")}${columns.join("")}
+${titles.join("")}${rows.join("")}${columns.join("")}
 <g fill="${colours.ink}">${bars.join("")}</g>
 </g>
 <g transform="translate(${room.left} ${height - 18})"><rect width="90" height="8" fill="url(#scale)"/>

@@ -16,6 +16,7 @@ export interface FieldRow {
   kinds: Uint8Array;
 }
 
+const UNEVEN = 0.005; // half of what two decimals show
 const LONG = 64; // keys: a shorter text shows every weight on one scale
 
 export type Quantity = State["quantity"];
@@ -55,6 +56,16 @@ export class Field {
 
   get complete(): boolean {
     return this.count === this.rows;
+  }
+
+  /** True where the weights of a row do not add up to 1: some are hidden, outside the filter or at a sink. */
+  uneven(i: number): boolean {
+    return this.known[i] !== undefined && !this.empty.has(i) && Math.abs(this.rowSums[i] - 1) >= UNEVEN;
+  }
+
+  get anyUneven(): boolean {
+    for (let i = 0; i < this.rows; i++) if (this.uneven(i)) return true;
+    return false;
   }
 
   /** A row if it has been computed. */

@@ -25,7 +25,7 @@ import { gestures } from "./gestures";
 import { type Laid, Marks } from "./marks";
 import { gridNotes } from "./notes";
 import { pools } from "./paint";
-import { type Colours, coveredBy, type Drawing, PlotView, type Room, roomFor } from "./plot";
+import { type Colours, coveredBy, type Drawing, PlotView, type Room, roomFor, sumsOf } from "./plot";
 import { DIFFERENCE, NAMES, Shade } from "./shade";
 import css from "./style.css";
 import { GridTools } from "./tools";
@@ -190,6 +190,10 @@ export class MatrixLevel implements Level {
     return true;
   }
 
+  leave(): void {
+    this.fill.cancel();
+  }
+
   destroy(): void {
     this.fill.cancel();
     this.later.cancel();
@@ -275,14 +279,13 @@ export class MatrixLevel implements Level {
     const width = this.element.clientWidth;
     if (!field || !width) return;
     const view = this.viewport();
-    const sums = field.quantity === "weights" && !field.cache.signed;
-    const first = roomFor(field, width, 100, sums);
+    const first = roomFor(field, width, 100);
     const around = first.top + first.bottom + 12;
     // without scrolling where the cells then are large enough to read, else as much as is ever in sight
     const sight = visibleHeightOf(this.element, view);
     const atOnce = sight.atOnce - around;
     const high = atOnce / field.rows >= READABLE ? atOnce : Math.max(300, sight.always - around);
-    this.room = roomFor(field, width, Math.min(high, 900), sums);
+    this.room = roomFor(field, width, Math.min(high, 900));
     this.size = this.sizeOf(width, view);
     const name = `${field.rows} ${field.columns} ${this.axes?.name}`;
     if (!this.box || name !== this.boxName) this.box = fitted(field.columns, field.rows, this.room.plot);
@@ -314,6 +317,10 @@ export class MatrixLevel implements Level {
   }
 
   private paint(): void {
+    if (this.room && this.field && !this.room.rowSums && sumsOf(this.field) && this.field.anyUneven) {
+      if (!this.away()) this.box = null;
+      this.lay(); // there is a row with a bar now
+    }
     const drawing = this.drawing();
     if (!drawing || !this.room || !this.scene) return;
     this.stale = false;
@@ -328,7 +335,9 @@ export class MatrixLevel implements Level {
 
   private away(): boolean {
     const { box, field, room } = this;
-    return Boolean(box && field && room && box.cellX > fitted(field.columns, field.rows, room.plot).cellX * 1.001);
+    if (!box || !field || !room) return false;
+    const all = fitted(field.columns, field.rows, room.plot);
+    return box.cellX > all.cellX * 1.001 || box.cellY > all.cellY * 1.001;
   }
 
   /** Moved without painting; the numbers of the cell under the cursor. */

@@ -1,13 +1,14 @@
 /** Over the canvas, as elements: the selected row and column, rows without keys, and the one cell under the cursor. */
 
-import { h, setAttribute } from "../../base/dom";
+import { h, setAttribute, setText } from "../../base/dom";
 import { change, decimals, fixed, percent } from "../../base/format";
 import type { Axes } from "../../heads/axes";
 import type { Slot, SlotRow } from "../../heads/axis";
 import { slotRow } from "../../heads/rows";
-import { isolated } from "../../scene/labels";
+import { fromRight, isolated, joins } from "../../scene/labels";
 import { besideSaid } from "../../scene/pair-sentence";
 import { type Field, valuesOf } from "./field";
+import { short } from "./labels";
 import type { Room } from "./plot";
 import type { Plot, ViewBox } from "./viewbox";
 
@@ -31,7 +32,11 @@ export class Marks {
   private readonly row = h("div", { class: "cross cross-row", "aria-hidden": "true" });
   private readonly column = h("div", { class: "cross cross-column", "aria-hidden": "true" });
   private readonly empty = h("div", { class: "empty-rows" });
-  readonly over = h("div", { class: "grid-over" }, this.row, this.column, this.empty);
+  /** While a cell is pointed at: the names of its row and column, and its number. */
+  private readonly query = h("div", { class: "axis-at axis-query", "aria-hidden": "true" });
+  private readonly key = h("div", { class: "axis-at axis-key", "aria-hidden": "true" });
+  private readonly value = h("div", { class: "value-at", "aria-hidden": "true" });
+  readonly over = h("div", { class: "grid-over" }, this.row, this.column, this.empty, this.query, this.key, this.value);
   private readonly cell: HTMLElement;
   readonly cellRow: HTMLElement;
 
@@ -48,6 +53,7 @@ export class Marks {
 
   point(on: boolean): void {
     this.cell.classList.toggle("at", on);
+    this.over.classList.toggle("pointed", on);
   }
 
   draw(laid: Laid, cursor: Cursor): void {
@@ -81,6 +87,28 @@ export class Marks {
         `translate(${room.left + 6}px, ${room.top + y(row) + box.cellY / 2}px)`;
     });
     this.describe(laid, cursor);
+    this.lightUp(laid, cursor, x(cursor.column), y(cursor.row));
+  }
+
+  /** `left`, `top`: of the cell, within the plot. */
+  private lightUp({ field, axes, box, room, covered }: Laid, cursor: Cursor, left: number, top: number): void {
+    const slots = [axes.queries.slots[cursor.row], axes.keys.slots[cursor.column]];
+    for (const [i, element] of [this.query, this.key].entries()) {
+      setText(element, short(slots[i].text));
+      element.classList.toggle("joins", joins(slots[i].text));
+      element.dir = fromRight(slots[i].text) ? "rtl" : "ltr";
+    }
+    this.query.style.right = `calc(100% - ${room.left - 4}px)`;
+    this.query.style.top = `${room.top + top + box.cellY / 2}px`;
+    this.key.style.left = `${room.left + left + box.cellX / 2}px`;
+    this.key.style.top = `${room.top - 7}px`;
+    const text = valueAt(field, axes, cursor);
+    setText(this.value, text);
+    const wide = 8 * text.length + 14;
+    const beside = left + box.cellX + 6;
+    const fits = room.left + beside + wide <= room.left + covered.width + room.right;
+    this.value.style.left = `${room.left + (fits ? beside : Math.max(0, left - wide - 6))}px`;
+    this.value.style.top = `${room.top + Math.max(2, Math.min(covered.height - 22, top + box.cellY / 2 - 11))}px`;
   }
 
   /** The one cell that assistive technology meets, with its numbers. */
@@ -98,6 +126,15 @@ export class Marks {
     setAttribute(cell, "data-dot", row.dot ? String(row.dot[c]) : null);
     setAttribute(cell, "data-masked", row.masked[c] ? "" : null);
   }
+}
+
+/** The number of a cell, as its colour shows it. */
+function valueAt(field: Field, axes: Axes, { row: r, column: c }: Cursor): string {
+  const row = slotRow(field.cache, axes, r, true);
+  if (row.masked[c] && !row.weights[c]) return "masked";
+  const value = valuesOf(row, field.quantity)[c];
+  if (field.quantity === "weights") return field.cache.signed ? change(value) : percent(value);
+  return fixed(value, decimals(Math.max(1, Math.abs(value))));
 }
 
 function spoken(field: Field, axes: Axes, row: SlotRow, r: number, c: number): string {

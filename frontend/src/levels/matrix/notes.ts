@@ -37,7 +37,7 @@ export function gridNotes(scene: Scene, axes: Axes, found: Found, field: Field, 
   else if (weights)
     notes.push({
       name: "sums",
-      text: "Bars at the edges: the sum of each row (1 where no weight is hidden or goes to a sink) and of each column, what the key receives.",
+      text: `Bars below: what each key receives, the sum of its column.${field.anyUneven ? " Bars on the right: the sum of a row where it is not 1, because some of its weight is hidden or goes to a sink." : ""}`,
     });
   return notes;
 }

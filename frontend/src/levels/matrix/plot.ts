@@ -19,6 +19,8 @@ export interface Room {
   bottom: number;
   /** Length of the bar of the largest sum. */
   sum: number;
+  /** Some rows do not add up to 1, and have a bar. */
+  rowSums: boolean;
   /** Of the cells. */
   plot: Plot;
 }
@@ -45,6 +47,9 @@ export interface Drawing {
 export const MONO = "ui-monospace, 'SF Mono', 'Cascadia Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace";
 const SUM = 54; // px of a sum of full length
 const NARROW_SUM = 24;
+const AXIS = 60; // px for the titles of the axes, in the corner
+/** What runs along an axis, and where to. */
+export const AXES = { query: "query ↓", key: "key →" };
 /** Where the bars of sums end; sums of weights are one but for rounding. */
 export const sumEnd = (sums: Float64Array) => nice(sums.reduce((most, sum) => Math.max(most, sum), 0) - 1e-6);
 /** Thickness of a bar beside a cell of this size. */
@@ -52,15 +57,20 @@ export const barOf = (cell: number) => (cell >= 8 ? Math.min(8, cell * 0.4) : ce
 const TILT = -Math.PI / 3;
 
 /** `width`: all there is; `height`: of the cells at most. */
-export function roomFor(field: Field, width: number, height: number, sums: boolean): Room {
+export function roomFor(field: Field, width: number, height: number): Room {
   const { queries, keys } = field.axes;
   const narrow = width < 560;
-  const left = Math.min(labelRoom(queries.slots, 7.8), narrow ? 100 : 150);
-  const top = Math.round(Math.min(labelRoom(keys.slots, 7.8) * 0.87, 110) + 8);
-  const sum = sums ? (narrow ? NARROW_SUM : SUM) : 0;
-  const plot = { width: Math.max(80, width - left - sum - 34), height: Math.max(120, height) };
-  return { left, top, right: sum + 34, bottom: sums ? sum + 22 : 8, sum, plot };
+  const left = Math.max(AXIS, Math.min(labelRoom(queries.slots, 7.8), narrow ? 100 : 150));
+  const top = Math.round(Math.max(AXIS * 0.7, Math.min(labelRoom(keys.slots, 7.8) * 0.87, 110) + 8));
+  const sum = narrow ? NARROW_SUM : SUM;
+  const [rows, columns] = [sumsOf(field) && field.anyUneven, sumsOf(field)];
+  const right = rows ? sum + 34 : narrow ? 12 : 34; // the last labels lean over the edge
+  const plot = { width: Math.max(80, width - left - right), height: Math.max(120, height) };
+  return { left, top, right, bottom: columns ? sum + 22 : 8, sum, rowSums: rows, plot };
 }
+
+/** Sums are of weights. */
+export const sumsOf = ({ quantity, cache }: Field) => quantity === "weights" && !cache.signed;
 
 /** How much of the plot cells take. */
 export const coveredBy = (field: Field, box: ViewBox, { plot }: Room): Plot => ({
@@ -104,7 +114,7 @@ export class PlotView {
     if (bare) return;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     this.labels(context, room, drawing, colours);
-    if (shade.quantity === "weights" && !shade.signed) this.sums(context, room, drawing, colours);
+    if (sumsOf(field)) this.sums(context, room, drawing, colours);
     this.borders(context, room, drawing, colours);
   }
 
@@ -130,6 +140,11 @@ export class PlotView {
       draw(label.text, label.chosen, label.special);
       context.restore();
     }
+    context.font = `11px ${SANS}`;
+    context.fillStyle = colours.muted;
+    context.direction = "ltr";
+    context.fillText(AXES.key, room.left - 9, room.top - 24);
+    context.fillText(AXES.query, room.left - 9, room.top - 9);
     context.textAlign = "left";
     for (const label of axisLabels(field.axes.keys.slots, box.x, box.cellX, covered.width, key)) {
       context.save();
@@ -140,7 +155,7 @@ export class PlotView {
     }
   }
 
-  /** Bars with the value at their ends: row sums to the right, column sums below. */
+  /** Bars with a value at their ends: to the right the sums of rows that are not 1, below what each key receives. */
   private sums(context: CanvasRenderingContext2D, room: Room, { field, box }: Drawing, colours: Colours): void {
     const { covered } = this;
     const [right, below] = [room.left + covered.width + 8, room.top + covered.height + 8];
@@ -155,6 +170,7 @@ export class PlotView {
       return [from, Math.max(1 / ratio, Math.ceil((at + size / 2) * ratio) / ratio - from)];
     };
     for (let r = Math.floor(box.y); r < field.rows; r++) {
+      if (!field.uneven(r)) continue;
       const y = (r + 0.5 - box.y) * box.cellY;
       if (y > covered.height) break;
       const [from, size] = span(room.top + y, high);
@@ -170,9 +186,10 @@ export class PlotView {
     context.font = "11px system-ui, 'DejaVu Sans', sans-serif";
     context.textBaseline = "alphabetic";
     context.textAlign = "left";
-    context.fillText(`${room.sum < SUM ? "" : "sum "}0 … ${domainEnd(rowEnd)}`, right, room.top - 6);
-    context.fillText(`0 … ${domainEnd(columnEnd)}`, right, below + 10);
-    context.fillText("received", right, below + 24);
+    if (room.rowSums) context.fillText(`${room.sum < SUM ? "" : "sum "}0 … ${domainEnd(rowEnd)}`, right, room.top - 6);
+    context.textAlign = "right";
+    context.fillText("received", room.left - 9, below + 10);
+    context.fillText(`0 … ${domainEnd(columnEnd)}`, room.left - 9, below + 24);
   }
 
   private borders(context: CanvasRenderingContext2D, room: Room, { box, border }: Drawing, colours: Colours): void {

@@ -14,15 +14,13 @@ export interface ViewBox {
   cellY: number;
 }
 
-const LARGEST = 34; // a cell when everything fits; zoomed in it may be larger
+const HIGH = 34; // of a cell when everything fits; zoomed in it may be larger
 const ZOOMED = 64;
 
-/** Everything in sight; cells are square unless one side is much longer than the other. */
+/** Everything in sight, over the whole width. */
 export function fitted(columns: number, rows: number, plot: Plot): ViewBox {
-  let cellX = Math.min(LARGEST, plot.width / Math.max(1, columns));
-  let cellY = Math.min(LARGEST, plot.height / Math.max(1, rows));
-  if (Math.max(columns, rows) <= 4 * Math.min(columns, rows)) cellX = cellY = Math.min(cellX, cellY);
-  if (cellX >= 4) cellX = Math.floor(cellX);
+  const cellX = plot.width / Math.max(1, columns);
+  let cellY = Math.min(HIGH, plot.height / Math.max(1, rows));
   if (cellY >= 4) cellY = Math.floor(cellY);
   return { x: 0, y: 0, cellX, cellY };
 }
@@ -31,7 +29,7 @@ export function fitted(columns: number, rows: number, plot: Plot): ViewBox {
 export function clamped(box: ViewBox, columns: number, rows: number, plot: Plot): ViewBox {
   const least = fitted(columns, rows, plot);
   const side = (cell: number, at: number, smallest: number, n: number, room: number): [number, number] => {
-    const size = Math.max(smallest, Math.min(Math.max(ZOOMED, smallest), cell));
+    const size = Math.max(smallest, Math.min(Math.max(ZOOMED, 2.5 * smallest), cell));
     return [size, Math.max(0, Math.min(n - room / size, at))];
   };
   const [cellX, x] = side(box.cellX, box.x, least.cellX, columns, plot.width);

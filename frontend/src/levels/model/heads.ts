@@ -53,7 +53,7 @@ export interface PixelRange {
   sampled: Site | null;
   /** Differences, which have a sign. */
   signed: boolean;
-  /** A weight that few rows of any head go beyond. */
+  /** A weight that few rows of any head go beyond; of differences one that few changed rows of the most changed head do. */
   high: number;
 }
 
@@ -61,6 +61,7 @@ export interface PixelRange {
 export function pixelRangeOf(heads: Head[]): PixelRange {
   const stock: PixelRange = { masked: false, broken: false, pooled: false, sampled: null, signed: false, high: 1 };
   const largest: number[] = [];
+  let changed = 0;
   for (const { site, octets } of heads) {
     const thumb = site.thumb as Thumb;
     if (!octets) continue;
@@ -68,6 +69,7 @@ export function pixelRangeOf(heads: Head[]): PixelRange {
     stock.signed ||= thumb.zero !== undefined;
     stock.pooled ||= thumb.rows < site.queries || thumb.columns < site.keys;
     if (thumb.queries_sampled !== null) stock.sampled ??= site;
+    const before = largest.length;
     for (let row = 0; row < thumb.rows; row++) {
       let most = 0;
       for (let at = row * thumb.columns; at < (row + 1) * thumb.columns; at++) {
@@ -78,12 +80,16 @@ export function pixelRangeOf(heads: Head[]): PixelRange {
       }
       largest.push(most / thumb.steps);
     }
+    changed = Math.max(changed, usual(largest.slice(before).filter((most) => most > 0)));
   }
-  if (largest.length) {
-    largest.sort((a, b) => a - b);
-    stock.high = largest[Math.floor(0.8 * (largest.length - 1))];
-  }
+  // heads that did not change would pull the scale down, and all that did would look alike
+  if (largest.length) stock.high = stock.signed ? changed : usual(largest);
   return stock;
+}
+
+/** Four of five numbers are no larger. */
+function usual(sizes: number[]): number {
+  return sizes.sort((a, b) => a - b)[Math.floor(0.8 * (sizes.length - 1))] ?? 0;
 }
 
 export const sampleSaid = (site: Site) =>

@@ -139,7 +139,7 @@ export class ModelLevel implements Level {
     const sign = stock.signed ? "difference" : "weight";
     const what = stock.pooled ? `largest ${sign} in each patch` : stock.signed ? "weight, B − A" : "weight";
     const domain = stock.signed
-      ? `${symmetric(this.end * 100)} %`
+      ? `${symmetric(this.end * 100)} %${this.end < 1 ? " and beyond" : ""}`
       : lines
         ? `${100 * LINES_FROM} … ${end}, the strongest of each head`
         : `0 … ${end}`;

@@ -36,14 +36,22 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
-def figure(trace: Trace, state: State, width: float = 7.2) -> "Figure":
-    """A matplotlib figure of this width in inches, as high as it needs. Raises InputError where it does not fit,
+def figure(
+    trace: Trace,
+    state: State,
+    width: float = 7.2,
+    *,
+    title: Any = None,
+    sums: Any = True,
+    framed: bool = True,
+) -> "Figure":
+    """A matplotlib figure of this width in inches, as high as it needs. `title`, `sums`, `framed`: as in Scene. Raises InputError where it does not fit,
     MissingDependency without matplotlib, NotCaptured where the level needs q and k that the trace does not have."""
     needed()
     from matplotlib.figure import Figure
 
     _check_width(width)
-    scene = _scene(trace, state)
+    scene = _scene(trace, state, title, sums, framed)
     plan = _plan(scene, width)
     height = _height(plan, width)
     if height > TALLEST:
@@ -56,13 +64,22 @@ def figure(trace: Trace, state: State, width: float = 7.2) -> "Figure":
     return made
 
 
-def plot(trace: Trace, state: State, ax: Any = None, width: float = 7.2) -> "Axes":
+def plot(
+    trace: Trace,
+    state: State,
+    ax: Any = None,
+    width: float = 7.2,
+    *,
+    title: Any = None,
+    sums: Any = True,
+    framed: bool = True,
+) -> "Axes":
     """The same within `ax`, where text shrinks until all of it fits; without `ax`, in a new pyplot figure.
 
     Returns the axes; the parts of the picture are its `child_axes`. Raises InputError if `ax` is too small.
     """
     needed()
-    scene = _scene(trace, state)
+    scene = _scene(trace, state, title, sums, framed)
     if ax is None:
         from matplotlib import pyplot
 
@@ -81,7 +98,7 @@ def plot(trace: Trace, state: State, ax: Any = None, width: float = 7.2) -> "Axe
         scale *= max(0.5, (box.height / scale / wanted) ** 0.6)
     if scale < SMALLEST or wanted > box.height / scale * 1.001:
         wide = max(box.width, 4.0)
-        high = _height(_plan(_scene(trace, state), wide), wide)
+        high = _height(_plan(replace(scene, room=float("inf")), wide), wide)
         raise InputError(
             f"these axes are too small for this picture ({box.width:.1f} × {box.height:.1f} inches): it needs about "
             f"{high:.1f} inches of height at a width of {wide:.1f}. Make the figure larger, or leave ax out."
@@ -111,13 +128,18 @@ def _check_width(width: Any) -> None:
         )
 
 
-def _scene(trace: Trace, state: State) -> Scene:
+def _scene(trace: Trace, state: State, title: Any, sums: Any, framed: bool) -> Scene:
     check_place(trace, state)
-    return Scene(trace, state)
+    if not isinstance(title, str | None):
+        raise InputError(f'title is {title!r}; expected a line of text, "" for none, or None for the place shown.')
+    if not isinstance(sums, bool):
+        raise InputError(f"sums is {sums!r}; expected True or False.")
+    return Scene(trace, state, title=title, sums=sums, framed=framed)
 
 
 def _plan(scene: Scene, width: float) -> Plan:
-    return import_module(f"attnscope.render.figures.{scene.state.level}").plan(scene, width)  # a module for each level
+    plan = import_module(f"attnscope.render.figures.{scene.state.level}").plan(scene, width)  # a module for each level
+    return plan if scene.title is None else replace(plan, title=scene.title)
 
 
 def _lines(text: str, size: float, width: float) -> list[str]:
@@ -128,15 +150,19 @@ def _notes(plan: Plan, width: float) -> list[str]:
     return _lines(" ".join(plan.notes), NOTE, width * 1.08) if plan.notes else []
 
 
+def _title(plan: Plan, width: float) -> list[str]:
+    return _lines(plan.title, TITLE * 1.1, width) if plan.title else []
+
+
 def _height(plan: Plan, width: float) -> float:
-    title = len(_lines(plan.title, TITLE * 1.1, width)) * 1.35 * TITLE * POINT
+    title = len(_title(plan, width)) * 1.35 * TITLE * POINT
     notes = len(_notes(plan, width)) * 1.35 * NOTE * POINT
     return 2 * MARGIN + title + 0.08 + plan.height + (0.06 + notes if notes else 0)
 
 
 def _put(sheet: Sheet, plan: Plan) -> None:
     y = MARGIN
-    for line in _lines(plan.title, TITLE * 1.1, sheet.width):
+    for line in _title(plan, sheet.width):
         y += 1.35 * TITLE * POINT
         sheet.say(MARGIN, y - 0.6 * TITLE * POINT, line, TITLE, weight="bold")
     plan.draw(sheet, y + 0.08)

@@ -6,7 +6,7 @@ import torch
 from attnscope.errors import InputError
 from attnscope.render.figures.colours import HEADS, MUTED, TEXT, nice, nice_part
 from attnscope.render.figures.draw import Plan
-from attnscope.render.figures.names import cut
+from attnscope.render.figures.names import cut, fitting
 from attnscope.render.figures.parts import legend_end, quoted
 from attnscope.render.figures.picture import Picture, picture_of
 from attnscope.render.figures.scene import Scene
@@ -15,6 +15,7 @@ from attnscope.text.format import percent
 
 FAINT, FAINT_FROM = 1500, 0.03  # lines of the other queries: how many, and from which weight
 STEP, HEAD = 0.165, 0.2
+LINES = 0.5  # inches between the tokens, at least
 HAIR, THICK = 0.5, 4.5  # points: a line is HAIR + weight · THICK wide
 
 
@@ -64,7 +65,7 @@ def _numbered(heads: int, width: float) -> int:
 
 def _draw(sheet: Sheet, y: float, picture: Picture, legend: float) -> None:
     state, small = picture.scene.state, sheet.width < 5
-    size, most = (6, 12) if small else (7, 20)
+    size = 6 if small else 7
     if legend:
         _legend(sheet, y, picture, size)
     y += legend
@@ -74,20 +75,23 @@ def _draw(sheet: Sheet, y: float, picture: Picture, legend: float) -> None:
     shown = _numbered(several, sheet.width)
     column = (0.42 if small else 0.45) * shown
     bars = 0 if several > 1 or small else 0.9
+    pinned = picture.keys.of.get(state.key, -1) if state.key is not None else -1
+    taken = 0.28 + bars + column * (2 if pinned >= 0 else 1)
+    most = fitting((sheet.width - taken - LINES) / 2, size)
     texts = [[cut(slot.text, most) for slot in axis.slots] for axis in (picture.queries, picture.keys)]
     wide = [max(5, *map(len, side)) * WIDE * size * POINT for side in texts]
-    pinned = picture.keys.of.get(state.key, -1) if state.key is not None else -1
     given = [field.values[:, pinned] for field in picture.fields] if pinned >= 0 else []
     left = 0.06 + (column + 0.04 if given else 0) + wide[0] + 0.06
     right = sheet.width - 0.06 - bars - column - wide[1] - 0.1
-    if right - left < 0.5:
+    if right - left < LINES - 1e-6:
         raise InputError(
             f"a width of {sheet.width:g} inches leaves no room for lines between the tokens: give a larger width, or fewer heads."
         )
     first = y + HEAD
     sheet.say(left - 0.06, y + HEAD / 2, "query", size, ha="right", color=MUTED)
     if given:
-        sheet.say(0.06, y + HEAD / 2, f"on {cut(texts[1][pinned], 4 if small else 7)}", size - 0.5, color=MUTED)
+        room = fitting(left - 0.12 - 5 * WIDE * size * POINT, size - 0.5) - 3  # up to "query"
+        sheet.say(0.06, y + HEAD / 2, f"on {cut(texts[1][pinned], room)}", size - 0.5, color=MUTED)
     sheet.say(right + 0.06, y + HEAD / 2, "key", size, color=MUTED)
     over = "Σ weight" if state.combine == "sum" and len(picture.chosen) > 1 else "weight"
     sheet.say(

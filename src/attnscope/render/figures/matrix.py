@@ -9,7 +9,7 @@ from attnscope.errors import InputError
 from attnscope.render.figures.colours import GROUND, INK, MUTED, TEXT, nice, nice_part
 from attnscope.render.figures.draw import Plan
 from attnscope.render.figures.field import Field, field_of
-from attnscope.render.figures.names import cut
+from attnscope.render.figures.names import cut, fitting
 from attnscope.render.figures.parts import legend_end, shape_notes
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, WIDE, Sheet
@@ -20,6 +20,7 @@ MOST = 2048  # places on a side
 CELL = 0.3  # inches, at most
 LABEL = 0.092  # inches for a label
 SUMS = 0.42
+UNEVEN = 0.005  # half of what two decimals show
 FLOOR = 1e-4  # where a logarithmic scale begins
 ROW = "an average row"
 NAMES = {"weights": "weight", "scores": "score", "dot": "q · k"}
@@ -28,24 +29,27 @@ NAMES = {"weights": "weight", "scores": "score", "dot": "q · k"}
 class _Layout:
     """The place of the grid on paper of this width, in inches."""
 
-    def __init__(self, scene: Scene, width: float) -> None:
-        self.size, self.most = (6, 10) if width < 5 else (7, 16)
+    def __init__(self, scene: Scene, field: Field, width: float) -> None:
+        self.size = 6 if width < 5 else 7
+        self.most = fitting(0.4 * width, self.size)
         rows, columns = len(scene.queries.slots), len(scene.keys.slots)
         self.weights = _quantity(scene) == "weights"
         self.names = [[cut(slot.text, self.most) for slot in axis.slots] for axis in (scene.queries, scene.keys)]
         self.left, self.top = (0.06 + max(map(len, side)) * WIDE * self.size * POINT + 0.06 for side in self.names)
-        self.left, self.top = max(self.left, 0.56), max(self.top, 0.24)
-        self.sums = SUMS if self.weights else 0.06
+        self.left, self.top = max(self.left, 0.56), max(self.top, 0.34)
+        self.below = self.weights and scene.sums
+        self.beside = self.below and uneven(field)
+        self.sums = SUMS if self.beside else 0.06
         self.cell = min(CELL, (width - self.left - self.sums - 0.1) / columns)
         if self.cell <= 0:
             raise InputError(
                 f"a width of {width:g} inches leaves no room for the grid beside its labels: give a larger width."
             )
-        spare = scene.room - self.top - (SUMS if self.weights else 0) - 0.85  # title, legend and two lines of notes
+        spare = scene.room - self.top - (SUMS if self.below else 0) - 0.85  # title, legend and two lines of notes
         self.cell = min(self.cell, max(0.8, min(9.0, spare)) / rows)
         self.wide, self.high = self.cell * columns, self.cell * rows
         self.stride = max(1, math.ceil(LABEL * self.size / 7 / self.cell))
-        self.height = self.top + self.high + (SUMS if self.weights else 0.06) + 0.24
+        self.height = self.top + self.high + (SUMS if self.below else 0.06) + 0.24
 
 
 def _quantity(scene: Scene) -> str:
@@ -63,7 +67,7 @@ def plan(scene: Scene, width: float) -> Plan:
             "Give a shorter text, words=True or a filter; the head and neuron levels draw the strongest keys of long texts."
         )
     field = field_of(scene, state.head, queries, keys, state.quantity)
-    layout = _Layout(scene, width)
+    layout = _Layout(scene, field, width)
     notes = list(shape_notes(scene, (queries, keys)))
     if state.average != "none" and state.quantity != "weights":
         notes.append("A mean over heads has no scores; this shows the weights.")
@@ -84,7 +88,7 @@ def plan(scene: Scene, width: float) -> Plan:
     return Plan(
         f"{NAMES[field.quantity]}s: {scene.place}" if field.quantity != "dot" else f"q · k: {scene.place}",
         layout.height,
-        lambda sheet, y: _draw(sheet, y, scene, field, _Layout(scene, sheet.width)),
+        lambda sheet, y: _draw(sheet, y, scene, field, _Layout(scene, field, sheet.width)),
         tuple(notes),
     )
 
@@ -127,20 +131,28 @@ def _draw(sheet: Sheet, y: float, scene: Scene, field: Field, at: _Layout) -> No
     _labels(sheet, scene, at, left, top)
     _mark(axes, scene)
     bottom = top + at.high
-    if at.weights:
-        given, received = field.values.nan_to_num(0).sum(1).numpy(), field.values.nan_to_num(0).sum(0).numpy()
-        ends = [nice(round(float(sums.max()), 4)) for sums in (given, received)]
-        sheet.bars(left + at.wide + 0.05, top, SUMS - 0.08, at.cell, given, "row sums", ends[0], thick=0.8)
-        below = sheet.axes(left, bottom + 0.05, at.wide, SUMS - 0.08, "column sums")
-        below.bar(range(columns), received, width=0.8, color=INK, linewidth=0)
-        below.set(xlim=(-0.5, columns - 0.5), ylim=(ends[1], 0))
+    given, received = field.values.nan_to_num(0).sum(1).numpy(), field.values.nan_to_num(0).sum(0).numpy()
+    ends = [nice(round(float(sums.max()), 4)) for sums in (given, received)]
+    if at.beside:
+        shown = np.where(np.abs(given - 1) < UNEVEN, 0, given)
+        sheet.bars(left + at.wide + 0.05, top, SUMS - 0.08, at.cell, shown, "row sums", ends[0], thick=0.8)
         x = left + at.wide + 0.05
         sheet.say(x, top - 0.15, "row sum", 5.5, color=MUTED)
         sheet.say(x, top - 0.06, f"0 … {ends[0]:g}", 5.5, color=MUTED)
+    if at.below:
+        below = sheet.axes(left, bottom + 0.05, at.wide, SUMS - 0.08, "column sums")
+        below.bar(range(columns), received, width=0.8, color=INK, linewidth=0)
+        below.set(xlim=(-0.5, columns - 0.5), ylim=(ends[1], 0))
         sheet.say(left - 0.05, bottom + 0.13, "column sum", 5.5, color=MUTED, ha="right")
         sheet.say(left - 0.05, bottom + 0.22, f"0 … {ends[1]:g}", 5.5, color=MUTED, ha="right")
         bottom += SUMS
     _legend(sheet, bottom + 0.14, at, field, end, state.log, bool(masked.any()), bool(broken.any()))
+
+
+def uneven(field: Field) -> bool:
+    """True where the weights of a row do not add up to 1: some are hidden, outside the filter or at a sink."""
+    given = field.values.nan_to_num(0).sum(1)[~field.empty]
+    return bool(((given - 1).abs() >= UNEVEN).any())
 
 
 def _labels(sheet: Sheet, scene: Scene, at: _Layout, left: float, top: float) -> None:
@@ -148,6 +160,8 @@ def _labels(sheet: Sheet, scene: Scene, at: _Layout, left: float, top: float) ->
         scene.queries.of.get(scene.state.query, -1),
         scene.keys.of.get(scene.state.key, -1) if scene.state.key is not None else -1,
     )
+    for title, above in (("key →", 0.15), ("query ↓", 0.05)):
+        sheet.say(left - 0.05, top - above, title, at.size - 0.5, ha="right", color=MUTED)
     for side, axis in enumerate((scene.queries, scene.keys)):
         for i, slot in enumerate(axis.slots):
             if i % at.stride and i != chosen[side]:

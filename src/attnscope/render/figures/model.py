@@ -112,7 +112,7 @@ class _Grid:
         small = 5.5 if self.side < 0.3 else 6.5
         for cell in self.cells:
             x, top = cell.column * (self.side + GAP), cell.row * self.step + (NAME if self.sorted else 0)
-            chosen = cell.site == here and cell.head == state.head
+            chosen = self.scene.framed and cell.site == here and cell.head == state.head
             self._thumbnail(sheet, axes, cell, x, top, end, chosen)
             if self.sorted:
                 middle = self.left + x + self.side / 2
@@ -143,7 +143,7 @@ class _Grid:
                     name,
                     small,
                     ha="center",
-                    weight="bold" if head == state.head else "normal",
+                    weight="bold" if self.scene.framed and head == state.head else "normal",
                     color=TEXT,
                 )
             for i, site in enumerate(sites):
@@ -153,7 +153,7 @@ class _Grid:
                     _short(site),
                     small,
                     ha="right",
-                    weight="bold" if i == here else "normal",
+                    weight="bold" if self.scene.framed and i == here else "normal",
                 )
         foot = y + self.top + self.rows * self.step + 0.12
         sheet.say(0.06, foot, "weight", 6.5)

@@ -7,7 +7,7 @@ import torch
 from attnscope.errors import InputError
 from attnscope.render.figures.colours import LINE, MUTED, TEXT, nice, nice_part
 from attnscope.render.figures.draw import Plan
-from attnscope.render.figures.names import cut
+from attnscope.render.figures.names import cut, fitting
 from attnscope.render.figures.parts import hidden_notes, largest
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, WIDE, Sheet
@@ -57,7 +57,7 @@ def plan(scene: Scene, width: float) -> Plan:
 def _draw(sheet: Sheet, y: float, scene: Scene, drawn: torch.Tensor, weights: torch.Tensor) -> None:
     site, small = scene.site, sheet.width < 5
     size = 6 if small else 7
-    most = 10 if small else 20
+    most = fitting(0.3 * sheet.width, size)
     names = [cut(scene.key_names[k], most) for k in drawn.tolist()]
     query = cut(scene.query_names[scene.state.query], most)
     left = 0.06 + max(len(name) for name in [*names, query]) * WIDE * size * POINT + 0.08

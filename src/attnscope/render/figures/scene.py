@@ -16,11 +16,18 @@ _SEGMENT = {"a": 0, "b": 1}
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What a figure shows. `state` fits `trace`; `room` is the height for it, in inches, inf if there is no limit."""
+    """What a figure shows. `state` fits `trace`; `room` is the height for it, in inches, inf if there is no limit.
+
+    title: in place of the level's own; "" for none. sums: whether a grid has bars at its edges. framed: whether the head of
+    the state stands out among the others.
+    """
 
     trace: Trace
     state: State
     room: float = float("inf")
+    title: str | None = None
+    sums: bool = True
+    framed: bool = True
 
     @cached_property
     def site(self) -> Site:

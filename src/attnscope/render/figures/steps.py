@@ -52,7 +52,7 @@ def steps_of(scene: Scene, width: float) -> list[Line]:
     site, head, row, key = scene.site, scene.state.head, scene.row, scene.key
     chain = site.chain(head, row)
     steps = {step.name: step for step in site.steps(head, row)}
-    most = 7 if width < 5 else 14
+    most = 16 if width < 5 else 24
     names = cut(scene.query_names[scene.state.query], most), cut(scene.key_names[key], most)
     lines: list[Line] = []
     if "x" in steps:

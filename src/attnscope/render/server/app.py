@@ -21,7 +21,7 @@ from attnscope.render.server.guard import Guard, Names
 from attnscope.render.server.limits import Limits, Meter, Refusal
 from attnscope.render.server.page import page, policy
 from attnscope.render.server.work import Ask, Reader, Workshop, place_of
-from attnscope.text.example import SENTENCE
+from attnscope.text.example import EXAMPLES, SENTENCE
 
 
 def application(
@@ -40,7 +40,7 @@ def application(
     meter = Meter(limits.burst, limits.rate)
 
     async def home(request: Request) -> Response:
-        settings = {"models": list(models), "example": example}
+        settings = {"models": list(models), "example": example, "examples": list(dict.fromkeys((example, *EXAMPLES)))}
         return HTMLResponse(page(settings), headers={"content-security-policy": policy()})
 
     async def trace(request: Request) -> Response:
