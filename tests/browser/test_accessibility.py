@@ -147,7 +147,7 @@ def test_right_to_left_words_keep_their_own_direction(open_view):
         assert token.evaluate("e => getComputedStyle(e).direction") == direction
         assert token.evaluate("e => getComputedStyle(e).unicodeBidi") == "isolate"
     order = [page.locator(f'[data-token="{i}"]').bounding_box()["x"] for i in range(7)]
-    assert order == sorted(order), "tokens stand in the order of the model"
+    assert order[0] > order[1] > order[3] > order[5], "a text that begins from the right runs from the right"
 
 
 HEBREW = ("שלום", "עולם", "(", "abc", ")", "مرحبا", "12")

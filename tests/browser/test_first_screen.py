@@ -89,7 +89,9 @@ def test_a_frame_within_a_page_scrolls_neither_itself_nor_the_page(new_page, tmp
 
 
 def test_another_query_brings_its_key_into_sight_and_leaves_the_page_where_it_is(open_view):
-    page = open_view(made_trace(queries=41, spread=2.0).show(layer=0, head=1, query=3), width=1280, height=720)
+    page = open_view(
+        made_trace(queries=41, spread=2.0).show(level="neuron", layer=0, head=1, query=3), width=1280, height=720
+    )
     page.locator('[data-tool="expand"]').evaluate_all("tools => tools.forEach(t => t.click())")
     shown = set()
     for query in (5, 39, 12, 27, 1):

@@ -321,12 +321,12 @@ def test_sums_of_rows_stand_where_they_are_not_one(open_view, demo_trace):
 
 
 def test_leaving_stops_the_computation_and_coming_back_ends_it(open_view):
-    trace = made_trace(heads=1, kv_heads=1, queries=1201, head_size=6, layers=1, mask=causal_rule(1201, 1201))
+    trace = made_trace(heads=1, kv_heads=1, queries=2903, head_size=6, layers=1, mask=causal_rule(2903, 2903))
     page = open_view(trace.show(), hash="#level=matrix&layer=0&head=0&query=700&key=600", height=900)
     assert page.locator(f"{GRID}[data-complete]").count() == 0, "the text is long enough to be caught at it"
     page.locator('[data-level-switch="neuron"]').click()
     page.wait_for_selector('main[data-shows="neuron"]')
-    page.wait_for_timeout(200)
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     frames = """() => new Promise(done => { const ask = window.requestAnimationFrame; let asked = 0;
       window.requestAnimationFrame = f => { asked++; return ask(f); };
       setTimeout(() => { window.requestAnimationFrame = ask; done(asked); }, 500); })"""

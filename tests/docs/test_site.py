@@ -80,7 +80,7 @@ def test_instruments_are_alive_from_disk(opened, site: Path) -> None:
     for number in range(frames.count()):
         inside = frames.nth(number).content_frame
         inside.locator("[data-ready]").first.wait_for(timeout=30_000)
-        assert inside.locator("[role=row], tr").count() > 10
+        assert inside.locator("[data-key-list] [data-slot], [role=row], tr").count() > 10
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert asked == []
 

@@ -329,7 +329,7 @@ def test_a_live_view_is_answered() -> None:
 
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_a_figure(stacked, kind, tmp_path) -> None:
-    stacked.show(stack="cross", layer=0, head=1, query=2).save(tmp_path / f"f.{kind}")
+    stacked.show(stack="cross", layer=0, head=1, query=2, level="neuron").save(tmp_path / f"f.{kind}")
     data = (tmp_path / f"f.{kind}").read_bytes()
     assert len(data) > 2000
     if kind == "svg":

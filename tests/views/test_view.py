@@ -78,7 +78,7 @@ def test_the_heads_with_the_strongest_links_when_not_all_fit(kv_heads):
     assert len(chosen) >= 4
     if kv_heads == 6:  # heads that share keys and values cost less, and may come before stronger ones
         assert min(map(strongest_link, chosen)) > max(map(strongest_link, others))
-    tensors = [x for block in view.blocks for name, x in read(block.data)[1].items() if not name.startswith("t")]
+    tensors = [x for block in view.blocks for name, x in read(block.data)[1].items() if not name.startswith(("t", "r"))]
     assert 0.8 < sum(x.nbytes for x in tensors) * 4 / 3 * 0.92 / (2.5e6 * layer) <= 1
     assert f"the {len(chosen)} of the other 24 heads" in " ".join(view.notes)
     says = dict(

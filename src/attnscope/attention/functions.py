@@ -135,8 +135,8 @@ class AttentionSteps:
     `weights`: what leaves the softmax, [*B, Q, K]. `output`: z, [*B, Q, Dv].
 
     Key/value heads that neighbouring query heads share may be given once, [*B, G, K, D] for [*B, H, Q, D]; they are
-    read where they lie, in the query's dtype, and repeated only for whoever reads `key` or `value`. The other arguments are those of
-    `attention_steps`.
+    read where they lie, in the query's dtype, and repeated only where you read `key` or `value`. `scaling`, `softcap`, `position_bias`,
+    `allowed`, `fill` and `sinks` are those of `attention_steps`.
     """
 
     def __init__(

@@ -44,14 +44,12 @@ class Tokens(Sequence[str]):
     def __post_init__(self) -> None:
         count = len(self.strings)
         defaults: dict[str, Any] = {"ids": (), "special": (False,) * count, "words": tuple(range(count))}
-        defaults |= {"segments": (0,) * count, "offsets": ()}
+        defaults |= {"segments": (0,) * count, "offsets": (), "shown": ()}
         for name, default in defaults.items():
             if not getattr(self, name):
                 object.__setattr__(self, name, default)
             elif len(getattr(self, name)) != count:
                 raise InputError(f"tokens: {name} has {len(getattr(self, name))} entries for {count} tokens.")
-        if self.shown and len(self.shown) != count:
-            raise InputError(f"tokens: shown has {len(self.shown)} entries for {count} tokens.")
         if self.shown and self.word_text:
             return
         pieces = read_pieces(self.strings, self.special)

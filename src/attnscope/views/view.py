@@ -51,7 +51,7 @@ class View:
 
     attnscope.show and Trace.show make views. `trace`: what is shown. `state`: the State that says where it looks. `hosts`:
     the functions that draw a view, by name (attnscope.render.HOSTS). `static`, `max_mb` (MB), `steps` and `exact` are those
-    of attnscope.show. `pair`: what a comparison adds; None for a view of one trace. Raises InputError for values that do
+    of attnscope.show. `chosen`: whether the caller named the head, which figures then frame. `pair`: what a comparison adds; None for a view of one trace. Raises InputError for values that do
     not fit.
     """
 

@@ -1,6 +1,7 @@
 /** The controls: those of every level (sentence pair, special tokens, words, theme, what can be taken away), and the level's own. */
 
 import { h, setText } from "../../base/dom";
+import { explained } from "../../base/explained";
 import { list } from "../../base/format";
 import { CHOICES, type Filter, type LevelName, type State, type Theme } from "../../base/state";
 import type { Metadata } from "../../data/metadata";
@@ -30,7 +31,11 @@ export class Tools {
   private readonly theme: HTMLSelectElement;
   private readonly special = h("input", { type: "checkbox", "data-tool": "dim" });
   private readonly specialName = h("span");
-  private readonly specialTool = h("label", { class: "tool check" }, this.special, this.specialName);
+  private readonly specialTool = explained(
+    h("label", { class: "tool check" }, this.special, this.specialName),
+    () => this.specialWords,
+  );
+  private specialWords = "";
   private readonly words = h("input", { type: "checkbox", "data-tool": "words" });
   private readonly wordsTool = h("label", { class: "tool check" }, this.words, "whole words");
   private readonly hasPieces: boolean;
@@ -82,7 +87,7 @@ export class Tools {
     const what = list([...(special || !sinks.length ? ["special"] : []), ...sinks.slice(0, 2)]);
     const verb = hides ? (sinks.length ? "without" : "hide") : "dim";
     setText(this.specialName, `${verb} ${what}`);
-    this.specialTool.title = sinks.length
+    this.specialWords = sinks.length
       ? `Most heads give ${list(sinks)} much weight, whatever the query is. Without it the rest has a scale of its own.`
       : "Without them the rest has a scale of its own.";
     if (level === this.level) return;

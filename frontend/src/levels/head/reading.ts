@@ -58,7 +58,7 @@ export class Reading {
           {},
           h(
             "button",
-            { type: "button", "data-reading": s, "aria-pressed": String(s === axes.key), title: "pin this key" },
+            { type: "button", "data-reading": s, "aria-pressed": String(s === axes.key) },
             name,
             h("b", { class: "num" }, percent(weights[s])),
             h("span", { class: "what num" }, share === null ? "" : `${percent(share)} of the output`),

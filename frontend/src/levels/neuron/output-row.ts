@@ -39,7 +39,8 @@ export class OutputRow {
       const sum = keys.reduce((total, one) => total + values[one], 0);
       setText(cell.firstElementChild as Element, percent(sum));
       cell.dataset.value = String(sum);
-      const wrote = cell.dataset.col === "share" && chain.write !== null ? chain.write : null;
+      const room = cell.dataset.col === "share" && layout.mode !== "narrow";
+      const wrote = room ? chain.write : null;
       setText(cell.querySelector(".wrote") as Element, wrote === null ? "" : `of ‖write‖ ${fixed(wrote, 2)}`);
     }
     // a vector like v: it stands below it, and is folded away with it
