@@ -31,7 +31,11 @@ def notebook7(tmp_path_factory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def executed() -> nbformat.NotebookNode:
     """A notebook with a live and a static view, run to its end, with widget state."""
-    cells = [SETUP, "trace.show(layer=2, head=8)", "trace.show(layer=2, head=8, static=True)"]
+    cells = [
+        SETUP,
+        "trace.show(level='neuron', layer=2, head=8)",
+        "trace.show(level='neuron', layer=2, head=8, static=True)",
+    ]
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},

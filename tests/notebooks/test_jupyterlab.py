@@ -94,7 +94,7 @@ def test_a_live_notebook_goes_both_ways(page, lab):
     setup = (
         'import attnscope\nmodel, tokenizer = attnscope.load("demo")\n'
         'trace = attnscope.trace(model, tokenizer, "The kite climbs when a strong wind lifts it. " * 6)\n'
-        "view = trace.show(layer=2, head=8, query=3, max_mb=0.5)\nlen(view.blocks)"
+        "view = trace.show(level='neuron', layer=2, head=8, query=3, max_mb=0.5)\nlen(view.blocks)"
     )
     cells = [setup, "view", "view.widget.layer, view.widget.head", "view.widget.head = 5"]
     notebook = nbformat.v4.new_notebook(

@@ -22,7 +22,7 @@ export function listenToKeys(scope: HTMLElement, alone: boolean, keys: Keys): ()
     else if (writes) return;
     else if (key === "?") keys.help();
     else if (key === "/") keys.find();
-    else if (key === "Enter" && !target.closest?.("button, a, input, [data-panel]")) keys.enter();
+    else if (key === "Enter" && !event.shiftKey && !target.closest?.("button, a, input, [data-panel]")) keys.enter();
     else if (!keys.level(key)) return;
     event.preventDefault();
   };

@@ -267,6 +267,8 @@ export class Column {
     else if (event.key === (this.side === "query" ? "ArrowRight" : "ArrowLeft")) this.host.cross(this.side);
     else if (event.key === " " && this.side === "query") this.host.toggle(this.cursor);
     else if (event.key === " ") this.host.pin(this.side, this.cursor);
+    else if (event.key === "Enter" && event.shiftKey)
+      return; // a notebook runs the cell
     else if (event.key === "Enter" && !this.settled()) this.host.pin(this.side, this.cursor);
     else if (event.key === "Enter") this.host.enter(this.side, this.cursor);
     else return;
