@@ -534,19 +534,28 @@ def _until(done: Any, process: Any) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.packaging
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_finishes_what_was_begun(tmp_path: Path, folder: str, bert: Any, number: signal.Signals) -> None:
+@contextlib.contextmanager
+def _reading(folder: Path, model: str) -> Iterator[tuple[subprocess.Popen[str], Served]]:
+    """PROCESS, in `folder`, and its server, which listens."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PROCESS, str(tmp_path), folder, TOKEN],
+        [sys.executable, "-c", PROCESS, str(folder), model, TOKEN],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     try:
-        _until((tmp_path / "port").exists, process)
-        server = Served(int((tmp_path / "port").read_text()))
+        _until((folder / "port").exists, process)
+        yield process, Served(int((folder / "port").read_text()))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.packaging
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_finishes_what_was_begun(tmp_path: Path, folder: str, bert: Any, number: signal.Signals) -> None:
+    with _reading(tmp_path, folder) as (process, server):
         with ThreadPoolExecutor(1) as people:
             answer = people.submit(server.trace, "the cat sat")
             _until((tmp_path / "begun").exists, process)
@@ -561,25 +570,13 @@ def test_a_signal_finishes_what_was_begun(tmp_path: Path, folder: str, bert: Any
         torch.testing.assert_close(decode(data).site(layer).q, attnscope.trace(*bert, "the cat sat").site(layer).q)
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out.strip(), err) == (0, "ended", "")
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.mark.packaging
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_second_signal_ends_it_at_once(tmp_path: Path, folder: str) -> None:
     """While a text is read that never ends."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROCESS, str(tmp_path), folder, TOKEN],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    try:
-        _until((tmp_path / "port").exists, process)
-        server = Served(int((tmp_path / "port").read_text()))
+    with _reading(tmp_path, folder) as (process, server):
         with ThreadPoolExecutor(1) as people:
             answer = people.submit(server.trace, "the cat sat")
             _until((tmp_path / "begun").exists, process)
@@ -589,9 +586,6 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, folder: str) -> None:
             assert process.wait(timeout=60) == -signal.SIGINT
             assert isinstance(answer.exception(60), OSError)
         assert process.communicate() == ("", "")
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def _answers(port: int) -> bool:

@@ -62,7 +62,8 @@ export const inLine = (label: Label) => isolated(named(label));
 /** The first letter is of a script that is written from the right: Hebrew, Arabic and their kin. */
 export const fromRight = (text: string) => /^\P{L}*[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]/u.test(text);
 
-const RIGHT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]/;
+/** A letter of Hebrew, Arabic and their kin. */
+export const RIGHT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]/;
 
 /** Letters that join, as those of Arabic, come apart in fonts of one width. */
 export const joins = (text: string) => RIGHT.test(text);

@@ -58,7 +58,7 @@ def sink_tokens(trace: Trace) -> tuple[tuple[int, ...], ...]:
 
 def sink_tokens_of(trace: Trace, site: Site) -> tuple[int, ...]:
     """Those of one site of the trace."""
-    return next(keys for other, keys in zip(trace.sites, sink_tokens(trace), strict=True) if other is site)
+    return sink_tokens(trace)[index_of(trace, site)]
 
 
 def set_aside(trace: Trace, site: Site) -> Bool[Tensor, " K"]:

@@ -34,14 +34,13 @@ class Thumbnails:
 
     pixels: weight · 253, rounded, of patches of queries × keys; 254 and 255 stand for masked and NaN. Patch r of R covers
     queries r·Q//R up to (r+1)·Q//R, and columns likewise. statistics: one number per head, None where no query allows one.
-    links: (query, key, weight) of the strongest link per head, positions among the tokens. received, from_others, peaks: what
-    each key gets, on average, from other tokens, and at most; see `HeadNumbers`.
+    links: (query, key, weight) of the strongest link per head, positions among the tokens. from_others, peaks: what each
+    key gets from other tokens, and at most; see `HeadNumbers`.
     """
 
     pixels: UInt8[Tensor, "H R C"]
     statistics: Means
     links: tuple[tuple[int, int, float] | None, ...]
-    received: Float[Tensor, "H K"]
     from_others: Float[Tensor, "H K"]
     peaks: Peaks
 
@@ -111,7 +110,7 @@ def _thumbnails(numbers: HeadNumbers) -> Thumbnails:
     pixels = (pooled.nan_to_num(0.0).clamp(0, 1) * STEPS).round().to(torch.uint8)
     pixels[~visible & (pooled == 0)] = MASKED
     pixels[pooled.isnan()] = BROKEN
-    return Thumbnails(pixels, numbers.statistics, numbers.links, numbers.received, numbers.from_others, numbers.peaks)
+    return Thumbnails(pixels, numbers.statistics, numbers.links, numbers.from_others, numbers.peaks)
 
 
 def describe(thumbnails: Thumbnails, tensor: str) -> dict:

@@ -13,7 +13,6 @@ from attnscope.text.function_words import is_function_word
 from attnscope.text.spelling import spelled
 from attnscope.tracing.query_blocks import query_blocks
 from attnscope.tracing.site import Site
-from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import Trace
 
 
@@ -92,7 +91,7 @@ def _best_link(trace: Trace, site: Site, head: int | None, beat: _Link | None) -
         if bound == -torch.inf or bound + 1e-5 * abs(bound) < least:
             break
         for rows in query_blocks(site.queries, site.keys):
-            link = _link(trace, site, number, rows, writes)
+            link = _link(trace, site, number, rows, aside, writes)
             if link is not None and (link.score > least or (best and link.score == least and number < best.head)):
                 best, least = link, link.score
     return best
@@ -101,12 +100,19 @@ def _best_link(trace: Trace, site: Site, head: int | None, beat: _Link | None) -
 def _best_of(trace: Trace, site: Site, head: int | None, query: int) -> _Link | None:
     """The best link of one query."""
     row = query - site.query_offset
-    return _link(trace, site, head, slice(row, row + 1), _writes(site, set_aside(trace, site)))
-
-
-def _link(trace: Trace, site: Site, head: int | None, rows: slice, writes: Float[Tensor, "H K"]) -> _Link | None:
-    """The best link of a run of queries: of one head, or of all."""
     aside = set_aside(trace, site)
+    return _link(trace, site, head, slice(row, row + 1), aside, _writes(site, aside))
+
+
+def _link(
+    trace: Trace,
+    site: Site,
+    head: int | None,
+    rows: slice,
+    aside: Bool[Tensor, " K"],
+    writes: Float[Tensor, "H K"],
+) -> _Link | None:
+    """The best link of a run of queries: of one head, or of all."""
     heads = slice(None) if head is None else slice(head, head + 1)
     usual, writes = received(trace, site).weight[heads], writes[heads]
     count = rows.stop - rows.start
@@ -141,7 +147,8 @@ def _answer(trace: Trace, sites: tuple[Site, ...]) -> int | None:
     last = min(site.query_offset + site.queries for site in sites)
     first = max(tokens.border, *(site.query_offset for site in sites))
     texts = spelled(tokens)
-    words = [at for at in range(first, last) if _word(tokens, at) >= 0 and any(c.isalnum() for c in texts[at])]
+    in_words = pairs_at(trace, index_of(trace, sites[0])).query_words >= 0
+    words = [at for at in range(first, last) if in_words[at] and any(c.isalnum() for c in texts[at])]
 
     def written(at: int) -> str:
         """What of the word of a token the answer wrote: its first piece may stand at the end of the prompt."""
@@ -157,11 +164,3 @@ def _where(trace: Trace, sites: tuple[Site, ...], head: int | None, query: int |
     parts += [f"head {head}"] if head is not None else []
     place = ", ".join(parts) or "this text"
     return place if query is None else f"{place}, from “{spelled(trace.query_tokens(sites[0]))[query]}”"
-
-
-def _word(tokens: Tokens, position: int) -> int:
-    """The number of the word, or -1 for special tokens and for what has no letter or digit."""
-    word = tokens.words[position]
-    if word is None or tokens.special[position] or not any(c.isalnum() for c in tokens.word_text[word]):
-        return -1
-    return word

@@ -1,6 +1,7 @@
 /** Words in reading order: those of Hebrew, Arabic and their kin run from the right, also within a text that does not. */
 
 import { h } from "../../base/dom";
+import { RIGHT } from "../../scene/labels";
 
 export type Direction = "ltr" | "rtl";
 
@@ -11,7 +12,6 @@ export interface Unit {
 }
 
 const STRONG = /\p{L}/u;
-const RIGHT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]/;
 
 /** By its first letter; null where it has none. */
 export function directionOf(text: string): Direction | null {
