@@ -18,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection
 from matplotlib.figure import Figure
 from PIL import Image
+from rich.console import Console
 
 import attnscope
 import tiny_models
@@ -25,12 +26,15 @@ from attnscope import Trace
 from attnscope.errors import InputError, NotCaptured, OutputError
 from attnscope.render.figures import colours, figure
 from attnscope.render.figures.head import HAIR, THICK, opacity
+from attnscope.render.page.html import plain_table
+from attnscope.render.terminal import draw
 from attnscope.statistics.thumbnails import thumbnails_of
 from attnscope.text.format import number, percent, percent_in_words, significant
 from attnscope.tracing.masks import rule_of
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import ModelInfo
 from attnscope.views.as_python import python
+from attnscope.views.sentences.columns import COLUMNS, NUMBERS, SHORT, TITLES
 from attnscope.views.state import LEVELS, State
 from attnscope.views.view import View
 from made_traces import made_trace, with_everything
@@ -96,6 +100,24 @@ def test_numbers_of_the_neuron_level(demo_trace):
     chain, share = demo_trace.site(2).chain(8, 7), demo_trace.site(2).share(8, 7)
     for expected in [*map(number, chain.dot[0].tolist()), *map(percent, [*chain.weights[0].tolist(), *share.tolist()])]:
         assert expected in texts
+
+
+def test_columns_stand_in_one_order_in_figure_terminal_and_table(demo_trace):
+    """Those of the page are tested in the front end, against the same table."""
+    view = demo_trace.show("neuron", **PLACE)
+    made = drawn(demo_trace, "neuron", **PLACE)
+    at = {text.get_text(): text.get_position()[0] for axes in made.axes for text in axes.texts}
+    titles = [SHORT[one.name] for one in COLUMNS if one.name not in ("token", "score")]
+    titles[titles.index("k")] = "q, k"
+    assert sorted(titles, key=at.__getitem__) == titles
+    headings = re.findall("<th>(.*?)</th>", plain_table(view))
+    assert headings == [TITLES[name] for name in NUMBERS]
+    console = Console(file=io.StringIO(), width=100)
+    draw(view, console, ["neuron"])
+    assert any(
+        line.split() == " ".join(SHORT[name] for name in NUMBERS).split()
+        for line in console.file.getvalue().splitlines()
+    )
 
 
 def test_cells_of_the_matrix_are_the_weights(traces):
