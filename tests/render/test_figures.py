@@ -28,6 +28,7 @@ from attnscope.render.figures import colours, figure
 from attnscope.render.figures.head import HAIR, THICK, opacity
 from attnscope.render.page.html import plain_table
 from attnscope.render.terminal import draw
+from attnscope.statistics.definitions import NAMING, plain_name
 from attnscope.statistics.thumbnails import thumbnails_of
 from attnscope.text.format import number, percent, percent_in_words, significant
 from attnscope.tracing.masks import rule_of
@@ -92,7 +93,7 @@ def test_bars_of_the_neuron_level_are_the_vectors(demo_trace):
         assert np.array_equal(row, np.repeat(np.arange(len(vectors)), vectors.shape[1]))
     widths = [bar.get_width() for bar in axes["weight"].patches]
     assert np.allclose(widths, site.weights(8, 7)[0].numpy())
-    assert axes["weight"].get_xlim() == (0, 0.6)
+    assert axes["weight"].get_xlim() == (0, 1), "one scale at every level"
 
 
 def test_numbers_of_the_neuron_level(demo_trace):
@@ -356,6 +357,18 @@ def test_thumbnails_of_the_model_level(traces):
             for head in range(trace.sites[i].heads):
                 shown = images[f"{i}.{head}"].get_array()
                 assert np.allclose(shown.filled(np.nan) * end, one.weights[head], equal_nan=True, atol=1e-6)
+
+
+def test_heads_have_plain_names_where_there_is_room(demo_trace):
+    made = drawn(demo_trace, "model", **PLACE)
+    words = " ".join(said(made))
+    names = {
+        plain_name({k: v[h] for k, v in one.statistics.items()}) for one in thumbnails_of(demo_trace) for h in range(12)
+    }
+    for name in names - {""}:
+        assert all(part in said(made) or name in said(made) for part in name.split(" ", 1)), name
+    assert NAMING.split(":")[0] in words
+    assert not {"previous", "previous token"} & set(said(drawn(demo_trace, "model", 3.4, **PLACE)))
 
 
 def test_heads_sorted_by_a_statistic(demo_trace):

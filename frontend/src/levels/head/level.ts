@@ -2,7 +2,7 @@
 
 import { AfterFrame, h, setText } from "../../base/dom";
 import { percentInWords } from "../../base/format";
-import { contrast } from "../../base/scale";
+import { contrast, weightDomain } from "../../base/scale";
 import type { Source } from "../../data/source";
 import { levels } from "../../generated/words.json";
 import { type Axes, AxesOf } from "../../heads/axes";
@@ -156,11 +156,14 @@ export class HeadLevel implements Level {
   }
 
   legends(scene: Scene): Legend[] {
-    const end = percentInWords(this.focus?.beside.key?.end ?? 1);
+    const end = this.focus?.beside.key?.end ?? 1;
     const legends: Legend[] = [
       scene.pair
-        ? { swatch: "sign", said: [["weight, B − A", `by thickness: blue shrank, orange grew; bars 0 … ${end}`]] }
-        : { swatch: "ink", said: [["weight", `by thickness and darkness; bars 0 … ${end}`]] },
+        ? {
+            swatch: "sign",
+            said: [["weight, B − A", `by thickness: blue shrank, orange grew; bars 0 … ${percentInWords(end)}`]],
+          }
+        : { swatch: "ink", said: [["weight", `by thickness and darkness; bars ${weightDomain(end)}`]] },
     ];
     if (scene.chain.allowed?.includes(0)) legends.push({ swatch: "masked", said: [["", "masked"]] });
     return legends;

@@ -1,8 +1,8 @@
 /** The model level: every head of every layer as a thumbnail. It reads the pooled weights of the payload, and no tensors. */
 
 import { button, h, setAttribute, setText } from "../../base/dom";
-import { domainEnd, symmetric } from "../../base/format";
-import { nicePart } from "../../base/scale";
+import { symmetric } from "../../base/format";
+import { niceChange, nicePart, weightDomain } from "../../base/scale";
 import type { Source } from "../../data/source";
 import { levels, plain } from "../../generated/words.json";
 import { isolated, type Label, labels } from "../../scene/labels";
@@ -15,7 +15,7 @@ import { finding, linkSaid } from "./finding";
 import { type Drawing, Grid } from "./grid";
 import { type Head, headsOf, nameOf, type PixelRange, pixelRangeOf, sampleSaid } from "./heads";
 import { byLayer, inOrder } from "./layout";
-import { LINES_FROM, type Look, lookOf } from "./paint";
+import { LINES_FROM, type Look, lookOf, partOf } from "./paint";
 import { isPairName, PairNumbers } from "./pair-numbers";
 import { Panel } from "./panel";
 import { Statistics } from "./statistics";
@@ -60,7 +60,7 @@ export class ModelLevel implements Level {
     this.heads = headsOf(source);
     this.statistics = new Statistics(meta, this.heads);
     this.stock = pixelRangeOf(this.heads);
-    this.end = nicePart(this.stock.high);
+    this.end = (this.stock.signed ? niceChange : nicePart)(this.stock.high);
     this.labels = meta.tokens.map(labels);
     this.sort = h("select", { "aria-label": "order of the heads", "data-tool": "sort" });
     this.sort.addEventListener("change", () => actions.set({ sort: this.sort.value }));
@@ -135,14 +135,13 @@ export class ModelLevel implements Level {
   legends(scene: Scene): Legend[] {
     const lines = scene.state.thumbs === "lines";
     const { stock } = this;
-    const end = `${domainEnd(this.end * 100)} %${this.end < 1 ? " and above" : ""}`;
     const sign = stock.signed ? "difference" : "weight";
     const what = stock.pooled ? `largest ${sign} in each patch` : stock.signed ? "weight, B − A" : "weight";
     const domain = stock.signed
-      ? `${symmetric(this.end * 100)} %${this.end < 1 ? " and beyond" : ""}`
+      ? `${symmetric(this.end * 100)} %${this.end < 1 ? " and beyond" : ""}, by square root: small changes show`
       : lines
-        ? `${100 * LINES_FROM} … ${end}, the strongest of each head`
-        : `0 … ${end}`;
+        ? `${weightDomain(this.end).replace(/^0/, String(100 * LINES_FROM))}, the strongest of each head`
+        : `${weightDomain(this.end)}${this.end < 1 ? "; more is as dark" : ""}`;
     const legends: Legend[] = [{ swatch: this.inkSwatch, said: [[what, domain]] }];
     if (stock.masked && !lines)
       legends.push({ swatch: "masked", said: [["", stock.signed ? "only in one" : "masked"]] });
@@ -253,8 +252,9 @@ export class ModelLevel implements Level {
       this.stock.signed,
     );
     this.drawing = { plan, look, lines, ratio, sort };
-    const stops = (this.stock.signed ? [-1, -0.5, 0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1]).map((t) => look.ink.css(t, 1));
-    this.inkSwatch.style.backgroundImage = `linear-gradient(to right, ${stops.join(", ")})`;
+    const from = look.signed ? -look.end : 0;
+    const stops = Array.from({ length: 17 }, (_, i) => from + ((look.end - from) * i) / 16);
+    this.inkSwatch.style.backgroundImage = `linear-gradient(to right, ${stops.map((weight) => look.ink.css(partOf(weight, look), 1)).join(", ")})`;
     this.grid.draw(this.drawing);
     this.look();
   }

@@ -8,7 +8,7 @@ from attnscope.errors import InputError
 from attnscope.render.figures.colours import LINE, MUTED, TEXT, nice, nice_part
 from attnscope.render.figures.draw import Plan
 from attnscope.render.figures.names import cut, fitting
-from attnscope.render.figures.parts import hidden_notes, largest
+from attnscope.render.figures.parts import hidden_notes, largest, legend_end
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, WIDE, Sheet
 from attnscope.text.format import number, percent, percent_in_words
@@ -99,7 +99,7 @@ def _draw(sheet: Sheet, y: float, scene: Scene, drawn: torch.Tensor, weights: to
         numbers(right, "", shown)
         sheet.say(left, y + HEAD / 2, SHORT["weight"], size)
         sheet.bars(left, first, right - number_width - left - 0.05, STEP, weights[drawn].numpy(), "weight", end)
-        sheet.say(left, foot, f"bars 0 … {end:.0%}".replace("%", " %"), 5.5, color=MUTED)
+        sheet.say(left, foot, f"bars 0 … {legend_end(end)}", 5.5, color=MUTED)
         return
     chain, share = site.chain(scene.state.head, scene.row), site.share(scene.state.head, scene.row)
     gap = 0.05 if small else 0.1
@@ -108,7 +108,7 @@ def _draw(sheet: Sheet, y: float, scene: Scene, drawn: torch.Tensor, weights: to
     x = left
     sheet.say(x, y + HEAD / 2, SHORT["weight"], size)
     sheet.bars(x, first, bar, STEP, weights[drawn].numpy(), "weight", end)
-    sheet.say(x, foot, f"0 … {100 * end:g} %", 5.5, color=MUTED)
+    sheet.say(x, foot, f"0 … {legend_end(end)}", 5.5, color=MUTED)
     x += bar + number_width
     numbers(x, "", shown)
     x += gap + number_width - 0.04
