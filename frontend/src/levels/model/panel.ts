@@ -5,6 +5,7 @@ import { explained } from "../../base/explained";
 import { count } from "../../base/format";
 import type { Label } from "../../scene/labels";
 import { after } from "../../scene/text";
+import { tokenElement } from "../../scene/token-element";
 import { linkSaid } from "./finding";
 import { type Head, nameOf, patchOf } from "./heads";
 import { type Look, paint } from "./paint";
@@ -133,7 +134,7 @@ export class Panel {
     this.link.hidden = !link;
     if (!link || !thumb) return;
     const parts = linkSaid(head, link, this.labels).flatMap((part) =>
-      typeof part === "string" ? [part] : [h("bdi", { class: "tok", dir: "auto" }, part.token), after(part)],
+      typeof part === "string" ? [part] : [tokenElement(part.token), after(part)],
     );
     this.link.replaceChildren(
       h("span", { class: "what" }, thumb.zero === undefined ? "strongest link" : "changed most"),
