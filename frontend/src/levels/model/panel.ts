@@ -134,7 +134,7 @@ export class Panel {
     this.link.hidden = !link;
     if (!link || !thumb) return;
     const parts = linkSaid(head, link, this.labels).flatMap((part) =>
-      typeof part === "string" ? [part] : [tokenElement(part.token), after(part)],
+      typeof part === "string" ? [part.replace(/ %/g, "\u00a0%")] : [tokenElement(part.token), after(part)],
     );
     this.link.replaceChildren(
       h("span", { class: "what" }, thumb.zero === undefined ? "strongest link" : "changed most"),
