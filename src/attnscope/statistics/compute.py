@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from attnscope.statistics.kernel.run import Part, parts_of
+from attnscope.statistics.kernel.use import may_run
 from attnscope.statistics.pairs import BESIDE, BlockPairs, Pairs
 from attnscope.statistics.patches import Patches
 from attnscope.statistics.rows import Block, Rows
@@ -105,6 +107,15 @@ class Sums:
         for row, here in zip((run.start, run.stop), self.peak_rows[:, :, keys], strict=True):
             here.masked_fill_(better, row)
 
+    def take(self, part: Part) -> None:
+        """Of no query yet: become what the compiled pass found for a run of queries."""
+        heads = len(self.link)
+        self.values = torch.stack([part.values[name] for name in self.names])
+        self.counts = torch.stack([part.counts[name].expand(heads) for name in self.names])
+        self.received, self.seen, self.own = part.received, part.seen.expand(heads, -1), part.own
+        self.peak, self.peak_rows, self.link, self.link_place = part.peak, part.peak_rows, part.link, part.link_place
+        self.patches.pooled, self.patches.visible = part.pooled, part.visible
+
     def _fold(self, pairs: BlockPairs, block: Block) -> dict[str, Tensor]:
         """What the weights of one block come to, by head."""
         weights = block.weights
@@ -174,9 +185,15 @@ class Sums:
 
 def sums_of(site: Site, pairs: Pairs, side: int, rows: slice | None = None) -> Sums:
     """The sums over the queries in `rows`; None: all. `side`: as in `Sums.start`."""
-    sums, reader = Sums.start(site, pairs, side), Rows(site)
+    rows, sums, reader = rows or slice(0, site.queries), Sums.start(site, pairs, side), Rows(site)
     with torch.no_grad():
-        for run, sight in reader.runs(rows or slice(0, site.queries)):
+        if not reader.whole and may_run(site, rows):
+            for part in parts_of(site, pairs, side, rows):
+                one = Sums.start(site, pairs, side)
+                one.take(part)
+                sums.merge(one)
+            return sums
+        for run, sight in reader.runs(rows):
             sums.update(pairs.block(run, sight), reader.blocks(run, sight))
     return sums
 
