@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from attnscope.statistics.kernel.run import Part, parts_of
-from attnscope.statistics.kernel.use import may_run
+from attnscope.statistics.kernel.use import may_run, refuse
 from attnscope.statistics.pairs import BESIDE, BlockPairs, Pairs
 from attnscope.statistics.patches import Patches
 from attnscope.statistics.rows import Block, Rows
@@ -74,6 +74,17 @@ class Sums:
         """Of no query yet. `side`: patches along an axis of the small pictures, at most."""
         return cls(site, pairs, side)
 
+    @classmethod
+    def of_part(cls, site: Site, pairs: Pairs, side: int, part: Part) -> "Sums":
+        """Those that the compiled pass found for a run of queries."""
+        sums = cls(site, pairs, side)
+        sums.values = torch.stack([part.values[name] for name in sums.names])
+        sums.counts = torch.stack([part.counts[name].expand(site.heads) for name in sums.names])
+        sums.received, sums.seen, sums.own = part.received, part.seen.expand(site.heads, -1), part.own
+        sums.peak, sums.peak_rows, sums.link, sums.link_place = part.peak, part.peak_rows, part.link, part.link_place
+        sums.patches.pooled, sums.patches.visible = part.pooled, part.visible
+        return sums
+
     def update(self, pairs: BlockPairs, blocks: Iterable[Block]) -> None:
         """Add a run of queries, whose `blocks` hold all heads, some at a time. Their weights are used up."""
         folded, spoiled = [], False
@@ -106,15 +117,6 @@ class Sums:
         self.peak[:, keys] = torch.maximum(self.peak[:, keys], whole["peak"])
         for row, here in zip((run.start, run.stop), self.peak_rows[:, :, keys], strict=True):
             here.masked_fill_(better, row)
-
-    def take(self, part: Part) -> None:
-        """Of no query yet: become what the compiled pass found for a run of queries."""
-        heads = len(self.link)
-        self.values = torch.stack([part.values[name] for name in self.names])
-        self.counts = torch.stack([part.counts[name].expand(heads) for name in self.names])
-        self.received, self.seen, self.own = part.received, part.seen.expand(heads, -1), part.own
-        self.peak, self.peak_rows, self.link, self.link_place = part.peak, part.peak_rows, part.link, part.link_place
-        self.patches.pooled, self.patches.visible = part.pooled, part.visible
 
     def _fold(self, pairs: BlockPairs, block: Block) -> dict[str, Tensor]:
         """What the weights of one block come to, by head."""
@@ -188,11 +190,13 @@ def sums_of(site: Site, pairs: Pairs, side: int, rows: slice | None = None) -> S
     rows, sums, reader = rows or slice(0, site.queries), Sums.start(site, pairs, side), Rows(site)
     with torch.no_grad():
         if not reader.whole and may_run(site, rows):
-            for part in parts_of(site, pairs, side, rows):
-                one = Sums.start(site, pairs, side)
-                one.take(part)
-                sums.merge(one)
-            return sums
+            try:
+                for part in parts_of(site, pairs, side, rows):
+                    sums.merge(Sums.of_part(site, pairs, side, part))
+                return sums
+            except Exception as error:
+                refuse(error)
+                sums = Sums.start(site, pairs, side)
         for run, sight in reader.runs(rows):
             sums.update(pairs.block(run, sight), reader.blocks(run, sight))
     return sums

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from attnscope.statistics.kernel.table import Table
+from attnscope.statistics.kernel.store import folder
 from attnscope.statistics.kernel.tile import COLUMNS, ROWS, score_tile
 
 # What the compiler may assume: no NaN, no infinities (sites that have some are not given to it), any order of summation.
@@ -59,9 +59,24 @@ class Found(NamedTuple):
     pooled: "np.ndarray"
 
 
-def compiled(function: Callable) -> Callable:
+def compiled(function: Callable, cache: bool = False) -> Callable:
     """By numba, when it is first called: without the interpreter's lock, so that threads run side by side."""
-    return numba.njit(nogil=True, fastmath=ASSUMED, error_model="numpy")(inspect.unwrap(function))
+    function = inspect.unwrap(function)  # a type checker's wrapper is nothing to compile
+    return numba.njit(nogil=True, fastmath=ASSUMED, error_model="numpy", cache=cache)(function)
+
+
+def kept(function: Callable) -> Callable:
+    """The same, kept on disk with all that it calls."""
+    settings, store = numba.config, folder()
+    if store is None:
+        return compiled(function)
+    before, settings.CACHE_DIR = settings.CACHE_DIR, str(store)  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        return compiled(function, cache=True)
+    except (RuntimeError, OSError):  # the disk does not want it
+        return compiled(function)
+    finally:
+        settings.CACHE_DIR = before  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @compiled
@@ -146,7 +161,7 @@ def _pool(tall, edges, row):
     tall[:] = ZERO
 
 
-@compiled
+@kept
 def pack_keys(keys, out):
     """[K, D] as tiles want them: COLUMNS keys beside each other for every d; zeros behind the last."""
     count, size = keys.shape
@@ -177,7 +192,7 @@ def _set_aside(row, keys, start, stop, low, high, places, powers, count):
     return count
 
 
-@compiled
+@kept
 def fold(queries, packed, numbers, table, found, first, stop, step, rows_start, rows_stop):
     """Heads first, first + step, … below stop; queries from rows_start to rows_stop.
 
@@ -206,7 +221,7 @@ def fold(queries, packed, numbers, table, found, first, stop, step, rows_start, 
                 _pack_queries(queries[head], start, end, numbers.factor, query)
                 for panel in range(left // COLUMNS, (right + COLUMNS - 1) // COLUMNS):
                     for tile in range((end - start + ROWS - 1) // ROWS):
-                        score_tile(
+                        score_tile(  # pyright: ignore[reportCallIssue]
                             query,
                             panels,
                             flat,
@@ -312,7 +327,7 @@ def fold(queries, packed, numbers, table, found, first, stop, step, rows_start, 
         values[0] *= np.log(2.0)
 
 
-@compiled
+@kept
 def sight(table, visible, seen, counts, rows_start, rows_stop):
     """Which patches some query may see, [R, C]; how many queries see each key, [K]; and of how many queries the
     statistics are means, in the order of VALUES, then of the first and of the special keys.
@@ -330,7 +345,7 @@ def sight(table, visible, seen, counts, rows_start, rows_stop):
         low, high, at = table.low[i], table.high[i], i + table.offset
         for c in range(visible.shape[1]):
             left, right = max(low, table.column_edges[c]), min(high, table.column_edges[c + 1])
-            if right > left and before[right] > before[left]:
+            if not visible[patch, c] and right > left and before[right] > before[left]:
                 visible[patch, c] = True
         seen[low] += 1
         seen[high] -= 1

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -57,7 +58,9 @@ def _part(
     threads = min(threads, heads)
     _together(
         [
-            lambda first=first: fold.fold(queries, packed, numbers, table, found, first, heads, threads, run.start, run.stop)
+            lambda first=first: fold.fold(
+                queries, packed, numbers, table, found, first, heads, threads, run.start, run.stop
+            )
             for first in range(threads)
         ]
     )
@@ -128,9 +131,9 @@ def _numbers(site: Site) -> "Numbers":
             table, start, step = bias.diagonals, site.queries - 1, -1
     sinks = np.zeros(0, np.float32) if site.sinks is None else _plain(site.sinks, to_base_2)
     flat = np.zeros((1, 0), np.float32) if table is None else _plain(table.flatten(1), to_base_2)
-    return Numbers(
-        np.float32(site.scaling * to_base_2), np.float32((site.softcap or 0.0) * to_base_2), flat, start, step, sinks
-    )
+    factor: Any = np.float32(site.scaling * to_base_2)
+    softcap: Any = np.float32((site.softcap or 0.0) * to_base_2)
+    return Numbers(factor, softcap, flat, start, step, sinks)
 
 
 def _plain(numbers: Tensor, factor: float) -> "np.ndarray":
@@ -142,7 +145,7 @@ def _cut(table: Table, rows: slice, parts: int) -> list[slice]:
     cells = np.cumsum((table.high - table.low)[rows])
     inner = np.searchsorted(cells, cells[-1] * np.arange(1, parts) / parts, side="right") + rows.start
     edges = [rows.start, *inner.tolist(), rows.stop]
-    return [slice(*run) for run in zip(edges, edges[1:], strict=False) if run[0] < run[1]]
+    return [slice(*run) for run in pairwise(edges) if run[0] < run[1]]
 
 
 def _together(tasks: list[Callable[[], None]]) -> None:

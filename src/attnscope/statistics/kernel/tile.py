@@ -4,6 +4,8 @@ A loop in Python compiles to products that wait for memory; here a tile of score
 up over the numbers of a head, which makes it three times as fast.
 """
 
+from typing import Any
+
 import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
@@ -12,15 +14,19 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 
-def features() -> str:
-    """The processor's instruction sets, as numba compiles for them: NUMBA_CPU_FEATURES, or what the processor has."""
-    chosen = numba.config.CPU_FEATURES  # pyright: ignore[reportAttributeAccessIssue]
-    return llvm.get_host_cpu_features().flatten() if chosen is None else chosen
+def processor() -> tuple[str, str]:
+    """Its name and its instruction sets, as numba compiles for them: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES, or its own."""
+    settings: Any = numba.config
+    name, features = settings.CPU_NAME, settings.CPU_FEATURES
+    return (
+        llvm.get_host_cpu_name() if name is None else name,
+        llvm.get_host_cpu_features().flatten() if features is None else features,
+    )
 
 
 def _shape() -> tuple[int, int, int]:
     """Numbers in a register, rows of a tile, and registers beside each other in a row: as many as there is room for."""
-    on = set(features().split(","))
+    on = set(processor()[1].split(","))
     if "+avx512f" in on:
         return 16, 6, 4
     return (8 if "+avx" in on else 4), 6, 2
@@ -31,7 +37,7 @@ COLUMNS = LANES * ACROSS
 
 
 @intrinsic
-def score_tile(typing, queries, keys, scores, query_at, key_at, score_at, width, size):  # noqa: ARG001  # pyright: ignore
+def score_tile(typing, queries, keys, scores, query_at, key_at, score_at, width, size):  # pyright: ignore
     """scores[score_at + r · width + c] = Σ_d queries[query_at + d · ROWS + r] · keys[key_at + d · COLUMNS + c].
 
     `queries`, `keys`, `scores`: flat arrays, fp32. `size`: how many d there are.
