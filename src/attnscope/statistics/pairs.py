@@ -105,8 +105,9 @@ class Pairs:
         names: dict[int | str, int] = {}
         spellings: dict[str, int] = {}
         self.names = np.array([names.setdefault(name, len(names)) for name in (keys.ids or keys.strings)])
-        self.key_words, self.key_spellings = (part[: site.keys] for part in _words(keys, spellings))
-        self.query_words, self.query_spellings = _words(queries, spellings)
+        known = _words(keys, spellings)
+        self.key_words, self.key_spellings = (part[: site.keys] for part in known)
+        self.query_words, self.query_spellings = known if queries is keys else _words(queries, spellings)
         self._by_name = _Index(self.names[: site.keys])
         self._by_spelling, self._by_word = _Index(self.key_spellings), _Index(self.key_words)
 
