@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from attnscope.statistics.compute import Sums, sums_of
 from attnscope.statistics.kernel import run, store, use
-from attnscope.statistics.pairs import Pairs
+from attnscope.statistics.pairs import BESIDE, Pairs
 from attnscope.tracing.masks import BiasRule, MaskRule
 from attnscope.tracing.site import Site
 from closeness import close
@@ -149,6 +149,14 @@ def test_the_queries_of_other_processes_merge_to_the_whole(compiled):
         merged.merge(sums_of(site, pairs, 17, rows))
     assert_same(merged, whole)
     assert torch.equal(merged.link_place, whole.link_place)
+
+
+def test_a_statistic_that_it_does_not_know_is_left_to_plain_torch(compiled, parts, monkeypatch):
+    monkeypatch.setitem(BESIDE, "second_before", -2)
+    site = made()
+    found = sums_of(site, Pairs(site, tokens_of(QUERIES), tokens_of(QUERIES)), 17)
+    assert close(found.totals.values["second_before"], site.weights().diagonal(-2, 1, 2).sum(-1))
+    assert not parts
 
 
 @pytest.fixture

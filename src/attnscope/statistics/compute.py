@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from attnscope.statistics.kernel.run import Part, parts_of
+from attnscope.statistics.kernel.table import NAMES
 from attnscope.statistics.kernel.use import may_run, refuse
 from attnscope.statistics.pairs import BESIDE, BlockPairs, Pairs
 from attnscope.statistics.patches import Patches
@@ -189,7 +190,7 @@ def sums_of(site: Site, pairs: Pairs, side: int, rows: slice | None = None) -> S
     """The sums over the queries in `rows`; None: all. `side`: as in `Sums.start`."""
     rows, sums, reader = rows or slice(0, site.queries), Sums.start(site, pairs, side), Rows(site)
     with torch.no_grad():
-        if not reader.whole and may_run(site, rows):
+        if not reader.whole and set(sums.names) <= set(NAMES) and may_run(site, rows):
             try:
                 for part in parts_of(site, pairs, side, rows):
                     sums.merge(Sums.of_part(site, pairs, side, part))

@@ -18,7 +18,6 @@ from attnscope.statistics.kernel.tile import COLUMNS, ROWS, score_tile
 ASSUMED = {"contract", "reassoc", "nsz", "nnan", "ninf", "arcp"}
 FLOATS = 1 << 16  # of a block's scores: a quarter of a processor's second cache
 MOST_ROWS = 8 * ROWS
-VALUES = ("entropy", "confidence", "sink", "distance", "itself", "previous", "next", "same", "induction")
 
 f32, i32 = np.float32, np.int32
 ZERO, ONE, HALF, TWO = f32(0), f32(1), f32(0.5), f32(2)
@@ -47,7 +46,7 @@ class Numbers(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What comes of it: as the fields of `Sums`, with an axis [H] or [H, …] first. `values`: [H, len(VALUES)]."""
+    """What comes of it: as the fields of `Sums`, with an axis [H] or [H, …] first. `values`: [H, len(VALUES)], see `table`."""
 
     values: "np.ndarray"
     received: "np.ndarray"

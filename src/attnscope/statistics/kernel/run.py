@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from attnscope.statistics.kernel.table import Table, table_of
+from attnscope.statistics.kernel.table import NAMES, VALUES, Table, table_of
 from attnscope.statistics.pairs import Pairs
 from attnscope.tracing.site import Site
 
@@ -65,9 +65,9 @@ def _part(
         ]
     )
     received = torch.from_numpy(found.received)
-    values = dict(zip(fold.VALUES, torch.from_numpy(found.values).unbind(1), strict=True))
+    values = dict(zip(VALUES, torch.from_numpy(found.values).unbind(1), strict=True))
     values |= {"first": received[:, 0], "special": received[:, torch.from_numpy(table.special)].sum(-1)}
-    number = dict(zip((*fold.VALUES, "first", "special"), torch.from_numpy(counts), strict=True))
+    number = dict(zip(NAMES, torch.from_numpy(counts), strict=True))
     return Part(
         values,
         number | {"distance": received.sum(-1)},
@@ -83,13 +83,13 @@ def _seen(table: Table, run: slice) -> tuple["np.ndarray", "np.ndarray", "np.nda
     from attnscope.statistics.kernel import fold
 
     visible = np.zeros((len(table.row_edges) - 1, len(table.column_edges) - 1), bool)
-    seen, counts = np.zeros(len(table.is_special) + 1), np.zeros(len(fold.VALUES) + 2)
+    seen, counts = np.zeros(len(table.is_special) + 1), np.zeros(len(NAMES))
     fold.sight(table, visible, seen, counts, run.start, run.stop)
     return visible, seen, counts
 
 
 def _room(heads: int, keys: int, table: Table) -> "Found":
-    from attnscope.statistics.kernel.fold import VALUES, Found
+    from attnscope.statistics.kernel.fold import Found
 
     return Found(
         np.zeros((heads, len(VALUES))),

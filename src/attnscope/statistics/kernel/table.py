@@ -8,6 +8,10 @@ from attnscope.statistics.pairs import Pairs
 from attnscope.statistics.patches import edges_of
 from attnscope.tracing.masks import MaskRule
 
+# The statistics that are summed up for each head, in the order of its sums; and those that follow from what keys receive.
+VALUES = ("entropy", "confidence", "sink", "distance", "itself", "previous", "next", "same", "induction")
+NAMES = (*VALUES, "first", "special")
+
 
 class Table(NamedTuple):
     """By query: the keys that it may look at, and the lists in which its pairs stand.
