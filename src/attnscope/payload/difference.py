@@ -15,11 +15,6 @@ from attnscope.statistics.definitions import CHANGES, in_payload
 from attnscope.statistics.thumbnails import BROKEN, MASKED
 from attnscope.tracing.step_names import in_payload as step_names
 
-SAMPLED = (
-    "The text is long, so the changes and the small pictures come from queries spread evenly over it. "
-    "A head that you open is computed whole."
-)
-
 
 def encode(comparison: Comparison, more: tuple[str, ...] = ()) -> bytes:
     """The comparison as payload bytes (docs/payload.md).
@@ -42,8 +37,6 @@ def encode(comparison: Comparison, more: tuple[str, ...] = ()) -> bytes:
         queries, keys = (_index(alignments, axis) for axis in (pair.queries, pair.keys))
         sites.append(description | _site(index, pair, change, full, queries, keys))
     notes = [*_notes(a, "A"), *_notes(b, "B"), *comparison.notes, *(str(one) for one in alignments), *more]
-    if any(change.sampled for change in comparison.changes):
-        notes.append(SAMPLED)
     meta = {
         "format": codec.FORMAT,
         "version": codec.VERSION,
@@ -111,7 +104,7 @@ def _site(index: int, pair: Any, change: Any, full: float, queries: int, keys: i
             "zero": ZERO,
             "masked": MASKED,
             "broken": BROKEN,
-            "queries_sampled": change.sampled,
+            "queries_sampled": None,
         },
         "stats": {s.name: [_number(head, s.name) for head in change.heads] for s in CHANGES},
         "links": [_link(head) for head in change.heads],
