@@ -16,6 +16,7 @@ from attnscope.doctor.code_check.match.search import Fit, Hunt, Ways
 from attnscope.doctor.code_check.recipe import Recipe
 from attnscope.doctor.code_check.run.adapting import ready
 from attnscope.doctor.code_check.run.candidates import (
+    fixed_lengths,
     layout_hints,
     of_function,
     of_groups,
@@ -31,7 +32,8 @@ from attnscope.doctor.code_check.run.sandbox import TOTAL, Spent, budget, one_th
 from attnscope.doctor.code_check.run.submodule import Ends
 from attnscope.doctor.code_check.suspect_line import source_lines
 from attnscope.doctor.diagnosis import Diagnosis
-from attnscope.errors import InputError
+from attnscope.doctor.findings import finding
+from attnscope.errors import AttnscopeError, InputError
 
 LENGTHS = (7, 5)
 AMBIGUOUS = (
@@ -69,6 +71,10 @@ def check_code(
             _examine(case)
         except Spent:
             execution.too_long(case, TOTAL)
+        except AttnscopeError:
+            raise
+        except Exception as error:  # a fault of the doctor's own, and none of the code
+            case.skip("own-fault", error=f"{type(error).__name__}: {error}")
     return case.diagnosis(hint, strict, allow_uncompared)
 
 
@@ -81,7 +87,7 @@ def _examine(case: Case) -> None:
     ways = _stilled(case, ways) if case.still else ways
     if proofs.ignored(case, ways):
         return
-    fit = _match(case, ways) or _inside(case, ways)
+    fit = _match(case, ways) or _inside(case, ways) or _beside(case, ways)
     if not proofs.unused(case, ways, fit) and fit is None:
         invariants.unmatched(case, ways)
     if fit is not None:
@@ -98,6 +104,9 @@ def _first_runs(case: Case) -> Ways:
     if isinstance(case.fn, nn.Module):
         tiers = of_module(case.fn, case.name)
         if not tiers[0]:
+            if re.search("attend|attention|attn", f"{case.name} {case.text}", re.IGNORECASE):
+                case.skip("no-projections")
+                return []
             raise _no_projections(case)
     else:
         tiers = of_function(case.fn, case.name, heads or HEADS)
@@ -108,6 +117,9 @@ def _first_runs(case: Case) -> Ways:
         failed += errors
         if not ways and tier is tiers[0] and isinstance(case.fn, nn.Module):
             ways = _with_latents(case, tier, errors)
+        if not ways and tier is tiers[0] and isinstance(case.fn, nn.Module):
+            fixed = ([replace(way, tokens=n) for way in tier] for n in fixed_lengths(case.fn))
+            ways = next((found for found in (_working(case, one)[0] for one in fixed) if found), [])
         if ways:
             return ways
         if failed and failed[-1].outcome.timed_out:
@@ -121,6 +133,10 @@ def _first_runs(case: Case) -> Ways:
         case.skip("own-queries", shapes=shape.wrong, unused=", ".join(unused))
     elif shape is not None and isinstance(case.fn, nn.Module) and shape.as_given:
         case.skip("as-given")
+    elif shape is not None and isinstance(case.fn, nn.Module) and not shape.by_token(LENGTHS[0]):
+        case.skip("pooled", shapes=shape.wrong)
+    elif shape is not None and isinstance(case.fn, nn.Module) and shape.by_token(LENGTHS[0], width=True):
+        case.skip("of-another-width", shapes=shape.wrong)
     else:
         half = next((r for r in failed if execution.beyond_half(r.outcome)), None)
         execution.not_run(case, half or shape or failed[0], certain=_certain(case, tiers))
@@ -130,7 +146,7 @@ def _first_runs(case: Case) -> Ways:
 def _with_latents(case: Case, tier: list[Invocation], failed: list[Reading]) -> Ways:
     """The same ways with queries of the module's own, where it returned as many rows as it has such queries."""
     outputs = [x for r in failed[:1] if r.wrong for x in tensors_in(r.outcome.value)]
-    rows = next((x.shape[1] for x in outputs if x.ndim == 3), 0)
+    rows = next((x.shape[1] if x.ndim == 3 else 1 for x in outputs if x.ndim in (2, 3)), 0)
     return _working(case, with_latents(tier, rows))[0] if rows else []
 
 
@@ -201,6 +217,7 @@ def _same_call(invocation: Invocation) -> tuple:
         invocation.layout,
         invocation.widths,
         invocation.spread,
+        invocation.tokens,
         invocation.size,
         invocation.flat,
         heads,
@@ -291,6 +308,34 @@ def _inside(case: Case, ways: Ways) -> Fit | None:
     inner = [(replace(invocation, ends=ends), runs) for invocation, _ in ways]
     fit = _match(case, inner)
     if fit is not None:
+        before = len(case.findings)
         invariants.batch(case, whole, ways[0][1][0])
+        if len(case.findings) > before and ends.whole and not whole.fn.get_submodule(ends.whole).batch_first:  # type: ignore[attr-defined]
+            case.findings[before:] = [finding("batch-and-sequence-swapped", evidence=case.findings[-1].evidence)]
         case.notes.append(f"there is more in it than attention; the comparison is of what happens {ends}.")
     return fit
+
+
+def _beside(case: Case, ways: Ways) -> Fit | None:
+    """The attention in a module that adds its input to it, or to a share of it that is a parameter of its own."""
+    if not isinstance(case.fn, nn.Module) or ways[0][0].projections is None:
+        return None
+    hunt = Hunt(case.base, case.causal, case.text, case.sinks, case.options)
+    shares = [float(p) for p in ways[0][0].fn.parameters() if p.numel() == 1 and abs(float(p)) > 1e-2]  # type: ignore[attr-defined]
+    for share in (1.0, *shares[:2]):
+        inner = [(invocation, [_less(run, share) for run in runs]) for invocation, runs in ways[:24]]
+        fit = hunt.right(inner) or hunt.mistaken(inner, 1)
+        if fit is not None:
+            times = "" if share == 1 else f" ({share:.3g} times, a parameter of its own)"
+            case.notes.append(f"it adds its input to the attention{times}; the comparison is of the attention.")
+            report.state(case, fit, next(runs for invocation, runs in inner if invocation is fit.invocation))
+            return fit
+    return None
+
+
+def _less(run: Run, share: float) -> Run:
+    """The run with its input taken off the output, and the rest divided by `share`."""
+    output = run.reading.output
+    if output is None or output.shape != run.inputs[0].shape:
+        return run
+    return replace(run, reading=replace(run.reading, output=(output - run.inputs[0]) / share), known={})

@@ -22,6 +22,12 @@ SAME_SCALE = 1e-3  # a search for the scale comes no nearer
 _SCALED_ROTARY = re.compile(
     r"(cos|sin)\w*(\(\))?\s*\*\s*(self\.)?\w*(scal|factor)|(scal\w*|factor)\s*\*\s*\w*(cos|sin)", re.I
 )
+_UNPACKED = re.compile(r"(?<![\w.])([qkv])\w*\s*,\s*([qkv])\w*\s*,\s*([qkv])\w*\s*=(?!=)", re.IGNORECASE)
+FUSED = "the source takes q, k, v in this order out of the fused weight, and the output is that of k, q, v"
+_SIGNS = {
+    "keys": "keys are turned the other way round than queries",
+    "none": "the turned half has lost its minus, so nothing is rotated",
+}
 NOTE = "weights of text {b}, head {h}; [ ] is the first cell that differs"
 RECOMPUTED = "; theirs is recomputed, by the recipe that reproduces their output"
 
@@ -33,6 +39,8 @@ def add(case: Case, mistake: Mistake, fit: Fit, run: Run) -> None:
         id = _FILLED.get(id, id)
     words = {"queries": fit.invocation.queries_dim, "shape": fit.invocation.shape}
     words["sources"] = SOURCES.get(mistake.change.get("sources", ()), "")
+    words |= {"power": f"{mistake.change.get('power', 1):g}", "shift": mistake.change.get("shift", 0)}
+    words["signs"] = _SIGNS.get(mistake.change.get("signs", ""), "")
     words["which"] = ", ".join(mistake.change.get("turned_weights", ()))
     case.find(id, line=suspect_line(case.source, REGISTRY[id].row), evidence=_evidence(mistake, fit, run), **words)
 
@@ -44,6 +52,10 @@ def state(case: Case, fit: Fit, runs: list[Run]) -> None:
     for mistake in fit.mistakes:
         add(case, mistake, fit, runs[0])
     _of_its_own(case, fit, runs[0])
+    p = fit.invocation.projections
+    orders = {"".join(names).lower() for names in _UNPACKED.findall(case.text)}
+    if p is not None and p.layout == "k|q|v blocks" and orders == {"qkv"} and "kqv" not in case.text.lower():
+        case.find("queries-and-keys-exchanged", evidence=FUSED)
     turned = runs[0].reading.outcome.seen.turned and fit.recipe.rotary == "none" and fit.invocation.own is None
     if turned and re.search("rot|rope|freq", case.text, re.IGNORECASE):
         case.find("rotary-without-effect")
@@ -120,17 +132,24 @@ def _conventions(case: Case, fit: Fit, other: Run) -> None:
         found["scale"] = "1, since queries and keys are normalised"
     if invocation.talk != (None, None):
         found["heads"] = "mixed by a map of its own"
+    if invocation.relative is not None:
+        parts = [name for name in ("keys", "values") if getattr(invocation.relative, name) is not None]
+        found["positions"] = f"{' and '.join(parts)} of each distance, from tables of its own"
     if invocation.gate is not None:
         found["gate"] = "on the heads' outputs, from the input"
     if recipe.scale == "own" and invocation.factors is not None:
         factors = dict.fromkeys(round(float(x), 4) for x in invocation.factors)
         found["scale"] = "cosines times " + ", ".join(f"{x:.4g}" for x in factors)
+    if recipe.most:
+        found["keys"] = f"the {recipe.most:g} with the largest scores" if recipe.most >= 1 else f"a share of {recipe.most:g}, the largest scores"
+    if recipe.features:
+        found["weights"] = f"linear attention: products of features ({recipe.features}) in place of a softmax"
     if recipe.window:
         found["window"] = f"{recipe.window} keys"
     if recipe.rotary != "none":
         pairs = "halves" if recipe.rotary == "half" else "adjacent"
         dimensions = f", {recipe.turned} dimensions of each head" if recipe.turned else ""
-        found["rotary"] = f"{pairs if not fit.mistakes else recipe.rotary}, base {recipe.theta:g}{dimensions}"
+        found["rotary"] = f"{pairs if not fit.mistakes else recipe.rotary}, base {recipe.theta:g}{dimensions}{', backwards' * (recipe.signs == 'back')}"
 
 
 def _of_its_own(case: Case, fit: Fit, run: Run) -> None:

@@ -105,6 +105,19 @@ ENTRIES = (
         "weights @ value",
         WEIGHTED,
     ),
+    Entry(
+        id="queries-and-keys-exchanged",
+        severity="error",
+        title="queries and keys have changed places: scores are k · q",
+        why="Each token then attends by what it offers to what the others look for. In self-attention the shapes are the same, so nothing "
+        "else shows it; trained weights give noise.",
+        cure="query @ key.mT, with q, k and v in the order in which their weights stand",
+        invariant="row i of the scores belongs to query i",
+        place=SCORES,
+        wrong=MODULE.replace("F.scaled_dot_product_attention(q, k, v)", "F.scaled_dot_product_attention(k, q, v)"),
+        right=MODULE,
+        reference=ATTENTION,
+    ),
     _ignored(
         "ignores-queries-and-keys",
         "queries and the keys",

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.checks import proofs
+from attnscope.doctor.code_check.checks.another_kind import another_kind
 from attnscope.doctor.code_check.checks.numerics import half_range, kept_nan
 from attnscope.doctor.code_check.match.measured_bias import OwnScores, scores_seen, unit_values
 from attnscope.doctor.code_check.match.search import Fit, Ways, error_of
@@ -33,15 +34,18 @@ def unmatched(case: Case, ways: Ways) -> None:
         return
     if proofs.tokens(case, ways) or proofs.without_effect(case, ways):
         return
+    reason = another_kind(case, invocation, runs[0])
     tests: tuple[Callable[[Case, Invocation, Run], None], ...]
-    tests = (_row_sums, batch, _permutation, _causality, _scale, _padding, _half, _sums_by_ones)
+    tests = (batch,) if reason else (_row_sums, batch, _permutation, _causality, _scale, _padding, _half, _sums_by_ones)
     for test in tests:
         before = len(case.findings)
         test(case, invocation, runs[0])
         if len(case.findings) > before:
             _draw(case, invocation, runs[0])
             return
-    if isinstance(case.fn, nn.Module):
+    if reason:
+        case.skip("another-kind", reason=reason)
+    elif isinstance(case.fn, nn.Module):
         unused = invocation.projections.unused if invocation.projections else ()
         case.skip("projections", unused=f" (not understood: {', '.join(unused)})" if unused else "")
     elif invocation.call.inputs < 3:
@@ -186,7 +190,7 @@ def _padding(case: Case, invocation: Invocation, run: Run) -> None:
     if name is None:
         return
     inputs = invocation.inputs("padding", 7)
-    allowed = probes.allowed_keys(inputs[0].shape[0], 7, 7)
+    allowed = probes.allowed_keys(inputs[0].shape[0], invocation.length, invocation.length)
     hidden = ~allowed[:, 0, 0]  # [B, K]
     filled = inputs if invocation.call.inputs == 1 else inputs[1:]
     other = [torch.where(hidden.view(len(hidden), *[1] * (x.ndim - 3), -1, 1), x + 2.3, x) for x in filled]

@@ -183,7 +183,7 @@ def _unknown(case: Case, name: str, attempts: list, changing: list, refused: lis
     if attempts and not changing and "mask" in name.lower():
         case.find("mask-ignored", name=name, count=len(attempts))
     elif attempts:
-        case.skip("mask-unknown", name=name)
+        case.skip("mask-unknown" if changing else "mask-idle", name=name)
     elif refused:
         case.skip("mask-refused", name=name, error=refused[-1].outcome.error or refused[-1].wrong)
     else:
@@ -206,7 +206,7 @@ def _kept_nan(case: Case, fit: Fit, name: str) -> bool:
     if plain.output is None or not bool(plain.output.isfinite().all()):
         return False
     for form in probes.FORMS:
-        every = form.shaped(probes.allowed_keys(inputs[0].shape[0], 7, 7) | True)
+        every = form.shaped(probes.allowed_keys(inputs[0].shape[0], *(2 * [fit.invocation.length])) | True)
         for kind in ("bool", "number") if every is not None else ():
             convention = probes.Convention(kind, kind)
             both = [fit.invocation.run(inputs, convention.encode(m), name, **case.options) for m in (every, ~every)]  # type: ignore[operator, arg-type]

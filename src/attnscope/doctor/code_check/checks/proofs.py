@@ -71,7 +71,7 @@ def unused(case: Case, ways: Ways, fit: Fit | None) -> bool:
     if not isinstance(case.fn, nn.Module):
         return False
     module = ways[0][0].fn
-    owners = [o for o in owners_of(module) if _plays_a_part(o, fit)]  # type: ignore[arg-type]
+    owners = [o for o in owners_of(module) if not o.measured and _plays_a_part(o, fit)]  # type: ignore[arg-type]
     idle = [owner for owner in owners if all(_idle(case, owner, *call) for call in _calls(ways))]
     if not idle:
         return False

@@ -103,6 +103,8 @@ def _turns(invocation: Invocation, text: str, every: bool) -> Iterator[tuple[str
     size = p.query.weight.shape[1] // max(invocation.heads, 1) if p else invocation.size
     numbers = numbers_in(invocation.fn) if isinstance(invocation.fn, torch.nn.Module) else {}
     named = [float(v) for n, v in numbers.items() if re.search("theta|base|rope", n, re.IGNORECASE) and v > 10]
+    if spoken:
+        named += bases_in(text)
     sizes = [0] if size % 2 == 0 else [size - 1]
     if spoken:  # a part of the head: by its number of dimensions, or as a share
         counts = [int(v * size) if isinstance(v, float) and 0 < v < 1 else v for v in numbers.values()]
@@ -112,6 +114,13 @@ def _turns(invocation: Invocation, text: str, every: bool) -> Iterator[tuple[str
         for theta in dict.fromkeys([*named, 1e4, *((5e5, 1e6) if every and spoken else ())]):
             yield "half", theta, turned
             yield "adjacent", theta, turned
+
+
+def bases_in(text: str) -> list[float]:
+    """Numbers of the source that may be the base of a rotary embedding: 10000.0, 500_000, 1e6; at most three."""
+    code = "\n".join(line.split("#")[0] for line in text.splitlines())
+    found = [float(n.replace("_", "")) for n in re.findall(r"(?<![\w.-])(\d[\d_]*(?:\.\d*)?(?:e\d+)?)(?![\w])", code)]
+    return [x for x in dict.fromkeys(found) if 50 <= x <= 1e8 and x not in (1e9, 2048.0, 4096.0, 1024.0, 512.0)][:3]
 
 
 Ways = list[tuple[Invocation, list[Run]]]
@@ -173,15 +182,23 @@ class Hunt:
             return None
         return bool(((again - run.reading.output).abs()[..., :-1, :] > 1e-5).any())
 
+    def _few(self) -> list[dict[str, Any]]:
+        """Designs that are one field: few keys for each query (a window, or those with the largest scores), rotation backwards."""
+        chosen = [*range(1, 7), 0.25, 0.5, 0.75] if re.search(r"top_?k|sort|kth|sparse|largest", self.text, re.I) else []
+        turned = [{"signs": "back"}] if re.search("rot|rope|freq|polar", self.text, re.IGNORECASE) else []
+        return [*turned, *({"window": n} for n in range(2, 7)), *({"most": n} for n in chosen)]
+
     def _windows(self, ways: Ways) -> Fit | None:
         tried = 0
         for invocation, runs in ways:
             for recipe, order in conventions(invocation, self.base, self.causal, self.text, every=False):
-                for window in range(2, 7) if recipe.aligned == "upper" else ():
+                for change in self._few() if recipe.aligned == "upper" else ():
+                    if "signs" in change and recipe.rotary == "none":
+                        continue
                     tried += 1
                     if tried > PATIENCE["windows"]:
                         return None
-                    fit = Fit(invocation, recipe.but(window=window), (), order)
+                    fit = Fit(invocation, recipe.but(**change), (), order)
                     if agrees(fit, runs, self.sinks):
                         return fit
         return None

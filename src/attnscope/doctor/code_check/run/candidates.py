@@ -1,6 +1,7 @@
 """Every way in which a function or a module may want to be called, likeliest first."""
 
 import copy
+import inspect
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -43,6 +44,7 @@ def of_function(fn: Callable, what: str, heads: int = probes.HEADS) -> list[list
     call = read_signature(fn, what)
     text = text_of(fn)
     known: list[Invocation] = []
+    meant = getattr(fn, "sizes", [])[:1]
     if call.heads_name:
         width = heads * probes.SIZE
         widths = (width, width, width)
@@ -58,7 +60,9 @@ def of_function(fn: Callable, what: str, heads: int = probes.HEADS) -> list[list
     ways = {"3": three, "4": four, "4late": late, "2": two, "3first": first, "heads": heads_first}
     known += [ways[h] for h in hints]
     tiers = [known, [way for way in (three, four, late) if way not in known], [two], [one_key, heads_first]]
-    if pairs(text) or any(map(filling.turns, call.fills)):
+    if meant:
+        tiers = [[replace(way, size=size) for size in meant for way in tier] for tier in tiers]
+    elif pairs(text) or any(map(filling.turns, call.fills)):
         tiers += [[replace(way, size=probes.SIZE + 1) for way in tier if not way.flat] for tier in tiers]
     return tiers
 
@@ -119,7 +123,7 @@ def of_module(module: nn.Module, what: str) -> list[list[Invocation]]:
     except Exception:
         mine = module
     mine.eval()
-    call = read_signature(mine if hasattr(mine, "__signature__") else mine.forward, what)
+    call = read_signature(mine if hasattr(mine, "__signature__") else mine.forward, what, projects=True)
     awake(mine, call.inputs)
     _wake(mine)
     readings = list(itertools.islice(_readings(mine, call), 60))
@@ -138,9 +142,19 @@ def _likely_layout(module: nn.Module) -> str:
     if any(isinstance(part, nn.Conv1d) for part in module.modules()):
         return "(batch, width, length)"
     text = text_of(module)
-    late = getattr(module, "batch_first", True) is False
+    late = getattr(module, "batch_first", True) is False or _as_torch_has_it(module, text)
     late = late or ("3first" in layout_hints(text) and "3" not in layout_hints(text) and "batch_first" not in text)
     return "(length, batch, width)" if late else "(batch, length, width)"
+
+
+def _as_torch_has_it(module: nn.Module, text: str) -> bool:
+    """Whether it hands its input to torch's own attention with the length first, speaks of its inputs as torch's layers do (src, tgt),
+    and says nothing of a batch that comes first."""
+    inner = [part for part in module.modules() if isinstance(part, nn.MultiheadAttention)]
+    names = inspect.signature(module.forward).parameters
+    spoken = re.search(r"\b(batch|b|bs|bsz|n)\w*\s*,\s*\w+(\s*,\s*\w+)?\s*=\s*\w+\.(shape|size)|batch_first|\(\s*(batch\w*|b|n)\s*,", text, re.I)
+    torchs = any(re.fullmatch(r"src|tgt|pos|query_pos|\w*src_mask|tgt_mask", name) for name in names)
+    return bool(inner) and all(not part.batch_first for part in inner) and torchs and not spoken
 
 
 def _readings(mine: nn.Module, call: Call) -> Iterator[Invocation]:
@@ -196,3 +210,22 @@ def width_of(module: nn.Module) -> int | None:
         if isinstance(named.get(name), int):
             return named[name]
     return None
+
+
+def fixed_lengths(module: nn.Module) -> list[int]:
+    """Numbers of tokens that may be the only ones which a module takes: by its square tables, by the tables that it adds to its
+    tokens, and by the sides of a window."""
+    found: list[int] = []
+    for name, x in (*module.named_buffers(), *module.named_parameters()):
+        if x.ndim > 1 and x.shape[-1] == x.shape[-2] and not re.search("weight|proj", name):
+            found.append(x.shape[-1])
+        elif re.search("pos|bias|emb", name) and x.ndim > 2:
+            found.append(x.shape[-2])
+    for part in module.modules():
+        for value in vars(part).values():
+            if isinstance(value, tuple) and len(value) == 2 and all(isinstance(n, int) for n in value):
+                found.append(value[0] * value[1])
+    for name, value in numbers_in(module).items():
+        if isinstance(value, int) and re.search(r"window|patch|seq|len|tokens|size|grid|block", name, re.IGNORECASE):
+            found += [value, value**2]
+    return [n for n in dict.fromkeys(found) if 2 < n <= 64][:6]

@@ -86,11 +86,20 @@ class Invocation:
     fill: filling.Fills = ()  # the kinds of values that the other parameters get
     talk: tuple[Any, Any] = (None, None)  # maps over heads, of the scores and of the weights
     gate: Callable[[Tensor], Tensor] | None = None  # what multiplies the heads' outputs, from the queries' inputs
+    relative: Any = None  # keys and values of each distance (`match.relative`)
+    tokens: int = 0  # the only length that it takes, such as the patches of a window; 0: any
     latents: Tensor | None = None  # [L, width]: queries of the module's own, where it has such
+
+    @property
+    def length(self) -> int:
+        """How many tokens the probes of masks and extremes have."""
+        return self.tokens or 7
 
     def inputs(self, name: str, queries: int, keys: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Canonical q, k, v: [B, H, T, D], or [B, T, width] where heads are split by the user's code. Without `keys`:
         self-attention, of the same length; and of the same tokens where the user's code takes one sequence."""
+        if self.tokens:
+            queries, keys = self.tokens, self.tokens
         if self.latents is not None:
             x = self.spread * probes.gaussian(name, self.batch, keys or queries, self.widths[1])
             return self.latents.expand(self.batch, -1, -1), x, x
@@ -122,6 +131,7 @@ class Invocation:
         q, k, v = p.query(inputs[0]), p.key(inputs[1]), p.value(inputs[2])
         out = None if p.out is None else (p.out.weight, p.out.bias)
         extras |= {"inputs": inputs, "projections": (p.query, p.key, p.value), "talk": self.talk}
+        extras["relative"] = self.relative
         extras["gate"] = None if self.gate is None else self.gate(inputs[0])
         return Operands(q, k, v, p.heads, p.kv_heads, out, order=order, norms=p.norms, **extras)
 
@@ -214,6 +224,8 @@ class Invocation:
         wanted = self._wanted(batch, queries)
         output = weights = None
         for tensor in tensors:
+            if self.latents is not None and len(self.latents) == 1 and tensor.ndim == 2:
+                tensor = tensor.unsqueeze(1)  # the one output of each text
             canonical = from_user(tensor, self.layout, self.flat)
             if output is None and canonical is not None and tuple(canonical.shape) in wanted:
                 output = canonical

@@ -21,7 +21,7 @@ def _noting(seen: dict[str, Tensor], role: str) -> Callable[[nn.Module, tuple], 
 
     def hook(_: nn.Module, args: tuple) -> None:
         if args:
-            seen.setdefault(role, args[0])
+            seen.setdefault(role, args[0].clone() if isinstance(args[0], Tensor) else args[0])
 
     return hook
 
@@ -33,7 +33,7 @@ def _noting_all(seen: dict[str, Any]) -> Callable[..., None]:
         given = dict(zip(("query", "key", "value"), args, strict=False))
         for role in ("query", "key", "value"):
             seen.setdefault(role, given.get(role, kwargs.get(role)))
-        seen.setdefault("out", out[0])
+        seen.setdefault("out", out[0].clone())
         seen.setdefault("first", part.batch_first)
 
     return hook
@@ -77,7 +77,11 @@ class Ends:
             finally:
                 hook.remove()
             return
-        hooks = [module.get_submodule(self.out).register_forward_hook(lambda _, args, out: seen.setdefault("out", out))]
+
+        def keep(_: nn.Module, args: tuple, out: Tensor) -> None:  # a copy: a residual may be added in place
+            seen.setdefault("out", out.clone())
+
+        hooks = [module.get_submodule(self.out).register_forward_hook(keep)]
         for role in ("query", "key", "value"):
             part: nn.Module = module.get_submodule(getattr(self, role))
             hooks.append(part.register_forward_pre_hook(_noting(seen, role)))
