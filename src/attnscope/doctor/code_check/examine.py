@@ -10,12 +10,14 @@ from attnscope.doctor.code_check import report
 from attnscope.doctor.code_check.arguments import refuse_unfit
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.checks import comparisons, execution, invariants, mask_argument, proofs
+from attnscope.doctor.code_check.checks.around import around
 from attnscope.doctor.code_check.match.measured_bias import sinks_in_row_sums
 from attnscope.doctor.code_check.match.numbers import other_scale
 from attnscope.doctor.code_check.match.search import Fit, Hunt, Ways
 from attnscope.doctor.code_check.recipe import Recipe
 from attnscope.doctor.code_check.run.adapting import ready
 from attnscope.doctor.code_check.run.candidates import (
+    batch_is_first,
     fixed_lengths,
     layout_hints,
     of_function,
@@ -136,6 +138,8 @@ def _first_runs(case: Case) -> Ways:
     elif shape is not None and isinstance(case.fn, nn.Module) and not shape.by_token(LENGTHS[0]):
         case.skip("pooled", shapes=shape.wrong)
     elif shape is not None and isinstance(case.fn, nn.Module) and shape.by_token(LENGTHS[0], width=True):
+        case.skip("of-another-width", shapes=shape.wrong)
+    elif shape is not None and not isinstance(case.fn, nn.Module) and not _certain(case, tiers):
         case.skip("of-another-width", shapes=shape.wrong)
     else:
         half = next((r for r in failed if execution.beyond_half(r.outcome)), None)
@@ -311,7 +315,9 @@ def _inside(case: Case, ways: Ways) -> Fit | None:
         before = len(case.findings)
         invariants.batch(case, whole, ways[0][1][0])
         if len(case.findings) > before and ends.whole and not whole.fn.get_submodule(ends.whole).batch_first:  # type: ignore[attr-defined]
-            case.findings[before:] = [finding("batch-and-sequence-swapped", evidence=case.findings[-1].evidence)]
+            id = "batch-and-sequence-swapped" if batch_is_first(case.text) else "length-first-assumed"
+            case.findings[before:] = [finding(id, evidence=case.findings[-1].evidence)]
+        around(case, whole, ways[0][1][0], runs[0])
         case.notes.append(f"there is more in it than attention; the comparison is of what happens {ends}.")
     return fit
 

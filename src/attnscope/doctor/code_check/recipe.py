@@ -51,7 +51,7 @@ class Recipe:
     mask_order: str = "batch"  # batch | tiled: which row of a batch's masks a head gets
     fill: float = -math.inf
     split: str = "heads"  # heads | view | missing: the axes of heads and of tokens never change places
-    merge: str = "heads"  # heads | view | sizes: laid out (size, heads)
+    merge: str = "heads"  # heads | view | turned: viewed from (heads, size, length) | sizes: laid out (size, heads)
     projected: str = "joined"  # joined | values: what the output projection is applied to
     groups: str = "neighbours"  # neighbours | tiled
     rotary: str = "none"  # none | half | adjacent | angles_adjacent | angles_half
@@ -141,6 +141,8 @@ def _split(x: Tensor, heads: int, operands: Operands, recipe: Recipe) -> Tensor:
 def _join(z: Tensor, operands: Operands, recipe: Recipe) -> Tensor:
     if recipe.merge == "view":
         joined = z.reshape(z.shape[0], z.shape[2], -1)
+    elif recipe.merge == "turned":
+        joined = z.transpose(-1, -2).reshape(z.shape[0], z.shape[2], -1)
     elif recipe.merge == "sizes":
         joined = z.permute(0, 2, 3, 1).flatten(2)
     elif recipe.split == "missing":

@@ -11,6 +11,7 @@ from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.match.mistakes import SOURCES, Mistake, changes
 from attnscope.doctor.code_check.match.search import Fit, error_of
 from attnscope.doctor.code_check.recipe import Recipe, compute, factor
+from attnscope.doctor.code_check.run.candidates import batch_is_first, length_first
 from attnscope.doctor.code_check.run.invocation import Run
 from attnscope.doctor.code_check.suspect_line import suspect_line
 from attnscope.doctor.findings import REGISTRY
@@ -37,6 +38,8 @@ def add(case: Case, mistake: Mistake, fit: Fit, run: Run) -> None:
     id = mistake.name
     if run.reading.outcome.seen.filled:  # the same numbers, another line of code
         id = _FILLED.get(id, id)
+    if id == "batch-and-sequence-swapped" and length_first(case.fn) and not batch_is_first(case.text):
+        id = "length-first-assumed"
     words = {"queries": fit.invocation.queries_dim, "shape": fit.invocation.shape}
     words["sources"] = SOURCES.get(mistake.change.get("sources", ()), "")
     words |= {"power": f"{mistake.change.get('power', 1):g}", "shift": mistake.change.get("shift", 0)}

@@ -143,6 +143,7 @@ def _likely_layout(module: nn.Module) -> str:
         return "(batch, width, length)"
     text = text_of(module)
     late = getattr(module, "batch_first", True) is False or _as_torch_has_it(module, text)
+    late = late or re.search(r"\b(LND|LNE|TBC|TBD|SBH|SBD|LBD|TNC|TNE)\b", text) is not None
     late = late or ("3first" in layout_hints(text) and "3" not in layout_hints(text) and "batch_first" not in text)
     return "(length, batch, width)" if late else "(batch, length, width)"
 
@@ -150,11 +151,21 @@ def _likely_layout(module: nn.Module) -> str:
 def _as_torch_has_it(module: nn.Module, text: str) -> bool:
     """Whether it hands its input to torch's own attention with the length first, speaks of its inputs as torch's layers do (src, tgt),
     and says nothing of a batch that comes first."""
-    inner = [part for part in module.modules() if isinstance(part, nn.MultiheadAttention)]
     names = inspect.signature(module.forward).parameters
-    spoken = re.search(r"\b(batch|b|bs|bsz|n)\w*\s*,\s*\w+(\s*,\s*\w+)?\s*=\s*\w+\.(shape|size)|batch_first|\(\s*(batch\w*|b|n)\s*,", text, re.I)
     torchs = any(re.fullmatch(r"src|tgt|pos|query_pos|\w*src_mask|tgt_mask", name) for name in names)
-    return bool(inner) and all(not part.batch_first for part in inner) and torchs and not spoken
+    return length_first(module) and torchs and not batch_is_first(text)
+
+
+def length_first(module: Any) -> bool:
+    """Whether it holds torch's own attention, and all of that takes the length first."""
+    inner = [part for part in module.modules() if isinstance(part, nn.MultiheadAttention)] if isinstance(module, nn.Module) else []
+    return bool(inner) and all(not part.batch_first for part in inner)
+
+
+def batch_is_first(text: str) -> bool:
+    """Whether the source says, in words or by how it takes shapes apart, that a batch's texts are the first axis of its input."""
+    spoken = r"\b(batch|b|bs|bsz|n)\w*\s*,\s*\w+(\s*,\s*\w+)?\s*=\s*\w+\.(shape|size)|batch_first|[(\[]\s*(batch\w*|b|n)\s*,|\b(NLD|BTC|BTD|BLD|BSD|BNC)\b"
+    return bool(re.search(spoken, text, re.IGNORECASE) or re.search(r"(shape\[1\]|size\(1\))", text))
 
 
 def _readings(mine: nn.Module, call: Call) -> Iterator[Invocation]:

@@ -5,6 +5,7 @@ back into (output, weights). Where several ways are possible, several invocation
 the reference, or with a known mistake, was right.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -196,6 +197,8 @@ class Invocation:
             return None
         form, kind = self.permit
         every = torch.ones(inputs[0].shape[0], 1, inputs[0].shape[-2], inputs[1].shape[-2], dtype=torch.bool)
+        if kind == "lengths":
+            return every[:, 0, 0].sum(-1)
         mask = next(f for f in probes.FORMS if f.name == form).shaped(every)
         assert mask is not None
         mask = mask if kind.startswith("ones") else ~mask
@@ -210,6 +213,8 @@ class Invocation:
     def _under_masks(self) -> "list[Invocation]":
         if not self.call.needs_mask:
             return [self]
+        if re.search(LENGTHS_NAME, self.call.masks[0], re.IGNORECASE):
+            return [self, replace(self, permit=(probes.LENGTHS.name, "lengths"))]
         forms = ("(batch, 1, query, key)" if self.heads > 1 else "(batch, query, key)", "(batch, key)", "(query, key)")
         if self.flat and self.heads > 1:  # heads that are folded into the batch
             forms = (*forms, "(batch, query, key)")
@@ -265,6 +270,7 @@ class Invocation:
         return [(batch, queries, width), (batch, self.heads, queries, width // max(self.heads, 1))]
 
 
+LENGTHS_NAME = r"lens?$|lengths?$|^n_valid"  # of an argument that says how many keys of each text may be seen
 _TURNED = ("rotary_ndims", "rotary_dim", "rotary_dims", "rot_dim", "rope_dim")
 
 

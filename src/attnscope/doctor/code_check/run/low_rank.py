@@ -29,6 +29,23 @@ def chained(roles: dict[str, list[Owner]], other: list[Owner]) -> dict[str, list
     return {**roles, **made} if made else None
 
 
+def for_each_head(roles: dict[str, list[Owner]]) -> dict[str, list[Owner]] | None:
+    """The same roles where one small map is applied to every head's part of the width: as one map of all heads, block by block. The
+    output's map says how many heads there are. None where that cannot be."""
+    found = [roles.get(role, []) for role in "qkv"]
+    outs = [o.weight.shape[0] for o in roles.get("o", []) if o.weight.ndim == 2]
+    if any(len(one) != 1 or one[0].weight.ndim != 2 for one in found) or len(outs) != 1:
+        return None
+    heads, rest = divmod(outs[0], found[2][0].weight.shape[1])
+    if rest or heads < 2 or found[0][0].weight.shape[0] * heads != outs[0]:
+        return None
+    made = {}
+    for role, (owner,) in zip("qkv", found, strict=True):
+        bias = None if owner.bias is None else owner.bias.repeat(heads)
+        made[role] = [Owner(owner.path, torch.block_diag(*[owner.weight] * heads), bias, measured=True)]
+    return {**roles, **made}
+
+
 def _through_few(first: Owner, second: Owner) -> bool:
     """Whether the second map takes what the first gives, and the first gives fewer numbers than it takes."""
     if first.weight.ndim != 2 or second.weight.ndim != 2:

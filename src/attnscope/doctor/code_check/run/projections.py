@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from attnscope.doctor.code_check.run import fused_layouts
 from attnscope.doctor.code_check.run.affine import Affine, outs
-from attnscope.doctor.code_check.run.low_rank import adapted, chained
+from attnscope.doctor.code_check.run.low_rank import adapted, chained, for_each_head
 from attnscope.doctor.code_check.run.parameters import Owner, head_counts, named_heads, owners_of, role_of
 
 
@@ -103,8 +103,9 @@ def _assignments(owners: list[Owner]) -> Iterator[tuple[Roles, list[Owner], str]
     for found, left in every:
         for unpacked in _unpacked(found):
             low = chained(unpacked, left)
-            if low is not None:
-                yield low, left, how
+            for more in (low, for_each_head(unpacked)):
+                if more is not None:
+                    yield more, left, how
             yield unpacked, left, how
 
 
