@@ -16,6 +16,7 @@ from attnscope.attention import cap, dot_product, merge_heads, repeat_heads, spl
 from attnscope.doctor.code_check.recipe_steps import (
     FEATURES,
     NORMS,
+    factor,
     impose,
     largest,
     linear,
@@ -104,24 +105,6 @@ class Result:
     scores: Tensor
     weights: Tensor
     output: Tensor
-
-
-def factor(recipe: Recipe, head_size: int, heads: int, length: int) -> float:
-    """What q · k is multiplied by."""
-    match recipe.scale:
-        case "one":
-            return 1.0
-        case "times":
-            return head_size**0.5
-        case "model":
-            return (head_size * heads) ** -0.5
-        case "linear":
-            return 1 / head_size
-        case "length" | "queries":
-            return length**-0.5
-        case "declared" | "own":
-            return float(recipe.scaling or 1.0)
-    return head_size**-0.5
 
 
 def _split(x: Tensor, heads: int, operands: Operands, recipe: Recipe) -> Tensor:

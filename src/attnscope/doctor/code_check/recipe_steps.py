@@ -10,6 +10,24 @@ from attnscope.attention import rotary
 Recipe = Any  # the class stands in recipe.py, which imports these steps
 
 
+def factor(recipe: Recipe, head_size: int, heads: int, length: int) -> float:
+    """What q · k is multiplied by."""
+    match recipe.scale:
+        case "one":
+            return 1.0
+        case "times":
+            return head_size**0.5
+        case "model":
+            return (head_size * heads) ** -0.5
+        case "linear":
+            return 1 / head_size
+        case "length" | "queries":
+            return length**-0.5
+        case "declared" | "own":
+            return float(recipe.scaling or 1.0)
+    return head_size**-0.5
+
+
 def triangle(recipe: Recipe, queries: int, keys: int) -> Tensor:
     """[Q, K], True where this recipe lets a query look."""
     shift = keys - queries if recipe.aligned == "lower" else 0

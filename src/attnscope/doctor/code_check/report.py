@@ -144,7 +144,11 @@ def _conventions(case: Case, fit: Fit, other: Run) -> None:
         factors = dict.fromkeys(round(float(x), 4) for x in invocation.factors)
         found["scale"] = "cosines times " + ", ".join(f"{x:.4g}" for x in factors)
     if recipe.most:
-        found["keys"] = f"the {recipe.most:g} with the largest scores" if recipe.most >= 1 else f"a share of {recipe.most:g}, the largest scores"
+        found["keys"] = (
+            f"the {recipe.most:g} with the largest scores"
+            if recipe.most >= 1
+            else f"a share of {recipe.most:g}, the largest scores"
+        )
     if recipe.features:
         found["weights"] = f"linear attention: products of features ({recipe.features}) in place of a softmax"
     if recipe.window:
@@ -152,7 +156,9 @@ def _conventions(case: Case, fit: Fit, other: Run) -> None:
     if recipe.rotary != "none":
         pairs = "halves" if recipe.rotary == "half" else "adjacent"
         dimensions = f", {recipe.turned} dimensions of each head" if recipe.turned else ""
-        found["rotary"] = f"{pairs if not fit.mistakes else recipe.rotary}, base {recipe.theta:g}{dimensions}{', backwards' * (recipe.signs == 'back')}"
+        found["rotary"] = (
+            f"{pairs if not fit.mistakes else recipe.rotary}, base {recipe.theta:g}{dimensions}{', backwards' * (recipe.signs == 'back')}"
+        )
 
 
 def _of_its_own(case: Case, fit: Fit, run: Run) -> None:

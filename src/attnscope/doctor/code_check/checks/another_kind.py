@@ -3,7 +3,6 @@
 import re
 
 import torch
-from torch import Tensor
 
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.match.measured_bias import scores_seen
@@ -23,7 +22,11 @@ def another_kind(case: Case, invocation: Invocation, run: Run) -> str:
         return "it chooses keys by their numbers: " + ", ".join(chosen)
     if not whole and seen.exponents and not any(_of_pairs(shape, run) for shape in seen.exponents):
         return "no softmax in it runs over the scores of queries and keys"
-    if not re.search(r"norm|cosine", case.text, re.IGNORECASE) and case.base.softcap is None and _bent(case, invocation, run):
+    if (
+        not re.search(r"norm|cosine", case.text, re.IGNORECASE)
+        and case.base.softcap is None
+        and _bent(case, invocation, run)
+    ):
         return "its scores are no multiples of the queries, as q · k is"
     return ""
 

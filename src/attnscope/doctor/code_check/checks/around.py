@@ -16,9 +16,10 @@ def around(case: Case, whole: Invocation, outer: Run, inner: Run) -> None:
     x, (query, key, _) = outer.inputs[0], saw
     if _same(key, x) and query.shape == x.shape and not _same(query, x):
         case.find("inputs-unlike")
-    if y is not None and not _same(query, x) and _same(key, query) and y.shape == out.shape == query.shape:
-        if _same(y, query + out) and not _same(y, x + out):
-            case.find("residual-of-the-norm")
+    if y is None or _same(query, x) or not _same(key, query) or not y.shape == out.shape == query.shape:
+        return
+    if _same(y, query + out) and not _same(y, x + out):
+        case.find("residual-of-the-norm")
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

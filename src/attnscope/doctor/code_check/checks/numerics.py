@@ -166,7 +166,9 @@ def some_allowed(invocation: Invocation, form: probes.Form) -> Tensor:
     """[B, 1, 7, 7], True: may look; some keys of each text, or some pairs, as the form of the mask can express."""
     if form.padding:
         return probes.allowed_keys(invocation.batch, invocation.length, invocation.length)
-    return probes.allowed_pairs(invocation.batch, invocation.length, invocation.length, shared=form.name == "(query, key)")
+    return probes.allowed_pairs(
+        invocation.batch, invocation.length, invocation.length, shared=form.name == "(query, key)"
+    )
 
 
 def shaped(invocation: Invocation, form: probes.Form, allowed: Tensor) -> Tensor | None:

@@ -46,7 +46,12 @@ def relatives(invocation: Invocation) -> Iterator[Relative]:
     size, own = p.query.weight.shape[1] // p.heads, {part.weight.data_ptr() for part in (p.query, p.key, p.value)}
     tables = [x.detach() for x in invocation.fn.parameters() if x.ndim == 2 and x.shape[1] == size and len(x) > 2]
     tables = [table for table in tables if table.data_ptr() not in own][:3]
-    pairs = [*((table, None) for table in tables), *permutations(tables, 2), *((None, t) for t in tables), *((t, t) for t in tables)]
+    pairs = [
+        *((table, None) for table in tables),
+        *permutations(tables, 2),
+        *((None, t) for t in tables),
+        *((t, t) for t in tables),
+    ]
     for keys, values in pairs:
         first = keys if keys is not None else values
         middles = [(len(first) - 1) // 2] if len(first) % 2 else []  # type: ignore[arg-type]

@@ -57,13 +57,20 @@ def of_function(fn: Callable, what: str, heads: int = probes.HEADS) -> list[list
     heads_first = replace(four, layout="(heads, batch, length, size)")
     one_key = replace(four, layout=ONE_KEY_HEAD, kv_heads=1)
     hints = layout_hints(text)
-    ways = {"3": three, "4": four, "4late": late, "2": two, "3first": first, "heads": heads_first}
-    known += [ways[h] for h in hints]
-    tiers = [known, [way for way in (three, four, late) if way not in known], [two], [one_key, heads_first]]
+    invocations = {"3": three, "4": four, "4late": late, "2": two, "3first": first, "heads": heads_first}
+    known += [invocations[h] for h in hints]
+    tiers = [
+        known,
+        [candidate for candidate in (three, four, late) if candidate not in known],
+        [two],
+        [one_key, heads_first],
+    ]
     if meant:
-        tiers = [[replace(way, size=size) for size in meant for way in tier] for tier in tiers]
+        tiers = [[replace(candidate, size=size) for size in meant for candidate in tier] for tier in tiers]
     elif pairs(text) or any(map(filling.turns, call.fills)):
-        tiers += [[replace(way, size=probes.SIZE + 1) for way in tier if not way.flat] for tier in tiers]
+        tiers += [
+            [replace(candidate, size=probes.SIZE + 1) for candidate in tier if not candidate.flat] for tier in tiers
+        ]
     return tiers
 
 
@@ -77,10 +84,10 @@ def of_groups(fn: Callable, what: str, heads: int | None = None) -> list[Invocat
     four = Invocation(fn, call, "(batch, heads, length, size)", BY_HEAD, 2, heads, kv_heads)
     late = replace(four, layout="(batch, length, heads, size)")
     hints = layout_hints(text)
-    ways = [late] if "4late" in hints and "4" not in hints else [four, late] if "4late" in hints else [four]
+    invocations = [late] if "4late" in hints and "4" not in hints else [four, late] if "4late" in hints else [four]
     return [
-        replace(way, size=size)
-        for way in ways
+        replace(candidate, size=size)
+        for candidate in invocations
         for size in ((probes.SIZE, probes.SIZE + 1) if pairs(text) else (probes.SIZE,))
     ]
 
@@ -128,11 +135,14 @@ def of_module(module: nn.Module, what: str) -> list[list[Invocation]]:
     _wake(mine)
     readings = list(itertools.islice(_readings(mine, call), 60))
     likely = _likely_layout(module)
-    return [[_in_layout(way, layout) for way in readings] for layout in (likely, *(x for x in LAYOUTS if x != likely))]
+    return [
+        [_in_layout(candidate, layout) for candidate in readings]
+        for layout in (likely, *(x for x in LAYOUTS if x != likely))
+    ]
 
 
-def _in_layout(way: Invocation, layout: str) -> Invocation:
-    return replace(way, layout=layout, batch={BY_ROWS: 4, "(length, width)": 1}.get(layout, 3))
+def _in_layout(candidate: Invocation, layout: str) -> Invocation:
+    return replace(candidate, layout=layout, batch={BY_ROWS: 4, "(length, width)": 1}.get(layout, 3))
 
 
 def _likely_layout(module: nn.Module) -> str:
@@ -158,7 +168,11 @@ def _as_torch_has_it(module: nn.Module, text: str) -> bool:
 
 def length_first(module: Any) -> bool:
     """Whether it holds torch's own attention, and all of that takes the length first."""
-    inner = [part for part in module.modules() if isinstance(part, nn.MultiheadAttention)] if isinstance(module, nn.Module) else []
+    inner = (
+        [part for part in module.modules() if isinstance(part, nn.MultiheadAttention)]
+        if isinstance(module, nn.Module)
+        else []
+    )
     return bool(inner) and all(not part.batch_first for part in inner)
 
 
@@ -185,14 +199,14 @@ def _readings(mine: nn.Module, call: Call) -> Iterator[Invocation]:
         yield replace(base, spread=factor)
 
 
-def with_latents(ways: list[Invocation], rows: int) -> list[Invocation]:
+def with_latents(invocations: list[Invocation], rows: int) -> list[Invocation]:
     """The same ways with queries of the module's own: a parameter of `rows` rows, as wide as the projection to queries takes."""
     found = []
-    for way in ways:
-        for parameter in way.fn.parameters() if way.call.inputs == 1 else ():  # type: ignore[attr-defined]
+    for candidate in invocations:
+        for parameter in candidate.fn.parameters() if candidate.call.inputs == 1 else ():  # type: ignore[attr-defined]
             rest = parameter.detach().flatten(0, -2) if parameter.ndim > 1 else parameter[None]
-            if tuple(rest.shape) == (rows, way.widths[0]) and not _projects(way.projections, parameter):
-                found.append(replace(way, latents=rest))
+            if tuple(rest.shape) == (rows, candidate.widths[0]) and not _projects(candidate.projections, parameter):
+                found.append(replace(candidate, latents=rest))
     return found
 
 

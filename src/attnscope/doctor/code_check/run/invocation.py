@@ -163,9 +163,7 @@ class Invocation:
         named = dict(zip(self.call.names, ordered, strict=False))
         args = tuple(x for name, x in zip(self.call.names, ordered, strict=False) if name is None)
         kwargs = {**{name: x for name, x in named.items() if name is not None}, **self.call.fixed}
-        for parameter, kind in self.fill:
-            heads = max(self.heads, 1)
-            kwargs[parameter] = filling.value(parameter, kind, inputs[0], given[0], self._size(parameter), heads)
+        kwargs |= self.filled(inputs, given[0])
         if self.call.heads_name and self.flat and self.projections is None:
             kwargs[self.call.heads_name] = self.heads
         if causal is not None and self.call.causal_flag:
@@ -181,6 +179,13 @@ class Invocation:
         with self.ends.watched(self.fn) as seen:
             outcome = run(self.fn, args, kwargs, **options)
         return self.ends.reading(outcome, seen, self.layout)
+
+    def filled(self, inputs: tuple[Tensor, ...], given: Tensor) -> dict[str, Any]:
+        """What the parameters get that are neither q, k, v nor a mask. given: the queries as the code gets them."""
+        return {
+            name: filling.value(name, kind, inputs[0], given, self._size(name), max(self.heads, 1))
+            for name, kind in self.fill
+        }
 
     def _size(self, parameter: str) -> int:
         """Of a head; for rotary tables, of the part of it that is turned, where an attribute says so."""
@@ -208,7 +213,7 @@ class Invocation:
         """This way of calling, once for every mask that may be the one that permits all, and for all else that a parameter may
         want."""
         filled = [replace(self, fill=fill) for fill in filling.combinations(self.call.fills)]
-        return [way for one in filled for way in one._under_masks()]
+        return [candidate for one in filled for candidate in one._under_masks()]
 
     def _under_masks(self) -> "list[Invocation]":
         if not self.call.needs_mask:

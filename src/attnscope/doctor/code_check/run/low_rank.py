@@ -54,7 +54,9 @@ def _through_few(first: Owner, second: Owner) -> bool:
 
 
 def _one(first: Owner, second: Owner) -> Owner:
-    bias = second.bias if first.bias is None else first.bias @ second.weight + (0 if second.bias is None else second.bias)
+    bias = (
+        second.bias if first.bias is None else first.bias @ second.weight + (0 if second.bias is None else second.bias)
+    )
     return Owner(second.path, first.weight @ second.weight, bias, measured=True)
 
 
@@ -67,7 +69,9 @@ def adapted(module: nn.Module, p: Any, owners: list[Owner]) -> Iterator[Any]:
         if role is not None and re.search(r"lora|adapter|delta|low_?rank|(^|_)[AaBb](_|$)", name):
             parts.setdefault("".join(role).lower()[0], []).append(owner)
     whole = {"q": p.query, "k": p.key, "v": p.value}
-    deltas = {role: d for role, pair in parts.items() if (d := _delta(pair, tuple(whole[role].weight.shape))) is not None}
+    deltas = {
+        role: d for role, pair in parts.items() if (d := _delta(pair, tuple(whole[role].weight.shape))) is not None
+    }
     if not deltas:
         return
     names = {"q": "query", "k": "key", "v": "value"}
