@@ -203,9 +203,12 @@ def _heads(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = _flat(recipe, operands)
         values = _projected(value, operands, recipe) if recipe.projected == "values" else value
         flat = (normed(query, whole[0]), normed(key, whole[1]), values)
-        if recipe.split == "fused_view":
+        if recipe.split in ("fused_view", "fused_first"):
             fused = torch.cat(flat, dim=-1)
-            query, key, value = fused.reshape(fused.shape[0], 3, operands.heads, fused.shape[1], -1).unbind(1)
+            rest = (operands.heads, fused.shape[1], fused.shape[2] // 3 // operands.heads)
+            first = recipe.split == "fused_first"
+            shape = (3, fused.shape[0], *rest) if first else (fused.shape[0], 3, *rest)
+            query, key, value = fused.reshape(shape).unbind(0 if first else 1)
         else:
             counts = (operands.heads, operands.kv_heads, operands.kv_heads)
             query, key, value = (_split(x, n, operands, recipe) for x, n in zip(flat, counts, strict=True))

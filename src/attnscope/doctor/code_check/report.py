@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.match.mistakes import SOURCES, Mistake, changes
@@ -25,6 +25,7 @@ _SCALED_ROTARY = re.compile(
 )
 _UNPACKED = re.compile(r"(?<![\w.])([qkv])\w*\s*,\s*([qkv])\w*\s*,\s*([qkv])\w*\s*=(?!=)", re.IGNORECASE)
 FUSED = "the source takes q, k, v in this order out of the fused weight, and the output is that of k, q, v"
+_ROTARY = re.compile(r"rope(?!r)|rotary|rotaryemb", re.IGNORECASE)
 _SIGNS = {
     "keys": "keys are turned the other way round than queries",
     "none": "the turned half has lost its minus, so nothing is rotated",
@@ -59,10 +60,27 @@ def state(case: Case, fit: Fit, runs: list[Run]) -> None:
     orders = {"".join(names).lower() for names in _UNPACKED.findall(case.text)}
     if p is not None and p.layout == "k|q|v blocks" and orders == {"qkv"} and "kqv" not in case.text.lower():
         case.find("queries-and-keys-exchanged", evidence=FUSED)
-    turned = runs[0].reading.outcome.seen.turned and fit.recipe.rotary == "none" and fit.invocation.own is None
-    if turned and re.search("rot|rope|freq", case.text, re.IGNORECASE):
+    still = fit.recipe.rotary == "none" and fit.invocation.own is None
+    turned = runs[0].reading.outcome.seen.turned and re.search("rot|rope|freq", case.text, re.IGNORECASE)
+    if still and (turned or _rotary_called(fit, runs[0])):
         case.find("rotary-without-effect")
     draw(case, fit, runs[0])
+
+
+def _rotary_called(fit: Fit, run: Run) -> bool:
+    """Whether a part of the module that is a rotary embedding by its name is called while it runs."""
+    module, called = fit.invocation.fn, []
+    if not isinstance(module, nn.Module) or any(kind in ("none turned", "zeros like x") for _, kind in fit.invocation.fill):
+        return False
+    named = [part for path, part in module.named_modules() if path and _ROTARY.search(f"{path} {type(part).__name__}")]
+    hooks = [part.register_forward_hook(lambda *_: called.append(True)) for part in named]
+    try:
+        if hooks and fit.invocation.ends is None:
+            fit.invocation.run(run.inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return bool(called)
 
 
 # --- what was not declared ----------------------------------------------------------------------------------------

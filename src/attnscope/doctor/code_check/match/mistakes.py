@@ -80,6 +80,7 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("causal-one-too-few", {"offset": -1}, "causal"),
     Mistake("split-without-transpose", {"split": "view"}, "split"),
     Mistake("fused-split-without-transpose", {"split": "fused_view"}, "fused"),
+    Mistake("fused-split-without-transpose", {"split": "fused_first"}, "fused", alone=True),
     Mistake("merge-without-transpose", {"merge": "view"}, "heads"),
     Mistake("groups-tiled", {"groups": "tiled"}, "groups"),
     Mistake("groups-keys-tiled", {"groups": "keys_tiled"}, "groups"),

@@ -231,10 +231,14 @@ class Search:
                 for recipe, order in conventions(own, base, causal, self.text, every=False):
                     if recipe.aligned == "upper":
                         yield own, runs, recipe, order
+                    if recipe.aligned == "upper" and recipe.rotary != "none":
+                        yield own, runs, recipe.but(signs="back"), order
 
     def _of_designs(self, own: list[tuple[Invocation, list[Run], Recipe, str]], count: int) -> Fit | None:
         tried = 0
         for invocation, runs, recipe, order in own:
+            if count and recipe.signs != "both":
+                continue
             for fit in _mistakes(invocation, recipe, order, count) if count else [Fit(invocation, recipe, (), order)]:
                 if invocation.patterned and any(f in m.change for m in fit.mistakes for f in PATTERN_FREE):
                     continue
