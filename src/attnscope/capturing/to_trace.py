@@ -1,6 +1,6 @@
 """From the records of one forward pass to the sites and tokens of a Trace."""
 
-import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,12 +9,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from attnscope.capturing.names import Placed, name_sites
 from attnscope.capturing.read.kv_cache import AlignedKeys
-from attnscope.capturing.read.stacks import stack_names
+from attnscope.capturing.read.parts import (
+    MOST,
+    block_bias,
+    block_mask,
+    block_weights,
+    one_after_another,
+    parts_of,
+    rows_of,
+)
+from attnscope.capturing.read.stacks import Call, Place, stack_places
 from attnscope.capturing.records import Pass, Record, WeightsRecord
 from attnscope.errors import CaptureError, InputError
 from attnscope.tracing.site import Site
-from attnscope.tracing.tokens import Tokens, tokens_of
+from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import ModelInfo, Trace
 from attnscope.tracing.weights_site import WeightsSite
 
@@ -24,8 +34,7 @@ FUNCTION_MODE_NOTE = (
     "meanwhile, so the model's outputs agree with those of a plain pass to 4 ulp, and may not be equal to the bit."
 )
 
-Place = tuple[str | None, int]  # stack and layer
-Placed = tuple[Record | WeightsRecord, Place]
+Found = tuple[Record | WeightsRecord, Place]
 
 
 def places_of(chosen: Pass, model: nn.Module) -> dict[int, Place]:
@@ -39,19 +48,43 @@ def places_of(chosen: Pass, model: nn.Module) -> dict[int, Place]:
 def _places_of(chosen: Pass, model: nn.Module) -> dict[int, Place]:
     config = getattr(model, "config", None)
     partial = chosen.partial
-    order = {place: call for place, call in enumerate(chosen.order) if place not in partial}
-    both = getattr(config, "is_encoder_decoder", None)
-    if both is None:  # nn.Transformer
-        both = any(cross for _, cross in order.values()) and any(
-            re.search(r"(^|\.)encoder(\.|$)", path) for path, _ in order.values()
-        )
-    names = stack_names([*order.values()], bool(both), pooled=not both and chosen.pooled)
+    number: Counter[str] = Counter()
+    order: dict[int, Call] = {}
+    paths = _registered(chosen, model)
+    for place, (path, cross) in enumerate(chosen.order):
+        if path in paths:
+            call = Call(paths[path][number[path]], cross, 0)
+        else:
+            call = Call(path, cross, number[path])
+        if place not in partial:
+            order[place] = call
+        number[path] += 1
+    layers = getattr(config, "num_hidden_layers", None)
+    names = stack_places(
+        [*order.values()],
+        bool(getattr(config, "is_encoder_decoder", False)),
+        layers if isinstance(layers, int) else None,
+        bool(getattr(config, "is_decoder", False)),
+    )
     return dict(zip(order, names, strict=True))
+
+
+def _registered(chosen: Pass, model: nn.Module) -> dict[str, list[str]]:
+    """Of modules that stand at several places of the model, and ran as often: these places, by the first of them."""
+    several = {path for path, count in chosen.calls.items() if count > 1}
+    if not several:
+        return {}
+    places: dict[int, list[str]] = defaultdict(list)
+    for path, module in model.named_modules(remove_duplicate=False):
+        places[id(module)].append(path)
+    return {
+        paths[0]: paths for paths in places.values() if paths[0] in several and len(paths) == chosen.calls[paths[0]]
+    }
 
 
 def wanted_of(
     chosen: Pass, model: nn.Module, layers: frozenset[int] | None, sites: Sequence[str] | None
-) -> list[Placed]:
+) -> list[Found]:
     """The records of a pass with stack and layer; none where it has no complete call. Raises InputError where layers=
     or sites= name nothing in it.
     """
@@ -59,8 +92,8 @@ def wanted_of(
         return []
     found = [(record, places[record.place]) for record in chosen.records if record.place in places]
     if layers is not None:
-        found = [(record, place) for record, place in found if place[1] in layers]
-        there = {layer for _, layer in places.values()}
+        found = [(record, place) for record, place in found if place.layer in layers]
+        there = {place.layer for place in places.values()}
         if missing := layers - there:
             raise InputError(
                 f"layers={sorted(layers)}: there is no layer {', '.join(map(str, sorted(missing)))}; this model has "
@@ -74,7 +107,7 @@ def wanted_of(
 
 def trace_of(
     chosen: Pass,
-    found: Sequence[Placed],
+    found: Sequence[Found],
     model: nn.Module,
     index: int,
     named: Tokens | None,
@@ -86,12 +119,10 @@ def trace_of(
     inputs: Any,
 ) -> Trace:
     """Row `index` of the batch as a trace."""
-    sites = [
-        site_of(record, place, index, _count(target if target is not None and place[0] == "decoder" else named))
-        for record, place in found
-    ]
-    named, target = name_positions(sites, named, target)
     records = [record for record, _ in found]
+    rows = rows_of(chosen.reads, records)
+    placed, more = placed_sites(found, chosen, index, rows, len(named) if named is not None else None)
+    sites, named, target = name_sites(placed, model, chosen.reads, named, target)
     config = getattr(model, "config", None)
     info = ModelInfo(
         name=name or getattr(config, "_name_or_path", "") or "",
@@ -101,8 +132,52 @@ def trace_of(
         implementation=", ".join(sorted({record.implementation for record in records})),
         revision=getattr(config, "_commit_hash", None),
     )
-    notes = (*notes, *function_mode_notes(chosen, sites), *broken_numbers(sites))
+    notes = (*notes, *more, *function_mode_notes(chosen, sites), *broken_numbers(sites))
     return checked(Trace(tuple(sites), named, target, info, notes, tuple(unrecorded), inputs), records)
+
+
+def placed_sites(
+    found: Sequence[Found], chosen: Pass, index: int, rows: int, names: int | None
+) -> tuple[list[Placed], list[str]]:
+    """The sites of row `index` of `rows`, and what a reader must know of those that are made of parts."""
+    totals = _totals(found, chosen, index, names)
+    placed, joined, cut = [], [], []
+    for record, place in found:
+        parts = parts_of(record, chosen.reads, rows)
+        first = index * parts if parts > 1 else index
+        keys = record.weights.shape[3] if isinstance(record, WeightsRecord) else record.key_value(0)[0].shape[1]
+        longest = parts * max(keys, (record.weights if isinstance(record, WeightsRecord) else record.query).shape[2])
+        shown = parts if longest <= MOST and not _spreads(record) else 1
+        site = site_of(record, place, range(first, first + shown), totals.get(place.tower))
+        if parts > 1:
+            (joined if shown > 1 else cut).append(site.name)
+        placed.append(Placed(site, place, parts, shown))
+    apart = "are windows, frames, crops or the like: parts of one input, side by side in the batch, that do not see each other"
+    notes = []
+    if joined:
+        notes.append(f"The rows of {_several(joined)} {apart}. They are laid out one after another.")
+    if cut:
+        notes.append(f"The rows of {_several(cut)} {apart}. There are too many to lay out, so part 0 is shown alone.")
+    return placed, notes
+
+
+def _spreads(record: Record | WeightsRecord) -> bool:
+    """Whether a query without any key spreads over all keys, those of other parts among them if they were joined."""
+    return isinstance(record, Record) and any(rule.uniform_empty_rows for rule, _ in record.rules.pairs)
+
+
+def _totals(found: Sequence[Found], chosen: Pass, index: int, names: int | None) -> dict[str | None, int | None]:
+    """How many tokens each tower has read by the end of this pass, those among them that a cache has dropped."""
+    totals: dict[str | None, int | None] = {}
+    for record, place in found:
+        if not isinstance(record, Record) or record.cross:
+            continue
+        past = chosen.reads.past
+        total = names if past is None else past + record.query.shape[2]
+        if record.window is None and past is None:
+            total = record.key_value(index)[0].shape[1]
+        totals[place.tower] = max(total or 0, totals.get(place.tower) or 0)
+    return totals
 
 
 def unrecorded_of(chosen: Pass, ran: Sequence[str]) -> list[str]:
@@ -119,45 +194,39 @@ def _and_around(path: str) -> list[str]:
     return [".".join(names[:count]) for count in range(1, len(names) + 1)]
 
 
-def _count(tokens: Tokens | None) -> int | None:
-    return None if tokens is None else len(tokens)
+def site_of(record: Record | WeightsRecord, place: Place, rows: range, total: int | None) -> Site:
+    """Some rows of the batch as a site: one, or those that are parts of one (windows, frames), after one another.
 
-
-def site_of(record: Record | WeightsRecord, place: Place, index: int, names: int | None) -> Site:
-    """Row `index` of the batch as a site. `names`: how many positions there are names for, None where there are
-    none.
+    `total`: how many tokens its tower has read so far, None where that is not known.
     """
-    stack, layer = place
-    kind = "cross" if record.cross else "self"
+    if len(rows) > 1:
+        return _site_of_parts(record, place, rows)
+    index = rows.start
+    at = _at(record, place)
     if isinstance(record, WeightsRecord):
-        given = _row(record.weights, index)
-        return WeightsSite(
-            given=given, path=record.path, call=record.call, kind=kind, stack=stack, layer=layer, note=NO_VECTORS
-        )
+        return WeightsSite(given=_row(record.weights, index), note=NO_VECTORS, **at)
     k, v = record.key_value(index)
     aligned = AlignedKeys(k, v, *record.rules.row(index))
     q = _row(record.query, index)
     note = record.note
-    if not record.cross:
+    if not record.cross and record.offset is None:
         aligned = aligned.without_empty_places(q.shape[1])
-        missing = (names or 0) - aligned.k.shape[1]
+        missing = (total or 0) - aligned.k.shape[1]
         if missing > 0 and record.window is not None and aligned.k.shape[1] >= record.window:
             aligned = aligned.with_dropped_keys(q.shape[1], aligned.k.shape[1] + missing)
             note = (
                 f"the cache of this layer has dropped the first {missing} keys, outside its window: they are zeros here, "
                 "and masked"
             )
+    if record.offset == 0:
+        count = aligned.k.shape[1] - q.shape[1]
+        note = note or f"the model puts {count} more key{'s' if count > 1 else ''} behind those of the tokens"
     pre_q, pre_k = record.pre_rotary or (None, None)
     return Site(
         q=q,
         k=aligned.k,
         v=aligned.v,
         scaling=record.scaling,
-        path=record.path,
-        call=record.call,
-        kind=kind,
-        stack=stack,
-        layer=layer,
         softcap=record.softcap,
         mask=aligned.mask,
         position_bias=aligned.bias,
@@ -173,6 +242,43 @@ def site_of(record: Record | WeightsRecord, place: Place, index: int, names: int
         pre_rotary_k=None if pre_k is None else _row(pre_k, index).detach(),
         **_origins(record, index),
         note=note,
+        offset=record.offset,
+        **at,
+    )
+
+
+def _at(record: Record | WeightsRecord, place: Place) -> dict[str, Any]:
+    kind = "cross" if record.cross else "self"
+    return {"path": record.path, "call": record.call, "kind": kind, "stack": place.stack, "layer": place.layer}
+
+
+def _site_of_parts(record: Record | WeightsRecord, place: Place, rows: range) -> Site:
+    at = _at(record, place)
+    if isinstance(record, WeightsRecord):
+        return WeightsSite(given=block_weights(record.weights[rows.start : rows.stop]), note=NO_VECTORS, **at)
+    q = one_after_another(record.query, rows)
+    each = [record.key_value(index) for index in rows]
+    rules = [record.rules.row(index) for index in rows]
+    queries, keys = record.query.shape[2], each[0][0].shape[1]
+    z = z_rows = None
+    if record.z is not None:
+        z = one_after_another(record.z.transpose(1, 2), rows)
+        z_rows = torch.cat([record.z_rows + number * queries for number in range(len(rows))])
+    return Site(
+        q=q,
+        k=torch.cat([k for k, _ in each], dim=1),
+        v=torch.cat([v for _, v in each], dim=1),
+        scaling=record.scaling,
+        softcap=record.softcap,
+        mask=block_mask([rule for rule, _ in rules], queries, keys),
+        position_bias=block_bias([bias for _, bias in rules], queries, keys),
+        sinks=record.sinks,
+        z=z,
+        z_rows=z_rows,
+        projection=record.projection,
+        note=record.note,
+        offset=0,
+        **at,
     )
 
 
@@ -188,60 +294,6 @@ def _origins(record: Record, index: int) -> dict[str, Any]:
 def _row(tensor: Float[Tensor, "B *rest"], index: int) -> Float[Tensor, "*rest"]:
     """Row `index`; of a tensor that all rows share, its only one."""
     return tensor.select(0, index % tensor.shape[0])
-
-
-def given_names(tokenizer: Any, input_ids: Any, tokens: Any, index: int) -> Tokens | None:
-    """What the caller calls the positions, or None."""
-    if tokens is not None:
-        return tokens if isinstance(tokens, Tokens) else Tokens(tuple(map(str, tokens)))
-    if input_ids is None:
-        return None
-    ids = torch.as_tensor(input_ids)
-    if ids.ndim == 2 and not -len(ids) <= index < len(ids):
-        raise InputError(
-            f"input_ids have {len(ids)} rows, and you ask for row {index}: give the ids of the whole batch."
-        )
-    return tokens_of(tokenizer, (ids[index] if ids.ndim == 2 else ids).tolist())
-
-
-def name_positions(sites: Sequence[Site], named: Tokens | None, target: Tokens | None) -> tuple[Tokens, Tokens | None]:
-    """Names for what the model read and, where there is a decoder beside it, for what that read; numbers without any.
-
-    Raises InputError where the names given do not fit the sites.
-    """
-    read, decoder = _length(sites, "read"), _length(sites, "decoder")
-    if target is None and read is not None and decoder is not None:
-        target = _numbers(decoder)
-    elif target is not None:
-        _check_length(target, decoder)
-    named = named if named is not None else _numbers(read if read is not None else decoder or 0)
-    if any(site.query_offset for site in sites) and len(named) == (read or 0) + 1:
-        named = named.select(range(len(named) - 1))  # generate() returns one token more than the model has read
-    _check_length(named, read if read is not None else decoder)
-    return named, target
-
-
-def _length(sites: Sequence[Site], what: str) -> int | None:
-    """Positions of what was read (keys of the encoder, of cross-attention, of a model without a decoder beside it), or
-    of the decoder; the longest, where caches have dropped some."""
-    lengths = [
-        site.queries if site.stack == "cross" and what == "decoder" else site.keys
-        for site in sites
-        if site.stack == "cross" or (site.stack == "decoder") == (what == "decoder")
-    ]
-    return max(lengths, default=None)
-
-
-def _numbers(length: int) -> Tokens:
-    return Tokens(tuple(map(str, range(length))))
-
-
-def _check_length(named: Tokens, length: int | None) -> None:
-    if length is not None and len(named) != length:
-        raise InputError(
-            f"{len(named)} tokens were given, but this pass attends over {length} positions. With a cache, give the ids "
-            "of the whole text so far; for another pass, say which with forward=."
-        )
 
 
 def checked(trace: Trace, records: Sequence[Record | WeightsRecord]) -> Trace:
@@ -270,7 +322,7 @@ def broken_numbers(sites: Sequence[Site]) -> list[str]:
     broken = [site.name for site in sites if not all(bool(x.isfinite().all()) for x in site.kept.values())]
     if not broken:
         return []
-    names = ", ".join(broken[:8]) + (f" and {len(broken) - 8} more" if len(broken) > 8 else "")
+    names = _several(broken)
     where = "the weights" if all(site.weights_only for site in sites) else "q, k or v"
     return [f"The model computes NaN or infinite values: they are in {where} of {names}, and are shown as they are."]
 
@@ -282,6 +334,10 @@ def function_mode_notes(chosen: Pass, sites: Sequence[Site]) -> list[str]:
     notes = [FUNCTION_MODE_NOTE]
     only = [site.name for site in sites if site.weights_only]
     if only:
-        names = ", ".join(only[:8]) + (f" and {len(only) - 8} more" if len(only) > 8 else "")
-        notes.append(f"Weights only ({names}): {NO_VECTORS}.")
+        notes.append(f"Weights only ({_several(only)}): {NO_VECTORS}.")
     return notes
+
+
+def _several(names: Sequence[str]) -> str:
+    """The first eight, and how many more."""
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
