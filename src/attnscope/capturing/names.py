@@ -135,18 +135,15 @@ def _check_length(named: Tokens, length: int | None) -> None:
 def _length(placed: Sequence[Placed], tower: str | None) -> int | None:
     """The positions of a tower, in whole sequences if there are some: the longest, where caches have dropped some. What
     stands behind its own tokens does not count."""
-    for whole in (True, False):
-        lengths = [
-            one.site.query_offset + one.site.queries
-            for one in placed
-            if one.place.tower == tower and one.site.kind == "self" and one.is_whole is whole
-        ] + [
-            one.site.queries
-            for one in placed
-            if one.place.tower == tower and one.site.kind == "cross" and one.is_whole is whole
-        ]
-        if lengths:
-            return max(lengths)
+    for kind in ("self", "cross"):
+        for whole in (True, False):
+            lengths = [
+                one.site.query_offset + one.site.queries
+                for one in placed
+                if one.place.tower == tower and one.site.kind == kind and one.is_whole is whole
+            ]
+            if lengths:
+                return max(lengths)
     return None
 
 
