@@ -84,8 +84,29 @@ def _check_tokens(table: Any, what: str) -> None:
             elif value is not None:
                 whole(value, f"{what}, words", 0, (len(words) or count) - 1)
     text(table.get("written", ""), f"{what}, written")
+    _check_beside(table, count, what)
     if (border := entry(table, "border", what)) is not None:
         whole(border, f"{what}, border", 0, count)
+
+
+def _check_beside(table: Any, count: int, what: str) -> None:
+    """The turns of a chat, and what the model gave the tokens that it generated."""
+    roles = several(table.get("roles", []), f"{what}, roles")
+    for role in roles:
+        text(role, f"{what}, roles")
+    for name in ("turns", "probability", "runner_up"):
+        values = several(table.get(name, []), f"{what}, {name}")
+        for value in several(values, f"{what}, {name}", count) if values else ():
+            if value is None:
+                continue
+            if name == "turns":
+                whole(value, f"{what}, turns", 0, len(roles) - 1)
+                continue
+            if name == "runner_up":
+                spelled, value = several(value, f"{what}, runner_up", 2)
+                text(spelled, f"{what}, runner_up")
+            if not 0 <= real(value, f"{what}, {name}") <= 1:
+                raise ValueError(f"{what}, {name} is {value}, and should be from 0 to 1")
 
 
 def _check_place(site: Any, index: int, what: str, tables: int) -> None:
