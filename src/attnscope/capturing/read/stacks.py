@@ -137,7 +137,7 @@ def _names(paths: Mapping[_Group, str], encoder_decoder: bool, decoder: bool) ->
     if len({*cross.values()}) == 1:
         first = next(iter(cross.values()))
     titles = {group: ["cross" if tower in (first, None) else f"{tower} cross"] for group, tower in cross.items()}
-    return names | _distinct(titles, {group: paths[group] for group in cross})
+    return {**names, **_distinct(titles, {group: paths[group] for group in cross})}
 
 
 def _tower(container: str, towers: Mapping[str, Any]) -> Any:
