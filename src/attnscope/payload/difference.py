@@ -23,7 +23,7 @@ def encode(comparison: Comparison, more: tuple[str, ...] = ()) -> bytes:
     notes are added to those of the traces.
     """
     a, b = comparison.a, comparison.b
-    alignments = [one for one in (comparison.alignment, comparison.target_alignment) if one is not None]
+    alignments = comparison.alignments
     full = max(float(change.picture.abs().nan_to_num(0.0).max()) for change in comparison.changes)
     tensors, sites = {}, []
     receipts = a.verify().sites, b.verify().sites
@@ -33,7 +33,7 @@ def encode(comparison: Comparison, more: tuple[str, ...] = ()) -> bytes:
         at = index_of[0][id(pair.a)], index_of[1][id(pair.b)]
         places.append(list(at))
         tensors[f"t{index}"] = pixels(change.picture, full)
-        description = describe_site(at[0], pair.a, receipts[0][at[0]])
+        description = describe_site(at[0], pair.a, receipts[0][at[0]], a)
         queries, keys = (_index(alignments, axis) for axis in (pair.queries, pair.keys))
         sites.append(description | _site(index, pair, change, full, queries, keys))
     notes = [*_notes(a, "A"), *_notes(b, "B"), *comparison.notes, *(str(one) for one in alignments), *more]
@@ -111,7 +111,7 @@ def _site(index: int, pair: Any, change: Any, full: float, queries: int, keys: i
     }
 
 
-def _index(alignments: list[Alignment], axis: Alignment) -> int:
+def _index(alignments: tuple[Alignment, ...], axis: Alignment) -> int:
     return next(n for n, one in enumerate(alignments) if one is axis)
 
 

@@ -47,6 +47,8 @@ class Site:
         norm.
     `stored_norms`: ‖v · W_O[h]‖ from a file that holds no W_O, [H, K].
     `dtype`: the model's, where q was stored in another. `note`: what a reader must know.
+    `named`: the tokens along its queries and along its keys, where they are not the trace's own (a tower for images).
+    `offset`: the position of query 0 among the keys, where shapes alone would tell it wrong; None: by the shapes.
     `query_tokens`: the tokens along the query axis (of the whole text, with a cache); a Trace fills them in.
     """
 
@@ -78,6 +80,8 @@ class Site:
     stored_norms: Float[Tensor, "H K"] | None = field(default=None, repr=False)
     dtype: torch.dtype | None = None  # the model's, where q was stored in another
     note: str = ""
+    named: tuple[Tokens, Tokens] | None = field(default=None, repr=False)
+    offset: int | None = None
     query_tokens: Tokens | None = field(default=None, repr=False)
 
     @property
@@ -118,6 +122,8 @@ class Site:
     @property
     def query_offset(self) -> int:
         """The position of query 0 among the keys: above 0 in a cached step, where earlier tokens are keys only."""
+        if self.offset is not None:
+            return self.offset
         return self.keys - self.queries if self.kind == "self" and self.keys > self.queries else 0
 
     @property
