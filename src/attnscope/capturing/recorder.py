@@ -9,15 +9,15 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
-from torch import nn
-
 from attnscope.capturing.recording import Recording
 from attnscope.capturing.refusals import check_model, nothing_recorded
 from attnscope.capturing.to_trace import given_names, trace_of, unrecorded_of, wanted_of
 from attnscope.errors import CaptureError, InputError
+from attnscope.tracing.held import module_of
 from attnscope.tracing.places import parse_keep, parse_layers, parse_sites
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import Trace
+from attnscope.tracing.virtual import with_virtual
 
 
 class Recorder:
@@ -30,7 +30,7 @@ class Recorder:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         keep_passes: int = 1,
         keep: Collection[str] | str | None = (),
         layers: Sequence[int | str] | SupportsIndex | str | None = None,
@@ -41,6 +41,7 @@ class Recorder:
         if isinstance(keep_passes, bool) or not hasattr(keep_passes, "__index__") or keep_passes < 1:
             raise InputError(f"expected keep_passes as a number from 1 on, got {keep_passes!r}.")
         kept, chosen, paths = parse_keep(keep), parse_layers(layers), parse_sites(sites)
+        model = module_of(model)
         facts = check_model(model)
         numbers = None if chosen is None else frozenset(chosen)
         self.model = model
@@ -105,7 +106,9 @@ class Recorder:
         batch = max(record.batch for record, _ in found)
         if not -batch <= index < batch:
             raise InputError(f"index {index} is out of range: the batch of that pass has {batch} rows.")
-        named = given_names(tokenizer, input_ids, tokens, index % batch)
+        named = given_names(tokenizer, input_ids, tokens, index % batch, chosen.token_types)
+        if named is not None and tokens is None:
+            named, target = with_virtual(self.model, named, target)
         unrecorded = unrecorded_of(chosen, [*recording.ran])
         return trace_of(
             chosen,
@@ -135,7 +138,7 @@ class Recorder:
 
 @contextlib.contextmanager
 def capture(
-    model: nn.Module,
+    model: Any,
     keep_passes: int = 1,
     keep: Collection[str] | str | None = (),
     layers: Sequence[int | str] | SupportsIndex | str | None = None,
@@ -148,7 +151,7 @@ def capture(
     through transformers' interface, they agree to 4 ulp, the trace says so, and only the thread that opened the capture
     is seen. On the way out, also by an exception, nothing is left behind.
 
-    `model`: any torch module that attends, not compiled.
+    `model`: any torch module that attends, not compiled; or what holds one, such as a transformers pipeline.
     `keep_passes`: how many of the last passes to keep, from 1.
     `keep`: what to keep besides q, k and v. "x": the input of each attention module, T × M numbers a layer.
         "pre_rotary": q and k before rotary embedding, as much as q and k. "projections": W_q, W_k and W_v, references

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from attnscope.capturing.recorder import Recorder
+from attnscope.tracing.held import open_held
 from attnscope.tracing.trace import Trace
 
 
@@ -12,6 +13,7 @@ def rerun(model: nn.Module, trace: Trace) -> Trace:
 
     `model`: the one that was traced. `trace`: one with `inputs`.
     """
+    model = open_held(model, names=(trace.inputs or {}).keys()).model
     recorder = Recorder(model, all_rows=True, own_thread=True)
     was_training = model.training
     model.eval()

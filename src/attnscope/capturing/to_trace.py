@@ -13,6 +13,7 @@ from attnscope.capturing.read.kv_cache import AlignedKeys
 from attnscope.capturing.read.stacks import stack_names
 from attnscope.capturing.records import Pass, Record, WeightsRecord
 from attnscope.errors import CaptureError, InputError
+from attnscope.tracing.segments import segments_of_types
 from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens, tokens_of
 from attnscope.tracing.trace import ModelInfo, Trace
@@ -190,8 +191,8 @@ def _row(tensor: Float[Tensor, "B *rest"], index: int) -> Float[Tensor, "*rest"]
     return tensor.select(0, index % tensor.shape[0])
 
 
-def given_names(tokenizer: Any, input_ids: Any, tokens: Any, index: int) -> Tokens | None:
-    """What the caller calls the positions, or None."""
+def given_names(tokenizer: Any, input_ids: Any, tokens: Any, index: int, types: Any = None) -> Tokens | None:
+    """What the caller calls the positions, or None. `types`: the token_type_ids that the pass was given."""
     if tokens is not None:
         return tokens if isinstance(tokens, Tokens) else Tokens(tuple(map(str, tokens)))
     if input_ids is None:
@@ -201,7 +202,8 @@ def given_names(tokenizer: Any, input_ids: Any, tokens: Any, index: int) -> Toke
         raise InputError(
             f"input_ids have {len(ids)} rows, and you ask for row {index}: give the ids of the whole batch."
         )
-    return tokens_of(tokenizer, (ids[index] if ids.ndim == 2 else ids).tolist())
+    row = (ids[index] if ids.ndim == 2 else ids).tolist()
+    return tokens_of(tokenizer, row, segments=segments_of_types(types, index))
 
 
 def name_positions(sites: Sequence[Site], named: Tokens | None, target: Tokens | None) -> tuple[Tokens, Tokens | None]:
