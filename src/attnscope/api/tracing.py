@@ -13,6 +13,7 @@ from attnscope.errors import CaptureError, InputError
 from attnscope.models.inputs import Prepared, prepare
 from attnscope.models.loading import loaded_as
 from attnscope.tracing.held import open_held
+from attnscope.tracing.modules import in_eval
 from attnscope.tracing.places import parse_keep, parse_layers, parse_sites
 from attnscope.tracing.trace import Trace
 
@@ -120,18 +121,14 @@ def _run(
     """One forward pass in eval mode, without gradients and without a cache."""
     recorder = Recorder(model, keep=keep, layers=layers, sites=sites, own_thread=True)
     notes = list(prepared.notes)
-    was_training = model.training
-    if was_training:
-        notes.append("The model was in training mode; it was put in eval mode for this pass, so dropout is off.")
-        model.eval()
-    recorder.open()
-    try:
-        with torch.no_grad():
-            model(**prepared.inputs)
-    finally:
-        recorder.close()
+    with in_eval(model) as was_training, torch.no_grad():
         if was_training:
-            model.train()
+            notes.append("The model was in training mode; it was put in eval mode for this pass, so dropout is off.")
+        recorder.open()
+        try:
+            model(**prepared.inputs)
+        finally:
+            recorder.close()
     _one_row(prepared.inputs, recorder.rows())
     return _named(recorder, prepared, notes)
 

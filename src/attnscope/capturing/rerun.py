@@ -5,6 +5,7 @@ from torch import nn
 
 from attnscope.capturing.recorder import Recorder
 from attnscope.tracing.held import open_held
+from attnscope.tracing.modules import in_eval
 from attnscope.tracing.trace import Trace
 
 
@@ -15,13 +16,10 @@ def rerun(model: nn.Module, trace: Trace) -> Trace:
     """
     model = open_held(model, names=(trace.inputs or {}).keys()).model
     recorder = Recorder(model, all_rows=True, own_thread=True)
-    was_training = model.training
-    model.eval()
-    recorder.open()
-    try:
-        with torch.no_grad():
+    with in_eval(model), torch.no_grad():
+        recorder.open()
+        try:
             model(**dict(trace.inputs or {}))
-    finally:
-        recorder.close()
-        model.train(was_training)
+        finally:
+            recorder.close()
     return recorder.trace(tokens=trace.tokens, target=trace.target)

@@ -8,6 +8,7 @@ from torch import Tensor
 from attnscope.errors import InputError
 from attnscope.models.length import check_ids
 from attnscope.tracing.check_text import check_characters
+from attnscope.tracing.modules import in_eval
 from attnscope.tracing.tokens import Tokens, tokens_of
 
 
@@ -62,13 +63,8 @@ def _generated(model: Any, ready: dict[str, Any], generate: int) -> Tensor:
             f"{type(model).__name__} cannot generate text (it has no language-model head). Load one that can: "
             'attnscope.load(name, task="text-generation").'
         )
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            return model.generate(**ready, max_new_tokens=generate, do_sample=False, num_beams=1)
-    finally:
-        model.train(was_training)
+    with in_eval(model), torch.no_grad():
+        return model.generate(**ready, max_new_tokens=generate, do_sample=False, num_beams=1)
 
 
 def continued(model: Any, ready: dict[str, Any], generate: int) -> tuple[dict[str, Any], int]:
