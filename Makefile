@@ -35,7 +35,7 @@ SAY    := @printf '\n==> %s\n'
 # What `make build` leaves to `make test AFTER=build`: see tools/test-wheel.
 REST   := -m 'browser or notebook or source or slow'
 
-.PHONY: help demo check test portable lint format fuzz hooks bench build docs course pictures constraints clean
+.PHONY: help demo check test portable lint format fuzz hooks bench build docs course coverage pictures constraints clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -109,6 +109,9 @@ docs: $(VENV)/.dev $(ASSETS)  ## build the site in docs/_build: runs the course 
 
 course: $(VENV)/.dev  ## write the course's notebooks for Colab anew from their text
 	@$(PY) tools/course.py
+
+coverage: $(VENV)/.dev $(ASSETS)  ## write docs/coverage.md anew: every architecture of transformers, built small and captured (some minutes)
+	@$(VENV)/bin/attnscope coverage --quiet --out docs/coverage.md
 
 pictures: $(VENV)/.dev $(ASSETS)  ## draw the pictures of the README and the docs anew
 	@$(PY) tools/screenshots.py

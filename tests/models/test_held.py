@@ -52,7 +52,7 @@ def test_the_model_inside_a_module_that_passes_features_on_is_run(whole: Any) ->
     assert trace.notes[0] == "The BertModel inside this Whole was run: model[0].auto_model."
     assert "'find: '" in trace.notes[1]
     assert trace.verify(full=True, model=whole)
-    with pytest.raises(InputError, match="at most 7 .its max_seq_length."):
+    with pytest.raises(InputError, match=r"at most 7 \(its max_seq_length\)"):
         attnscope.trace(whole, text=TEXT)
     assert len(attnscope.trace(whole, text=TEXT, truncate=True).tokens) == 7
     assert "<html" in attnscope.show(whole, None, "the cat sat").html
@@ -99,7 +99,7 @@ def test_a_pipeline() -> None:
     with attnscope.capture(pipe) as recorder:
         pipe(TEXT)
     assert recorder.trace().sites[0].keys == len(trace.tokens)
-    with pytest.raises(InputError, match="got a text. The text is the third"):
+    with pytest.raises(InputError, match=r"got a text\. The text is the third"):
         attnscope.trace(pipe, TEXT)
     images = SimpleNamespace(model=tiny.model("vit"), tokenizer=None, image_processor="reads images")
     assert open_held(images, names=["pixel_values"]).reader == "reads images"

