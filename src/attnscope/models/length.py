@@ -69,7 +69,7 @@ def _readers(model: Any, embedding: Any) -> list[nn.Module]:
     apart = {
         id(module)
         for tower, inside in towers.items()
-        if tower not in found and type(inside[0]).main_input_name != "input_ids"
+        if tower not in found and getattr(inside[0], "main_input_name", "") != "input_ids"
         for module in inside
     }
     readers = [*found.values()] or [module for module in every if id(module) not in apart]

