@@ -118,7 +118,7 @@ def _kind(model: nn.Module, path: str) -> str:
 
 
 def _short(error: Exception) -> str:
-    text = f"{type(error).__name__}: {error}".splitlines()[0]
+    text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= 120 else text[:119] + "…"
 
 
