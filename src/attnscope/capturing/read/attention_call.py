@@ -47,6 +47,8 @@ class MaskReader:
                 )
         queries, keys = call.query.shape[2], call.key.shape[2]
         causal = mask is None and _causal_by_argument(call)
+        if call.own_mask:
+            return _rules(call, mask, bias, causal)
         key = (_identity(mask), _identity(bias), queries, keys, causal, call.implementation, _window(call))
         if key not in self._read:
             # The tensors stay referenced until the pass ends, so that no other one can take their address.
