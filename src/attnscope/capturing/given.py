@@ -8,11 +8,12 @@ from torch import Tensor
 
 from attnscope.capturing.listen.reads import Reads
 from attnscope.errors import InputError
+from attnscope.tracing.segments import segments_of_types
 from attnscope.tracing.tokens import Tokens, tokens_of
 
 
-def given_names(tokenizer: Any, input_ids: Any, tokens: Any, index: int) -> Tokens | None:
-    """What the caller calls the positions, or None."""
+def given_names(tokenizer: Any, input_ids: Any, tokens: Any, index: int, types: Any = None) -> Tokens | None:
+    """What the caller calls the positions, or None. `types`: the token_type_ids that the pass was given."""
     if tokens is not None:
         return tokens if isinstance(tokens, Tokens) else Tokens(tuple(map(str, tokens)))
     if input_ids is None:
@@ -22,7 +23,8 @@ def given_names(tokenizer: Any, input_ids: Any, tokens: Any, index: int) -> Toke
         raise InputError(
             f"input_ids have {len(ids)} rows, and you ask for row {index}: give the ids of the whole batch."
         )
-    return tokens_of(tokenizer, (ids[index] if ids.ndim == 2 else ids).tolist())
+    row = (ids[index] if ids.ndim == 2 else ids).tolist()
+    return tokens_of(tokenizer, row, segments=segments_of_types(types, index))
 
 
 def ids_read(reads: Reads, encoder_decoder: bool) -> Tensor | None:

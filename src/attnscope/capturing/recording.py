@@ -1,7 +1,7 @@
 """Recording: what is written down while a capture is open. A Recorder holds one and makes traces of it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,14 @@ from attnscope.capturing.read.kv_cache import KeyKeeper, row_of
 from attnscope.capturing.records import Pass, WeightsRecord, record_of
 from attnscope.capturing.surroundings import Surroundings
 from attnscope.capturing.to_trace import places_of
+
+
+def _token_types(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    """token_type_ids as a model was given them, by name or in a dictionary of features."""
+    for given in (kwargs, *args[:1]):
+        if isinstance(given, Mapping) and isinstance(types := given.get("token_type_ids"), Tensor):
+            return types.detach()
+    return None
 
 
 class Recording:
@@ -114,6 +122,8 @@ class Recording:
     def _enter_model(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._takes_this_thread():
             self.passes.enter_model(by_name(self.model, args, kwargs))
+            if self.passes.depth == 1 and self.passes.current is not None:
+                self.passes.current.token_types = _token_types(args, kwargs)
 
     def _leave_model(self, *_: Any) -> None:
         ended = self.passes.leave_model()

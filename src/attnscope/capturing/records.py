@@ -88,7 +88,7 @@ class Pass:
 
     `reads`: what it read. `softmaxes`: sizes and places of the softmaxes in one run of a module.
     `complete`: the runs of modules whose attention was recorded with q, k and v. `watched`: torch's own functions were
-        watched as well.
+        watched as well. `token_types`: the token_type_ids that the model was given, [B, T].
     """
 
     order: list[tuple[str, bool]] = field(default_factory=list)
@@ -99,6 +99,7 @@ class Pass:
     softmaxes: dict[int, tuple[set[tuple[int, ...]], list[int]]] = field(default_factory=dict)
     complete: set[int] = field(default_factory=set)
     watched: bool = False
+    token_types: Tensor | None = None
     places: tuple[int, Any] = (
         -1,
         None,
