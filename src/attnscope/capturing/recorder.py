@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
 from attnscope.capturing.given import given_names, ids_read, matched, names_of_read
-from attnscope.capturing.read.parts import rows_of
+from attnscope.capturing.parts import rows_of
 from attnscope.capturing.recording import Recording
 from attnscope.capturing.refusals import check_model, nothing_recorded
 from attnscope.capturing.to_trace import trace_of, unrecorded_of, wanted_of

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attnscope.capturing.names import Placed
 from attnscope.capturing.read.kv_cache import AlignedKeys
-from attnscope.capturing.read.parts import (
+from attnscope.capturing.parts import (
     MOST,
     block_bias,
     block_mask,

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from attnscope.capturing.names import name_sites
-from attnscope.capturing.read.parts import rows_of
+from attnscope.capturing.parts import rows_of
 from attnscope.capturing.read.stacks import Call, Place, stack_places
 from attnscope.capturing.records import Pass, Record, WeightsRecord
 from attnscope.capturing.sites import NO_VECTORS, Found, placed_sites, several
