@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnscope.capturing.names import Placed
-from attnscope.capturing.read.kv_cache import AlignedKeys
 from attnscope.capturing.parts import (
     MOST,
     block_bias,
@@ -17,6 +16,7 @@ from attnscope.capturing.parts import (
     one_after_another,
     parts_of,
 )
+from attnscope.capturing.read.kv_cache import AlignedKeys
 from attnscope.capturing.read.stacks import Place
 from attnscope.capturing.records import Pass, Record, WeightsRecord
 from attnscope.tracing.site import Site
