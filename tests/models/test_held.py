@@ -202,6 +202,16 @@ def test_a_pair_from_a_slow_tokenizer_has_two_texts(types: bool) -> None:
     assert found.tokens.segments == known.tokens.segments
 
 
+def test_tokenizers_that_give_lists_or_stand_in_a_processor() -> None:
+    known = attnscope.trace(tiny.model("bert"), tiny.tokenizer(), "the cat")
+    plain = lambda text, **_: {name: list(ids) for name, ids in tiny.tokenizer()(text).items()}  # noqa: E731
+    found = attnscope.trace(tiny.model("bert"), plain, "the cat")
+    assert torch.equal(found.sites[1].q, known.sites[1].q)
+    assert found.tokens.strings == tuple(f"#{i}" for i in known.tokens.ids)
+    processor = SimpleNamespace(tokenizer=tiny.tokenizer())
+    assert attnscope.trace(tiny.model("bert"), processor, "the cat").tokens == known.tokens
+
+
 def test_token_types_that_are_no_pair_tell_nothing() -> None:
     from attnscope.tracing.segments import segments_of_pair, segments_of_types
 

@@ -157,6 +157,25 @@ def test_where_names_cannot_be_told_positions_are_numbered_and_the_trace_says_so
     assert any(note.endswith("positions are numbered.") for note in trace.notes)
 
 
+def test_several_codes_at_a_position() -> None:
+    """Speech models read [1, T, codebooks] and add the codes' vectors up."""
+
+    class Codes(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.attention = (
+                torch.nn.Embedding(97, 20),
+                torch.nn.MultiheadAttention(20, 2, batch_first=True),
+            )
+
+        def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+            x = self.table(input_ids).sum(2)
+            return self.attention(x, x, x)[0]
+
+    trace = attnscope.trace(Codes().eval(), None, inputs={"input_ids": torch.randint(0, 97, (1, 5, 3))})
+    assert trace.tokens.strings == ("0", "1", "2", "3", "4")
+
+
 def test_windows_of_an_image_run_through() -> None:
     config = T.SwinConfig(image_size=28, patch_size=7, embed_dim=14, depths=[1, 1], num_heads=[2, 7], window_size=2)
     trace = attnscope.trace(made(T.SwinModel, config), None, inputs={"pixel_values": torch.randn(1, 3, 28, 28)})

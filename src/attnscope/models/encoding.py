@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from attnscope.errors import InputError
@@ -67,9 +68,9 @@ def encode(
         check_characters(value or "", name)
     arguments: list[Any] = [text] if text_pair is None else [text, text_pair]
     encoded = tokenizer(*arguments, return_tensors="pt", truncation=False, padding=False)
-    if encoded["input_ids"].shape[-1] == 0:
-        raise InputError(f"the tokenizer made no tokens of {text!r}. Give at least one word.")
     inputs, encoding = _tensors(encoded), _fast_encoding(encoded)
+    if inputs["input_ids"].shape[-1] == 0:
+        raise InputError(f"the tokenizer made no tokens of {text!r}. Give at least one word.")
     segments = _segments(tokenizer, inputs, text_pair) if text_pair is not None and encoding is None else ()
     return Encoded(inputs, encoding, [a for a in arguments if a is not None], segments)
 
@@ -98,7 +99,14 @@ def check_messages(messages: Any) -> None:
 
 
 def _tensors(encoded: Any) -> dict[str, Any]:
-    return {name: value for name, value in encoded.items() if isinstance(value, Tensor)}
+    """What is a tensor of what a tokenizer gives, or a list of numbers from one that knows no tensors; [1, T] each."""
+    made = {name: torch.as_tensor(x) if _is_numbers(x) else x for name, x in encoded.items()}
+    return {name: x if x.ndim > 1 else x[None] for name, x in made.items() if isinstance(x, Tensor)}
+
+
+def _is_numbers(value: Any) -> bool:
+    row = value[0] if isinstance(value, list) and value and isinstance(value[0], list) else value
+    return isinstance(row, list) and all(isinstance(one, int) for one in row)
 
 
 def wanted_by(model: Any, ready: dict[str, Any]) -> dict[str, Any]:

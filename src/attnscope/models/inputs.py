@@ -92,6 +92,8 @@ def prepare(
     encoder_decoder = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
     # DETR's decoder reads learned queries: there is no text to give it.
     encoder_decoder = encoder_decoder and accepts(model, "decoder_input_ids")
+    if read is not None and read.ndim == 3 and inputs is not None:  # several codes of sound at a position
+        named, read = Tokens(tuple(map(str, range(read.shape[1])))), None
     if read is not None:
         check_ids(model, tokenizer, read)
         known = {"encoding": encoded.encoding, "texts": encoded.texts, "segments": encoded.segments}
@@ -120,7 +122,7 @@ def prepare(
         check_ids(model, tokenizer, ready["input_ids"])
         named = continued_by(named, tokenizer, ready["input_ids"][0, border:].tolist())
         notes.append(note)
-    tokens = named if read is not None else patch_names(model, ready)
+    tokens = named if len(named) else patch_names(model, ready)
     if read is not None:
         tokens, target = with_virtual(model, named, target)
     if "use_cache" not in ready and getattr(getattr(model, "config", None), "use_cache", None):

@@ -39,6 +39,10 @@ def open_held(given: Any, reader: Any = None, names: Collection[str] = ("input_i
     `given`: a module, or what holds one. `reader`: the user's own; it comes before the one of `given`. What cannot be
     opened is handed back as it is. Raises InputError where several models are inside, naming each.
     """
+    if not hasattr(reader, "convert_ids_to_tokens") and hasattr(
+        getattr(reader, "tokenizer", None), "convert_ids_to_tokens"
+    ):
+        reader = reader.tokenizer  # a processor of text and images: what reads the text in it
     module = module_of(given)
     if not isinstance(module, nn.Module):
         return Held(given, reader)

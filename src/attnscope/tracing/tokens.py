@@ -166,7 +166,7 @@ def tokens_of(
     apart."""
     ids = [int(i) for i in ids]
     told = tuple(segments) if len(segments) == len(ids) else (0,) * len(ids)
-    if tokenizer is None:
+    if not hasattr(tokenizer, "convert_ids_to_tokens"):  # None, or one that only encodes
         return Tokens(tuple(f"#{i}" for i in ids), ids=tuple(ids), border=border, segments=told)
     given = [tokenizer.convert_ids_to_tokens(i) for i in ids]
     raw = [f"#{i}" if piece is None else piece for i, piece in zip(ids, given, strict=True)]
