@@ -141,7 +141,7 @@ def _generated(model: Any, ready: dict[str, Any], generate: Generate) -> tuple[T
         with torch.no_grad():
             given = settings.pop("stopping_criteria", None) or []
             found = model.generate(**ready, **settings, stopping_criteria=[*given, watch])
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"the model's generate() refuses these settings: {error}") from error
     finally:
         model.train(was_training)
