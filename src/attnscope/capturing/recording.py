@@ -111,9 +111,10 @@ class Recording:
 
         return saw
 
-    def _enter_model(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _enter_model(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
+        # Torch puts a hook into one table and "with kwargs" into another: a pass of another thread may come between.
         if self._takes_this_thread():
-            self.passes.enter_model(by_name(self.model, args, kwargs))
+            self.passes.enter_model(by_name(self.model, args, kwargs or {}))
 
     def _leave_model(self, *_: Any) -> None:
         ended = self.passes.leave_model()
