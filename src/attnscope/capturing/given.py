@@ -50,12 +50,13 @@ def matched(
     read: Tensor | None,
     past: int | None,
     index: int,
-    pads: Collection[Any],
+    model: Any,
     last: bool = True,
 ) -> tuple[Tokens | None, int, list[str]]:
     """The names of what row `index` of a pass read, the row that they are of, and what a reader must know.
 
-    `read`: the ids of the pass, [B, T]; None: not known. `past`: tokens that a cache held before. `pads`: ids of padding.
+    `read`: the ids of the pass, [B, T]; None: not known. `past`: tokens that a cache held before. `model`: says, with the
+    tokenizer, what stands for padding.
     `last`: no pass followed that was recorded, so that the model has read all but the last id.
 
     Ids that go on beyond this pass, as those of a whole generation do, are cut to it. Ids of another row of the batch lead to that row. Raises InputError for
@@ -70,6 +71,7 @@ def matched(
     if given[past:total] == own:
         return named, index, []  # too many, which is said where positions are counted
     if past == 0:
+        pads = _pads(model, tokenizer)
         core = _without(given, pads)
         rows = [_without(row, pads) for row in read.tolist()]
         row = index if rows[index] == core else next((n for n, one in enumerate(rows) if one == core), None)
@@ -83,6 +85,12 @@ def matched(
             same = read[row].tolist() == given
             return (named if same else tokens_of(tokenizer, read[row].tolist())), row, notes
     raise InputError(_other(given, own, past, index))
+
+
+def _pads(model: Any, tokenizer: Any) -> set[Any]:
+    """Ids of padding: of the tokenizer, and of every model inside."""
+    owners = [tokenizer, *(getattr(module, "config", None) for module in model.modules())]
+    return {getattr(owner, "pad_token_id", None) for owner in owners} - {None}
 
 
 def _without(ids: Sequence[int], pads: Collection[Any]) -> list[int]:

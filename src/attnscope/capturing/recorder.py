@@ -116,9 +116,8 @@ class Recorder:
         read, target_read = ids_read(reads, both), reads.given.get("decoder_input_ids")
         named = names_of_read(named, tokenizer, read, 0 if both else reads.past, row)
         target = names_of_read(target, tokenizer, target_read, reads.past, row)
-        pads = {getattr(owner, "pad_token_id", None) for owner in (tokenizer, config)} - {None}
-        named, row, more = matched(named, tokenizer, read, 0 if both else reads.past, row, pads, last)
-        target, *_ = matched(target, tokenizer, target_read, reads.past, row, (), last)
+        named, row, more = matched(named, tokenizer, read, 0 if both else reads.past, row, self.model, last)
+        target, *_ = matched(target, tokenizer, target_read, reads.past, row, self.model, last)
         if named is not None and tokens is None:
             named, target = with_virtual(self.model, named, target)
         unrecorded = unrecorded_of(chosen, [*recording.ran])

@@ -119,8 +119,10 @@ class Recording:
 
         return saw
 
-    def _enter_model(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _enter_model(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
+        # Torch puts a hook into one table and "with kwargs" into another: a pass of another thread may come between.
         if self._takes_this_thread():
+            kwargs = kwargs or {}
             self.passes.enter_model(by_name(self.model, args, kwargs))
             if self.passes.depth == 1 and self.passes.current is not None:
                 self.passes.current.token_types = _token_types(args, kwargs)

@@ -140,7 +140,7 @@ def _generated(model: Any, ready: dict[str, Any], generate: Generate) -> tuple[T
     try:
         with in_eval(model), torch.no_grad():
             found = model.generate(**ready, **settings, stopping_criteria=[*given, watch])
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"the model's generate() refuses these settings: {error}") from error
     ids = getattr(found, "sequences", found)
     if watch.ids is not None and len(watch.ids) == 1:
