@@ -12,8 +12,8 @@ from torch import Tensor
 from attnscope.capturing.listen.attention_interface import AttentionCall
 from attnscope.capturing.read.attention_call import BatchRules, MaskReader, read_sinks, unknown_tensors
 from attnscope.capturing.read.kv_cache import KeyValue
+from attnscope.capturing.read.output_projection import Took, written_rows
 from attnscope.capturing.read.qkv_projections import Origin
-from attnscope.tracing.output_projection import Projection
 
 ALL_ROWS_UP_TO = 256
 SAMPLED_ROWS = 64
@@ -41,7 +41,7 @@ class Record:
     cross: bool
     unknown: tuple[str, ...]
     note: str
-    projection: Projection | None = None
+    took: Took | None = None
     x: Tensor | None = None
     pre_rotary: tuple[Tensor, Tensor] | None = None
     x_keys: Tensor | None = None
@@ -127,6 +127,14 @@ def sampled_rows(queries: int) -> Tensor:
     return torch.linspace(0, queries - 1, SAMPLED_ROWS).round().long().unique()
 
 
+def _named_by(call: AttentionCall) -> Took | None:
+    """What took the output, where the call itself says so."""
+    if call.projection is None:
+        return None
+    written = None if call.written is None else call.written.detach()[:, written_rows(call.query.shape[2])]
+    return Took(None, written, call.output.dtype, call.projection)
+
+
 def record_of(
     call: AttentionCall,
     path: str,
@@ -164,7 +172,7 @@ def record_of(
         unknown=unknown_tensors(call),
         note=note,
         direct=call.direct,
-        projection=call.projection,
+        took=_named_by(call),
     )
 
 

@@ -9,7 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from attnscope.capturing.notes import NO_VECTORS, broken_numbers, function_mode_notes, without_projection
+from attnscope.capturing.read.effective_projection import projection_of
 from attnscope.capturing.read.kv_cache import AlignedKeys
+from attnscope.capturing.read.output_projection import written_rows
 from attnscope.capturing.read.stacks import stack_names
 from attnscope.capturing.records import Pass, Record, WeightsRecord
 from attnscope.errors import CaptureError, InputError
@@ -17,12 +20,6 @@ from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens, tokens_of
 from attnscope.tracing.trace import ModelInfo, Trace
 from attnscope.tracing.weights_site import WeightsSite
-
-NO_VECTORS = "this module computes its softmax by itself, so only its weights could be seen, without q, k and v"
-FUNCTION_MODE_NOTE = (
-    "Attention outside transformers' interface was read from torch's own functions. Torch leaves out its fused paths "
-    "meanwhile, so the model's outputs agree with those of a plain pass to 4 ulp, and may not be equal to the bit."
-)
 
 Place = tuple[str | None, int]  # stack and layer
 Placed = tuple[Record | WeightsRecord, Place]
@@ -101,12 +98,14 @@ def trace_of(
         implementation=", ".join(sorted({record.implementation for record in records})),
         revision=getattr(config, "_commit_hash", None),
     )
-    notes = (*notes, *function_mode_notes(chosen, sites), *broken_numbers(sites))
+    notes = (*notes, *function_mode_notes(chosen, sites), *broken_numbers(sites), *without_projection(sites))
     return checked(Trace(tuple(sites), named, target, info, notes, tuple(unrecorded), inputs), records)
 
 
 def unrecorded_of(chosen: Pass, ran: Sequence[str]) -> list[str]:
     """Attention-like modules that ran without a record, nor one inside or around them."""
+    if not (ran := [path for path in ran if path not in chosen.calls or chosen.softmaxes]):
+        return []
     partial = chosen.partial
     recorded = {path for place, (path, _) in enumerate(chosen.order) if place not in partial}
     around = {part for path in recorded for part in _and_around(path)}
@@ -148,6 +147,7 @@ def site_of(record: Record | WeightsRecord, place: Place, index: int, names: int
                 "and masked"
             )
     pre_q, pre_k = record.pre_rotary or (None, None)
+    z = None if record.z is None else _row(record.z, index).transpose(0, 1)
     return Site(
         q=q,
         k=aligned.k,
@@ -162,9 +162,9 @@ def site_of(record: Record | WeightsRecord, place: Place, index: int, names: int
         mask=aligned.mask,
         position_bias=aligned.bias,
         sinks=record.sinks,
-        z=None if record.z is None else _row(record.z, index).transpose(0, 1),
-        z_rows=None if record.z is None else record.z_rows,
-        projection=record.projection,
+        z=z,
+        z_rows=None if z is None else record.z_rows,
+        **_projection(record, z, index),
         x=_row(record.x, index) if record.x is not None and record.x.ndim == 3 else None,
         x_keys=None
         if record.x_keys is None or record.x_keys.shape[1] != aligned.k.shape[1]
@@ -174,6 +174,27 @@ def site_of(record: Record | WeightsRecord, place: Place, index: int, names: int
         **_origins(record, index),
         note=note,
     )
+
+
+def _projection(record: Record, z: Tensor | None, index: int) -> dict[str, Any]:
+    """W_O as far as it may be claimed, and what the output projection returned for a few rows."""
+    took = record.took
+    if took is None:
+        return {}
+    written = None if took.written is None or z is None else _row(took.written, index)
+    rows = None if written is None else written_rows(record.query.shape[2])
+
+    def sample() -> tuple[Tensor, Tensor] | None:
+        """z and what was written, of the rows for which both are kept."""
+        if z is None or written is None or rows is None:
+            return None
+        both = torch.isin(rows, record.z_rows)
+        return z[:, torch.isin(record.z_rows, rows).to(z.device)], written[both.to(written.device)]
+
+    projection, reason = projection_of(took, sample)
+    if projection is None:
+        return {"no_projection": reason}
+    return {"projection": projection, "written": written, "written_rows": rows}
 
 
 def _origins(record: Record, index: int) -> dict[str, Any]:
@@ -259,29 +280,3 @@ def checked(trace: Trace, records: Sequence[Record | WeightsRecord]) -> Trace:
             site = replace(site, note=f"called with the unknown argument {names}, which changes nothing here")
         sites.append(site)
     return trace.replace_sites(sites) if unknown else trace
-
-
-def broken_numbers(sites: Sequence[Site]) -> list[str]:
-    """A note for the reader where q, k or v hold NaN or infinite values: the layers, named."""
-    # One look at the sums is many times cheaper than one at each value; a sum may overflow, and then each site is read.
-    sums = [x.sum(dtype=torch.float32) for site in sites for x in site.kept.values()]
-    if bool(torch.stack([one.to(sums[0].device) for one in sums]).isfinite().all()):
-        return []
-    broken = [site.name for site in sites if not all(bool(x.isfinite().all()) for x in site.kept.values())]
-    if not broken:
-        return []
-    names = ", ".join(broken[:8]) + (f" and {len(broken) - 8} more" if len(broken) > 8 else "")
-    where = "the weights" if all(site.weights_only for site in sites) else "q, k or v"
-    return [f"The model computes NaN or infinite values: they are in {where} of {names}, and are shown as they are."]
-
-
-def function_mode_notes(chosen: Pass, sites: Sequence[Site]) -> list[str]:
-    """What a reader must know of a pass in which torch's own functions were watched."""
-    if not chosen.watched:
-        return []
-    notes = [FUNCTION_MODE_NOTE]
-    only = [site.name for site in sites if site.weights_only]
-    if only:
-        names = ", ".join(only[:8]) + (f" and {len(only) - 8} more" if len(only) > 8 else "")
-        notes.append(f"Weights only ({names}): {NO_VECTORS}.")
-    return notes

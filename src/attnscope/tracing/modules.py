@@ -1,6 +1,8 @@
 """The modules of a model, quickly: torch's generators hand every module up through all levels of the tree."""
 
-from torch import nn
+from typing import Any
+
+from torch import Tensor, nn
 
 
 def modules_of(model: nn.Module) -> list[nn.Module]:
@@ -17,3 +19,8 @@ def modules_of(model: nn.Module) -> list[nn.Module]:
 def is_linear(module: nn.Module) -> bool:
     """A layer x · W + b: torch's, or GPT-2's Conv1D, which stores W as [in, out]."""
     return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def is_matrix(weight: Any) -> bool:
+    """Whether a parameter is the numbers themselves: not quantised, of a subclass of its own, or elsewhere (offloaded)."""
+    return type(weight) in (Tensor, nn.Parameter) and weight.is_floating_point() and not weight.is_meta

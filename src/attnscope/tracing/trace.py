@@ -6,7 +6,6 @@ ways out: verify, save, show.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError, NotCaptured
@@ -139,7 +138,11 @@ class Trace:
         Raises NotCaptured where `full` lacks the model or its inputs.
         """
         if not full:
-            return self._receipt
+            state = [None if site.projection is None else site.projection.state for site in self.sites]
+            known = self.__dict__.get("_known_receipt")
+            if known is None or known[0] != state:  # W_O is the model's own: it may have been trained since
+                known = self.__dict__["_known_receipt"] = (state, Receipt(tuple(site.verify() for site in self.sites)))
+            return known[1]
         if model is None or self.inputs is None:
             raise NotCaptured(
                 "verify(full=True) runs the model again: pass model=…, and use a trace that attnscope.trace made "
@@ -147,11 +150,7 @@ class Trace:
             )
         import attnscope
 
-        return attnscope.api.rerun(model, self)._receipt
-
-    @cached_property
-    def _receipt(self) -> Receipt:
-        return Receipt(tuple(site.verify() for site in self.sites))
+        return attnscope.api.rerun(model, self).verify()
 
     def save(self, path: Any, projections: bool = False) -> None:
         """Write the trace to a file, whole or not at all; attnscope.load_trace reads it.

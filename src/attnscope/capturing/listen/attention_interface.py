@@ -24,7 +24,7 @@ class AttentionCall:
     """One call of an attention function: what went in and what came out. `query`: [B, H, Q, D]; `key`, `value`: [B,
     Hkv, K, D];
     `output`: [B, Q, H, Dv]. `direct`: torch was called by itself, and not through the interface. `projection`: W_O,
-    where the call itself names it."""
+    where the call itself names it; `written`: what that made of the output, [B, Q, M]."""
 
     module: nn.Module
     implementation: str
@@ -36,6 +36,7 @@ class AttentionCall:
     output: Tensor
     direct: bool = False
     projection: Projection | None = None
+    written: Tensor | None = None
 
 
 @runtime_checkable
@@ -115,6 +116,7 @@ def _install() -> Callable[[], None]:
     return restore
 
 
+@functools.lru_cache(maxsize=32)
 def _watched(attend: Callable, implementation: str) -> Callable:
     """`attend`, with each call of it shown to the listeners whose model it belongs to."""
 

@@ -6,14 +6,14 @@ attributes. Nothing here keeps a model or a module alive.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from torch import nn
 
 from attnscope.capturing.listen.detect import attends_itself, looks_like_attention
-from attnscope.tracing.modules import is_linear, modules_of
+from attnscope.tracing.modules import modules_of
 
 ModuleRef = Any  # weakref.ref[nn.Module]
 
@@ -21,14 +21,14 @@ ModuleRef = Any  # weakref.ref[nn.Module]
 @dataclass(frozen=True)
 class Facts:
     """`paths`: of every module, by its id. `compiled`: whether torch.compile made some of it. `calls_torch`: whether
-    some module attends without transformers' interface. The others: modules that look like attention, with their paths,
-    and linear layers."""
+    some module attends without transformers' interface. The others: modules that look like attention, with their paths;
+    and, learned from captures, the layers that took the output of a module's attention, by its path."""
 
     paths: Mapping[int, str]
     compiled: bool
     calls_torch: bool
     _attention_like: tuple[tuple[str, ModuleRef], ...]
-    _linear: tuple[ModuleRef, ...]
+    projections: dict[str, tuple[ModuleRef, ...]] = field(default_factory=dict, compare=False)
 
     @property
     def may_attend(self) -> bool:
@@ -37,9 +37,6 @@ class Facts:
 
     def attention_like(self) -> Iterator[tuple[str, nn.Module]]:
         return ((path, module) for path, one in self._attention_like if (module := one()) is not None)
-
-    def linear(self) -> Iterator[nn.Module]:
-        return (module for one in self._linear if (module := one()) is not None)
 
 
 _known: WeakKeyDictionary[nn.Module, tuple[Any, Facts]] = WeakKeyDictionary()
@@ -54,6 +51,12 @@ def facts_of(model: nn.Module) -> Facts:
     return known[1]
 
 
+def attended_before(model: nn.Module) -> bool:
+    """Whether the model could attend when it was last read; it may have been changed since."""
+    known = _known.get(model)
+    return known is not None and known[1].may_attend
+
+
 def _facts(model: nn.Module) -> Facts:
     modules = [*model.named_modules()]
     return Facts(
@@ -64,7 +67,6 @@ def _facts(model: nn.Module) -> Facts:
         ),
         calls_torch=any(attends_itself(module) for _, module in modules),
         _attention_like=tuple((path, ref(module)) for path, module in modules if looks_like_attention(module)),
-        _linear=tuple(ref(module) for _, module in modules if is_linear(module)),
     )
 
 

@@ -1,0 +1,55 @@
+"""What a reader of any view must know of a captured pass."""
+
+from collections.abc import Sequence
+
+import torch
+
+from attnscope.capturing.records import Pass
+from attnscope.tracing.site import Site
+
+NO_VECTORS = "this module computes its softmax by itself, so only its weights could be seen, without q, k and v"
+FUNCTION_MODE_NOTE = (
+    "Attention outside transformers' interface was read from torch's own functions. Torch leaves out its fused paths "
+    "meanwhile, so the model's outputs agree with those of a plain pass to 4 ulp, and may not be equal to the bit."
+)
+
+
+def without_projection(sites: Sequence[Site]) -> list[str]:
+    """A note for the reader where a layer takes the heads' output, and W_O cannot be told from it."""
+    reasons = {site.no_projection: [] for site in sites if site.no_projection}
+    for site in sites:
+        if site.no_projection:
+            reasons[site.no_projection].append(site.name)
+    return [
+        f"What the heads of {_listed(names)} write is not shown, and no W_O is claimed there: {reason}."
+        for reason, names in reasons.items()
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def broken_numbers(sites: Sequence[Site]) -> list[str]:
+    """A note for the reader where q, k or v hold NaN or infinite values: the layers, named."""
+    # One look at the sums is many times cheaper than one at each value; a sum may overflow, and then each site is read.
+    sums = [x.sum(dtype=torch.float32) for site in sites for x in site.kept.values()]
+    if bool(torch.stack([one.to(sums[0].device) for one in sums]).isfinite().all()):
+        return []
+    broken = [site.name for site in sites if not all(bool(x.isfinite().all()) for x in site.kept.values())]
+    if not broken:
+        return []
+    names = _listed(broken)
+    where = "the weights" if all(site.weights_only for site in sites) else "q, k or v"
+    return [f"The model computes NaN or infinite values: they are in {where} of {names}, and are shown as they are."]
+
+
+def function_mode_notes(chosen: Pass, sites: Sequence[Site]) -> list[str]:
+    """What a reader must know of a pass in which torch's own functions were watched."""
+    if not chosen.watched:
+        return []
+    notes = [FUNCTION_MODE_NOTE]
+    only = [site.name for site in sites if site.weights_only]
+    if only:
+        notes.append(f"Weights only ({_listed(only)}): {NO_VECTORS}.")
+    return notes
