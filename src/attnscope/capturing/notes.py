@@ -12,6 +12,10 @@ FUNCTION_MODE_NOTE = (
     "Attention outside transformers' interface was read from torch's own functions. Torch leaves out its fused paths "
     "meanwhile, so the model's outputs agree with those of a plain pass to 4 ulp, and may not be equal to the bit."
 )
+NO_KEYS_NOTE = (
+    "All keys of this text are hidden in {}. For such a text torch's fused paths give NaN where the paths that ran here give "
+    "numbers, so the outputs of this row may differ from those of a plain pass."
+)
 
 
 def without_projection(sites: Sequence[Site]) -> list[str]:
@@ -49,6 +53,9 @@ def function_mode_notes(chosen: Pass, sites: Sequence[Site]) -> list[str]:
     if not chosen.watched:
         return []
     notes = [FUNCTION_MODE_NOTE]
+    blind = [site.name for site in sites if site.mask.keys is not None and not bool(site.mask.keys.any())]
+    if blind:
+        notes.append(NO_KEYS_NOTE.format(_listed(blind)))
     only = [site.name for site in sites if site.weights_only]
     if only:
         notes.append(f"Weights only ({_listed(only)}): {NO_VECTORS}.")

@@ -12,6 +12,7 @@ from attnscope.capturing.listen import function_mode
 from attnscope.capturing.listen.attention_interface import AttentionCall, listen, listeners, stop_listening
 from attnscope.capturing.listen.detect import looks_like_attention
 from attnscope.capturing.listen.facts import Facts
+from attnscope.capturing.listen.fast_paths import FastPaths
 from attnscope.capturing.listen.module_stack import Running, RunningModules
 from attnscope.capturing.passes import Passes
 from attnscope.capturing.read.attention_call import is_cross
@@ -78,6 +79,7 @@ class Recording:
         if self.calls_torch:
             self.running = RunningModules(self.model)
             self._closers.append(self.running.close)
+            self._closers.append(FastPaths(self.model).close)
             self._closers.append(function_mode.enter(self))
 
     def close(self) -> None:
