@@ -14,6 +14,7 @@ from attnscope.capturing.read.attention_call import BatchRules, MaskReader, read
 from attnscope.capturing.read.kv_cache import KeyValue
 from attnscope.capturing.read.output_projection import Took, written_rows
 from attnscope.capturing.read.qkv_projections import Origin
+from attnscope.tracing.receipts import tolerance_of
 
 ALL_ROWS_UP_TO = 256
 SAMPLED_ROWS = 64
@@ -23,7 +24,8 @@ SAMPLED_ROWS = 64
 class Record:
     """One attention call of a pass, for a whole batch. `query`: [B, H, Q, D]; `z`: [B, R, H, Dv]; `key_value` gives those of a
     row of the batch. `place`: which call
-    of the pass it was. `direct`: the module called torch by itself, and not through transformers' interface."""
+    of the pass it was. `direct`: the module called torch by itself, and not through transformers' interface.
+    `coarsest`: the dtype of the lowest precision on the way from q to z, autocast's among them."""
 
     place: int
     path: str
@@ -47,6 +49,7 @@ class Record:
     x_keys: Tensor | None = None
     origins: dict[str, Origin] = field(default_factory=dict)
     direct: bool = False
+    coarsest: torch.dtype = torch.float32
 
     @property
     def batch(self) -> int:
@@ -173,7 +176,16 @@ def record_of(
         note=note,
         direct=call.direct,
         took=_named_by(call),
+        coarsest=_coarsest(call),
     )
+
+
+def _coarsest(call: AttentionCall) -> torch.dtype:
+    kind = call.query.device.type
+    seen = {call.query.dtype, call.key.dtype, call.value.dtype, call.output.dtype}
+    if torch.is_autocast_enabled(kind):
+        seen.add(torch.get_autocast_dtype(kind))
+    return max(seen, key=tolerance_of) if len(seen) > 1 else call.query.dtype
 
 
 def _without_nan(rows: Tensor, output: Tensor) -> tuple[Tensor, str]:

@@ -172,6 +172,7 @@ def site_of(record: Record | WeightsRecord, place: Place, index: int, names: int
         pre_rotary_q=None if pre_q is None else _row(pre_q, index).detach(),
         pre_rotary_k=None if pre_k is None else _row(pre_k, index).detach(),
         **_origins(record, index),
+        dtype=None if record.coarsest == q.dtype else record.coarsest,
         note=note,
     )
 

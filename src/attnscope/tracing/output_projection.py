@@ -7,6 +7,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from attnscope.attention.precision import without_autocast
+
 
 @dataclass(frozen=True)
 class Projection:
@@ -40,6 +42,7 @@ class Projection:
         weight = self.parameter.detach().T if self.transposed else self.parameter.detach()
         return weight.reshape(count, -1, weight.shape[-1])[list(heads)]
 
+    @without_autocast
     def total(self, z: Float[Tensor, "H R Dv"]) -> Float[Tensor, "R M"]:
         """Σ over heads z · W_O[h] + b_O, fp32: what the layer returns. `z`: the outputs of all heads."""
         weight = self.parameter.detach().T if self.transposed else self.parameter.detach()

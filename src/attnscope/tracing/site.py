@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from attnscope.attention import AttentionSteps, project_output
+from attnscope.attention.precision import without_autocast
 from attnscope.errors import InputError, NotCaptured
 from attnscope.text.characters import printable
 from attnscope.tracing.head_projection import HeadProjection
@@ -261,6 +262,7 @@ class Site:
         parts = [self.chain(head, rows[block]).output for block in query_blocks(len(rows), self.keys, heads)]
         return torch.cat(parts, dim=-2)
 
+    @without_autocast
     def write(self, head: Any = None, queries: Any = None) -> Float[Tensor, "*H q M"]:
         """What the head writes into the residual stream: z · W_O[h] (b_O belongs to no head).
 
@@ -300,6 +302,7 @@ class Site:
             known = self.__dict__["_known_norms"] = (state, self._norms(list(range(self.heads))))
         return known[1]
 
+    @without_autocast
     def _norms(self, heads: list[int]) -> tuple[str, Float[Tensor, "h K"]]:
         if self.stored_norms is not None and self.projection is None:
             return "output", self.stored_norms[heads]

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from attnscope.attention.precision import autocast_off
 from attnscope.capturing.read.output_projection import Took
 from attnscope.tracing.modules import is_matrix, modules_of
 from attnscope.tracing.output_projection import Projection, versions
@@ -88,7 +89,7 @@ class ProbedProjection(Projection):
         for part in training:
             part.training = False
         try:
-            with torch.autocast(device.type, enabled=False):
+            with autocast_off():
                 return self.module.forward(x[None].to(device, dtype))[0].float()
         finally:
             for part in training:
