@@ -106,7 +106,7 @@ class Recorder:
         if not -batch <= index < batch:
             raise InputError(f"index {index} is out of range: the batch of that pass has {batch} rows.")
         named = given_names(tokenizer, input_ids, tokens, index % batch)
-        unrecorded = unrecorded_of(chosen, [*recording.ran])
+        unrecorded = unrecorded_of(chosen, recording.ran, passes.recorded)
         return trace_of(
             chosen,
             found,

@@ -61,10 +61,10 @@ class Recording:
             raise
 
     def _open(self) -> None:
-        handles = [
-            self.model.register_forward_pre_hook(self._enter_model, with_kwargs=True),
-            self.model.register_forward_hook(self._leave_model, always_call=True),
-        ]
+        handles = []
+        for module in self._facts.trunk(self.model):
+            handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
+            handles.append(module.register_forward_hook(self._leave, always_call=True))
         handles += [
             module.register_forward_pre_hook(self._saw_module(path))
             for path, module in self._facts.attention_like()
@@ -102,14 +102,20 @@ class Recording:
         )
 
     def _saw_module(self, path: str) -> Callable[..., None]:
-        return lambda *_: self.ran.add(path) if self._takes_this_thread() else None
+        def saw(*_: Any) -> None:
+            if self._takes_this_thread():
+                self.ran.add(path)
+                if (opened := self.passes.current) is not None:
+                    opened.ran.add(path)
 
-    def _enter_model(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        return saw
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._takes_this_thread():
-            self.passes.enter_model((*args, *kwargs.values()))
+            self.passes.enter(module, module is self.model, (*args, *kwargs.values()))
 
-    def _leave_model(self, *_: Any) -> None:
-        ended = self.passes.leave_model()
+    def _leave(self, module: nn.Module, *_: Any) -> None:
+        ended = self.passes.leave(module)
         if ended is None:
             return
         self._surroundings.forget()

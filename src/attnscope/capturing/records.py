@@ -88,7 +88,7 @@ class Pass:
 
     `sizes`: queries and keys of each call. `softmaxes`: sizes and places of the softmaxes in one run of a module.
     `complete`: the runs of modules whose attention was recorded with q, k and v. `watched`: torch's own functions were
-        watched as well.
+        watched as well. `ran`: paths of the attention-like modules that ran.
     """
 
     order: list[tuple[str, bool]] = field(default_factory=list)
@@ -99,6 +99,7 @@ class Pass:
     softmaxes: dict[int, tuple[set[tuple[int, ...]], list[int]]] = field(default_factory=dict)
     complete: set[int] = field(default_factory=set)
     watched: bool = False
+    ran: set[str] = field(default_factory=set)
     places: tuple[int, Any] = (
         -1,
         None,

@@ -1,7 +1,7 @@
 """From the records of one forward pass to the sites and tokens of a Trace."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -102,14 +102,20 @@ def trace_of(
     return checked(Trace(tuple(sites), named, target, info, notes, tuple(unrecorded), inputs), records)
 
 
-def unrecorded_of(chosen: Pass, ran: Sequence[str]) -> list[str]:
-    """Attention-like modules that ran without a record, nor one inside or around them."""
-    if not (ran := [path for path in ran if path not in chosen.calls or chosen.softmaxes]):
-        return []
+def unrecorded_of(chosen: Pass, ran: Set[str], recorded: Set[str]) -> list[str]:
+    """Attention-like modules that ran in this pass without a record of it, nor one inside or around them; and those that no
+    pass recorded. `ran`, `recorded`: in any pass."""
     partial = chosen.partial
-    recorded = {path for place, (path, _) in enumerate(chosen.order) if place not in partial}
+    here = {path for place, (path, _) in enumerate(chosen.order) if place not in partial}
+    missing = _without_record(chosen.ran, here) + _without_record(ran - chosen.ran, here | recorded)
+    return sorted(missing)
+
+
+def _without_record(ran: Set[str], recorded: Set[str]) -> list[str]:
+    if ran <= recorded:
+        return []
     around = {part for path in recorded for part in _and_around(path)}
-    return sorted(path for path in ran if path not in around and recorded.isdisjoint(_and_around(path)))
+    return [path for path in ran if path not in around and recorded.isdisjoint(_and_around(path))]
 
 
 def _and_around(path: str) -> list[str]:

@@ -35,6 +35,17 @@ class Facts:
         """Whether there is anything that a capture could see: by class names, else by what the code calls."""
         return bool(self._attention_like) or self.calls_torch
 
+    def trunk(self, model: nn.Module) -> list[nn.Module]:
+        """The model, and the modules inside it that hold all of its attention: where one of them is entered again while it
+        runs, it was given another text."""
+        parents = [path.split(".")[:-1] for path, _ in self._attention_like]
+        found = [model]
+        for names in zip(*parents, strict=False):
+            if len(set(names)) > 1:
+                break
+            found.append(found[-1].get_submodule(names[0]))
+        return found
+
     def attention_like(self) -> Iterator[tuple[str, nn.Module]]:
         return ((path, module) for path, one in self._attention_like if (module := one()) is not None)
 
