@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from attnscope.capturing.listen.function_mode import MULTI_HEAD
 from attnscope.capturing.records import Pass
 from attnscope.tracing.site import Site
 
@@ -53,7 +54,9 @@ def function_mode_notes(chosen: Pass, sites: Sequence[Site]) -> list[str]:
     if not chosen.watched:
         return []
     notes = [FUNCTION_MODE_NOTE]
-    blind = [site.name for site in sites if site.mask.keys is not None and not bool(site.mask.keys.any())]
+    fused = {record.path for record in chosen.records if record.implementation == MULTI_HEAD}
+    hidden = [site for site in sites if site.path in fused and site.mask.keys is not None]
+    blind = [site.name for site in hidden if not bool(site.mask.keys.any())]
     if blind:
         notes.append(NO_KEYS_NOTE.format(_listed(blind)))
     only = [site.name for site in sites if site.weights_only]

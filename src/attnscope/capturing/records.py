@@ -155,7 +155,9 @@ def record_of(
     rows, note = _without_nan(rows, z) if call.direct else (rows, "")
     z = z if len(rows) == z.shape[1] else z[:, rows.to(z.device)]
     scaling = call.options.get("scaling")
-    dropped = bool(call.options.get("dropout")) and (call.direct or call.module.training)
+    # transformers' eager function drops in training only, the others whatever the call says
+    drops = call.direct or call.module.training or call.implementation != "eager"
+    dropped = bool(call.options.get("dropout")) and drops
     if dropped:
         note = "dropout was active in this pass, so the model's output cannot be computed again"
     return Record(

@@ -353,7 +353,8 @@ class Trace:
         `scaling`: what q · k is multiplied by (None: 1/√D).
         `is_causal`: True lets a query see itself and the keys before it, aligned to the upper left.
 
-        Raises InputError where shapes do not fit.
+        Raises InputError for shapes that do not fit, complex numbers, a scaling that is not finite, and float masks of NaN,
+        +inf, or 0 and 1.
         """
         site = read_qkv(query, key, value, mask, scaling, is_causal)
         named = (

@@ -15,11 +15,6 @@ from torch.overrides import _get_current_function_mode_stack
 from attnscope.errors import CaptureError
 from attnscope.tracing.modules import modules_of
 
-NESTED = (
-    "this model passes nested tensors to {}. Torch takes them only on its fused path, which is off while its functions are "
-    "watched. Capture the model on padded tensors with src_key_padding_mask or key_padding_mask."
-)
-
 
 class FastPaths:
     """Hooks on the encoders and attention modules of torch in a `model`, while the function mode is entered."""
@@ -118,4 +113,7 @@ class _FirstLayer:
 
 def _refuse_nested(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if any(isinstance(value, Tensor) and value.is_nested for value in (*args, *kwargs.values())):
-        raise CaptureError(NESTED.format(type(module).__name__))
+        raise CaptureError(
+            f"this model passes nested tensors to {type(module).__name__}. Torch takes them only on its fused path, which is off while "
+            "its functions are watched. Capture the model on padded tensors with src_key_padding_mask or key_padding_mask."
+        )
