@@ -6,6 +6,7 @@ import torch
 
 from attnscope.capturing.listen.function_mode import MULTI_HEAD
 from attnscope.capturing.records import Pass
+from attnscope.tracing.masks import MaskRule
 from attnscope.tracing.site import Site
 
 NO_VECTORS = "this module computes its softmax by itself, so only its weights could be seen, without q, k and v"
@@ -29,6 +30,10 @@ def without_projection(sites: Sequence[Site]) -> list[str]:
         f"What the heads of {_listed(names)} write is not shown, and no W_O is claimed there: {reason}."
         for reason, names in reasons.items()
     ]
+
+
+def _hides_all(mask: MaskRule) -> bool:
+    return mask.keys is not None and not bool(mask.keys.any())
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -55,8 +60,7 @@ def function_mode_notes(chosen: Pass, sites: Sequence[Site]) -> list[str]:
         return []
     notes = [FUNCTION_MODE_NOTE]
     fused = {record.path for record in chosen.records if record.implementation == MULTI_HEAD}
-    hidden = [site for site in sites if site.path in fused and site.mask.keys is not None]
-    blind = [site.name for site in hidden if not bool(site.mask.keys.any())]
+    blind = [site.name for site in sites if site.path in fused and _hides_all(site.mask)]
     if blind:
         notes.append(NO_KEYS_NOTE.format(_listed(blind)))
     only = [site.name for site in sites if site.weights_only]
