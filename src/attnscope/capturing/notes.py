@@ -6,10 +6,10 @@ import torch
 
 from attnscope.capturing.listen.function_mode import MULTI_HEAD
 from attnscope.capturing.records import Pass
+from attnscope.capturing.sites import NO_VECTORS, several
 from attnscope.tracing.masks import MaskRule
 from attnscope.tracing.site import Site
 
-NO_VECTORS = "this module computes its softmax by itself, so only its weights could be seen, without q, k and v"
 FUNCTION_MODE_NOTE = (
     "Attention outside transformers' interface was read from torch's own functions. Torch leaves out its fused paths "
     "meanwhile, so the model's outputs agree with those of a plain pass to 4 ulp, and may not be equal to the bit."
@@ -27,17 +27,13 @@ def without_projection(sites: Sequence[Site]) -> list[str]:
         if site.no_projection:
             reasons[site.no_projection].append(site.name)
     return [
-        f"What the heads of {_listed(names)} write is not shown, and no W_O is claimed there: {reason}."
+        f"What the heads of {several(names)} write is not shown, and no W_O is claimed there: {reason}."
         for reason, names in reasons.items()
     ]
 
 
 def _hides_all(mask: MaskRule) -> bool:
     return mask.keys is not None and not bool(mask.keys.any())
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def broken_numbers(sites: Sequence[Site]) -> list[str]:
@@ -49,7 +45,7 @@ def broken_numbers(sites: Sequence[Site]) -> list[str]:
     broken = [site.name for site in sites if not all(bool(x.isfinite().all()) for x in site.kept.values())]
     if not broken:
         return []
-    names = _listed(broken)
+    names = several(broken)
     where = "the weights" if all(site.weights_only for site in sites) else "q, k or v"
     return [f"The model computes NaN or infinite values: they are in {where} of {names}, and are shown as they are."]
 
@@ -62,8 +58,8 @@ def function_mode_notes(chosen: Pass, sites: Sequence[Site]) -> list[str]:
     fused = {record.path for record in chosen.records if record.implementation == MULTI_HEAD}
     blind = [site.name for site in sites if site.path in fused and _hides_all(site.mask)]
     if blind:
-        notes.append(NO_KEYS_NOTE.format(_listed(blind)))
+        notes.append(NO_KEYS_NOTE.format(several(blind)))
     only = [site.name for site in sites if site.weights_only]
     if only:
-        notes.append(f"Weights only ({_listed(only)}): {NO_VECTORS}.")
+        notes.append(f"Weights only ({several(only)}): {NO_VECTORS}.")
     return notes

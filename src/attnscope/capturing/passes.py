@@ -6,14 +6,15 @@ than the one around it, which ends later.
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from attnscope.capturing.listen.reads import reads_of
 from attnscope.capturing.read.attention_call import MaskReader
 from attnscope.capturing.records import Pass
 
@@ -30,11 +31,12 @@ class _Entered:
 
 
 class _Running:
-    """What runs in one thread, or in one asyncio task of it."""
+    """What runs in one thread, or in one asyncio task of it. `waiting`: ids that a part was given whose pass has not begun."""
 
     def __init__(self) -> None:
         self.entered: list[_Entered] = []
         self.current: Pass | None = None
+        self.waiting: list[tuple[str, Tensor]] = []
 
 
 class _Thread(threading.local):
@@ -86,17 +88,26 @@ class Passes:
         entered = self._running.entered
         return bool(entered) and entered[-1].cached
 
-    def enter(self, module: nn.Module, root: bool, arguments: Iterable[Any]) -> None:
+    def enter(self, module: nn.Module, root: bool, arguments: Mapping[str, Any]) -> None:
         """A module of the model's trunk begins in this thread; with the model itself (`root`), or with one that is running
-        already, a pass does."""
+        already, a pass does. `arguments`: what it is given."""
         running = self._running
         inner = running.entered[-1] if running.entered else None
         if inner is not None and id(module) not in inner.modules:
             inner.modules.append(id(module))
         elif inner is not None or root:
             opened = self.begin()
-            cached = any(hasattr(value, "get_seq_length") for value in arguments)
+            opened.reads = reads_of(arguments)
+            cached = any(hasattr(value, "get_seq_length") for value in arguments.values())
             running.entered.append(_Entered(opened, cached, [id(module)]))
+
+    def read(self, path: str, ids: Tensor) -> None:
+        """A table of tokens, at this path, received ids [B, T] in this thread."""
+        running = self._running
+        if running.entered:
+            running.entered[-1].opened.reads.tables.append((path, ids))
+        else:  # of a part that is called by itself: its pass begins with its first attention
+            running.waiting.append((path, ids))
 
     def leave(self, module: nn.Module) -> Pass | None:
         """It ends in this thread; returns the pass that ended with it."""
@@ -139,7 +150,7 @@ class Passes:
             before = [kept for kept in self.kept if kept is not empty and not any(kept is one for one in inside)]
             self.kept = [*before, *inside][-self.most :]
 
-    def enter_call(self, path: str, cross: bool, size: tuple[int, int]) -> tuple[Pass, int] | None:
+    def enter_call(self, path: str, cross: bool) -> tuple[Pass, int] | None:
         """The pass that a call of this module belongs to, and the call's place in it; None for calls that are no part
         of a pass: of another thread whose pass began before the capture, or of gradient checkpointing, which runs the
         layers once more within backward."""
@@ -150,9 +161,11 @@ class Passes:
         opened = running.current
         if opened is None or (alone and path in opened.calls):
             opened = self.begin()
+        if alone:
+            opened.reads.tables += running.waiting
+            running.waiting = []
         opened.calls[path] += 1
         opened.order.append((path, cross))
-        opened.sizes.append(size)
         self.recorded.add(path)
         return opened, len(opened.order) - 1
 

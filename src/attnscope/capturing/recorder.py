@@ -11,9 +11,11 @@ from typing import Any, SupportsIndex
 
 from torch import nn
 
+from attnscope.capturing.given import given_names, ids_read, matched, names_of_read
+from attnscope.capturing.read.parts import rows_of
 from attnscope.capturing.recording import Recording
 from attnscope.capturing.refusals import check_model, nothing_recorded
-from attnscope.capturing.to_trace import given_names, trace_of, unrecorded_of, wanted_of
+from attnscope.capturing.to_trace import trace_of, unrecorded_of, wanted_of
 from attnscope.errors import CaptureError, InputError
 from attnscope.tracing.places import parse_keep, parse_layers, parse_sites
 from attnscope.tracing.tokens import Tokens
@@ -102,20 +104,30 @@ class Recorder:
         found = wanted_of(chosen, self.model, recording.layers, recording.sites) if chosen.order else []
         if not found:
             raise CaptureError(self._nothing_recorded())
-        batch = max(record.batch for record, _ in found)
+        reads = chosen.reads
+        batch = rows_of(reads, [record for record, _ in found])
         if not -batch <= index < batch:
             raise InputError(f"index {index} is out of range: the batch of that pass has {batch} rows.")
-        named = given_names(tokenizer, input_ids, tokens, index % batch)
+        config, row = getattr(self.model, "config", None), index % batch
+        named = given_names(tokenizer, input_ids, tokens, row)
+        last = chosen is passes.kept[-1]
+        both = bool(getattr(config, "is_encoder_decoder", False))
+        read, target_read = ids_read(reads, both), reads.given.get("decoder_input_ids")
+        named = names_of_read(named, tokenizer, read, 0 if both else reads.past, row)
+        target = names_of_read(target, tokenizer, target_read, reads.past, row)
+        pads = {getattr(owner, "pad_token_id", None) for owner in (tokenizer, config)} - {None}
+        named, row, more = matched(named, tokenizer, read, 0 if both else reads.past, row, pads, last)
+        target, *_ = matched(target, tokenizer, target_read, reads.past, row, (), last)
         unrecorded = unrecorded_of(chosen, recording.ran, passes.recorded)
         return trace_of(
             chosen,
             found,
             self.model,
-            index % batch,
+            row,
             named,
             target,
             name=name,
-            notes=notes,
+            notes=[*notes, *more],
             unrecorded=unrecorded,
             inputs=inputs,
         )

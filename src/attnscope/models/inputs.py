@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from attnscope.errors import InputError
-from attnscope.models.continuation import continued, decoder_inputs
+from attnscope.models.continuation import (
+    Generate,
+    as_row,
+    check_generate,
+    continued,
+    decoder_inputs,
+    most_of,
+    wanted,
+)
 from attnscope.models.encoding import encode, wanted_by
 from attnscope.models.length import check_ids, fit, max_positions as max_positions
 from attnscope.tracing.tokens import Tokens, continued_by, tokens_of
@@ -42,19 +50,23 @@ def prepare(
     text_target: str | None,
     messages: Sequence[Mapping[str, Any]] | None,
     inputs: Mapping[str, Any] | None,
-    generate: int,
+    generate: Generate,
     truncate: bool,
+    ids: Any = None,
 ) -> Prepared:
-    """Check what was given and turn it into Prepared. Raises InputError, which says what to do."""
+    """Check what was given and turn it into Prepared. `ids`: of a finished generation, the prompt's among them.
+    Raises InputError, which says what to do."""
     given = [name for name, value in (("text", text), ("messages", messages), ("inputs", inputs)) if value is not None]
+    if ids is not None and not given:
+        inputs, ids, given = {"input_ids": as_row(ids)}, None, ["ids"]
     if len(given) != 1:
         raise InputError(
             f"give exactly one of text, messages and inputs; {'none' if not given else ' and '.join(given)} was given."
         )
-    if isinstance(generate, bool) or not hasattr(generate, "__index__"):
-        raise InputError(f"expected generate as the number of tokens to add, got {generate!r}.")
-    if generate < 0:
-        raise InputError(f"generate is {generate}; it is the largest number of tokens to add: 0 or more.")
+    check_generate(generate)
+    if ids is not None and wanted(generate):
+        raise InputError("ids are a continuation that is finished, and generate makes one: give one of them.")
+    most, continues = most_of(generate), wanted(generate) or ids is not None
     notes: list[str] = []
     main = getattr(model, "main_input_name", "input_ids")
     if inputs is None and main in ("pixel_values", "input_values", "input_features"):
@@ -65,39 +77,40 @@ def prepare(
     if inputs is not None:
         ready = _ready(inputs)
     else:
-        ready, encoding, texts = encode(tokenizer, text, text_pair, messages, continues=generate > 0)
+        ready, encoding, texts = encode(tokenizer, text, text_pair, messages, continues=continues)
         ready = wanted_by(model, ready)
     device = _device(model)
     ready = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in ready.items()}
-    ids, named = ready.get("input_ids"), Tokens(())
+    read, named = ready.get("input_ids"), Tokens(())
     encoder_decoder = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
-    if ids is not None:
-        check_ids(model, tokenizer, ids)
-        named = tokens_of(tokenizer, ids[0].tolist(), encoding=encoding, texts=texts)
-        ready, kept = fit(model, ready, 0 if encoder_decoder else generate, truncate)
+    if read is not None:
+        check_ids(model, tokenizer, read)
+        named = tokens_of(tokenizer, read[0].tolist(), encoding=encoding, texts=texts)
+        ready, kept = fit(model, ready, 0 if encoder_decoder else most, truncate)
         if len(kept) < len(named):
             notes.append(
                 f"The text was cut to the {len(kept)} tokens that this model can read, of {len(named)}; its last token was kept."
             )
             named = named.select(kept)
         made_for = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-        if isinstance(made_for, int) and len(named) + generate > made_for and max_positions(model) is None:
+        if isinstance(made_for, int) and len(named) + most > made_for and max_positions(model) is None:
             notes.append(f"The text is longer than the {made_for} tokens that this model was made for.")
     target = None
     if encoder_decoder:
-        ready, target, note = decoder_inputs(model, tokenizer, ready, text_target, generate, device)
+        ready, target, note = decoder_inputs(model, tokenizer, ready, text_target, generate, device, ids)
         notes += [note] if note else []
     elif text_target is not None:
         raise InputError(
             "text_target is for encoder-decoder models, and this one has no decoder of its own; leave it out."
         )
-    elif generate:
-        if ids is None:
+    elif continues:
+        if read is None:
             raise InputError("generate continues a text: give text, messages, or input_ids among the inputs.")
-        ready, border = continued(model, ready, generate)
+        ready, border, note = continued(model, ready, generate, ids)
+        check_ids(model, tokenizer, ready["input_ids"])
         named = continued_by(named, tokenizer, ready["input_ids"][0, border:].tolist())
-        notes.append(f"{len(named) - border} tokens from position {border} on were generated by the model (greedily).")
-    tokens = named if ids is not None else _patches(model, ready)
+        notes.append(note)
+    tokens = named if read is not None else _patches(model, ready)
     if "use_cache" not in ready and getattr(getattr(model, "config", None), "use_cache", None):
         ready["use_cache"] = False
     name = getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__

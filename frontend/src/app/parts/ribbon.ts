@@ -4,7 +4,7 @@ import { h, setAttribute } from "../../base/dom";
 import { EdgeCue } from "../../base/edge-cue";
 import { change, percent } from "../../base/format";
 import { isMasked } from "../../chain/chain";
-import { inLine, type Label } from "../../scene/labels";
+import { inLine, joined, type Label } from "../../scene/labels";
 import type { Occurrence } from "../../scene/occurrences";
 import type { Scene } from "../../scene/scene";
 import { queryRange } from "../validate-state";
@@ -156,6 +156,11 @@ export class Ribbon {
         add(h("span", { class: "segment" }, "AB"[label.segment] ?? String(label.segment)));
       if (table.border === i) add(h("span", { class: "border", "data-border": true }, "generated ▸"));
       const element = this.token(label);
+      const previous = begins ? undefined : labels[i - 1];
+      if (word && previous && label.whole && joined(previous.text, label.text)) {
+        word.lastElementChild?.classList.add("joins-on");
+        element.classList.add("joins-back");
+      }
       if (label.whole && (begins || !word)) {
         word = h("span", { class: "word", dir: directionOf(label.whole) ?? "ltr" });
         if (label.tight) word.classList.add("tight");

@@ -5,7 +5,7 @@ used only while the model looks the same: the same modules under the same names,
 attributes. Nothing here keeps a model or a module alive.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary, ref
@@ -28,6 +28,7 @@ class Facts:
     compiled: bool
     calls_torch: bool
     _attention_like: tuple[tuple[str, ModuleRef], ...]
+    _tables: tuple[tuple[str, ModuleRef], ...]
     projections: dict[str, tuple[ModuleRef, ...]] = field(default_factory=dict, compare=False)
 
     @property
@@ -48,6 +49,10 @@ class Facts:
 
     def attention_like(self) -> Iterator[tuple[str, nn.Module]]:
         return ((path, module) for path, one in self._attention_like if (module := one()) is not None)
+
+    def token_tables(self) -> Iterator[tuple[str, nn.Module]]:
+        """The tables of token vectors, of every tower, with their paths."""
+        return ((path, module) for path, one in self._tables if (module := one()) is not None)
 
 
 _known: WeakKeyDictionary[nn.Module, tuple[Any, Facts]] = WeakKeyDictionary()
@@ -78,7 +83,21 @@ def _facts(model: nn.Module) -> Facts:
         ),
         calls_torch=any(attends_itself(module) for _, module in modules),
         _attention_like=tuple((path, ref(module)) for path, module in modules if looks_like_attention(module)),
+        _tables=tuple((path, ref(module)) for path, module in _token_tables(modules)),
     )
+
+
+def _token_tables(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:
+    paths = {id(module): (path, module) for path, module in modules}
+    found: dict[int, tuple[str, nn.Module]] = {}
+    for _, module in modules:
+        try:
+            table = module.get_input_embeddings()  # type: ignore[operator]
+        except Exception:  # has none, or does not say: an nn.Module raises AttributeError, models raise several kinds
+            continue
+        if id(table) in paths:
+            found[id(table)] = paths[id(table)]
+    return [*found.values()]
 
 
 def _looks(model: nn.Module) -> tuple[list[Any], ...]:
