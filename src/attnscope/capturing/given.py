@@ -8,11 +8,12 @@ from torch import Tensor
 
 from attnscope.capturing.listen.reads import Reads
 from attnscope.errors import InputError
+from attnscope.tracing.segments import segments_of_types
 from attnscope.tracing.tokens import Tokens, tokens_of
 
 
-def given_names(tokenizer: Any, input_ids: Any, tokens: Any, index: int) -> Tokens | None:
-    """What the caller calls the positions, or None."""
+def given_names(tokenizer: Any, input_ids: Any, tokens: Any, index: int, types: Any = None) -> Tokens | None:
+    """What the caller calls the positions, or None. `types`: the token_type_ids that the pass was given."""
     if tokens is not None:
         return tokens if isinstance(tokens, Tokens) else Tokens(tuple(map(str, tokens)))
     if input_ids is None:
@@ -22,7 +23,8 @@ def given_names(tokenizer: Any, input_ids: Any, tokens: Any, index: int) -> Toke
         raise InputError(
             f"input_ids have {len(ids)} rows, and you ask for row {index}: give the ids of the whole batch."
         )
-    return tokens_of(tokenizer, (ids[index] if ids.ndim == 2 else ids).tolist())
+    row = (ids[index] if ids.ndim == 2 else ids).tolist()
+    return tokens_of(tokenizer, row, segments=segments_of_types(types, index))
 
 
 def ids_read(reads: Reads, encoder_decoder: bool) -> Tensor | None:
@@ -48,12 +50,13 @@ def matched(
     read: Tensor | None,
     past: int | None,
     index: int,
-    pads: Collection[Any],
+    model: Any,
     last: bool = True,
 ) -> tuple[Tokens | None, int, list[str]]:
     """The names of what row `index` of a pass read, the row that they are of, and what a reader must know.
 
-    `read`: the ids of the pass, [B, T]; None: not known. `past`: tokens that a cache held before. `pads`: ids of padding.
+    `read`: the ids of the pass, [B, T]; None: not known. `past`: tokens that a cache held before. `model`: says, with the
+    tokenizer, what stands for padding.
     `last`: no pass followed that was recorded, so that the model has read all but the last id.
 
     Ids that go on beyond this pass, as those of a whole generation do, are cut to it. Ids of another row of the batch lead to that row. Raises InputError for
@@ -68,6 +71,7 @@ def matched(
     if given[past:total] == own:
         return named, index, []  # too many, which is said where positions are counted
     if past == 0:
+        pads = _pads(model, tokenizer)
         core = _without(given, pads)
         rows = [_without(row, pads) for row in read.tolist()]
         row = index if rows[index] == core else next((n for n, one in enumerate(rows) if one == core), None)
@@ -81,6 +85,12 @@ def matched(
             same = read[row].tolist() == given
             return (named if same else tokens_of(tokenizer, read[row].tolist())), row, notes
     raise InputError(_other(given, own, past, index))
+
+
+def _pads(model: Any, tokenizer: Any) -> set[Any]:
+    """Ids of padding: of the tokenizer, and of every model inside."""
+    owners = [tokenizer, *(getattr(module, "config", None) for module in model.modules())]
+    return {getattr(owner, "pad_token_id", None) for owner in owners} - {None}
 
 
 def _without(ids: Sequence[int], pads: Collection[Any]) -> list[int]:

@@ -88,18 +88,21 @@ class Passes:
         entered = self._running.entered
         return bool(entered) and entered[-1].cached
 
-    def enter(self, module: nn.Module, root: bool, arguments: Mapping[str, Any]) -> None:
+    def enter(self, module: nn.Module, root: bool, arguments: Mapping[str, Any]) -> Pass | None:
         """A module of the model's trunk begins in this thread; with the model itself (`root`), or with one that is running
-        already, a pass does. `arguments`: what it is given."""
+        already, a pass does. `arguments`: what it is given. Returns the pass that begins with it."""
         running = self._running
         inner = running.entered[-1] if running.entered else None
         if inner is not None and id(module) not in inner.modules:
             inner.modules.append(id(module))
-        elif inner is not None or root:
+            return None
+        if inner is not None or root:
             opened = self.begin()
             opened.reads = reads_of(arguments)
             cached = any(hasattr(value, "get_seq_length") for value in arguments.values())
             running.entered.append(_Entered(opened, cached, [id(module)]))
+            return opened
+        return None
 
     def read(self, path: str, ids: Tensor) -> None:
         """A table of tokens, at this path, received ids [B, T] in this thread."""

@@ -1,7 +1,7 @@
 """Recording: what is written down while a capture is open. A Recorder holds one and makes traces of it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,14 @@ from attnscope.capturing.read.kv_cache import KeyKeeper, row_of
 from attnscope.capturing.records import Pass, WeightsRecord, record_of
 from attnscope.capturing.surroundings import Surroundings
 from attnscope.capturing.to_trace import places_of
+
+
+def _token_types(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    """token_type_ids as a model was given them, by name or in a dictionary of features."""
+    for given in (kwargs, *args[:1]):
+        if isinstance(given, Mapping) and isinstance(types := given.get("token_type_ids"), Tensor):
+            return types.detach()
+    return None
 
 
 class Recording:
@@ -119,9 +127,13 @@ class Recording:
 
         return saw
 
-    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
+        # Torch puts a hook into one table and "with kwargs" into another: a pass of another thread may come between.
         if self._takes_this_thread():
-            self.passes.enter(module, module is self.model, by_name(module, args, kwargs))
+            kwargs = kwargs or {}
+            begun = self.passes.enter(module, module is self.model, by_name(module, args, kwargs))
+            if begun is not None:
+                begun.token_types = _token_types(args, kwargs)
 
     def _leave(self, module: nn.Module, *_: Any) -> None:
         ended = self.passes.leave(module)

@@ -8,10 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnscope.capturing.names import Placed
-from attnscope.capturing.read.effective_projection import projection_of
-from attnscope.capturing.read.kv_cache import AlignedKeys
-from attnscope.capturing.read.output_projection import written_rows
-from attnscope.capturing.read.parts import (
+from attnscope.capturing.parts import (
     MOST,
     block_bias,
     block_mask,
@@ -19,6 +16,9 @@ from attnscope.capturing.read.parts import (
     one_after_another,
     parts_of,
 )
+from attnscope.capturing.read.effective_projection import projection_of
+from attnscope.capturing.read.kv_cache import AlignedKeys
+from attnscope.capturing.read.output_projection import written_rows
 from attnscope.capturing.read.stacks import Place
 from attnscope.capturing.records import Pass, Record, WeightsRecord
 from attnscope.tracing.site import Site

@@ -9,7 +9,7 @@ from torch import nn
 
 from attnscope.capturing.names import name_sites
 from attnscope.capturing.notes import broken_numbers, function_mode_notes, without_projection
-from attnscope.capturing.read.parts import rows_of
+from attnscope.capturing.parts import rows_of
 from attnscope.capturing.read.stacks import Call, Place, stack_places
 from attnscope.capturing.records import Pass, Record, WeightsRecord
 from attnscope.capturing.sites import Found, placed_sites

@@ -9,6 +9,7 @@ from torch import Tensor
 from attnscope.errors import InputError
 from attnscope.models.length import check_ids
 from attnscope.tracing.check_text import check_characters
+from attnscope.tracing.modules import in_eval
 from attnscope.tracing.tokens import Tokens, tokens_of
 
 Generate = int | Mapping[str, Any]
@@ -135,16 +136,12 @@ def _generated(model: Any, ready: dict[str, Any], generate: Generate) -> tuple[T
     greedy = {"max_new_tokens": generate, "do_sample": False, "num_beams": 1}
     settings = dict(generate) if isinstance(generate, Mapping) else greedy
     watch = _Watch()
-    was_training = model.training
-    model.eval()
+    given = settings.pop("stopping_criteria", None) or []
     try:
-        with torch.no_grad():
-            given = settings.pop("stopping_criteria", None) or []
+        with in_eval(model), torch.no_grad():
             found = model.generate(**ready, **settings, stopping_criteria=[*given, watch])
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"the model's generate() refuses these settings: {error}") from error
-    finally:
-        model.train(was_training)
     ids = getattr(found, "sequences", found)
     if watch.ids is not None and len(watch.ids) == 1:
         return watch.ids, watch.border

@@ -153,19 +153,27 @@ def _plain(piece: str) -> str:
 
 
 def tokens_of(
-    tokenizer: Any, ids: Sequence[int], *, encoding: Any = None, texts: Sequence[str] = (), border: int | None = None
+    tokenizer: Any,
+    ids: Sequence[int],
+    *,
+    encoding: Any = None,
+    texts: Sequence[str] = (),
+    border: int | None = None,
+    segments: Sequence[int] = (),
 ) -> Tokens:
     """Tokens for ids that a model read. `encoding` (a tokenizers.Encoding, where the tokenizer is a fast one) adds
-    words, offsets and segments; without it words are read from the tokens."""
+    words, offsets and segments; without it words are read from the tokens, and `segments` tells the texts of a pair
+    apart."""
     ids = [int(i) for i in ids]
-    if tokenizer is None:
-        return Tokens(tuple(f"#{i}" for i in ids), ids=tuple(ids), border=border)
+    told = tuple(segments) if len(segments) == len(ids) else (0,) * len(ids)
+    if not hasattr(tokenizer, "convert_ids_to_tokens"):  # None, or one that only encodes
+        return Tokens(tuple(f"#{i}" for i in ids), ids=tuple(ids), border=border, segments=told)
     given = [tokenizer.convert_ids_to_tokens(i) for i in ids]
     raw = [f"#{i}" if piece is None else piece for i, piece in zip(ids, given, strict=True)]
     alphabet = "bytes" if any(isinstance(piece, bytes) for piece in raw) else alphabet_of(tokenizer)
     strings = tuple(_string(tokenizer, i, piece) for i, piece in zip(ids, raw, strict=True))
     special = tuple(i in markers for i in ids) if (markers := special_ids(tokenizer)) else (False,) * len(ids)
-    segments, offsets = (0,) * len(ids), ()
+    segments, offsets = told, ()
     if encoding is not None and len(encoding.ids) != len(ids):
         encoding = None
     known = encoding is not None

@@ -42,7 +42,9 @@ class FastPaths:
             self._local.padding = {}
         return self._local.padding
 
-    def _before_encoder(self, encoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _before_encoder(self, encoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
+        if kwargs is None:  # a pass of another thread, between torch's two tables of hooks
+            return None
         _refuse_nested(encoder, args, kwargs)
         padding = dropped_rows(encoder, args, kwargs)
         if padding is None:
@@ -111,8 +113,8 @@ class _FirstLayer:
         return x
 
 
-def _refuse_nested(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if any(isinstance(value, Tensor) and value.is_nested for value in (*args, *kwargs.values())):
+def _refuse_nested(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
+    if any(isinstance(value, Tensor) and value.is_nested for value in (*args, *(kwargs or {}).values())):
         raise CaptureError(
             f"this model passes nested tensors to {type(module).__name__}. Torch takes them only on its fused path, which is off while "
             "its functions are watched. Capture the model on padded tensors with src_key_padding_mask or key_padding_mask."

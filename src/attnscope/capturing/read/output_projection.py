@@ -104,7 +104,9 @@ class ProjectionFinder:
                 self._hooked.add(id(module))
                 self._handles.append(module.register_forward_hook(self._after, with_kwargs=True))
 
-    def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    def _after(self, module: nn.Module, args: tuple[Any, ...], *more: Any) -> None:
+        # Torch puts a hook into one table and "with kwargs" into another: a pass of another thread may come between.
+        kwargs, output = more if len(more) == 2 else ({}, more[0])
         entry: _Waiting | None = getattr(self._waiting, "entry", None)
         if entry is None or not isinstance(output, Tensor):
             return
