@@ -87,6 +87,14 @@ def test_half_precision_masks() -> None:
         ((random(H, T, D),) * 3 + (None, torch.ones(T, 4).bool()), "mask has shape"),
         ((random(H, T, D),) * 3 + (None, torch.ones(2, T, T).bool()), "mask has shape"),
         ((random(H, T, D),) * 3 + (None, torch.ones(T, T).int()), "boolean"),
+        ((random(H, T, D),) * 3 + (None, torch.full((T, T), torch.nan)), "mask holds NaN"),
+        ((random(H, T, D),) * 3 + (None, torch.eye(T).log().neg()), "mask holds NaN or .inf"),
+        ((random(H, T, D),) * 3 + (None, torch.ones(T, T).tril()), r"mask holds 0 and 1 as floats.*mask.bool\(\)"),
+        ((random(H, T, D).to(torch.complex64),) * 3, "query has torch.complex64 numbers"),
+        *(
+            ((random(H, T, D),) * 3 + (None, None, wrong), "scaling as a finite number")
+            for wrong in (torch.nan, torch.inf, True)
+        ),
     ],
 )
 def test_from_qkv_refuses_what_does_not_fit(arguments: tuple[Any, ...], message: str) -> None:

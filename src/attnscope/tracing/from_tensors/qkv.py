@@ -1,5 +1,6 @@
 """q, k and v from anywhere."""
 
+import math
 from typing import Any
 
 import torch
@@ -12,8 +13,8 @@ from attnscope.tracing.masks import NO_MASK, BiasRule, MaskRule, bias_rule_of, c
 from attnscope.tracing.site import Site
 
 
-def read_qkv(query: Any, key: Any, value: Any, mask: Any, scaling: float | None, is_causal: bool) -> Site:
-    """A site made of your q, k and v. Raises InputError where shapes do not fit."""
+def read_qkv(query: Any, key: Any, value: Any, mask: Any, scaling: Any, is_causal: bool) -> Site:
+    """A site made of your q, k and v. Raises InputError for shapes and numbers that do not fit."""
     q, k, v = (_as_heads(name, x) for name, x in (("query", query), ("key", key), ("value", value)))
     if q.shape[-1] != k.shape[-1] or k.shape[:2] != v.shape[:2] or q.shape[0] % k.shape[0]:
         raise InputError(
@@ -30,7 +31,7 @@ def read_qkv(query: Any, key: Any, value: Any, mask: Any, scaling: float | None,
         q,
         k,
         v,
-        q.shape[-1] ** -0.5 if scaling is None else scaling,
+        q.shape[-1] ** -0.5 if scaling is None else _read_scaling(scaling),
         path="from_qkv",
         mask=rule,
         position_bias=bias,
@@ -51,7 +52,25 @@ def _as_heads(name: str, tensor: Any) -> Float[Tensor, "H T D"]:
             f"{name} has shape {list(torch.as_tensor(tensor).shape)}; expected (T, D), (H, T, D) or (1, H, T, D), without "
             "empty axes. Of a batch of several, pass one row: x[i]."
         )
+    if x.is_complex():
+        raise InputError(
+            f"{name} has {x.dtype} numbers; expected real ones. Of vectors whose pairs of dimensions are written as complex numbers "
+            "(rotary embedding), give torch.view_as_real(x).flatten(-2)."
+        )
     return x if x.is_floating_point() else x.float()
+
+
+def _read_scaling(scaling: Any) -> float:
+    try:
+        number = math.nan if isinstance(scaling, (bool, str)) else float(scaling)
+    except (TypeError, ValueError, RuntimeError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(
+            f"expected scaling as a finite number that q · k is multiplied by (None: 1/√D), got {scaling!r}. A scaling of √D is a "
+            "division by it: give 1 / √D."
+        )
+    return number
 
 
 def _read_mask(mask: Any, heads: int, queries: int, keys: int) -> tuple[MaskRule, BiasRule | None]:
@@ -71,5 +90,20 @@ def _read_mask(mask: Any, heads: int, queries: int, keys: int) -> tuple[MaskRule
         ) from None
     if tensor.dtype == torch.bool:
         return rule_of(tensor), None
+    _check_added(tensor)
     allowed, bias, uniform = split_additive(tensor)
     return rule_of(allowed, uniform), None if bias is None else bias_rule_of(bias.float())
+
+
+def _check_added(mask: Tensor) -> None:
+    """Refuse float masks that cannot be added to scores, or are hardly meant to be."""
+    if bool(mask.isnan().any()) or bool((mask == math.inf).any()):
+        raise InputError(
+            "mask holds NaN or +inf. A float mask is added to the scores: 0 where a query may look, -inf where it may not; or make it "
+            "boolean (True: may look). 0 · -inf is NaN: use torch.where or masked_fill, not a product."
+        )
+    if bool((mask == 1).any()) and bool(((mask == 0) | (mask == 1)).all()):
+        raise InputError(
+            "mask holds 0 and 1 as floats. A float mask is added to the scores, and then a 1 would hide nothing. If 1 means that a query "
+            "may look, give mask.bool(); if 0 means it, give mask == 0."
+        )
