@@ -123,7 +123,11 @@ def test_other_numbers_of_axes(shape: tuple[int, ...]) -> None:
     assert trace.verify().passed
     theirs = by_formula({"query": q, "key": k, "is_causal": True})
     theirs = theirs[(0,) * (theirs.ndim - 3)] if theirs.ndim > 3 else theirs[None] if theirs.ndim == 2 else theirs[:1]
-    assert close(site.weights(), theirs)
+    weights = site.weights()
+    if len(shape) == 5:  # (2, 3): two inputs of three parts each, which do not see each other
+        assert not weights[:, :T, T:].any()
+        weights = weights[:, :T, :T]
+    assert close(weights, theirs)
 
 
 @settings(max_examples=40, deadline=None)

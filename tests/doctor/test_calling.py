@@ -339,7 +339,7 @@ def test_torchs_own_attention_is_compared_inside_what_stands_around_it():
     sound = attnscope.check(Residual())
     assert sound, sound
     assert "inside mha" in sound.notes[0]
-    assert [found.name for found in attnscope.check(Residual(first=False)).findings] == ["batch-leak"]
+    assert [found.name for found in attnscope.check(Residual(first=False)).findings] == ["batch-and-sequence-swapped"]
 
 
 def test_biases_of_their_own_belong_to_a_fused_weight():

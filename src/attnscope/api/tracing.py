@@ -10,6 +10,7 @@ from torch import nn
 
 from attnscope.capturing import Recorder, may_attend, no_attention
 from attnscope.errors import CaptureError, InputError
+from attnscope.models.chances import with_chances
 from attnscope.models.inputs import Prepared, prepare
 from attnscope.models.loading import loaded_as
 from attnscope.tracing.held import open_held
@@ -31,7 +32,8 @@ def trace(
     text_target: str | None = None,
     messages: Sequence[Mapping[str, Any]] | None = None,
     inputs: Mapping[str, Any] | None = None,
-    generate: int = 0,
+    generate: int | Mapping[str, Any] = 0,
+    ids: Any = None,
     layers: Sequence[int | str] | int | str | None = None,
     sites: Sequence[str] | str | None = None,
     keep: Collection[str] | None = (),
@@ -48,7 +50,10 @@ def trace(
       decoder_start_token_id, and a note of the trace says so.
     - `messages`: a chat, a list of {"role": …, "content": …}, written out by the tokenizer's own template.
     - `inputs`: ready tensors by the names of the model's forward, a batch of one row: {"input_ids": [1, T], …}.
-    - `generate`: up to so many tokens that the model adds greedily; the whole is traced in one causal pass.
+    - `generate`: up to so many tokens that the model adds greedily; the whole is traced in one causal pass. Settings of its
+      own generate(), such as {"max_new_tokens": 20, "do_sample": True}, are taken too; {} leaves all to the model.
+    - `ids`: what a generate() of your own returned, [T] or [1, T], in place of `generate`: the prompt, which stands beside
+      it as a text, and its continuation; of encoder-decoder models, what the decoder read and wrote. Alone: ids to read.
     - `layers`: numbers of the layers to keep, from 0; 5 or "L5" alone is one layer. `sites`: module paths of the
         attention to keep. None: all.
     - `keep`: what else to keep. "x" is the input of every layer (layers × T × M numbers), "pre_rotary" is q and k
@@ -85,6 +90,7 @@ def trace(
         inputs=inputs,
         generate=generate,
         truncate=truncate,
+        ids=ids,
         limit=held.limit,
     )
     prepared = replace(prepared, notes=(*held.notes, *prepared.notes))
@@ -96,14 +102,22 @@ def trace(
         "text_target": text_target,
         "messages": messages,
         "inputs": inputs is not None,
-        "generate": generate,
+        **_continuation(generate, ids, prepared),
         "layers": layers,
         "sites": sites,
         "truncate": truncate,
         "keep": None if for_steps else sorted(kept),
     }
     model = getattr(model, "_orig_mod", model)
-    return replace(_run(model, prepared, layers, sites, kept), source=_source(model, given))
+    return replace(_run(model, tokenizer, prepared, layers, sites, kept), source=_source(model, given))
+
+
+def _continuation(generate: int | Mapping[str, Any], ids: Any, prepared: Prepared) -> dict[str, Any]:
+    """How to come by the same continuation again: a sampled one by its ids."""
+    if ids is None and not isinstance(generate, Mapping):
+        return {"generate": generate}
+    read = prepared.tokens if prepared.target is None else prepared.target
+    return {"ids": list(read.ids)}
 
 
 def _source(model: Any, given: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -116,7 +130,12 @@ def _source(model: Any, given: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _run(
-    model: Any, prepared: Prepared, layers: Sequence[int] | None, sites: Sequence[str] | None, keep: frozenset[str]
+    model: Any,
+    tokenizer: Any,
+    prepared: Prepared,
+    layers: Sequence[int] | None,
+    sites: Sequence[str] | None,
+    keep: frozenset[str],
 ) -> Trace:
     """One forward pass in eval mode, without gradients and without a cache."""
     recorder = Recorder(model, keep=keep, layers=layers, sites=sites, own_thread=True)
@@ -126,11 +145,12 @@ def _run(
             notes.append("The model was in training mode; it was put in eval mode for this pass, so dropout is off.")
         recorder.open()
         try:
-            model(**prepared.inputs)
+            outputs = model(**prepared.inputs)
         finally:
             recorder.close()
     _one_row(prepared.inputs, recorder.rows())
-    return _named(recorder, prepared, notes)
+    tokens, target = (with_chances(one, outputs, tokenizer) for one in (prepared.tokens, prepared.target))
+    return _named(recorder, replace(prepared, tokens=tokens, target=target), notes)
 
 
 def _named(recorder: Recorder, prepared: Prepared, notes: list[str]) -> Trace:

@@ -9,9 +9,11 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
+from attnscope.capturing.given import given_names, ids_read, matched, names_of_read
+from attnscope.capturing.parts import rows_of
 from attnscope.capturing.recording import Recording
 from attnscope.capturing.refusals import check_model, nothing_recorded
-from attnscope.capturing.to_trace import given_names, trace_of, unrecorded_of, wanted_of
+from attnscope.capturing.to_trace import trace_of, unrecorded_of, wanted_of
 from attnscope.errors import CaptureError, InputError
 from attnscope.tracing.held import module_of
 from attnscope.tracing.places import parse_keep, parse_layers, parse_sites
@@ -103,10 +105,19 @@ class Recorder:
         found = wanted_of(chosen, self.model, recording.layers, recording.sites) if chosen.order else []
         if not found:
             raise CaptureError(self._nothing_recorded())
-        batch = max(record.batch for record, _ in found)
+        reads = chosen.reads
+        batch = rows_of(reads, [record for record, _ in found])
         if not -batch <= index < batch:
             raise InputError(f"index {index} is out of range: the batch of that pass has {batch} rows.")
-        named = given_names(tokenizer, input_ids, tokens, index % batch, chosen.token_types)
+        config, row = getattr(self.model, "config", None), index % batch
+        named = given_names(tokenizer, input_ids, tokens, row, chosen.token_types)
+        last = chosen is passes.kept[-1]
+        both = bool(getattr(config, "is_encoder_decoder", False))
+        read, target_read = ids_read(reads, both), reads.given.get("decoder_input_ids")
+        named = names_of_read(named, tokenizer, read, 0 if both else reads.past, row)
+        target = names_of_read(target, tokenizer, target_read, reads.past, row)
+        named, row, more = matched(named, tokenizer, read, 0 if both else reads.past, row, self.model, last)
+        target, *_ = matched(target, tokenizer, target_read, reads.past, row, self.model, last)
         if named is not None and tokens is None:
             named, target = with_virtual(self.model, named, target)
         unrecorded = unrecorded_of(chosen, [*recording.ran])
@@ -114,11 +125,11 @@ class Recorder:
             chosen,
             found,
             self.model,
-            index % batch,
+            row,
             named,
             target,
             name=name,
-            notes=notes,
+            notes=[*notes, *more],
             unrecorded=unrecorded,
             inputs=inputs,
         )

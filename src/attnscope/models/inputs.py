@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from attnscope.errors import InputError
-from attnscope.models.continuation import continued, decoder_inputs
+from attnscope.models.continuation import (
+    Generate,
+    as_row,
+    check_generate,
+    continued,
+    decoder_inputs,
+    most_of,
+    wanted,
+)
 from attnscope.models.encoding import Encoded, accepts, encode, wanted_by
 from attnscope.models.length import check_ids, fit, max_positions as max_positions
 from attnscope.models.patches import patch_names
@@ -46,21 +54,26 @@ def prepare(
     text_target: str | None,
     messages: Sequence[Mapping[str, Any]] | None,
     inputs: Mapping[str, Any] | None,
-    generate: int,
+    generate: Generate,
     truncate: bool,
+    ids: Any = None,
     limit: int | None = None,
 ) -> Prepared:
-    """Check what was given and turn it into Prepared. `limit`: the most tokens that what holds the model lets through.
+    """Check what was given and turn it into Prepared. `ids`: of a finished generation, the prompt's among them. `limit`:
+    the most tokens that what holds the model lets through.
+
     Raises InputError, which says what to do."""
     given = [name for name, value in (("text", text), ("messages", messages), ("inputs", inputs)) if value is not None]
+    if ids is not None and not given:
+        inputs, ids, given = {"input_ids": as_row(ids)}, None, ["ids"]
     if len(given) != 1:
         raise InputError(
             f"give exactly one of text, messages and inputs; {'none' if not given else ' and '.join(given)} was given."
         )
-    if isinstance(generate, bool) or not hasattr(generate, "__index__"):
-        raise InputError(f"expected generate as the number of tokens to add, got {generate!r}.")
-    if generate < 0:
-        raise InputError(f"generate is {generate}; it is the largest number of tokens to add: 0 or more.")
+    check_generate(generate)
+    if ids is not None and wanted(generate):
+        raise InputError("ids are a continuation that is finished, and generate makes one: give one of them.")
+    most, continues = most_of(generate), wanted(generate) or ids is not None
     notes: list[str] = []
     main = getattr(model, "main_input_name", "input_ids")
     if inputs is None and main in ("pixel_values", "input_values", "input_features"):
@@ -69,46 +82,48 @@ def prepare(
         )
     if inputs is not None:
         ready = _ready(inputs)
-        read = Encoded(ready, None, [], segments_of_types(ready.get("token_type_ids")))
+        encoded = Encoded(ready, None, [], segments_of_types(ready.get("token_type_ids")))
     else:
-        read = encode(tokenizer, text, text_pair, messages, continues=generate > 0)
-        ready = wanted_by(model, read.inputs)
+        encoded = encode(tokenizer, text, text_pair, messages, continues=continues)
+        ready = wanted_by(model, encoded.inputs)
     device = _device(model)
     ready = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in ready.items()}
-    ids, named = ready.get("input_ids"), Tokens(())
+    read, named = ready.get("input_ids"), Tokens(())
     encoder_decoder = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
     # DETR's decoder reads learned queries: there is no text to give it.
     encoder_decoder = encoder_decoder and accepts(model, "decoder_input_ids")
-    if ids is not None and ids.ndim == 3 and inputs is not None:  # several codes of sound at a position
-        named, ids = Tokens(tuple(map(str, range(ids.shape[1])))), None
-    if ids is not None:
-        check_ids(model, tokenizer, ids)
-        named = tokens_of(tokenizer, ids[0].tolist(), encoding=read.encoding, texts=read.texts, segments=read.segments)
-        ready, kept = fit(model, ready, 0 if encoder_decoder else generate, truncate, limit)
+    if read is not None and read.ndim == 3 and inputs is not None:  # several codes of sound at a position
+        named, read = Tokens(tuple(map(str, range(read.shape[1])))), None
+    if read is not None:
+        check_ids(model, tokenizer, read)
+        known = {"encoding": encoded.encoding, "texts": encoded.texts, "segments": encoded.segments}
+        named = tokens_of(tokenizer, read[0].tolist(), **known)
+        ready, kept = fit(model, ready, 0 if encoder_decoder else most, truncate, limit)
         if len(kept) < len(named):
             notes.append(
                 f"The text was cut to the {len(kept)} tokens that this model can read, of {len(named)}; its last token was kept."
             )
             named = named.select(kept)
         made_for = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-        if isinstance(made_for, int) and len(named) + generate > made_for and max_positions(model) is None:
+        if isinstance(made_for, int) and len(named) + most > made_for and max_positions(model) is None:
             notes.append(f"The text is longer than the {made_for} tokens that this model was made for.")
     target = None
     if encoder_decoder:
-        ready, target, note = decoder_inputs(model, tokenizer, ready, text_target, generate, device)
+        ready, target, note = decoder_inputs(model, tokenizer, ready, text_target, generate, device, ids)
         notes += [note] if note else []
     elif text_target is not None:
         raise InputError(
             "text_target is for encoder-decoder models, and this one has no decoder of its own; leave it out."
         )
-    elif generate:
-        if ids is None:
+    elif continues:
+        if read is None:
             raise InputError("generate continues a text: give text, messages, or input_ids among the inputs.")
-        ready, border = continued(model, ready, generate)
+        ready, border, note = continued(model, ready, generate, ids)
+        check_ids(model, tokenizer, ready["input_ids"])
         named = continued_by(named, tokenizer, ready["input_ids"][0, border:].tolist())
-        notes.append(f"{len(named) - border} tokens from position {border} on were generated by the model (greedily).")
+        notes.append(note)
     tokens = named if len(named) else patch_names(model, ready)
-    if ids is not None:
+    if read is not None:
         tokens, target = with_virtual(model, named, target)
     if "use_cache" not in ready and getattr(getattr(model, "config", None), "use_cache", None):
         ready["use_cache"] = False

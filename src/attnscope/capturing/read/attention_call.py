@@ -18,7 +18,7 @@ _HARMLESS = frozenset(
     "encoder_hidden_states encoder_attention_mask inputs_embeds seq_idx".split()
 )
 _KNOWN = frozenset("dropout scaling softcap sliding_window s_aux position_bias is_causal".split())
-_CROSS = re.compile(r"cross|encdec|encoder_attn", re.IGNORECASE)
+_CROSS = re.compile(r"cross|enc(oder)?_?dec|encoder_attn|_to_(image|token|text|latent)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from attnscope.doctor.code_check.match.search import Ways
+from attnscope.doctor.code_check.match.search import Trials
 from attnscope.doctor.code_check.not_examined import NOTHING, TEXTS
 from attnscope.doctor.code_check.recipe import Recipe
 from attnscope.doctor.diagnosis import Diagnosis
@@ -35,7 +35,7 @@ class Case:
     still: bool = False  # whether every dropout is switched off in the runs from here on
     compared: bool = False  # whether anything stood beside the code: the reference, or the one that was given
     uncompared: str = ""  # why the reference did not
-    grouped: Ways = field(default_factory=list)  # ways of calling with fewer key heads than query heads
+    grouped: Trials = field(default_factory=list)  # ways of calling with fewer key heads than query heads
     matrices: Matrices | None = None
     findings: list[Finding] = field(default_factory=list)
     conventions: dict[str, str] = field(default_factory=dict)

@@ -2,6 +2,8 @@
 
 NOTHING = {  # why the code could not be compared with the reference: the headline says it where nothing else was
     "own-queries": "it {shapes}; {unused} may be queries of its own. Check the function inside it",
+    "pooled": "it {shapes}, which has no output for each token. Check the function inside it",
+    "of-another-width": "it {shapes}, and no reading of its parameters as projections explains that. Check the function inside it",
     "as-given": "it returns as many numbers for each token as it got, and no reading of its parameters as projections "
     "explains that. Check the function inside it",
     "calling": "no way of calling it was found ({error}). Check a function of (query, key, value) or of x that calls it",
@@ -13,6 +15,10 @@ NOTHING = {  # why the code could not be compared with the reference: the headli
     "projections": "no reading of its parameters as projections reproduces it{unused}; like= a reference with the same weights "
     "makes it possible",
     "own-rotary": "it turns queries and keys in a way of its own (rotary); like= a reference makes it possible",
+    "no-projections": "no query, key and value projections were found in it. Name them so that q, k and v can be told apart, or check "
+    "the function inside it",
+    "own-fault": "the doctor itself failed ({error}), which says nothing of the code; please report it",
+    "another-kind": "it is not scaled dot-product attention ({reason})",
     "gpu": "it needs a GPU",
 }
 
@@ -23,6 +29,7 @@ TEXTS = {
     "flag-raises": "{name}=True: it raises {error}",
     "flag-unknown": "{name}=True: what it does then fits no known recipe",
     "mask-unknown": "argument {name!r}: it changes the output, but as no kind of mask known here",
+    "mask-idle": "argument {name!r}: the output is the same with every kind of mask known here",
     "mask-refused": "argument {name!r}: it accepted no kind of mask known here ({error})",
     "mask-untried": "argument {name!r}",
     # like=

@@ -13,7 +13,18 @@ import torch
 from torch import Tensor
 
 from attnscope.attention import cap, dot_product, merge_heads, repeat_heads, split_heads, weighted_sum
-from attnscope.doctor.code_check.recipe_steps import NORMS, impose, normalise, normed, triangle, turn
+from attnscope.doctor.code_check.recipe_steps import (
+    FEATURES,
+    NORMS,
+    factor,
+    impose,
+    largest,
+    linear,
+    normalise,
+    normed,
+    triangle,
+    turn,
+)
 
 
 @dataclass(frozen=True)
@@ -40,19 +51,24 @@ class Recipe:
     mask_axis: str = "keys"  # keys | queries: which axis a padding mask removes
     mask_order: str = "batch"  # batch | tiled: which row of a batch's masks a head gets
     fill: float = -math.inf
-    split: str = "heads"  # heads | view
-    merge: str = "heads"  # heads | view
+    split: str = "heads"  # heads | view | missing: the axes of heads and of tokens never change places
+    merge: str = "heads"  # heads | view | turned: viewed from (heads, size, length) | sizes: laid out (size, heads)
     projected: str = "joined"  # joined | values: what the output projection is applied to
     groups: str = "neighbours"  # neighbours | tiled
     rotary: str = "none"  # none | half | adjacent | angles_adjacent | angles_half
     turns: tuple[str, ...] = ("query", "key")  # what the rotary embedding turns
     theta: float = 10_000.0
+    power: float = 1.0  # of theta, beside the right one
+    shift: int = 0  # of the queries' positions against the keys'
+    signs: str = "both"  # both | back: the other way round | keys: only keys the other way round | none: no minus
     batch: str = "first"  # first | swapped | reshaped
     scaling: float | None = None  # for scale = "declared"
     softcap: float | None = None
     qk: str = "plain"  # plain | rms | l2 | layer: whether queries and keys are normalised before they meet
     turned: int = 0  # dimensions that the rotary embedding turns; 0: all
     window: int = 0  # keys that a query sees, itself included, to the left (causal) or to both sides; 0: all
+    most: float = 0  # keys with the largest scores that a query keeps; below 1 a share of all; 0: all
+    features: str = ""  # elu | relu | exp | softmaxes: linear attention, with these features in place of the softmax
 
     def but(self, **changes: Any) -> "Recipe":
         return replace(self, **changes)
@@ -74,6 +90,7 @@ class Operands:
     bias: Tensor | None = None  # [H or 1, Q, K], added to the scores
     pattern: Tensor | None = None  # [H or 1, Q, K], True: may look; stands where the triangle would
     factors: Tensor | None = None  # [H], for scale = "own"
+    relative: Any = None  # a Relative: keys and values of each distance
     talk: tuple[Any, Any] = (None, None)  # maps over heads, of the scores and of the weights: each x -> x on [..., H]
     gate: Tensor | None = None  # [B, Q, H·D], multiplies the heads' outputs before they are projected
     inputs: tuple[Tensor, ...] = ()  # what the projections take
@@ -90,24 +107,6 @@ class Result:
     output: Tensor
 
 
-def factor(recipe: Recipe, head_size: int, heads: int, length: int) -> float:
-    """What q · k is multiplied by."""
-    match recipe.scale:
-        case "one":
-            return 1.0
-        case "times":
-            return head_size**0.5
-        case "model":
-            return (head_size * heads) ** -0.5
-        case "linear":
-            return 1 / head_size
-        case "length" | "queries":
-            return length**-0.5
-        case "declared" | "own":
-            return float(recipe.scaling or 1.0)
-    return head_size**-0.5
-
-
 def _split(x: Tensor, heads: int, operands: Operands, recipe: Recipe) -> Tensor:
     if recipe.batch == "reshaped":
         x = x.reshape(x.shape[1], x.shape[0], x.shape[2]).transpose(0, 1)
@@ -117,12 +116,20 @@ def _split(x: Tensor, heads: int, operands: Operands, recipe: Recipe) -> Tensor:
         x = x.unflatten(-1, (-1, heads)).transpose(-1, -2).flatten(-2)
     if recipe.split == "view":
         return x.reshape(x.shape[0], heads, x.shape[1], -1)
+    if recipe.split == "missing":
+        return x.unflatten(-1, (heads, -1))
     return split_heads(x, heads)
 
 
 def _join(z: Tensor, operands: Operands, recipe: Recipe) -> Tensor:
     if recipe.merge == "view":
         joined = z.reshape(z.shape[0], z.shape[2], -1)
+    elif recipe.merge == "turned":
+        joined = z.transpose(-1, -2).reshape(z.shape[0], z.shape[2], -1)
+    elif recipe.merge == "sizes":
+        joined = z.permute(0, 2, 3, 1).flatten(2)
+    elif recipe.split == "missing":
+        joined = z.flatten(2)
     else:
         joined = merge_heads(z)
         if operands.order == "size-major":
@@ -153,7 +160,7 @@ def _before_scores(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, 
         recipe.qk,
         recipe.rotary,
         recipe.turns,
-        recipe.theta,
+        (recipe.theta, recipe.power, recipe.shift, recipe.signs),
         recipe.turned,
         recipe.projected,
         (recipe.queries, recipe.keys, recipe.values, recipe.key_axes, recipe.turned_weights, recipe.sources),
@@ -196,9 +203,12 @@ def _heads(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = _flat(recipe, operands)
         values = _projected(value, operands, recipe) if recipe.projected == "values" else value
         flat = (normed(query, whole[0]), normed(key, whole[1]), values)
-        if recipe.split == "fused_view":
+        if recipe.split in ("fused_view", "fused_first"):
             fused = torch.cat(flat, dim=-1)
-            query, key, value = fused.reshape(fused.shape[0], 3, operands.heads, fused.shape[1], -1).unbind(1)
+            rest = (operands.heads, fused.shape[1], fused.shape[2] // 3 // operands.heads)
+            first = recipe.split == "fused_first"
+            shape = (3, fused.shape[0], *rest) if first else (fused.shape[0], 3, *rest)
+            query, key, value = fused.reshape(shape).unbind(0 if first else 1)
         else:
             counts = (operands.heads, operands.kv_heads, operands.kv_heads)
             query, key, value = (_split(x, n, operands, recipe) for x, n in zip(flat, counts, strict=True))
@@ -234,11 +244,18 @@ def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -
     """Attention by this recipe. `allowed` is the mask that was passed in: [B or 1, H or 1, Q, K], True: may look."""
     query, key, value, dot = _before_scores(recipe, operands)
     heads = query.shape[1]
+    beside = 0.0
+    if operands.relative is not None:
+        beside = operands.relative.scores(query, key.shape[-2])
+        dot, beside = (dot + beside, 0.0) if operands.relative.scaled else (dot, beside)
+    if recipe.features:
+        dot = dot_product(*FEATURES[recipe.features](query, key))
     if operands.factors is not None and recipe.scale == "own":
         scores = dot * operands.factors[:, None, None]
     else:
         length = query.shape[-2] if recipe.scale == "queries" else key.shape[-2]
         scores = dot * factor(recipe, query.shape[-1], heads, length)
+    scores = scores + beside
     scores = cap(_talked(scores, operands.talk[0]), recipe.softcap)
     scores = scores.relu() if recipe.before == "relu" else scores
     scores = scores if operands.bias is None else scores + operands.bias
@@ -256,8 +273,9 @@ def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -
         own = near if own is None else own & near
     scores = impose(scores, own, recipe.causal_how, recipe.fill)
     scores = impose(scores, allowed, recipe.mask_how, recipe.fill)
+    scores = largest(scores, recipe.most) if recipe.most else scores
 
-    weights = normalise(scores, recipe, operands.sinks)
+    weights = linear(dot, recipe, own, allowed) if recipe.features else normalise(scores, recipe, operands.sinks)
     if own is not None and recipe.causal_how == "after":
         weights = weights * own
     if allowed is not None and recipe.mask_how == "after":
@@ -266,6 +284,8 @@ def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -
         weights = torch.where(allowed, weights, recipe.fill if math.isfinite(recipe.fill) else -1e9)
     weights = _talked(weights, operands.talk[1])
     output = weighted_sum(weights, value)
+    if operands.relative is not None:
+        output = output + operands.relative.outputs(weights, value.shape[-1])
     if operands.heads:
         return Result(scores, weights, _join(output, operands, recipe))
     if recipe.merge == "view":

@@ -10,6 +10,24 @@ from attnscope.attention import rotary
 Recipe = Any  # the class stands in recipe.py, which imports these steps
 
 
+def factor(recipe: Recipe, head_size: int, heads: int, length: int) -> float:
+    """What q · k is multiplied by."""
+    match recipe.scale:
+        case "one":
+            return 1.0
+        case "times":
+            return head_size**0.5
+        case "model":
+            return (head_size * heads) ** -0.5
+        case "linear":
+            return 1 / head_size
+        case "length" | "queries":
+            return length**-0.5
+        case "declared" | "own":
+            return float(recipe.scaling or 1.0)
+    return head_size**-0.5
+
+
 def triangle(recipe: Recipe, queries: int, keys: int) -> Tensor:
     """[Q, K], True where this recipe lets a query look."""
     shift = keys - queries if recipe.aligned == "lower" else 0
@@ -47,6 +65,13 @@ def turn(x: Tensor, recipe: Recipe, which: str) -> Tensor:
         turned = turn(x[..., : recipe.turned], recipe.but(turned=0), which)
         return torch.cat([turned, x[..., recipe.turned :]], dim=-1)
     positions, half = torch.arange(x.shape[-2]), x.shape[-1] // 2
+    positions = positions + recipe.shift if which == "query" else positions
+    if recipe.power != 1:
+        recipe = recipe.but(theta=recipe.theta**recipe.power, power=1.0)
+    if recipe.signs in ("back", "keys") and (which == "key" or recipe.signs == "back"):
+        positions = -positions
+    if recipe.signs == "none":
+        return _without_minus(x, positions, recipe)
     if recipe.rotary == "half":
         return rotary(x, positions, recipe.theta)
     if recipe.rotary == "adjacent":  # pair (2d, 2d + 1): lay pairs out by halves, turn, lay back
@@ -63,11 +88,46 @@ def turn(x: Tensor, recipe: Recipe, which: str) -> Tensor:
     return x * angle.cos().to(x.dtype) + rotated * angle.sin().to(x.dtype)
 
 
+def _without_minus(x: Tensor, positions: Tensor, recipe: Recipe) -> Tensor:
+    """x · cos + rotated · sin where the rotated half has lost its minus: no rotation."""
+    half = x.shape[-1] // 2
+    angle = positions[:, None] * recipe.theta ** (-torch.arange(half).to(x.dtype) / half)
+    if recipe.rotary == "half":
+        angle, rotated = torch.cat([angle, angle], dim=-1), torch.cat([x[..., half:], x[..., :half]], dim=-1)
+    else:
+        angle = angle.repeat_interleave(2, dim=-1)
+        rotated = torch.stack([x[..., 1::2], x[..., 0::2]], dim=-1).flatten(-2)
+    return x * angle.cos().to(x.dtype) + rotated * angle.sin().to(x.dtype)
+
+
 NORMS = {
     "rms": lambda x: x * x.pow(2).mean(-1, keepdim=True).clamp_min(1e-12).rsqrt(),
     "l2": lambda x: torch.nn.functional.normalize(x, dim=-1),
     "layer": lambda x: torch.nn.functional.layer_norm(x, x.shape[-1:]),
 }
+
+
+FEATURES = {  # of queries and of keys, in place of the softmax: linear attention
+    "elu": lambda q, k: (torch.nn.functional.elu(q) + 1, torch.nn.functional.elu(k) + 1),
+    "relu": lambda q, k: (q.relu(), k.relu()),
+    "exp": lambda q, k: (q.exp(), k.exp()),
+    "softmaxes": lambda q, k: (q.softmax(-1), k.softmax(-2)),  # over the size, and over the keys
+    "softmaxes scaled": lambda q, k: (q.softmax(-1) * q.shape[-1] ** -0.5, k.softmax(-2)),
+}
+
+
+def linear(dot: Tensor, recipe: Recipe, *masks: Tensor | None) -> Tensor:
+    """Weights of linear attention, from the products of features; of those that a mask allows."""
+    for mask in masks:
+        dot = dot if mask is None else dot * mask
+    return dot if recipe.features.startswith("softmaxes") else dot / (dot.sum(-1, keepdim=True) + 1e-6)
+
+
+def largest(scores: Tensor, most: float) -> Tensor:
+    """Scores with all but the `most` largest of each query masked; a number below 1 is a share of the keys."""
+    keys = scores.shape[-1]
+    count = min(keys, int(most) if most >= 1 else max(1, int(most * keys)))
+    return scores.masked_fill(scores < scores.topk(count, dim=-1).values[..., -1:], -torch.inf)
 
 
 def normed(x: Tensor, norm: Any) -> Tensor:

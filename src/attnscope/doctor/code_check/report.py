@@ -5,12 +5,13 @@ import re
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.match.mistakes import SOURCES, Mistake, changes
 from attnscope.doctor.code_check.match.search import Fit, error_of
 from attnscope.doctor.code_check.recipe import Recipe, compute, factor
+from attnscope.doctor.code_check.run.candidates import batch_is_first, length_first
 from attnscope.doctor.code_check.run.invocation import Run
 from attnscope.doctor.code_check.suspect_line import suspect_line
 from attnscope.doctor.findings import REGISTRY
@@ -22,6 +23,13 @@ SAME_SCALE = 1e-3  # a search for the scale comes no nearer
 _SCALED_ROTARY = re.compile(
     r"(cos|sin)\w*(\(\))?\s*\*\s*(self\.)?\w*(scal|factor)|(scal\w*|factor)\s*\*\s*\w*(cos|sin)", re.I
 )
+_UNPACKED = re.compile(r"(?<![\w.])([qkv])\w*\s*,\s*([qkv])\w*\s*,\s*([qkv])\w*\s*=(?!=)", re.IGNORECASE)
+FUSED = "the source takes q, k, v in this order out of the fused weight, and the output is that of k, q, v"
+_ROTARY = re.compile(r"rope(?!r)|rotary|rotaryemb", re.IGNORECASE)
+_SIGNS = {
+    "keys": "keys are turned the other way round than queries",
+    "none": "the turned half has lost its minus, so nothing is rotated",
+}
 NOTE = "weights of text {b}, head {h}; [ ] is the first cell that differs"
 RECOMPUTED = "; theirs is recomputed, by the recipe that reproduces their output"
 
@@ -31,8 +39,12 @@ def add(case: Case, mistake: Mistake, fit: Fit, run: Run) -> None:
     id = mistake.name
     if run.reading.outcome.seen.filled:  # the same numbers, another line of code
         id = _FILLED.get(id, id)
+    if id == "batch-and-sequence-swapped" and length_first(case.fn) and not batch_is_first(case.text):
+        id = "length-first-assumed"
     words = {"queries": fit.invocation.queries_dim, "shape": fit.invocation.shape}
     words["sources"] = SOURCES.get(mistake.change.get("sources", ()), "")
+    words |= {"power": f"{mistake.change.get('power', 1):g}", "shift": mistake.change.get("shift", 0)}
+    words["signs"] = _SIGNS.get(mistake.change.get("signs", ""), "")
     words["which"] = ", ".join(mistake.change.get("turned_weights", ()))
     case.find(id, line=suspect_line(case.source, REGISTRY[id].row), evidence=_evidence(mistake, fit, run), **words)
 
@@ -44,10 +56,33 @@ def state(case: Case, fit: Fit, runs: list[Run]) -> None:
     for mistake in fit.mistakes:
         add(case, mistake, fit, runs[0])
     _of_its_own(case, fit, runs[0])
-    turned = runs[0].reading.outcome.seen.turned and fit.recipe.rotary == "none" and fit.invocation.own is None
-    if turned and re.search("rot|rope|freq", case.text, re.IGNORECASE):
+    p = fit.invocation.projections
+    orders = {"".join(names).lower() for names in _UNPACKED.findall(case.text)}
+    if p is not None and p.layout == "k|q|v blocks" and orders == {"qkv"} and "kqv" not in case.text.lower():
+        case.find("queries-and-keys-exchanged", evidence=FUSED)
+    still = fit.recipe.rotary == "none" and fit.invocation.own is None
+    turned = runs[0].reading.outcome.seen.turned and re.search("rot|rope|freq", case.text, re.IGNORECASE)
+    if still and (turned or _rotary_called(fit, runs[0])):
         case.find("rotary-without-effect")
     draw(case, fit, runs[0])
+
+
+def _rotary_called(fit: Fit, run: Run) -> bool:
+    """Whether a part of the module that is a rotary embedding by its name is called while it runs."""
+    module, called = fit.invocation.fn, []
+    if not isinstance(module, nn.Module) or any(
+        kind in ("none turned", "zeros like x") for _, kind in fit.invocation.fill
+    ):
+        return False
+    named = [part for path, part in module.named_modules() if path and _ROTARY.search(f"{path} {type(part).__name__}")]
+    hooks = [part.register_forward_hook(lambda *_: called.append(True)) for part in named]
+    try:
+        if hooks and fit.invocation.ends is None:
+            fit.invocation.run(run.inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return bool(called)
 
 
 # --- what was not declared ----------------------------------------------------------------------------------------
@@ -120,17 +155,30 @@ def _conventions(case: Case, fit: Fit, other: Run) -> None:
         found["scale"] = "1, since queries and keys are normalised"
     if invocation.talk != (None, None):
         found["heads"] = "mixed by a map of its own"
+    if invocation.relative is not None:
+        parts = [name for name in ("keys", "values") if getattr(invocation.relative, name) is not None]
+        found["positions"] = f"{' and '.join(parts)} of each distance, from tables of its own"
     if invocation.gate is not None:
         found["gate"] = "on the heads' outputs, from the input"
     if recipe.scale == "own" and invocation.factors is not None:
         factors = dict.fromkeys(round(float(x), 4) for x in invocation.factors)
         found["scale"] = "cosines times " + ", ".join(f"{x:.4g}" for x in factors)
+    if recipe.most:
+        found["keys"] = (
+            f"the {recipe.most:g} with the largest scores"
+            if recipe.most >= 1
+            else f"a share of {recipe.most:g}, the largest scores"
+        )
+    if recipe.features:
+        found["weights"] = f"linear attention: products of features ({recipe.features}) in place of a softmax"
     if recipe.window:
         found["window"] = f"{recipe.window} keys"
     if recipe.rotary != "none":
         pairs = "halves" if recipe.rotary == "half" else "adjacent"
         dimensions = f", {recipe.turned} dimensions of each head" if recipe.turned else ""
-        found["rotary"] = f"{pairs if not fit.mistakes else recipe.rotary}, base {recipe.theta:g}{dimensions}"
+        found["rotary"] = (
+            f"{pairs if not fit.mistakes else recipe.rotary}, base {recipe.theta:g}{dimensions}{', backwards' * (recipe.signs == 'back')}"
+        )
 
 
 def _of_its_own(case: Case, fit: Fit, run: Run) -> None:

@@ -40,6 +40,30 @@ ENTRIES = (
         reference=MULTIHEAD,
     ),
     Entry(
+        id="length-first-assumed",
+        severity="warning",
+        row=22,
+        title="the first axis of the input is taken for the length: nn.MultiheadAttention without batch_first=True",
+        why="Nothing in the source says which axis comes first. With (batch, length, width) the texts of one batch see each other, and a text's "
+        "own tokens do not.",
+        cure="batch_first=True; or, where (length, batch, width) is meant, say so: # (length, batch, width)",
+        invariant=APART,
+        place=ORDER,
+        wrong="""
+class Attention(nn.Module):
+    def __init__(self, width=30, heads=5):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(width, heads)
+
+    def forward(self, x):
+        return self.attention(x, x, x)[0]
+
+attention = Attention()
+""",
+        right=("(width, heads)", "(width, heads, batch_first=True)"),
+        reference=MULTIHEAD,
+    ),
+    Entry(
         id="batch-and-sequence-reshaped",
         severity="error",
         row=22,

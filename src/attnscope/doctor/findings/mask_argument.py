@@ -221,6 +221,27 @@ ENTRIES = (
         reference=ATTENTION,
     ),
     Entry(
+        id="lengths-off",
+        severity="error",
+        what="of each text one key too many is kept, or one too few",
+        title="argument {name!r}: a query sees {sees} of each text",
+        why="A text of n tokens has the keys 0 to n - 1. One too many is padding; one too few is the text's last token.",
+        cure="torch.arange(keys) < lengths[:, None]",
+        evidence="with the number of keys shifted by one the reference agrees",
+        invariant="a query sees all tokens of its text and no padding",
+        place="where the lengths become a mask",
+        wrong="""
+def attention(query, key, value, lengths=None):  # (batch, length, size); lengths (batch,): how many tokens each text has
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    if lengths is not None:
+        keep = torch.arange(key.shape[1]) <= lengths[:, None]
+        scores = scores.masked_fill(~keep[:, None], torch.finfo(scores.dtype).min)
+    return scores.softmax(dim=-1) @ value
+""",
+        right=("<= lengths", "< lengths"),
+        reference=MULTIHEAD,
+    ),
+    Entry(
         id="mask-order-tiled",
         severity="error",
         row=23,

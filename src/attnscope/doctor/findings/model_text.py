@@ -6,6 +6,7 @@ from attnscope.doctor.findings.model_examples import tiny
 from attnscope.doctor.findings.references import CHAT_TEMPLATE, RESIZE, SINKS, TOKENIZER
 
 CHAT = "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+CHAT += "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 APPLY = 'tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)'
 
 
@@ -62,6 +63,28 @@ def plain_text():
 def chat():
     model, tokenizer = tiny("llama", chat_template=CHAT)  # random weights
     return attnscope.check(model, tokenizer, messages=[{"role": "user", "content": "the cat sat"}])
+
+
+def turn_open():
+    model, tokenizer = tiny("llama", chat_template=CHAT)  # random weights
+    text = "<|im_start|>user\nthe cat<|im_start|>user\na dog<|im_start|>assistant\n"
+    return attnscope.check(model, tokenizer, text)
+
+
+def turn_closed():
+    model, tokenizer = tiny("llama", chat_template=CHAT)  # random weights
+    text = "<|im_start|>user\nthe cat<|im_end|>\n<|im_start|>user\na dog<|im_end|>\n<|im_start|>assistant\n"
+    return attnscope.check(model, tokenizer, text)
+
+
+def answer_not_begun():
+    model, tokenizer = tiny("llama", chat_template=CHAT)  # random weights
+    return attnscope.check(model, tokenizer, "<|im_start|>user\nthe cat<|im_end|>\n")
+
+
+def answer_begun():
+    model, tokenizer = tiny("llama", chat_template=CHAT)  # random weights
+    return attnscope.check(model, tokenizer, "<|im_start|>user\nthe cat<|im_end|>\n<|im_start|>assistant\n")
 
 
 def another_text():
@@ -159,6 +182,32 @@ ENTRIES = (
         place="how the text became ids",
         wrong=plain_text,
         right=chat,
+        reference=CHAT_TEMPLATE,
+    ),
+    Entry(
+        id="chat-turn-unclosed",
+        severity="warning",
+        what="a turn of the chat is not closed before the next begins",
+        title="row {row} begins {begun} turns and closes {closed}: a {marker} is missing",
+        why="The model was trained on turns that end with their marker. Without it, it reads the next turn as a part of this one.",
+        cure="let the template write the chat: tokenizer.apply_chat_template(messages)",
+        invariant="every turn but the last is closed",
+        place="how the chat became text",
+        wrong=turn_open,
+        right=turn_closed,
+        reference=CHAT_TEMPLATE,
+    ),
+    Entry(
+        id="generation-prompt-missing",
+        severity="note",
+        what="the chat ends with the user's turn, and nothing begins the answer",
+        title="row {row} ends with the user's turn; the answer would begin with {prompt}",
+        why="A model that continues this text has to invent the beginning of its own turn first.",
+        cure=f"to generate an answer: {APPLY}",
+        invariant="what the model is to answer ends with the beginning of its answer",
+        place="how the chat became text",
+        wrong=answer_not_begun,
+        right=answer_begun,
         reference=CHAT_TEMPLATE,
     ),
     Entry(

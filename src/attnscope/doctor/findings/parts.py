@@ -29,6 +29,9 @@ class Attention(nn.Module):
 
 attention = Attention()
 """
+NORMED = MODULE.replace("self.heads = heads", "self.heads, self.norm = heads, nn.LayerNorm(width)").replace(
+    "return self.out(", "return x + self.out("
+)
 SPLIT = "self.split(self.q(x)), self.split(self.k(x)), self.split(self.v(x))"
 
 
@@ -105,6 +108,19 @@ ENTRIES = (
         "weights @ value",
         WEIGHTED,
     ),
+    Entry(
+        id="queries-and-keys-exchanged",
+        severity="error",
+        title="queries and keys have changed places: scores are k · q",
+        why="Each token then attends by what it offers to what the others look for. In self-attention the shapes are the same, so nothing "
+        "else shows it; trained weights give noise.",
+        cure="query @ key.mT, with q, k and v in the order in which their weights stand",
+        invariant="row i of the scores belongs to query i",
+        place=SCORES,
+        wrong=MODULE.replace("F.scaled_dot_product_attention(q, k, v)", "F.scaled_dot_product_attention(k, q, v)"),
+        right=MODULE,
+        reference=ATTENTION,
+    ),
     _ignored(
         "ignores-queries-and-keys",
         "queries and the keys",
@@ -159,6 +175,34 @@ ENTRIES = (
         place="where the projections are applied",
         wrong=MODULE.replace("forward(self, x)", "forward(self, x, context)").replace("self.k(x)", "self.k(context)"),
         right=("self.v(x)", "self.v(context)"),
+        reference=ATTENTION,
+    ),
+    Entry(
+        id="inputs-unlike",
+        severity="warning",
+        title="queries are made of other numbers than keys and values: of the input after a step, and those of the input itself",
+        why="In self-attention a norm or a position encoding comes before all of them. Where it comes before the queries alone, q · k compares "
+        "numbers of two kinds.",
+        cure="y = self.norm(x), and then self.q(y), self.k(y), self.v(y)",
+        invariant="queries and keys of one sequence are made of the same numbers",
+        place="where the projections are applied",
+        wrong=NORMED.replace("self.q(x)", "self.q(self.norm(x))"),
+        right=("self.q(self.norm(x))", "self.q(x)"),
+        reference=ATTENTION,
+    ),
+    Entry(
+        id="residual-of-the-norm",
+        severity="warning",
+        title="the sum behind the attention starts from the normed input; it usually starts from the input",
+        why="With a norm in front, x + attention(norm(x)) keeps x as it is through all layers. norm(x) + attention(norm(x)) does not, and deep "
+        "models then train badly.",
+        cure="return x + self.attention(self.norm(x))",
+        invariant="the input itself stands in the sum",
+        place="the residual sum",
+        wrong=NORMED.replace("        q, k, v =", "        y = self.norm(x)\n        q, k, v =")
+        .replace(SPLIT, SPLIT.replace("(x)", "(y)"))
+        .replace("return x + self.out(", "return y + self.out("),
+        right=("return y + self.out(", "return x + self.out("),
         reference=ATTENTION,
     ),
     Entry(

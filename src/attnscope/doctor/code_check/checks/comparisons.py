@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.checks import kv_cache, whole_model
-from attnscope.doctor.code_check.match.search import Fit, Ways, error_of
+from attnscope.doctor.code_check.match.search import Fit, Trials, error_of
 from attnscope.doctor.code_check.recipe import compute
 from attnscope.doctor.code_check.run.invocation import Invocation
 from attnscope.doctor.code_check.run.outputs import Reading, tensors_in
@@ -21,9 +21,9 @@ SAME = 1e-3  # of the output's standard deviation
 Inputs = tuple[Tensor, Tensor, Tensor]
 
 
-def examine(case: Case, fit: Fit | None, ways: Ways) -> None:
+def examine(case: Case, fit: Fit | None, trials: Trials) -> None:
     """The comparisons that were asked for; the others are listed as not examined, with the argument that asks."""
-    invocation = fit.invocation if fit else ways[0][0]
+    invocation = fit.invocation if fit else trials[0][0]
     if case.like is None:
         case.skip("like")
     else:
@@ -86,7 +86,7 @@ def _other_readings(fit: Fit, module: nn.Module) -> Iterator[tuple[str, str, str
 
 def _reference(invocation: Invocation, inputs: Inputs, theirs: Reading) -> Reading:
     """What like= gives. Where it must have a mask, one that permits all: of those it takes, the one under which it agrees."""
-    readings = [way.run(inputs, still=True) for way in invocation.permitting()]
+    readings = [candidate.run(inputs, still=True) for candidate in invocation.permitting()]
     ran = [r for r in readings if r.output is not None and bool(r.output.isfinite().all())]
     if not ran or theirs.output is None:
         return (ran or readings)[0]

@@ -44,9 +44,9 @@ def beyond_half(outcome: Outcome) -> bool:
     return "without overflow" in outcome.error and outcome.seen.low is not None
 
 
-def side_effects(case: Case, ways: list[tuple[Invocation, list[Run]]]) -> None:
+def side_effects(case: Case, trials: list[tuple[Invocation, list[Run]]]) -> None:
     """What the first run did besides returning."""
-    outcome = ways[0][1][0].reading.outcome
+    outcome = trials[0][1][0].reading.outcome
     if outcome.printed.strip():
         first = outcome.printed.strip().splitlines()[0][:60]
         case.notes.append(f"it prints ({first!r} …); the report leaves that out.")
@@ -55,9 +55,9 @@ def side_effects(case: Case, ways: list[tuple[Invocation, list[Run]]]) -> None:
         case.find("mutates-inputs", arguments=" and ".join(names))
 
 
-def nondeterminism(case: Case, way: tuple[Invocation, list[Run]]) -> None:
+def nondeterminism(case: Case, trial: tuple[Invocation, list[Run]]) -> None:
     """Dropout or other randomness in eval mode: the same probe with another seed, and with dropout switched off."""
-    invocation, runs = way
+    invocation, runs = trial
     first = runs[0].reading
     seen = first.outcome.seen
     again = invocation.run(runs[0].inputs, seed=97, sinks=case.sinks)

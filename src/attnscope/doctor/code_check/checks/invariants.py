@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.checks import proofs
+from attnscope.doctor.code_check.checks.another_kind import another_kind
 from attnscope.doctor.code_check.checks.numerics import half_range, kept_nan
 from attnscope.doctor.code_check.match.measured_bias import OwnScores, scores_seen, unit_values
-from attnscope.doctor.code_check.match.search import Fit, Ways, error_of
+from attnscope.doctor.code_check.match.search import Fit, Trials, error_of
 from attnscope.doctor.code_check.recipe import Recipe, compute, factor
 from attnscope.doctor.code_check.run import probes
 from attnscope.doctor.code_check.run.invocation import Invocation, Run
@@ -19,9 +20,9 @@ from attnscope.doctor.matrices import Matrices
 MOVED = 1e-3  # outputs are of the order of 1
 
 
-def unmatched(case: Case, ways: Ways) -> None:
+def unmatched(case: Case, trials: Trials) -> None:
     """Row sums, batch, permutation, causality, scale, padding, half precision; then, for a function, that it differs."""
-    invocation, runs = ways[0]
+    invocation, runs = trials[0]
     case.conventions["layout"] = invocation.layout
     if invocation.call.guessed:
         case.skip("guessed", names=" and ".join(invocation.call.guessed))
@@ -29,19 +30,22 @@ def unmatched(case: Case, ways: Ways) -> None:
     if case.found("dropout-in-eval") and _still_random(case, invocation, runs[0]):
         case.skip("random")
         return
-    if _never_finite(case, ways):
+    if _never_finite(case, trials):
         return
-    if proofs.tokens(case, ways) or proofs.without_effect(case, ways):
+    if proofs.tokens(case, trials) or proofs.without_effect(case, trials):
         return
+    reason = another_kind(case, invocation, runs[0])
     tests: tuple[Callable[[Case, Invocation, Run], None], ...]
-    tests = (_row_sums, batch, _permutation, _causality, _scale, _padding, _half, _sums_by_ones)
+    tests = (batch,) if reason else (_row_sums, batch, _permutation, _causality, _scale, _padding, _half, _sums_by_ones)
     for test in tests:
         before = len(case.findings)
         test(case, invocation, runs[0])
         if len(case.findings) > before:
             _draw(case, invocation, runs[0])
             return
-    if isinstance(case.fn, nn.Module):
+    if reason:
+        case.skip("another-kind", reason=reason)
+    elif isinstance(case.fn, nn.Module):
         unused = invocation.projections.unused if invocation.projections else ()
         case.skip("projections", unused=f" (not understood: {', '.join(unused)})" if unused else "")
     elif invocation.call.inputs < 3:
@@ -61,12 +65,12 @@ def _still_random(case: Case, invocation: Invocation, run: Run) -> bool:
     return again is None or run.reading.output is None or error_of(run.reading.output, again) > 1e-5
 
 
-def _never_finite(case: Case, ways: Ways) -> bool:
+def _never_finite(case: Case, trials: Trials) -> bool:
     """Nothing but NaN, however it is called: where a mask must be passed, under every mask that may permit all."""
-    readings = [runs[0].reading for _, runs in ways]
+    readings = [runs[0].reading for _, runs in trials]
     if any(r.output is None or bool(r.output.isfinite().any()) for r in readings):
         return False
-    masks = ways[0][0].call.masks if ways[0][0].call.needs_mask else ()
+    masks = trials[0][0].call.masks if trials[0][0].call.needs_mask else ()
     if masks:
         outcome = next((r.outcome for r in readings if r.outcome.seen.overflow), readings[0].outcome)
         kept_nan(
@@ -186,7 +190,7 @@ def _padding(case: Case, invocation: Invocation, run: Run) -> None:
     if name is None:
         return
     inputs = invocation.inputs("padding", 7)
-    allowed = probes.allowed_keys(inputs[0].shape[0], 7, 7)
+    allowed = probes.allowed_keys(inputs[0].shape[0], invocation.length, invocation.length)
     hidden = ~allowed[:, 0, 0]  # [B, K]
     filled = inputs if invocation.call.inputs == 1 else inputs[1:]
     other = [torch.where(hidden.view(len(hidden), *[1] * (x.ndim - 3), -1, 1), x + 2.3, x) for x in filled]

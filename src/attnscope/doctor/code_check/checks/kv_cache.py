@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.match.search import Fit, error_of
 from attnscope.doctor.code_check.recipe import compute
+from attnscope.doctor.code_check.run.invocation import Invocation
 from attnscope.doctor.code_check.run.outputs import tensors_in
 from attnscope.doctor.code_check.run.sandbox import Outcome, run
 
@@ -78,16 +79,14 @@ def _module(case: Case, fit: Fit) -> None:
     if invocation.call.inputs != 1 or case.fn is None:
         case.skip("cached-apart")
         return
-    if invocation.fill:
-        names = " and ".join(name for name, _ in invocation.fill)
-        case.skip("cached-failed", error=f"it must have {names}, which is not passed step by step")
-        return
     x = invocation.inputs("cached", 7)[0]
     asked = {switch: True} if switch else {}
     made = _made(case.cached, x.shape[0], 7)
 
-    def step(tokens: Tensor, kept: Any) -> Outcome:
-        named = {**invocation.call.fixed, **asked, **({past: kept} if kept is not None else {})}
+    def step(tokens: Tensor, kept: Any, first_place: int = 0) -> Outcome:
+        places = slice(first_place, first_place + tokens.shape[1])
+        named = {**invocation.call.fixed, **_step_by_step(invocation, x, places)}
+        named |= {**asked, **({past: kept} if kept is not None else {})}
         first = tokens if invocation.layout.startswith("(batch") else tokens.transpose(0, 1)
         return run(_joined(invocation.fn, (first,), named), (), still=case.still)
 
@@ -101,7 +100,7 @@ def _module(case: Case, fit: Fit) -> None:
     if kept is None or whole is None:
         case.skip("cached-nothing-back", name=past)
         return
-    after = step(x[:, cut:], kept)
+    after = step(x[:, cut:], kept, cut)
     part = next((t.detach().float() for t in tensors_in(after.value) if t.ndim == 3), None) if after.ok else None
     if part is None:
         does = "returns no output" if after.ok else f"raises {after.error}"
@@ -110,6 +109,25 @@ def _module(case: Case, fit: Fit) -> None:
     part = part if invocation.layout.startswith("(batch") else part.transpose(0, 1)
     upper_left = None if invocation.ends is not None else _upper_left(case, fit, (x[:, -LAST:], x, x))
     _judge(case, part, whole, upper_left)
+
+
+def _step_by_step(invocation: Invocation, x: Tensor, places: slice) -> dict[str, Any]:
+    """What the other parameters get for these places of x: their part of what has a row for each place."""
+    named = {}
+    for name, value in invocation.filled((x, x, x), x).items():
+        whole = value if isinstance(value, tuple) else (value,)
+        cut = tuple(_rows(part, places, x.shape[1]) for part in whole)
+        named[name] = cut if isinstance(value, tuple) else cut[0]
+        if re.search(r"^(start|begin|cur)|(^|_)offset$|start_?pos", name) and isinstance(value, int):
+            named[name] = places.start
+    return named
+
+
+def _rows(part: Any, places: slice, length: int) -> Any:
+    """The part of a table for these places: along its first axis of that length."""
+    if not isinstance(part, Tensor) or length not in part.shape:
+        return part
+    return part.movedim(part.shape.index(length), 0)[places].movedim(0, part.shape.index(length))
 
 
 def _made(cached: Any, batch: int, length: int) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
 
+import torch
 from torch import Tensor
 
 from attnscope.doctor.code_check import report
@@ -24,7 +25,7 @@ from attnscope.doctor.code_check.checks.numerics import (
 from attnscope.doctor.code_check.match.mistakes import MISTAKES, Mistake, changes
 from attnscope.doctor.code_check.match.search import Fit, agrees, error_of
 from attnscope.doctor.code_check.run import probes
-from attnscope.doctor.code_check.run.invocation import Run
+from attnscope.doctor.code_check.run.invocation import LENGTHS_NAME, Run
 from attnscope.doctor.code_check.run.outputs import Reading
 from attnscope.doctor.code_check.run.probes import FULL, LENGTH, LENGTHS
 
@@ -99,6 +100,8 @@ def _mask(case: Case, fit: Fit, name: str) -> None:
     if _half_overflow(case, refused, name) or _kept_nan(case, fit, name):
         return
     changing = [a for a in attempts if plain is None or not _same(a[2].reading.output, plain)]
+    if re.search(LENGTHS_NAME, name, re.IGNORECASE) and _lengths_off(case, fit, name):
+        return
     if not _mistaken(case, fit, name, changing) and not filled_after(case, fit, name, changing, plain):
         _unknown(case, name, attempts, changing, refused)
 
@@ -106,7 +109,7 @@ def _mask(case: Case, fit: Fit, name: str) -> None:
 def _attempts(case: Case, fit: Fit, name: str, inputs: tuple[Tensor, Tensor, Tensor]) -> Iterator[Attempt]:
     """A run for each form and each convention in which a mask can be passed."""
     invocation = fit.invocation
-    lengths = re.search(r"lens?$|lengths?$|^n_valid", name, re.IGNORECASE) is not None
+    lengths = re.search(LENGTHS_NAME, name, re.IGNORECASE) is not None
     for form in (LENGTHS, *probes.FORMS) if lengths else (*probes.FORMS, FULL):
         allowed = some_allowed(invocation, form)
         mask = shaped(invocation, form, allowed)
@@ -160,6 +163,23 @@ def _mistaken(case: Case, fit: Fit, name: str, attempts: list[Attempt]) -> bool:
     return False
 
 
+def _lengths_off(case: Case, fit: Fit, name: str) -> bool:
+    """Whether one key too many, or one too few, is kept of texts whose lengths are passed: a finding then."""
+    inputs = fit.invocation.inputs("lengths", 7)
+    texts, (queries, keys) = inputs[0].shape[0], (x.shape[-2] for x in inputs[:2])
+    counts = keys - 3 - torch.arange(texts) % 2
+    for shift, sees in ((1, "one key too many"), (-1, "one key too few")):
+        seen = torch.arange(keys) < counts[:, None] + shift
+        run = fit.invocation.probe(
+            inputs, counts, name, allowed=seen[:, None, None].expand(-1, 1, queries, -1), **case.options
+        )
+        if run.reading.output is not None and agrees(fit, [run], case.sinks):
+            case.conventions[name] = f"{LENGTHS.name}, {LENGTH.name}"
+            case.find("lengths-off", name=name, sees=sees)
+            return True
+    return False
+
+
 def _takes_padding(case: Case, fit: Fit, name: str) -> bool:
     """Whether one row of allowed keys for each text, (batch, key), works too."""
     inputs = fit.invocation.inputs("mask", 7)
@@ -183,7 +203,7 @@ def _unknown(case: Case, name: str, attempts: list, changing: list, refused: lis
     if attempts and not changing and "mask" in name.lower():
         case.find("mask-ignored", name=name, count=len(attempts))
     elif attempts:
-        case.skip("mask-unknown", name=name)
+        case.skip("mask-unknown" if changing else "mask-idle", name=name)
     elif refused:
         case.skip("mask-refused", name=name, error=refused[-1].outcome.error or refused[-1].wrong)
     else:
@@ -206,7 +226,7 @@ def _kept_nan(case: Case, fit: Fit, name: str) -> bool:
     if plain.output is None or not bool(plain.output.isfinite().all()):
         return False
     for form in probes.FORMS:
-        every = form.shaped(probes.allowed_keys(inputs[0].shape[0], 7, 7) | True)
+        every = form.shaped(probes.allowed_keys(inputs[0].shape[0], *(2 * [fit.invocation.length])) | True)
         for kind in ("bool", "number") if every is not None else ():
             convention = probes.Convention(kind, kind)
             both = [fit.invocation.run(inputs, convention.encode(m), name, **case.options) for m in (every, ~every)]  # type: ignore[operator, arg-type]

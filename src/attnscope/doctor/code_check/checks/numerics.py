@@ -105,7 +105,8 @@ def scores_in_half(case: Case, fit: Fit) -> None:
 def empty(case: Case, fit: Fit, name: str, form: probes.Form, convention: probes.Convention) -> None:
     """A row in which no key is allowed. An additive mask brings its own sentinel, which is the caller's choice."""
     inputs = fit.invocation.inputs("empty", 7)
-    allowed = torch.ones(inputs[0].shape[0], 1, 7, 7, dtype=torch.bool)
+    length = fit.invocation.length
+    allowed = torch.ones(inputs[0].shape[0], 1, length, length, dtype=torch.bool)
     if form.padding:
         allowed[0] = False
     else:
@@ -164,8 +165,10 @@ def huge(case: Case, fit: Fit, name: str | None, how: Tried | None) -> None:
 def some_allowed(invocation: Invocation, form: probes.Form) -> Tensor:
     """[B, 1, 7, 7], True: may look; some keys of each text, or some pairs, as the form of the mask can express."""
     if form.padding:
-        return probes.allowed_keys(invocation.batch, 7, 7)
-    return probes.allowed_pairs(invocation.batch, 7, 7, shared=form.name == "(query, key)")
+        return probes.allowed_keys(invocation.batch, invocation.length, invocation.length)
+    return probes.allowed_pairs(
+        invocation.batch, invocation.length, invocation.length, shared=form.name == "(query, key)"
+    )
 
 
 def shaped(invocation: Invocation, form: probes.Form, allowed: Tensor) -> Tensor | None:

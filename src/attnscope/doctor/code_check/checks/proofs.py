@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from attnscope.doctor.code_check.case import Case
-from attnscope.doctor.code_check.match.search import Fit, Ways
+from attnscope.doctor.code_check.match.search import Fit, Trials
 from attnscope.doctor.code_check.run.invocation import Invocation, Run
 from attnscope.doctor.code_check.run.parameters import Owner, owners_of, role_of
 
@@ -31,27 +31,27 @@ _LOOPS = re.compile(
 # --- what has no effect -------------------------------------------------------------------------------------------
 
 
-def ignored(case: Case, ways: Ways) -> bool:
+def ignored(case: Case, trials: Trials) -> bool:
     """Whether a function's output depends neither on the queries nor on the keys, however it is called: a finding then."""
-    if not {"queries", "keys"} <= _without_effect(case, ways):
+    if not {"queries", "keys"} <= _without_effect(case, trials):
         return False
     case.find("ignores-queries-and-keys")
     case.compared = True
     return True
 
 
-def without_effect(case: Case, ways: Ways) -> bool:
+def without_effect(case: Case, trials: Trials) -> bool:
     """Whether queries, keys or values have no effect on a function's output: a finding then."""
-    idle = sorted(_without_effect(case, ways))
+    idle = sorted(_without_effect(case, trials))
     for name in idle:
         case.find(f"ignores-{name}")
     return bool(idle)
 
 
-def _without_effect(case: Case, ways: Ways) -> set[str]:
+def _without_effect(case: Case, trials: Trials) -> set[str]:
     """Which of queries, keys and values have none, in every way of calling a function of three."""
     found = {"queries", "keys", "values"}
-    for invocation, run in _calls(ways):
+    for invocation, run in _calls(trials):
         before = run.reading.output
         if invocation.call.inputs != 3 or invocation.projections is not None or not _finite(before):
             return set()
@@ -66,13 +66,13 @@ def _without_effect(case: Case, ways: Ways) -> set[str]:
     return found
 
 
-def unused(case: Case, ways: Ways, fit: Fit | None) -> bool:
+def unused(case: Case, trials: Trials, fit: Fit | None) -> bool:
     """Whether a projection's weights have no effect on a module's output: a finding then. A key's bias rightly has none."""
     if not isinstance(case.fn, nn.Module):
         return False
-    module = ways[0][0].fn
-    owners = [o for o in owners_of(module) if _plays_a_part(o, fit)]  # type: ignore[arg-type]
-    idle = [owner for owner in owners if all(_idle(case, owner, *call) for call in _calls(ways))]
+    module = trials[0][0].fn
+    owners = [o for o in owners_of(module) if not o.measured and _plays_a_part(o, fit)]  # type: ignore[arg-type]
+    idle = [owner for owner in owners if all(_idle(case, owner, *call) for call in _calls(trials))]
     if not idle:
         return False
     letters = {role_of(part) for owner in idle for part in owner.path}
@@ -112,10 +112,10 @@ def _idle(case: Case, owner: Owner, invocation: Invocation, run: Run) -> bool:
     return after is not None and before is not None and torch.equal(after, before)
 
 
-def _calls(ways: Ways) -> Iterator[tuple[Invocation, Run]]:
+def _calls(trials: Trials) -> Iterator[tuple[Invocation, Run]]:
     """Ways of calling that differ in what the code gets, each with its first run."""
     seen = set()
-    for invocation, runs in ways:
+    for invocation, runs in trials:
         key = (invocation.layout, invocation.permit, invocation.fill, invocation.call.inputs, invocation.widths)
         if key not in seen:
             seen.add(key)
@@ -129,9 +129,9 @@ def _finite(x: Tensor | None) -> bool:
 # --- equal tokens, and tokens that change places ------------------------------------------------------------------
 
 
-def tokens(case: Case, ways: Ways) -> bool:
+def tokens(case: Case, trials: Trials) -> bool:
     """Whether self-attention without places fails for equal tokens, or for two that change places: a finding then."""
-    invocation, runs = ways[0]
+    invocation, runs = trials[0]
     names = _Names()
     if not isinstance(case.fn, nn.Module) or invocation.call.inputs != 1 or not case.text or _LOOPS.search(case.text):
         return False

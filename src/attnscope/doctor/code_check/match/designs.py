@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from attnscope.doctor.code_check.match.measured_bias import OwnScores, scores_seen
+from attnscope.doctor.code_check.match.relative import relatives
 from attnscope.doctor.code_check.recipe import Recipe, compute
+from attnscope.doctor.code_check.recipe_steps import FEATURES
 from attnscope.doctor.code_check.run.affine import Affine
 from attnscope.doctor.code_check.run.invocation import Invocation
 from attnscope.doctor.code_check.run.outputs import Reading
@@ -26,9 +28,14 @@ def designs(
     """The invocation with something of its own measured, and the fields of the recipe that belong to it."""
     for more in _of_leftovers(invocation):
         yield more, {}
+    for relative in relatives(invocation):
+        yield replace(invocation, relative=relative), {}
     kinds: list[dict[str, Any]] = [{}]
     if re.search(r"norm|rsqrt|cosine", text, re.IGNORECASE):
         kinds += [{"qk": kind} for kind in ("rms", "l2", "layer")]
+    if re.search(r"\b(elu|relu|phi|feature|kernel)|linear_?att|efficient|softmax\([^()]*-2", text, re.IGNORECASE):
+        for kind in FEATURES:
+            yield invocation, {"features": kind}
     own = OwnScores(invocation, options)
     first = own.at(inputs[0].shape[-2], inputs[1].shape[-2])
     for kind in kinds:

@@ -15,6 +15,7 @@ class Mistake:
     name: str
     change: dict[str, Any]
     needs: str = ""  # "", "causal", "heads", "split", "fused", "groups", "rotary", "turned", "batch", "mask"
+    alone: bool = False  # whether it is looked for alone, and not with another: every pair costs
 
     def applies(self, recipe: Recipe, heads: int, kv_heads: int, flat: bool) -> bool:
         match self.needs:
@@ -79,6 +80,7 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("causal-one-too-few", {"offset": -1}, "causal"),
     Mistake("split-without-transpose", {"split": "view"}, "split"),
     Mistake("fused-split-without-transpose", {"split": "fused_view"}, "fused"),
+    Mistake("fused-split-without-transpose", {"split": "fused_first"}, "fused", alone=True),
     Mistake("merge-without-transpose", {"merge": "view"}, "heads"),
     Mistake("groups-tiled", {"groups": "tiled"}, "groups"),
     Mistake("groups-keys-tiled", {"groups": "keys_tiled"}, "groups"),
@@ -86,9 +88,18 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("rotary-angles-adjacent", {"rotary": "angles_adjacent"}, "rotary"),
     Mistake("rotary-angles-half", {"rotary": "angles_half"}, "rotary"),
     Mistake("rotary-on-queries-only", {"turns": ("query",)}, "turned"),
+    Mistake("rotary-frequencies", {"power": 0.5}, "turned", alone=True),
+    Mistake("rotary-frequencies", {"power": 2.0}, "turned", alone=True),
+    Mistake("rotary-positions-apart", {"shift": 1}, "turned", alone=True),
+    Mistake("rotary-positions-apart", {"shift": -1}, "turned", alone=True),
     Mistake("rotary-on-values", {"turns": ("query", "key", "value")}, "turned"),
     Mistake("rotary-on-values", {"turns": ("query", "value")}, "turned"),
     Mistake("rotary-on-values", {"turns": ("key", "value")}, "turned"),
+    Mistake("rotary-signs", {"signs": "keys"}, "turned", alone=True),
+    Mistake("rotary-signs", {"signs": "none"}, "turned", alone=True),
+    Mistake("heads-attend-to-heads", {"split": "missing"}, "split", alone=True),
+    Mistake("merge-without-transpose", {"merge": "turned"}, "split", alone=True),
+    Mistake("merge-order", {"merge": "sizes"}, "split", alone=True),
     Mistake("batch-and-sequence-swapped", {"batch": "swapped"}, "batch"),
     Mistake("batch-and-sequence-reshaped", {"batch": "reshaped"}, "split"),
     Mistake("values-after-projection", {"projected": "values"}, "split"),
@@ -104,6 +115,7 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("keys-as-queries", {"queries": "keys"}),
     Mistake("keys-as-values", {"values": "keys"}),
     Mistake("queries-as-values", {"values": "queries"}),
+    Mistake("queries-and-keys-exchanged", {"queries": "keys", "keys": "queries"}, alone=True),
     Mistake("keys-reshaped", {"key_axes": "reshaped"}),
     Mistake("keys-reshaped", {"key_axes": "viewed"}, "split"),
     *(Mistake("wrong-source", {"sources": sources}, "projected") for sources in SOURCES),
@@ -130,7 +142,7 @@ def changes(mistakes: Sequence[Mistake]) -> dict[str, Any]:
 
 def with_mistakes(base: Recipe, heads: int, kv_heads: int, flat: bool, count: int) -> Iterator[tuple[Recipe, tuple]]:
     """Every recipe that makes `count` mistakes at once, with the mistakes; no field is changed twice."""
-    known = [m for m in MISTAKES if m.applies(base, heads, kv_heads, flat)]
+    known = [m for m in MISTAKES if m.applies(base, heads, kv_heads, flat) and (count == 1 or not m.alone)]
     for chosen in combinations(known, count):
         change = changes(chosen)
         if len(change) == sum(len(m.change) for m in chosen):

@@ -3,40 +3,40 @@
 import torch
 from torch import Tensor
 
-from attnscope.doctor.code_check.match.search import Fit, Hunt, Ways, agrees, conventions, operands_of
+from attnscope.doctor.code_check.match.search import Fit, Search, Trials, agrees, conventions, operands_of
 from attnscope.doctor.code_check.recipe import Recipe, compute
 from attnscope.doctor.code_check.run.invocation import Invocation, Run
 
 CAPS = (5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 100.0)  # soft caps that are tried
 
 
-def other_scale(hunt: Hunt, ways: Ways) -> Fit | None:
+def other_scale(search: Search, trials: Trials) -> Fit | None:
     """A scale or a soft cap of the code's own, by trying: the right recipe but for one or two numbers."""
-    for invocation, runs in ways[:3]:
-        for recipe, order in conventions(invocation, hunt.base, hunt.causal, hunt.text, every=False):
-            fit = None if recipe.aligned == "lower" else _other_numbers(hunt, invocation, recipe, order, runs)
+    for invocation, runs in trials[:3]:
+        for recipe, order in conventions(invocation, search.base, search.causal, search.text, every=False):
+            fit = None if recipe.aligned == "lower" else _other_numbers(search, invocation, recipe, order, runs)
             if fit is not None:
                 return fit
     return None
 
 
-def _other_numbers(hunt: Hunt, invocation: Invocation, recipe: Recipe, order: str, runs: list[Run]) -> Fit | None:
+def _other_numbers(search: Search, invocation: Invocation, recipe: Recipe, order: str, runs: list[Run]) -> Fit | None:
     """This recipe with another cap (none, where one was declared), another scale, or both."""
     for cap in (None, *CAPS) if recipe.softcap is not None else CAPS:
         fit = Fit(invocation, recipe.but(softcap=cap), (), order)
-        if agrees(fit, runs, hunt.sinks):
+        if agrees(fit, runs, search.sinks):
             return fit
-    fit = _one_number(hunt, invocation, recipe, order, runs, "scaling")
-    if fit is None and (recipe.softcap is not None or "tanh" in hunt.text):
-        fit = _one_number(hunt, invocation, recipe, order, runs, "softcap")
+    fit = _one_number(search, invocation, recipe, order, runs, "scaling")
+    if fit is None and (recipe.softcap is not None or "tanh" in search.text):
+        fit = _one_number(search, invocation, recipe, order, runs, "softcap")
     if fit is None and recipe.softcap is not None:
-        fit = _one_number(hunt, invocation, recipe.but(softcap=None), order, runs, "scaling")
-    if fit is None and "tanh" in hunt.text:
-        fit = _two_numbers(hunt, invocation, recipe, order, runs)
+        fit = _one_number(search, invocation, recipe.but(softcap=None), order, runs, "scaling")
+    if fit is None and "tanh" in search.text:
+        fit = _two_numbers(search, invocation, recipe, order, runs)
     return fit
 
 
-def _two_numbers(hunt: Hunt, invocation: Invocation, recipe: Recipe, order: str, runs: list[Run]) -> Fit | None:
+def _two_numbers(search: Search, invocation: Invocation, recipe: Recipe, order: str, runs: list[Run]) -> Fit | None:
     """Scale and cap together: the best of a grid, then Gauss-Newton steps, on logarithmic axes."""
     theirs = runs[0].reading.output
     if theirs is None:
@@ -49,7 +49,7 @@ def _two_numbers(hunt: Hunt, invocation: Invocation, recipe: Recipe, order: str,
         return (compute(of(at), operands).output - theirs)[known].double()
 
     try:
-        operands = operands_of(Fit(invocation, recipe, (), order), runs[0], hunt.sinks)
+        operands = operands_of(Fit(invocation, recipe, (), order), runs[0], search.sinks)
         known = compute(recipe, operands).output.isfinite()
         if theirs.shape != known.shape or not bool(theirs[known].isfinite().all()):
             return None
@@ -64,11 +64,11 @@ def _two_numbers(hunt: Hunt, invocation: Invocation, recipe: Recipe, order: str,
         fit = Fit(invocation, of(at), (), order)
     except (RuntimeError, OverflowError):
         return None
-    return fit if agrees(fit, runs, hunt.sinks) else None
+    return fit if agrees(fit, runs, search.sinks) else None
 
 
 def _one_number(
-    hunt: Hunt, invocation: Invocation, recipe: Recipe, order: str, runs: list[Run], name: str
+    search: Search, invocation: Invocation, recipe: Recipe, order: str, runs: list[Run], name: str
 ) -> Fit | None:
     """Golden search for the number that brings the outputs nearest, on a logarithmic axis."""
 
@@ -84,7 +84,7 @@ def _one_number(
 
     theirs = runs[0].reading.output
     try:
-        operands = operands_of(Fit(invocation, recipe, (), order), runs[0], hunt.sinks)
+        operands = operands_of(Fit(invocation, recipe, (), order), runs[0], search.sinks)
         grid = [-3 + i * 0.15 for i in range(30)]
         least, best = min((miss(log), log) for log in grid)
         if theirs is None or not least < 0.1 * float(theirs.var()):  # between two numbers of the grid is not far
@@ -96,4 +96,4 @@ def _one_number(
     except RuntimeError:
         return None
     fit = Fit(invocation, of((low + high) / 2), (), order)
-    return fit if agrees(fit, runs, hunt.sinks) else None
+    return fit if agrees(fit, runs, search.sinks) else None

@@ -103,6 +103,8 @@ def _turns(invocation: Invocation, text: str, every: bool) -> Iterator[tuple[str
     size = p.query.weight.shape[1] // max(invocation.heads, 1) if p else invocation.size
     numbers = numbers_in(invocation.fn) if isinstance(invocation.fn, torch.nn.Module) else {}
     named = [float(v) for n, v in numbers.items() if re.search("theta|base|rope", n, re.IGNORECASE) and v > 10]
+    if spoken:
+        named += bases_in(text)
     sizes = [0] if size % 2 == 0 else [size - 1]
     if spoken:  # a part of the head: by its number of dimensions, or as a share
         counts = [int(v * size) if isinstance(v, float) and 0 < v < 1 else v for v in numbers.values()]
@@ -114,11 +116,18 @@ def _turns(invocation: Invocation, text: str, every: bool) -> Iterator[tuple[str
             yield "adjacent", theta, turned
 
 
-Ways = list[tuple[Invocation, list[Run]]]
+def bases_in(text: str) -> list[float]:
+    """Numbers of the source that may be the base of a rotary embedding: 10000.0, 500_000, 1e6; at most three."""
+    code = "\n".join(line.split("#")[0] for line in text.splitlines())
+    found = [float(n.replace("_", "")) for n in re.findall(r"(?<![\w.-])(\d[\d_]*(?:\.\d*)?(?:e\d+)?)(?![\w])", code)]
+    return [x for x in dict.fromkeys(found) if 50 <= x <= 1e8 and x not in (1e9, 2048.0, 4096.0, 1024.0, 512.0)][:3]
+
+
+Trials = list[tuple[Invocation, list[Run]]]
 
 
 @dataclass(frozen=True)
-class Hunt:
+class Search:
     """What to look for among the ways of calling: which conventions are declared, and what the source says."""
 
     base: Recipe
@@ -127,20 +136,20 @@ class Hunt:
     sinks: Tensor | None
     options: dict[str, Any]
 
-    def search(self, ways: Ways) -> Fit | None:
+    def explain(self, trials: Trials) -> Fit | None:
         """The right recipe under any convention; else one mistake; else a design of the code's own, right or with one
         mistake; else two mistakes. The fewest mistakes win, then the order."""
-        fit = self.right(ways) or self._windows(ways[:6]) or self.mistaken(ways[:24], 1)
+        fit = self.right(trials) or self._windows(trials[:6]) or self.mistaken(trials[:24], 1)
         if fit is not None:
             return fit
-        own = list(self._designed(ways[:10]))
+        own = list(self._designed(trials[:10]))
         fit = self._of_designs(own, 0) or self._of_designs(own, 1)
-        return fit or self.mistaken(ways[:4], 2) or self._of_designs(own[:6], 2)
+        return fit or self.mistaken(trials[:4], 2) or self._of_designs(own[:6], 2)
 
-    def right(self, ways: Ways) -> Fit | None:
+    def right(self, trials: Trials) -> Fit | None:
         """The recipe without a mistake, under any convention."""
         tried, known = 0, {}
-        for invocation, runs in ways:
+        for invocation, runs in trials:
             ahead = known.setdefault(
                 (invocation.layout, invocation.widths, invocation.heads), self._looks_ahead(invocation, runs[0])
             )
@@ -173,23 +182,33 @@ class Hunt:
             return None
         return bool(((again - run.reading.output).abs()[..., :-1, :] > 1e-5).any())
 
-    def _windows(self, ways: Ways) -> Fit | None:
+    def _few(self) -> list[dict[str, Any]]:
+        """Designs that are one field: few keys for each query (a window, or those with the largest scores), rotation backwards."""
+        chosen = (
+            [*range(1, 7), 0.25, 0.5, 0.75] if re.search(r"top_?k|sort|kth|sparse|largest", self.text, re.I) else []
+        )
+        turned = [{"signs": "back"}] if re.search("rot|rope|freq|polar", self.text, re.IGNORECASE) else []
+        return [*turned, *({"window": n} for n in range(2, 7)), *({"most": n} for n in chosen)]
+
+    def _windows(self, trials: Trials) -> Fit | None:
         tried = 0
-        for invocation, runs in ways:
+        for invocation, runs in trials:
             for recipe, order in conventions(invocation, self.base, self.causal, self.text, every=False):
-                for window in range(2, 7) if recipe.aligned == "upper" else ():
+                for change in self._few() if recipe.aligned == "upper" else ():
+                    if "signs" in change and recipe.rotary == "none":
+                        continue
                     tried += 1
                     if tried > PATIENCE["windows"]:
                         return None
-                    fit = Fit(invocation, recipe.but(window=window), (), order)
+                    fit = Fit(invocation, recipe.but(**change), (), order)
                     if agrees(fit, runs, self.sinks):
                         return fit
         return None
 
-    def mistaken(self, ways: Ways, count: int) -> Fit | None:
+    def mistaken(self, trials: Trials, count: int) -> Fit | None:
         """The recipe with `count` known mistakes."""
         tried = 0
-        for invocation, runs in ways:
+        for invocation, runs in trials:
             for recipe, order in conventions(invocation, self.base, self.causal, self.text, every=False):
                 if recipe.aligned == "lower" and count == 2:
                     continue
@@ -201,9 +220,9 @@ class Hunt:
                         return fit
         return None
 
-    def _designed(self, ways: Ways) -> Iterator[tuple[Invocation, list[Run], Recipe, str]]:
+    def _designed(self, trials: Trials) -> Iterator[tuple[Invocation, list[Run], Recipe, str]]:
         """Suspects with something of their own measured, and the recipes to try on each."""
-        for invocation, runs in ways:
+        for invocation, runs in trials:
             for own, fields in designs(invocation, runs[0].inputs, runs[0].reading, self.text, self.options):
                 if own.patterned and self.causal is False and own.looks_back(runs[0].inputs):
                     continue  # a triangle, and it was declared that there is none
@@ -212,10 +231,14 @@ class Hunt:
                 for recipe, order in conventions(own, base, causal, self.text, every=False):
                     if recipe.aligned == "upper":
                         yield own, runs, recipe, order
+                    if recipe.aligned == "upper" and recipe.rotary != "none":
+                        yield own, runs, recipe.but(signs="back"), order
 
     def _of_designs(self, own: list[tuple[Invocation, list[Run], Recipe, str]], count: int) -> Fit | None:
         tried = 0
         for invocation, runs, recipe, order in own:
+            if count and recipe.signs != "both":
+                continue
             for fit in _mistakes(invocation, recipe, order, count) if count else [Fit(invocation, recipe, (), order)]:
                 if invocation.patterned and any(f in m.change for m in fit.mistakes for f in PATTERN_FREE):
                     continue

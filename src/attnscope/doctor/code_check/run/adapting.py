@@ -1,5 +1,6 @@
 """Code that takes something else than tensors, as code that takes tensors: numpy arrays, weights as arguments, lazy layers."""
 
+import copy
 import inspect
 import re
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from torch import nn
 from attnscope.doctor.code_check.run import probes
 from attnscope.doctor.code_check.run.arrays import of_arrays
 from attnscope.doctor.code_check.run.holding import holding
+from attnscope.doctor.code_check.run.parameters import input_role, numbers_in
 from attnscope.doctor.code_check.run.sandbox import run
 from attnscope.errors import InputError
 
@@ -36,9 +38,44 @@ def ready(fn: Any, name: str) -> Any:
     if not callable(fn):
         raise InputError(f"{name} cannot be called; check wants a function of (query, key, value[, mask]) or a module.")
     if isinstance(fn, nn.Module):
-        return fn
+        return without_weights(fn)
     held = holding(fn)
     return held if isinstance(held, nn.Module) else _of_weights(of_arrays(fn))
+
+
+# --- modules without weights ---------------------------------------------------------------------------------------
+
+
+def without_weights(module: nn.Module) -> Any:
+    """A module that projects nothing, and whose forward takes query, key and value, as a function; others as they are.
+    `sizes` of that function: head sizes for which the module's own numbers (a temperature of 8, say) are meant."""
+    if any(isinstance(p, nn.parameter.UninitializedParameter) or p.ndim > 1 for p in module.parameters()):
+        return module
+    signature = inspect.signature(module.forward)
+    if not {"q", "k", "v"} <= {str(input_role(name)) for name in signature.parameters}:
+        return module
+    try:
+        mine = copy.deepcopy(module).eval()
+    except Exception:
+        mine = module.eval()
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return mine(*args, **kwargs)
+
+    called.__name__, called.__wrapped__, called.__signature__ = type(module).__name__, type(module), signature  # type: ignore[attr-defined]
+    called.sizes = _sizes_meant(module)  # type: ignore[attr-defined]
+    return called
+
+
+def _sizes_meant(module: nn.Module) -> list[int]:
+    """Head sizes that a module's numbers speak of: d_k = 64, a temperature of 8, a scale of 0.125."""
+    found: list[float] = []
+    for name, value in numbers_in(module).items():
+        if re.search(r"temp|scal|sqrt|norm_fact", name, re.IGNORECASE) and value > 0:
+            found.insert(0, value**2 if value > 1 else value**-2)
+        elif re.search(r"^d$|d_?k|head_?(dim|size)|dim_?head|d_?head|^dim$|d_?q", name, re.IGNORECASE):
+            found.append(value)
+    return [round(x) for x in found if 2 <= x <= 1024 and abs(x - round(x)) < 1e-3 * x]
 
 
 # --- weights as arguments -----------------------------------------------------------------------------------------
@@ -75,7 +112,8 @@ class WithWeights(nn.Module):
         self._heads = next(
             (p.name for p in parameters if re.search(r"heads?$|^h$", p.name) and p.default is p.empty), None
         )
-        self.heads = WIDTH_HEADS if self._heads else 1
+        default = next((p.default for p in parameters if re.search(r"heads?$|^h$", p.name)), None)
+        self.heads = WIDTH_HEADS if self._heads else default if isinstance(default, int) and default > 0 else 1
         left = [p for p in parameters if p.name not in (*self._names, self._heads)]
         self.__signature__ = inspect.Signature(left)
 

@@ -1,6 +1,7 @@
 """Every way in which a function or a module may want to be called, likeliest first."""
 
 import copy
+import inspect
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -43,6 +44,7 @@ def of_function(fn: Callable, what: str, heads: int = probes.HEADS) -> list[list
     call = read_signature(fn, what)
     text = text_of(fn)
     known: list[Invocation] = []
+    meant = getattr(fn, "sizes", [])[:1]
     if call.heads_name:
         width = heads * probes.SIZE
         widths = (width, width, width)
@@ -55,11 +57,20 @@ def of_function(fn: Callable, what: str, heads: int = probes.HEADS) -> list[list
     heads_first = replace(four, layout="(heads, batch, length, size)")
     one_key = replace(four, layout=ONE_KEY_HEAD, kv_heads=1)
     hints = layout_hints(text)
-    ways = {"3": three, "4": four, "4late": late, "2": two, "3first": first, "heads": heads_first}
-    known += [ways[h] for h in hints]
-    tiers = [known, [way for way in (three, four, late) if way not in known], [two], [one_key, heads_first]]
-    if pairs(text) or any(map(filling.turns, call.fills)):
-        tiers += [[replace(way, size=probes.SIZE + 1) for way in tier if not way.flat] for tier in tiers]
+    invocations = {"3": three, "4": four, "4late": late, "2": two, "3first": first, "heads": heads_first}
+    known += [invocations[h] for h in hints]
+    tiers = [
+        known,
+        [candidate for candidate in (three, four, late) if candidate not in known],
+        [two],
+        [one_key, heads_first],
+    ]
+    if meant:
+        tiers = [[replace(candidate, size=size) for size in meant for candidate in tier] for tier in tiers]
+    elif pairs(text) or any(map(filling.turns, call.fills)):
+        tiers += [
+            [replace(candidate, size=probes.SIZE + 1) for candidate in tier if not candidate.flat] for tier in tiers
+        ]
     return tiers
 
 
@@ -73,10 +84,10 @@ def of_groups(fn: Callable, what: str, heads: int | None = None) -> list[Invocat
     four = Invocation(fn, call, "(batch, heads, length, size)", BY_HEAD, 2, heads, kv_heads)
     late = replace(four, layout="(batch, length, heads, size)")
     hints = layout_hints(text)
-    ways = [late] if "4late" in hints and "4" not in hints else [four, late] if "4late" in hints else [four]
+    invocations = [late] if "4late" in hints and "4" not in hints else [four, late] if "4late" in hints else [four]
     return [
-        replace(way, size=size)
-        for way in ways
+        replace(candidate, size=size)
+        for candidate in invocations
         for size in ((probes.SIZE, probes.SIZE + 1) if pairs(text) else (probes.SIZE,))
     ]
 
@@ -119,16 +130,19 @@ def of_module(module: nn.Module, what: str) -> list[list[Invocation]]:
     except Exception:
         mine = module
     mine.eval()
-    call = read_signature(mine if hasattr(mine, "__signature__") else mine.forward, what)
+    call = read_signature(mine if hasattr(mine, "__signature__") else mine.forward, what, projects=True)
     awake(mine, call.inputs)
     _wake(mine)
     readings = list(itertools.islice(_readings(mine, call), 60))
     likely = _likely_layout(module)
-    return [[_in_layout(way, layout) for way in readings] for layout in (likely, *(x for x in LAYOUTS if x != likely))]
+    return [
+        [_in_layout(candidate, layout) for candidate in readings]
+        for layout in (likely, *(x for x in LAYOUTS if x != likely))
+    ]
 
 
-def _in_layout(way: Invocation, layout: str) -> Invocation:
-    return replace(way, layout=layout, batch={BY_ROWS: 4, "(length, width)": 1}.get(layout, 3))
+def _in_layout(candidate: Invocation, layout: str) -> Invocation:
+    return replace(candidate, layout=layout, batch={BY_ROWS: 4, "(length, width)": 1}.get(layout, 3))
 
 
 def _likely_layout(module: nn.Module) -> str:
@@ -138,9 +152,34 @@ def _likely_layout(module: nn.Module) -> str:
     if any(isinstance(part, nn.Conv1d) for part in module.modules()):
         return "(batch, width, length)"
     text = text_of(module)
-    late = getattr(module, "batch_first", True) is False
+    late = getattr(module, "batch_first", True) is False or _as_torch_has_it(module, text)
+    late = late or re.search(r"\b(LND|LNE|TBC|TBD|SBH|SBD|LBD|TNC|TNE)\b", text) is not None
     late = late or ("3first" in layout_hints(text) and "3" not in layout_hints(text) and "batch_first" not in text)
     return "(length, batch, width)" if late else "(batch, length, width)"
+
+
+def _as_torch_has_it(module: nn.Module, text: str) -> bool:
+    """Whether it hands its input to torch's own attention with the length first, speaks of its inputs as torch's layers do (src, tgt),
+    and says nothing of a batch that comes first."""
+    names = inspect.signature(module.forward).parameters
+    torchs = any(re.fullmatch(r"src|tgt|pos|query_pos|\w*src_mask|tgt_mask", name) for name in names)
+    return length_first(module) and torchs and not batch_is_first(text)
+
+
+def length_first(module: Any) -> bool:
+    """Whether it holds torch's own attention, and all of that takes the length first."""
+    inner = (
+        [part for part in module.modules() if isinstance(part, nn.MultiheadAttention)]
+        if isinstance(module, nn.Module)
+        else []
+    )
+    return bool(inner) and all(not part.batch_first for part in inner)
+
+
+def batch_is_first(text: str) -> bool:
+    """Whether the source says, in words or by how it takes shapes apart, that a batch's texts are the first axis of its input."""
+    spoken = r"\b(batch|b|bs|bsz|n)\w*\s*,\s*\w+(\s*,\s*\w+)?\s*=\s*\w+\.(shape|size)|batch_first|[(\[]\s*(batch\w*|b|n)\s*,|\b(NLD|BTC|BTD|BLD|BSD|BNC)\b"
+    return bool(re.search(spoken, text, re.IGNORECASE) or re.search(r"(shape\[1\]|size\(1\))", text))
 
 
 def _readings(mine: nn.Module, call: Call) -> Iterator[Invocation]:
@@ -160,14 +199,14 @@ def _readings(mine: nn.Module, call: Call) -> Iterator[Invocation]:
         yield replace(base, spread=factor)
 
 
-def with_latents(ways: list[Invocation], rows: int) -> list[Invocation]:
+def with_latents(invocations: list[Invocation], rows: int) -> list[Invocation]:
     """The same ways with queries of the module's own: a parameter of `rows` rows, as wide as the projection to queries takes."""
     found = []
-    for way in ways:
-        for parameter in way.fn.parameters() if way.call.inputs == 1 else ():  # type: ignore[attr-defined]
+    for candidate in invocations:
+        for parameter in candidate.fn.parameters() if candidate.call.inputs == 1 else ():  # type: ignore[attr-defined]
             rest = parameter.detach().flatten(0, -2) if parameter.ndim > 1 else parameter[None]
-            if tuple(rest.shape) == (rows, way.widths[0]) and not _projects(way.projections, parameter):
-                found.append(replace(way, latents=rest))
+            if tuple(rest.shape) == (rows, candidate.widths[0]) and not _projects(candidate.projections, parameter):
+                found.append(replace(candidate, latents=rest))
     return found
 
 
@@ -196,3 +235,22 @@ def width_of(module: nn.Module) -> int | None:
         if isinstance(named.get(name), int):
             return named[name]
     return None
+
+
+def fixed_lengths(module: nn.Module) -> list[int]:
+    """Numbers of tokens that may be the only ones which a module takes: by its square tables, by the tables that it adds to its
+    tokens, and by the sides of a window."""
+    found: list[int] = []
+    for name, x in (*module.named_buffers(), *module.named_parameters()):
+        if x.ndim > 1 and x.shape[-1] == x.shape[-2] and not re.search("weight|proj", name):
+            found.append(x.shape[-1])
+        elif re.search("pos|bias|emb", name) and x.ndim > 2:
+            found.append(x.shape[-2])
+    for part in module.modules():
+        for value in vars(part).values():
+            if isinstance(value, tuple) and len(value) == 2 and all(isinstance(n, int) for n in value):
+                found.append(value[0] * value[1])
+    for name, value in numbers_in(module).items():
+        if isinstance(value, int) and re.search(r"window|patch|seq|len|tokens|size|grid|block", name, re.IGNORECASE):
+            found += [value, value**2]
+    return [n for n in dict.fromkeys(found) if 2 < n <= 64][:6]

@@ -5,6 +5,7 @@ back into (output, weights). Where several ways are possible, several invocation
 the reference, or with a known mistake, was right.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -86,11 +87,20 @@ class Invocation:
     fill: filling.Fills = ()  # the kinds of values that the other parameters get
     talk: tuple[Any, Any] = (None, None)  # maps over heads, of the scores and of the weights
     gate: Callable[[Tensor], Tensor] | None = None  # what multiplies the heads' outputs, from the queries' inputs
+    relative: Any = None  # keys and values of each distance (`match.relative`)
+    tokens: int = 0  # the only length that it takes, such as the patches of a window; 0: any
     latents: Tensor | None = None  # [L, width]: queries of the module's own, where it has such
+
+    @property
+    def length(self) -> int:
+        """How many tokens the probes of masks and extremes have."""
+        return self.tokens or 7
 
     def inputs(self, name: str, queries: int, keys: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Canonical q, k, v: [B, H, T, D], or [B, T, width] where heads are split by the user's code. Without `keys`:
         self-attention, of the same length; and of the same tokens where the user's code takes one sequence."""
+        if self.tokens:
+            queries, keys = self.tokens, self.tokens
         if self.latents is not None:
             x = self.spread * probes.gaussian(name, self.batch, keys or queries, self.widths[1])
             return self.latents.expand(self.batch, -1, -1), x, x
@@ -122,6 +132,7 @@ class Invocation:
         q, k, v = p.query(inputs[0]), p.key(inputs[1]), p.value(inputs[2])
         out = None if p.out is None else (p.out.weight, p.out.bias)
         extras |= {"inputs": inputs, "projections": (p.query, p.key, p.value), "talk": self.talk}
+        extras["relative"] = self.relative
         extras["gate"] = None if self.gate is None else self.gate(inputs[0])
         return Operands(q, k, v, p.heads, p.kv_heads, out, order=order, norms=p.norms, **extras)
 
@@ -152,9 +163,7 @@ class Invocation:
         named = dict(zip(self.call.names, ordered, strict=False))
         args = tuple(x for name, x in zip(self.call.names, ordered, strict=False) if name is None)
         kwargs = {**{name: x for name, x in named.items() if name is not None}, **self.call.fixed}
-        for parameter, kind in self.fill:
-            heads = max(self.heads, 1)
-            kwargs[parameter] = filling.value(parameter, kind, inputs[0], given[0], self._size(parameter), heads)
+        kwargs |= self.filled(inputs, given[0])
         if self.call.heads_name and self.flat and self.projections is None:
             kwargs[self.call.heads_name] = self.heads
         if causal is not None and self.call.causal_flag:
@@ -171,6 +180,13 @@ class Invocation:
             outcome = run(self.fn, args, kwargs, **options)
         return self.ends.reading(outcome, seen, self.layout)
 
+    def filled(self, inputs: tuple[Tensor, ...], given: Tensor) -> dict[str, Any]:
+        """What the parameters get that are neither q, k, v nor a mask. given: the queries as the code gets them."""
+        return {
+            name: filling.value(name, kind, inputs[0], given, self._size(name), max(self.heads, 1))
+            for name, kind in self.fill
+        }
+
     def _size(self, parameter: str) -> int:
         """Of a head; for rotary tables, of the part of it that is turned, where an attribute says so."""
         p = self.projections
@@ -186,6 +202,8 @@ class Invocation:
             return None
         form, kind = self.permit
         every = torch.ones(inputs[0].shape[0], 1, inputs[0].shape[-2], inputs[1].shape[-2], dtype=torch.bool)
+        if kind == "lengths":
+            return every[:, 0, 0].sum(-1)
         mask = next(f for f in probes.FORMS if f.name == form).shaped(every)
         assert mask is not None
         mask = mask if kind.startswith("ones") else ~mask
@@ -195,11 +213,13 @@ class Invocation:
         """This way of calling, once for every mask that may be the one that permits all, and for all else that a parameter may
         want."""
         filled = [replace(self, fill=fill) for fill in filling.combinations(self.call.fills)]
-        return [way for one in filled for way in one._under_masks()]
+        return [candidate for one in filled for candidate in one._under_masks()]
 
     def _under_masks(self) -> "list[Invocation]":
         if not self.call.needs_mask:
             return [self]
+        if re.search(LENGTHS_NAME, self.call.masks[0], re.IGNORECASE):
+            return [self, replace(self, permit=(probes.LENGTHS.name, "lengths"))]
         forms = ("(batch, 1, query, key)" if self.heads > 1 else "(batch, query, key)", "(batch, key)", "(query, key)")
         if self.flat and self.heads > 1:  # heads that are folded into the batch
             forms = (*forms, "(batch, query, key)")
@@ -214,6 +234,8 @@ class Invocation:
         wanted = self._wanted(batch, queries)
         output = weights = None
         for tensor in tensors:
+            if self.latents is not None and len(self.latents) == 1 and tensor.ndim == 2:
+                tensor = tensor.unsqueeze(1)  # the one output of each text
             canonical = from_user(tensor, self.layout, self.flat)
             if output is None and canonical is not None and tuple(canonical.shape) in wanted:
                 output = canonical
@@ -253,6 +275,7 @@ class Invocation:
         return [(batch, queries, width), (batch, self.heads, queries, width // max(self.heads, 1))]
 
 
+LENGTHS_NAME = r"lens?$|lengths?$|^n_valid"  # of an argument that says how many keys of each text may be seen
 _TURNED = ("rotary_ndims", "rotary_dim", "rotary_dims", "rot_dim", "rope_dim")
 
 

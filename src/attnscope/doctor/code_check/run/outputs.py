@@ -19,6 +19,11 @@ class Reading:
     as_given: bool = False  # that shape is the input's own
     saw: tuple[Tensor, Tensor, Tensor] | None = None  # what the projections saw, where that is not the input
 
+    def by_token(self, length: int, width: bool = False) -> bool:
+        """Whether a tensor with an axis of this length came back; with `width`, with one more axis beside the batch's and no more."""
+        shapes = [tuple(x.shape) for x in tensors_in(self.outcome.value)]
+        return any(length in shape and (not width or len(shape) == 3) for shape in shapes)
+
 
 def tensors_in(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):

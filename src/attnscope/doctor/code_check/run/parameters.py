@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_NOISE = r"(?:proj|projection|projections|linear|lin|layer|weights?|matrix|mat|net|map|fc|dense|transform|head|heads|w|to|mlp)"
+_NOISE = r"(?:proj|projection|projections|linear|lin|layer|weights?|matrix|mat|net|map|fc|dense|transform|head|heads|w|to|mlp|conv|conv1d|conv2d|conv1x1|embed|embedding|affine|up|down)"
 _ROLES = {
     "q": "q|query|queries|querys|qs",
     "k": "k|key|keys|ks",
@@ -31,6 +31,23 @@ def role_of(name: str) -> str | None:
     return "o" if plain in ("proj", "projection", "dense", "fc", "linear", "cproj", "wo") else None
 
 
+TURNED = re.compile(r"^k(ey)?s?_?(t|T|[Tt]rans\w*)$")  # a key that is passed as (size, length)
+_OF_INPUTS = re.compile(  # what follows q, k or v in the name of an argument that holds them
+    r"^(q|k|v|query|key|value|queries|keys|values)_(?:cache|states?|layer|tensor|vec\w*|seq\w*|input|heads?|all|full|past|mem\w*|emb\w*"
+    r"|in|feats?|features?|tokens?|hidden|x|h|new|proj\w*|mat\w*)$",
+    re.IGNORECASE,
+)
+
+
+def input_role(name: str) -> str | None:
+    """The part that an argument plays: by the last word of its name, or the first, or all of it: x_q, query, keys1, k_T, k_cache."""
+    bare = re.sub(r"\d+$", "", name)
+    if TURNED.match(bare):
+        return "k"
+    first = _OF_INPUTS.match(bare)
+    return role_of(bare.split("_")[-1]) or role_of(bare) or (role_of(first[1]) if first else None)
+
+
 @dataclass
 class Owner:
     """A weight with its bias. Linear maps are [in, out]; a bare parameter of 2 to 4 axes is as it is stored."""
@@ -39,6 +56,7 @@ class Owner:
     weight: Any = None  # a Tensor, of every owner that owners_of gives
     bias: Tensor | None = None
     raw: bool = False  # a bare nn.Parameter: its orientation is anyone's guess
+    measured: bool = False  # of a part made of several weights, from what it gives: changing it changes nothing
 
 
 def owners_of(module: nn.Module) -> list[Owner]:
@@ -65,7 +83,41 @@ def owners_of(module: nn.Module) -> list[Owner]:
             linear = raw or type(holder).__name__ == "Conv1D" or value.ndim != 2
             owner.weight = value if linear and not (raw and not owner.raw) else value.T
     _adopt_biases(found)
+    _measure(module, found)
     return [owner for owner in found.values() if owner.weight is not None and owner.weight.ndim in (2, 3, 4)]
+
+
+def _measure(module: nn.Module, found: dict[tuple[str, ...], Owner]) -> None:
+    """A part named as a projection that is one linear map of several weights (LoRA, a reparametrised weight, a class of one's own) is
+    one owner, with the weight that its outputs show."""
+    for name, part in module.named_modules():
+        path = tuple(name.split("."))
+        below = [p for p in found if name and p[: len(path)] == path]
+        if not below or role_of(path[-1]) is None or type(part) in (nn.Linear, nn.Conv1d, nn.Conv2d):
+            continue
+        kinds = {role_of(p[-1]) for p in below if len(p) > len(path)} & {"q", "k", "v", "qkv"}
+        if kinds - {role_of(path[-1])} or (len(below) == 1 and not found[below[0]].raw):
+            continue
+        affine = _affine(part, {n for p in below if (w := found[p].weight) is not None for n in w.shape})
+        if affine is not None:
+            for p in below:
+                del found[p]
+            found[path] = Owner(path, affine[0], affine[1], measured=True)
+
+
+@torch.no_grad()
+def _affine(part: nn.Module, widths: set[int]) -> tuple[Tensor, Tensor] | None:
+    """(weight [in, out], bias [out]) of a part that is an affine map of the last axis; None where it is something else."""
+    for width in sorted(widths, reverse=True):
+        x = torch.randn(2, 3, width, generator=torch.Generator().manual_seed(width))
+        try:
+            zero, weight, y = part(torch.zeros(1, 1, width)), part(torch.eye(width)[None]), part(x)
+            bias = zero[0, 0]
+            if y.ndim == 3 and torch.allclose(y, x @ (weight[0] - bias) + bias, atol=1e-4):
+                return weight[0] - bias, bias
+        except Exception:
+            continue
+    return None
 
 
 def _adopt_biases(found: dict[tuple[str, ...], Owner]) -> None:

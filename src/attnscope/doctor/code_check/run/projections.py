@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from attnscope.doctor.code_check.run import fused_layouts
 from attnscope.doctor.code_check.run.affine import Affine, outs
+from attnscope.doctor.code_check.run.low_rank import adapted, chained, for_each_head
 from attnscope.doctor.code_check.run.parameters import Owner, head_counts, named_heads, owners_of, role_of
 
 
@@ -64,6 +65,7 @@ def candidates(module: nn.Module) -> Iterator[Projections]:
                         {**paths, "o": _path(module, owner)} if owner is not None and _path(module, owner) else paths
                     )
                     made = Projections(q, k, v, out, n, kv, layout, how, unused, paths=found)
+                    yield from adapted(module, made, other) if unused else ()
                     if norms != (None, None):
                         yield replace(made, norms=norms)
                     yield made
@@ -73,7 +75,8 @@ def _path(module: nn.Module, owner: Owner) -> str:
     """The module that holds it, where it is a module's own weight."""
     path = ".".join(owner.path)
     parts = dict(module.named_modules())
-    return path if not owner.raw and hasattr(parts.get(path), "weight") else ""
+    whole = owner.measured or (not owner.raw and hasattr(parts.get(path), "weight"))
+    return path if whole and path in parts else ""
 
 
 def _norm_of(module: nn.Module, names: str) -> nn.Module | None:
@@ -99,6 +102,10 @@ def _assignments(owners: list[Owner]) -> Iterator[tuple[Roles, list[Owner], str]
         every = [(roles, other)]
     for found, left in every:
         for unpacked in _unpacked(found):
+            low = chained(unpacked, left)
+            for more in (low, for_each_head(unpacked)):
+                if more is not None:
+                    yield more, left, how
             yield unpacked, left, how
 
 
@@ -108,6 +115,12 @@ def _by_name(owners: list[Owner]) -> tuple[Roles, list[Owner]]:
     for owner in owners:
         role = next((role for part in reversed(owner.path) if not part.isdigit() and (role := role_of(part))), None)
         (roles.setdefault(role, []) if role else other).append(owner)
+    for role in "qkv":  # queries, keys or values of the module's own, beside what projects
+        maps = [owner for owner in roles.get(role, ()) if not owner.raw]
+        if maps and len(maps) < len(roles[role]):
+            roles[role] = maps
+        elif "qkv" in roles and role in roles and not maps:
+            del roles[role]
     return roles, other
 
 

@@ -29,6 +29,7 @@ from attnscope.doctor.code_check.run.printed import Printed
 LIMIT = 10.0  # seconds for one call
 TOTAL = 40.0  # seconds for all calls of one examination
 _SPENT: ContextVar[list[float] | None] = ContextVar("spent", default=None)
+EXPONENTIALS = {"softmax", "softmax_", "log_softmax", "exp", "exp_", "exp2", "logsumexp"}
 MOST_SCORES = 64  # calls of softmax that are remembered
 
 
@@ -90,6 +91,8 @@ class Seen:
     filled: bool = False  # whether numbers were replaced by 0 or nearly 0: by masked_fill, where or an assignment
     turned: bool = False  # whether a cosine was taken, or a complex number made from an angle
     scores: list[Tensor] = field(default_factory=list)  # what went into a softmax, or into torch's own attention
+    names: set[str] = field(default_factory=set)  # functions of torch that were called
+    exponents: set[tuple[int, ...]] = field(default_factory=set)  # shapes of what went into a softmax or an exponential
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,10 @@ class _Watch(TorchFunctionMode):
             numbers = args[2 if name == "__setitem__" else 1 :]
             self.seen.filled = any(map(_nothing, (*numbers, *kwargs.values())))
         self.seen.turned = self.seen.turned or name in ("cos", "polar")
+        self.seen.names.add(name)
+        if name in EXPONENTIALS and len(self.seen.exponents) < MOST_SCORES:
+            x = _argument(args, kwargs, 0, "input", None)
+            self.seen.exponents.add(tuple(x.shape) if isinstance(x, Tensor) else ())
         if name in ("softmax", "log_softmax") and isinstance(result, Tensor) and len(self.seen.scores) < MOST_SCORES:
             self.seen.scores.append(_argument(args, kwargs, 0, "input", None))
         elif name == "scaled_dot_product_attention" and len(self.seen.scores) < MOST_SCORES:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from attnscope.doctor.code_check.run.filling import GUESSES, kinds_of
-from attnscope.doctor.code_check.run.parameters import role_of
+from attnscope.doctor.code_check.run.parameters import TURNED, input_role, role_of
 from attnscope.errors import InputError
 
 _MASK = re.compile(
@@ -24,7 +24,6 @@ _MEMORY = re.compile(
 )  # of keys and values
 _HEADS = re.compile(r"^(n_?|num_?)?heads?$|^h$|n_?heads|num_?heads|^nhead", re.IGNORECASE)
 _CAUSAL = re.compile(r"^(is_?)?(causal|autoregressive|masked|use_causal(_mask)?|causal_mask(ing)?)$", re.IGNORECASE)
-_TURNED = re.compile(r"^k(ey)?s?_?(t|T|[Tt]rans\w*)$")  # a key that is passed as (size, length)
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,8 @@ class Call:
         return replace(self, inputs=2, names=(self.names[0], self.memory, None), masks=masks)
 
 
-def read_signature(fn: Callable, what: str) -> Call:
-    """From names and defaults. Raises InputError for code that takes nothing, a query and a key alone, or bare weights."""
+def read_signature(fn: Callable, what: str, projects: bool = False) -> Call:
+    """From names and defaults. `projects`: whether it has projections of its own, so that keys may be values too. Raises InputError for code that takes nothing, a query and a key alone, or bare weights."""
     if getattr(fn, "__name__", "") == "scaled_dot_product_attention" and not inspect.isfunction(fn):
         return Call(3, masks=("attn_mask",), causal_flag="is_causal")
     try:
@@ -68,8 +67,8 @@ def read_signature(fn: Callable, what: str) -> Call:
         raise InputError(
             f"{what} takes no arguments; check wants a function of (query, key, value[, mask]) or a module of (x)."
         )
-    roles = [_role(p.name) for p in parameters]
-    if len(parameters) == 2 and sorted(map(str, roles)) == ["k", "q"]:
+    roles = [input_role(p.name) for p in parameters]
+    if len(parameters) == 2 and sorted(map(str, roles)) == ["k", "q"] and not projects:
         raise InputError(
             f"{what} takes two arguments ({_names(parameters)}); (query, key, value) were expected. Let it take the values "
             "and return their weighted sum."
@@ -81,7 +80,7 @@ def read_signature(fn: Callable, what: str) -> Call:
     taken = [parameters[i] for i in first]
     in_front = first == list(range(len(first)))
     names = tuple(None if in_front and p.kind != p.KEYWORD_ONLY else p.name for p in taken)
-    turned = any(_TURNED.match(p.name) for p in taken)
+    turned = any(TURNED.match(p.name) for p in taken)
     others = [p for p in parameters if p not in taken]
     return _others(Call(len(first), order, (*names, None, None, None)[:3], turned=turned), others)
 
@@ -129,14 +128,6 @@ def _others(call: Call, parameters: list[inspect.Parameter]) -> Call:
     return replace(call, masks=tuple(masks), fixed=fixed, fills=fills, guessed=tuple(guessed), **more)
 
 
-def _role(name: str) -> str | None:
-    """q, k or v, by the last word of a name, or by all of it: x_q, query, keys1, k_T."""
-    bare = re.sub(r"\d+$", "", name)
-    if _TURNED.match(bare):
-        return "k"
-    return role_of(bare.split("_")[-1]) or role_of(bare)
-
-
 def _names(parameters: list[inspect.Parameter]) -> str:
     return ", ".join(p.name for p in parameters)
 
@@ -149,4 +140,4 @@ def _is_tensor(name: str) -> bool:
 
 def _is_mask(name: str) -> bool:
     named = _MASK.search(name) or not _NOT_MASK.search(name)
-    return bool(named) and not re.search(r"return|dropout|context|memory|encoder", name)
+    return bool(named) and not re.search(r"return|dropout|context|memory|encoder|head_?mask", name)

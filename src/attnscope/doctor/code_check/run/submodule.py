@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from attnscope.doctor.code_check.run.outputs import Reading, from_user
@@ -21,7 +22,7 @@ def _noting(seen: dict[str, Tensor], role: str) -> Callable[[nn.Module, tuple], 
 
     def hook(_: nn.Module, args: tuple) -> None:
         if args:
-            seen.setdefault(role, args[0])
+            seen.setdefault(role, args[0].clone() if isinstance(args[0], Tensor) else args[0])
 
     return hook
 
@@ -33,7 +34,7 @@ def _noting_all(seen: dict[str, Any]) -> Callable[..., None]:
         given = dict(zip(("query", "key", "value"), args, strict=False))
         for role in ("query", "key", "value"):
             seen.setdefault(role, given.get(role, kwargs.get(role)))
-        seen.setdefault("out", out[0])
+        seen.setdefault("out", out[0].clone())
         seen.setdefault("first", part.batch_first)
 
     return hook
@@ -77,7 +78,13 @@ class Ends:
             finally:
                 hook.remove()
             return
-        hooks = [module.get_submodule(self.out).register_forward_hook(lambda _, args, out: seen.setdefault("out", out))]
+
+        def keep(_: nn.Module, args: tuple, out: Tensor) -> None:  # a copy: a residual may be added in place
+            if "out" in seen and args and args[0].shape == seen["out"].shape and torch.equal(args[0], seen["out"]):
+                seen["again"] = out  # applied to its own output: what stands between the ends is not all
+            seen.setdefault("out", out.clone())
+
+        hooks = [module.get_submodule(self.out).register_forward_hook(keep)]
         for role in ("query", "key", "value"):
             part: nn.Module = module.get_submodule(getattr(self, role))
             hooks.append(part.register_forward_pre_hook(_noting(seen, role)))
@@ -89,7 +96,7 @@ class Ends:
 
     def reading(self, outcome: Outcome, seen: dict[str, Tensor], layout: str) -> Reading:
         """The output and the inputs of the attention between, where all were seen as (batch, length, width)."""
-        if not outcome.ok or any(name not in seen for name in ROLES):
+        if not outcome.ok or "again" in seen or any(name not in seen for name in ROLES):
             return Reading(outcome)
         layout = LAYOUTS.get(bool(seen.get("first")), layout) if self.whole else layout
         found = [from_user(seen[name].detach().float(), layout, flat=True) for name in ROLES]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnscope.doctor.model_check.case import Case
+from attnscope.doctor.model_check.checks.chat_turns import broken_markers
 
 # Strings that are special tokens in one family or another. [INST] and <<SYS>> are not: Llama 2 reads them as pieces.
 _SPECIAL_LOOK = re.compile(
@@ -87,8 +88,9 @@ def _markers(case: Case, known: set[str]) -> dict[str, int]:
     any_case = re.compile("|".join(longest_first) or r"(?!)", re.IGNORECASE)
     found: dict[str, int] = {}
     for text in [*case.row_texts(), *([case.pair] if case.pair else [])]:
-        for match in (*_SPECIAL_LOOK.finditer(text), *any_case.finditer(text)):
-            found.setdefault(match.group().strip(), 0)
+        whole = [match.group().strip() for match in (*_SPECIAL_LOOK.finditer(text), *any_case.finditer(text))]
+        for name in (*whole, *broken_markers(text, known)):
+            found.setdefault(name, 0)
         for name in found:
             found[name] += text.count(name)
     return found
@@ -106,6 +108,9 @@ def _cure(tokenizer: Any, name: str, known: set[str], in_template: bool) -> str:
     same = next((t for t in sorted(known) if t.casefold() == name.casefold()), None)
     if same:
         return f"write {same!r}, as this tokenizer spells it"
+    near = next((t for t in sorted(known) if len(name) > 4 and name.strip("<|>") == t.strip("<|>")), None)
+    if near:
+        return f"write {near!r}, with all its signs"
     if in_template:
         added = f'tokenizer.add_special_tokens({{"additional_special_tokens": [{name!r}]}})'
         return (
@@ -127,6 +132,9 @@ def chat_template(case: Case) -> None:
     tokenizer = case.tokenizer
     if not getattr(tokenizer, "chat_template", None) or case.route == "messages":
         return
+    known = {str(t) for t in getattr(tokenizer, "all_special_tokens", ())}
+    if any(broken_markers(text, known) for text in case.row_texts()):
+        return  # a frame, with a marker that has lost a sign
     try:
         rendered = str(tokenizer.apply_chat_template([{"role": "user", "content": _PROBE}], tokenize=False))
     except Exception as error:  # a template is a program by the model's authors

@@ -1,7 +1,7 @@
 """What the ids alone show: rows beyond the embedding, the begin token, a text that was cut."""
 
 from attnscope.doctor.model_check.case import Case
-from attnscope.doctor.model_check.checks import ids_of_text, special_tokens, tokenizer_fit
+from attnscope.doctor.model_check.checks import chat_turns, ids_of_text, special_tokens, tokenizer_fit
 
 _PROBE = "zebra"
 _ENCODE_CHAT = 'tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)'
@@ -20,6 +20,7 @@ def examine(case: Case) -> None:
     begin_token(case)
     special_tokens.special_pieces(case)
     special_tokens.chat_template(case)
+    chat_turns.examine(case)
     if case.route == "inputs":
         ids_of_text.examine(case, _tokenizer_limit(case))
     else:

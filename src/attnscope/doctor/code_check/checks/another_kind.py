@@ -1,0 +1,59 @@
+"""Whether code that no recipe explains is another kind of attention: then it is not compared, and not accused of being another."""
+
+import re
+
+import torch
+
+from attnscope.doctor.code_check.case import Case
+from attnscope.doctor.code_check.match.measured_bias import scores_seen
+from attnscope.doctor.code_check.run.invocation import Invocation, Run
+
+_BENT = 1e-3  # of the spread of the scores
+_CHOOSING = {"topk", "sort", "argsort", "kthvalue", "multinomial"}
+
+
+def another_kind(case: Case, invocation: Invocation, run: Run) -> str:
+    """Why it is no softmax over q · k, in words; empty where it may be one."""
+    seen = run.reading.outcome.seen
+    whole = seen.names & {"scaled_dot_product_attention", "multi_head_attention_forward"}
+    if not whole and not seen.exponents and not re.search(r"exp|softmax", case.text):
+        return "it takes no softmax and no exponential"
+    if chosen := sorted(seen.names & _CHOOSING):
+        return "it chooses keys by their numbers: " + ", ".join(chosen)
+    if not whole and seen.exponents and not any(_of_pairs(shape, run) for shape in seen.exponents):
+        return "no softmax in it runs over the scores of queries and keys"
+    if (
+        not re.search(r"norm|cosine", case.text, re.IGNORECASE)
+        and case.base.softcap is None
+        and _bent(case, invocation, run)
+    ):
+        return "its scores are no multiples of the queries, as q · k is"
+    return ""
+
+
+def _of_pairs(shape: tuple[int, ...], run: Run) -> bool:
+    """Whether numbers of this shape may be the scores of queries and keys, or of some of them."""
+    queries, keys = (x.shape[-2] for x in run.inputs[:2])
+    rest = list(shape)
+    every = all(n in rest and (rest.remove(n) or True) for n in (queries, keys))
+    flat = any(n >= queries * keys for n in shape)
+    return every or flat or (len(shape) > 0 and 1 < shape[-1] <= keys + 1)
+
+
+def _bent(case: Case, invocation: Invocation, run: Run) -> bool:
+    """Whether the scores that enter the softmax are no straight line in the queries of a function."""
+    if invocation.call.inputs == 1 or invocation.projections is not None:
+        return False
+    inputs, found = run.inputs, []
+    for times in (1.0, 2.0, 3.0):
+        reading = invocation.run((inputs[0] * times, *inputs[1:]), seed=11, **case.options)
+        shape = (inputs[0].shape[0], invocation.heads, inputs[0].shape[-2], inputs[1].shape[-2])
+        seen = scores_seen(reading, *shape) if reading.output is not None else None
+        if seen is None:
+            return False
+        found.append(seen)
+    known = torch.stack([x > -1e3 for x in found]).all(0)
+    one, two, three = (x[known] for x in found)
+    if one.numel() < 4:
+        return False
+    return bool((one - 2 * two + three).abs().max() > _BENT * two.std().clamp_min(1e-6))

@@ -1,0 +1,26 @@
+"""What a larger module does around its attention: what queries and keys are made of, and what the output is added to."""
+
+import torch
+from torch import Tensor
+
+from attnscope.doctor.code_check.case import Case
+from attnscope.doctor.code_check.run.invocation import Invocation, Run
+
+
+def around(case: Case, whole: Invocation, outer: Run, inner: Run) -> None:
+    """Queries that are made of other numbers than keys, and a sum that starts from normed numbers: warnings. `outer`: the run of the whole
+    module; `inner`: the same, with what went into its projections and came out of the last."""
+    saw, out, y = inner.reading.saw, inner.reading.output, outer.reading.output
+    if saw is None or out is None or whole.call.inputs != 1 or whole.latents is not None:
+        return
+    x, (query, key, _) = outer.inputs[0], saw
+    if _same(key, x) and query.shape == x.shape and not _same(query, x):
+        case.find("inputs-unlike")
+    if y is None or _same(query, x) or not _same(key, query) or not y.shape == out.shape == query.shape:
+        return
+    if _same(y, query + out) and not _same(y, x + out):
+        case.find("residual-of-the-norm")
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.allclose(a, b, atol=1e-5)
