@@ -11,6 +11,8 @@ import { type Head, nameOf, patchOf } from "./heads";
 import { type Look, paint } from "./paint";
 import type { Statistics } from "./statistics";
 
+const PERCENT = /(\S+ %)/; // a number and its sign stay on one line
+
 export class Panel {
   readonly element = h("aside", { class: "model-panel", "aria-label": "the head enlarged" });
   private readonly title = h("b", { class: "model-panel-title" });
@@ -134,7 +136,9 @@ export class Panel {
     this.link.hidden = !link;
     if (!link || !thumb) return;
     const parts = linkSaid(head, link, this.labels).flatMap((part) =>
-      typeof part === "string" ? [part.replace(/ %/g, "\u00a0%")] : [tokenElement(part.token), after(part)],
+      typeof part === "string"
+        ? part.split(PERCENT).map((text, i) => (i % 2 ? h("span", { class: "num" }, text) : text))
+        : [tokenElement(part.token), after(part)],
     );
     this.link.replaceChildren(
       h("span", { class: "what" }, thumb.zero === undefined ? "strongest link" : "changed most"),
