@@ -70,7 +70,9 @@ def state(case: Case, fit: Fit, runs: list[Run]) -> None:
 def _rotary_called(fit: Fit, run: Run) -> bool:
     """Whether a part of the module that is a rotary embedding by its name is called while it runs."""
     module, called = fit.invocation.fn, []
-    if not isinstance(module, nn.Module) or any(kind in ("none turned", "zeros like x") for _, kind in fit.invocation.fill):
+    if not isinstance(module, nn.Module) or any(
+        kind in ("none turned", "zeros like x") for _, kind in fit.invocation.fill
+    ):
         return False
     named = [part for path, part in module.named_modules() if path and _ROTARY.search(f"{path} {type(part).__name__}")]
     hooks = [part.register_forward_hook(lambda *_: called.append(True)) for part in named]
