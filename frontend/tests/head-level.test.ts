@@ -199,7 +199,6 @@ describe("on paper", () => {
       columns: { query: "given to <c>", key: "weight of d, head 1" },
       faint: [],
       strong: [{ query: 0, key: 0, weight: 0.5, size: 0.5, head: 0 }],
-      faintEnd: 1,
       y: { query: () => 12, key: () => 12 },
       beside: () => 0,
       pens: pens(false),

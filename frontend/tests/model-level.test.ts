@@ -1,12 +1,12 @@
 /** The model level's pure parts: which head stands where, in what order, and what is said of them. */
 
 import { describe, expect, it } from "vitest";
-import { Ramp } from "../src/base/scale";
+import { contrast, Ramp } from "../src/base/scale";
 import type { Metadata, Site, Thumb } from "../src/data/metadata";
 import { finding, linkSaid } from "../src/levels/model/finding";
 import { type Head, headsOf, nameOf, patchOf, patchRange, pixelRangeOf } from "../src/levels/model/heads";
 import { at, byLayer, find, inOrder, step } from "../src/levels/model/layout";
-import { paintMatrix, strongestCells } from "../src/levels/model/paint";
+import { paintMatrix, partOf, strongestCells } from "../src/levels/model/paint";
 import { PairNumbers } from "../src/levels/model/pair-numbers";
 import { Statistics } from "../src/levels/model/statistics";
 import { labels } from "../src/scene/labels";
@@ -265,10 +265,21 @@ describe("layout", () => {
   });
 });
 
+const rgb = (css: string) => css.match(/\d+/g)?.map(Number) as [number, number, number];
+
 describe("paint", () => {
   const palette = { negative: "#0000ff", zero: "#eeeeee", positive: "#ff0000", ink: "#111111", ground: "#ffffff" };
   const ink = new Ramp({ ...palette, negative: palette.zero, positive: palette.ink });
-  const look = { ink, end: 1, hatch: 0xff123456, ground: 0xffffffff, text: 0xff111111, palette, frame: "#999999" };
+  const look = {
+    ink,
+    end: 1,
+    signed: false,
+    hatch: 0xff123456,
+    ground: 0xffffffff,
+    text: 0xff111111,
+    palette,
+    frame: "#999999",
+  };
   const head = (bytes: number[], change: Partial<Thumb> = {}): Head => ({
     site: site({ thumb: thumb(change) }),
     head: 0,
@@ -286,6 +297,16 @@ describe("paint", () => {
     expect(new Set(masked)).toEqual(new Set([look.hatch, look.ground]));
     const broken = [6, 7, 8].flatMap((y) => [6, 7, 8].map((x) => pixels[y * 9 + x]));
     expect(new Set(broken)).toEqual(new Set([look.text, look.ground]));
+  });
+
+  it("shows small changes beside a head that changed wholly, and tells larger ones from them", () => {
+    const changes = { ...look, ink: new Ramp(palette), signed: true };
+    const colour = (weight: number) => changes.ink.css(partOf(weight, changes), 1);
+    const seen = [0, 0.02, 0.09, 0.33, 1].map(colour);
+    for (const [i, one] of seen.entries())
+      for (const other of seen.slice(i + 1)) expect(contrast(rgb(one), rgb(other))).toBeGreaterThan(1.15);
+    expect(partOf(-0.09, changes)).toBe(-partOf(0.09, changes));
+    expect(partOf(0.25, look)).toBe(0.25); // weights grow evenly
   });
 
   it("loses no strong patch where there are fewer pixels than patches", () => {

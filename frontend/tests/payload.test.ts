@@ -1,5 +1,5 @@
 import { deflateSync } from "node:zlib";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { number, type Site, type TokenTable } from "../src/data/metadata";
 import { Payload } from "../src/data/payload";
 import { fromBfloat, fromHalf, PayloadError } from "../src/data/safetensors";
@@ -174,6 +174,24 @@ describe("an embedded block", () => {
       const [parts] = back.shape(name);
       for (let i = 0; i < parts; i++) expect([...back.floats(name, i)]).toEqual([...plain.floats(name, i)]);
     }
+  });
+
+  it("that unpacks to more than it declares is refused before it fills the memory", async () => {
+    const bytes = payload();
+    const bomb = new Uint8Array(bytes.length + 50_000_000); // packs to 50 kB
+    bomb.set(bytes);
+    const chunks = vi.spyOn(Uint8Array.prototype, "set");
+    await expect(unpack(deflateSync(bomb).toString("base64"))).rejects.toThrow(/more than its header|do not fit/);
+    const taken = chunks.mock.calls.reduce((sum, [part]) => sum + part.length, 0);
+    chunks.mockRestore();
+    expect(taken).toBeLessThan(1_000_000);
+    const json = JSON.stringify({ huge: { dtype: "U8", shape: [2e9], data_offsets: [0, 2e9] } });
+    const header = new Uint8Array(8 + json.length);
+    header.set(new TextEncoder().encode(json), 8);
+    header[0] = json.length;
+    await expect(unpack(deflateSync(header).toString("base64"))).rejects.toThrow(/do not fit/);
+    header.fill(0xff, 0, 6);
+    await expect(unpack(deflateSync(header).toString("base64"))).rejects.toThrow(/longer than any/);
   });
 
   it("that is cut or no base64 says so", async () => {

@@ -10,8 +10,10 @@ import {
   ranges,
   scientific,
 } from "../src/base/format";
-import { contrast, largestIn, nice, nicePart, Ramp, robustDomain, stripFor } from "../src/base/scale";
+import { contrast, largestIn, nice, niceChange, nicePart, Ramp, robustDomain, stripFor } from "../src/base/scale";
 import type { Chain } from "../src/chain/chain";
+import { Shade } from "../src/levels/matrix/shade";
+import { lookOf, partOf } from "../src/levels/model/paint";
 import { lines } from "../src/levels/neuron/folding";
 import { labels, named } from "../src/scene/labels";
 import { meta, site } from "./made";
@@ -136,7 +138,29 @@ describe("folding", () => {
 describe("scales", () => {
   it("round ends", () => {
     expect([0.031, 1, 3.2, 4.01, 97, 0].map(nice)).toEqual([0.035, 1, 3.5, 4.5, 100, 1]);
-    expect([0.003, 0.3, 0.527, 0.95].map(nicePart)).toEqual([0.01, 0.4, 0.6, 1]);
+    expect([0.003, 0.1, 0.2, 0.3, 0.527, 0.95].map(nicePart)).toEqual([0.01, 0.1, 0.2, 1, 1, 1]);
+    expect([0.03, 0.31, 1.7].map(niceChange)).toEqual([0.03, 0.35, 1]);
+  });
+
+  it("of weights are one at every level, and say where they are not", () => {
+    const ramp = new Ramp({
+      negative: "#0000ff",
+      zero: "#eeeeee",
+      positive: "#ff0000",
+      ink: "#111111",
+      ground: "#ffffff",
+    });
+    const look = lookOf(ramp, nicePart(0.31), "#123456", "#999999");
+    for (const [largest, said] of [
+      [0.31, "0 … 100 %"],
+      [0.97, "0 … 100 %"],
+      [0.07, "0 … 10 %, a scale of its own"],
+    ] as const) {
+      const shade = new Shade(ramp, "weights", largest, largest, false);
+      expect(shade.said).toBe(said);
+      const alike = shade.pixel(0.05) === look.ink.pixel(partOf(0.05, look), 1);
+      expect(alike).toBe(!said.includes("own"));
+    }
   });
 
   it("one outlier does not flatten the domain; NaN does not break it", () => {

@@ -216,7 +216,14 @@ def test_scores_have_signs_and_weights_a_logarithmic_scale_on_request(demo_page)
     demo_page.locator('[data-tool="quantity"]').select_option("scores")
     assert "−" in legends.inner_text()
     assert "logarithmic" not in legends.inner_text()
-    assert demo_page.locator('[data-tool="log"]').is_disabled()
+    log = demo_page.locator('[data-tool="log"]')
+    assert log.is_disabled()
+    demo_page.locator('[data-tool="quantity"]').focus()
+    log.focus()  # greyed, it says why to a keyboard and to a finger
+    assert "scores have a sign" in demo_page.locator("[data-tip]").inner_text()
+    assert log.is_checked(), "and stays as it was"
+    log.press("Space")
+    assert log.is_checked()
     demo_page.locator('[data-tool="quantity"]').select_option("dot")
     assert "q · k" in legends.inner_text()
 

@@ -49,6 +49,9 @@ class Soft(Asking):
                 z = torch.einsum("bhqk,bhkd->bhqd", scores.softmax(dim=-1), v)
             case "module":
                 z = torch.bmm(nn.Softmax(dim=-1)(scores).flatten(0, 1), v.flatten(0, 1)).unflatten(0, (-1, H))
+            case "unknown":  # a function that is not followed: the softmax is of scores in another order
+                order = torch.arange(scores.shape[-1]).flip(0)
+                z = torch.softmax(scores.index_select(-1, order), -1) @ v.index_select(-2, order)
             case "joined":  # batch and heads are one axis
                 self.num_heads = H
                 z = torch.bmm(torch.softmax(scores.flatten(0, 1), -1), v.flatten(0, 1)).unflatten(0, (-1, H))
@@ -185,14 +188,28 @@ def test_sites_of_a_plain_module() -> None:
 
 
 @pytest.mark.parametrize("way", ["F", "torch", "method", "module", "joined"])
-def test_softmax_by_hand_gives_weights_only(way: str) -> None:
+def test_a_softmax_by_hand_is_followed_back_to_q_and_k(way: str) -> None:
     model = net(Soft(way=way), Soft(way=way))
     trace = attnscope.trace(model, None, inputs={"x": x()})
-    q, k, _ = model.layers[0].split(x())  # type: ignore[index]
+    q, k, v = model.layers[0].split(x())  # type: ignore[index]
     assert len(trace.sites) == 2
     site = trace.sites[0]
-    assert site.weights_only
+    assert (site.verify().status, site.scaling) == ("exact", pytest.approx(D**-0.5))
+    for kept, own in ((site.q, q), (site.k, k), (site.v, v)):
+        assert torch.equal(kept, own[0])
     assert close(site.weights(), F.softmax(q @ k.transpose(-1, -2) / D**0.5, -1)[0])
+    assert site.projection is not None
+    assert site.projection.parameter is model.layers[0].o.weight  # type: ignore[index, union-attr]
+    assert trace.model.implementation == "softmax"
+
+
+def test_a_softmax_that_cannot_be_followed_gives_weights_only() -> None:
+    model = net(Soft(way="unknown"), Soft(way="unknown"))
+    trace = attnscope.trace(model, None, inputs={"x": x()})
+    q, k, _ = model.layers[0].split(x())  # type: ignore[index]
+    site = trace.sites[0]
+    assert site.weights_only
+    assert close(site.weights(), F.softmax(q @ k.transpose(-1, -2) / D**0.5, -1)[0].flip(-1))
     assert site.verify().status == "weights_only"
     assert not trace.verify().passed
     assert any(note.startswith("Weights only (layer 0, layer 1)") for note in trace.notes)
@@ -200,8 +217,22 @@ def test_softmax_by_hand_gives_weights_only(way: str) -> None:
         site.output(head=1)
 
 
+class Gated(Asking):
+    """Weights that are changed between the softmax and the values."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.split(x)
+        weights = (q @ k.mT / D**0.5).softmax(-1) * torch.tensor([1.0, 0.0, 0.5])[:, None, None]
+        return self.o((weights @ v).transpose(1, 2).flatten(2))
+
+
+def test_weights_that_are_changed_after_the_softmax_are_not_taken_for_a_whole_site() -> None:
+    trace = attnscope.trace(net(Gated()), None, inputs={"x": x()})
+    assert [site.verify().status for site in trace.sites] == ["weights_only"]
+
+
 def test_weights_only_and_whole_sites_in_one_trace(tmp_path: Any) -> None:
-    trace = attnscope.trace(net(Soft(way="F"), Asking(), parts.Attention()), None, inputs={"x": x()})
+    trace = attnscope.trace(net(Soft(way="unknown"), Asking(), parts.Attention()), None, inputs={"x": x()})
     assert [site.verify().status for site in trace.sites] == ["weights_only", "exact", "exact"]
     trace.save(tmp_path / "t.safetensors")
     again = attnscope.load_trace(tmp_path / "t.safetensors")

@@ -123,7 +123,11 @@ def test_other_numbers_of_axes(shape: tuple[int, ...]) -> None:
     assert trace.verify().passed
     theirs = by_formula({"query": q, "key": k, "is_causal": True})
     theirs = theirs[(0,) * (theirs.ndim - 3)] if theirs.ndim > 3 else theirs[None] if theirs.ndim == 2 else theirs[:1]
-    assert close(site.weights(), theirs)
+    weights = site.weights()
+    if len(shape) == 5:  # (2, 3): two inputs of three parts each, which do not see each other
+        assert not weights[:, :T, T:].any()
+        weights = weights[:, :T, :T]
+    assert close(weights, theirs)
 
 
 @settings(max_examples=40, deadline=None)
@@ -422,7 +426,7 @@ def hand_written(name: str) -> tuple[Any, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", HAND_WRITTEN)
-def test_hand_written_models_give_their_own_weights(name: str) -> None:
+def test_hand_written_models_are_followed_from_q_and_k_to_their_own_weights(name: str) -> None:
     model, call = hand_written(name)
     trace = attnscope.trace(model, None, inputs=call)
     with torch.no_grad():
@@ -435,11 +439,12 @@ def test_hand_written_models_give_their_own_weights(name: str) -> None:
     assert len(theirs) == len(trace.sites) == 3
     order = {None: 0, "encoder": 0, "decoder": 1, "cross": 2}
     for site, weights in zip(sorted(trace.sites, key=lambda site: order[site.stack]), theirs, strict=True):
-        assert site.weights_only
-        assert torch.equal(site.weights(), weights[0])
+        assert not site.weights_only
+        assert close(site.weights(), weights[0], magnitude=through_softmax(site.scores()))
         assert float(weights.max()) > 1.5 / site.keys
+    assert trace.verify().passed
     assert not trace.unrecorded
-    assert any("Weights only" in note for note in trace.notes)
+    assert not any("Weights only" in note for note in trace.notes)
 
 
 def test_falcon_calls_torch_and_is_exact() -> None:
@@ -459,7 +464,7 @@ def test_falcon_calls_torch_and_is_exact() -> None:
     eager.load_state_dict(model.state_dict())
     by_hand = attnscope.trace(eager, None, inputs={"input_ids": ids})
     for site, other in zip(trace.sites, by_hand.sites, strict=True):
-        assert other.weights_only
+        assert not other.weights_only
         assert close(site.weights(), other.weights(), magnitude=through_softmax(site.scores()))
     generated = model.config  # cached steps see earlier keys, and are no cross-attention
     assert generated.use_cache

@@ -25,6 +25,7 @@ os._exit(7)
 """
 SLOW = {  # the command and what its first line names
     "show": (["show", "the cat"], "starting"),
+    "coverage": (["coverage", "--model-type", "bert"], "starting"),
     "demo": (["demo"], "starting"),
     "serve": (["serve"], "starting the server"),
     "check code": (["check", "mine.py:attend"], "mine.py:attend"),

@@ -1,6 +1,5 @@
 """Two traces beside each other: what belongs together, and how much each head changed, against numpy written out plainly."""
 
-import json
 import re
 
 import numpy as np
@@ -136,13 +135,20 @@ def test_long_texts_are_compared_in_blocks_with_the_same_result(texts, monkeypat
         assert close(one.picture, other.picture, magnitude=1)
 
 
-def test_too_long_texts_are_sampled_and_say_so(texts, monkeypatch):
+def test_many_weights_are_all_compared_and_a_line_says_so(monkeypatch, capsys):
     from attnscope.comparing import head_changes as changes
 
-    monkeypatch.setattr(changes, "MOST_WEIGHTS", 72 * 25 * 7)
-    again = attnscope.compare(texts.a, texts.b)
-    assert {one.sampled for one in again.changes} == {7}
-    assert "spread evenly" in json.dumps(read(again.show().pair.difference)[0]["notes"])
+    words = [f"w{number}" for number in range(53)]
+    a, b = rows(7, 2, 53, 53), rows(7, 2, 53, 53).copy()
+    b[1, 29] = np.roll(a[1, 29], 3)  # one query that no even sample must miss
+    monkeypatch.setattr(changes, "MANY", 2 * 53 * 53)
+    monkeypatch.setattr(changes, "BLOCK", 500)
+    found = attnscope.compare(*(attnscope.Trace.from_attentions([one], words) for one in (a, b))).heads
+    expected = np.abs(b[1] - a[1])
+    one = next(head for head in found if head.name == "L0H1")
+    assert (one.query, one.key) == np.unravel_index(expected.argmax(), (53, 53))
+    assert close(one.change, expected.sum() / 2 / 53, magnitude=1)
+    assert "comparing every weight" in capsys.readouterr().err
 
 
 def test_weights_alone_can_be_compared():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import attnscope
+from attnscope.models.packaged import SMOLLM2_WHEEL
 
 pytestmark = [pytest.mark.packaging, pytest.mark.source]
 
@@ -34,12 +35,15 @@ def test_constraints_pin_every_requirement() -> None:
         *project["dependencies"],
         *project["optional-dependencies"]["dev"],
         *project["optional-dependencies"]["demo"],
+        *project["optional-dependencies"]["smollm2"],
+        SMOLLM2_WHEEL,
     ]
     names = {re.match(r"[A-Za-z0-9._-]+", line)[0].lower().replace("_", "-") for line in wanted} - {"attnscope"}
     pinned = {
         line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()
     }
     assert names <= pinned
+    assert SMOLLM2_WHEEL in (ROOT / "constraints.txt").read_text().splitlines()
 
 
 def test_front_end_lock_names_no_host_but_the_public_registry() -> None:

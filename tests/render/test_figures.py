@@ -18,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection
 from matplotlib.figure import Figure
 from PIL import Image
+from rich.console import Console
 
 import attnscope
 import tiny_models
@@ -25,12 +26,16 @@ from attnscope import Trace
 from attnscope.errors import InputError, NotCaptured, OutputError
 from attnscope.render.figures import colours, figure
 from attnscope.render.figures.head import HAIR, THICK, opacity
+from attnscope.render.page.html import plain_table
+from attnscope.render.terminal import draw
+from attnscope.statistics.definitions import NAMING, plain_name
 from attnscope.statistics.thumbnails import thumbnails_of
 from attnscope.text.format import number, percent, percent_in_words, significant
 from attnscope.tracing.masks import rule_of
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import ModelInfo
 from attnscope.views.as_python import python
+from attnscope.views.sentences.columns import COLUMNS, NUMBERS, SHORT, TITLES
 from attnscope.views.state import LEVELS, State
 from attnscope.views.view import View
 from made_traces import made_trace, with_everything
@@ -88,7 +93,7 @@ def test_bars_of_the_neuron_level_are_the_vectors(demo_trace):
         assert np.array_equal(row, np.repeat(np.arange(len(vectors)), vectors.shape[1]))
     widths = [bar.get_width() for bar in axes["weight"].patches]
     assert np.allclose(widths, site.weights(8, 7)[0].numpy())
-    assert axes["weight"].get_xlim() == (0, 0.6)
+    assert axes["weight"].get_xlim() == (0, 1), "one scale at every level"
 
 
 def test_numbers_of_the_neuron_level(demo_trace):
@@ -96,6 +101,24 @@ def test_numbers_of_the_neuron_level(demo_trace):
     chain, share = demo_trace.site(2).chain(8, 7), demo_trace.site(2).share(8, 7)
     for expected in [*map(number, chain.dot[0].tolist()), *map(percent, [*chain.weights[0].tolist(), *share.tolist()])]:
         assert expected in texts
+
+
+def test_columns_stand_in_one_order_in_figure_terminal_and_table(demo_trace):
+    """Those of the page are tested in the front end, against the same table."""
+    view = demo_trace.show("neuron", **PLACE)
+    made = drawn(demo_trace, "neuron", **PLACE)
+    at = {text.get_text(): text.get_position()[0] for axes in made.axes for text in axes.texts}
+    titles = [SHORT[one.name] for one in COLUMNS if one.name not in ("token", "score")]
+    titles[titles.index("k")] = "q, k"
+    assert sorted(titles, key=at.__getitem__) == titles
+    headings = re.findall("<th>(.*?)</th>", plain_table(view))
+    assert headings == [TITLES[name] for name in NUMBERS]
+    console = Console(file=io.StringIO(), width=100)
+    draw(view, console, ["neuron"])
+    assert any(
+        line.split() == " ".join(SHORT[name] for name in NUMBERS).split()
+        for line in console.file.getvalue().splitlines()
+    )
 
 
 def test_cells_of_the_matrix_are_the_weights(traces):
@@ -334,6 +357,18 @@ def test_thumbnails_of_the_model_level(traces):
             for head in range(trace.sites[i].heads):
                 shown = images[f"{i}.{head}"].get_array()
                 assert np.allclose(shown.filled(np.nan) * end, one.weights[head], equal_nan=True, atol=1e-6)
+
+
+def test_heads_have_plain_names_where_there_is_room(demo_trace):
+    made = drawn(demo_trace, "model", **PLACE)
+    words = " ".join(said(made))
+    names = {
+        plain_name({k: v[h] for k, v in one.statistics.items()}) for one in thumbnails_of(demo_trace) for h in range(12)
+    }
+    for name in names - {""}:
+        assert all(part in said(made) or name in said(made) for part in name.split(" ", 1)), name
+    assert NAMING.split(":")[0] in words
+    assert not {"previous", "previous token"} & set(said(drawn(demo_trace, "model", 3.4, **PLACE)))
 
 
 def test_heads_sorted_by_a_statistic(demo_trace):

@@ -171,10 +171,10 @@ def test_the_table_is_read_back() -> None:
     steps = site.chain(2, 5)
     share = site.share(2, 5)
     rows = re.findall(
-        r"^ *[▸ ]word(\d+) +(−?[\d.]+) +(−?[\d.]+) +(█*) +(<?[\d.]+) % +(<?[\d.]+) %$", text, re.MULTILINE
+        r"^ *[▸ ]word(\d+) +(█*) +(<?[\d.]+) % +(<?[\d.]+) % +(−?[\d.]+) +(−?[\d.]+)$", text, re.MULTILINE
     )
     assert len(rows) == 12
-    for key, dot, score, bar, weight, part in rows:
+    for key, bar, weight, part, dot, score in rows:
         k = int(key)
         assert float(dot.replace("−", "-")) == pytest.approx(float(steps.dot[0, k]), abs=0.006)
         assert float(score.replace("−", "-")) == pytest.approx(float(steps.masked[0, k]), abs=0.006)

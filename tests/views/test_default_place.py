@@ -107,17 +107,28 @@ def test_sentence_pinned_key_and_picture_agree(demo_trace: Trace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "first"), [(["the", "Capital", "is"], "Capital"), (["it", "is"], "it"), (["…", "Paris"], "Paris")]
+    ("answer", "first"),
+    [
+        (["the", "Capital", "is"], "Capital"),
+        (["it", "is"], "it"),
+        (["…", "Paris"], "Paris"),
+        (["Where", "Rome"], "Rome"),
+    ],
 )
-def test_a_generated_answer_opens_on_its_first_content_word(answer: list[str], first: str) -> None:
+def test_a_generated_answer_opens_where_its_first_new_word_was_written(answer: list[str], first: str) -> None:
     tokens = ["where", "are", "we", "now", *answer]
     weights = torch.rand(2, len(tokens), len(tokens), generator=torch.Generator().manual_seed(1)).tril()
     weights /= weights.sum(-1, keepdim=True)
     trace = made(weights, tokens, border=4)
-    assert trace.tokens[choose_opening(trace, trace.sites).query] == first
+    opening = choose_opening(trace, trace.sites)
+    assert trace.tokens[opening.query + 1] == first, "the token before it wrote it"
+    own = weights[opening.head, opening.query].clone()
+    own[[opening.query, *(i for i, token in enumerate(tokens) if not token.isalpha())]] = 0
+    assert opening.key == int(own.argmax()), "any other word may be its key"
     assert choose_opening(trace, trace.sites, query=2).query == 2
     state = trace.show().state
-    assert trace.tokens[state.query] == first
+    assert trace.tokens[state.query + 1] == first
+    assert f"from which the model wrote “{first}”" in state.why
 
 
 def test_the_choice_can_be_narrowed() -> None:

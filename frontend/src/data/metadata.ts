@@ -12,6 +12,12 @@ export interface TokenTable {
   shown?: string[];
   whole?: string[];
   tight?: boolean[];
+  /** Of a chat: the turn of each token, null before the first, and who speaks in each turn. */
+  turns?: (number | null)[];
+  roles?: string[];
+  /** What the model gave each token that it generated, and the most probable other one; null for what it read. */
+  probability?: (number | null)[];
+  runner_up?: ([string, number] | null)[];
   /** Where each token stands in the text: [start, end). May be missing or empty. */
   offsets?: [number, number][];
 }

@@ -116,6 +116,23 @@ export class Safetensors {
   }
 }
 
+const LONGEST_HEADER = 2 ** 28; // bytes: the names of a text of a million tokens are a tenth of it
+
+/** How long the whole is by its first bytes; null where these do not hold the header. */
+export function declaredLength(bytes: Uint8Array): number | null {
+  if (bytes.length < 8) return null;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const length = view.getUint32(0, true) + view.getUint32(4, true) * 2 ** 32;
+  if (length > LONGEST_HEADER)
+    throw new PayloadError("The data is damaged: its header would be longer than any that attnscope writes.");
+  if (bytes.length < 8 + length) return null;
+  const { json, dataStart } = readHeader(bytes);
+  let end = 0;
+  for (const [name, value] of Object.entries(json))
+    if (name !== "__metadata__") end = Math.max(end, readEntry(name, value, 0, Number.POSITIVE_INFINITY).end);
+  return dataStart + end;
+}
+
 export function readHeader(bytes: Uint8Array): Header {
   if (bytes.length < 8) throw new PayloadError("The data is cut off: it is shorter than its own header.");
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -1,6 +1,8 @@
 /** Colours of heads laid over each other: none twice, at least 3 : 1 on their ground, told apart by dash and label as well. */
 
+import { contrast } from "../base/scale";
 import { dashes, heads } from "../generated/colours.json";
+import type { Scene } from "../scene/scene";
 
 /** As many as a reader can still distinguish. */
 export const MOST = heads.light.length;
@@ -17,9 +19,17 @@ export function pens(dark: boolean): Pen[] {
 }
 
 /** Of a difference: what grew, and what shrank. */
-export const signPens = ({ positive, negative }: { positive: string; negative: string }): Pen[] => [
+const signPens = ({ positive, negative }: { positive: string; negative: string }): Pen[] => [
   { colour: positive, dash: [], name: "grew" },
   { colour: negative, dash: [9, 3], name: "shrank" },
 ];
+
+/** Of so many heads drawn over each other. */
+export function pensOf({ ramp, pair }: Pick<Scene, "ramp" | "pair">, heads: number): Pen[] {
+  if (pair) return signPens(ramp.palette);
+  const { ground, ink } = ramp.palette;
+  const dark = contrast(ground, "#000000") < contrast(ground, "#ffffff");
+  return heads > 1 ? pens(dark) : [{ colour: ink, dash: [] }];
+}
 
 export const nameOf = (pens: Pen[], head: number, i: number) => pens[i]?.name ?? `head ${head}`;

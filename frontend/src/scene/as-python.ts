@@ -4,11 +4,15 @@ import { INITIAL, type State } from "../base/state";
 import type { Metadata } from "../data/metadata";
 import { ALWAYS } from "../generated/state";
 
+/** What JSON leaves as it is and a terminal acts on: control characters and those that turn the direction of a line. */
+const ACTING = /[\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g;
+const escaped = (c: string) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`;
+
 /** A value as Python writes it. A JSON string is a Python string as well. */
 export function literal(value: unknown): string {
   if (value === null || value === undefined) return "None";
   if (typeof value === "boolean") return value ? "True" : "False";
-  if (typeof value === "string") return JSON.stringify(value);
+  if (typeof value === "string") return JSON.stringify(value).replace(ACTING, escaped);
   if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
   if (typeof value === "object")
     return `{${Object.entries(value)

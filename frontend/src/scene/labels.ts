@@ -53,7 +53,8 @@ export function named(label: Label): string {
   const { text, before, after } = label;
   const whole = label.whole || (before || after ? before + text + after : "");
   const name = whole ? `${text} (in ${whole})` : text;
-  return name.length > 60 ? `${name.slice(0, 57)}…` : name;
+  if (name.length > 60) return `${name.slice(0, 57)}…`;
+  return whole ? `${isolated(text)} (in ${isolated(whole)})` : text;
 }
 
 /** A token and its word, in a line of plain text. */
@@ -64,6 +65,19 @@ export const fromRight = (text: string) => /^\P{L}*[\u0590-\u08ff\ufb1d-\ufdff\u
 
 /** A letter of Hebrew, Arabic and their kin. */
 export const RIGHT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]/;
+
+const ARABIC = /[\u0620-\u064a\u066e-\u06d3\u06d5\u06ee\u06ef\u06fa-\u06fc\u06ff\u0750-\u077f\u08a0-\u08c7]/;
+/** Letters of Arabic that no letter after them joins (Joining_Type R of Unicode), and those that join none. */
+const ENDING =
+  /[\u0622-\u0625\u0627\u0629\u062f-\u0632\u0648\u0671-\u0673\u0675-\u0677\u0688-\u0699\u06c0\u06c3-\u06cb\u06cd\u06cf\u06d2\u06d3\u06d5\u06ee\u06ef\u0759-\u075b\u076b\u076c\u0771\u0773\u0774\u0778\u0779\u08aa-\u08ac\u08ae\u08b1\u08b2\u08b9]/;
+const ALONE = /[\u0621\u0674\u08ad]/;
+
+/** Whether the last letter of a piece and the first of the next join, as within a word of Arabic. */
+export function joined(before: string, after: string): boolean {
+  const last = before.replace(/\p{M}+$/u, "").slice(-1); // marks stand on their letter
+  const first = after.replace(/^\p{M}+/u, "").slice(0, 1);
+  return ARABIC.test(last) && ARABIC.test(first) && !ALONE.test(last + first) && !ENDING.test(last);
+}
 
 /** Letters that join, as those of Arabic, come apart in fonts of one width. */
 export const joins = (text: string) => RIGHT.test(text);

@@ -1,6 +1,7 @@
 /** What the foot says of scales where one query is shown against every key. */
 
 import { domainEnd } from "../base/format";
+import { weightDomain } from "../base/scale";
 import type { Legend } from "./level";
 import type { Scene } from "./scene";
 
@@ -21,7 +22,7 @@ export function queryLegends(scene: Scene): Legend[] {
     legends.push({ swatch: "notch", said: [["", "clipped"]] });
   }
   const parts = tensors.v.length ? "weight, share" : "weight";
-  legends.push({ swatch: "ink", said: [[parts, `0 … ${domainEnd(weightEnd * 100)} %`]] });
+  legends.push({ swatch: "ink", said: [[parts, weightDomain(weightEnd)]] });
   if (chain.allowed?.includes(0)) legends.push({ swatch: "masked", said: [["", "masked"]] });
   if (tensors.broken > 0) legends.push({ swatch: "broken", said: [["", "NaN or infinite"]] });
   return legends;

@@ -1,6 +1,6 @@
 /** Everything one drawing needs, computed once per change of state. Levels read it and draw. */
 
-import { nice, nicePart, type Ramp, robustDomain } from "../base/scale";
+import { nice, niceChange, nicePart, type Ramp, robustDomain } from "../base/scale";
 import type { State } from "../base/state";
 import { type Chain, chainOf } from "../chain/chain";
 import { Difference, type PairScene } from "../chain/difference";
@@ -141,7 +141,7 @@ export function scene(
     outside,
     domains: domains(tensors),
     scoreEnd: nice(largest(chain.biased, chain.allowed)),
-    weightEnd: nicePart(
+    weightEnd: (pair ? niceChange : nicePart)(
       Math.max(largest(chain.weights, null, left), largest(chain.share, null, left), without ? 0 : chain.sink),
     ),
     zEnd: nice(largest(chain.z, null)),

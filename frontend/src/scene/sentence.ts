@@ -52,38 +52,40 @@ function whereto(scene: Scene, who: Part, key: Naming): Part[] {
   const left = 1 - chain.sink - taken;
   const leads = aside.keys[order[0]];
   if (!others.length || !weights[others[0]] || (!leads && !(without && taken)))
-    return [who, ...most(weights, key, order, 1 - chain.sink, MENTIONED)];
+    return [who, ...most(weights, key, order, 1 - chain.sink, MENTIONED, FIRST)];
   if (without) {
     const [tokens, verb] = setAside(scene, key);
     const parts: Part[] = ["Without ", ...tokens, `, which ${verb} ${percentInWords(taken)} of its weight, `, who];
-    return [...parts, ...most(weights, key, others, left, MENTIONED * left)];
+    return [...parts, ...most(weights, key, others, left, MENTIONED * left, FIRST)];
   }
   const kind = keyLabels[order[0]].special ? "special" : "sink";
   const much = percentInWords(weights[order[0]]);
   const parts: Part[] = [who, " attends most to ", key(order[0]), `, a ${kind} token, with ${much} of its weight; `];
-  return [...parts, ...amongOthers(weights, key, others, left, MENTIONED * left)];
+  return [...parts, ...most(weights, key, others, left, MENTIONED * left, BEHIND)];
 }
+
+/** How it is said where weight goes: spread widely, to one key, and how much this has. */
+type Said = { widely: string; most: string; part: (part: string) => string };
+
+const FIRST: Said = {
+  widely: " spreads its weight widely: ",
+  most: " attends most to ",
+  part: (part) => ` with ${part} of its weight`,
+};
+/** Behind a token that is set aside. */
+const BEHIND: Said = {
+  widely: "among the others ",
+  most: "among the others most to ",
+  part: (part) => ` (${part})`,
+};
 
 /** Where most of the weight `left` goes, of the keys in `order`. Weights below `least` are not named. */
-function most(weights: Float64Array, key: Naming, order: number[], left: number, least: number): Part[] {
+function most(weights: Float64Array, key: Naming, order: number[], left: number, least: number, said: Said): Part[] {
   const [first] = order;
   const part = percentInWords(weights[first]);
-  if (weights[first] < least) {
-    const half = halfOf(weights, order, left);
-    return [` spreads its weight widely: ${half}, and the strongest, `, key(first), `, has ${part}.`];
-  }
-  return [" attends most to ", key(first), ` with ${part} of its weight`, ...then(weights, key, order, least)];
-}
-
-/** The same, behind a token that is set aside. */
-function amongOthers(weights: Float64Array, key: Naming, order: number[], left: number, least: number): Part[] {
-  const [first] = order;
-  const part = percentInWords(weights[first]);
-  if (weights[first] < least) {
-    const half = halfOf(weights, order, left);
-    return [`among the others ${half}, and the strongest, `, key(first), `, has ${part}.`];
-  }
-  return ["among the others most to ", key(first), ` (${part})`, ...then(weights, key, order, least)];
+  if (weights[first] < least)
+    return [`${said.widely}${halfOf(weights, order, left)}, and the strongest, `, key(first), `, has ${part}.`];
+  return [said.most, key(first), said.part(part), ...then(weights, key, order, least)];
 }
 
 function then(weights: Float64Array, key: Naming, [, ...order]: number[], least: number): Part[] {

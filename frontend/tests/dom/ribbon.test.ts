@@ -110,8 +110,8 @@ describe("the direction of words", () => {
 
   it("pieces of a word stand in its direction, and arrow keys follow it", () => {
     const scene = sceneAt(source());
-    const texts = ["של", "ום", "עולם", "cat", "s", "כן", "."];
-    const wholes = ["שלום", "שלום", "", "cats", "cats", "", ""];
+    const texts = ["بال", "عالم", "עולם", "cat", "s", "כן", "."];
+    const wholes = ["بالعالم", "بالعالم", "", "cats", "cats", "", ""];
     const wordOf = [0, 0, 1, 2, 2, 3, 4];
     scene.queryLabels = scene.queryLabels.map((label, i) => ({
       ...label,
@@ -121,12 +121,15 @@ describe("the direction of words", () => {
       special: false,
     }));
     scene.keyLabels = scene.queryLabels;
-    const { ribbon, flow, picked } = shown("both", scene);
+    const { ribbon, flow, tokens, picked } = shown("both", scene);
     const dirs = [...ribbon.element.querySelectorAll<HTMLElement>(".word")].map((word) => [word.textContent, word.dir]);
     expect(dirs).toEqual([
-      ["שלום", "rtl"],
+      ["بالعالم", "rtl"],
       ["cats", "ltr"],
     ]);
+    expect(tokens.map(({ classList }) => ["joins-on", "joins-back"].filter((one) => classList.contains(one)))).toEqual(
+      [["joins-on"], ["joins-back"], [], [], [], [], []], // letters of Arabic join across the border, others do not
+    );
     expect(flow.dir).toBe("rtl");
     press(flow, "ArrowLeft");
     press(flow, "ArrowRight");

@@ -17,14 +17,15 @@ from attnscope.views.view import View
 
 def show(
     model: Any,
-    tokenizer: Any,
+    tokenizer: Any = None,
     text: str | None = None,
     *,
     text_pair: str | None = None,
     text_target: str | None = None,
     messages: Sequence[Mapping[str, Any]] | None = None,
     inputs: Mapping[str, Any] | None = None,
-    generate: int = 0,
+    generate: int | Mapping[str, Any] = 0,
+    ids: Any = None,
     layers: Sequence[int | str] | int | str | None = None,
     sites: Sequence[str] | str | None = None,
     keep: Collection[str] | None = None,
@@ -46,10 +47,12 @@ def show(
 
     What is traced, as in attnscope.trace: exactly one of `text`, `messages` and `inputs`.
 
-    - `model`: a torch module. `tokenizer`: its tokenizer; None with `inputs`.
+    - `model`: a torch module, or what holds one, such as a pipeline or a SentenceTransformer. `tokenizer`: its tokenizer;
+      None with `inputs`, and where what holds the model has one.
     - `text`: what the model reads. `text_pair`: a second sentence. `text_target`: what the decoder reads.
     - `messages`: a chat, a list of {"role": …, "content": …}. `inputs`: ready tensors, a batch of one row.
-    - `generate`: up to so many tokens that the model adds to the text.
+    - `generate`: up to so many tokens that the model adds to the text, or settings of its generate(). `ids`: what a
+      generate() of your own returned.
     - `layers`, `sites`: numbers and module paths of the attention to keep; None keeps all.
     - `keep`: what to keep beside q, k and v: "x", "pre_rotary", "projections". None keeps what `steps` needs, for texts of
       up to 1,024 tokens.
@@ -98,6 +101,7 @@ def show(
         messages=messages,
         inputs=inputs,
         generate=generate,
+        ids=ids,
         layers=layers,
         sites=sites,
         keep=for_steps if keep is None else keep,

@@ -10,8 +10,11 @@ from torch import nn
 
 from attnscope.capturing import Recorder, may_attend, no_attention
 from attnscope.errors import CaptureError, InputError
+from attnscope.models.chances import with_chances
 from attnscope.models.inputs import Prepared, prepare
 from attnscope.models.loading import loaded_as
+from attnscope.tracing.held import open_held
+from attnscope.tracing.modules import in_eval
 from attnscope.tracing.places import parse_keep, parse_layers, parse_sites
 from attnscope.tracing.trace import Trace
 
@@ -22,14 +25,15 @@ KEEP_UP_TO = 1024
 
 def trace(
     model: Any,
-    tokenizer: Any,
+    tokenizer: Any = None,
     text: str | None = None,
     *,
     text_pair: str | None = None,
     text_target: str | None = None,
     messages: Sequence[Mapping[str, Any]] | None = None,
     inputs: Mapping[str, Any] | None = None,
-    generate: int = 0,
+    generate: int | Mapping[str, Any] = 0,
+    ids: Any = None,
     layers: Sequence[int | str] | int | str | None = None,
     sites: Sequence[str] | str | None = None,
     keep: Collection[str] | None = (),
@@ -39,13 +43,17 @@ def trace(
 
     Give exactly one of `text`, `messages` and `inputs`:
 
-    - `model`: a torch module. `tokenizer`: its tokenizer; None with `inputs`.
+    - `model`: a torch module, or what holds one: a transformers pipeline, a SentenceTransformer, a CrossEncoder, a PEFT
+      model. `tokenizer`: its tokenizer; None with `inputs`, and where what holds the model has one.
     - `text`: what the model reads. `text_pair`: a second sentence, for models that read two.
     - `text_target`: what the decoder of an encoder-decoder model reads. Without it the decoder starts from
       decoder_start_token_id, and a note of the trace says so.
     - `messages`: a chat, a list of {"role": …, "content": …}, written out by the tokenizer's own template.
     - `inputs`: ready tensors by the names of the model's forward, a batch of one row: {"input_ids": [1, T], …}.
-    - `generate`: up to so many tokens that the model adds greedily; the whole is traced in one causal pass.
+    - `generate`: up to so many tokens that the model adds greedily; the whole is traced in one causal pass. Settings of its
+      own generate(), such as {"max_new_tokens": 20, "do_sample": True}, are taken too; {} leaves all to the model.
+    - `ids`: what a generate() of your own returned, [T] or [1, T], in place of `generate`: the prompt, which stands beside
+      it as a text, and its continuation; of encoder-decoder models, what the decoder read and wrote. Alone: ids to read.
     - `layers`: numbers of the layers to keep, from 0; 5 or "L5" alone is one layer. `sites`: module paths of the
         attention to keep. None: all.
     - `keep`: what else to keep. "x" is the input of every layer (layers × T × M numbers), "pre_rotary" is q and k
@@ -56,6 +64,13 @@ def trace(
     Raises InputError for arguments that do not fit, a text that is too long among them; CaptureError for a model that
     is compiled, has no attention, or attends in a way that attnscope cannot reproduce.
     """
+    if isinstance(tokenizer, str):
+        raise InputError(
+            "expected the tokenizer as the second argument, got a text. The text is the third: trace(model, tokenizer, text); "
+            "where what holds the model has a tokenizer of its own, give the text by its name: trace(model, text=…)."
+        )
+    held = open_held(model, tokenizer, inputs.keys() if isinstance(inputs, Mapping) else ("input_ids",))
+    model, tokenizer = held.model, held.reader
     if not isinstance(model, nn.Module):
         raise InputError(
             f"expected the model, a torch module, as the first argument, got {type(model).__name__}. "
@@ -75,7 +90,10 @@ def trace(
         inputs=inputs,
         generate=generate,
         truncate=truncate,
+        ids=ids,
+        limit=held.limit,
     )
+    prepared = replace(prepared, notes=(*held.notes, *prepared.notes))
     if for_steps and len(prepared.tokens) > KEEP_UP_TO:
         kept = frozenset()
     given = {
@@ -84,14 +102,22 @@ def trace(
         "text_target": text_target,
         "messages": messages,
         "inputs": inputs is not None,
-        "generate": generate,
+        **_continuation(generate, ids, prepared),
         "layers": layers,
         "sites": sites,
         "truncate": truncate,
         "keep": None if for_steps else sorted(kept),
     }
     model = getattr(model, "_orig_mod", model)
-    return replace(_run(model, prepared, layers, sites, kept), source=_source(model, given))
+    return replace(_run(model, tokenizer, prepared, layers, sites, kept), source=_source(model, given))
+
+
+def _continuation(generate: int | Mapping[str, Any], ids: Any, prepared: Prepared) -> dict[str, Any]:
+    """How to come by the same continuation again: a sampled one by its ids."""
+    if ids is None and not isinstance(generate, Mapping):
+        return {"generate": generate}
+    read = prepared.tokens if prepared.target is None else prepared.target
+    return {"ids": list(read.ids)}
 
 
 def _source(model: Any, given: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -104,31 +130,42 @@ def _source(model: Any, given: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _run(
-    model: Any, prepared: Prepared, layers: Sequence[int] | None, sites: Sequence[str] | None, keep: frozenset[str]
+    model: Any,
+    tokenizer: Any,
+    prepared: Prepared,
+    layers: Sequence[int] | None,
+    sites: Sequence[str] | None,
+    keep: frozenset[str],
 ) -> Trace:
     """One forward pass in eval mode, without gradients and without a cache."""
     recorder = Recorder(model, keep=keep, layers=layers, sites=sites, own_thread=True)
     notes = list(prepared.notes)
-    was_training = model.training
-    if was_training:
-        notes.append("The model was in training mode; it was put in eval mode for this pass, so dropout is off.")
-        model.eval()
-    recorder.open()
-    try:
-        with torch.no_grad():
-            model(**prepared.inputs)
-    finally:
-        recorder.close()
+    with in_eval(model) as was_training, torch.no_grad():
         if was_training:
-            model.train()
+            notes.append("The model was in training mode; it was put in eval mode for this pass, so dropout is off.")
+        recorder.open()
+        try:
+            outputs = model(**prepared.inputs)
+        finally:
+            recorder.close()
     _one_row(prepared.inputs, recorder.rows())
-    return recorder.trace(
-        tokens=prepared.tokens if len(prepared.tokens) else None,  # None: positions get numbers for names
-        target=prepared.target,
-        name=prepared.name,
-        notes=notes,
-        inputs=prepared.inputs,
-    )
+    tokens, target = (with_chances(one, outputs, tokenizer) for one in (prepared.tokens, prepared.target))
+    return _named(recorder, replace(prepared, tokens=tokens, target=target), notes)
+
+
+def _named(recorder: Recorder, prepared: Prepared, notes: list[str]) -> Trace:
+    """The trace; where the names of what was read are not those of the positions, numbers are, and a note says so."""
+    given = {"name": prepared.name, "inputs": prepared.inputs}
+    if not len(prepared.tokens):  # positions get numbers for names
+        return recorder.trace(target=prepared.target, notes=notes, **given)
+    try:
+        return recorder.trace(tokens=prepared.tokens, target=prepared.target, notes=notes, **given)
+    except InputError:
+        note = (
+            f"This model attends over other positions than the {len(prepared.tokens)} that it was given, and attnscope does "
+            "not know which is which: positions are numbered."
+        )
+        return recorder.trace(notes=[*notes, note], **given)
 
 
 def _one_row(inputs: Mapping[str, Any], rows: int) -> None:

@@ -114,6 +114,19 @@ def project_output(
     return torch.einsum("...qd,...dm->...qm", output, output_projection)
 
 
+def key_shares(weights: Float[Tensor, "*B K"], norms: Float[Tensor, "*#B K"]) -> Float[Tensor, "*B K"]:
+    """Each key's share of what is added up: weight · norm over the sum of these, parts of 1.
+
+    `weights`: [*B, K], of one query. `norms`: the length of what each key would add with all weight, ‖v · W_O‖, [*B, K]. Source:
+    Kobayashi et al. 2020, "Attention is not only a weight", equation 2.
+
+    >>> key_shares(torch.tensor([0.8, 0.2]), torch.tensor([1.0, 4.0]))
+    tensor([0.5000, 0.5000])
+    """
+    size = weights * norms
+    return size / size.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+
+
 def repeat_heads(x: Float[Tensor, "*B G T D"], heads: int) -> Float[Tensor, "*B H T D"]:
     """Grouped queries: give each query head its own view of the key/value head that it shares.
 

@@ -1,11 +1,13 @@
 """Which forward pass does a call belong to? Passes are told apart by thread; the last few are kept."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from attnscope.capturing.listen.reads import reads_of
 from attnscope.capturing.read.attention_call import MaskReader
 from attnscope.capturing.records import Pass
 
@@ -41,12 +43,20 @@ class Passes:
         """Whether the pass of this thread was given a key/value cache."""
         return getattr(self._running, "cached", False)
 
-    def enter_model(self, arguments: Iterable[Any]) -> None:
-        """The model's forward begins in this thread."""
+    def enter_model(self, arguments: Mapping[str, Any]) -> None:
+        """The model's forward begins in this thread, with these arguments."""
         self._running.depth = self.depth + 1
         if self._running.depth == 1:
-            self.begin()
-            self._running.cached = any(hasattr(value, "get_seq_length") for value in arguments)
+            self.begin().reads = reads_of(arguments)
+            self._running.cached = any(hasattr(value, "get_seq_length") for value in arguments.values())
+
+    def read(self, path: str, ids: Tensor) -> None:
+        """A table of tokens, at this path, received ids [B, T] in this thread."""
+        opened = self.current if self.depth else None
+        if opened is not None:
+            opened.reads.tables.append((path, ids))
+        else:  # of a part that is called by itself: its pass begins with its first attention
+            self._running.waiting = [*getattr(self._running, "waiting", ()), (path, ids)]
 
     def leave_model(self) -> Pass | None:
         """The model's forward ends in this thread; returns the pass that ended with it."""
@@ -71,7 +81,7 @@ class Passes:
         self._running.current = opened
         return opened
 
-    def enter_call(self, path: str, cross: bool, size: tuple[int, int]) -> tuple[Pass, int] | None:
+    def enter_call(self, path: str, cross: bool) -> tuple[Pass, int] | None:
         """The pass that a call of this module belongs to, and the call's place in it; None for calls that are no part
         of a pass: of another thread whose pass began before the capture, or of gradient checkpointing, which runs the
         layers once more within backward."""
@@ -81,9 +91,11 @@ class Passes:
         opened = self.current
         if opened is None or (alone and path in opened.calls):
             opened = self.begin()
+        if alone:
+            opened.reads.tables += getattr(self._running, "waiting", ())
+            self._running.waiting = []
         opened.calls[path] += 1
         opened.order.append((path, cross))
-        opened.sizes.append(size)
         return opened, len(opened.order) - 1
 
     def forget_masks(self) -> None:

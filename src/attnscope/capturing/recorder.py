@@ -9,15 +9,17 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
-from torch import nn
-
+from attnscope.capturing.given import given_names, ids_read, matched, names_of_read
+from attnscope.capturing.parts import rows_of
 from attnscope.capturing.recording import Recording
 from attnscope.capturing.refusals import check_model, nothing_recorded
-from attnscope.capturing.to_trace import given_names, trace_of, unrecorded_of, wanted_of
+from attnscope.capturing.to_trace import trace_of, unrecorded_of, wanted_of
 from attnscope.errors import CaptureError, InputError
+from attnscope.tracing.held import module_of
 from attnscope.tracing.places import parse_keep, parse_layers, parse_sites
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import Trace
+from attnscope.tracing.virtual import with_virtual
 
 
 class Recorder:
@@ -30,7 +32,7 @@ class Recorder:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         keep_passes: int = 1,
         keep: Collection[str] | str | None = (),
         layers: Sequence[int | str] | SupportsIndex | str | None = None,
@@ -41,6 +43,7 @@ class Recorder:
         if isinstance(keep_passes, bool) or not hasattr(keep_passes, "__index__") or keep_passes < 1:
             raise InputError(f"expected keep_passes as a number from 1 on, got {keep_passes!r}.")
         kept, chosen, paths = parse_keep(keep), parse_layers(layers), parse_sites(sites)
+        model = module_of(model)
         facts = check_model(model)
         numbers = None if chosen is None else frozenset(chosen)
         self.model = model
@@ -102,20 +105,31 @@ class Recorder:
         found = wanted_of(chosen, self.model, recording.layers, recording.sites) if chosen.order else []
         if not found:
             raise CaptureError(self._nothing_recorded())
-        batch = max(record.batch for record, _ in found)
+        reads = chosen.reads
+        batch = rows_of(reads, [record for record, _ in found])
         if not -batch <= index < batch:
             raise InputError(f"index {index} is out of range: the batch of that pass has {batch} rows.")
-        named = given_names(tokenizer, input_ids, tokens, index % batch)
+        config, row = getattr(self.model, "config", None), index % batch
+        named = given_names(tokenizer, input_ids, tokens, row, chosen.token_types)
+        last = chosen is passes.kept[-1]
+        both = bool(getattr(config, "is_encoder_decoder", False))
+        read, target_read = ids_read(reads, both), reads.given.get("decoder_input_ids")
+        named = names_of_read(named, tokenizer, read, 0 if both else reads.past, row)
+        target = names_of_read(target, tokenizer, target_read, reads.past, row)
+        named, row, more = matched(named, tokenizer, read, 0 if both else reads.past, row, self.model, last)
+        target, *_ = matched(target, tokenizer, target_read, reads.past, row, self.model, last)
+        if named is not None and tokens is None:
+            named, target = with_virtual(self.model, named, target)
         unrecorded = unrecorded_of(chosen, [*recording.ran])
         return trace_of(
             chosen,
             found,
             self.model,
-            index % batch,
+            row,
             named,
             target,
             name=name,
-            notes=notes,
+            notes=[*notes, *more],
             unrecorded=unrecorded,
             inputs=inputs,
         )
@@ -135,7 +149,7 @@ class Recorder:
 
 @contextlib.contextmanager
 def capture(
-    model: nn.Module,
+    model: Any,
     keep_passes: int = 1,
     keep: Collection[str] | str | None = (),
     layers: Sequence[int | str] | SupportsIndex | str | None = None,
@@ -148,7 +162,7 @@ def capture(
     through transformers' interface, they agree to 4 ulp, the trace says so, and only the thread that opened the capture
     is seen. On the way out, also by an exception, nothing is left behind.
 
-    `model`: any torch module that attends, not compiled.
+    `model`: any torch module that attends, not compiled; or what holds one, such as a transformers pipeline.
     `keep_passes`: how many of the last passes to keep, from 1.
     `keep`: what to keep besides q, k and v. "x": the input of each attention module, T × M numbers a layer.
         "pre_rotary": q and k before rotary embedding, as much as q and k. "projections": W_q, W_k and W_v, references

@@ -1,7 +1,7 @@
 """Recording: what is written down while a capture is open. A Recorder holds one and makes traces of it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,12 +13,21 @@ from attnscope.capturing.listen.attention_interface import AttentionCall, listen
 from attnscope.capturing.listen.detect import looks_like_attention
 from attnscope.capturing.listen.facts import Facts
 from attnscope.capturing.listen.module_stack import Running, RunningModules
+from attnscope.capturing.listen.reads import by_name, is_ids
 from attnscope.capturing.passes import Passes
 from attnscope.capturing.read.attention_call import is_cross
 from attnscope.capturing.read.kv_cache import KeyKeeper, row_of
-from attnscope.capturing.records import WeightsRecord, record_of
+from attnscope.capturing.records import Pass, WeightsRecord, record_of
 from attnscope.capturing.surroundings import Surroundings
 from attnscope.capturing.to_trace import places_of
+
+
+def _token_types(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    """token_type_ids as a model was given them, by name or in a dictionary of features."""
+    for given in (kwargs, *args[:1]):
+        if isinstance(given, Mapping) and isinstance(types := given.get("token_type_ids"), Tensor):
+            return types.detach()
+    return None
 
 
 class Recording:
@@ -69,6 +78,7 @@ class Recording:
             for path, module in self._facts.attention_like()
             if path
         ]
+        handles += [table.register_forward_pre_hook(self._saw_ids(path)) for path, table in self._facts.token_tables()]
         self._closers = [handle.remove for handle in handles]
         self._surroundings = Surroundings(self.model, self._facts, self._keep)
         self._closers.append(self._surroundings.close)
@@ -102,9 +112,20 @@ class Recording:
     def _saw_module(self, path: str) -> Callable[..., None]:
         return lambda *_: self.ran.add(path) if self._takes_this_thread() else None
 
-    def _enter_model(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _saw_ids(self, path: str) -> Callable[..., None]:
+        def saw(_: Any, args: tuple[Any, ...]) -> None:
+            if args and is_ids(args[0]) and self._takes_this_thread():
+                self.passes.read(path, args[0].detach().clone())
+
+        return saw
+
+    def _enter_model(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
+        # Torch puts a hook into one table and "with kwargs" into another: a pass of another thread may come between.
         if self._takes_this_thread():
-            self.passes.enter_model((*args, *kwargs.values()))
+            kwargs = kwargs or {}
+            self.passes.enter_model(by_name(self.model, args, kwargs))
+            if self.passes.depth == 1 and self.passes.current is not None:
+                self.passes.current.token_types = _token_types(args, kwargs)
 
     def _leave_model(self, *_: Any) -> None:
         ended = self.passes.leave_model()
@@ -113,7 +134,7 @@ class Recording:
         self._surroundings.forget()
         if self.layers is not None:  # which layer a call was, only the whole pass tells
             places = places_of(ended, self.model)
-            ended.records = [r for r in ended.records if r.place in places and places[r.place][1] in self.layers]
+            ended.records = [r for r in ended.records if r.place in places and places[r.place].layer in self.layers]
 
     # --- recording ------------------------------------------------------------------------------------------------
 
@@ -141,19 +162,37 @@ class Recording:
         if call.direct and not cross:
             cross = self._is_cross(call.module, path, *size)
         alone = self.passes.depth == 0
-        if (entered := self.passes.enter_call(path, cross, size)) is None:
+        if (entered := self.passes.enter_call(path, cross)) is None:
             return
         opened, place = entered
-        number = opened.calls[path] - 1
+        offset = None
+        if not cross and size[0] != size[1] and not self.passes.cached:
+            offset = opened.masks.read(call).row(0)[0].own_keys(*size)
+            cross = offset is None
+            opened.order[place] = path, cross
         if call.direct and (running := self.running.caller()) is not None:
             opened.complete.add(running.turn)
-        if not self._wants(path):
-            return
+        if self._wants(path):
+            self._add_record(call, opened, place, path, cross, alone, offset)
+
+    def _add_record(
+        self,
+        call: AttentionCall,
+        opened: Pass,
+        place: int,
+        path: str,
+        cross: bool,
+        alone: bool,
+        offset: int | None = None,
+    ) -> None:
+        """A record of the call. `alone`: a part of the model was called by itself. `offset`: where query 0 stands among
+        the keys, where the mask tells."""
+        size, number = (call.query.shape[2], call.key.shape[2]), opened.calls[path] - 1
         if alone or self.passes.cached:  # the keys may change later
             keys = self._cached.keep(path, number, size[0], call.key, call.value)
         else:
             keys = partial(row_of, call.key.detach(), call.value.detach())
-        record = record_of(call, path, place, number, cross, opened.masks, keys, self._all_rows)
+        record = record_of(call, path, place, number, cross, opened.masks, keys, self._all_rows, offset)
         self._surroundings.add_to(record, call)
         opened.records.append(record)
 
@@ -166,10 +205,10 @@ class Recording:
         if opened is not None and looks_like_attention(running.module):
             opened.softmaxes.setdefault(running.turn, (set(), []))[0].add(tuple(size))
 
-    def record_weights(self, running: Running, weights: Tensor) -> None:
+    def record_weights(self, running: Running, weights: Tensor, call: AttentionCall | None) -> None:
         """Keep the weights of a softmax that were multiplied with values.
 
-        `running`: the module's run. `weights`: [B, H, Q, K].
+        `running`: the module's run. `weights`: [B, H, Q, K]. `call`: the attention around them, where it could be followed.
         """
         if not self._takes_this_thread():
             return
@@ -177,14 +216,19 @@ class Recording:
         opened = self.passes.current
         if opened is not None and running.turn in opened.complete:
             return  # the module computes them a second time, beside the attention that was recorded, to return them
+        alone = self.passes.depth == 0
         cross = self._is_cross(running.module, path, *size)
-        if (entered := self.passes.enter_call(path, cross, size)) is None:
+        if (entered := self.passes.enter_call(path, cross)) is None:
             return
         opened, place = entered
         sizes, places = opened.softmaxes.setdefault(running.turn, (set(), []))
         sizes.add(size)
         places.append(place)
-        if self._wants(path):
-            kept = weights.detach().clone()  # a copy: what the model does with it next is not known
-            number = opened.calls[path] - 1
-            opened.records.append(WeightsRecord(place, path, number, kept, function_mode.SOFTMAX, cross))
+        if not self._wants(path):
+            return
+        if call is not None:
+            self._add_record(call, opened, place, path, cross, alone)
+            return
+        kept = weights.detach().clone()  # a copy: what the model does with it next is not known
+        number = opened.calls[path] - 1
+        opened.records.append(WeightsRecord(place, path, number, kept, function_mode.SOFTMAX, cross))

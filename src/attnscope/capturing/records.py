@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from attnscope.capturing.listen.attention_interface import AttentionCall
+from attnscope.capturing.listen.reads import Reads
 from attnscope.capturing.read.attention_call import BatchRules, MaskReader, read_sinks, unknown_tensors
 from attnscope.capturing.read.kv_cache import KeyValue
 from attnscope.capturing.read.qkv_projections import Origin
@@ -23,7 +24,8 @@ SAMPLED_ROWS = 64
 class Record:
     """One attention call of a pass, for a whole batch. `query`: [B, H, Q, D]; `z`: [B, R, H, Dv]; `key_value` gives those of a
     row of the batch. `place`: which call
-    of the pass it was. `direct`: the module called torch by itself, and not through transformers' interface."""
+    of the pass it was. `direct`: the module called torch by itself, and not through transformers' interface. `offset`: where query 0 stands
+    among the keys, where the mask tells."""
 
     place: int
     path: str
@@ -47,6 +49,7 @@ class Record:
     x_keys: Tensor | None = None
     origins: dict[str, Origin] = field(default_factory=dict)
     direct: bool = False
+    offset: int | None = None
 
     @property
     def batch(self) -> int:
@@ -83,19 +86,20 @@ class WeightsRecord:
 class Pass:
     """One forward pass of the model: all its calls in order (module path, cross or not), and the records of those kept.
 
-    `sizes`: queries and keys of each call. `softmaxes`: sizes and places of the softmaxes in one run of a module.
+    `reads`: what it read. `softmaxes`: sizes and places of the softmaxes in one run of a module.
     `complete`: the runs of modules whose attention was recorded with q, k and v. `watched`: torch's own functions were
-        watched as well.
+        watched as well. `token_types`: the token_type_ids that the model was given, [B, T].
     """
 
     order: list[tuple[str, bool]] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     records: list[Record | WeightsRecord] = field(default_factory=list)
     masks: MaskReader = field(default_factory=MaskReader)
-    sizes: list[tuple[int, int]] = field(default_factory=list)
+    reads: Reads = field(default_factory=Reads)
     softmaxes: dict[int, tuple[set[tuple[int, ...]], list[int]]] = field(default_factory=dict)
     complete: set[int] = field(default_factory=set)
     watched: bool = False
+    token_types: Tensor | None = None
     places: tuple[int, Any] = (
         -1,
         None,
@@ -106,15 +110,6 @@ class Pass:
         """Places of softmaxes of several sizes in one run of a module: pieces of one attention (windows, landmarks),
         which nothing tells how to put together."""
         return {place for sizes, places in self.softmaxes.values() if len(sizes) > 1 for place in places}
-
-    @property
-    def pooled(self) -> bool:
-        """Whether cross attention runs last and reads, for other queries, what the others attend over."""
-        crosses = [cross for _, cross in self.order]
-        reads = {size for size, cross in zip(self.sizes, crosses, strict=True) if not cross}
-        across = [size for size, cross in zip(self.sizes, crosses, strict=True) if cross]
-        fits = all((keys, keys) in reads and (queries, queries) not in reads for queries, keys in across)
-        return bool(across) and crosses == sorted(crosses) and fits
 
 
 @functools.lru_cache(maxsize=8)
@@ -136,6 +131,7 @@ def record_of(
     masks: MaskReader,
     key_value: Callable[[int], KeyValue],
     all_rows: bool,
+    offset: int | None = None,
 ) -> Record:
     """The record of one `call`: references to its tensors, its mask as a rule, and its output for a sample of rows."""
     query, z = call.query.detach(), call.output.detach()
@@ -165,6 +161,7 @@ def record_of(
         note=note,
         direct=call.direct,
         projection=call.projection,
+        offset=offset,
     )
 
 

@@ -4,6 +4,8 @@ import torch
 from torch import nn
 
 from attnscope.capturing.recorder import Recorder
+from attnscope.tracing.held import open_held
+from attnscope.tracing.modules import in_eval
 from attnscope.tracing.trace import Trace
 
 
@@ -12,14 +14,12 @@ def rerun(model: nn.Module, trace: Trace) -> Trace:
 
     `model`: the one that was traced. `trace`: one with `inputs`.
     """
+    model = open_held(model, names=(trace.inputs or {}).keys()).model
     recorder = Recorder(model, all_rows=True, own_thread=True)
-    was_training = model.training
-    model.eval()
-    recorder.open()
-    try:
-        with torch.no_grad():
+    with in_eval(model), torch.no_grad():
+        recorder.open()
+        try:
             model(**dict(trace.inputs or {}))
-    finally:
-        recorder.close()
-        model.train(was_training)
+        finally:
+            recorder.close()
     return recorder.trace(tokens=trace.tokens, target=trace.target)

@@ -1,31 +1,27 @@
 """From the records of one forward pass to the sites and tokens of a Trace."""
 
-import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from attnscope.capturing.read.kv_cache import AlignedKeys
-from attnscope.capturing.read.stacks import stack_names
+from attnscope.capturing.names import name_sites
+from attnscope.capturing.parts import rows_of
+from attnscope.capturing.read.stacks import Call, Place, stack_places
 from attnscope.capturing.records import Pass, Record, WeightsRecord
+from attnscope.capturing.sites import NO_VECTORS, Found, placed_sites, several
 from attnscope.errors import CaptureError, InputError
 from attnscope.tracing.site import Site
-from attnscope.tracing.tokens import Tokens, tokens_of
+from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import ModelInfo, Trace
-from attnscope.tracing.weights_site import WeightsSite
 
-NO_VECTORS = "this module computes its softmax by itself, so only its weights could be seen, without q, k and v"
 FUNCTION_MODE_NOTE = (
     "Attention outside transformers' interface was read from torch's own functions. Torch leaves out its fused paths "
     "meanwhile, so the model's outputs agree with those of a plain pass to 4 ulp, and may not be equal to the bit."
 )
-
-Place = tuple[str | None, int]  # stack and layer
-Placed = tuple[Record | WeightsRecord, Place]
 
 
 def places_of(chosen: Pass, model: nn.Module) -> dict[int, Place]:
@@ -39,19 +35,43 @@ def places_of(chosen: Pass, model: nn.Module) -> dict[int, Place]:
 def _places_of(chosen: Pass, model: nn.Module) -> dict[int, Place]:
     config = getattr(model, "config", None)
     partial = chosen.partial
-    order = {place: call for place, call in enumerate(chosen.order) if place not in partial}
-    both = getattr(config, "is_encoder_decoder", None)
-    if both is None:  # nn.Transformer
-        both = any(cross for _, cross in order.values()) and any(
-            re.search(r"(^|\.)encoder(\.|$)", path) for path, _ in order.values()
-        )
-    names = stack_names([*order.values()], bool(both), pooled=not both and chosen.pooled)
+    number: Counter[str] = Counter()
+    order: dict[int, Call] = {}
+    paths = _registered(chosen, model)
+    for place, (path, cross) in enumerate(chosen.order):
+        if path in paths:
+            call = Call(paths[path][number[path]], cross, 0)
+        else:
+            call = Call(path, cross, number[path])
+        if place not in partial:
+            order[place] = call
+        number[path] += 1
+    layers = getattr(config, "num_hidden_layers", None)
+    names = stack_places(
+        [*order.values()],
+        bool(getattr(config, "is_encoder_decoder", False)),
+        layers if isinstance(layers, int) else None,
+        bool(getattr(config, "is_decoder", False)),
+    )
     return dict(zip(order, names, strict=True))
+
+
+def _registered(chosen: Pass, model: nn.Module) -> dict[str, list[str]]:
+    """Of modules that stand at several places of the model, and ran as often: these places, by the first of them."""
+    several = {path for path, count in chosen.calls.items() if count > 1}
+    if not several:
+        return {}
+    places: dict[int, list[str]] = defaultdict(list)
+    for path, module in model.named_modules(remove_duplicate=False):
+        places[id(module)].append(path)
+    return {
+        paths[0]: paths for paths in places.values() if paths[0] in several and len(paths) == chosen.calls[paths[0]]
+    }
 
 
 def wanted_of(
     chosen: Pass, model: nn.Module, layers: frozenset[int] | None, sites: Sequence[str] | None
-) -> list[Placed]:
+) -> list[Found]:
     """The records of a pass with stack and layer; none where it has no complete call. Raises InputError where layers=
     or sites= name nothing in it.
     """
@@ -59,8 +79,8 @@ def wanted_of(
         return []
     found = [(record, places[record.place]) for record in chosen.records if record.place in places]
     if layers is not None:
-        found = [(record, place) for record, place in found if place[1] in layers]
-        there = {layer for _, layer in places.values()}
+        found = [(record, place) for record, place in found if place.layer in layers]
+        there = {place.layer for place in places.values()}
         if missing := layers - there:
             raise InputError(
                 f"layers={sorted(layers)}: there is no layer {', '.join(map(str, sorted(missing)))}; this model has "
@@ -74,7 +94,7 @@ def wanted_of(
 
 def trace_of(
     chosen: Pass,
-    found: Sequence[Placed],
+    found: Sequence[Found],
     model: nn.Module,
     index: int,
     named: Tokens | None,
@@ -86,12 +106,10 @@ def trace_of(
     inputs: Any,
 ) -> Trace:
     """Row `index` of the batch as a trace."""
-    sites = [
-        site_of(record, place, index, _count(target if target is not None and place[0] == "decoder" else named))
-        for record, place in found
-    ]
-    named, target = name_positions(sites, named, target)
     records = [record for record, _ in found]
+    rows = rows_of(chosen.reads, records)
+    placed, more = placed_sites(found, chosen, index, rows, len(named) if named is not None else None)
+    sites, named, target = name_sites(placed, model, chosen.reads, named, target)
     config = getattr(model, "config", None)
     info = ModelInfo(
         name=name or getattr(config, "_name_or_path", "") or "",
@@ -101,7 +119,7 @@ def trace_of(
         implementation=", ".join(sorted({record.implementation for record in records})),
         revision=getattr(config, "_commit_hash", None),
     )
-    notes = (*notes, *function_mode_notes(chosen, sites), *broken_numbers(sites))
+    notes = (*notes, *more, *function_mode_notes(chosen, sites), *broken_numbers(sites))
     return checked(Trace(tuple(sites), named, target, info, notes, tuple(unrecorded), inputs), records)
 
 
@@ -117,131 +135,6 @@ def _and_around(path: str) -> list[str]:
     """A module's path, and those of the modules that it is a part of."""
     names = path.split(".")
     return [".".join(names[:count]) for count in range(1, len(names) + 1)]
-
-
-def _count(tokens: Tokens | None) -> int | None:
-    return None if tokens is None else len(tokens)
-
-
-def site_of(record: Record | WeightsRecord, place: Place, index: int, names: int | None) -> Site:
-    """Row `index` of the batch as a site. `names`: how many positions there are names for, None where there are
-    none.
-    """
-    stack, layer = place
-    kind = "cross" if record.cross else "self"
-    if isinstance(record, WeightsRecord):
-        given = _row(record.weights, index)
-        return WeightsSite(
-            given=given, path=record.path, call=record.call, kind=kind, stack=stack, layer=layer, note=NO_VECTORS
-        )
-    k, v = record.key_value(index)
-    aligned = AlignedKeys(k, v, *record.rules.row(index))
-    q = _row(record.query, index)
-    note = record.note
-    if not record.cross:
-        aligned = aligned.without_empty_places(q.shape[1])
-        missing = (names or 0) - aligned.k.shape[1]
-        if missing > 0 and record.window is not None and aligned.k.shape[1] >= record.window:
-            aligned = aligned.with_dropped_keys(q.shape[1], aligned.k.shape[1] + missing)
-            note = (
-                f"the cache of this layer has dropped the first {missing} keys, outside its window: they are zeros here, "
-                "and masked"
-            )
-    pre_q, pre_k = record.pre_rotary or (None, None)
-    return Site(
-        q=q,
-        k=aligned.k,
-        v=aligned.v,
-        scaling=record.scaling,
-        path=record.path,
-        call=record.call,
-        kind=kind,
-        stack=stack,
-        layer=layer,
-        softcap=record.softcap,
-        mask=aligned.mask,
-        position_bias=aligned.bias,
-        sinks=record.sinks,
-        z=None if record.z is None else _row(record.z, index).transpose(0, 1),
-        z_rows=None if record.z is None else record.z_rows,
-        projection=record.projection,
-        x=_row(record.x, index) if record.x is not None and record.x.ndim == 3 else None,
-        x_keys=None
-        if record.x_keys is None or record.x_keys.shape[1] != aligned.k.shape[1]
-        else _row(record.x_keys, index),
-        pre_rotary_q=None if pre_q is None else _row(pre_q, index).detach(),
-        pre_rotary_k=None if pre_k is None else _row(pre_k, index).detach(),
-        **_origins(record, index),
-        note=note,
-    )
-
-
-def _origins(record: Record, index: int) -> dict[str, Any]:
-    """W_q, W_k and W_v, as far as they were found, and what went into the norms between them and q, k."""
-    found: dict[str, Any] = {f"w_{name}": origin.projection for name, origin in record.origins.items()}
-    for name, origin in record.origins.items():
-        if origin.before is not None and name != "v":
-            found[f"pre_norm_{name}"] = _row(origin.before, index)
-    return found
-
-
-def _row(tensor: Float[Tensor, "B *rest"], index: int) -> Float[Tensor, "*rest"]:
-    """Row `index`; of a tensor that all rows share, its only one."""
-    return tensor.select(0, index % tensor.shape[0])
-
-
-def given_names(tokenizer: Any, input_ids: Any, tokens: Any, index: int) -> Tokens | None:
-    """What the caller calls the positions, or None."""
-    if tokens is not None:
-        return tokens if isinstance(tokens, Tokens) else Tokens(tuple(map(str, tokens)))
-    if input_ids is None:
-        return None
-    ids = torch.as_tensor(input_ids)
-    if ids.ndim == 2 and not -len(ids) <= index < len(ids):
-        raise InputError(
-            f"input_ids have {len(ids)} rows, and you ask for row {index}: give the ids of the whole batch."
-        )
-    return tokens_of(tokenizer, (ids[index] if ids.ndim == 2 else ids).tolist())
-
-
-def name_positions(sites: Sequence[Site], named: Tokens | None, target: Tokens | None) -> tuple[Tokens, Tokens | None]:
-    """Names for what the model read and, where there is a decoder beside it, for what that read; numbers without any.
-
-    Raises InputError where the names given do not fit the sites.
-    """
-    read, decoder = _length(sites, "read"), _length(sites, "decoder")
-    if target is None and read is not None and decoder is not None:
-        target = _numbers(decoder)
-    elif target is not None:
-        _check_length(target, decoder)
-    named = named if named is not None else _numbers(read if read is not None else decoder or 0)
-    if any(site.query_offset for site in sites) and len(named) == (read or 0) + 1:
-        named = named.select(range(len(named) - 1))  # generate() returns one token more than the model has read
-    _check_length(named, read if read is not None else decoder)
-    return named, target
-
-
-def _length(sites: Sequence[Site], what: str) -> int | None:
-    """Positions of what was read (keys of the encoder, of cross-attention, of a model without a decoder beside it), or
-    of the decoder; the longest, where caches have dropped some."""
-    lengths = [
-        site.queries if site.stack == "cross" and what == "decoder" else site.keys
-        for site in sites
-        if site.stack == "cross" or (site.stack == "decoder") == (what == "decoder")
-    ]
-    return max(lengths, default=None)
-
-
-def _numbers(length: int) -> Tokens:
-    return Tokens(tuple(map(str, range(length))))
-
-
-def _check_length(named: Tokens, length: int | None) -> None:
-    if length is not None and len(named) != length:
-        raise InputError(
-            f"{len(named)} tokens were given, but this pass attends over {length} positions. With a cache, give the ids "
-            "of the whole text so far; for another pass, say which with forward=."
-        )
 
 
 def checked(trace: Trace, records: Sequence[Record | WeightsRecord]) -> Trace:
@@ -270,7 +163,7 @@ def broken_numbers(sites: Sequence[Site]) -> list[str]:
     broken = [site.name for site in sites if not all(bool(x.isfinite().all()) for x in site.kept.values())]
     if not broken:
         return []
-    names = ", ".join(broken[:8]) + (f" and {len(broken) - 8} more" if len(broken) > 8 else "")
+    names = several(broken)
     where = "the weights" if all(site.weights_only for site in sites) else "q, k or v"
     return [f"The model computes NaN or infinite values: they are in {where} of {names}, and are shown as they are."]
 
@@ -282,6 +175,5 @@ def function_mode_notes(chosen: Pass, sites: Sequence[Site]) -> list[str]:
     notes = [FUNCTION_MODE_NOTE]
     only = [site.name for site in sites if site.weights_only]
     if only:
-        names = ", ".join(only[:8]) + (f" and {len(only) - 8} more" if len(only) > 8 else "")
-        notes.append(f"Weights only ({names}): {NO_VECTORS}.")
+        notes.append(f"Weights only ({several(only)}): {NO_VECTORS}.")
     return notes

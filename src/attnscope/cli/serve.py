@@ -22,7 +22,7 @@ SHORTEST_TOKEN = 16  # characters
     multiple=True,
     default=["demo"],
     show_default=True,
-    help="demo, a hub name, or a folder; may be given several times.",
+    help="demo, smollm2, a hub name, or a folder; may be given several times.",
 )
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port to listen on; 0: any free one."

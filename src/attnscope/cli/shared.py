@@ -46,6 +46,8 @@ def load(name: str, quiet: bool, **options: Any) -> tuple[Any, Any]:
         from transformers.utils import logging
 
         getLogger("matplotlib.font_manager").setLevel(ERROR)
+        if quiet:
+            getLogger("attnscope").setLevel(ERROR)
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         hub_logging.set_verbosity_error()

@@ -18,7 +18,7 @@ PAGE = "attnscope.html"
 
 @click.command()
 @click.argument("text")
-@click.option("--model", default="demo", show_default=True, help="demo, a hub name, or a folder.")
+@click.option("--model", default="demo", show_default=True, help="demo, smollm2, a hub name, or a folder.")
 @click.option(
     "--layer",
     type=Layer(),
@@ -77,7 +77,7 @@ def show(text: str, opens: bool, **options: Any) -> None:
 
 
 def show_text(
-    text: str,
+    text: str | None = None,
     *,
     model: str,
     level: str | None = None,

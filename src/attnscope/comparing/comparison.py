@@ -14,6 +14,7 @@ from attnscope.comparing.head_changes import HeadChange, SiteChange, SitePair, c
 from attnscope.errors import InputError
 from attnscope.text.characters import printable
 from attnscope.tracing.site import Site
+from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import Trace
 
 
@@ -41,6 +42,13 @@ class Comparison:
     def changes(self) -> tuple[SiteChange, ...]:
         """How each layer that both traces have changed, in the order of A."""
         return changes_of(self.site_pairs)
+
+    @cached_property
+    def alignments(self) -> tuple[Alignment, ...]:
+        """All alignments: of the texts, of what a decoder read, of what other towers read."""
+        found = {id(one): one for one in (self.alignment, self.target_alignment) if one is not None}
+        found |= {id(one): one for pair in self.site_pairs for one in (pair.queries, pair.keys)}
+        return tuple(found.values())
 
     @cached_property
     def heads(self) -> tuple[HeadChange, ...]:
@@ -105,8 +113,16 @@ def comparison_of(a: Any, b: Any) -> Comparison:
                 f"compare: expected two traces, got a {type(trace).__name__} as the {name}. Make a trace with "
                 "attnscope.trace(model, tokenizer, text)."
             )
-    tokens = align(a.tokens, b.tokens)
-    target = None if a.target is None or b.target is None else align(a.target, b.target)
+    known: dict[tuple[int, int], Alignment] = {}
+
+    def aligned(one: Tokens, other: Tokens) -> Alignment:
+        place = id(one), id(other)
+        if place not in known:
+            known[place] = align(one, other)
+        return known[place]
+
+    tokens = aligned(a.tokens, b.tokens)
+    target = None if a.target is None or b.target is None else aligned(a.target, b.target)
     site_pairs, notes = [], []
     others = dict(_named(b))
     missing = []
@@ -115,9 +131,14 @@ def comparison_of(a: Any, b: Any) -> Comparison:
         if other is None:
             missing.append(site)
             continue
-        queries = target if a.query_tokens(site) is a.target else tokens
-        keys = target if a.key_tokens(site) is a.target else tokens
-        if queries is None or keys is None or site.kind != other.kind:
+        axes = [(trace.query_tokens(one), trace.key_tokens(one)) for trace, one in ((a, site), (b, other))]
+        both = [*zip(*axes, strict=True)]
+        if site.kind != other.kind or any((one is a.target) != (two is b.target) for one, two in both):
+            missing.append(site)
+            continue
+        try:
+            queries, keys = (aligned(one, two) for one, two in both)
+        except InputError:  # towers that have no token in common
             missing.append(site)
             continue
         site_pairs.append(SitePair(site, other, queries, keys))

@@ -14,11 +14,12 @@ from torch import Tensor
 from attnscope.comparing.alignment import Alignment
 from attnscope.errors import NotCaptured
 from attnscope.statistics.thumbnails import MASKED, MOST_PATCHES, SIDE
+from attnscope.text.status import status
 from attnscope.tracing.query_blocks import query_blocks
 from attnscope.tracing.site import Site
 
 BLOCK = 1 << 20  # weights in memory at once
-MOST_WEIGHTS = 1 << 26  # of one trace; of longer texts the queries are sampled
+MANY = 1 << 28  # weights of one trace that take some seconds, so that a line says what is done
 ZERO = 127  # the byte of no difference in a picture; 127 ± 126 are the largest there is
 
 
@@ -54,7 +55,6 @@ class SiteChange:
 
     heads: tuple[HeadChange, ...]
     picture: Float[Tensor, "H R C"]
-    sampled: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,24 +99,21 @@ def side_of(site_pairs: tuple[SitePair, ...]) -> int:
 
 
 def changes_of(site_pairs: tuple[SitePair, ...]) -> tuple[SiteChange, ...]:
-    """Every layer; a comparison of more than MOST_WEIGHTS weights samples the queries, spread evenly."""
-    most = MOST_WEIGHTS // max(1, sum(one.heads * len(one.keys.places) for one in site_pairs))
+    """Every layer, from every query that both have: some 25 ns of a processor for each weight of a trace."""
     side = side_of(site_pairs)
-    return tuple(_change(one, max(1, most), side) for one in site_pairs)
+    weights = sum(one.heads * len(one.queries.places) * len(one.keys.places) for one in site_pairs)
+    with status("comparing every weight of both traces …", quiet=weights < MANY):
+        return tuple(_change(one, side) for one in site_pairs)
 
 
-def _change(pair: SitePair, most: int, side: int) -> SiteChange:
+def _change(pair: SitePair, side: int) -> SiteChange:
     a, b, heads, width = pair.a, pair.b, pair.heads, len(pair.keys.places)
-    rows = pair.rows()
-    every = len(rows)
-    if every > most:
-        rows = rows[(2 * torch.arange(most) + 1) * every // (2 * most)]
-    height = len(pair.queries.places)
+    rows, height = pair.rows(), len(pair.queries.places)
     patches = min(side, height)
     starts = np.arange(min(side, width)) * width // min(side, width)
     patch = ((rows[:, 0] + 1) * patches - 1) // height
     picture = torch.full((heads, patches, len(starts)), math.nan)
-    columns = pair.columns(0), pair.columns(1)
+    columns = [[_run(index) for index in pair.columns(one)] for one in (0, 1)]
     special = [torch.tensor(axis.merged.special, dtype=torch.bool) for axis in (pair.queries, pair.keys)]
     total, count = torch.zeros(heads, dtype=torch.float64), torch.zeros(heads, dtype=torch.float64)
     turned, turns = torch.zeros(heads, dtype=torch.float64), torch.zeros(heads, dtype=torch.float64)
@@ -128,9 +125,11 @@ def _change(pair: SitePair, most: int, side: int) -> SiteChange:
         delta = torch.zeros(heads, len(place), width)
         delta[..., columns[1][0]] = after[..., columns[1][1]]
         delta[..., columns[0][0]] -= before[..., columns[0][1]]
-        delta = torch.where(there[..., None], delta, torch.nan)
+        if not bool(there.all()):
+            delta.masked_fill_(~there[..., None], math.nan)
         sink = _sink(b, after) - _sink(a, before)
-        apart = 0.5 * (delta.abs().sum(-1) + sink.abs())
+        size = delta.abs()
+        apart = 0.5 * (size.sum(-1) + sink.abs())
         total += torch.where(there, apart, 0.0).sum(-1, dtype=torch.float64)
         count += there.sum(-1)
         if z_a is not None and z_b is not None and z_a.shape == z_b.shape:
@@ -138,12 +137,13 @@ def _change(pair: SitePair, most: int, side: int) -> SiteChange:
             finite = there & turn.isfinite()
             turned += torch.where(finite, turn, 0.0).sum(-1, dtype=torch.float64)
             turns += finite.sum(-1)
-        words = ~special[0][place][:, None] & ~special[1]
-        size, at = torch.where(words, delta.abs().nan_to_num(-1.0), -1.0).flatten(1).max(-1)
-        for head, (one, where) in enumerate(zip(size.tolist(), at.tolist(), strict=True)):
+        size[:, special[0][place]] = -1.0
+        size[..., special[1]] = -1.0
+        highest = size.nan_to_num_(-1.0).amax((1, 2)).tolist()
+        for head, one in enumerate(highest):
             known = best[head]
             if one >= 0 and (known is None or one > abs(known[0])):
-                row, key = divmod(where, width)
+                row, key = divmod(int(size[head].argmax()), width)
                 best[head] = (float(delta[head, row, key]), int(place[row]), key)
         _pool(picture, delta, patch[block], starts)
     found = tuple(
@@ -157,7 +157,13 @@ def _change(pair: SitePair, most: int, side: int) -> SiteChange:
         )
         for head in range(heads)
     )
-    return SiteChange(found, picture, len(rows) if len(rows) < every else None)
+    return SiteChange(found, picture)
+
+
+def _run(index: Int[Tensor, " k"]) -> slice | Int[Tensor, " k"]:
+    """The same as a slice where the places follow one another, which copies nothing."""
+    first = int(index[0]) if len(index) else 0
+    return slice(first, first + len(index)) if torch.equal(index, first + torch.arange(len(index))) else index
 
 
 def _weights(

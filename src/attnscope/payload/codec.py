@@ -24,7 +24,7 @@ from attnscope.payload.header import FORMAT, VERSION, Header, read_header
 from attnscope.payload.held import Held
 from attnscope.payload.plain_json import plain, receipt_to_json, tokens_from_json, tokens_to_json
 from attnscope.payload.reading import open_file, read_whole
-from attnscope.payload.site_codec import describe_site, put_projection, put_site, site_from_json
+from attnscope.payload.site_codec import describe_site, named_of, put_projection, put_site, site_from_json
 from attnscope.payload.validate import check, check_trace
 from attnscope.statistics import thumbnails
 from attnscope.statistics.query_row import QueryRows, query_rows
@@ -77,7 +77,7 @@ def encode(
         if bare in written:
             sites.append(written[bare])
             continue
-        description = describe_site(index, site, receipts.sites[index])
+        description = describe_site(index, site, receipts.sites[index], trace)
         if thumbs:
             tensors[f"t{index}"] = small[index].pixels
             description |= thumbnails.describe(small[index], f"t{index}") | {"sink_tokens": list(sinks[index])}
@@ -99,7 +99,7 @@ def encode(
         if bare:
             written[bare] = sites[-1]
     if "tokens" not in written:
-        written["tokens"] = _json([tokens_to_json(t) for t in (trace.tokens, trace.target) if t is not None])
+        written["tokens"] = _json([tokens_to_json(table) for table in trace.tables])
         written["trace"] = trace_id(trace)
     meta = {
         "format": FORMAT,
@@ -118,6 +118,7 @@ def encode(
         "notes": [*trace.notes, *notes],
         "unrecorded": list(trace.unrecorded),
         "source": None if trace.source is None else dict(trace.source),
+        "target": trace.target is not None,
         **({**thumbnails.words_of(small), "step_names": step_names()} if thumbs else {}),
     }
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -157,12 +158,17 @@ def _trace_of(header: Header, data: Callable[[], bytes]) -> Trace:
         if not any(entry.get("held") for entry in meta["sites"]):
             raise ValueError("it holds the tensors of no site")
         tables = [tokens_from_json(table) for table in meta["tokens"]]
+        target = tables[1] if meta.get("target", len(tables) > 1) else None
         tensors = _tensors(header, data())
         model = meta["model"]
         trace = Trace(
-            tuple(site_from_json(entry, tensors) for entry in meta["sites"] if entry.get("held")),
+            tuple(
+                site_from_json(entry, tensors, named_of(entry, tables, target is not None))
+                for entry in meta["sites"]
+                if entry.get("held")
+            ),
             tables[0],
-            tables[1] if len(tables) > 1 else None,
+            target,
             ModelInfo(
                 model["name"], model["class"], model["type"], model["dtype"], model["implementation"], model["revision"]
             ),

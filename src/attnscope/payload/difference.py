@@ -15,11 +15,6 @@ from attnscope.statistics.definitions import CHANGES, in_payload
 from attnscope.statistics.thumbnails import BROKEN, MASKED
 from attnscope.tracing.step_names import in_payload as step_names
 
-SAMPLED = (
-    "The text is long, so the changes and the small pictures come from queries spread evenly over it. "
-    "A head that you open is computed whole."
-)
-
 
 def encode(comparison: Comparison, more: tuple[str, ...] = ()) -> bytes:
     """The comparison as payload bytes (docs/payload.md).
@@ -28,7 +23,7 @@ def encode(comparison: Comparison, more: tuple[str, ...] = ()) -> bytes:
     notes are added to those of the traces.
     """
     a, b = comparison.a, comparison.b
-    alignments = [one for one in (comparison.alignment, comparison.target_alignment) if one is not None]
+    alignments = comparison.alignments
     full = max(float(change.picture.abs().nan_to_num(0.0).max()) for change in comparison.changes)
     tensors, sites = {}, []
     receipts = a.verify().sites, b.verify().sites
@@ -38,12 +33,10 @@ def encode(comparison: Comparison, more: tuple[str, ...] = ()) -> bytes:
         at = index_of[0][id(pair.a)], index_of[1][id(pair.b)]
         places.append(list(at))
         tensors[f"t{index}"] = pixels(change.picture, full)
-        description = describe_site(at[0], pair.a, receipts[0][at[0]])
+        description = describe_site(at[0], pair.a, receipts[0][at[0]], a)
         queries, keys = (_index(alignments, axis) for axis in (pair.queries, pair.keys))
         sites.append(description | _site(index, pair, change, full, queries, keys))
     notes = [*_notes(a, "A"), *_notes(b, "B"), *comparison.notes, *(str(one) for one in alignments), *more]
-    if any(change.sampled for change in comparison.changes):
-        notes.append(SAMPLED)
     meta = {
         "format": codec.FORMAT,
         "version": codec.VERSION,
@@ -111,14 +104,14 @@ def _site(index: int, pair: Any, change: Any, full: float, queries: int, keys: i
             "zero": ZERO,
             "masked": MASKED,
             "broken": BROKEN,
-            "queries_sampled": change.sampled,
+            "queries_sampled": None,
         },
         "stats": {s.name: [_number(head, s.name) for head in change.heads] for s in CHANGES},
         "links": [_link(head) for head in change.heads],
     }
 
 
-def _index(alignments: list[Alignment], axis: Alignment) -> int:
+def _index(alignments: tuple[Alignment, ...], axis: Alignment) -> int:
     return next(n for n, one in enumerate(alignments) if one is axis)
 
 

@@ -24,7 +24,19 @@ def tokens_to_json(tokens: Tokens) -> dict[str, Any]:
         "shown": list(tokens.shown),
         "whole": [label.whole for label in found],
         "tight": [label.tight for label in found],
+        **_beside(tokens),
     }
+
+
+def _beside(tokens: Tokens) -> dict[str, Any]:
+    """What only some texts have: the turns of a chat, and the probabilities of what was generated."""
+    found: dict[str, Any] = {}
+    if tokens.roles:
+        found |= {"turns": list(tokens.turns), "roles": list(tokens.roles)}
+    if tokens.probability:
+        found["probability"] = list(tokens.probability)
+        found["runner_up"] = [None if one is None else list(one) for one in tokens.runner_up]
+    return found
 
 
 def tokens_from_json(table: dict[str, Any]) -> Tokens:
@@ -39,6 +51,10 @@ def tokens_from_json(table: dict[str, Any]) -> Tokens:
         table.get("written", ""),
         table["border"],
         tuple(table.get("shown", ())),
+        tuple(table.get("turns", ())),
+        tuple(table.get("roles", ())),
+        tuple(table.get("probability", ())),
+        tuple(None if one is None else (one[0], one[1]) for one in table.get("runner_up", ())),
     )
 
 

@@ -1,5 +1,6 @@
 """One site <-> its description and its tensors in a payload."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,13 +15,15 @@ from attnscope.tracing.masks import BiasRule, MaskRule
 from attnscope.tracing.output_projection import Projection
 from attnscope.tracing.receipts import SiteReceipt
 from attnscope.tracing.site import Site
+from attnscope.tracing.tokens import Tokens
+from attnscope.tracing.trace import Trace
 from attnscope.tracing.weights_site import WeightsSite
 
 _DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64"}
 
 
-def describe_site(index: int, site: Site, receipt: SiteReceipt) -> dict[str, Any]:
-    crossing = site.stack == "cross"
+def describe_site(index: int, site: Site, receipt: SiteReceipt, trace: Trace) -> dict[str, Any]:
+    tables = [id(table) for table in trace.tables]
     names = (
         "path call kind stack layer heads kv_heads queries keys head_size value_size query_offset "
         "scaled_by_model softcap weights_only note"
@@ -30,8 +33,8 @@ def describe_site(index: int, site: Site, receipt: SiteReceipt) -> dict[str, Any
         "index": index,
         **{name: getattr(site, name) for name in names.split()},
         "scaling": 1.0 if site.weights_only else site.scaling,
-        "query_tokens": 1 if site.stack in ("decoder", "cross") else 0,
-        "key_tokens": 0 if crossing or site.stack != "decoder" else 1,
+        "query_tokens": tables.index(id(trace.query_tokens(site))),
+        "key_tokens": tables.index(id(trace.key_tokens(site))),
         "mask": {**_mask_rule(site), "keys": None, "rows": None, "packed": None},
         "bias": None,
         "sinks": None,
@@ -129,7 +132,20 @@ def put_projection(tensors: dict[str, Tensor], shared: dict[int, str], site: Sit
     }
 
 
-def site_from_json(entry: dict[str, Any], tensors: dict[str, Tensor]) -> Site:
+def named_of(entry: dict[str, Any], tables: Sequence[Tokens], target: bool) -> tuple[Tokens, Tokens] | None:
+    """The tokens along a site's axes; None where they are those that a trace gives a site of this stack."""
+    stack = entry["stack"] if target else None
+    own = (int(stack in ("decoder", "cross")), int(stack == "decoder"))
+    given = entry.get("query_tokens", own[0]), entry.get("key_tokens", own[1])
+    if given == own or max(given) >= len(tables):  # older files name a second table also where there is one
+        return None
+    return tables[given[0]], tables[given[1]]
+
+
+def site_from_json(
+    entry: dict[str, Any], tensors: dict[str, Tensor], named: tuple[Tokens, Tokens] | None = None
+) -> Site:
+    """The site; `named`: the tokens along its axes, where they are not the trace's own."""
     index, mask, bias = entry["index"], entry["mask"], entry["bias"]
     if len(entry["held"]["heads"]) != entry["heads"]:
         raise NotCaptured(
@@ -139,6 +155,7 @@ def site_from_json(entry: dict[str, Any], tensors: dict[str, Tensor]) -> Site:
     bits = {part: tensors[mask[part]].bool() if mask[part] else None for part in ("keys", "rows")}
     place = {name: entry[name] for name in ("path", "call", "kind", "stack", "layer", "note")}
     place["dtype"] = getattr(torch, entry["model_dtype"])
+    place |= {"named": named, "offset": entry.get("query_offset")}
     if entry["weights_only"]:
         return WeightsSite(given=tensors[f"s{index}.weights"], **place)
     return Site(

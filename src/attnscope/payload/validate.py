@@ -38,7 +38,7 @@ def check(meta: Mapping[str, Any], layouts: Mapping[str, Layout]) -> None:
         raise ValueError("source is not a table of entries")
     for index, site in enumerate(several(entry(meta, "sites", "it"), "sites")):
         what = f"site {index}"
-        _check_place(site, index, what)
+        _check_place(site, index, what, len(tables))
         sizes = _check_sizes(site, what)
         if site.get("held") is not None:
             _check_tensors(site, Tensors(layouts, index, what), sizes)
@@ -84,17 +84,41 @@ def _check_tokens(table: Any, what: str) -> None:
             elif value is not None:
                 whole(value, f"{what}, words", 0, (len(words) or count) - 1)
     text(table.get("written", ""), f"{what}, written")
+    _check_beside(table, count, what)
     if (border := entry(table, "border", what)) is not None:
         whole(border, f"{what}, border", 0, count)
 
 
-def _check_place(site: Any, index: int, what: str) -> None:
+def _check_beside(table: Any, count: int, what: str) -> None:
+    """The turns of a chat, and what the model gave the tokens that it generated."""
+    roles = several(table.get("roles", []), f"{what}, roles")
+    for role in roles:
+        text(role, f"{what}, roles")
+    for name in ("turns", "probability", "runner_up"):
+        values = several(table.get(name, []), f"{what}, {name}")
+        for value in several(values, f"{what}, {name}", count) if values else ():
+            if value is None:
+                continue
+            if name == "turns":
+                whole(value, f"{what}, turns", 0, len(roles) - 1)
+                continue
+            if name == "runner_up":
+                spelled, value = several(value, f"{what}, runner_up", 2)
+                text(spelled, f"{what}, runner_up")
+            if not 0 <= real(value, f"{what}, {name}") <= 1:
+                raise ValueError(f"{what}, {name} is {value}, and should be from 0 to 1")
+
+
+def _check_place(site: Any, index: int, what: str, tables: int) -> None:
     if whole(entry(site, "index", what), f"{what}, index") != index:
         raise ValueError(f"{what} has the index {site['index']}")
     for name in ("path", "note"):
         text(entry(site, name, what), f"{what}, {name}")
     whole(entry(site, "call", what), f"{what}, call", 0)
     whole(entry(site, "layer", what), f"{what}, layer", 0, LAYERS)
+    whole(site.get("query_offset", 0), f"{what}, query_offset", 0)
+    for axis in ("query_tokens", "key_tokens"):
+        whole(site.get(axis, 0), f"{what}, {axis}", 0, max(1, tables - 1))
     one_of(entry(site, "kind", what), ("self", "cross"), f"{what}, kind")
     if (stack := entry(site, "stack", what)) is not None:
         text(stack, f"{what}, stack")

@@ -11,6 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from attnscope.statistics.kernel.run import Part, parts_of
+from attnscope.statistics.kernel.table import NAMES
+from attnscope.statistics.kernel.use import may_run, refuse
 from attnscope.statistics.pairs import BESIDE, BlockPairs, Pairs
 from attnscope.statistics.patches import Patches
 from attnscope.statistics.rows import Block, Rows
@@ -71,6 +74,17 @@ class Sums:
     def start(cls, site: Site, pairs: Pairs, side: int) -> "Sums":
         """Of no query yet. `side`: patches along an axis of the small pictures, at most."""
         return cls(site, pairs, side)
+
+    @classmethod
+    def of_part(cls, site: Site, pairs: Pairs, side: int, part: Part) -> "Sums":
+        """Those that the compiled pass found for a run of queries."""
+        sums = cls(site, pairs, side)
+        sums.values = torch.stack([part.values[name] for name in sums.names])
+        sums.counts = torch.stack([part.counts[name].expand(site.heads) for name in sums.names])
+        sums.received, sums.seen, sums.own = part.received, part.seen.expand(site.heads, -1), part.own
+        sums.peak, sums.peak_rows, sums.link, sums.link_place = part.peak, part.peak_rows, part.link, part.link_place
+        sums.patches.pooled, sums.patches.visible = part.pooled, part.visible
+        return sums
 
     def update(self, pairs: BlockPairs, blocks: Iterable[Block]) -> None:
         """Add a run of queries, whose `blocks` hold all heads, some at a time. Their weights are used up."""
@@ -174,9 +188,17 @@ class Sums:
 
 def sums_of(site: Site, pairs: Pairs, side: int, rows: slice | None = None) -> Sums:
     """The sums over the queries in `rows`; None: all. `side`: as in `Sums.start`."""
-    sums, reader = Sums.start(site, pairs, side), Rows(site)
+    rows, sums, reader = rows or slice(0, site.queries), Sums.start(site, pairs, side), Rows(site)
     with torch.no_grad():
-        for run, sight in reader.runs(rows or slice(0, site.queries)):
+        if not reader.whole and set(sums.names) <= set(NAMES) and may_run(site, rows):
+            try:
+                for part in parts_of(site, pairs, side, rows):
+                    sums.merge(Sums.of_part(site, pairs, side, part))
+                return sums
+            except Exception as error:
+                refuse(error)
+                sums = Sums.start(site, pairs, side)
+        for run, sight in reader.runs(rows):
             sums.update(pairs.block(run, sight), reader.blocks(run, sight))
     return sums
 

@@ -105,8 +105,9 @@ class Pairs:
         names: dict[int | str, int] = {}
         spellings: dict[str, int] = {}
         self.names = np.array([names.setdefault(name, len(names)) for name in (keys.ids or keys.strings)])
-        self.key_words, self.key_spellings = (part[: site.keys] for part in _words(keys, spellings))
-        self.query_words, self.query_spellings = _words(queries, spellings)
+        known = _words(keys, spellings)
+        self.key_words, self.key_spellings = (part[: site.keys] for part in known)
+        self.query_words, self.query_spellings = known if queries is keys else _words(queries, spellings)
         self._by_name = _Index(self.names[: site.keys])
         self._by_spelling, self._by_word = _Index(self.key_spellings), _Index(self.key_words)
 
@@ -139,18 +140,17 @@ class Pairs:
         elif "special" in self.asked:
             found["special"] = torch.zeros(1, len(queries), dtype=torch.bool)
         copies = after = own = None
-        word, spelling = self.query_words[queries], self.query_spellings[queries]
-        alike = self._by_spelling.pairs(spelling, np.where(word < 0, spelling, spelling + 1))
+        names, spellings, words = self.places(rows)
+        alike = _each(*spellings)
         if not self.crossing:
             own = int(queries[0]) - sight.first
             for name, by in BESIDE.items():
                 found[name] = _seen_at(queries + by - sight.first, sight)
-            name = self.names[queries]
-            row, key = self._by_name.pairs(name, np.where(self.query_special[queries], name, name + 1))
+            row, key = _each(*names)
             row, key = row[key < queries[row]], key[key < queries[row]]
             copies, after = _cells(row, key, len(queries), sight), _cells(row, key + 1, len(queries), sight)
             found |= {"same": copies.seen(sight), "induction": after.seen(sight)}
-            beside = self._by_word.pairs(word - 1, np.where(word < 0, word - 1, word + 2))
+            beside = _each(*words)
             alike = np.concatenate([alike[0], beside[0]]), np.concatenate([alike[1], beside[1]])
         seen = torch.full((1, sight.width), float(len(queries)))
         if sight.allowed is not None:
@@ -166,8 +166,23 @@ class Pairs:
             own,
             special,
             _where(self.query_special[queries]),
-            _where(word < 0),
+            _where(self.query_words[queries] < 0),
         )
+
+    def places(self, rows: slice) -> "tuple[tuple[np.ndarray, np.ndarray], ...]":
+        """Three lists of keys, and from where to where in each the keys stand, [q, 2], that have the query's token,
+        that have its word's spelling, and that are of its own word or a next one. None for special tokens and what is no
+        word.
+        """
+        queries = np.arange(rows.start, rows.stop) + self.offset
+        word, spelling = self.query_words[queries], self.query_spellings[queries]
+        spellings = self._by_spelling.places(spelling, spelling + (word >= 0))
+        if self.crossing:  # another text has no earlier and no next words
+            none = np.zeros((len(queries), 2), np.int64)
+            return (self._by_name.order, none), spellings, (self._by_word.order, none)
+        name = self.names[queries]
+        names = self._by_name.places(name, name + ~self.query_special[queries])
+        return names, spellings, self._by_word.places(word - 1, word - 1 + 3 * (word >= 0))
 
 
 class _Index:
@@ -177,13 +192,18 @@ class _Index:
         self.order = np.argsort(numbers, kind="stable")
         self.sorted = numbers[self.order]
 
-    def pairs(self, low: "np.ndarray", high: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
-        """(i, place) for every place in the list whose number is at least low[i] and below high[i]."""
-        start, stop = np.searchsorted(self.sorted, low), np.searchsorted(self.sorted, high)
-        count = np.maximum(stop - start, 0)
-        row = np.repeat(np.arange(len(low)), count)
-        first = np.cumsum(count) - count
-        return row, self.order[np.arange(len(row)) + (start - first)[row]]
+    def places(self, low: "np.ndarray", high: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
+        """The places in their order, and where in it those stand whose number is at least low[i] and below high[i]."""
+        return self.order, np.stack([np.searchsorted(self.sorted, low), np.searchsorted(self.sorted, high)], 1)
+
+
+def _each(order: "np.ndarray", places: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
+    """(row, key) of every key between a row's places."""
+    start, stop = places.T
+    count = np.maximum(stop - start, 0)
+    row = np.repeat(np.arange(len(start)), count)
+    first = np.cumsum(count) - count
+    return row, order[np.arange(len(row)) + (start - first)[row]]
 
 
 def _cells(row: "np.ndarray", key: "np.ndarray", queries: int, sight: Sight) -> Cells:

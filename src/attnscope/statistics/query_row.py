@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from attnscope.attention.functions import key_shares
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 
@@ -40,7 +41,5 @@ def _rows(site: Site, query: int) -> QueryRows | None:
     weights = site.weights(None, at)[:, 0].cpu()
     if site.weights_only:
         return QueryRows(weights)
-    size = weights * site.norms()[1].cpu()
-    shares = size / size.sum(-1, keepdim=True).clamp_min(1e-30)
     writes = None if site.projection is None else site.write(None, at)[:, 0].norm(dim=-1).cpu()
-    return QueryRows(weights, shares, writes)
+    return QueryRows(weights, key_shares(weights, site.norms()[1].cpu()), writes)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -18,7 +19,7 @@ from attnscope.tracing.site import Site
 CELLS = 1 << 18  # weights of a block on a processor, for each of its threads
 CELLS_ON_DEVICE = 1 << 25  # on a GPU
 FEWEST_ROWS = 32  # of a block, where there are as many: a product of fewer rows reads the keys too often
-LARGEST = 1e25  # scores up to it are moderate: see _moderate
+LARGEST = 1e25  # scores up to it are moderate: see moderate
 HIDDEN = -1e30  # a score without weight, which times 0 is 0
 NO_WEIGHT = -1e4  # 2 to this power is 0
 
@@ -61,7 +62,7 @@ class Rows:
         self.site = site
         self.device = next(iter(site.kept.values())).device
         self.group = site.heads // site.kv_heads
-        self.whole = not site.weights_only and not _moderate(site)
+        self.whole = not site.weights_only and not moderate(site)
         self._memory = torch.empty(0), torch.empty(0)
         if not site.weights_only:
             self._keys = site.k.detach().float()
@@ -176,12 +177,20 @@ def of_heads(shared: Tensor, heads: slice) -> slice:
     return slice(None) if len(shared) == 1 else heads
 
 
-def _moderate(site: Site) -> bool:
-    """Whether no score can be NaN, infinite or huge: |q · k| ≤ ‖q‖ · ‖k‖."""
-    longest = site.q.detach().float().norm(dim=-1).amax() * site.k.detach().float().norm(dim=-1).amax()
-    size = float(longest) * abs(site.scaling)
+def moderate(site: Site) -> bool:
+    """Whether no score can be NaN, infinite or huge: |q · k| ≤ D · max |q| · max |k|."""
+    size = site.head_size * _largest(site.q) * _largest(site.k) * abs(site.scaling)
     bias = site.position_bias
     tables = [] if bias is None else [bias.cells if bias.cells is not None else bias.diagonals]
     tables += [] if site.sinks is None else [site.sinks]
-    others = [float(table.detach().float().abs().amax()) for table in tables if table is not None]
+    others = [_largest(table) for table in tables if table is not None]
     return all(value < LARGEST for value in (size, *others))
+
+
+def _largest(numbers: Tensor) -> float:
+    """The largest magnitude; NaN where there is one. On a processor by numpy: torch would call its threads for so little."""
+    known = numbers.detach().float()
+    if known.device.type == "cpu":
+        array = known.numpy()
+        return float(np.maximum(array.max(), -array.min()))
+    return float(known.abs().amax())

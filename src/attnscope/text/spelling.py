@@ -160,7 +160,9 @@ def named(label: Label) -> str:
     """A token in a sentence: "happy (in unhappy)"."""
     whole = label.whole
     name = f"{label.text} (in {whole})" if whole else label.text
-    return name if len(name) <= 60 else name[:57] + "…"
+    if len(name) > 60:
+        return name[:57] + "…"
+    return f"{isolated(label.text)} (in {isolated(whole)})" if whole else name
 
 
 def isolated(text: str) -> str:

@@ -99,6 +99,22 @@ class MaskRule:
             last = max(last, int(allowed.max()) + 1 if len(allowed) else 0)
         return last
 
+    def own_keys(self, queries: int, keys: int) -> int | None:
+        """Where the queries' own tokens stand among more keys, by a causal mask: 0 at their beginning, K - Q at their end.
+
+        None where the mask does not tell. `queries`, `keys`: Q and K, other than each other.
+        """
+        if queries < 2 or keys < queries:
+            return None
+        rows = torch.tensor(sorted({0, queries // 2, queries - 2}))
+        allowed = self.allowed(rows, keys).reshape(-1, len(rows), keys)
+        for first in (0, keys - queries):
+            own = allowed[..., first : first + queries]
+            later = torch.arange(queries) > rows[:, None]
+            if not bool((own & later).any()) and bool(own[:, torch.arange(len(rows)), rows].all()):
+                return first
+        return None
+
     def cut(self, keys: int) -> "MaskRule":
         """The rule for the first `keys` keys."""
         seen = None if self.keys is None or bool(self.keys[:keys].all()) else self.keys[:keys]

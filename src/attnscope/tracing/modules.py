@@ -1,5 +1,8 @@
 """The modules of a model, quickly: torch's generators hand every module up through all levels of the tree."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from torch import nn
 
 
@@ -12,6 +15,20 @@ def modules_of(model: nn.Module) -> list[nn.Module]:
                 seen.add(id(child))
                 found.append(child)
     return found
+
+
+@contextmanager
+def in_eval(model: nn.Module) -> Iterator[bool]:
+    """Every module in eval mode inside the block, and each in its own mode again after it: a frozen part of a model in
+    training stays frozen. Yields whether some module was in training mode."""
+    training = [module for module in modules_of(model) if module.training]
+    if training:
+        model.eval()
+    try:
+        yield bool(training)
+    finally:
+        for module in training:
+            module.training = True
 
 
 def is_linear(module: nn.Module) -> bool:

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from attnscope.attention import AttentionSteps, project_output
+from attnscope.attention.functions import key_shares
 from attnscope.errors import InputError, NotCaptured
 from attnscope.text.characters import printable
 from attnscope.tracing.head_projection import HeadProjection
@@ -46,6 +47,8 @@ class Site:
         norm.
     `stored_norms`: ‖v · W_O[h]‖ from a file that holds no W_O, [H, K].
     `dtype`: the model's, where q was stored in another. `note`: what a reader must know.
+    `named`: the tokens along its queries and along its keys, where they are not the trace's own (a tower for images).
+    `offset`: the position of query 0 among the keys, where shapes alone would tell it wrong; None: by the shapes.
     `query_tokens`: the tokens along the query axis (of the whole text, with a cache); a Trace fills them in.
     """
 
@@ -77,6 +80,8 @@ class Site:
     stored_norms: Float[Tensor, "H K"] | None = field(default=None, repr=False)
     dtype: torch.dtype | None = None  # the model's, where q was stored in another
     note: str = ""
+    named: tuple[Tokens, Tokens] | None = field(default=None, repr=False)
+    offset: int | None = None
     query_tokens: Tokens | None = field(default=None, repr=False)
 
     @property
@@ -117,6 +122,8 @@ class Site:
     @property
     def query_offset(self) -> int:
         """The position of query 0 among the keys: above 0 in a cached step, where earlier tokens are keys only."""
+        if self.offset is not None:
+            return self.offset
         return self.keys - self.queries if self.kind == "self" and self.keys > self.queries else 0
 
     @property
@@ -294,15 +301,21 @@ class Site:
     def _norms(self, heads: list[int]) -> tuple[str, Float[Tensor, "h K"]]:
         if self.stored_norms is not None and self.projection is None:
             return "output", self.stored_norms[heads]
-        values = [self.v[head // (self.heads // self.kv_heads)].float() for head in heads]
+        values = [self.v[head // (self.heads // self.kv_heads)] for head in heads]
         if self.projection is None:
-            return "value", torch.stack([value.norm(dim=-1) for value in values])
+            return "value", torch.stack([value.float().norm(dim=-1) for value in values])
         blocks = self.projection.blocks(self.heads, heads).float()
         if self.keys > 2 * self.value_size:
             # W_O[h]ᵀ = Q · R, and Q keeps lengths: ‖v · W_O[h]‖ = ‖v · Rᵀ‖, of Dv numbers instead of M
             blocks = torch.linalg.qr(blocks.mT.cpu(), mode="r").R.mT
         blocks = blocks.to(self.v.device)
-        return "output", torch.stack([(v @ block).norm(dim=-1) for v, block in zip(values, blocks, strict=True)])
+        norms = torch.empty(len(heads), self.keys, device=self.v.device)
+        written = norms.new_empty(self.keys, blocks.shape[-1])  # the same memory for every head
+        with torch.no_grad():
+            for value, block, out in zip(values, blocks, norms, strict=True):
+                torch.mm(value.float(), block, out=written)
+                torch.linalg.vector_norm(written, dim=-1, out=out)
+        return "output", norms
 
     def share(self, head: Any = None, query: Any = None) -> Float[Tensor, "*H K"]:
         """Each key's share of the head's output for one `query`: weight · norm (see `norms`) over the sum of these.
@@ -310,8 +323,7 @@ class Site:
         [K] for one head, [H, K] for all; parts of 1. `head` as in `chain`. `query`: a row, or a token as written; it
         must be given. Raises InputError for a head or a query that is not there.
         """
-        size = self.weights(head, self._row(query))[..., 0, :] * self.norms(head)[1]
-        return size / size.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+        return key_shares(self.weights(head, self._row(query))[..., 0, :], self.norms(head)[1])
 
     def steps(self, head: Any, query: Any) -> tuple[Step, ...]:
         """The chain for one query, every step named, shaped and valued: from x where the trace kept it

@@ -10,10 +10,15 @@ from typing import Any
 from attnscope.errors import InputError
 from attnscope.text.pieces import read_pieces
 from attnscope.text.spelling import shown_of, visible
+from attnscope.text.turns import turns_of
 from attnscope.text.words import words_of, written_words
 
 # Special tokens as vocabularies write them: [CLS], </s>, <|endoftext|>, <bos>.
 _SPECIAL = re.compile(r"\[(CLS|SEP|PAD|MASK|UNK|BOS|EOS)\]|</?s>|<(pad|unk|mask|bos|eos)>|<\|[^|]+\|>")
+
+
+_MARKER = re.compile(r"<\|[^|]+\|>|<\|?\w*(turn|role|message)\w*\|?>|\[/?INST\]")  # of a chat
+_BY_TOKEN = ("strings", "ids", "special", "shown")
 
 
 @dataclass(frozen=True, repr=False)
@@ -26,6 +31,9 @@ class Tokens(Sequence[str]):
     `segments`: 0 for the first text of a pair, 1 for the second. `offsets`: (start, end) characters in `text`.
     `text`: what was typed. `border`: index of the first generated token, or None.
     `shown`: each token as people read it: "señor" where the vocabulary has "ĠseÃ±or", "猫 1/3" for a part of a character.
+    `turns`: of a chat, the turn that each token is of, from 0; None before the first. `roles`: who speaks in each turn.
+    `probability`: what the model gave each token that it generated, from 0 to 1; None for tokens that it read.
+    `runner_up`: beside it, the most probable other token and its probability.
 
     Raises InputError where the fields have different lengths.
     """
@@ -40,11 +48,22 @@ class Tokens(Sequence[str]):
     text: str = ""
     border: int | None = None
     shown: tuple[str, ...] = ()
+    turns: tuple[int | None, ...] = ()
+    roles: tuple[str, ...] = ()
+    probability: tuple[float | None, ...] = ()
+    runner_up: tuple[tuple[str, float] | None, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.strings)
         defaults: dict[str, Any] = {"ids": (), "special": (False,) * count, "words": tuple(range(count))}
-        defaults |= {"segments": (0,) * count, "offsets": (), "shown": ()}
+        defaults |= {
+            "segments": (0,) * count,
+            "offsets": (),
+            "shown": (),
+            "turns": (),
+            "probability": (),
+            "runner_up": (),
+        }
         for name, default in defaults.items():
             if not getattr(self, name):
                 object.__setattr__(self, name, default)
@@ -91,7 +110,7 @@ class Tokens(Sequence[str]):
             self,
             **{
                 name: tuple(getattr(self, name)[p] for p in positions)
-                for name in ("strings", "ids", "special", "words", "segments", "offsets", "shown")
+                for name in (*_BY_TOKEN, "words", "segments", "offsets", "turns", "probability", "runner_up")
                 if getattr(self, name)
             },
         )
@@ -134,25 +153,34 @@ def _plain(piece: str) -> str:
 
 
 def tokens_of(
-    tokenizer: Any, ids: Sequence[int], *, encoding: Any = None, texts: Sequence[str] = (), border: int | None = None
+    tokenizer: Any,
+    ids: Sequence[int],
+    *,
+    encoding: Any = None,
+    texts: Sequence[str] = (),
+    border: int | None = None,
+    segments: Sequence[int] = (),
 ) -> Tokens:
     """Tokens for ids that a model read. `encoding` (a tokenizers.Encoding, where the tokenizer is a fast one) adds
-    words, offsets and segments; without it words are read from the tokens."""
+    words, offsets and segments; without it words are read from the tokens, and `segments` tells the texts of a pair
+    apart."""
     ids = [int(i) for i in ids]
-    if tokenizer is None:
-        return Tokens(tuple(f"#{i}" for i in ids), ids=tuple(ids), border=border)
+    told = tuple(segments) if len(segments) == len(ids) else (0,) * len(ids)
+    if not hasattr(tokenizer, "convert_ids_to_tokens"):  # None, or one that only encodes
+        return Tokens(tuple(f"#{i}" for i in ids), ids=tuple(ids), border=border, segments=told)
     given = [tokenizer.convert_ids_to_tokens(i) for i in ids]
     raw = [f"#{i}" if piece is None else piece for i, piece in zip(ids, given, strict=True)]
     alphabet = "bytes" if any(isinstance(piece, bytes) for piece in raw) else alphabet_of(tokenizer)
     strings = tuple(_string(tokenizer, i, piece) for i, piece in zip(ids, raw, strict=True))
-    special_ids = set(getattr(tokenizer, "all_special_ids", ()))
-    special = tuple(i in special_ids for i in ids)
-    segments, offsets = (0,) * len(ids), ()
+    special = tuple(i in markers for i in ids) if (markers := special_ids(tokenizer)) else (False,) * len(ids)
+    segments, offsets = told, ()
     if encoding is not None and len(encoding.ids) != len(ids):
         encoding = None
     known = encoding is not None
     if encoding is not None:
-        special = tuple(bool(flag) for flag in encoding.special_tokens_mask)
+        # The tokenizer says which tokens it added; markers that stand in the text, as in a chat, are special as well.
+        written = markers - {getattr(tokenizer, name, None) for name in ("mask_token_id", "unk_token_id")}
+        special = tuple(bool(flag) or i in written for i, flag in zip(ids, encoding.special_tokens_mask, strict=True))
         segments, offsets = _segments(encoding), tuple(encoding.offsets)
     pieces = read_pieces(raw if alphabet else strings, special, alphabet, apart=not known)
     words = words_of(pieces, special, given=_numbered(encoding) if known else None, border=border)
@@ -162,17 +190,23 @@ def tokens_of(
         word_text = tuple(own and (cut.get(word) or own) for word, own in enumerate(word_text))
     shown = shown_of(pieces, special, words, word_text, segments)
     text = texts[0] if texts else ""
-    return Tokens(strings, tuple(ids), special, words, word_text, segments, offsets, text, border, shown)
+    turns, roles = turns_of(shown, special)
+    return Tokens(strings, tuple(ids), special, words, word_text, segments, offsets, text, border, shown, turns, roles)
+
+
+def special_ids(tokenizer: Any) -> set[int]:
+    """Ids of [CLS], </s> and their like, and of a chat's markers, which some tokenizers do not count among them."""
+    added = getattr(tokenizer, "added_tokens_decoder", None) or {}
+    markers = {i for i, token in added.items() if getattr(token, "special", False) and _MARKER.fullmatch(str(token))}
+    return {*getattr(tokenizer, "all_special_ids", ())} | markers
 
 
 def continued_by(tokens: Tokens, tokenizer: Any, ids: Sequence[int]) -> Tokens:
     """The tokens of a prompt and those that the model added to it, with a border between them."""
     added, border = tokens_of(tokenizer, ids, border=0), len(tokens)
     first = len(tokens.word_text)
-    both = {
-        name: getattr(tokens, name) + getattr(added, name)
-        for name in ("strings", "ids", "special", "word_text", "shown")
-    }
+    both = {name: getattr(tokens, name) + getattr(added, name) for name in (*_BY_TOKEN, "word_text")}
+    both["turns"], both["roles"] = turns_of(both["shown"], both["special"])
     last = tokens.segments[-1] if tokens.segments else 0
     return replace(
         tokens,

@@ -124,11 +124,22 @@ class Trace:
 
     def query_tokens(self, site: Site) -> Tokens:
         """The tokens along the query axis of this `site`; with a cache, of the whole text so far."""
+        if site.named is not None:
+            return site.named[0]
         return self.target if self.target is not None and site.stack in ("decoder", "cross") else self.tokens
 
     def key_tokens(self, site: Site) -> Tokens:
         """The tokens along the key axis of this `site`."""
+        if site.named is not None:
+            return site.named[1]
         return self.target if self.target is not None and site.stack == "decoder" else self.tokens
+
+    @cached_property
+    def tables(self) -> tuple[Tokens, ...]:
+        """All tokens that stand along some axis: `tokens`, `target` where there is one, and those of other towers."""
+        found = {id(one): one for one in (self.tokens, self.target) if one is not None}
+        found |= {id(one): one for site in self.sites for one in site.named or ()}
+        return tuple(found.values())
 
     def verify(self, full: bool = False, model: Any = None) -> Receipt:
         """Recompute every site's output and compare it with what the model returned.

@@ -13,6 +13,7 @@ from attnscope.text.function_words import is_function_word
 from attnscope.text.spelling import spelled
 from attnscope.tracing.query_blocks import query_blocks
 from attnscope.tracing.site import Site
+from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import Trace
 
 
@@ -46,14 +47,16 @@ def choose_opening(trace: Trace, sites: tuple[Site, ...], head: int | None = Non
     A link is the strongest key of its query, special and sink tokens aside. It stands out by its weight beyond what the
     key receives on average in this head, times ‖v · W_O[head]‖ of the key as a multiple of the site's mean: by what it
     writes beyond the usual. The search covers these sites, this head and this query, where they are given. Without a query
-    it is the first content word of a generated answer, where there is one. Ties go to the lowest layer, head and position.
-    Without any such link the view opens at the beginning.
+    and with a generated answer, it is the token from which the model wrote the answer's first content word that is new, and any
+    word may be its key. Ties go to the lowest layer, head and position. Without any such link the view opens at the beginning.
     """
     answer = _answer(trace, sites) if query is None else None
-    row = query if answer is None else answer
+    row = query if answer is None else _decides(answer, sites)
     best: _Link | None = None
     for site in sites:
-        link = _best_link(trace, site, head, best) if row is None else _best_of(trace, site, head, row)
+        link = (
+            _best_link(trace, site, head, best) if row is None else _best_of(trace, site, head, row, answer is not None)
+        )
         if link is not None and (best is None or link.score > best.score):
             best = link
     where = _where(trace, sites, head, query)
@@ -61,10 +64,13 @@ def choose_opening(trace: Trace, sites: tuple[Site, ...], head: int | None = Non
         key = spelled(trace.key_tokens(best.site))[best.key]
         begins = "Opened here because no"
         if answer is not None:
-            word = spelled(trace.query_tokens(best.site))[answer]
-            begins = f"Opened on “{word}”, the first content word of the answer, where no"
+            read = spelled(trace.query_tokens(best.site))
+            begins = f"Opened on “{read[best.query]}”, from which the model wrote “{read[answer]}”: no"
+            if best.query == answer:
+                begins = f"Opened on “{read[answer]}”, a word of the answer: no"
+        link_to = "link to a word" if answer is not None else "link between two different words"
         why = (
-            f"{begins} link between two different words in {where} stands out more: "
+            f"{begins} {link_to} in {where} stands out more: "
             f"{percent_in_words(best.weight)}, and “{key}” receives {percent_in_words(best.usual)} on average."
         )
         return Opening(best.site, best.head, best.query, best.key, why)
@@ -72,7 +78,7 @@ def choose_opening(trace: Trace, sites: tuple[Site, ...], head: int | None = Non
     if row is None:
         row = min(site.query_offset + 1, site.query_offset + site.queries - 1)
     key = leading_key(site.weights(head or 0, row - site.query_offset)[0], set_aside(trace, site))
-    start = "at the beginning" if answer is None else "on the first content word of the answer"
+    start = "at the beginning" if answer is None else "on the token that the answer was written from"
     return Opening(site, head or 0, row, key, f"Opened {start}: there is no link between two such words in {where}.")
 
 
@@ -97,11 +103,16 @@ def _best_link(trace: Trace, site: Site, head: int | None, beat: _Link | None) -
     return best
 
 
-def _best_of(trace: Trace, site: Site, head: int | None, query: int) -> _Link | None:
-    """The best link of one query."""
+def _decides(answer: int, sites: tuple[Site, ...]) -> int:
+    """The position from which a token was written: the one before it, where this pass has it."""
+    return answer - 1 if all(answer - 1 >= site.query_offset for site in sites) and answer else answer
+
+
+def _best_of(trace: Trace, site: Site, head: int | None, query: int, any_query: bool = False) -> _Link | None:
+    """The best link of one query. `any_query`: it need be no word itself."""
     row = query - site.query_offset
     aside = set_aside(trace, site)
-    return _link(trace, site, head, slice(row, row + 1), aside, _writes(site, aside))
+    return _link(trace, site, head, slice(row, row + 1), aside, _writes(site, aside), any_query)
 
 
 def _link(
@@ -111,6 +122,7 @@ def _link(
     rows: slice,
     aside: Bool[Tensor, " K"],
     writes: Float[Tensor, "H K"],
+    any_query: bool = False,
 ) -> _Link | None:
     """The best link of a run of queries: of one head, or of all."""
     heads = slice(None) if head is None else slice(head, head + 1)
@@ -118,7 +130,12 @@ def _link(
     count = rows.stop - rows.start
     weights = site.weights(head, rows).reshape(-1, count, site.keys).cpu().nan_to_num(0.0)
     most, key = weights.masked_fill(aside, 0.0).max(-1)  # [H, q]: the strongest key of each query
-    links = pairs_at(trace, index_of(trace, site)).between_words(rows) & ~aside
+    pairs = pairs_at(trace, index_of(trace, site))
+    links = pairs.between_words(rows)
+    if any_query:
+        own = torch.arange(rows.start, rows.stop)[:, None] + site.query_offset
+        links = pairs.words & (torch.arange(site.keys) != own) if site.kind == "self" else pairs.words.expand(count, -1)
+    links = links & ~aside
     fits = links[torch.arange(count), key] & (most > 0)
     score = torch.where(fits, (most - usual.gather(1, key)) * writes.gather(1, key), -torch.inf)
     top = float(score.max())
@@ -140,7 +157,8 @@ def _writes(site: Site, aside: Bool[Tensor, " K"]) -> Float[Tensor, "H K"]:
 
 
 def _answer(trace: Trace, sites: tuple[Site, ...]) -> int | None:
-    """The position of the first content word of a generated answer, else of its first word; None where there is none."""
+    """The position of the first content word of a generated answer, one that the prompt does not have if there is one,
+    else of its first word; None where there is none."""
     tokens = trace.query_tokens(sites[0])
     if tokens.border is None:
         return None
@@ -154,8 +172,17 @@ def _answer(trace: Trace, sites: tuple[Site, ...]) -> int | None:
         """What of the word of a token the answer wrote: its first piece may stand at the end of the prompt."""
         return "".join(texts[i] for i in range(at, last) if tokens.words[i] == tokens.words[at])
 
-    content = (at for at in words if not is_function_word(written(at)))
-    return next(content, words[0] if words else None)
+    content = [at for at in words if not is_function_word(written(at))]
+    asked = {word.casefold() for at, word in enumerate(_word_texts(tokens)) if at < tokens.border}
+    new = (
+        at for at in content if written(at).casefold() not in asked
+    )  # what it repeats of the question decides nothing
+    return next(new, (content or words or [None])[0])
+
+
+def _word_texts(tokens: Tokens) -> list[str]:
+    """The word of each token; "" where it is of none."""
+    return ["" if word is None or word >= len(tokens.word_text) else tokens.word_text[word] for word in tokens.words]
 
 
 def _where(trace: Trace, sites: tuple[Site, ...], head: int | None, query: int | None) -> str:

@@ -2,9 +2,11 @@
 
 import { h, setAttribute } from "../../base/dom";
 import { EdgeCue } from "../../base/edge-cue";
+import { explained } from "../../base/explained";
 import { change, percent } from "../../base/format";
 import { isMasked } from "../../chain/chain";
-import { inLine, type Label } from "../../scene/labels";
+import type { TokenTable } from "../../data/metadata";
+import { inLine, joined, type Label } from "../../scene/labels";
 import type { Occurrence } from "../../scene/occurrences";
 import type { Scene } from "../../scene/scene";
 import { queryRange } from "../validate-state";
@@ -18,6 +20,17 @@ export interface RibbonHost {
   pickQuery(query: number): void;
   pin(key: number): void;
   say(text: string): void;
+}
+
+/** What the model gave a token that it generated; "" for what it read. */
+export function chanceOf(table: TokenTable, index: number): string {
+  const own = table.probability?.[index] ?? null;
+  if (own === null) return "";
+  const [other, second] = table.runner_up?.[index] ?? ["", 0];
+  const beside = other
+    ? `; ${second > own ? "it gave more to" : "the second was"} “${other}”, with ${percent(second)}`
+    : "";
+  return `The model gave “${table.shown?.[index] ?? table.text[index]}” a probability of ${percent(own)}${beside}.`;
 }
 
 interface Token {
@@ -154,8 +167,18 @@ export class Ribbon {
       const begins = i === this.from || labels[i - 1].word !== label.word || labels[i - 1].segment !== label.segment;
       if (segments && (i === 0 || labels[i - 1].segment !== label.segment))
         add(h("span", { class: "segment" }, "AB"[label.segment] ?? String(label.segment)));
+      const turn = table.turns?.[i] ?? null;
+      if (turn !== null && turn !== (i ? table.turns?.[i - 1] : null))
+        add(h("span", { class: "segment", "data-turn": turn }, table.roles?.[turn] ?? ""));
       if (table.border === i) add(h("span", { class: "border", "data-border": true }, "generated ▸"));
       const element = this.token(label);
+      const said = chanceOf(table, i);
+      if (said) explained(element, said);
+      const previous = begins ? undefined : labels[i - 1];
+      if (word && previous && label.whole && joined(previous.text, label.text)) {
+        word.lastElementChild?.classList.add("joins-on");
+        element.classList.add("joins-back");
+      }
       if (label.whole && (begins || !word)) {
         word = h("span", { class: "word", dir: directionOf(label.whole) ?? "ltr" });
         if (label.tight) word.classList.add("tight");

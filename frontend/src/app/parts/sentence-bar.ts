@@ -7,6 +7,7 @@ import { isolated } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
 import { sentence } from "../../scene/sentence";
 import { after, asText, type Part } from "../../scene/text";
+import { tokenLook } from "../../scene/token-element";
 
 const PERCENT = /(\(?\d[\d.]* %[).,:]?)/;
 const SPOKEN = 8; // keys in the summary
@@ -38,8 +39,8 @@ export class SentenceBar {
         // a number and its percent sign stay on one line
         if (typeof part === "string")
           return part.split(PERCENT).map((text, i) => (i % 2 ? h("span", { class: "num" }, text) : text));
-        const look = part.key === null ? "tok subject" : part.special ? "tok special" : "tok";
-        return [h("span", { class: look, dir: "auto" }, part.token), after(part)];
+        const look = part.key === null ? "subject" : part.special ? "special" : "";
+        return [h("span", tokenLook(part.token, look), part.token), after(part)];
       }),
     );
     const { state } = scene;

@@ -2,7 +2,7 @@
 import { h, setAttribute, setText } from "../../base/dom";
 import { change, percent } from "../../base/format";
 import type { Axis } from "../../heads/axis";
-import { joins } from "../../scene/labels";
+import { tokenLook } from "../../scene/token-element";
 
 export type Side = "query" | "key";
 
@@ -197,7 +197,7 @@ export class Column {
         [`data-${this.side}`]: tokens[0],
         "data-slot": slot,
       },
-      h("span", { class: joins(text) ? "tok joins" : "tok", dir: "auto" }, text),
+      h("span", tokenLook(text), text),
       h("span", { class: "beside" }),
     );
     if (slot === this.border) row.prepend(h("span", { class: "border-name", "data-border": true }, "generated"));

@@ -3,6 +3,7 @@
 import { h } from "../../base/dom";
 import { percent } from "../../base/format";
 import type { Axes } from "../../heads/axes";
+import { tokenElement } from "../../scene/token-element";
 import type { Lines } from "./lines";
 
 export class CursorValue {
@@ -18,13 +19,12 @@ export class CursorValue {
       const known = axes();
       this.element.hidden = !line || !known;
       if (!line || !known) return;
-      const token = (text: string) => h("bdi", { class: "tok" }, text);
       const { queries, keys } = known;
       const head = said(line.head);
       this.element.replaceChildren(
-        token(queries.slots[line.query].text),
+        tokenElement(queries.slots[line.query].text),
         " → ",
-        token(keys.slots[line.key].text),
+        tokenElement(keys.slots[line.key].text),
         ` ${percent(line.value)}`,
         head && ` · ${head}`,
       );

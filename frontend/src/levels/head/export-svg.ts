@@ -26,7 +26,6 @@ export interface LinesDrawing {
   columns: { query: string; key: string };
   faint: Line[];
   strong: Line[];
-  faintEnd: number;
   y: { query(slot: number): number; key(slot: number): number };
   /** How far lines of a head lie from the middle. */
   beside(head: number): number;
@@ -86,7 +85,7 @@ ${text(16, 24, "start", of.title, `fill="${colours.text}" font-weight="600"`)}
 ${text(-SIDE + 12, -6, "start", of.columns.query, column)}${text(of.width + SIDE - 12, -6, "end", of.columns.key, column)}
 <clipPath id="within"><rect width="${of.width}" height="${of.height}"/></clipPath>
 <g fill="none" clip-path="url(#within)">
-${of.faint.map((line) => path(line, 0.05 + 0.3 * Math.min(1, line.size / of.faintEnd), 0.6 + 1.6 * Math.min(1, line.size / of.faintEnd))).join("\n")}
+${of.faint.map((line) => path(line, 0.05 + 0.3 * Math.min(1, line.size), 0.6 + 1.6 * Math.min(1, line.size))).join("\n")}
 ${of.strong.map((line) => path(line, opacity(line.size), thickness(line.size, LINE_THICKNESS), of.beside(line.head))).join("\n")}
 </g>
 ${of.queries.map((one) => side(one, true)).join("")}

@@ -1,6 +1,6 @@
 /** What is looked at: the lines of some queries or of one key, and the numbers beside the tokens. Pure. */
 
-import { nicePart } from "../../base/scale";
+import { nice, niceChange, nicePart } from "../../base/scale";
 import type { State } from "../../base/state";
 import type { Axes } from "../../heads/axes";
 import { combined, type SlotRow } from "../../heads/axis";
@@ -92,7 +92,12 @@ export function highlightOf(
     focus.beside.key = {
       values: focus.rows.map(({ weights }) => Array.from(weights)),
       colours,
-      end: end ?? nicePart(most(focus.rows.map(({ weights }) => weights))),
+      end:
+        end ??
+        endOf(
+          focus.rows.map(({ weights }) => weights),
+          signed,
+        ),
       masked: focus.rows[0].masked,
       signed,
     };
@@ -100,16 +105,22 @@ export function highlightOf(
     focus.beside.query = {
       values: columns,
       colours,
-      end: nicePart(most(columns)),
+      end: endOf(columns, signed),
       masked: maskOf(caches[0], axes, key, columns[0]),
       signed,
     };
   return focus;
 }
 
+/** Of bars: a sum of several rows may be more than 1. */
+function endOf(rows: ArrayLike<number | null>[], signed: boolean): number {
+  const largest = most(rows);
+  return signed ? niceChange(largest) : largest > 1 + 1e-6 ? nice(largest) : nicePart(largest);
+}
+
 function most(rows: ArrayLike<number | null>[]): number {
   let largest = 0;
-  for (const row of rows) for (let i = 0; i < row.length; i++) largest = Math.max(largest, row[i] || 0);
+  for (const row of rows) for (let i = 0; i < row.length; i++) largest = Math.max(largest, Math.abs(row[i] || 0));
   return largest;
 }
 

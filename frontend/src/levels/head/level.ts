@@ -2,7 +2,7 @@
 
 import { AfterFrame, h, setText } from "../../base/dom";
 import { percentInWords } from "../../base/format";
-import { contrast } from "../../base/scale";
+import { weightDomain } from "../../base/scale";
 import type { Source } from "../../data/source";
 import { levels } from "../../generated/words.json";
 import { type Axes, AxesOf } from "../../heads/axes";
@@ -11,33 +11,27 @@ import { DataTable } from "../../heads/data-table";
 import { completed, headSentence, selected } from "../../heads/head-sentence";
 import { titleOf } from "../../heads/members";
 import { Notes, notesOf } from "../../heads/notes";
-import { nameOf, type Pen, pens, signPens } from "../../heads/palette";
+import { nameOf, type Pen, pensOf } from "../../heads/palette";
 import { Pending } from "../../heads/pending";
 import { rowsOf, slotRow } from "../../heads/rows";
 import { SharedTools } from "../../heads/tools";
-import { visibleHeightOf } from "../../heads/visible-height";
 import type { Actions, Legend, Level, LevelEntry, Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import type { Part } from "../../scene/text";
 import { spoken } from "./aria-text";
 import { Bar } from "./bar";
-import { Column, type ColumnHost, exportSide, type Side } from "./column";
+import type { Side } from "./column";
 import { CursorValue } from "./cursor-value";
 import { dataTableOf } from "./data-table";
-import { Edges } from "./edges";
-import { type DrawnSide, exportSvg } from "./export-svg";
+import { Drawing } from "./drawing";
+import { exportSvg } from "./export-svg";
 import { Faint } from "./faint";
 import { type Highlight, highlightOf, type Place } from "./highlight";
-import { Lines } from "./lines";
 import { NOTHING, type Overlay, overlay } from "./overlay";
 import { Reading } from "./reading";
 import { Selection } from "./selection";
 import css from "./style.css";
-import { columnsOf, Titles } from "./titles";
-
-const THICK = 7; // px of a line of weight 1
-const ROW = 24; // px of a token: a target for a finger
-let made = 0;
+import { columnsOf } from "./titles";
 
 export class HeadLevel implements Level {
   readonly name = "head";
@@ -47,12 +41,7 @@ export class HeadLevel implements Level {
   private readonly shared: SharedTools;
   private readonly bar: Bar;
   private readonly message = h("p", { class: "message", role: "note" });
-  private readonly titles = new Titles();
-  private readonly edges = new Edges();
-  private readonly box: HTMLElement;
-  private readonly queries: Column;
-  private readonly keyColumn: Column;
-  private readonly lines: Lines;
+  private readonly drawing: Drawing;
   private readonly reading: Reading;
   private readonly notes = new Notes();
   private readonly pages = new DataTable();
@@ -69,53 +58,32 @@ export class HeadLevel implements Level {
   private hovered: Place | null = null;
   private focus: Highlight | null = null;
   private faintName = "";
-  private laid = "";
-  private revealed = "";
-  private high = 0;
 
   constructor(
     private readonly actions: Actions,
-    private readonly viewport: () => { top: number; bottom: number },
+    viewport: () => { top: number; bottom: number },
     private readonly source: Source,
   ) {
-    const id = `h${++made}`;
     const selection = new Selection(actions, () => ({ axes: this.axes as Axes, scene: this.scene as Scene }));
-    const host: ColumnHost = {
+    this.drawing = new Drawing(viewport, {
       hover: (side, slot) => this.hover(side, slot),
       pin: (side, slot) => selection.pin(side, slot),
       toggle: (slot) => selection.toggle(slot),
       enter: (side, slot) => selection.enter(side, slot),
-      cross: (side) => this.cross(side),
-      scrolled: () => this.moved(),
-    };
-    this.queries = new Column("query", host, `${id}q`);
-    this.keyColumn = new Column("key", host, `${id}k`);
-    this.lines = new Lines({ query: (slot) => this.queries.y(slot), key: (slot) => this.keyColumn.y(slot) });
-    this.lines.element.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
-    this.faint = new Faint((lines) => this.lines.setFaint(lines, this.pens, 1));
+    });
+    this.faint = new Faint((lines) => this.drawing.lines.setFaint(lines, this.pens));
     this.arrivals = new Pending(() => this.arrived(), actions.notice);
     this.shared = new SharedTools(actions, () => this.toggleTable());
     this.tools = this.shared.elements;
     this.bar = new Bar(actions, (scene, head) => source.live || source.holds(scene.site.index, head));
     this.message.hidden = true;
-    const right = h("div", { class: "ends-box" }, this.edges.above, this.keyColumn.element, this.edges.below);
-    this.box = h(
-      "div",
-      { class: "picture", role: "group", "aria-label": "weights as lines from queries to keys" },
-      this.titles.query,
-      h("span"),
-      this.titles.key,
-      this.queries.element,
-      this.lines.element,
-      right,
-    );
     new CursorValue(
-      this.lines,
+      this.drawing.lines,
       () => this.axes,
       (head) => (this.of.heads.length > 1 ? nameOf(this.pens, this.of.heads[head], head) : ""),
     );
     this.reading = new Reading((slot) => selection.pin("key", slot));
-    const body = h("div", { class: "head-body" }, this.box, this.reading.element);
+    const body = h("div", { class: "head-body" }, this.drawing.element, this.reading.element);
     this.element.append(this.message, this.bar.element, body, this.notes.element, this.pages.element);
     this.observer = new ResizeObserver(() => this.measure());
     this.observer.observe(this.element);
@@ -131,18 +99,15 @@ export class HeadLevel implements Level {
       return;
     }
     this.shared.show(scene);
-    this.pens = this.pensOf(scene);
+    this.pens = pensOf(scene, this.of.heads.length);
     this.bar.draw(scene, this.of.heads, this.pens, this.chosen.length);
-    this.queries.lay(axes.queries, ROW, meta.tokens[site.query_tokens].border);
-    this.keyColumn.lay(axes.keys, ROW, meta.tokens[site.key_tokens].border);
-    this.room(axes);
-    // to ask where things stand costs a layout: what was laid out before stands where it stood
-    const laid = `${axes.name} ${this.of.heads.length}`;
-    if (laid !== this.laid) this.measure();
-    this.laid = laid;
+    this.drawing.lay(axes, this.of.heads.length, {
+      query: meta.tokens[site.query_tokens].border,
+      key: meta.tokens[site.key_tokens].border,
+    });
     this.drawFaint(scene, axes);
     this.focusAnew();
-    this.reveal(scene, axes);
+    this.drawing.reveal(axes, scene.query, this.row(0).weights);
     if (this.pages.open) this.later.run(() => this.table());
     else this.table();
   }
@@ -156,11 +121,14 @@ export class HeadLevel implements Level {
   }
 
   legends(scene: Scene): Legend[] {
-    const end = percentInWords(this.focus?.beside.key?.end ?? 1);
+    const end = this.focus?.beside.key?.end ?? 1;
     const legends: Legend[] = [
       scene.pair
-        ? { swatch: "sign", said: [["weight, B − A", `by thickness: blue shrank, orange grew; bars 0 … ${end}`]] }
-        : { swatch: "ink", said: [["weight", `by thickness and darkness; bars 0 … ${end}`]] },
+        ? {
+            swatch: "sign",
+            said: [["weight, B − A", `by thickness: blue shrank, orange grew; bars 0 … ${percentInWords(end)}`]],
+          }
+        : { swatch: "ink", said: [["weight", `by thickness and darkness; bars ${weightDomain(end)}`]] },
     ];
     if (scene.chain.allowed?.includes(0)) legends.push({ swatch: "masked", said: [["", "masked"]] });
     return legends;
@@ -168,6 +136,10 @@ export class HeadLevel implements Level {
 
   look(): void {
     this.measure();
+  }
+
+  private measure(): void {
+    if (this.axes && !this.element.hidden) this.drawing.measure();
   }
 
   arrive(): void {}
@@ -215,13 +187,6 @@ export class HeadLevel implements Level {
     this.draw(this.scene);
   }
 
-  private pensOf({ ramp, pair }: Scene): Pen[] {
-    if (pair) return signPens(ramp.palette);
-    const { ground } = ramp.palette;
-    const dark = contrast(ground, "#000000") < contrast(ground, "#ffffff");
-    return this.of.heads.length > 1 ? pens(dark) : [{ colour: ramp.palette.ink, dash: [] }];
-  }
-
   /** The row of the selected queries. */
   private row(head: number) {
     const { axes, scene } = this as unknown as { axes: Axes; scene: Scene };
@@ -267,15 +232,9 @@ export class HeadLevel implements Level {
       this.own() ? scene.weightEnd : null,
     );
     this.focus = focus;
-    this.queries.mark(this.chosen, -1, hovered?.side === "query" ? hovered.slot : -1);
-    this.keyColumn.mark([], axes.key, hovered?.side === "key" ? hovered.slot : -1);
-    this.keyColumn.show(focus.beside.key);
-    this.queries.show(focus.beside.query);
-    this.lines.setStrong(focus.lines, this.pens, THICK);
+    this.drawing.show(focus, axes, scene.state, heads, this.chosen, hovered, this.pens);
     this.bar.say(focus.undrawn, focus.missing, this.first(), focus.lines.length > 0);
     this.read(focus);
-    this.titles.draw(focus, axes, scene.state, heads, this.pens);
-    this.drawEdges();
     if (hovered || !focus.rows.length) return;
     const rows = focus.slots.flatMap((slot) => rowsOf(caches[0], axes, slot, true));
     this.notes.draw(notesOf(scene, axes, found[0], rows, focus.rows[0], this.first()));
@@ -299,54 +258,6 @@ export class HeadLevel implements Level {
     this.reading.draw(read, scene, axes);
   }
 
-  private drawEdges(): void {
-    this.edges.draw(this.focus?.beside.key?.values[0] ?? [], this.keyColumn.sight());
-  }
-
-  /** Scrolls the query and its key into sight when another is selected. */
-  private reveal({ query }: Scene, axes: Axes): void {
-    const place = `${axes.name} ${query}`;
-    if (place === this.revealed) return;
-    this.revealed = place;
-    this.queries.reveal(axes.query);
-    const { weights } = this.row(0);
-    const strongest = weights.reduce((best, weight, s) => (weight > weights[best] ? s : best), 0);
-    this.keyColumn.reveal(axes.key >= 0 ? axes.key : strongest);
-  }
-
-  /** As high as its tokens, or as what is in sight allows. */
-  private measure(): void {
-    const { axes } = this;
-    if (!axes || this.element.hidden) return;
-    const content = ROW * Math.max(axes.queries.slots.length, axes.keys.slots.length);
-    const sight = visibleHeightOf(this.box, this.viewport());
-    const most = Math.max(320, sight.always - 96);
-    const atOnce = sight.atOnce - 34;
-    // what does not fit anyhow fits without scrolling the page, if that leaves it some height
-    const height = content <= most ? content : Math.min(most, atOnce >= 340 ? atOnce : most);
-    const width = this.lines.element.clientWidth;
-    if (height !== this.high) {
-      this.high = height;
-      this.box.style.setProperty("--picture", `${height}px`);
-      this.queries.resize(height);
-      this.keyColumn.resize(height);
-    }
-    this.lines.resize(width, height);
-    this.drawEdges();
-  }
-
-  /** The columns are as wide as their tokens, within reason. */
-  private room({ queries, keys }: Axes): void {
-    const { style, dataset } = this.box;
-    for (const [name, axis] of [["query", queries] as const, ["key", keys] as const]) {
-      const most = axis.slots.reduce((longest, { text }) => Math.max(longest, text.length), 4);
-      style.setProperty(`--${name}-room`, `${Math.min(24, most)}ch`);
-    }
-    const { length } = this.of.heads;
-    style.setProperty("--numbers", String(length));
-    dataset.heads = length === 1 ? "one" : length <= 3 ? "few" : "many";
-  }
-
   // -- what the reader does
 
   private hover(side: Side, slot: number | null): void {
@@ -356,28 +267,6 @@ export class HeadLevel implements Level {
     this.focusAnew();
     const { hovered, focus, axes } = this;
     if (hovered && focus && axes) this.actions.say(spoken(hovered, focus, axes, this.of.heads, this.chosen, this.pens));
-  }
-
-  private cross(from: Side): void {
-    const [here, there] = from === "query" ? [this.queries, this.keyColumn] : [this.keyColumn, this.queries];
-    here.element.tabIndex = -1;
-    there.focus();
-  }
-
-  private wheel(event: WheelEvent): void {
-    if (event.ctrlKey || event.deltaY === 0) return;
-    const lists = [this.queries.element, this.keyColumn.element];
-    const can = lists.filter((one) =>
-      event.deltaY < 0 ? one.scrollTop > 0 : one.scrollTop + one.clientHeight < one.scrollHeight - 1,
-    );
-    if (!can.length) return;
-    event.preventDefault();
-    for (const one of can) one.scrollTop += event.deltaY * (event.deltaMode === 1 ? 20 : 1);
-  }
-
-  private moved(): void {
-    this.lines.move();
-    this.drawEdges();
   }
 
   private toggleTable(): void {
@@ -396,29 +285,10 @@ export class HeadLevel implements Level {
     const { axes, scene } = this;
     if (!axes || !scene || !this.of.caches.length) return null;
     const { palette } = scene.ramp;
-    const beside = (name: Side, slot: number) => {
-      const found = this.focus?.beside[name];
-      return found ? exportSide(found, slot) : [];
-    };
-    const side = (name: Side, column: Column): DrawnSide[] =>
-      (name === "query" ? axes.queries : axes.keys).slots.map((slot, s) => ({
-        text: slot.text,
-        y: column.y(s),
-        chosen: name === "query" ? this.chosen.includes(s) : s === axes.key,
-        special: slot.special,
-        numbers: beside(name, s),
-      }));
     return exportSvg({
       title: titleOf(scene),
-      width: Math.max(160, this.lines.element.clientWidth),
-      height: this.lines.element.clientHeight,
-      queries: side("query", this.queries),
-      keys: side("key", this.keyColumn),
+      ...this.drawing.picture(axes, this.chosen),
       columns: this.focus ? columnsOf(this.focus, axes, scene.state, this.of.heads, this.pens) : { query: "", key: "" },
-      ...this.lines.lines,
-      faintEnd: 1,
-      y: { query: (slot) => this.queries.y(slot), key: (slot) => this.keyColumn.y(slot) },
-      beside: (head) => this.lines.beside(head),
       pens: this.pens,
       undrawn: this.bar.undrawn.textContent ?? "",
       heads: this.of.heads.map((head, i) => nameOf(this.pens, head, i)),

@@ -28,7 +28,6 @@ export class Lines {
   private strong: Drawn[] = [];
   private paths: SVGPathElement[] = [];
   private pens: Pen[] = [];
-  private end = 1;
   private width = 0;
   private height = 0;
 
@@ -37,11 +36,9 @@ export class Lines {
     this.element.append(this.canvas, this.svg);
   }
 
-  /** `end`: the weight that is drawn at full strength among the faint lines. */
-  setFaint(lines: Line[], pens: Pen[], end: number): void {
+  setFaint(lines: Line[], pens: Pen[]): void {
     this.faint = lines;
     this.pens = pens;
-    this.end = end;
     this.drawFaint();
   }
 
@@ -119,7 +116,7 @@ export class Lines {
       const [a, b] = [this.ends.query(line.query), this.ends.key(line.key)];
       // a line that ends out of sight would only be a stripe across the picture
       if (a < 0 || b < 0 || a > height || b > height) continue;
-      const level = Math.max(1, Math.ceil(Math.min(1, line.size / this.end) * LEVELS));
+      const level = Math.max(1, Math.ceil(Math.min(1, line.size) * LEVELS));
       const name = `${line.head} ${level}`;
       const stroke = strokes.get(name) ?? { path: new Path2D(), pen: this.pens[line.head], level };
       strokes.set(name, stroke);

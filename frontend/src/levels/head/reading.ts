@@ -4,8 +4,8 @@ import { h, setText } from "../../base/dom";
 import { count, fixed, percent, percentInWords } from "../../base/format";
 import type { Axes } from "../../heads/axes";
 import type { SlotRow } from "../../heads/axis";
-import { joins } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
+import { tokenElement } from "../../scene/token-element";
 
 const ROWS = 6;
 
@@ -35,12 +35,10 @@ export class Reading {
 
   draw({ slot, queries, row, own }: Read, scene: Scene, axes: Axes): void {
     const { weights } = row;
-    const token = (text: string, more = "") =>
-      h("bdi", { class: `tok${joins(text) ? " joins" : ""}${more}`, dir: "auto" }, text);
     this.title.replaceChildren(
       ...(slot === null
         ? [`${queries} queries look at`]
-        : [token(axes.queries.slots[slot]?.text ?? "", " subject"), " looks at"]),
+        : [tokenElement(axes.queries.slots[slot]?.text ?? "", "subject"), " looks at"]),
     );
     const order = Array.from(weights.keys()).sort((a, b) => weights[b] - weights[a] || a - b);
     const shown = order.filter((s) => weights[s] >= 0.0005).slice(0, ROWS);
@@ -50,7 +48,7 @@ export class Reading {
         const aside = tokens.every((j) => scene.aside.keys[j]);
         const share = own && scene.tensors.v.length ? tokens.reduce((sum, j) => sum + scene.chain.share[j], 0) : null;
         const kind = aside ? h("span", { class: "what" }, special ? "special" : "sink") : null;
-        const name = h("span", { class: "reading-name" }, token(text, special ? " special" : ""), kind);
+        const name = h("span", { class: "reading-name" }, tokenElement(text, special ? "special" : ""), kind);
         const itself = slot !== null && tokens.includes(axes.queries.slots[slot]?.tokens[0] ?? -1);
         if (itself && scene.site.kind === "self") name.append(h("span", { class: "what" }, "itself"));
         return h(

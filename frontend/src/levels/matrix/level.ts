@@ -12,7 +12,6 @@ import { Notes } from "../../heads/notes";
 import { Pending } from "../../heads/pending";
 import { slotRow } from "../../heads/rows";
 import { SharedTools } from "../../heads/tools";
-import { visibleHeightOf } from "../../heads/visible-height";
 import type { Actions, Legend, Level, LevelEntry, Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import type { Part } from "../../scene/text";
@@ -25,13 +24,13 @@ import { gestures } from "./gestures";
 import { type Laid, Marks } from "./marks";
 import { gridNotes } from "./notes";
 import { pools } from "./paint";
-import { type Colours, coveredBy, type Drawing, PlotView, type Room, roomFor, sumsOf } from "./plot";
+import { Placement } from "./placement";
+import { type Colours, coveredBy, type Drawing, PlotView, sumsOf } from "./plot";
 import { DIFFERENCE, NAMES, Shade } from "./shade";
 import css from "./style.css";
 import { GridTools } from "./tools";
-import { clamped, fitted, type ViewBox } from "./viewbox";
+import type { ViewBox } from "./viewbox";
 
-const READABLE = 14; // px of a row
 let made = 0;
 
 export class MatrixLevel implements Level {
@@ -52,24 +51,22 @@ export class MatrixLevel implements Level {
   private readonly later = new AfterFrame();
   private readonly arrivals: Pending;
   private readonly fill: BackgroundFill;
+  private readonly place: Placement;
   private readonly axesOf = new AxesOf();
   private readonly observer: ResizeObserver;
   private readonly swatch = h("i", { class: "swatch" });
   private scene: Scene | null = null;
   private axes: Axes | null = null;
-  private box: ViewBox | null = null;
-  private boxName = "";
-  private room: Room | null = null;
   private frame = 0;
   private stale = false;
-  private size = "";
   private colours: { name: string; of: Colours } | null = null;
 
   constructor(
     private readonly actions: Actions,
-    private readonly viewport: () => { top: number; bottom: number },
+    viewport: () => { top: number; bottom: number },
     source: Source,
   ) {
+    this.place = new Placement(this.element, viewport);
     const cell = `m${++made}`;
     this.marks = new Marks(cell);
     this.cursor = new CursorView(actions, {
@@ -203,7 +200,8 @@ export class MatrixLevel implements Level {
   }
 
   picture(): Picture | null {
-    const { scene, room } = this;
+    const { scene } = this;
+    const { room } = this.place;
     const drawing = this.drawing();
     if (!scene || !room || !drawing) return null;
     return exportSvg(room, drawing, this.palette(scene), titleOf(scene));
@@ -240,7 +238,8 @@ export class MatrixLevel implements Level {
   }
 
   private drawing(): Drawing | null {
-    const { field, box, axes, scene } = this;
+    const { field, axes, scene } = this;
+    const { box } = this.place;
     const shade = this.shade();
     if (!field || !box || !axes || !scene || !shade) return null;
     const border = (table: number, slots: { tokens: number[] }[]) => {
@@ -273,36 +272,17 @@ export class MatrixLevel implements Level {
 
   // -- drawing
 
-  /** Where everything stands; what is zoomed stays zoomed as long as the axes stay. */
   private lay(): void {
-    const { field } = this;
-    const width = this.element.clientWidth;
-    if (!field || !width) return;
-    const view = this.viewport();
-    const first = roomFor(field, width, 100);
-    const around = first.top + first.bottom + 12;
-    // without scrolling where the cells then are large enough to read, else as much as is ever in sight
-    const sight = visibleHeightOf(this.element, view);
-    const atOnce = sight.atOnce - around;
-    const high = atOnce / field.rows >= READABLE ? atOnce : Math.max(300, sight.always - around);
-    this.room = roomFor(field, width, Math.min(high, 900));
-    this.size = this.sizeOf(width, view);
-    const name = `${field.rows} ${field.columns} ${this.axes?.name}`;
-    if (!this.box || name !== this.boxName) this.box = fitted(field.columns, field.rows, this.room.plot);
-    this.boxName = name;
-    this.box = clamped(this.box, field.columns, field.rows, this.room.plot);
+    if (this.field) this.place.lay(this.field, this.axes?.name);
   }
 
-  /** What `lay` depends on beside the field. */
-  private sizeOf(width: number, { top, bottom }: { top: number; bottom: number }): string {
-    return `${width} ${bottom - top} ${getComputedStyle(this.element).getPropertyValue("--bar")}`;
+  private layAnew(): void {
+    if (this.field) this.place.layAnew(this.field, this.axes?.name);
   }
 
   private resize(): void {
-    const width = this.element.clientWidth;
-    if (!this.scene || !width || this.sizeOf(width, this.viewport()) === this.size) return;
-    if (!this.away()) this.box = null;
-    this.lay();
+    if (!this.scene || !this.place.changed) return;
+    this.layAnew();
     this.paint();
   }
 
@@ -317,27 +297,20 @@ export class MatrixLevel implements Level {
   }
 
   private paint(): void {
-    if (this.room && this.field && !this.room.rowSums && sumsOf(this.field) && this.field.anyUneven) {
-      if (!this.away()) this.box = null;
-      this.lay(); // there is a row with a bar now
-    }
+    const { room: laid } = this.place;
+    if (laid && this.field && !laid.rowSums && sumsOf(this.field) && this.field.anyUneven) this.layAnew(); // a row has a bar now
     const drawing = this.drawing();
-    if (!drawing || !this.room || !this.scene) return;
+    const { room } = this.place;
+    if (!drawing || !room || !this.scene) return;
     this.stale = false;
-    this.view.draw(this.room, drawing, this.palette(this.scene), devicePixelRatio || 1);
+    this.view.draw(room, drawing, this.palette(this.scene), devicePixelRatio || 1);
     this.grid.dataset.cell = `${drawing.box.cellX},${drawing.box.cellY}`;
-    this.grid.dataset.origin = `${this.room.left},${this.room.top}`;
+    this.grid.dataset.origin = `${room.left},${room.top}`;
     setAttribute(this.grid, "data-complete", drawing.field.complete ? "" : null);
-    this.grid.classList.toggle("zoomed", this.away());
-    this.gridTools.zoomed(this.away());
+    const away = this.place.away(this.field);
+    this.grid.classList.toggle("zoomed", away);
+    this.gridTools.zoomed(away);
     this.mark();
-  }
-
-  private away(): boolean {
-    const { box, field, room } = this;
-    if (!box || !field || !room) return false;
-    const all = fitted(field.columns, field.rows, room.plot);
-    return box.cellX > all.cellX * 1.001 || box.cellY > all.cellY * 1.001;
   }
 
   /** Moved without painting; the numbers of the cell under the cursor. */
@@ -352,20 +325,22 @@ export class MatrixLevel implements Level {
   }
 
   private laid(): Laid | null {
-    const { field, axes, box, room } = this;
+    const { field, axes } = this;
+    const { box, room } = this.place;
     return field && axes && box && room ? { field, axes, box, room, covered: coveredBy(field, box, room) } : null;
   }
 
   private drawNotes(scene: Scene, axes: Axes): void {
-    const { field, box } = this;
+    const { field } = this;
+    const { box } = this.place;
     const { found } = this.fill;
     if (field && found && box) this.notes.draw(gridNotes(scene, axes, found, field, pools(box, devicePixelRatio || 1)));
   }
 
   private show(box: ViewBox): void {
-    const { room, field } = this;
-    if (!room || !field) return;
-    this.box = clamped(box, field.columns, field.rows, room.plot);
+    const { field } = this;
+    if (!this.place.room || !field) return;
+    this.place.show(box, field);
     this.paintSoon();
     this.later.run(() => this.scene && this.axes && this.drawNotes(this.scene, this.axes));
   }

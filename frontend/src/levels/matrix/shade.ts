@@ -1,7 +1,7 @@
 /** From numbers to colours: ink for weights, the ramp of signs for scores and q · k. */
 
-import { domainEnd, percentInWords, symmetric } from "../../base/format";
-import { inkRamp, nice, nicePart, type Ramp } from "../../base/scale";
+import { symmetric } from "../../base/format";
+import { inkRamp, nice, niceChange, nicePart, type Ramp, weightDomain } from "../../base/scale";
 import type { Quantity } from "./field";
 
 /** Weights below are not told apart on a logarithmic scale. */
@@ -25,7 +25,7 @@ export class Shade {
     readonly signed = false,
   ) {
     this.ramp = quantity === "weights" && !signed ? inkRamp(ramp) : ramp;
-    this.end = quantity === "weights" ? nicePart(log ? largest : end) : nice(end);
+    this.end = quantity !== "weights" ? nice(end) : signed ? niceChange(end) : nicePart(log ? largest : end);
   }
 
   get clips(): boolean {
@@ -46,10 +46,8 @@ export class Shade {
   get said(): string {
     if (this.signed) return `${symmetric(this.end * 100)} %`;
     if (this.quantity !== "weights") return symmetric(this.end);
-    const end = `${domainEnd(this.end * 100)} %`;
-    return this.log
-      ? `${percentInWords(FLOOR).replace("less than 0.1 %", "0.01 %")} … ${end}, logarithmic; less is drawn as zero`
-      : `0 … ${end}`;
+    const domain = weightDomain(this.end);
+    return this.log ? `${domain.replace(/^0/, "0.01 %")}, logarithmic; less is drawn as zero` : domain;
   }
 
   gradient(): string {

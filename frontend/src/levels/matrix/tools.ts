@@ -1,6 +1,6 @@
 /** The controls of the grid: what the cells hold, on which scale, how near. */
 
-import { button, h } from "../../base/dom";
+import { button, h, setAttribute } from "../../base/dom";
 import { explained } from "../../base/explained";
 import { menu } from "../../heads/tools";
 import type { Actions } from "../../scene/level";
@@ -28,6 +28,10 @@ export class GridTools {
     );
     this.quantity = quantity.select;
     this.log.addEventListener("change", () => actions.set({ log: this.log.checked }));
+    // greyed, yet within reach of finger and keyboard, which ask why
+    this.log.addEventListener("click", (event) => {
+      if (this.log.getAttribute("aria-disabled") === "true") event.preventDefault();
+    });
     const tool = (text: string, name: string, tool: string, by: number) =>
       button(text, { class: "tool zoom", "aria-label": name, title: name, "data-tool": tool }, () => zoom(by));
     this.out = tool("−", "zoom out", "zoom-out", 1 / 1.5);
@@ -46,10 +50,11 @@ export class GridTools {
     this.quantity.value = quantity;
     for (const option of this.quantity.options) option.disabled = option.value !== "weights" && !hasScores;
     this.log.checked = state.log;
-    this.log.disabled = quantity !== "weights" || pair !== null;
+    const signed = pair !== null ? "differences" : quantity !== "weights" ? "scores" : null;
+    setAttribute(this.log, "aria-disabled", signed && "true");
     explained(
       this.logLabel,
-      quantity === "weights" ? "small weights told apart" : "only weights have a logarithmic scale: scores have a sign",
+      signed ? `only weights have a logarithmic scale: ${signed} have a sign` : "small weights told apart",
     );
   }
 

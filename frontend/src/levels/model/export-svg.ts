@@ -1,10 +1,11 @@
 /** The grid as an SVG: an SVG with each line of thumbnails as one embedded picture, and everything written as text. */
 
-import { escaped, sheet, tag, wrapped } from "../../base/svg";
+import type { Palette } from "../../base/scale";
+import { escaped, estimated, fitting, sheet, tag, wrapped } from "../../base/svg";
 import type { Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import { asText, type Part } from "../../scene/text";
-import type { Drawing } from "./grid";
+import { type Drawing, NAMED_FROM } from "./grid";
 import { nameOf } from "./heads";
 import { find } from "./layout";
 import { paint } from "./paint";
@@ -67,6 +68,9 @@ export function exportSvg(
     );
     if (label)
       text(label, EDGE + plan.left - 10, top + y + plan.size / 2 + 4, { "text-anchor": "end", "font-size": 11 });
+    if (plan.size >= NAMED_FROM)
+      for (const { head, x } of boxes)
+        parts.push(...named(statistics.plainName(head), EDGE + x, top + y, plan.size, palette));
     if (sort)
       for (const { head, x } of boxes) {
         text(nameOf(head), EDGE + x, top + y + plan.size + 13, { "font-size": 10, "font-weight": 600 });
@@ -104,4 +108,27 @@ export function exportSvg(
   }
   const height = y + EDGE;
   return sheet(`${scene.meta.model.name}: every head`, [width, height], palette, 12, ...parts);
+}
+
+const NAME = 9; // px of a plain name
+
+/** The plain name of a head, at the foot of its thumbnail. */
+function named(name: string, x: number, y: number, size: number, { ink, ground }: Palette): string[] {
+  const lines = name ? fitting(name, size - 4, NAME) : [];
+  const top = y + size - (NAME + 1.5) * lines.length - 2;
+  return lines.flatMap((line, i) => [
+    tag("rect", {
+      x: x + 1,
+      y: top + i * (NAME + 1.5),
+      width: Math.min(size - 2, estimated(line, NAME) + 3),
+      height: NAME + 2.5,
+      fill: ground,
+      opacity: 0.85,
+    }),
+    tag(
+      "text",
+      { x: x + 2.5, y: top + i * (NAME + 1.5) + NAME, "font-size": NAME, fill: ink, "data-plain": name },
+      escaped(line),
+    ),
+  ]);
 }

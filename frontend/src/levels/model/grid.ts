@@ -6,7 +6,7 @@ import { type Look, paint } from "./paint";
 import type { Statistics } from "./statistics";
 
 const NEAR = 400; // pixels beyond the viewport
-const NAMED_FROM = 60; // pixels of a thumbnail with room for a name
+export const NAMED_FROM = 60; // pixels of a thumbnail with room for a name
 
 export interface GridHost {
   /** Looked at by pointer or keyboard; null: no longer. */

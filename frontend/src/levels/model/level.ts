@@ -1,21 +1,22 @@
 /** The model level: every head of every layer as a thumbnail. It reads the pooled weights of the payload, and no tensors. */
 
 import { button, h, setAttribute, setText } from "../../base/dom";
-import { domainEnd, symmetric } from "../../base/format";
-import { nicePart } from "../../base/scale";
+import { symmetric } from "../../base/format";
+import { niceChange, nicePart, weightDomain } from "../../base/scale";
 import type { Source } from "../../data/source";
-import { levels, plain } from "../../generated/words.json";
+import { levels } from "../../generated/words.json";
 import { isolated, type Label, labels } from "../../scene/labels";
 import type { Actions, Legend, Level, LevelEntry, Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
-import { asText, type Part } from "../../scene/text";
+import type { Part } from "../../scene/text";
 import { HeadDataTable } from "./data-table";
 import { exportSvg } from "./export-svg";
-import { finding, linkSaid } from "./finding";
+import { finding } from "./finding";
 import { type Drawing, Grid } from "./grid";
-import { type Head, headsOf, nameOf, type PixelRange, pixelRangeOf, sampleSaid } from "./heads";
+import { type Head, headsOf, type PixelRange, pixelRangeOf } from "./heads";
 import { byLayer, inOrder } from "./layout";
-import { LINES_FROM, type Look, lookOf } from "./paint";
+import { headSaid, notesOf } from "./notes";
+import { LINES_FROM, type Look, lookOf, partOf } from "./paint";
 import { isPairName, PairNumbers } from "./pair-numbers";
 import { Panel } from "./panel";
 import { Statistics } from "./statistics";
@@ -60,7 +61,7 @@ export class ModelLevel implements Level {
     this.heads = headsOf(source);
     this.statistics = new Statistics(meta, this.heads);
     this.stock = pixelRangeOf(this.heads);
-    this.end = nicePart(this.stock.high);
+    this.end = (this.stock.signed ? niceChange : nicePart)(this.stock.high);
     this.labels = meta.tokens.map(labels);
     this.sort = h("select", { "aria-label": "order of the heads", "data-tool": "sort" });
     this.sort.addEventListener("change", () => actions.set({ sort: this.sort.value }));
@@ -103,7 +104,7 @@ export class ModelLevel implements Level {
     this.offer();
     this.sort.value = this.order;
     this.thumbs.value = scene.state.thumbs;
-    setText(this.note, this.noted(scene).join(" "));
+    setText(this.note, notesOf(scene, this.statistics, this.stock).join(" "));
     this.lay();
     this.figures.draw(this.statistics.ordered(this.order), this.orderSaid);
     this.grid.choose(this.selected(scene));
@@ -135,14 +136,13 @@ export class ModelLevel implements Level {
   legends(scene: Scene): Legend[] {
     const lines = scene.state.thumbs === "lines";
     const { stock } = this;
-    const end = `${domainEnd(this.end * 100)} %${this.end < 1 ? " and above" : ""}`;
     const sign = stock.signed ? "difference" : "weight";
     const what = stock.pooled ? `largest ${sign} in each patch` : stock.signed ? "weight, B − A" : "weight";
     const domain = stock.signed
-      ? `${symmetric(this.end * 100)} %${this.end < 1 ? " and beyond" : ""}`
+      ? `${symmetric(this.end * 100)} %${this.end < 1 ? " and beyond" : ""}, by square root: small changes show`
       : lines
-        ? `${100 * LINES_FROM} … ${end}, the strongest of each head`
-        : `0 … ${end}`;
+        ? `${weightDomain(this.end).replace(/^0/, String(100 * LINES_FROM))}, the strongest of each head`
+        : `${weightDomain(this.end)}${this.end < 1 ? "; more is as dark" : ""}`;
     const legends: Legend[] = [{ swatch: this.inkSwatch, said: [[what, domain]] }];
     if (stock.masked && !lines)
       legends.push({ swatch: "masked", said: [["", stock.signed ? "only in one" : "masked"]] });
@@ -176,7 +176,7 @@ export class ModelLevel implements Level {
     const scales = this.legends(scene).flatMap(({ said }) => said.map(([name, domain]) => `${name} ${domain}`.trim()));
     const notes = [
       scales.join("  ·  "),
-      ...this.noted(scene),
+      ...notesOf(scene, this.statistics, this.stock),
       `queries downwards, keys to the right; layers and heads count from 0 · attnscope ${scene.meta.versions?.attnscope ?? ""}`,
     ];
     return exportSvg(scene, drawing, this.statistics, this.sentence(scene), notes);
@@ -207,28 +207,6 @@ export class ModelLevel implements Level {
     return this.heads.some((head) => this.absent(head));
   }
 
-  /** What a reader should know of what is shown. */
-  private noted({ state }: Scene): string[] {
-    const said: string[] = [];
-    if (this.heads.some((head) => this.statistics.plainName(head))) said.push(plain.said);
-    if (this.statistics.has(state.sort)) said.push(`${this.statistics.words(state.sort)}`);
-    else if (state.sort !== "layer")
-      said.push(`There is no statistic “${state.sort}” here, so the heads stand by layer.`);
-    if (this.stock.sampled) said.push(sampleSaid(this.stock.sampled));
-    const set = [
-      state.filter !== "all" && "The sentence-pair filter",
-      state.special === "hide" && "hiding special tokens",
-      state.words && "whole words",
-    ].filter((one) => one !== false);
-    if (set.length) {
-      const text = set.join(" and ");
-      said.push(
-        `${text[0].toUpperCase()}${text.slice(1)} ${set.length > 1 ? "do" : "does"} not change thumbnails and statistics: they are of the whole text.`,
-      );
-    }
-    return said;
-  }
-
   /** Thumbnails are laid out and drawn again only where something of theirs changed. */
   private lay(): void {
     const scene = this.scene as Scene;
@@ -253,8 +231,9 @@ export class ModelLevel implements Level {
       this.stock.signed,
     );
     this.drawing = { plan, look, lines, ratio, sort };
-    const stops = (this.stock.signed ? [-1, -0.5, 0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1]).map((t) => look.ink.css(t, 1));
-    this.inkSwatch.style.backgroundImage = `linear-gradient(to right, ${stops.join(", ")})`;
+    const from = look.signed ? -look.end : 0;
+    const stops = Array.from({ length: 17 }, (_, i) => from + ((look.end - from) * i) / 16);
+    this.inkSwatch.style.backgroundImage = `linear-gradient(to right, ${stops.map((weight) => look.ink.css(partOf(weight, look), 1)).join(", ")})`;
     this.grid.draw(this.drawing);
     this.look();
   }
@@ -272,7 +251,7 @@ export class ModelLevel implements Level {
   private lookAt(head: Head | null): void {
     this.looked = head;
     this.enlarge();
-    if (head) this.actions.say(this.saidOf(head));
+    if (head) this.actions.say(headSaid(head, this.statistics, this.order, this.labels, this.stock.signed));
   }
 
   private enlarge(): void {
@@ -280,25 +259,6 @@ export class ModelLevel implements Level {
     if (!scene || !drawing) return;
     const head = this.looked ?? this.selected(scene);
     this.panel.show(head, this.order, this.absent(head), drawing.look, drawing.lines, drawing.ratio);
-  }
-
-  private saidOf(head: Head): string {
-    const { statistics } = this;
-    const known = (names: string[]) =>
-      names
-        .filter((name) => statistics.value(head, name) !== null)
-        .map((name) => `${statistics.full(name)} ${statistics.said(head, name)}`);
-    const { order } = this;
-    const link = head.site.links?.[head.head];
-    const others = [statistics.has("special") ? "special" : "first", "previous", "entropy"];
-    const said = [
-      ...known([order]),
-      ...(link
-        ? [`${this.stock.signed ? "changed most:" : "strongest link"} ${asText(linkSaid(head, link, this.labels))}`]
-        : []),
-      ...known(others.filter((name) => name !== order)),
-    ];
-    return [nameOf(head), ...[statistics.plainName(head)].filter(Boolean), ...said].join(" · ");
   }
 
   private enter(head: Head): void {

@@ -12,6 +12,8 @@ export const LINES_FROM = 0.04;
 export interface Look {
   ink: Ramp;
   end: number;
+  /** Differences: their colour grows with the square root, so that a small change is seen beside a head that changed wholly. */
+  signed: boolean;
   hatch: number;
   ground: number;
   text: number;
@@ -30,6 +32,7 @@ export function lookOf(ramp: Ramp, end: number, hatch: string, frame: string, si
   return {
     ink: signed ? ramp : inkRamp(ramp),
     end,
+    signed,
     hatch: known(hatch, palette.zero),
     ground: packed(palette.ground),
     text: packed(palette.ink),
@@ -65,6 +68,12 @@ function strongestOf(
   return found;
 }
 
+/** How far along the ramp a weight is, -1 … 1. */
+export function partOf(weight: number, { end, signed }: Pick<Look, "end" | "signed">): number {
+  const part = Math.min(1, Math.abs(weight) / end);
+  return signed ? Math.sign(weight) * Math.sqrt(part) : part;
+}
+
 const weightOf = ({ zero = 0, steps }: Thumb, byte: number) => (byte - zero) / steps;
 
 /** `size` device pixels, square, at (`x`, `y`) of an image `width` wide. */
@@ -81,7 +90,9 @@ export function paintMatrix(
   const thumb = head.site.thumb as Thumb;
   const { octets } = head;
   if (!octets) return;
-  const colours = Uint32Array.from({ length: 256 }, (_, byte) => look.ink.pixel(weightOf(thumb, byte), look.end));
+  const colours = Uint32Array.from({ length: 256 }, (_, byte) =>
+    look.ink.pixel(partOf(weightOf(thumb, byte), look), 1),
+  );
   const rows = spans(size, thumb.rows);
   const columns = spans(size, thumb.columns);
   const period = Math.max(3, Math.round(4 * ratio));
@@ -127,7 +138,7 @@ export function paintLines(
   context.strokeRect(x + 0.5, y + 0.5, size - 1, size - 1);
   if (!thumb) return;
   for (const { row, column, weight } of strongestCells(head)) {
-    const part = Math.min(1, Math.abs(weight) / look.end);
+    const part = Math.abs(partOf(weight, look));
     context.strokeStyle = look.ink.css(Math.sign(weight) * (0.12 + 0.88 * part), 1);
     context.lineWidth = Math.max(0.5, (size / 56) * part);
     context.beginPath();

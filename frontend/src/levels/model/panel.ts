@@ -5,6 +5,7 @@ import { explained } from "../../base/explained";
 import { count } from "../../base/format";
 import type { Label } from "../../scene/labels";
 import { after } from "../../scene/text";
+import { tokenElement } from "../../scene/token-element";
 import { linkSaid } from "./finding";
 import { type Head, nameOf, patchOf } from "./heads";
 import { type Look, paint } from "./paint";
@@ -17,6 +18,8 @@ export class Panel {
   private readonly ring = h("i", { class: "model-ring", "aria-hidden": "true" });
   private readonly link = h("p", { class: "model-link" });
   private readonly list = h("dl", { class: "model-stats" });
+  /** Of the names of the statistics one is a stop of the Tab key; the arrow keys go to the others. */
+  private stop = 0;
   private readonly absent = h("p", { class: "model-absent" });
   private readonly open: HTMLButtonElement;
   private shown: Head | null = null;
@@ -34,6 +37,8 @@ export class Panel {
       h("span", {}, "queries ↓"),
       h("span", {}, "keys →"),
     );
+    this.list.addEventListener("keydown", (event) => this.walk(event));
+    this.list.addEventListener("focusin", ({ target }) => this.stopAt(this.names.indexOf(target as HTMLElement)));
     const picture = h("div", { class: "model-large" }, this.canvas, this.ring);
     this.element.append(
       h("div", { class: "model-panel-top" }, this.title, this.open),
@@ -78,7 +83,7 @@ export class Panel {
             explained(
               h(
                 "dt",
-                { class: current, tabindex: 0 },
+                { class: current, tabindex: -1 },
                 /^pair/.test(one) ? this.statistics.full(one) : this.statistics.title(one),
               ),
               this.statistics.words(one),
@@ -88,6 +93,7 @@ export class Panel {
           ];
         }),
     );
+    this.stopAt(this.stop);
     this.absent.hidden = !absent;
     this.open.hidden = absent;
     if (absent)
@@ -95,6 +101,29 @@ export class Panel {
         this.absent,
         `Not in this page. To see it: trace.show(layer=${site.layer}, head=${head.head}${site.stack ? `, stack="${site.stack}"` : ""}), or a larger max_mb.`,
       );
+  }
+
+  private get names(): HTMLElement[] {
+    return [...this.list.querySelectorAll("dt")];
+  }
+
+  private stopAt(index: number): HTMLElement | undefined {
+    const { names } = this;
+    this.stop = Math.max(0, Math.min(names.length - 1, index));
+    names.forEach((name, i) => {
+      name.tabIndex = i === this.stop ? 0 : -1;
+    });
+    return names[this.stop];
+  }
+
+  private walk(event: KeyboardEvent): void {
+    const { names } = this;
+    const at = names.indexOf(event.target as HTMLElement);
+    const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: names.length - 1 }[event.key];
+    if (at < 0 || next === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.stopAt(next)?.focus();
   }
 
   private showLink(head: Head, lines: boolean): void {
@@ -105,7 +134,7 @@ export class Panel {
     this.link.hidden = !link;
     if (!link || !thumb) return;
     const parts = linkSaid(head, link, this.labels).flatMap((part) =>
-      typeof part === "string" ? [part] : [h("bdi", { class: "tok", dir: "auto" }, part.token), after(part)],
+      typeof part === "string" ? [part.replace(/ %/g, "\u00a0%")] : [tokenElement(part.token), after(part)],
     );
     this.link.replaceChildren(
       h("span", { class: "what" }, thumb.zero === undefined ? "strongest link" : "changed most"),

@@ -3,12 +3,12 @@
 import { count, decimals, fixed, percent, symmetric } from "../../base/format";
 import { type Strip, stripFor } from "../../base/scale";
 import { isMasked } from "../../chain/chain";
+import { columns as texts } from "../../generated/words.json";
 import { isolated } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
 import { scalingName } from "../../scene/text";
 
-/** What the reader comes for stands first: the key, its weight, its share. The vectors that give them stand beside. */
-export type Column = "token" | "weight" | "share" | "k" | "product" | "dot" | "score" | "v";
+export type Column = keyof typeof texts;
 /** A column of cells, one for each number of a vector. */
 export type Vector = Extract<Column, "k" | "product" | "v">;
 export type Mode = "wide" | "medium" | "narrow";
@@ -34,6 +34,9 @@ const WIDTH: Record<Mode, Partial<Record<Column, number>>> = {
   narrow: { token: 84, weight: 54, share: 54 },
 };
 
+/** The order of the columns, on the page and in its picture. */
+export const ORDER = Object.keys(texts) as Column[];
+
 export const isVector = (column: Column): column is Vector => VECTORS.some((one) => one === column);
 
 /** `unfolded`: the vector that the reader asked for where there is no room for all. */
@@ -46,12 +49,10 @@ export function layoutFor(width: number, scene: Scene, unfolded: Vector | null, 
       : !weights_only || column === "token" || column === "weight";
   const folded = mode === "wide" ? [] : VECTORS.filter(there);
   const shown = folded.find((one) => one === unfolded);
-  const beside: Record<Mode, Column[]> = {
-    wide: ["k", "product", "dot", "score", "v"],
-    medium: shown === "v" ? ["v"] : shown ? [shown, "dot", "score"] : ["dot", "score"],
-    narrow: shown ? [shown] : [],
-  };
-  const columns = (["token", "weight", "share", ...beside[mode]] as Column[]).filter(there);
+  const numbers = mode === "wide" || (mode === "medium" && shown !== "v"); // v is not what the sum is made of
+  const fits = (column: Column) =>
+    isVector(column) ? mode === "wide" || column === shown : numbers || (column !== "dot" && column !== "score");
+  const columns = ORDER.filter((column) => there(column) && fits(column));
   const sizes = WIDTH[mode];
   const strips = columns.filter(isVector).length;
   const taken =
@@ -84,27 +85,28 @@ export function heading(column: Column, scene: Scene, layout: Layout): Heading {
   const per = (strip: Strip) =>
     strip.perCell > 1 ? `${strip.perCell} per cell` : `${column === "v" ? site.value_size : site.head_size} numbers`;
   const part = `0 … ${weightEnd * 100} %`;
+  const title = texts[column][layout.mode === "narrow" ? "short" : "title"];
   switch (column) {
     case "token":
-      return { title: "key", detail: count(scene.keys.length, "token"), domain: "" };
+      return { title, detail: count(scene.keys.length, "token"), domain: "" };
     case "k":
-      return { title: "k", detail: per(layout.key), domain: symmetric(domains.k) };
+      return { title, detail: per(layout.key), domain: symmetric(domains.k) };
     case "product":
-      return { title: "q × k", detail: per(layout.key), domain: symmetric(domains.product) };
+      return { title, detail: per(layout.key), domain: symmetric(domains.product) };
     case "dot":
-      return { title: "q · k", detail: "sum", domain: "" };
+      return { title, detail: "sum", domain: "" };
     case "score":
-      return { title: "score", detail: scoreDetail(scene), domain: symmetric(scoreEnd) };
+      return { title, detail: scoreDetail(scene), domain: symmetric(scoreEnd) };
     case "weight":
-      return { title: "weight", detail: site.weights_only ? "as captured" : "softmax", domain: part };
+      return { title, detail: site.weights_only ? "as captured" : "softmax", domain: part };
     case "share":
       return {
-        title: layout.mode === "narrow" ? "share" : "share of output",
+        title,
         detail: site.norms === "output" ? "‖weight · v · W_O‖" : "‖weight · v‖",
         domain: part,
       };
     case "v":
-      return { title: "v", detail: per(layout.value), domain: symmetric(domains.v) };
+      return { title, detail: per(layout.value), domain: symmetric(domains.v) };
   }
 }
 

@@ -3,11 +3,13 @@
 import { count, decimals, fixed, percent } from "../../base/format";
 import { escaped, sheet, tag, wrapped } from "../../base/svg";
 import { isMasked } from "../../chain/chain";
+import { columns } from "../../generated/words.json";
 import { queryLegends } from "../../scene/legends";
 import type { Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import { sentence } from "../../scene/sentence";
 import { asText } from "../../scene/text";
+import { type Column, ORDER, type Vector } from "./columns";
 
 const WIDTH = 1000;
 const LEFT = 24;
@@ -15,8 +17,17 @@ const RIGHT = WIDTH - LEFT;
 const ROW = 19;
 const MOST = 40; // keys with a line of their own
 const DIMS = 32; // dimensions in a line of the lens
-const COLUMN = { token: 178, k: 190, product: 390, dot: 640, score: 698, weight: 712, share: 850 };
-const STRIP = 190;
+const COLUMN: Record<Column, number> = {
+  token: 178,
+  weight: 190,
+  share: 314,
+  k: 440,
+  product: 584,
+  dot: 776,
+  score: 832,
+  v: 844,
+};
+const STRIP = 132;
 const BAR = 66;
 
 type Cells = (values: ArrayLike<number>, end: number, x: number, y: number, width: number, height: number) => string[];
@@ -129,18 +140,17 @@ function keys(scene: Scene, top: number, parts: string[], cells: Cells, text: Te
   const shown = [...new Set([...strong, scene.key])].sort((a, b) => a - b);
   const vectors = !site.weights_only;
   const shares = tensors.v.length > 0;
+  const drawn = (column: Column) =>
+    column === "v" || column === "share" ? shares : vectors || column === "token" || column === "weight";
   const bold = { "font-weight": 600 };
   const end = { "text-anchor": "end" };
   let y = top;
-  text("key", COLUMN.token, y, { ...bold, ...end });
-  if (vectors) {
-    text("k", COLUMN.k, y, bold);
-    text("q × k", COLUMN.product, y, bold);
-    text("q · k", COLUMN.dot, y, { ...bold, ...end });
-    text("score", COLUMN.score, y, { ...bold, ...end });
-  }
-  text("weight", COLUMN.weight, y, bold);
-  if (shares) text("share of output", COLUMN.share, y, bold);
+  for (const column of ORDER)
+    if (drawn(column))
+      text(columns[column].title, COLUMN[column], y, {
+        ...bold,
+        ...(column === "token" || column === "dot" || column === "score" ? end : {}),
+      });
   y += 8;
   const bar = (part: number, column: number, opacity: number, x: string) => {
     const length = Number.isFinite(part) ? Math.min(1, part / weightEnd) * BAR : 0;
@@ -151,6 +161,8 @@ function keys(scene: Scene, top: number, parts: string[], cells: Cells, text: Te
   for (const key of shown) {
     const masked = isMasked(chain, key);
     const inner: string[] = [];
+    const strip = (column: Vector, values: ArrayLike<number>, end: number) =>
+      inner.push(tag("g", { "data-col": column }, ...cells(values, end, COLUMN[column], y + 2, STRIP, ROW - 4)));
     text(String(key), LEFT, y + 13, { "font-size": 10, opacity: 0.7 });
     const name = keyLabels[key].text;
     text(name.length > 22 ? `${name.slice(0, 21)}…` : name, COLUMN.token, y + 13, {
@@ -159,17 +171,13 @@ function keys(scene: Scene, top: number, parts: string[], cells: Cells, text: Te
     });
     if (vectors) {
       const k = tensors.key(key);
-      inner.push(...cells(k, domains.k, COLUMN.k, y + 2, STRIP, ROW - 4));
-      inner.push(
-        ...cells(
-          scene.q.map((value, d) => value * k[d]),
-          domains.product,
-          COLUMN.product,
-          y + 2,
-          STRIP,
-          ROW - 4,
-        ),
+      strip("k", k, domains.k);
+      strip(
+        "product",
+        scene.q.map((value, d) => value * k[d]),
+        domains.product,
       );
+      if (shares) strip("v", tensors.value(key), domains.v);
       parts.push(tag("g", { "data-row-key": key }, ...inner));
       text(fixed(chain.dot?.[key] ?? Number.NaN, 2), COLUMN.dot, y + 13, end);
       text(fixed(chain.biased?.[key] ?? Number.NaN, decimals(scoreEnd)), COLUMN.score, y + 13, end);

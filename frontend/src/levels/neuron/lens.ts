@@ -6,6 +6,7 @@ import { isMasked } from "../../chain/chain";
 import type { Actions } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import { scalingName } from "../../scene/text";
+import { setToken } from "../../scene/token-element";
 
 const CELL = 34; // narrowest cell that holds a number
 const HEAD = 62;
@@ -103,9 +104,9 @@ export class Lens {
 
   private drawTitle({ chain, queryLabels, keyLabels, query, key, pinned, site }: Scene): void {
     const [, q, , role, k, where] = this.title.children;
-    setText(q, queryLabels[query].text);
+    setToken(q as HTMLElement, queryLabels[query].text);
     setText(role, pinned ? "pinned key " : chain.empty ? "key " : "strongest key ");
-    setText(k, keyLabels[key].text);
+    setToken(k as HTMLElement, keyLabels[key].text);
     setText(where, ` · ${site.kind === "cross" ? "across: " : ""}positions ${query} and ${key}`);
   }
 

@@ -9,6 +9,7 @@ import { named } from "../../scene/labels";
 import type { Actions, Legend, Level, Picture } from "../../scene/level";
 import { exportPair, type PairRow } from "../../scene/pair-export-svg";
 import type { Scene } from "../../scene/scene";
+import { tokenElement } from "../../scene/token-element";
 
 const COLUMNS = ["token", "score_a", "score_b", "weight_a", "weight_b", "difference"] as const;
 type Column = (typeof COLUMNS)[number];
@@ -181,7 +182,7 @@ export class PairNeuron implements Level {
       const value = this.value(pair, key, column);
       if (column === "token") {
         const label = scene.keyLabels[key];
-        cell.append(h("bdi", { class: `tok${label.special ? " special" : ""}`, dir: "auto" }, label.text));
+        cell.append(tokenElement(label.text, label.special ? "special" : ""));
       } else {
         if (value !== null) cell.dataset.value = String(value);
         if (column === "difference") cell.append(this.bar(scene, key));

@@ -6,6 +6,7 @@ import { drawStrip } from "../../base/scale";
 import { isMasked } from "../../chain/chain";
 import type { Label } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
+import { setToken } from "../../scene/token-element";
 import { type Column, isVector, type Layout } from "./columns";
 import type { Line } from "./folding";
 
@@ -134,7 +135,7 @@ export class RowView {
     if (token?.number && token.bar && this.label !== label) {
       this.label = label;
       setText(token.bar, String(key));
-      token.number.replaceChildren(...tokenText(label));
+      setToken(token.number, label.text, ...tokenText(label));
     }
     this.strip("k", tensors.k, () => tensors.key(key), key, -1, domains.k, scene, layout);
     this.strip(

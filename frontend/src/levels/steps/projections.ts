@@ -197,9 +197,10 @@ function rotary(
   const slow = unmoved.filter((d) => moves[d]);
   const still = unmoved.length - slow.length;
   const rest = [
-    slow.length && `${count(slow.length, "dimension")} turn too slowly to show at this position`,
-    still && `${count(still, "dimension")} stay as they are at every position of this text`,
-  ].filter((one) => one !== 0);
+    slow.length && `${count(slow.length, "dimension turns", "dimensions turn")} too slowly to show at this position`,
+    still === 1 && "1 dimension stays as it is at every position of this text",
+    still > 1 && `${count(still, "dimension")} stay as they are at every position of this text`,
+  ].filter((one) => typeof one === "string");
   const words = pair
     ? `Pairs of dimensions (${at} with ${pair.other}, and so on) are turned by an angle that grows with the position, here ${position}; the length of each pair stays${rest.map((one) => `; ${one}`).join("")}.`
     : found

@@ -24,7 +24,7 @@ class AttentionCall:
     """One call of an attention function: what went in and what came out. `query`: [B, H, Q, D]; `key`, `value`: [B,
     Hkv, K, D];
     `output`: [B, Q, H, Dv]. `direct`: torch was called by itself, and not through the interface. `projection`: W_O,
-    where the call itself names it."""
+    where the call itself names it. `own_mask`: the mask was put together for this call, so no other call shares it."""
 
     module: nn.Module
     implementation: str
@@ -36,6 +36,7 @@ class AttentionCall:
     output: Tensor
     direct: bool = False
     projection: Projection | None = None
+    own_mask: bool = False
 
 
 @runtime_checkable

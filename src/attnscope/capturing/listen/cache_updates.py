@@ -130,7 +130,9 @@ def _note(
 ) -> None:
     """Remember what an update returned and what it left."""
     versions, (held_keys, held_values) = versions_of(keys, values), _held(layer)
-    if versions is None or held_keys is None or held_values is None or keys.ndim != 4:
+    if versions is None or held_keys is None or held_values is None:
+        return
+    if keys.ndim != 4 or held_keys.ndim != 4 or held_values.ndim != 4:  # a cache of a model's own
         return
     number, new, length = next(_numbers), key_states.shape[-2], keys.shape[-2]
     follows, front, start = None, 0, 0

@@ -7,6 +7,7 @@ covered.
 
 import functools
 import inspect
+import re
 from collections.abc import Iterator
 from types import CodeType, FunctionType
 from typing import Any
@@ -23,14 +24,15 @@ HELPERS_DEEP = 3  # how far functions that a method calls are followed
 
 
 def looks_like_attention(module: nn.Module) -> bool:
-    """By its class name, or because it is torch's own."""
-    return _named_attention(type(module))
+    """By its class name, because it is torch's own, or because its code asks for transformers' interface."""
+    return _named_attention(type(module)) or "interface" in _uses(type(module))
 
 
 @functools.cache
 def _named_attention(kind: type) -> bool:
     name = kind.__name__.lower()
-    return ("attention" in name or "attn" in name) and "norm" not in name and "output" not in name
+    # RobertaPreLayerNormSelfAttention attends; AttentionLayerNorm and BertAttentionOutput do not.
+    return ("attention" in name or "attn" in name) and re.search(r"(norm\w{0,2}|output)$", name) is None
 
 
 def attends_itself(module: nn.Module) -> bool:

@@ -5,7 +5,7 @@ used only while the model looks the same: the same modules under the same names,
 attributes. Nothing here keeps a model or a module alive.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary, ref
@@ -29,6 +29,7 @@ class Facts:
     calls_torch: bool
     _attention_like: tuple[tuple[str, ModuleRef], ...]
     _linear: tuple[ModuleRef, ...]
+    _tables: tuple[tuple[str, ModuleRef], ...]
 
     @property
     def may_attend(self) -> bool:
@@ -37,6 +38,10 @@ class Facts:
 
     def attention_like(self) -> Iterator[tuple[str, nn.Module]]:
         return ((path, module) for path, one in self._attention_like if (module := one()) is not None)
+
+    def token_tables(self) -> Iterator[tuple[str, nn.Module]]:
+        """The tables of token vectors, of every tower, with their paths."""
+        return ((path, module) for path, one in self._tables if (module := one()) is not None)
 
     def linear(self) -> Iterator[nn.Module]:
         return (module for one in self._linear if (module := one()) is not None)
@@ -65,7 +70,21 @@ def _facts(model: nn.Module) -> Facts:
         calls_torch=any(attends_itself(module) for _, module in modules),
         _attention_like=tuple((path, ref(module)) for path, module in modules if looks_like_attention(module)),
         _linear=tuple(ref(module) for _, module in modules if is_linear(module)),
+        _tables=tuple((path, ref(module)) for path, module in _token_tables(modules)),
     )
+
+
+def _token_tables(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:
+    paths = {id(module): (path, module) for path, module in modules}
+    found: dict[int, tuple[str, nn.Module]] = {}
+    for _, module in modules:
+        try:
+            table = module.get_input_embeddings()  # type: ignore[operator]
+        except Exception:  # has none, or does not say: an nn.Module raises AttributeError, models raise several kinds
+            continue
+        if id(table) in paths:
+            found[id(table)] = paths[id(table)]
+    return [*found.values()]
 
 
 def _looks(model: nn.Module) -> tuple[list[Any], ...]:

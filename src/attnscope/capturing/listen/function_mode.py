@@ -2,10 +2,11 @@
 
 A TorchFunctionMode sees every call of a torch function in the thread that entered it. Three kinds are attention:
 `scaled_dot_product_attention` (q, k, v and output, so the site is whole), `multi_head_attention_forward` (the same, see
-multi_head_attention.py) and a softmax over keys that is then multiplied with values (its weights, and nothing behind
-them). Torch's own function is called, with the same arguments. While a mode is entered torch leaves out its fused fast
-paths (nn.TransformerEncoder, nn.MultiheadAttention), so outputs agree with a plain pass to 4 ulp only: the mode is
-entered for models that need it and no others. One mode per thread serves all captures of that thread.
+multi_head_attention.py) and a softmax over keys that is then multiplied with values: its weights, and q and k where the way
+from their product to the softmax could be followed (score_trail.py). Torch's own function is called, with the same
+arguments. While a mode is entered torch leaves out its fused fast paths (nn.TransformerEncoder, nn.MultiheadAttention),
+so outputs agree with a plain pass to 4 ulp only: the mode is entered for models that need it and no others. One mode per
+thread serves all captures of that thread.
 """
 
 import threading
@@ -20,6 +21,7 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack,
 from attnscope.capturing.listen import multi_head_attention
 from attnscope.capturing.listen.attention_interface import AttentionCall, within_interface
 from attnscope.capturing.listen.module_stack import Running, RunningModules
+from attnscope.capturing.listen.score_trail import FOLLOWED, PRODUCTS, Scores, ScoreTrail, proves, values_of
 
 SDPA = "F.scaled_dot_product_attention"
 MULTI_HEAD = "F.multi_head_attention_forward"
@@ -27,7 +29,7 @@ SOFTMAX = "softmax"
 
 _HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads", "h")
 _SOFTMAXES = (F.softmax, torch.softmax, torch.special.softmax, Tensor.softmax)
-_PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm, torch.einsum)
+_PROVED_ROWS = 64  # of the queries, where the weights are computed again
 
 
 @runtime_checkable
@@ -38,7 +40,7 @@ class Watcher(Protocol):
 
     def record(self, call: AttentionCall) -> None: ...
     def saw_softmax(self, running: Running, size: torch.Size) -> None: ...
-    def record_weights(self, running: Running, weights: Tensor) -> None: ...
+    def record_weights(self, running: Running, weights: Tensor, call: AttentionCall | None) -> None: ...
 
 
 class FunctionMode(TorchFunctionMode):
@@ -48,12 +50,14 @@ class FunctionMode(TorchFunctionMode):
         super().__init__()
         self.watchers: tuple[Watcher, ...] = ()
         self.thread = threading.get_ident()
-        self._weights: tuple[Tensor, Watcher, list[Running]] | None = None
+        self._weights: tuple[Tensor, Watcher, list[Running], Scores | None] | None = None
+        self._trail = ScoreTrail()
         self._handlers: dict[Any, Callable[..., Any]] = {
             F.scaled_dot_product_attention: self._attention,
             F.multi_head_attention_forward: self._multi_head,
+            **dict.fromkeys(FOLLOWED, self._follow),
             **dict.fromkeys(_SOFTMAXES, self._softmax),
-            **dict.fromkeys(_PRODUCTS, self._product),
+            **dict.fromkeys(PRODUCTS, self._product),
         }
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -90,14 +94,22 @@ class FunctionMode(TorchFunctionMode):
             for watcher, running in callers:
                 watcher.saw_softmax(running, result.shape[-2:])
             first = callers[0][0]
-            self._weights = result, first, [*first.running.stack]
+            scores = self._trail.scores_of(args[0] if args else kwargs.get("input"))
+            self._weights = result, first, [*first.running.stack], scores
+            self._trail.forget()
+        return result
+
+    def _follow(self, func: Any, args: Any, kwargs: Any) -> Any:
+        result = func(*args, **kwargs)
+        self._trail.follow(func, args, kwargs, result)
         return result
 
     def _product(self, func: Any, args: Any, kwargs: Any) -> Any:
         result = func(*args, **kwargs)
         if self._weights is None:
+            self._trail.begin(func, args, kwargs, result)
             return result
-        weights, watcher, stack = self._weights
+        weights, watcher, stack, scores = self._weights
         # Still in the module that made the softmax, or in the one around it (where a module of its own made it).
         if watcher.running.stack[: len(stack) - 1] != stack[:-1]:
             self._weights = None
@@ -105,8 +117,51 @@ class FunctionMode(TorchFunctionMode):
             self._weights = None
             for other, running in self._callers():
                 if (split := _in_axes(weights, running.module)) is not None:
-                    other.record_weights(running, split)
+                    call = None
+                    if scores is not None and (values := values_of(func, args, weights, _holds, result)) is not None:
+                        call = _followed(running.module, scores, weights, split, *values)
+                    other.record_weights(running, split, call)
+            return result
+        self._trail.begin(func, args, kwargs, result)
         return result
+
+
+def _followed(
+    module: nn.Module, scores: Scores, weights: Tensor, split: Tensor, used: Tensor, v: Tensor, z: Tensor
+) -> AttentionCall | None:
+    """The call that a module's own code made of a product, a softmax and a product; None where q and k do not give its
+    weights. `split`: the weights as [B, H, Q, K]; `used`: as they met the values."""
+    batch, heads, queries, keys = split.shape
+    lead = batch, heads
+
+    def split_like(x: Tensor) -> Tensor:
+        return x.detach().reshape(*lead, *x.shape[-2:])
+
+    try:
+        q, k, v, z = (split_like(x) for x in (scores.query, scores.key, v, z))
+        added = scores.added()
+        if added is not None:
+            shape = torch.broadcast_shapes(added.shape, scores.shape)
+            if shape != scores.shape:
+                return None
+            added = added[(None,) * (4 - added.ndim)] if weights.ndim == 4 else _split_added(added, weights.shape, lead)
+    except RuntimeError:  # axes that do not fit: not the product that this softmax came from
+        return None
+    rows = torch.linspace(0, queries - 1, min(queries, _PROVED_ROWS)).round().long().unique()
+    if q.shape[2] != queries or k.shape[2] != keys or not proves(q, k, scores, added, split, rows):
+        return None
+    changed = not torch.equal(used.reshape(weights.shape), weights.to(used.dtype))
+    if changed and not module.training:  # a gate, a head switched off: what z was made of is not the softmax's result
+        return None
+    options = {"is_causal": False, "scaling": scores.scaling, "softcap": scores.softcap, "dropout": float(changed)}
+    return AttentionCall(module, SOFTMAX, q, k, v, added, options, z.transpose(1, 2), direct=True, own_mask=True)
+
+
+def _split_added(added: Tensor, shape: torch.Size, lead: tuple[int, int]) -> Tensor:
+    """What is added to scores whose batch and heads are one axis, [B, H, Q, K]."""
+    if added.ndim < 3 or added.shape[-3] == 1:
+        return added.reshape(1, 1, *added.shape[-2:]) if added.ndim >= 2 else added.reshape(1, 1, 1, -1)
+    return added.reshape(*lead, *added.shape[-2:])
 
 
 def _operands(args: Any) -> list[Tensor]:

@@ -18,7 +18,7 @@ _HARMLESS = frozenset(
     "encoder_hidden_states encoder_attention_mask inputs_embeds seq_idx".split()
 )
 _KNOWN = frozenset("dropout scaling softcap sliding_window s_aux position_bias is_causal".split())
-_CROSS = re.compile(r"cross|encdec|encoder_attn", re.IGNORECASE)
+_CROSS = re.compile(r"cross|enc(oder)?_?dec|encoder_attn|_to_(image|token|text|latent)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class MaskReader:
                 )
         queries, keys = call.query.shape[2], call.key.shape[2]
         causal = mask is None and _causal_by_argument(call)
+        if call.own_mask:
+            return _rules(call, mask, bias, causal)
         key = (_identity(mask), _identity(bias), queries, keys, causal, call.implementation, _window(call))
         if key not in self._read:
             # The tensors stay referenced until the pass ends, so that no other one can take their address.

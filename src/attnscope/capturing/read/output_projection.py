@@ -45,6 +45,8 @@ class ProjectionFinder:
         self._waiting.entry = None
         transposed = isinstance(module, nn.Linear)
         weight: Any = module.weight
+        if weight.is_meta:  # its numbers lie elsewhere, and are here only while it runs (accelerate)
+            return
         if weight.shape[1 if transposed else 0] == output.shape[-1] * output.shape[-2]:
             found(Projection(weight, getattr(module, "bias", None), transposed))
 

@@ -44,7 +44,7 @@ def open_case(model: Any, tokenizer: Any, text: Any, messages: Any, inputs: Any,
         names = inspect.signature(model.forward).parameters
         if "input_ids" in names or not any(p.kind is p.VAR_KEYWORD for p in names.values()):
             tensors = {name: x for name, x in tensors.items() if name in names or name == "input_ids"}
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = next((p.device for p in model.parameters() if not p.is_meta), torch.device("cpu"))
     tensors = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in tensors.items()}
     case = Case(model, tokenizer, tensors, None if ids is None else ids.cpu(), texts, route, text_pair, notes=notes)
     _add_decoder_inputs(case, device)

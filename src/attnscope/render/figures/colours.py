@@ -47,7 +47,9 @@ HEADS_ON = {
 }
 DASHES = ((), (9, 3), (2, 3), (9, 3, 2, 3), (5, 3), (14, 3))  # lengths of stroke and gap; the first is solid
 NICE = (1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9, 10)  # ends of a scale, times a power of ten
-NICE_PARTS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1)  # ends of a scale of parts of one
+# Ends of a scale of weights. The same weight has the same colour and length at every level: up to 100 %. Only where
+# nothing that is drawn has more than a fifth, which would be too pale to read, a scale of its own ends sooner.
+NICE_PARTS = (0.01, 0.02, 0.05, 0.1, 0.2, 1)
 BEND = (
     0.75  # a ramp's colour grows with value ** BEND, a little sooner than its lightness: small values show their sign
 )
@@ -125,5 +127,5 @@ def nice(value: float) -> float:
 
 
 def nice_part(value: float) -> float:
-    """The upper end of a scale for parts of one."""
+    """The upper end of a scale of weights, for a largest weight: 1, or less where the scale is one of its own."""
     return float(next((end for end in NICE_PARTS if value <= end), 1))

@@ -40,7 +40,7 @@ def describe(trace: Trace, state: State, code: str = "") -> dict[str, Any]:
         "implementation": model.implementation,
         "source": None if trace.source is None else dict(trace.source),
         "text": (trace.source or {}).get("text") or trace.tokens.text or " ".join(trace.tokens),
-        "tokens": [list(tokens) for tokens in (trace.tokens, trace.target) if tokens is not None],
+        "tokens": [list(tokens) for tokens in trace.tables],
         "level": state.level,
         "stack": site.stack,
         "layer": site.layer,

@@ -1,22 +1,24 @@
 """The model level: every head of every layer as a small matrix (or its lines), by layer or by a statistic."""
 
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 
 from attnscope.errors import InputError
-from attnscope.render.figures.colours import INK, LINE, MUTED, TEXT, nice_part
+from attnscope.render.figures.colours import GROUND, INK, LINE, MUTED, TEXT, nice_part
 from attnscope.render.figures.draw import Plan
 from attnscope.render.figures.parts import legend_end
 from attnscope.render.figures.scene import Scene
-from attnscope.render.figures.sheet import Sheet
-from attnscope.statistics.definitions import PAIR, STATISTICS
+from attnscope.render.figures.sheet import POINT, WIDE, Sheet
+from attnscope.statistics.definitions import NAMING, PAIR, STATISTICS, plain_name
 from attnscope.statistics.query_row import pair_values, query_rows
 from attnscope.statistics.thumbnails import MASKED, STEPS, Thumbnails, thumbnails_of
 from attnscope.text.format import percent
 
 SMALLEST, LARGEST = 0.13, 0.7  # inches of a thumbnail
+NAMED = 0.42  # and from where a plain name has room in it
 GAP, NAME = 0.05, 0.13
 LINES = 160  # at most, in a thumbnail
 
@@ -50,6 +52,8 @@ def plan(scene: Scene, width: float) -> Plan:
     if statistic in PAIR:
         pair = f"“{scene.query_names[state.query]}” → “{scene.key_names[scene.key]}”"
         notes.append(f"The pair is {pair}.")
+    if grid.named:
+        notes.append(NAMING)
     if any((one.pixels == MASKED).any() for one in thumbs):
         notes.append("White is masked.")
     name = trace.model.name or trace.model.class_name or "attention"
@@ -98,6 +102,7 @@ class _Grid:
                 f"{columns} heads side by side do not fit into {width:g} inches: give "
                 f"width={self.left + 0.1 + columns * (SMALLEST + GAP):.1f} or more, or sort by a statistic, which makes rows."
             )
+        self.named = self.side >= NAMED and any(self._plain(cell) for cell in self.cells)
         self.step = self.side + GAP + (2 * NAME if self.sorted else 0)
         self.top = 0.0 if self.sorted else NAME
         self.height = self.top + self.rows * self.step + 0.24
@@ -114,6 +119,8 @@ class _Grid:
             x, top = cell.column * (self.side + GAP), cell.row * self.step + (NAME if self.sorted else 0)
             chosen = self.scene.framed and cell.site == here and cell.head == state.head
             self._thumbnail(sheet, axes, cell, x, top, end, chosen)
+            if self.named:
+                self._names(sheet, cell, self.left + x, y + self.top + top)
             if self.sorted:
                 middle = self.left + x + self.side / 2
                 sheet.say(
@@ -200,6 +207,19 @@ class _Grid:
             )
         edge = {"edgecolor": TEXT, "linewidth": 1.2} if chosen else {"edgecolor": LINE, "linewidth": 0.3}
         axes.add_patch(Rectangle((x, top), self.side, self.side, fill=False, clip_on=False, **edge))
+
+    def _plain(self, cell: _Cell) -> str:
+        """Where most of the head's weight goes, in plain words; empty where no statistic is clear."""
+        statistics = self.thumbs[cell.site].statistics
+        return plain_name({name: values[cell.head] for name, values in statistics.items()})
+
+    def _names(self, sheet: Sheet, cell: _Cell, x: float, y: float) -> None:
+        """The plain name at the foot of the thumbnail whose top left corner is at (x, y)."""
+        size, line = 4.5, 0.075
+        lines = wrap(self._plain(cell), max(5, int(self.side / (WIDE * size * POINT))))
+        for i, words in enumerate(lines):
+            box = {"facecolor": GROUND, "alpha": 0.85, "linewidth": 0, "pad": 0.4}
+            sheet.say(x + 0.015, y + self.side - line * (len(lines) - i - 0.4), words, size, bbox=box, zorder=9)
 
     def _number(self, value: float | None) -> str:
         if value is None:

@@ -1,4 +1,4 @@
-"""The neuron level: a row per key with k, q × k, q · k, weight, share of the output and v."""
+"""The neuron level: a row per key with weight, share of the output, k, q × k, q · k and v."""
 
 from dataclasses import replace
 
@@ -8,10 +8,11 @@ from attnscope.errors import InputError
 from attnscope.render.figures.colours import LINE, MUTED, TEXT, nice, nice_part
 from attnscope.render.figures.draw import Plan
 from attnscope.render.figures.names import cut, fitting
-from attnscope.render.figures.parts import hidden_notes, largest
+from attnscope.render.figures.parts import hidden_notes, largest, legend_end
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, WIDE, Sheet
 from attnscope.text.format import number, percent, percent_in_words
+from attnscope.views.sentences.columns import SHORT
 from attnscope.views.sentences.sentence import writes
 
 MOST_KEYS = 40
@@ -96,34 +97,33 @@ def _draw(sheet: Sheet, y: float, scene: Scene, drawn: torch.Tensor, weights: to
     foot = first + len(drawn) * STEP + FOOT / 2
     if site.weights_only:
         numbers(right, "", shown)
-        sheet.say(left, y + HEAD / 2, "weight", size)
+        sheet.say(left, y + HEAD / 2, SHORT["weight"], size)
         sheet.bars(left, first, right - number_width - left - 0.05, STEP, weights[drawn].numpy(), "weight", end)
-        sheet.say(left, foot, f"bars 0 … {end:.0%}".replace("%", " %"), 5.5, color=MUTED)
+        sheet.say(left, foot, f"bars 0 … {legend_end(end)}", 5.5, color=MUTED)
         return
     chain, share = site.chain(scene.state.head, scene.row), site.share(scene.state.head, scene.row)
     gap = 0.05 if small else 0.1
     free = right - left - 3 * number_width - 5 * gap
     wide, bar = 0.27 * free, 0.19 * free
     x = left
-    sheet.token(left - 0.08, first - STEP / 2, query, size, ha="right", weight="bold")
-    sheet.lines([[(left - 0.02, first), (left + wide, first)]], LINE)
-    strip(x, wide, "q, k", chain.key[drawn], chain.query)
-    x += wide + gap
-    strip(x, wide, "q × k", chain.query * chain.key[drawn])
-    x += wide + number_width
-    numbers(x, "q · k", [number(v) for v in chain.dot[0, drawn].tolist()])
-    x += gap
-    sheet.say(x, y + HEAD / 2, "weight", size)
+    sheet.say(x, y + HEAD / 2, SHORT["weight"], size)
     sheet.bars(x, first, bar, STEP, weights[drawn].numpy(), "weight", end)
-    sheet.say(x, foot, f"0 … {100 * end:g} %", 5.5, color=MUTED)
+    sheet.say(x, foot, f"0 … {legend_end(end)}", 5.5, color=MUTED)
     x += bar + number_width
     numbers(x, "", shown)
     x += gap + number_width - 0.04
-    numbers(
-        x, "share", ["masked" if m else percent(s) for s, m in zip(share[drawn].tolist(), masked.tolist(), strict=True)]
-    )
+    shares = zip(share[drawn].tolist(), masked.tolist(), strict=True)
+    numbers(x, SHORT["share"], ["masked" if m else percent(s) for s, m in shares])
     x += gap
-    strip(x, right - x, "v", chain.value[drawn])
+    sheet.token(left - 0.08, first - STEP / 2, query, size, ha="right", weight="bold")
+    sheet.lines([[(left - 0.02, first), (x + wide, first)]], LINE)
+    strip(x, wide, f"q, {SHORT['k']}", chain.key[drawn], chain.query)
+    x += wide + gap
+    strip(x, wide, SHORT["product"], chain.query * chain.key[drawn])
+    x += wide + number_width
+    numbers(x, SHORT["dot"], [number(v) for v in chain.dot[0, drawn].tolist()])
+    x += gap
+    strip(x, right - x, SHORT["v"], chain.value[drawn])
 
 
 def _masked(scene: Scene) -> torch.Tensor:

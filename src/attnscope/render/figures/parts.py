@@ -64,8 +64,8 @@ def shape_notes(scene: Scene, axes: Sequence[Axis]) -> list[str]:
 
 
 def legend_end(end: float) -> str:
-    """The end of a scale of weights, in percent."""
-    return f"{100 * end:g} %"
+    """The end of a scale of weights, in percent; a scale that other levels do not share says so."""
+    return f"{100 * end:g} %{', a scale of its own' if end < 1 else ''}"
 
 
 def quoted(names: Sequence[Any]) -> str:

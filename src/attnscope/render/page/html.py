@@ -78,17 +78,15 @@ def frame(view: View, height: int = 900) -> str:
 
 def plain_table(view: View, rows: int = 12) -> str:
     """The sentence and the strongest keys of the view's query, as HTML without script or style: what GitHub shows."""
+    from attnscope.views.sentences.columns import NUMBERS, TITLES
     from attnscope.views.sentences.sentence import strongest, title
 
     body = "".join(
-        f"<tr><td>{html.escape(row.token)}</td><td>{row.dot}</td><td>{row.score}</td><td>{row.weight}</td><td>{row.share}</td></tr>"
+        f"<tr>{''.join(f'<td>{html.escape(getattr(row, name))}</td>' for name in NUMBERS)}</tr>"
         for row in strongest(view, rows)
     )
-    return (
-        f"<p>{html.escape(title(view))}</p>"
-        f"<table><thead><tr><th>key</th><th>q · k</th><th>score</th><th>weight</th><th>share of output</th></tr></thead>"
-        f"<tbody>{body}</tbody></table>"
-    )
+    heads = "".join(f"<th>{TITLES[name]}</th>" for name in NUMBERS)
+    return f"<p>{html.escape(title(view))}</p><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _block(block: Block, side: str = "") -> str:

@@ -11,6 +11,7 @@ from attnscope.render.terminal.grid import grid
 from attnscope.render.terminal.table import keys_table, weaker
 from attnscope.render.terminal.vectors import strips
 from attnscope.text.characters import printable
+from attnscope.views.sentences.chance import chance
 from attnscope.views.sentences.sentence import receipt, title, writes
 from attnscope.views.view import View
 
@@ -44,6 +45,8 @@ def _parts(view: View, console: Console, levels: Sequence[str]) -> Iterator[Rend
     yield Text(printable(title(view)))
     if view.own.why:
         yield Text(printable(view.own.why), style=MUTED)
+    if said := chance(view):
+        yield Text(printable(said), style=MUTED)
     if "head" in levels:
         yield Text()
         yield from grid(view, console.width, glyphs)

@@ -6,27 +6,22 @@ from rich.text import Text
 from attnscope.render.terminal.glyphs import NEGATIVE, POSITIVE, WEIGHT, Glyphs, label
 from attnscope.statistics.sink_tokens import set_aside
 from attnscope.text.format import percent
+from attnscope.views.sentences.columns import NUMBERS, SHORT
 from attnscope.views.sentences.sentence import strongest
 from attnscope.views.view import View
 
-BAR, TOKEN, NUMBERS = 20, 16, 42  # columns of a bar, a token, and all that stands beside them
-COLUMNS = (
-    ("key", "right"),
-    ("q · k", "right"),
-    ("score", "right"),
-    ("weight", "left"),
-    ("", "right"),
-    ("share", "right"),
-)
+BAR, TOKEN, BESIDE = 20, 16, 42  # columns of a bar, a token, and all that stands beside them
 
 
 def keys_table(view: View, rows: int, width: int, glyphs: Glyphs) -> Table:
-    """Key, q · k, score, weight as a bar and a number, share of the head's output; a mark shows the pinned key."""
+    """Key, weight as a bar and a number, share of the head's output, q · k, score; a mark shows the pinned key."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, side in COLUMNS:
-        table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
+    for name in NUMBERS:
+        if name == "weight":
+            table.add_column(SHORT[name], justify="left", no_wrap=True)  # the bar; its number has no heading
+        table.add_column("" if name == "weight" else SHORT[name], justify="right", no_wrap=True)
     token = TOKEN if width >= 70 else TOKEN // 2
-    longest = min(BAR, max(1, width - NUMBERS - token))
+    longest = min(BAR, max(1, width - BESIDE - token))
     shown = strongest(view, rows)
     # without special and sink tokens, what is left has a scale of its own
     end = max((row.value for row in shown), default=0.0) if view.own.special == "hide" else 1.0
@@ -35,14 +30,14 @@ def keys_table(view: View, rows: int, width: int, glyphs: Glyphs) -> Table:
         part = min(1.0, max(0.0, row.value / (end or 1.0)))
         bar = glyphs.bars[-1] * round(longest * part) if row.value == row.value else ""
         name = label(row.token, token, pinned, glyphs)
-        table.add_row(
-            Text(name, style="bold" if pinned else ""),
-            _signed(row.dot),
-            _signed(row.score),
-            Text(bar, style=WEIGHT),
-            Text(row.weight),
-            Text(row.share),
-        )
+        cells = {
+            "token": [Text(name, style="bold" if pinned else "")],
+            "weight": [Text(bar, style=WEIGHT), Text(row.weight)],
+            "share": [Text(row.share)],
+            "dot": [_signed(row.dot)],
+            "score": [_signed(row.score)],
+        }
+        table.add_row(*(cell for column in NUMBERS for cell in cells[column]))
     return table
 
 

@@ -6,6 +6,7 @@ tests/cases/sentences.json holds the cases that both languages must pass.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from attnscope.text.format import count, percent_in_words
 from attnscope.text.spelling import Label, named
@@ -50,6 +51,19 @@ class QueryRow:
         return {*self.sink_tokens, *(j for j in range(len(self.weights)) if self.keys[j].special)}
 
 
+class _Said(NamedTuple):
+    """How it is said where weight goes: spread widely, to one key, and how much this has."""
+
+    widely: str
+    most: str
+    part: str
+
+
+FIRST = _Said(" spreads its weight widely: ", " attends most to ", " with {} of its weight")
+# behind a token that is set aside
+BEHIND = _Said("among the others ", "among the others most to ", " ({})")
+
+
 def sentence_of_query(row: QueryRow) -> list[Part]:
     """Its parts, in order."""
     who = Token(named(row.who))
@@ -66,16 +80,16 @@ def sentence_of_query(row: QueryRow) -> list[Part]:
     left = 1 - sink - taken
     parts: list[Part]
     if not others or not weights[others[0]] or (order[0] not in aside and not (row.without and taken)):
-        parts = [who, *_most(row, key, order, 1 - sink, MENTIONED)]
+        parts = [who, *_most(row, key, order, 1 - sink, MENTIONED, FIRST)]
     elif row.without:
         tokens, verb = _set_aside(row, key)
         parts = ["Without ", *tokens, f", which {verb} {percent_in_words(taken)} of its weight, ", who]
-        parts += _most(row, key, others, left, MENTIONED * left)
+        parts += _most(row, key, others, left, MENTIONED * left, FIRST)
     else:
         kind = "special" if row.keys[order[0]].special else "sink"
         parts = [who, " attends most to ", key(order[0])]
         parts.append(f", a {kind} token, with {percent_in_words(weights[order[0]])} of its weight; ")
-        parts += _among_others(row, key, others, left, MENTIONED * left)
+        parts += _most(row, key, others, left, MENTIONED * left, BEHIND)
     if sink >= MENTIONED:
         parts.append(" " + note("sink", part=percent_in_words(sink)))
     parts += _parting(row, key)
@@ -84,34 +98,17 @@ def sentence_of_query(row: QueryRow) -> list[Part]:
     return parts
 
 
-def _most(row: QueryRow, key: Callable[[int], Part], order: Sequence[int], left: float, least: float) -> list[Part]:
+def _most(
+    row: QueryRow, key: Callable[[int], Part], order: Sequence[int], left: float, least: float, said: _Said
+) -> list[Part]:
     """Where most of the weight `left` goes, of the keys in `order`. Weights below `least` are not named."""
     weights, first = row.weights, order[0]
+    part = percent_in_words(weights[first])
     if weights[first] < least:
         needed, mass = _half(weights, order, left)
-        return [
-            f" spreads its weight widely: {count(needed, 'key')} share {percent_in_words(mass)}, and the strongest, ",
-            key(first),
-            f", has {percent_in_words(weights[first])}.",
-        ]
-    parts = [" attends most to ", key(first), f" with {percent_in_words(weights[first])} of its weight"]
-    return [*parts, *_then(row, key, order, least)]
-
-
-def _among_others(
-    row: QueryRow, key: Callable[[int], Part], order: Sequence[int], left: float, least: float
-) -> list[Part]:
-    """The same, behind a token that is set aside."""
-    weights, first = row.weights, order[0]
-    if weights[first] < least:
-        needed, mass = _half(weights, order, left)
-        return [
-            f"among the others {count(needed, 'key')} share {percent_in_words(mass)}, and the strongest, ",
-            key(first),
-            f", has {percent_in_words(weights[first])}.",
-        ]
-    parts = ["among the others most to ", key(first), f" ({percent_in_words(weights[first])})"]
-    return [*parts, *_then(row, key, order, least)]
+        shared = f"{said.widely}{count(needed, 'key')} share {percent_in_words(mass)}, and the strongest, "
+        return [shared, key(first), f", has {part}."]
+    return [said.most, key(first), said.part.format(part), *_then(row, key, order, least)]
 
 
 def _then(row: QueryRow, key: Callable[[int], Part], order: Sequence[int], least: float) -> list[Part]:

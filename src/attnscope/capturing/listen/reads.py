@@ -1,0 +1,63 @@
+"""What a pass reads: ids, how many rows, how large an image, and how many tokens a cache held before."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@dataclass
+class Reads:
+    """`given`: ids [B, T] that the model's own forward was given, by name. `tables`: the ids that each table of tokens
+    received, with the table's path, in order. `first`, `second`: sizes of the first axis of its tensors, and of the second of
+    sequences of vectors. `image`: height and width in pixels. `past`: tokens in the cache before; None: not known."""
+
+    given: dict[str, Tensor] = field(default_factory=dict)
+    tables: list[tuple[str, Tensor]] = field(default_factory=list)
+    first: set[int] = field(default_factory=set)
+    second: set[int] = field(default_factory=set)
+    image: tuple[int, int] | None = None
+    past: int | None = 0
+
+
+def by_name(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a forward, by name."""
+    if not args:
+        return dict(kwargs)
+    try:
+        names = [*inspect.signature(model.forward).parameters]
+    except (TypeError, ValueError):  # a forward made in C
+        names = []
+    names += [f"argument {i}" for i in range(len(names), len(args))]
+    return {**dict(zip(names, args, strict=False)), **kwargs}
+
+
+def reads_of(arguments: Mapping[str, Any]) -> Reads:
+    """What a forward with these arguments reads."""
+    found = Reads()
+    for name, value in arguments.items():
+        if isinstance(value, Tensor) and value.ndim:
+            found.first.add(value.shape[0])
+            if value.is_floating_point() and value.ndim == 3:
+                found.second.add(value.shape[1])
+            if value.is_floating_point() and value.ndim >= 4 and found.image is None:
+                found.image = (value.shape[-2], value.shape[-1])
+            if name.endswith("input_ids") and is_ids(value):
+                found.given[name] = value.detach().clone()  # the caller may write into it later
+        elif hasattr(value, "get_seq_length"):
+            found.past = _length(value)
+    return found
+
+
+def is_ids(value: Any) -> bool:
+    """Whether it is a batch of ids, [B, T]."""
+    return isinstance(value, Tensor) and value.ndim == 2 and not value.is_floating_point() and not value.is_complex()
+
+
+def _length(cache: Any) -> int | None:
+    try:
+        return int(cache.get_seq_length())
+    except Exception:  # a cache without such a layer, or of a kind of its own
+        return None

@@ -1,0 +1,198 @@
+"""Inputs for a small model: what its forward needs, found by asking it. Where it refuses, its message says what it misses."""
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+TEXT, TARGET = 11, 7  # tokens
+SOUND = 4000  # samples
+_ATTEMPTS = 10
+_PATCHED = frozenset({"image_grid_thw", "grid_thw"})
+_IMAGES = ("pixel_values", "pixel_values_videos", "video", "images")
+_IMAGE_TOKENS = (
+    "image_token_id image_token_index image_token media_token_id audio_token_id audio_token_index audio_token".split()
+)
+_PARTS = (
+    "vision_config audio_config speech_config video_config backbone_config encoder_config encoder text_config".split()
+)
+
+
+class NoInputs(Exception):
+    """A model that no inputs were found for; the message is the model's first."""
+
+
+def feed(model: Any) -> dict[str, Any]:
+    """Inputs with which the model runs, an image or a sound beside the text where it takes both. Raises NoInputs."""
+    names = inspect.signature(model.forward).parameters
+    wanted = _first_wanted(model, names)
+    attempts = [wanted]
+    if "input_ids" in wanted:
+        beside = [name for name in ("pixel_values", "input_features") if name in names and name not in wanted]
+        attempts = [[*wanted, name] for name in beside] + attempts
+    said = ""
+    for attempt in attempts:
+        try:
+            return _Asked(model, names).answer(attempt)
+        except NoInputs as error:
+            said = said or str(error)
+    raise NoInputs(said)
+
+
+def _first_wanted(model: Any, names: Mapping[str, inspect.Parameter]) -> list[str]:
+    """Parameters without a default, the model's main input, and what a decoder reads."""
+    open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    wanted = [name for name, one in names.items() if one.default is one.empty and one.kind not in open_ended]
+    main = str(getattr(model, "main_input_name", ""))
+    if main in names and main not in wanted:
+        wanted.append(main)
+    if not {"input_ids", *_IMAGES, "input_features", "input_values"}.intersection(wanted):
+        wanted += [name for name in ("input_ids", "pixel_values") if name in names][:1]
+    if "decoder_input_ids" in names and (getattr(model.config, "is_encoder_decoder", False) or main != "input_ids"):
+        wanted.append("decoder_input_ids")
+    if "attention_mask" in names and "input_ids" in wanted:
+        wanted.append("attention_mask")
+    return [*dict.fromkeys(wanted)]
+
+
+class _Asked:
+    """One conversation with a model. `placed`: how many tokens of its text stand for an image. `shape`: which of several
+    shapes an input has."""
+
+    def __init__(self, model: Any, names: Mapping[str, inspect.Parameter]) -> None:
+        self.model, self.names = model, names
+        self.placed, self.shape, self._counts = 0, 0, set[int]()
+
+    def answer(self, wanted: Sequence[str]) -> dict[str, Any]:
+        wanted, said = [*wanted], ""
+        for _ in range(_ATTEMPTS):
+            inputs = {name: x for name in wanted if (x := self.tensor(name)) is not None}
+            try:
+                with torch.no_grad():
+                    self.model(**inputs)
+                return inputs
+            except Exception as error:  # of the model's own code, which raises what it likes
+                message = f"{type(error).__name__}: {error}"
+            said = said or message.splitlines()[0][:200]
+            if not self._learns(message, wanted):
+                break
+        raise NoInputs(said)
+
+    def _learns(self, message: str, wanted: list[str]) -> bool:
+        """Change what is given by what the message says; False where nothing is left to change."""
+        if match := re.search(r"tokens:?\s*(\d+).*?features:?\s*(?:torch.Size\(\[)?(\d+)", message, re.S):
+            told, width = int(match[2]), self.number("hidden_size", default=32)
+            for count in (told, told // width):  # some count tokens, some the numbers in them
+                if count and count not in self._counts:
+                    self._counts.add(count)
+                    self.placed = count
+                    return True
+        if "pixel_values" in wanted and "image_grid_thw" in self.names and "image_grid_thw" not in wanted:
+            wanted.append("image_grid_thw")
+            return True
+        named = [n for n in self.names if n not in wanted and re.search(rf"\b{re.escape(n)}\b", message)]
+        named = [n for n in named if not n.endswith(("inputs_embeds", "attention_mask"))]
+        if named:
+            wanted += named[:2]
+            return True
+        self.shape += 1
+        return self.shape < 4
+
+    # --- what the configuration says ------------------------------------------------------------------------------
+
+    def said(self, *names: str, default: Any = None) -> Any:
+        """The first of these names that the configuration, or a part of it, has."""
+        parts = [self.model.config]
+        for part in parts[:12]:
+            parts += [one for name in _PARTS if hasattr(one := getattr(part, name, None), "to_dict")]
+        for part in parts:
+            for name in names:
+                if getattr(part, name, None) is not None:
+                    return getattr(part, name)
+        return default
+
+    def number(self, *names: str, default: int) -> int:
+        value = self.said(*names, default=default)
+        return value if isinstance(value, int) else default
+
+    # --- tensors --------------------------------------------------------------------------------------------------
+
+    def tensor(self, name: str) -> Any:
+        """What a forward's parameter of this name takes; None where nobody knows."""
+        width = self.number("hidden_size", "d_model", "embed_dim", default=32)
+        if name in _IMAGES:
+            return self._pixels()
+        if name in ("input_ids", "decoder_input_ids", "text_input_ids"):
+            return self._ids(name)
+        if name == "attention_mask":
+            text = getattr(self.model, "main_input_name", "") == "input_ids"
+            return torch.ones(1, TEXT + self.placed, dtype=torch.long) if text else None
+        if name in ("input_features", "input_values"):
+            return self._sound(name)
+        made: dict[str, Any] = {
+            "image_grid_thw": lambda: torch.tensor([[1, 4, 4]]),
+            "grid_thw": lambda: torch.tensor([[1, 4, 4]]),
+            "image_sizes": lambda: torch.tensor([[32, 32]]),
+            "bbox": lambda: torch.randint(0, 50, (1, TEXT, 4)).sort(-1).values,
+            "inputs": lambda: torch.randn(1, TEXT, width),
+            "hidden_states": lambda: torch.randn(1, TEXT, width),
+            "mm_token_type_ids": lambda: self._kinds(),
+            "flattened_patches": lambda: torch.randn(1, 9, 2 + 3 * self.number("patch_size", default=8) ** 2),
+        }
+        return made[name]() if name in made else None
+
+    def _ids(self, name: str) -> Tensor:
+        vocabulary = min(200, self.number("vocab_size", default=100))
+        high = max(4, vocabulary - 60 if vocabulary > 100 else vocabulary)
+        made = torch.Generator().manual_seed(0)
+        ids = torch.randint(3, high, (1, TARGET if name.startswith("decoder") else TEXT), generator=made)
+        image = self.said(*_IMAGE_TOKENS)
+        if self.placed and isinstance(image, int) and name == "input_ids":
+            ids = torch.cat([ids[:, :2], torch.full((1, self.placed), image), ids[:, 2:]], dim=1)
+        return ids
+
+    def _kinds(self) -> Tensor:
+        """1 where an image's token stands."""
+        kinds = torch.zeros(1, TEXT + self.placed, dtype=torch.long)
+        kinds[:, 2 : 2 + self.placed] = 1
+        return kinds
+
+    def _pixels(self) -> Tensor:
+        side, channels = (
+            self.said("image_size", "img_size", "input_size", default=64),
+            self.number("num_channels", "in_channels", default=3),
+        )
+        side = side.get("height", 32) if isinstance(side, Mapping) else side
+        rows, columns = (side, side) if isinstance(side, int) else (side[-2 if len(side) > 1 else 0], side[-1])
+        if _PATCHED.intersection(self.names):  # patches in a row, as Qwen2-VL's processor makes them
+            patch = self.number("patch_size", default=8)
+            return torch.randn(16, channels * self.number("temporal_patch_size", default=1) * patch * patch)
+        frames = self.said("num_frames")
+        if isinstance(frames, int) and self.shape == 0:
+            return torch.randn(1, frames, channels, rows, columns)
+        shapes = [
+            (1, channels, rows, columns),
+            (1, 1, channels, rows, columns),
+            (1, channels, 64, 64),
+            (1, 2, channels, rows, columns),
+        ]
+        return torch.randn(*shapes[min(self.shape, 3)])
+
+    def _sound(self, name: str) -> Tensor:
+        bands = self.number(
+            "feature_projection_input_dim",
+            "num_mel_bins",
+            "input_feat_per_channel",
+            "feature_size",
+            "input_dim",
+            default=80,
+        )
+        if name == "input_values":
+            if self.said("num_mel_bins") is not None and self.shape == 0:  # a spectrogram
+                return torch.randn(1, self.number("max_length", default=64), bands)
+            return torch.randn(1, SOUND) if self.shape % 2 == 0 else torch.randn(1, 1, SOUND)
+        steps = 2 * self.number("max_source_positions", default=32)
+        return torch.randn(1, bands, steps) if self.shape % 2 == 0 else torch.randn(1, steps, bands)

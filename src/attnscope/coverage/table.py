@@ -1,0 +1,71 @@
+"""Rows as a page of the documentation, and that page as labels again."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from attnscope.coverage.examine import LABELS, Row
+
+_HEAD = """# Which architectures are captured
+
+Every architecture of transformers {version} is built on a small configuration, run with random weights, and captured. `make coverage` writes this page anew;
+`attnscope coverage --model-type llama` prints one row.
+
+- *exact*: the weights are computed from the captured q, k and extras, and with v they give the model's own output.
+- *weights only*: the model computes its softmax by itself. Its weights are seen, and q and k are not.
+- *mixed*: some calls are exact, the others are weights only or not seen.
+- *nothing*: the model attends in a way that attnscope cannot read.
+- *not attention*: it mixes tokens by other means, such as convolutions or a recurrence.
+- *not built*: no small model of this kind ran here. That says nothing about attnscope.
+
+The error is the largest difference from the model's own output, as a part of its largest number.
+
+{counts}
+
+| type | class | label | calls | extras | error | seen without q and k | remark |
+|-|-|-|-|-|-|-|-|
+"""
+
+
+def page(rows: Sequence[Row], version: str) -> str:
+    """The page, Markdown. `version`: of transformers."""
+    count = Counter(row.label for row in rows)
+    attends = sum(count[label] for label in LABELS[:5])
+    seen = attends - count["nothing"] - count["differs"]
+    counts = ", ".join(f"{count[label]} {label}" for label in LABELS if count[label])
+    share = f"Of the {attends} that attend and could be built, {count['exact'] / max(attends, 1):.1%} are exact and {seen / max(attends, 1):.1%} at least weights only."
+    lines = [line(row) for row in sorted(rows, key=lambda row: row.model_type)]
+    return (
+        _HEAD.format(version=version, counts=f"{len(rows)} architectures: {counts}. {share}") + "\n".join(lines) + "\n"
+    )
+
+
+def line(row: Row) -> str:
+    """One row of the table."""
+    built = row.label not in ("not attention", "not built", "nothing")
+    cells = (
+        row.model_type,
+        row.class_name,
+        row.label,
+        str(row.sites) if built else "",
+        ", ".join(row.extras),
+        f"{row.error:.0e}" if built and row.label != "weights only" else "",
+        ", ".join(row.bypassed),
+        row.note,
+    )
+    return (
+        "| "
+        + " | ".join(re.sub(r"([|<>*_])", r"\\\1", cell) if at > 5 else cell for at, cell in enumerate(cells))
+        + " |"
+    )
+
+
+def labels_of(text: str) -> dict[str, str]:
+    """The label of every type on such a page."""
+    rows = re.findall(r"^\| ([\w.-]+) \| \w* \| ([a-z ]+) \|", text, re.M)
+    return {name: label for name, label in rows if label in LABELS}
+
+
+def worse(label: str, before: str) -> bool:
+    """Whether a label is worse than it was."""
+    return LABELS.index(label) > LABELS.index(before)

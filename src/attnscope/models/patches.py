@@ -1,0 +1,64 @@
+"""Names for what a model reads that is no text: patches of an image by row and column, of a video by frame too."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from attnscope.tracing.tokens import Tokens
+
+# Parameters that stand before the patches, in this order, by the last part of their name: how one of them is written.
+_BEFORE = {
+    "cls_token": "[CLS]",
+    "class_embedding": "[CLS]",
+    "class_token": "[CLS]",
+    "distillation_token": "[DIST]",
+    "register_tokens": "[REG]",
+}
+
+
+def patch_names(model: Any, ready: Mapping[str, Any]) -> Tokens:
+    """Names for the positions of a model that reads no ids; none where nothing tells them."""
+    pixels = ready.get("pixel_values")
+    if not isinstance(pixels, Tensor):
+        for name in ("inputs_embeds",):
+            if isinstance(value := ready.get(name), Tensor):
+                return Tokens(tuple(map(str, range(value.shape[1]))))
+        return Tokens(())
+    config = getattr(model, "config", None)
+    config = getattr(config, "vision_config", config)
+    size = _pair(getattr(config, "patch_size", None))
+    if size is None or pixels.ndim not in (4, 5):
+        return Tokens(())
+    rows, columns = pixels.shape[-2] // size[0], pixels.shape[-1] // size[1]
+    places = [f"{row},{column}" for row in range(rows) for column in range(columns)]
+    before = _before(model)
+    names = [f"patch {place}" for place in places]
+    if pixels.ndim == 5:  # [1, frames, channels, rows, columns]
+        deep = getattr(config, "tubelet_size", 1)
+        deep = deep[0] if isinstance(deep, (list, tuple)) else deep
+        names = [f"frame {frame} patch {place}" for frame in range(pixels.shape[1] // (deep or 1)) for place in places]
+    special = (True,) * len(before) + (False,) * len(names)
+    return Tokens((*before, *names), special=special)
+
+
+def _before(model: Any) -> list[str]:
+    found: dict[str, int] = {}
+    for name, parameter in model.named_parameters() if isinstance(model, nn.Module) else ():
+        last = name.rpartition(".")[2]
+        if last in _BEFORE and last not in found:
+            found[last] = parameter.shape[-2] if last == "register_tokens" and parameter.ndim > 1 else 1
+    names: list[str] = []
+    for last, written in _BEFORE.items():
+        count = found.get(last, 0)
+        names += [written] * count if last != "register_tokens" else [f"[REG {n}]" for n in range(count)]
+    return names
+
+
+def _pair(size: Any) -> tuple[int, int] | None:
+    """A patch's height and width."""
+    if isinstance(size, int) and not isinstance(size, bool):
+        return size, size
+    if isinstance(size, (list, tuple)) and len(size) >= 2 and all(isinstance(one, int) for one in size):
+        return size[-2], size[-1]  # a video's begins with its frames
+    return None

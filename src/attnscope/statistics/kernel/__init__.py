@@ -1,0 +1,1 @@
+"""The statistics of a head in one compiled pass, with numba; see `use` for when."""

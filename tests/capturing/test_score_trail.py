@@ -1,0 +1,172 @@
+"""Attention written by hand, in the ways in which people write it: q, k and all between them and the softmax is read back."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import attnscope
+import parts
+from closeness import close, through_softmax
+
+B, H, T, D = 2, 3, 7, 5
+M = H * D
+CAUSAL = torch.ones(T, T, dtype=torch.bool).tril()
+ADDED = torch.zeros(T, T).masked_fill(~CAUSAL, torch.finfo(torch.float32).min)
+SLOPES = torch.tensor([0.5, 0.25, 0.125])
+ALIBI = -SLOPES[:, None, None] * (torch.arange(T)[:, None] - torch.arange(T)).abs()
+PADDED = torch.tensor([[True] * T, [True] * 4 + [False] * 3])
+
+
+def _masked_in_place(q: Tensor, k: Tensor) -> Tensor:
+    scores = q @ k.mT
+    scores /= D**0.5
+    scores += ADDED
+    scores.masked_fill_(~PADDED[:, None, None], -1e30)
+    return scores
+
+
+def _joined(q: Tensor, k: Tensor) -> Tensor:
+    bias = ALIBI.repeat(B, 1, 1)
+    scores = torch.baddbmm(bias, q.flatten(0, 1), k.flatten(0, 1).mT, beta=2.0, alpha=0.3)
+    scores = scores.view(B, H, T, T) + ADDED
+    return torch.max(scores, torch.tensor(torch.finfo(scores.dtype).min))
+
+
+def _steadied(q: Tensor, k: Tensor) -> Tensor:
+    """Scores are shrunk, and the largest of each row is taken off, before they grow again."""
+    shrunk = (torch.matmul(q / D**0.5, k.mT) + ALIBI) / 32
+    return (shrunk - shrunk.amax(-1).unsqueeze(-1)) * 32
+
+
+# Each way: scores from q and k, [B, H, T, D]; what is masked, and the bias, by hand; the scaling and soft cap to be found.
+WAYS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Tensor, Tensor | None, float, float | None]] = {
+    "plain": (lambda q, k: q @ k.transpose(-1, -2), torch.ones(T, T), None, 1.0, None),
+    "mask added from the left": (lambda q, k: ADDED + D**-0.5 * (q @ k.mT), CAUSAL, None, D**-0.5, None),
+    "in place": (_masked_in_place, CAUSAL & PADDED[1], None, D**-0.5, None),
+    "where": (lambda q, k: torch.where(CAUSAL, q @ k.mT * 0.3, -1e9), CAUSAL, None, 0.3, None),
+    "where as a method": (lambda q, k: (q @ k.mT).where(CAUSAL, torch.tensor(-1e9)), CAUSAL, None, 1.0, None),
+    "where the other way": (lambda q, k: torch.where(~CAUSAL, -torch.inf, q @ k.mT), CAUSAL, None, 1.0, None),
+    "a large number subtracted": (
+        lambda q, k: torch.einsum("bhqd,bhkd->bhqk", q, k) - 65500 * (~CAUSAL).float(),
+        *(CAUSAL, None, 1.0, None),
+    ),
+    "other letters and axes": (
+        lambda q, k: torch.einsum("jbnd, ibnd -> bnij", k.permute(2, 0, 1, 3), q.permute(2, 0, 1, 3)) / 2.0,
+        *(torch.ones(T, T), None, 0.5, None),
+    ),
+    "a bias scaled with the product": (lambda q, k: (q @ k.mT + ALIBI) * 0.5, torch.ones(T, T), ALIBI / 2, 0.5, None),
+    "batch and heads joined": (_joined, CAUSAL, 2 * ALIBI, 0.3, None),
+    "a soft cap": (lambda q, k: 3 * torch.tanh(q @ k.mT * 0.4 / 3) + ADDED, CAUSAL, None, 0.4, 3.0),
+    "steadied": (_steadied, torch.ones(T, T), ALIBI, 1.0, None),
+    "in another dtype": (
+        lambda q, k: (q @ k.mT).double().mul(0.5).masked_fill(~CAUSAL, -1e30),
+        CAUSAL,
+        None,
+        0.5,
+        None,
+    ),
+}
+
+
+class ByHand(nn.Module):
+    def __init__(self, scores: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.qkv, self.o, self.scores = nn.Linear(M, 3 * M), nn.Linear(M, M), scores
+        self.num_heads = H
+
+    def split(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(2 * part.unflatten(-1, (H, D)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.split(x)
+        weights = torch.softmax(self.scores(q, k), dim=-1).to(v.dtype)
+        return self.o((weights @ v).transpose(1, 2).flatten(2))
+
+
+def traced(scores: Callable[[Tensor, Tensor], Tensor]) -> tuple[attnscope.Trace, ByHand, Tensor]:
+    model = ByHand(scores)
+    x = torch.randn(B, T, M, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad(), attnscope.capture(model) as recorder:
+        out = model(x)
+    assert torch.equal(out, model(x))
+    return recorder.trace(index=1), model, x
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_all_between_the_product_and_the_softmax_is_read(way: str) -> None:
+    scores, allowed, bias, scaling, softcap = WAYS[way]
+    trace, model, x = traced(scores)
+    (site,) = trace.sites
+    q, k, v = model.split(x)
+    assert site.verify().status == "exact"
+    assert (site.scaling, site.softcap) == (pytest.approx(scaling), softcap)
+    expected = scores(q, k).float().softmax(-1)[1]
+    assert close(site.weights(), expected, magnitude=through_softmax(site.scores()))
+    assert torch.equal(site.v, v[1])
+    assert torch.equal(site.mask.allowed(torch.arange(T), T).expand(H, T, T), allowed.bool().expand(H, T, T))
+    assert (site.position_bias is None) == (bias is None)
+    if bias is not None:
+        seen = allowed.bool().float()  # what is added to a masked score is read as no bias
+        assert close(site.position_bias.values(torch.arange(T), T, T) * seen, bias * seen)
+
+
+def _changed_unseen(q: Tensor, k: Tensor) -> Tensor:
+    scores = q @ k.mT
+    scores.data.index_fill_(-1, torch.tensor([2]), 0.5)
+    return scores
+
+
+UNSEEN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "numbers changed where nobody looks": _changed_unseen,
+    "a scale for each head": lambda q, k: q @ k.mT * SLOPES[:, None, None],
+    "keys in another order": lambda q, k: (q @ k.mT).flip(-1),
+    "a power": lambda q, k: (q @ k.mT) ** 2,
+    "two products": lambda q, k: (q @ k.mT).relu() + q @ q.mT,
+    "a mask that is not one": lambda q, k: (q @ k.mT).masked_fill(~CAUSAL, 0.0),
+}
+
+
+@pytest.mark.parametrize("way", UNSEEN)
+def test_what_is_not_understood_gives_weights_only(way: str) -> None:
+    trace, model, x = traced(UNSEEN[way])
+    (site,) = trace.sites
+    q, k, _ = model.split(x)
+    expected = UNSEEN[way](q, k).softmax(-1)[1]
+    assert close(site.weights(), expected)
+    if way == "two products":  # q · q, with what is added to it as a bias: that is how this module made its weights
+        assert site.verify().status == "exact"
+    else:
+        assert site.weights_only
+
+
+class OneKeyHead(ByHand):
+    """One head of keys and values for all heads of queries, by broadcasting."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.split(x)
+        weights = torch.softmax(q @ k[:, :1].mT / 4, dim=-1)
+        return self.o((weights @ v[:, :1]).transpose(1, 2).flatten(2))
+
+
+def test_keys_that_all_heads_share() -> None:
+    model = OneKeyHead(lambda q, k: q)
+    x = torch.randn(B, T, M, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad(), attnscope.capture(model) as recorder:
+        model(x)
+    (site,) = recorder.trace(index=1).sites
+    assert site.verify().status == "exact"
+    q, k, _ = model.split(x)
+    assert close(site.weights(), (q @ k[:, :1].mT / 4).softmax(-1)[1])
+
+
+def test_nothing_is_held_after_the_pass() -> None:
+    model = parts.Layers(*(ByHand(WAYS["plain"][0]) for _ in range(2)))
+    x = torch.randn(B, T, M)
+    with torch.no_grad(), attnscope.capture(model):
+        model(x)
+        from attnscope.capturing.listen import function_mode
+
+        assert not function_mode._local.mode._trail._known

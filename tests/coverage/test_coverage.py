@@ -1,0 +1,112 @@
+"""Architectures built small: what is popular stays as good as docs/coverage.md says, and a row can get worse."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+from attnscope.cli import main
+from attnscope.coverage.examine import Row, examine
+from attnscope.coverage.feed import NoInputs, feed
+from attnscope.coverage.shrink import Sizes, shrink
+from attnscope.coverage.table import labels_of, line, page, worse
+from attnscope.coverage.types import POPULAR, all_types, class_name
+
+PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
+
+
+@pytest.mark.exactness
+@pytest.mark.source
+@pytest.mark.parametrize("start", range(4))
+def test_popular_architectures_are_no_worse_than_the_page_says(start: int) -> None:
+    before = labels_of(PAGE.read_text(encoding="utf-8"))
+    rows = [examine(name) for name in POPULAR[start::4]]
+    assert [(row.model_type, row.label, row.note) for row in rows if worse(row.label, before[row.model_type])] == []
+    assert [(row.model_type, row.note) for row in rows if "show()" in row.note] == []
+
+
+@pytest.mark.source
+def test_the_page_has_a_row_for_every_type() -> None:
+    before = labels_of(PAGE.read_text(encoding="utf-8"))
+    assert set(POPULAR) <= set(before)
+    assert before["bert"] == "exact"
+    assert before["resnet"] == "not attention"
+    attends = [label for label in before.values() if label not in ("not attention", "not built")]
+    assert attends.count("differs") == 0
+    assert len(attends) > 300
+
+
+def test_a_row_gets_worse_where_attention_gives_other_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert examine("mistral").label == "exact"
+    # Half of what the recorded q, k and v give: no weights make this output.
+    interface = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", lambda *a, **k: interface(*a, **k) / 2)
+    row = examine("mistral")
+    assert row.label == "differs"
+    assert worse(row.label, "exact")
+    assert not worse("exact", "weights only")
+
+
+def test_labels_of_kinds() -> None:
+    assert examine("mpnet").label == "weights only"
+    assert examine("mpnet").bypassed == ("MPNetSelfAttention",)
+    assert examine("resnet").label == "not attention"
+    assert examine("t5").extras == ("position bias", "cross")
+    assert "sinks" in examine("gpt_oss").extras
+    missing = examine("timm_backbone")
+    assert (missing.label, "timm" in missing.note) == ("not built", True)
+
+
+def test_small_is_small_and_of_every_kind_of_layer() -> None:
+    from transformers import CONFIG_MAPPING
+
+    config = shrink(CONFIG_MAPPING["gemma3_text"], Sizes(width=48))
+    assert (config.hidden_size, config.vocab_size, config.head_dim) == (48, 256, 12)
+    assert set(config.layer_types) == {"sliding_attention", "full_attention"}
+    assert config.num_hidden_layers == len(config.layer_types)
+    ids = [
+        x for x in vars(shrink(CONFIG_MAPPING["llava"])).items() if x[0].endswith("token_index") and x[1] is not None
+    ]
+    assert all(0 <= value < 256 for _, value in ids)
+
+
+def test_a_model_that_takes_nothing_says_why() -> None:
+    class Refuses(nn.Module):
+        main_input_name, config = "input_ids", type("Config", (), {"vocab_size": 97})()
+
+        def forward(self, input_ids: torch.Tensor) -> None:
+            raise ValueError("never")
+
+    with pytest.raises(NoInputs, match="ValueError: never"):
+        feed(Refuses())
+
+
+def test_the_page_reads_back() -> None:
+    rows = [
+        Row("a_1", "AModel", "exact", 2, ("sinks",), 3e-7),
+        Row("b-2", "BModel", "weights only", 5, (), 0.0, ("B_Attention",)),
+        Row("c", "CModel", "not built", note="needs a|b"),
+    ]
+    written = page(rows, "5.23.0")
+    assert labels_of(written) == {"a_1": "exact", "b-2": "weights only", "c": "not built"}
+    assert "1 exact, 1 weights only, 1 not built" in written
+    assert "Of the 2 that attend and could be built, 50.0% are exact and 100.0% at least weights only." in written
+    assert line(rows[2]).endswith(r"| needs a\|b |")
+
+
+def test_the_command() -> None:
+    done = CliRunner().invoke(main, ["coverage", "-q", "--model-type", "gpt2"])
+    assert done.exit_code == 0
+    assert done.stdout.startswith("| gpt2 | GPT2Model | exact | 2 |")
+    refused = CliRunner().invoke(main, ["coverage", "-q", "--model-type", "gpt5"])
+    assert refused.exit_code == 2
+    assert "has no type gpt5" in refused.stderr
+
+
+def test_types() -> None:
+    assert class_name("bert") == "BertModel"
+    assert class_name("siglip_text_model") is None
+    assert len(set(POPULAR)) == len(POPULAR)
+    assert set(POPULAR) <= set(all_types())

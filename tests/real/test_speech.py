@@ -1,0 +1,70 @@
+"""Whisper tiny.en on a spoken sentence: the published alignment heads walk through the sound as the words are written."""
+
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import attnscope
+from attnscope.views.levels import REGISTRY
+from real_models import speech
+
+pytestmark = [pytest.mark.exactness, pytest.mark.slow]
+
+SAID = " My dog chased the cat until it climbed a tree."
+ALIGNMENT = (
+    (1, 0),
+    (2, 0),
+    (2, 5),
+    (3, 0),
+    (3, 1),
+    (3, 2),
+    (3, 3),
+    (3, 4),
+)  # openai/whisper-tiny.en, generation_config.json
+
+
+SECONDS = 3.9135625
+
+
+def _features() -> torch.Tensor:
+    """Whisper's input for tests/real/sentence.wav (made with espeak-ng)."""
+    with wave.open(str(Path(__file__).with_name("sentence.wav"))) as file:
+        raw, rate = file.readframes(file.getnframes()), file.getframerate()
+    sound = (np.frombuffer(raw, np.uint8).astype(np.float32) - 128) / 128
+    assert len(sound) == SECONDS * rate
+    return speech()[1](sound, sampling_rate=rate, return_tensors="pt").input_features
+
+
+@pytest.fixture(scope="module")
+def heard() -> attnscope.Trace:
+    model, _, tokenizer = speech()
+    ids = torch.tensor([[50257, 50362, *tokenizer(SAID, add_special_tokens=False).input_ids]])
+    return attnscope.trace(model, tokenizer, inputs={"input_features": _features(), "decoder_input_ids": ids})
+
+
+def test_the_model_understands_the_sentence() -> None:
+    model, _, tokenizer = speech()
+    written = model.generate(input_features=_features(), max_length=20)[0]
+    assert tokenizer.decode(written, skip_special_tokens=True).lower() == SAID.lower()
+
+
+def test_receipts_of_all_stacks_pass(heard: attnscope.Trace) -> None:
+    assert heard.stacks == {"encoder": 4, "decoder": 4, "cross": 4}
+    assert heard.verify()
+
+
+def test_the_alignment_heads_are_monotonic(heard: attnscope.Trace) -> None:
+    frames = round(50 * SECONDS)  # 50 positions a second; the rest of the 1,500 is silence
+    for layer, head in ALIGNMENT:
+        weights = heard.site(layer, stack="cross").weights(head)[2:-1, :frames]
+        centre = (weights * torch.arange(frames)).sum(-1) / weights.sum(-1)
+        assert float((centre.diff() > 0).float().mean()) >= 0.8, (layer, head)
+
+
+@pytest.mark.parametrize("level", [one.name for one in REGISTRY])
+@pytest.mark.parametrize("stack", ["encoder", "decoder", "cross"])
+def test_every_stack_opens_on_every_level(heard: attnscope.Trace, stack: str, level: str) -> None:
+    assert "</html>" in heard.show(static=True, stack=stack, level=level).html
