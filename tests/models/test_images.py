@@ -81,15 +81,15 @@ def test_an_image_in_every_form(model: Any, pixels: np.ndarray, tmp_path: Path) 
         assert torch.allclose(attnscope.trace(model, _processor(), image=image).sites[0].q, expected, atol=1e-5)
 
 
-def test_pixels_left_over_of_whole_patches_are_cut_off() -> None:
+def test_pixels_left_over_of_whole_patches_are_cut_off(model: Any) -> None:
     shown = torch.rand(1, 3, 17, 26)
-    (png,) = pictures_of(_processor(do_normalize=False), {"pixel_values": shown}, (5, 5))
+    (png,) = pictures_of(model, _processor(do_normalize=False), {"pixel_values": shown})
     assert _seen(png).shape == (15, 25, 3)
 
 
-def test_a_large_photograph_is_kept_small() -> None:
+def test_a_large_photograph_is_kept_small(model: Any) -> None:
     noise = torch.from_numpy(np.random.default_rng(0).random((1, 3, 601, 397), np.float32))
-    (png,) = pictures_of(_processor(do_normalize=False), {"pixel_values": noise}, None)
+    (png,) = pictures_of(model, _processor(do_normalize=False), {"pixel_values": noise})
     assert 40_000 < len(png) <= MOST
     high, wide, _ = _seen(png).shape
     assert high / wide == pytest.approx(601 / 397, rel=0.02)

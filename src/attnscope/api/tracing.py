@@ -15,7 +15,6 @@ from attnscope.models.chances import with_chances
 from attnscope.models.images import image_inputs, image_processor, is_image, pictures_of, reads_pixels
 from attnscope.models.inputs import Prepared, prepare
 from attnscope.models.loading import loaded_as
-from attnscope.models.patches import patch_size
 from attnscope.tracing.held import module_of, open_held
 from attnscope.tracing.modules import in_eval
 from attnscope.tracing.pictures import with_pictures
@@ -125,7 +124,7 @@ def trace(
     }
     model = getattr(model, "_orig_mod", model)
     made = replace(_run(model, tokenizer, prepared, layers, sites, kept), source=_source(model, given))
-    return with_pictures(made, pictures_of(reader, prepared.inputs, patch_size(model)))
+    return with_pictures(made, pictures_of(model, reader, prepared.inputs))
 
 
 def _apart(model: Any, text: Any, image: Any) -> tuple[Any, Any]:

@@ -1,14 +1,17 @@
 """An image as the user has it -> the model's inputs; and from the inputs the small picture of what the model saw."""
 
 import io
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from attnscope.errors import InputError, MissingDependency
+from attnscope.models.patches import frames_each, patch_size
 
 MOST = 100_000  # bytes of a picture that is kept with a trace
 SIDE = 448  # pixels of its longer side, at most
@@ -50,13 +53,16 @@ def image_inputs(reader: Any, image: Any, text: str | None = None) -> dict[str, 
     return dict(reader(text=text, images=opened, return_tensors="pt"))
 
 
-def pictures_of(reader: Any, inputs: Mapping[str, Any], patch: tuple[int, int] | None) -> list[bytes]:
-    """PNGs of what the model sees, one for each image or frame: the pixels of `inputs`, with the processor's mean and
-    deviation taken back. None where the processor does not tell these. `patch`: its height and width in pixels; what is left at the
-    right and below of whole patches is cut off, as the model does."""
-    pixels, processor = inputs.get("pixel_values"), image_processor(reader)
-    if processor is None or not isinstance(pixels, Tensor) or pixels.ndim not in (4, 5):
+def pictures_of(model: Any, reader: Any, inputs: Mapping[str, Any]) -> list[bytes]:
+    """PNGs of what the model sees, one for each image, or for each token's first frame of a video: the pixels of `inputs`, with the processor's mean and
+    deviation taken back. None where the processor does not tell these. What is left at the right and
+    below of whole patches is cut off, as the model does."""
+    processor, patch = image_processor(reader), patch_size(model)
+    pixels = _pixels_in(inputs, getattr(processor, "merge_size", 1))
+    if processor is None or pixels is None:
         return []
+    if pixels.ndim == 5:
+        pixels = pixels[:, :: frames_each(model)]
     frames = pixels.detach().float().cpu().flatten(0, pixels.ndim - 4).movedim(1, -1).numpy()
     mean, deviation = (np.atleast_1d(getattr(processor, name) or 0) for name in ("image_mean", "image_std"))
     if frames.shape[-1] not in (1, 3):
@@ -69,6 +75,26 @@ def pictures_of(reader: Any, inputs: Mapping[str, Any], patch: tuple[int, int] |
         high, wide = (length // side * side for length, side in zip(frames.shape[1:3], patch, strict=True))
         frames = frames[:, :high, :wide]
     return [_png((frame.clip(0, 1) * 255).round().astype(np.uint8)) for frame in frames if frame.size]
+
+
+def _pixels_in(inputs: Mapping[str, Any], side: Any) -> Tensor | None:
+    """[images, colours, rows, columns], or [1, frames or tiles, …]. Qwen2-VL and its kin have a row for each patch, in squares
+    of side × side; such images are put together again where all are as large."""
+    pixels, sizes = inputs.get("pixel_values"), inputs.get("image_grid_thw")
+    if not isinstance(pixels, Tensor):
+        return None
+    if pixels.ndim != 2 or not isinstance(sizes, Tensor) or not isinstance(side, int):
+        return pixels if pixels.ndim in (4, 5) else None
+    found = []
+    for image, (frames, rows, columns) in zip(pixels.split(sizes.prod(-1).tolist()), sizes.tolist(), strict=True):
+        length = math.isqrt(image.shape[1] // 6)  # 3 colours of two frames, of which an image has the same one twice
+        if length * length * 6 != image.shape[1] or rows % side or columns % side:
+            return None
+        squares = image.view(frames, rows // side, columns // side, side, side, 3, 2, length, length)[
+            :, :, :, :, :, :, 0
+        ]
+        found.append(squares.permute(0, 5, 1, 3, 6, 2, 4, 7).reshape(frames, 3, rows * length, columns * length))
+    return torch.cat(found) if len({one.shape[1:] for one in found}) == 1 else None
 
 
 def _png(pixels: "np.ndarray") -> bytes:

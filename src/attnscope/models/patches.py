@@ -26,7 +26,7 @@ def patch_names(model: Any, ready: Mapping[str, Any]) -> Tokens:
             if isinstance(value := ready.get(name), Tensor):
                 return Tokens(tuple(map(str, range(value.shape[1]))))
         return Tokens(())
-    config, size = _vision(model), patch_size(model)
+    size = patch_size(model)
     if size is None or pixels.ndim not in (4, 5):
         return Tokens(())
     rows, columns = pixels.shape[-2] // size[0], pixels.shape[-1] // size[1]
@@ -34,9 +34,7 @@ def patch_names(model: Any, ready: Mapping[str, Any]) -> Tokens:
     before = _before(model)
     names, frames = [f"patch {place}" for place in places], 1
     if pixels.ndim == 5:  # [1, frames, channels, rows, columns]
-        deep = getattr(config, "tubelet_size", 1)
-        deep = deep[0] if isinstance(deep, (list, tuple)) else deep
-        frames = pixels.shape[1] // (deep or 1)
+        frames = pixels.shape[1] // frames_each(model)
         names = [f"frame {frame} patch {place}" for frame in range(frames) for place in places]
     special = (True,) * len(before) + (False,) * len(names)
     grids = [grid_from(len(before) + i * len(places), rows, columns) for i in range(frames)] if places else ()
@@ -46,6 +44,13 @@ def patch_names(model: Any, ready: Mapping[str, Any]) -> Tokens:
 def patch_size(model: Any) -> tuple[int, int] | None:
     """Height and width of a patch in pixels, as the model's configuration has them."""
     return _pair(getattr(_vision(model), "patch_size", None))
+
+
+def frames_each(model: Any) -> int:
+    """How many frames of a video become one token."""
+    deep = getattr(_vision(model), "tubelet_size", 1)
+    deep = deep[0] if isinstance(deep, (list, tuple)) else deep
+    return deep if isinstance(deep, int) and deep > 0 else 1
 
 
 def _vision(model: Any) -> Any:

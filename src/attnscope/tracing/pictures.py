@@ -10,19 +10,17 @@ from attnscope.tracing.trace import Trace
 def with_pictures(trace: Trace, pictures: Sequence[bytes]) -> Trace:
     """The trace, with these PNGs in its grids: one for each image, or for each frame of a video, in their order.
 
-    A table of tokens whose grids are not of these pictures (one image, and pictures of two) stays as it is.
+    A table of tokens with another number of grids (one image of several) stays as it is.
     """
     if not pictures:
         return trace
     made: dict[int, Tokens] = {}
 
     def of(tokens: Tokens) -> Tokens:
-        count = len(tokens.grids)
-        if not count or len(pictures) % count:  # a token of a video may be of several frames: the first is shown
+        if len(tokens.grids) != len(pictures):
             return tokens
         if id(tokens) not in made:
-            every = len(pictures) // count
-            grids = tuple(replace(one, png=pictures[i * every]) for i, one in enumerate(tokens.grids))
+            grids = tuple(replace(one, png=png) for one, png in zip(tokens.grids, pictures, strict=True))
             made[id(tokens)] = replace(tokens, grids=grids)
         return made[id(tokens)]
 
