@@ -21,6 +21,7 @@ from attnscope.models.continuation import (
     wanted,
 )
 from attnscope.models.encoding import Encoded, accepts, encode, wanted_by
+from attnscope.models.image_tokens import with_image_tokens
 from attnscope.models.length import check_ids, fit, max_positions as max_positions
 from attnscope.models.patches import patch_names
 from attnscope.tracing.segments import segments_of_types
@@ -97,7 +98,7 @@ def prepare(
     if read is not None:
         check_ids(model, tokenizer, read)
         known = {"encoding": encoded.encoding, "texts": encoded.texts, "segments": encoded.segments}
-        named = tokens_of(tokenizer, read[0].tolist(), **known)
+        named = with_image_tokens(model, tokens_of(tokenizer, read[0].tolist(), **known), ready)
         ready, kept = fit(model, ready, 0 if encoder_decoder else most, truncate, limit)
         if len(kept) < len(named):
             notes.append(
