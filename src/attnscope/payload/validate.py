@@ -72,7 +72,14 @@ def _check_tokens(table: Any, what: str) -> None:
     words = several(entry(table, "word_text", what), f"{what}, word_text")
     for word in words:
         text(word, f"{what}, word_text")
-    kinds: dict[str, Any] = {"ids": whole, "special": flag, "segments": whole, "words": None, "offsets": None, "shown": text}
+    kinds: dict[str, Any] = {
+        "ids": whole,
+        "special": flag,
+        "segments": whole,
+        "words": None,
+        "offsets": None,
+        "shown": text,
+    }
     for name, kind in kinds.items():
         since = name in ("offsets", "shown")  # files of the first days have none
         values = several(table.get(name, []) if since else entry(table, name, what), f"{what}, {name}")
