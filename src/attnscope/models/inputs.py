@@ -24,6 +24,7 @@ from attnscope.models.encoding import Encoded, accepts, encode, wanted_by
 from attnscope.models.image_tokens import with_image_tokens
 from attnscope.models.length import check_ids, fit, max_positions as max_positions
 from attnscope.models.patches import patch_names
+from attnscope.tracing.modules import model_name
 from attnscope.tracing.segments import segments_of_types
 from attnscope.tracing.tokens import Tokens, continued_by, tokens_of
 from attnscope.tracing.virtual import with_virtual
@@ -128,12 +129,12 @@ def prepare(
         tokens, target = with_virtual(model, named, target)
     if "use_cache" not in ready and getattr(getattr(model, "config", None), "use_cache", None):
         ready["use_cache"] = False
-    name = getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
+    name = model_name(model)
     return Prepared(
         ready,
         tokens,
         target,
-        str(name).rstrip("/").split("/")[-1] if str(name).startswith("/") else str(name),
+        name.rstrip("/").split("/")[-1] if name.startswith("/") else name,
         tuple(notes),
     )
 

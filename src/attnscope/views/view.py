@@ -20,6 +20,7 @@ from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 from attnscope.views.as_python import python, python_of_comparison
 from attnscope.views.budget import Block, Plan, make_blocks, plan_blocks
+from attnscope.views.earlier import with_state as with_state
 from attnscope.views.state import State
 from attnscope.views.validate import check_compared, check_fields, check_place
 
