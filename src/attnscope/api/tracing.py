@@ -106,6 +106,7 @@ def trace(
         truncate=truncate,
         ids=ids,
         limit=held.limit,
+        reader=reader,
     )
     prepared = replace(prepared, notes=(*held.notes, *prepared.notes))
     if for_steps and len(prepared.tokens) > KEEP_UP_TO:

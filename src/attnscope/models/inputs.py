@@ -24,6 +24,7 @@ from attnscope.models.encoding import Encoded, accepts, encode, wanted_by
 from attnscope.models.image_tokens import with_image_tokens
 from attnscope.models.length import check_ids, fit, max_positions as max_positions
 from attnscope.models.patches import patch_names
+from attnscope.models.sounds import sound_names
 from attnscope.tracing.modules import model_name
 from attnscope.tracing.segments import segments_of_types
 from attnscope.tracing.tokens import Tokens, continued_by, tokens_of
@@ -60,9 +61,10 @@ def prepare(
     truncate: bool,
     ids: Any = None,
     limit: int | None = None,
+    reader: Any = None,
 ) -> Prepared:
     """Check what was given and turn it into Prepared. `ids`: of a finished generation, the prompt's among them. `limit`:
-    the most tokens that what holds the model lets through.
+    the most tokens that what holds the model lets through. `reader`: the processor, where there is one.
 
     Raises InputError, which says what to do."""
     given = [name for name, value in (("text", text), ("messages", messages), ("inputs", inputs)) if value is not None]
@@ -80,7 +82,8 @@ def prepare(
     main = getattr(model, "main_input_name", "input_ids")
     if inputs is None and main in ("pixel_values", "input_values", "input_features"):
         raise InputError(
-            f"{type(model).__name__} reads {main}, not text: pass inputs=…, as the model's processor returns them."
+            f"{type(model).__name__} reads {main}, not text: pass "
+            f"{'image=… and the processor, or ' if main == 'pixel_values' else ''}inputs=…, as the model's processor returns them."
         )
     if inputs is not None:
         ready = _ready(inputs)
@@ -125,6 +128,9 @@ def prepare(
         named = continued_by(named, tokenizer, ready["input_ids"][0, border:].tolist())
         notes.append(note)
     tokens = named if len(named) else patch_names(model, ready)
+    if not len(tokens):
+        tokens, note = sound_names(model, reader, ready)
+        notes += [note] if note else []
     if read is not None:
         tokens, target = with_virtual(model, named, target)
     if "use_cache" not in ready and getattr(getattr(model, "config", None), "use_cache", None):

@@ -174,7 +174,8 @@ def _reader(source: str, hub: dict[str, Any], processor: bool) -> Any:
                 first = error
             continue
         return reader
-    raise first or LoadError(f"{source} has nothing that reads for the model.")
+    assert first is not None
+    raise first
 
 
 def _check_words(reader: Any, source: str) -> None:
