@@ -121,9 +121,18 @@ def encode(
         "target": trace.target is not None,
         **({**thumbnails.words_of(small), "step_names": step_names()} if thumbs else {}),
     }
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    contiguous = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     text = f'{_json(meta)[:-1]},"tokens":{written["tokens"]},"sites":[{",".join(sites)}]}}'
     return safetensors.torch.save(contiguous, {FORMAT: text})
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same, each in memory of its own: safetensors writes no two that share it, as layers may share sinks or b_O."""
+    seen: set[int] = set()
+    return {
+        name: tensor.clone() if (place := tensor.data_ptr()) in seen or seen.add(place) else tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def _json(value: Any) -> str:
