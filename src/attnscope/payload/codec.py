@@ -29,6 +29,7 @@ from attnscope.payload.validate import check, check_trace
 from attnscope.statistics import thumbnails
 from attnscope.statistics.query_row import QueryRows, query_rows
 from attnscope.statistics.sink_tokens import sink_tokens
+from attnscope.tracing.places import check_flag
 from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.step_names import in_payload as step_names
 from attnscope.tracing.trace import ModelInfo, Trace
@@ -217,6 +218,7 @@ def _tensors(header: Header, data: bytes) -> dict[str, Tensor]:
 
 def save(trace: Trace, path: Any, projections: bool = False) -> None:
     """Write all of `trace` to `path`, whole or not at all."""
+    check_flag("projections", projections)
     write_atomically(path, encode(trace, projections=projections))
 
 

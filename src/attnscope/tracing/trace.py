@@ -13,7 +13,7 @@ from attnscope.errors import InputError, NotCaptured
 from attnscope.text.characters import printable
 from attnscope.tracing.from_tensors.attentions import read_attentions
 from attnscope.tracing.from_tensors.qkv import read_qkv
-from attnscope.tracing.places import parse_layer
+from attnscope.tracing.places import check_flag, parse_layer
 from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
@@ -149,6 +149,7 @@ class Trace:
 
         Raises NotCaptured where `full` lacks the model or its inputs.
         """
+        check_flag("full", full)
         if not full:
             state = [None if site.projection is None else site.projection.state for site in self.sites]
             known = self.__dict__.get("_known_receipt")

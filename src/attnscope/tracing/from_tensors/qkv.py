@@ -15,6 +15,7 @@ from attnscope.tracing.from_tensors.per_layer import layers_of, numbers_of, same
 from attnscope.tracing.from_tensors.token_names import token_names
 from attnscope.tracing.masks import NO_MASK, BiasRule, MaskRule, bias_rule_of, causal_rule, rule_of, split_additive
 from attnscope.tracing.output_projection import Projection
+from attnscope.tracing.places import check_flag
 from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
 
@@ -36,8 +37,7 @@ class Read:
 def read_qkv(query: Any, key: Any, value: Any, tokens: Any, query_tokens: Any, **more: Any) -> Read:
     """See `Trace.from_qkv`, which gives all of its other arguments as `more`."""
     names, causal = more.pop("names"), more["is_causal"]
-    if not isinstance(causal, bool):
-        raise InputError(f"is_causal is {causal!r:.60}; it is True or False. A mask of your own is given as mask=….")
+    check_flag("is_causal", causal)
     if causal and more["mask"] is not None:
         raise InputError("mask and is_causal were both given; pass one of them.")
     given = _by_layer({"query": query, "key": key, "value": value, **more})
