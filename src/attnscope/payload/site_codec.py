@@ -88,7 +88,7 @@ def put_site(
     sinks = None
     if site.sinks is not None:
         sinks = f"s{index}.sinks"
-        tensors[sinks] = site.sinks.float().clone()  # layers may share them
+        tensors[sinks] = site.sinks.float()
     return {
         "held": {"dtype": _DTYPES.get(dtype, "F32"), "heads": heads},
         "mask": mask,
