@@ -8,6 +8,7 @@ import contextlib
 import functools
 import io
 import logging
+import math
 import sys
 import wave
 from collections.abc import Callable, Iterator
@@ -65,8 +66,8 @@ def chat() -> Exhibit:
     chance = tokens.probability[paris] if tokens.probability else None
     assert chance is not None
     rows = [site.weights(queries=[paris - 1])[:, 0] for site in trace.sites]
-    sinks = torch.cat(rows)[:, 0] > 0.3
-    says = [f"a probability of {percent(chance)}", f"{percent(float(rows[23][4, country]))} of the weight"]
+    sinks = torch.cat(rows)[:, 0] > 0.25
+    says = [f"a probability of {percent(chance)}", f"{percent_exactly(float(rows[23][4, country]))} of the weight"]
     says += [f"{int(sinks.sum())} of the {len(sinks)} heads"]
     return _exhibit(trace, says, layer=23, head=4, query=paris - 1)
 
@@ -90,8 +91,9 @@ def speech() -> Exhibit:
     cat = int(peaks[strings.index("the") - first])
     says = [f"{rising} words of the sentence", f"at position {cat}, which is {cat / SECOND:.2f} seconds"]
     says += [f"first {within} of {rows.shape[-1]:,} positions"]
-    says += [f"at least {percent(float(rows[:, :within].sum(-1).min()))} of their weight"]
-    return _exhibit(trace, says, level="matrix", stack="cross", layer=2, head=5, query="the")
+    says += [f"at least {int(100 * float(rows[:, :within].sum(-1).min()))} % of their weight"]
+    # 1,500 keys: this holds every head of the layer
+    return _exhibit(trace, says, level="matrix", stack="cross", layer=2, head=5, query="the", max_mb=3.2)
 
 
 def image() -> Exhibit:
@@ -143,7 +145,7 @@ def chemistry() -> Exhibit:
     spent = weights[:, list(WAS), list(WAS.values())].mean(-1)
     others = torch.cat([spent[:5], spent[6:]]).max()
     says = [f"{right} of the {len(WAS)} atoms", f"On average it gives {percent(float(spent[5]))} of the weight"]
-    says += [f"{percent(float(others))} at most"]
+    says += [f"{math.ceil(100 * float(others))} % at most"]
     return _exhibit(trace, says, level="matrix", layer=10, head=5, query=26)
 
 
@@ -159,7 +161,7 @@ def build(kind: str) -> Exhibit:
         except pytest.skip.Exception as error:  # what real_models says in a test
             raise Absent(str(error.msg).split(";")[0]) from error
         except MissingDependency as error:
-            raise Absent(str(error).splitlines()[0]) from error
+            raise Absent(str(error).split(":")[0]) from error  # without the command that follows
 
 
 def unsaid(text: str, exhibit: Exhibit) -> list[str]:
@@ -169,7 +171,7 @@ def unsaid(text: str, exhibit: Exhibit) -> list[str]:
 
 
 def _exhibit(trace: attnscope.Trace, says: list[str], picture: bytes = b"", **place: Any) -> Exhibit:
-    return Exhibit(trace.show(static=True, max_mb=MAX_MB, **place), tuple(says), picture)
+    return Exhibit(trace.show(static=True, **{"max_mb": MAX_MB, **place}), tuple(says), picture)
 
 
 def _weight(trace: attnscope.Trace, layer: int, head: int, query: str, key: str) -> float:

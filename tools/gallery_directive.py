@@ -40,4 +40,4 @@ def _picture(png: bytes, says: str) -> str:
     if not png:
         return ""
     data = base64.b64encode(png).decode()
-    return f'<p><img src="data:image/png;base64,{data}" alt="{html.escape(says)}" width="224" height="224"></p>'
+    return f'<p><img src="data:image/png;base64,{data}" alt="{html.escape(says)}" width="224" height="224" style="border:1px solid #888"></p>'

@@ -18,9 +18,10 @@ def backwards() -> tuple[Any, Any]:
 
     config = T5Config(
         vocab_size=2 + len(WORDS), d_model=64, d_kv=16, d_ff=128, num_layers=1, num_decoder_layers=1, num_heads=4,
-        dropout_rate=0.0, decoder_start_token_id=START, pad_token_id=START, eos_token_id=END,
-        relative_attention_max_distance=32, name_or_path="a toy T5",
+        dropout_rate=0.0, pad_token_id=START, eos_token_id=END, relative_attention_max_distance=32,
     )  # fmt: skip
+    config.decoder_start_token_id = START
+    config._name_or_path = "a toy T5"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
