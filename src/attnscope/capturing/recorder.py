@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
 from attnscope.capturing.given import given_names, ids_read, matched, names_of_read
+from attnscope.capturing.mixers import mixer_note, told_apart
 from attnscope.capturing.parts import rows_of
 from attnscope.capturing.recording import Recording
 from attnscope.capturing.refusals import check_model, nothing_recorded
@@ -120,7 +121,8 @@ class Recorder:
         target, *_ = matched(target, tokenizer, target_read, reads.past, row, self.model, last)
         if named is not None and tokens is None:
             named, target = with_virtual(self.model, named, target)
-        unrecorded = unrecorded_of(chosen, recording.ran, passes.recorded)
+        missing = unrecorded_of(chosen, recording.ran, passes.recorded)
+        unrecorded, mixers = told_apart(self.model, missing, chosen)
         return trace_of(
             chosen,
             found,
@@ -129,7 +131,7 @@ class Recorder:
             named,
             target,
             name=name,
-            notes=[*notes, *more],
+            notes=[*notes, *more, *mixer_note(mixers)],
             unrecorded=unrecorded,
             inputs=inputs,
         )
@@ -144,7 +146,8 @@ class Recorder:
     def _nothing_recorded(self) -> str:
         recording = self._recording
         elsewhere = recording.calls_torch and recording.passes.elsewhere
-        return nothing_recorded(self.model, recording.passes.count, [*recording.ran], elsewhere)
+        kept = recording.passes.kept
+        return nothing_recorded(self.model, recording.passes.count, [*recording.ran], elsewhere, kept[-1] if kept else None)
 
 
 @contextlib.contextmanager
