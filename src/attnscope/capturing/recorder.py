@@ -121,8 +121,8 @@ class Recorder:
         target, *_ = matched(target, tokenizer, target_read, reads.past, row, self.model, last)
         if named is not None and tokens is None:
             named, target = with_virtual(self.model, named, target)
-        missing = unrecorded_of(chosen, recording.ran, passes.recorded)
-        unrecorded, mixers = told_apart(self.model, missing, chosen)
+        unrecorded = unrecorded_of(chosen, recording.ran, passes.recorded)
+        mixers = told_apart(self.model, unrecorded, chosen)[1]
         return trace_of(
             chosen,
             found,
@@ -135,6 +135,15 @@ class Recorder:
             unrecorded=unrecorded,
             inputs=inputs,
         )
+
+    def mixers(self) -> tuple[list[str], dict[str, str]]:
+        """Of the modules that look like attention, and of which the last pass recorded nothing: the paths of those that may
+        attend, and the classes of those that mix tokens by other means, each with what it does."""
+        recording, kept = self._recording, self._recording.passes.kept
+        if not kept:
+            return [], {}
+        missing = unrecorded_of(kept[-1], recording.ran, recording.passes.recorded)
+        return told_apart(self.model, missing, kept[-1])
 
     def rows(self) -> int:
         """How many rows the batch of the last pass had, where a module called torch by itself; 1 where none did."""

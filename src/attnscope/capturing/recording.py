@@ -147,6 +147,7 @@ class Recording:
         if ended is None:
             return
         self._surroundings.forget()
+        function_mode.forget()
         if self.layers is not None:  # which layer a call was, only the whole pass tells
             places = places_of(ended, self.model)
             ended.records = [r for r in ended.records if r.place in places and places[r.place].layer in self.layers]

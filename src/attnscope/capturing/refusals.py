@@ -64,7 +64,7 @@ def nothing_recorded(
         named = "; ".join(f"{name} ({what})" for name, what in sorted(mixers.items()))
         return (
             f"{kind} ran, but it mixes its tokens by other means than attention with keys, so there are no weights to show: "
-            f"{named}."
+            f"{named}. Modules that look like attention: {', '.join(ran[:12])}{' …' if len(ran) > 12 else ''}."
         )
     if ran:
         return (

@@ -83,6 +83,10 @@ class FunctionMode(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         return handler(func, args, kwargs or {})
 
+    def forget(self) -> None:
+        self._waiting = []
+        self._trail.forget()
+
     def _callers(self) -> list[tuple[Watcher, Running]]:
         """The watchers whose model is running, and the module that calls."""
         found = [(watcher, watcher.running.caller()) for watcher in self.watchers]
@@ -111,7 +115,7 @@ class FunctionMode(TorchFunctionMode):
             first = callers[0][0]
             scores = self._trail.scores_of(args[0] if args else kwargs.get("input"))
             for watcher, running in callers:
-                watcher.saw_softmax(running, result.shape[-2:], scores is not None)
+                watcher.saw_softmax(running, result.shape[-2:], scores is not None and result.shape[-1] > 1)
             self._waiting = [*self._waiting[1 - _WAITING :], _Softmax(result, first, [*first.running.stack], scores)]
         return result
 
@@ -258,12 +262,18 @@ def enter(watcher: Watcher) -> Callable[[], None]:
     return lambda: leave(mode, watcher)
 
 
+def forget() -> None:
+    """A pass has ended in this thread: nothing of it is followed any more."""
+    mode: FunctionMode | None = getattr(_local, "mode", None)
+    if mode is not None:
+        mode.forget()
+
+
 def leave(mode: FunctionMode, watcher: Watcher) -> None:
     """Show `watcher` nothing more. The last one leaves the mode, wherever it is on the stack: captures may overlap
     without nesting."""
     mode.watchers = tuple(other for other in mode.watchers if other is not watcher)
-    mode._waiting = []
-    mode._trail.forget()
+    mode.forget()
     if mode.watchers or mode.thread != threading.get_ident():
         return  # another thread cannot leave it; without watchers it does nothing
     _local.mode = None

@@ -92,7 +92,8 @@ def probe(
             return None
         for layer in [*asked.order]:
             if layer.runs == 1 and (values := _Values.of(layer, asked)) is not None:
-                return values.weights(asked)
+                if (found := values.weights(asked)) is not None:
+                    return found
     return None
 
 
@@ -217,7 +218,7 @@ class _Values:
             if came is None or came.shape != z.shape:
                 return None
             found[..., first : first + many] = came[..., :many].float()
-        if bool(found.min() < -_CLOSE) or bool(found.sum(-1).max() > 1 + 1e-3) or not _same(found @ v.float(), z.float()):
+        if not _are_shares(found) or not _same(found @ v.float(), z.float()):
             return None
         found = found.clamp_min(0)
         q, k, scaling = self._vectors(found)
@@ -236,6 +237,14 @@ class _Values:
                     if _same(scores.softmax(-1).nan_to_num(0), weights):
                         return q, k, scaling
         return None, None, 1.0
+
+
+def _are_shares(weights: Tensor) -> bool:
+    """Whether these are numbers from 0 whose rows add up to 1 (or to 0, of a query without a key), and some query sees more than
+    itself: of the last layer of a module the output is its own, which is no attention."""
+    total = weights.sum(-1)
+    shares = bool(((total - 1).abs() < 1e-3).logical_or(total.abs() < 1e-6).all()) and bool(weights.min() >= -_CLOSE)
+    return shares and bool((weights.amax(-1) < 0.999).logical_and(total > 0.5).any())
 
 
 def _run_to(
