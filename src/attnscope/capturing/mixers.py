@@ -40,4 +40,6 @@ def mixer_note(mixers: dict[str, str]) -> list[str]:
     if not mixers:
         return []
     named = "; ".join(f"{name} ({what})" for name, what in sorted(mixers.items()))
-    return [f"Some layers mix tokens by other means than attention with keys, so there are no weights of them to show: {named}."]
+    return [
+        f"Some layers mix tokens by other means than attention with keys, so there are no weights of them to show: {named}."
+    ]

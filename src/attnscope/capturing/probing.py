@@ -17,7 +17,9 @@ class Probing:
     """Hooks on modules that look like attention and do not go through transformers' interface. After a run of one
     without a whole record, `keep` gets what the module says when it is asked."""
 
-    def __init__(self, modules: list[tuple[str, nn.Module]], passes: Passes, wants: Callable[[str], bool], keep: _Keep) -> None:
+    def __init__(
+        self, modules: list[tuple[str, nn.Module]], passes: Passes, wants: Callable[[str], bool], keep: _Keep
+    ) -> None:
         self._local = threading.local()
         self._passes, self._keep = passes, keep
         self._handles: list[Any] = []

@@ -156,7 +156,9 @@ class Recorder:
         recording = self._recording
         elsewhere = recording.calls_torch and recording.passes.elsewhere
         kept = recording.passes.kept
-        return nothing_recorded(self.model, recording.passes.count, [*recording.ran], elsewhere, kept[-1] if kept else None)
+        return nothing_recorded(
+            self.model, recording.passes.count, [*recording.ran], elsewhere, kept[-1] if kept else None
+        )
 
 
 @contextlib.contextmanager

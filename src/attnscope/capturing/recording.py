@@ -24,7 +24,6 @@ from attnscope.capturing.records import Pass, WeightsRecord, record_of
 from attnscope.capturing.surroundings import Surroundings
 from attnscope.capturing.to_trace import places_of
 
-
 ASKED = "asked for its weights"
 
 

@@ -123,7 +123,9 @@ class Pass:
     def partial(self) -> set[int]:
         """Places of softmaxes of several sizes in one run of a module: pieces of one attention (windows, landmarks),
         which nothing tells how to put together. Two sides of one product (image to text, text to image) are no pieces."""
-        return {place for sizes, places in self.softmaxes.values() if len({*map(frozenset, sizes)}) > 1 for place in places}
+        return {
+            place for sizes, places in self.softmaxes.values() if len({*map(frozenset, sizes)}) > 1 for place in places
+        }
 
 
 @functools.lru_cache(maxsize=8)

@@ -175,7 +175,9 @@ def _followed(
             shape = torch.broadcast_shapes(added.shape, scores.shape)
             if shape != scores.shape:
                 return None
-            added = _split_added(added, scores.shape, lead) if weights.ndim <= 4 else split_like(added.expand(scores.shape))
+            added = (
+                _split_added(added, scores.shape, lead) if weights.ndim <= 4 else split_like(added.expand(scores.shape))
+            )
     except RuntimeError:  # axes that do not fit: not the product that this softmax came from
         return None
     if share_keys(scores.key if weights.ndim <= 4 else heads_behind(scores.key, module)):  # type: ignore[arg-type]

@@ -88,12 +88,14 @@ def probe(
     asked = _Asked(module, args, kwargs, random)
     with torch._C.DisableTorchFunction(), torch.random.fork_rng(devices=[]):
         first = asked.run()
-        if first is None or (own := _first_tensor(output)) is None or not _same(first, own):
+        if first is None or asked.hidden is None or (own := _first_tensor(output)) is None or not _same(first, own):
             return None
-        for layer in [*asked.order]:
-            if layer.runs == 1 and (values := _Values.of(layer, asked)) is not None:
-                if (found := values.weights(asked)) is not None:
-                    return found
+        once = [layer for layer in asked.order if layer.runs == 1 and layer.given is not None and layer.given.ndim == 3]
+        # The last layer takes z, or z is what comes out.
+        for out in (*reversed(once), None):
+            values = _Values.of(once, out, asked)
+            if values is not None and (found := values.weights(asked)) is not None:
+                return found
     return None
 
 
@@ -103,19 +105,20 @@ class _Asked:
     def __init__(self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], random: Tensor) -> None:
         self.order: list[_Layer] = []
         self._args, self._kwargs, self._random = args, kwargs, random
-        self.heads = heads_named_by(module)
+        self.heads = heads_named_by(module) or 1
         self.hidden = next((x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.ndim == 3), None)
         self._module = _bare(module, self.order)
 
-    def run(self, layer: "_Layer | None" = None, instead: Tensor | None = None) -> Tensor | None:
-        """The module's output; with `instead` in the place of a layer's."""
+    def run(self, instead: Mapping["_Layer", Tensor] | None = None, to: "_Layer | None" = None) -> Tensor | None:
+        """The module's output, or what the layer `to` took; with `instead` in the place of what layers give."""
         self.order.clear()
         for one in self._module.modules():
             if isinstance(one, _Layer):
-                one.runs, one.instead = 0, instead if one is layer else None
+                one.runs, one.instead = 0, (instead or {}).get(one)
         torch.random.set_rng_state(self._random)
         args, kwargs = copied(tuple(self._args)), {name: copied(x) for name, x in self._kwargs.items()}
-        return _first_tensor(self._module.forward(*args, **kwargs))
+        came = _first_tensor(self._module.forward(*args, **kwargs))
+        return came if to is None else to.taken
 
 
 def _bare(module: nn.Module, order: list[_Layer]) -> nn.Module:
@@ -143,86 +146,100 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return bool((a - b).abs().max() <= _CLOSE * b.abs().max().clamp_min(1e-6)) if a.numel() else False
 
 
-# --- the layer of the values ------------------------------------------------------------------------------------------
+# --- the layers of the values -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Values:
-    """`layer`: its output is v, [B, T, W], or [T, B, W] where `turned`. `out`: the layer that takes z; None: z is the output."""
+    """`layers`: their outputs, `given`, are v, [B, T, W], or [T, B, W] where `turned`; several where some queries have values of
+    their own (global ones). `out`: the layer that takes z; None: z is the output. `others`: what the other layers of that shape give."""
 
-    layer: _Layer
-    given: Tensor
+    layers: tuple[_Layer, ...]
+    given: tuple[Tensor, ...]
     turned: bool
     out: _Layer | None
     z: Tensor
     heads: int
-    others: tuple[Tensor, ...]  # what layers before z gave, in the same axes
+    others: tuple[Tensor, ...]
 
     @staticmethod
-    def of(layer: _Layer, asked: _Asked) -> "_Values | None":
-        """The layer as the one of the values, if doubling what it gives doubles z."""
-        asked.run()
-        given, taken, hidden = layer.given, layer.taken, asked.hidden
-        if given is None or taken is None or hidden is None or given.ndim != 3 or taken.shape[:2] != given.shape[:2]:
+    def of(once: Sequence[_Layer], out: _Layer | None, asked: _Asked) -> "_Values | None":
+        """The layers in whose outputs z is linear, if together they make all of it."""
+        z = asked.run(to=out)
+        before = once if out is None else once[: once.index(out)]
+        given = {layer: layer.given for layer in before if layer.given is not None}
+        taken = {layer: layer.taken for layer in before}
+        if z is None or not bool(z.any()):
             return None
-        width, heads = given.shape[-1], asked.heads or 1
+        layers = [layer for layer, own in given.items() if not _same(own, z) and _linear(layer, own, out, z, asked)]
+        if not layers:
+            return None
+        shape = given[layers[0]].shape
+        layers = [layer for layer in layers if given[layer].shape == shape]
+        twice = asked.run({layer: given[layer] * 2 for layer in layers}, out)
+        none = asked.run({layer: given[layer] * 0 for layer in layers}, out)
+        if twice is None or none is None or not _same(twice, z * 2) or bool(none.abs().max() > _CLOSE * z.abs().max()):
+            return None
+        hidden = asked.hidden
+        assert hidden is not None
         batch, length = hidden.shape[:2]
-        if width % heads or given.shape[:2] not in ((batch, length), (length, batch)):
+        if shape[-1] % asked.heads or shape[:2] not in ((batch, length), (length, batch)):
             return None
-        turned = given.shape[:2] != (batch, length) or (batch == length and not _same(taken, hidden))
-        others = tuple(
-            one.given for one in asked.order if one.given is not None and one.given.shape == given.shape and one is not layer
-        )
-        after = [one for one in asked.order[asked.order.index(layer) + 1 :] if one.runs == 1]
-        # The last layer that takes something as wide as the values is the output's, if it takes z.
-        wide = [one for one in after if one.taken is not None and one.taken.shape[-1] == width and not _same(one.taken, taken)]
-        for out in (*reversed(wide), None):
-            z = asked.run() if out is None else _run_to(out, asked)
-            twice = _run_to(out, asked, layer, given * 2)
-            none = _run_to(out, asked, layer, given * 0)
-            if z is None or twice is None or none is None or not bool(z.any()):
-                continue
-            if _same(twice, z * 2) and bool(none.abs().max() <= _CLOSE * z.abs().max()):
-                others = tuple(other for other in others if other is not (None if out is None else out.given))
-                return _Values(layer, given, turned, out, z, heads, others)
-        return None
+        first = taken[layers[0]]
+        turned = shape[:2] != (batch, length) or (batch == length and first is not None and not _same(first, hidden))
+        others = tuple(own for layer, own in given.items() if own.shape == shape and layer not in layers)
+        return _Values(tuple(layers), tuple(given[one] for one in layers), turned, out, z, asked.heads, others)
 
     def in_axes(self, x: Tensor) -> Tensor | None:
-        """A layer's output, or z, as [B, H, T, D]."""
-        batch = self.given.shape[1 if self.turned else 0]
+        """What a layer gave, or z, as [B, H, T, D]."""
+        length, batch = self.given[0].shape[:2] if self.turned else self.given[0].shape[1::-1]
         if x.ndim == 4 and x.shape[-2] == self.heads:
             x = x.flatten(-2)
-        if x.ndim != 3 or x.shape[-1] != self.given.shape[-1]:
+        if x.ndim != 3 or x.shape[-1] != self.given[0].shape[-1]:
             return None
-        # z may be turned back already
-        if self.turned and x.shape[1] == batch and x.shape[0] == self.given.shape[0] and x.shape[0] != batch:
-            x = x.transpose(0, 1)
+        if self.turned and x.shape[:2] == (length, batch) and (x is not self.z or length != batch):
+            x = x.transpose(0, 1)  # z may be turned back already
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2) if x.shape[0] == batch else None
 
     def weights(self, asked: _Asked) -> Probed | None:
-        v, z = self.in_axes(self.given), self.in_axes(self.z)
-        if v is None or z is None:
+        """The weights of every query, where they are shares and make z of v."""
+        z, values = self.in_axes(self.z), [self.in_axes(given) for given in self.given]
+        if z is None or values[0] is None:
             return None
+        if values[0].shape[2] > MOST_RUNS * values[0].shape[3]:
+            return None
+        parts = [self._weights_on(number, z, asked) for number in range(len(self.layers))]
+        found, made = torch.zeros(()), torch.zeros(())
+        for part, v in zip(parts, values, strict=True):
+            if part is None or v is None:
+                return None
+            found, made = found + part, made + part @ v.float()
+        if not _are_shares(found) or not _same(made, z.float()):
+            return None
+        found = found.clamp_min(0)
+        q, k, scaling = self._vectors(found) if len(parts) == 1 else (None, None, 1.0)
+        return Probed(found, values[0], z, q, k, scaling)
+
+    def _weights_on(self, number: int, z: Tensor, asked: _Asked) -> Tensor | None:
+        """How much of each key's value comes out at each query, of one of the layers, [B, H, Q, K]."""
+        v = self.in_axes(self.given[number])
+        assert v is not None
         batch, heads, keys, size = v.shape
-        if keys > MOST_RUNS * size:
-            return None
-        found = torch.empty(batch, heads, z.shape[2], keys, device=v.device)
+        found = torch.zeros(batch, heads, z.shape[2], keys, device=v.device)
+        instead = {layer: torch.zeros_like(given) for layer, given in zip(self.layers, self.given, strict=True)}
         for first in range(0, keys, size):
             many = min(size, keys - first)
             coded = torch.zeros_like(v)
             places = torch.arange(many, device=v.device)
             coded[:, :, first + places, places] = 1
             given = coded.transpose(1, 2).flatten(-2)
-            came = _run_to(self.out, asked, self.layer, (given.transpose(0, 1) if self.turned else given).contiguous())
+            instead[self.layers[number]] = (given.transpose(0, 1) if self.turned else given).contiguous()
+            came = asked.run(instead, self.out)
             came = None if came is None else self.in_axes(came)
             if came is None or came.shape != z.shape:
                 return None
             found[..., first : first + many] = came[..., :many].float()
-        if not _are_shares(found) or not _same(found @ v.float(), z.float()):
-            return None
-        found = found.clamp_min(0)
-        q, k, scaling = self._vectors(found)
-        return Probed(found, v, z, q, k, scaling)
+        return found
 
     def _vectors(self, weights: Tensor) -> tuple[Tensor | None, Tensor | None, float]:
         """q, k and the scaling of two of the other layers that give these weights, where they are not 0."""
@@ -239,17 +256,18 @@ class _Values:
         return None, None, 1.0
 
 
+def _linear(layer: _Layer, own: Tensor, out: _Layer | None, z: Tensor, asked: _Asked) -> bool:
+    """Whether z is linear in what this layer gives, and depends on it."""
+    twice, none = asked.run({layer: own * 2}, out), asked.run({layer: own * 0}, out)
+    if twice is None or none is None or twice.shape != z.shape:
+        return False
+    change = z - none
+    return bool(change.any()) and _same(twice - none, 2 * change)
+
+
 def _are_shares(weights: Tensor) -> bool:
     """Whether these are numbers from 0 whose rows add up to 1 (or to 0, of a query without a key), and some query sees more than
     itself: of the last layer of a module the output is its own, which is no attention."""
     total = weights.sum(-1)
     shares = bool(((total - 1).abs() < 1e-3).logical_or(total.abs() < 1e-6).all()) and bool(weights.min() >= -_CLOSE)
     return shares and bool((weights.amax(-1) < 0.999).logical_and(total > 0.5).any())
-
-
-def _run_to(
-    out: _Layer | None, asked: _Asked, layer: _Layer | None = None, instead: Tensor | None = None
-) -> Tensor | None:
-    """z of a run: what the layer of the output took, or else what the module returned."""
-    came = asked.run(layer, instead)
-    return came if out is None else out.taken
