@@ -31,7 +31,7 @@ def told_apart(model: nn.Module, paths: Iterable[str], chosen: Pass | None) -> t
 
 
 def _without_keys(path: str, chosen: Pass) -> bool:
-    seen = [of_product for other, of_product in chosen.of_product.items() if f"{other}.".startswith(f"{path}.")]
+    seen = [there for other, there in chosen.products.items() if f"{other}.".startswith(f"{path}.")]
     return bool(seen) and not any(seen)
 
 

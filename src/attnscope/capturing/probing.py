@@ -58,6 +58,8 @@ class Probing:
             partial = opened.partial
             if any(place not in partial for place in range(before, len(opened.order))):
                 return  # its attention was recorded
+            if opened.products.get(path) is False:
+                return  # its softmax was of no queries and keys
             try:
                 found = probe(module, *given[:2], output, given[2])
             except Exception:  # of the module's own code, which was not made to run on such values

@@ -211,16 +211,21 @@ class Recording:
         self._surroundings.add_to(record, call)
         opened.records.append(record)
 
-    def saw_softmax(self, running: Running, size: torch.Size, of_product: bool) -> None:
+    def saw_softmax(self, running: Running, size: torch.Size) -> None:
         """Note the size of a softmax in an attention module, whether it is multiplied with values or not.
 
-        `running`: the module's run. `size`: queries and keys. `of_product`: it is known to be of a product of two tensors.
+        `running`: the module's run. `size`: queries and keys.
         """
         opened = self.passes.current
         if opened is not None and looks_like_attention(running.module):
-            path = self._paths[id(running.module)]
-            opened.of_product[path] = opened.of_product.get(path, False) or of_product
+            opened.products.setdefault(self._paths[id(running.module)], False)
             opened.softmaxes.setdefault(running.turn, (set(), []))[0].add(tuple(size))
+
+    def saw_product(self, running: Running) -> None:
+        """Note that a module multiplied two matrices that are no parameters: perhaps queries and keys."""
+        opened = self.passes.current
+        if opened is not None:
+            opened.products[self._paths[id(running.module)]] = True
 
     def record_weights(self, running: Running, weights: Tensor, call: AttentionCall | None) -> None:
         """Keep the weights of a softmax that were multiplied with values.
@@ -231,8 +236,6 @@ class Recording:
             return
         path, size = self._paths[id(running.module)], (weights.shape[2], weights.shape[3])
         opened = self.passes.current
-        if opened is not None and path in opened.of_product:
-            opened.of_product[path] = True
         if opened is not None and running.turn in opened.complete:
             return  # the module computes them a second time, beside the attention that was recorded, to return them
         alone = self.passes.depth == 0

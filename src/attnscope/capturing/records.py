@@ -113,7 +113,7 @@ class Pass:
     watched: bool = False
     token_types: Tensor | None = None
     ran: set[str] = field(default_factory=set)
-    of_product: dict[str, bool] = field(default_factory=dict)
+    products: dict[str, bool] = field(default_factory=dict)
     places: tuple[int, Any] = (
         -1,
         None,

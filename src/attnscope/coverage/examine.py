@@ -24,7 +24,8 @@ LABELS = ("exact", "mixed", "weights only", "nothing", "differs", "not attention
 MOST = 30_000_000  # parameters
 _SIZES = (
     Sizes(), Sizes(sections=True), Sizes(groups=4), Sizes(image=64), Sizes(width=64), Sizes(width=48),
-    Sizes(width=64, heads=8), Sizes(heads=2, image=64, patch=16),
+    Sizes(width=64, heads=8), Sizes(heads=2, image=64, patch=16), Sizes(fill=True), Sizes(fill=True, layers=3, groups=4),
+    Sizes(fill=True, width=64, image=64),
 )  # fmt: skip
 
 

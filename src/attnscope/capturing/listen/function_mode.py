@@ -42,7 +42,8 @@ class Watcher(Protocol):
     running: RunningModules
 
     def record(self, call: AttentionCall) -> None: ...
-    def saw_softmax(self, running: Running, size: torch.Size, of_product: bool) -> None: ...
+    def saw_softmax(self, running: Running, size: torch.Size) -> None: ...
+    def saw_product(self, running: Running) -> None: ...
     def record_weights(self, running: Running, weights: Tensor, call: AttentionCall | None) -> None: ...
 
 
@@ -115,7 +116,7 @@ class FunctionMode(TorchFunctionMode):
             first = callers[0][0]
             scores = self._trail.scores_of(args[0] if args else kwargs.get("input"))
             for watcher, running in callers:
-                watcher.saw_softmax(running, result.shape[-2:], scores is not None and result.shape[-1] > 1)
+                watcher.saw_softmax(running, result.shape[-2:])
             self._waiting = [*self._waiting[1 - _WAITING :], _Softmax(result, first, [*first.running.stack], scores)]
         return result
 
@@ -127,6 +128,9 @@ class FunctionMode(TorchFunctionMode):
     def _product(self, func: Any, args: Any, kwargs: Any) -> Any:
         result = func(*args, **kwargs)
         callers = self._callers()
+        if not any(isinstance(operand, nn.Parameter) for operand in _operands(args)):
+            for watcher, running in callers:
+                watcher.saw_product(running)
         self._waiting = [one for one in self._waiting if one.runs()]
         if (found := self._multiplied(_operands(args))) is None:
             self._trail.begin(func, args, kwargs, result, callers[0][1].turn)

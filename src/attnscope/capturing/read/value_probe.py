@@ -61,7 +61,8 @@ class _Layer(nn.Module):
 
 
 def repeatable(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether a second run would change nothing: no training, no cache, no forward that something else has replaced."""
+    """Whether a second run would change nothing: no training, arguments that can be copied, no forward that something else has
+    replaced."""
     plain = all(_plain(value) for value in (*args, *kwargs.values()))
     return plain and not module.training and not any("forward" in vars(part) for part in module.modules())
 
@@ -69,14 +70,16 @@ def repeatable(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
 def _plain(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return all(map(_plain, value))
-    return isinstance(value, _PLAIN)
+    return isinstance(value, _PLAIN) or hasattr(value, "update")  # a cache
 
 
 def copied(value: Any) -> Any:
     """Arguments as they are now: the module may change them in their place."""
     if isinstance(value, (tuple, list)):
         return type(value)(map(copied, value))
-    return value.detach().clone() if isinstance(value, Tensor) else value
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    return value if isinstance(value, _PLAIN) else copy.deepcopy(value)
 
 
 @torch.no_grad()
