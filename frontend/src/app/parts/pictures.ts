@@ -58,7 +58,8 @@ class Picture {
       else if (this.scene && token < this.scene.site.keys) this.host.pin(token);
     });
     pane.addEventListener("pointermove", (event) => {
-      if (this.scene) this.host.say(said(this.scene, this.role === "query" ? "query" : "key", this.tokenAt(event, pane)));
+      if (this.scene)
+        this.host.say(said(this.scene, this.role === "query" ? "query" : "key", this.tokenAt(event, pane)));
     });
     return pane;
   }
