@@ -43,6 +43,8 @@ STORY = {
     "third": "156 pieces in many hands (functions, numpy, modules, attention of transformers), written in one go before the doctor met them. On "
     "their first run 62 of 100 sound pieces were clean and compared, 19 were accused, 6 not compared, 7 refused, and 4 crashed; of 56 broken ones 22 "
     "were named, and 7 passed in silence. The doctor was improved since.",
+    "fourth": "33 pieces of other kinds, chosen from four batches that the doctor met untuned; their figures stand in doctor_corpus/README.md. The "
+    "doctor was improved on them.",
 }
 
 ABOUT = (

@@ -544,7 +544,7 @@ def test_nan_and_inf_are_traced_and_flagged(implementation: str) -> None:
 
 def test_large_values_are_not_flagged() -> None:
     """The sum of q may overflow where q does not."""
-    from attnscope.capturing.to_trace import broken_numbers
+    from attnscope.capturing.notes import broken_numbers
 
     x = torch.full((2, 3, 5), 3e38)
     assert broken_numbers(Trace.from_qkv(x, x, x).sites) == []

@@ -424,3 +424,18 @@ def test_dropout_is_said() -> None:
         model(x())
     assert [receipt.status for receipt in recorder.trace().verify().sites] == ["unverified"]
     assert "dropout" in recorder.trace().sites[0].note
+
+
+@pytest.mark.parametrize("hidden", [torch.eye(5).bool(), torch.ones(5, 5).bool()])
+def test_a_mask_of_nan_gives_the_weights_that_the_model_has(hidden: Tensor) -> None:
+    """NaN in a mask hides no key: it makes the whole row NaN."""
+
+    class Masked(nn.Module):
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+            return F.scaled_dot_product_attention(x, x, x, mask)
+
+    with torch.no_grad(), attnscope.capture(Masked()) as recorder:
+        assert bool(
+            recorder.model(torch.randn(1, 2, 5, 3), torch.zeros(5, 5).masked_fill(hidden, torch.nan)).isnan().all()
+        )
+    assert bool(recorder.trace().site(0).weights().isnan().all())

@@ -402,3 +402,28 @@ def test_bad_input(case) -> None:
 def test_key_tokens_and_stacks_do_not_go_together() -> None:
     with pytest.raises(InputError, match="without key_tokens"):
         Trace.from_attentions({"encoder": GOOD}, {"encoder": names(Q)}, key_tokens=names(Q))
+
+
+def dropped(p: float, *shape: int) -> torch.Tensor:
+    """As dropout leaves weights."""
+    kept = torch.rand(*shape, generator=torch.Generator().manual_seed(1)) >= p
+    return weights(*shape) * kept / (1 - p)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason", "wrong"),
+    [
+        (dropped(0.1, L, H, Q, K), "dropout", "sink"),
+        (weights(L, H, Q, K).tril(1) * 1.25, "no softmax over the keys gives more than 1", "dropout"),
+        (weights(L, H, Q, K) * 0.75, "a sink's column was left out", "dropout"),
+    ],
+)
+def test_why_rows_do_not_sum_to_one(given: torch.Tensor, reason: str, wrong: str) -> None:
+    """What makes rows larger than 1 is not said to be what can only make them smaller."""
+    cross = Trace.from_attentions(given, names(Q, "q"), key_tokens=names(K))
+    (note,) = (note for note in cross.notes if "do not sum to 1" in note)
+    assert reason in note
+    assert wrong not in note
+    assert (
+        re.search(rf"to {float(given.sum(-1).min()):.4g} … {float(given.sum(-1).max()):.4g}", note) or "0.75 (" in note
+    )

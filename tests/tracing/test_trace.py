@@ -77,7 +77,7 @@ def test_half_precision_masks() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((random(2, H, T, D),) * 3, r"query has shape \[2, 3, 7, 5\].*pass one row: x\[i\]"),
+        ((random(2, 3, H, T, D),) * 3, r"query has shape \[3, 3, 7, 5\].*pass one row: x\[i\]"),
         ((random(D),) * 3, r"query has shape \[5\]"),
         ((random(H, 0, D),) * 3, "without empty axes"),
         ((random(H, T, D), random(H, T, 4), random(H, T, D)), "do not fit"),
@@ -87,6 +87,14 @@ def test_half_precision_masks() -> None:
         ((random(H, T, D),) * 3 + (None, torch.ones(T, 4).bool()), "mask has shape"),
         ((random(H, T, D),) * 3 + (None, torch.ones(2, T, T).bool()), "mask has shape"),
         ((random(H, T, D),) * 3 + (None, torch.ones(T, T).int()), "boolean"),
+        ((random(H, T, D),) * 3 + (None, torch.full((T, T), torch.nan)), "mask holds NaN"),
+        ((random(H, T, D),) * 3 + (None, torch.eye(T).log().neg()), "mask holds NaN or .inf"),
+        ((random(H, T, D),) * 3 + (None, torch.ones(T, T).tril()), r"mask holds 0 and 1 as floats.*mask.bool\(\)"),
+        ((random(H, T, D).to(torch.complex64),) * 3, "query has torch.complex64 numbers"),
+        *(
+            ((random(H, T, D),) * 3 + (None, None, wrong), "scaling as a finite number")
+            for wrong in (torch.nan, torch.inf, True)
+        ),
     ],
 )
 def test_from_qkv_refuses_what_does_not_fit(arguments: tuple[Any, ...], message: str) -> None:

@@ -13,6 +13,7 @@ from attnscope.tracing.site import Site, parse_head
 from attnscope.tracing.trace import Trace
 from attnscope.views.default_place import choose_opening
 from attnscope.views.state import State
+from attnscope.views.validate import check_place as check_state
 from attnscope.views.view import View
 
 
@@ -155,6 +156,7 @@ def show_trace(
     layer, number = parse_head(head, layer)
     place = _place(traced, layer, number, query, key, stack)
     state = State(level, theme=theme, **look, **place)
+    check_state(traced, state)
     return View(
         traced, state, render.HOSTS, static=static, max_mb=max_mb, steps=steps, exact=exact, chosen=number is not None
     )

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from attnscope.attention.precision import without_autocast
+
 
 def dot_product(query: Float[Tensor, "*B Q D"], key: Float[Tensor, "*B K D"]) -> Float[Tensor, "*B Q K"]:
     """How well each query matches each key: the sum over d of q[d] · k[d].
@@ -180,6 +182,7 @@ class AttentionSteps:
         return self._repeated(self._shared_value)
 
     @cached_property
+    @without_autocast
     def dot(self) -> Float[Tensor, "*B Q K"]:
         key = self._shared_key.to(self.query.dtype)
         dot = dot_product(self._grouped(self.query, key), key)
@@ -202,10 +205,12 @@ class AttentionSteps:
         return apply_mask(self.biased, self._allowed, self._fill)
 
     @cached_property
+    @without_autocast
     def weights(self) -> Float[Tensor, "*B Q K"]:
         return softmax_over_keys(self.masked, self._sinks)
 
     @cached_property
+    @without_autocast
     def output(self) -> Float[Tensor, "*B Q Dv"]:
         value = self._shared_value.to(self.query.dtype)
         output = weighted_sum(self._grouped(self.weights, value), value)

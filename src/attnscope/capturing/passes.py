@@ -1,22 +1,55 @@
-"""Which forward pass does a call belong to? Passes are told apart by thread; the last few are kept."""
+"""Which forward pass does a call belong to? Passes are told apart by thread and asyncio task; the last few are kept.
 
+A pass may run inside another one: a hook that gives the model another text. It is a pass of its own, and counts as earlier
+than the one around it, which ends later.
+"""
+
+import asyncio
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attnscope.capturing.listen.reads import reads_of
 from attnscope.capturing.read.attention_call import MaskReader
 from attnscope.capturing.records import Pass
 
 
+@dataclass
+class _Entered:
+    """A pass whose model was entered and not left yet. `modules`: those of its trunk that run, outermost first. `cached`: it
+    was given a key/value cache. `inside`: passes that ran within it, the last ones."""
+
+    opened: Pass
+    cached: bool
+    modules: list[int]
+    inside: list[Pass] = field(default_factory=list)
+
+
+class _Running:
+    """What runs in one thread, or in one asyncio task of it. `waiting`: ids that a part was given whose pass has not begun."""
+
+    def __init__(self) -> None:
+        self.entered: list[_Entered] = []
+        self.current: Pass | None = None
+        self.waiting: list[tuple[str, Tensor]] = []
+
+
+class _Thread(threading.local):
+    def __init__(self) -> None:
+        self.running = _Running()
+
+
 class Passes:
     """The forward passes of one model while it is captured.
 
     `most`: how many to keep. `watched`: whether the thread that opened the capture watches torch's own functions too.
-    `count` counts all passes; `kept` holds the last ones; `elsewhere` is True once a pass ran in another thread.
+    `count` counts all passes; `kept` holds the last ones; `elsewhere` is True once a pass ran in another thread. `recorded`:
+    paths of the modules that were recorded in any pass.
     """
 
     def __init__(self, most: int, watched: bool) -> None:
@@ -25,77 +58,118 @@ class Passes:
         self.elsewhere = False
         self.thread = threading.get_ident()
         self.most, self._watched = most, watched
-        self._running = threading.local()  # of each thread: depth, current, cached
+        self.recorded: set[str] = set()
+        self._threads = _Thread()
+        self._tasks: WeakKeyDictionary[Any, _Running] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
     @property
+    def _running(self) -> _Running:
+        loop = asyncio._get_running_loop()
+        task = None if loop is None else asyncio.current_task(loop)
+        if task is None:
+            return self._threads.running
+        with self._lock:
+            return self._tasks.setdefault(task, _Running())
+
+    @property
     def depth(self) -> int:
-        """How many calls of the model's own forward this thread is inside: 0 where a part of it is called by itself."""
-        return getattr(self._running, "depth", 0)
+        """How many passes of the model this thread is inside: 0 where a part of it is called by itself."""
+        return len(self._running.entered)
 
     @property
     def current(self) -> Pass | None:
         """The pass that runs in this thread."""
-        return getattr(self._running, "current", None)
+        return self._running.current
 
     @property
     def cached(self) -> bool:
         """Whether the pass of this thread was given a key/value cache."""
-        return getattr(self._running, "cached", False)
+        entered = self._running.entered
+        return bool(entered) and entered[-1].cached
 
-    def enter_model(self, arguments: Mapping[str, Any]) -> None:
-        """The model's forward begins in this thread, with these arguments."""
-        self._running.depth = self.depth + 1
-        if self._running.depth == 1:
-            self.begin().reads = reads_of(arguments)
-            self._running.cached = any(hasattr(value, "get_seq_length") for value in arguments.values())
+    def enter(self, module: nn.Module, root: bool, arguments: Mapping[str, Any]) -> Pass | None:
+        """A module of the model's trunk begins in this thread; with the model itself (`root`), or with one that is running
+        already, a pass does. `arguments`: what it is given. Returns the pass that begins with it."""
+        running = self._running
+        inner = running.entered[-1] if running.entered else None
+        if inner is not None and id(module) not in inner.modules:
+            inner.modules.append(id(module))
+            return None
+        if inner is not None or root:
+            opened = self.begin()
+            opened.reads = reads_of(arguments)
+            cached = any(hasattr(value, "get_seq_length") for value in arguments.values())
+            running.entered.append(_Entered(opened, cached, [id(module)]))
+            return opened
+        return None
 
     def read(self, path: str, ids: Tensor) -> None:
         """A table of tokens, at this path, received ids [B, T] in this thread."""
-        opened = self.current if self.depth else None
-        if opened is not None:
-            opened.reads.tables.append((path, ids))
+        running = self._running
+        if running.entered:
+            running.entered[-1].opened.reads.tables.append((path, ids))
         else:  # of a part that is called by itself: its pass begins with its first attention
-            self._running.waiting = [*getattr(self._running, "waiting", ()), (path, ids)]
+            running.waiting.append((path, ids))
 
-    def leave_model(self) -> Pass | None:
-        """The model's forward ends in this thread; returns the pass that ended with it."""
-        depth = self.depth
-        if depth == 0:  # this pass began before the capture was opened
+    def leave(self, module: nn.Module) -> Pass | None:
+        """It ends in this thread; returns the pass that ended with it."""
+        running = self._running
+        if not running.entered or id(module) not in running.entered[-1].modules:
+            return None  # it began before the capture was opened
+        inner = running.entered[-1]
+        del inner.modules[inner.modules.index(id(module)) :]
+        if inner.modules:
             return None
-        self._running.depth = depth - 1
-        ended = self.current if depth == 1 else None
-        if ended is not None:
-            ended.masks = MaskReader()
-            self._running.current = None
+        running.entered.pop()
+        ended = inner.opened
+        ended.masks = MaskReader()
+        running.current = running.entered[-1].opened if running.entered else None
+        if running.entered:
+            around = running.entered[-1]
+            around.inside = [*around.inside, ended][-self.most :]
+        if inner.inside and not ended.order:  # a model that runs itself on parts of its input
+            self._replace(ended, inner.inside)
         return ended
 
     def begin(self) -> Pass:
         """A new pass in this thread."""
-        here = threading.get_ident() == self.thread
+        here, running = threading.get_ident() == self.thread, self._running
         opened = Pass(watched=self._watched and here)
         self.elsewhere |= not here
+        around = [entered.opened for entered in running.entered]
         with self._lock:
             self.count += 1
-            self.kept = [*self.kept, opened][-self.most :]
-        self._running.current = opened
+            at = next(
+                (place for place, kept in enumerate(self.kept) if any(kept is one for one in around)), len(self.kept)
+            )
+            self.kept = [*self.kept[:at], opened, *self.kept[at:]][-self.most :]
+        running.current = opened
         return opened
+
+    def _replace(self, empty: Pass, inside: list[Pass]) -> None:
+        """Keep the passes that ran inside an empty one in its place."""
+        with self._lock:
+            before = [kept for kept in self.kept if kept is not empty and not any(kept is one for one in inside)]
+            self.kept = [*before, *inside][-self.most :]
 
     def enter_call(self, path: str, cross: bool) -> tuple[Pass, int] | None:
         """The pass that a call of this module belongs to, and the call's place in it; None for calls that are no part
         of a pass: of another thread whose pass began before the capture, or of gradient checkpointing, which runs the
         layers once more within backward."""
-        alone = self.depth == 0  # a part of the model was called by itself
+        running = self._running
+        alone = not running.entered  # a part of the model was called by itself
         if (alone and self.thread != threading.get_ident()) or torch._C._current_graph_task_id() != -1:
             return None
-        opened = self.current
+        opened = running.current
         if opened is None or (alone and path in opened.calls):
             opened = self.begin()
         if alone:
-            opened.reads.tables += getattr(self._running, "waiting", ())
-            self._running.waiting = []
+            opened.reads.tables += running.waiting
+            running.waiting = []
         opened.calls[path] += 1
         opened.order.append((path, cross))
+        self.recorded.add(path)
         return opened, len(opened.order) - 1
 
     def forget_masks(self) -> None:

@@ -120,7 +120,7 @@ class Recorder:
         target, *_ = matched(target, tokenizer, target_read, reads.past, row, self.model, last)
         if named is not None and tokens is None:
             named, target = with_virtual(self.model, named, target)
-        unrecorded = unrecorded_of(chosen, [*recording.ran])
+        unrecorded = unrecorded_of(chosen, recording.ran, passes.recorded)
         return trace_of(
             chosen,
             found,

@@ -12,6 +12,7 @@ from attnscope.capturing.listen import function_mode
 from attnscope.capturing.listen.attention_interface import AttentionCall, listen, listeners, stop_listening
 from attnscope.capturing.listen.detect import looks_like_attention
 from attnscope.capturing.listen.facts import Facts
+from attnscope.capturing.listen.fast_paths import FastPaths
 from attnscope.capturing.listen.module_stack import Running, RunningModules
 from attnscope.capturing.listen.reads import by_name, is_ids
 from attnscope.capturing.passes import Passes
@@ -69,10 +70,10 @@ class Recording:
             raise
 
     def _open(self) -> None:
-        handles = [
-            self.model.register_forward_pre_hook(self._enter_model, with_kwargs=True),
-            self.model.register_forward_hook(self._leave_model, always_call=True),
-        ]
+        handles = []
+        for module in self._facts.trunk(self.model):
+            handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
+            handles.append(module.register_forward_hook(self._leave, always_call=True))
         handles += [
             module.register_forward_pre_hook(self._saw_module(path))
             for path, module in self._facts.attention_like()
@@ -88,6 +89,7 @@ class Recording:
         if self.calls_torch:
             self.running = RunningModules(self.model)
             self._closers.append(self.running.close)
+            self._closers.append(FastPaths(self.model).close)
             self._closers.append(function_mode.enter(self))
 
     def close(self) -> None:
@@ -110,7 +112,13 @@ class Recording:
         )
 
     def _saw_module(self, path: str) -> Callable[..., None]:
-        return lambda *_: self.ran.add(path) if self._takes_this_thread() else None
+        def saw(*_: Any) -> None:
+            if self._takes_this_thread():
+                self.ran.add(path)
+                if (opened := self.passes.current) is not None:
+                    opened.ran.add(path)
+
+        return saw
 
     def _saw_ids(self, path: str) -> Callable[..., None]:
         def saw(_: Any, args: tuple[Any, ...]) -> None:
@@ -119,16 +127,16 @@ class Recording:
 
         return saw
 
-    def _enter_model(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
         # Torch puts a hook into one table and "with kwargs" into another: a pass of another thread may come between.
         if self._takes_this_thread():
             kwargs = kwargs or {}
-            self.passes.enter_model(by_name(self.model, args, kwargs))
-            if self.passes.depth == 1 and self.passes.current is not None:
-                self.passes.current.token_types = _token_types(args, kwargs)
+            begun = self.passes.enter(module, module is self.model, by_name(module, args, kwargs))
+            if begun is not None:
+                begun.token_types = _token_types(args, kwargs)
 
-    def _leave_model(self, *_: Any) -> None:
-        ended = self.passes.leave_model()
+    def _leave(self, module: nn.Module, *_: Any) -> None:
+        ended = self.passes.leave(module)
         if ended is None:
             return
         self._surroundings.forget()

@@ -13,8 +13,9 @@ from attnscope.capturing.listen.attention_interface import AttentionCall
 from attnscope.capturing.listen.reads import Reads
 from attnscope.capturing.read.attention_call import BatchRules, MaskReader, read_sinks, unknown_tensors
 from attnscope.capturing.read.kv_cache import KeyValue
+from attnscope.capturing.read.output_projection import Took, written_rows
 from attnscope.capturing.read.qkv_projections import Origin
-from attnscope.tracing.output_projection import Projection
+from attnscope.tracing.receipts import tolerance_of
 
 ALL_ROWS_UP_TO = 256
 SAMPLED_ROWS = 64
@@ -25,7 +26,8 @@ class Record:
     """One attention call of a pass, for a whole batch. `query`: [B, H, Q, D]; `z`: [B, R, H, Dv]; `key_value` gives those of a
     row of the batch. `place`: which call
     of the pass it was. `direct`: the module called torch by itself, and not through transformers' interface. `offset`: where query 0 stands
-    among the keys, where the mask tells."""
+    among the keys, where the mask tells.
+    `coarsest`: the dtype of the lowest precision on the way from q to z, autocast's among them."""
 
     place: int
     path: str
@@ -43,13 +45,14 @@ class Record:
     cross: bool
     unknown: tuple[str, ...]
     note: str
-    projection: Projection | None = None
+    took: Took | None = None
     x: Tensor | None = None
     pre_rotary: tuple[Tensor, Tensor] | None = None
     x_keys: Tensor | None = None
     origins: dict[str, Origin] = field(default_factory=dict)
     direct: bool = False
     offset: int | None = None
+    coarsest: torch.dtype = torch.float32
 
     @property
     def batch(self) -> int:
@@ -88,7 +91,8 @@ class Pass:
 
     `reads`: what it read. `softmaxes`: sizes and places of the softmaxes in one run of a module.
     `complete`: the runs of modules whose attention was recorded with q, k and v. `watched`: torch's own functions were
-        watched as well. `token_types`: the token_type_ids that the model was given, [B, T].
+        watched as well. `token_types`: the token_type_ids that the model was given, [B, T]. `ran`: paths of the attention-like
+        modules that ran.
     """
 
     order: list[tuple[str, bool]] = field(default_factory=list)
@@ -100,6 +104,7 @@ class Pass:
     complete: set[int] = field(default_factory=set)
     watched: bool = False
     token_types: Tensor | None = None
+    ran: set[str] = field(default_factory=set)
     places: tuple[int, Any] = (
         -1,
         None,
@@ -122,6 +127,14 @@ def sampled_rows(queries: int) -> Tensor:
     return torch.linspace(0, queries - 1, SAMPLED_ROWS).round().long().unique()
 
 
+def _named_by(call: AttentionCall) -> Took | None:
+    """What took the output, where the call itself says so."""
+    if call.projection is None:
+        return None
+    written = None if call.written is None else call.written.detach()[:, written_rows(call.query.shape[2])]
+    return Took(None, written, call.output.dtype, call.projection)
+
+
 def record_of(
     call: AttentionCall,
     path: str,
@@ -139,7 +152,9 @@ def record_of(
     rows, note = _without_nan(rows, z) if call.direct else (rows, "")
     z = z if len(rows) == z.shape[1] else z[:, rows.to(z.device)]
     scaling = call.options.get("scaling")
-    dropped = bool(call.options.get("dropout")) and (call.direct or call.module.training)
+    # transformers' eager function drops in training only, the others whatever the call says
+    drops = call.direct or call.module.training or call.implementation != "eager"
+    dropped = bool(call.options.get("dropout")) and drops
     if dropped:
         note = "dropout was active in this pass, so the model's output cannot be computed again"
     return Record(
@@ -160,9 +175,18 @@ def record_of(
         unknown=unknown_tensors(call),
         note=note,
         direct=call.direct,
-        projection=call.projection,
+        took=_named_by(call),
+        coarsest=_coarsest(call),
         offset=offset,
     )
+
+
+def _coarsest(call: AttentionCall) -> torch.dtype:
+    kind = call.query.device.type
+    seen = {call.query.dtype, call.key.dtype, call.value.dtype, call.output.dtype}
+    if torch.is_autocast_enabled(kind):
+        seen.add(torch.get_autocast_dtype(kind))
+    return max(seen, key=tolerance_of) if len(seen) > 1 else call.query.dtype
 
 
 def _without_nan(rows: Tensor, output: Tensor) -> tuple[Tensor, str]:

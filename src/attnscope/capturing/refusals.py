@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from attnscope.capturing.listen.facts import Facts, facts_of
+from attnscope.capturing.listen.facts import Facts, attended_before, facts_of
 from attnscope.errors import CaptureError, InputError
 
 
@@ -26,7 +26,7 @@ def check_model(model: nn.Module) -> Facts:
 
 def may_attend(model: nn.Module) -> bool:
     """Whether there is anything in the model that a capture could see."""
-    return facts_of(model).may_attend
+    return attended_before(model) or facts_of(model).may_attend
 
 
 def no_attention(model: nn.Module) -> str:

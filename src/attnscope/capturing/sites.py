@@ -16,7 +16,9 @@ from attnscope.capturing.parts import (
     one_after_another,
     parts_of,
 )
+from attnscope.capturing.read.effective_projection import projection_of
 from attnscope.capturing.read.kv_cache import AlignedKeys
+from attnscope.capturing.read.output_projection import written_rows
 from attnscope.capturing.read.stacks import Place
 from attnscope.capturing.records import Pass, Record, WeightsRecord
 from attnscope.tracing.site import Site
@@ -102,6 +104,7 @@ def site_of(record: Record | WeightsRecord, place: Place, rows: range, total: in
         count = aligned.k.shape[1] - q.shape[1]
         note = note or f"the model puts {count} more key{'s' if count > 1 else ''} behind those of the tokens"
     pre_q, pre_k = record.pre_rotary or (None, None)
+    z = None if record.z is None else _row(record.z, index).transpose(0, 1)
     return Site(
         q=q,
         k=aligned.k,
@@ -111,9 +114,9 @@ def site_of(record: Record | WeightsRecord, place: Place, rows: range, total: in
         mask=aligned.mask,
         position_bias=aligned.bias,
         sinks=record.sinks,
-        z=None if record.z is None else _row(record.z, index).transpose(0, 1),
-        z_rows=None if record.z is None else record.z_rows,
-        projection=record.projection,
+        z=z,
+        z_rows=None if z is None else record.z_rows,
+        **_projection(record, z, rows),
         x=_row(record.x, index) if record.x is not None and record.x.ndim == 3 else None,
         x_keys=None
         if record.x_keys is None or record.x_keys.shape[1] != aligned.k.shape[1]
@@ -121,6 +124,7 @@ def site_of(record: Record | WeightsRecord, place: Place, rows: range, total: in
         pre_rotary_q=None if pre_q is None else _row(pre_q, index).detach(),
         pre_rotary_k=None if pre_k is None else _row(pre_k, index).detach(),
         **_origins(record, index),
+        dtype=None if record.coarsest == q.dtype else record.coarsest,
         note=note,
         offset=record.offset,
         **at,
@@ -155,11 +159,38 @@ def _site_of_parts(record: Record | WeightsRecord, place: Place, rows: range) ->
         sinks=record.sinks,
         z=z,
         z_rows=z_rows,
-        projection=record.projection,
+        **_projection(record, None if record.z is None else _row(record.z, rows.start).transpose(0, 1), rows),
+        dtype=None if record.coarsest == q.dtype else record.coarsest,
         note=record.note,
         offset=0,
         **at,
     )
+
+
+def _projection(record: Record, z: Tensor | None, rows: range) -> dict[str, Any]:
+    """W_O as far as it may be claimed, and what the output projection returned for a few queries of these rows. `z`: of the
+    first row, [H, R, Dv]."""
+    took = record.took
+    if took is None:
+        return {}
+    written = None if took.written is None or z is None else [_row(took.written, index) for index in rows]
+    queries = record.query.shape[2]
+    chosen = written_rows(queries)
+
+    def sample() -> tuple[Tensor, Tensor] | None:
+        """z and what was written, of the queries for which both are kept."""
+        if z is None or written is None:
+            return None
+        both = torch.isin(chosen, record.z_rows).to(written[0].device)
+        return z[:, torch.isin(record.z_rows, chosen).to(z.device)], written[0][both]
+
+    projection, reason = projection_of(took, sample)
+    if projection is None:
+        return {"no_projection": reason}
+    if written is None:
+        return {"projection": projection}
+    places = [chosen + number * queries for number in range(len(rows))]
+    return {"projection": projection, "written": torch.cat(written), "written_rows": torch.cat(places)}
 
 
 def _origins(record: Record, index: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ class Surroundings:
 
     def __init__(self, model: nn.Module, facts: Facts, keep: frozenset[str]) -> None:
         self._keep = keep
-        self._projections = ProjectionFinder(facts.linear())
+        self._projections = ProjectionFinder(model, facts)
         self._inputs = InputWatcher(model) if "x" in keep else None
         self._rotary = RotaryWatcher(model) if keep & {"pre_rotary", "projections"} else None
         self._origins = OriginFinder(model) if "projections" in keep else None
@@ -33,7 +33,7 @@ class Surroundings:
         self._projections.forget()
 
     def add_to(self, record: Record, call: AttentionCall) -> None:
-        """Complete the record of a call that has just run; W_O follows when the next linear layer runs."""
+        """Complete the record of a call that has just run; W_O follows when the next layer runs."""
         if self._inputs is not None:
             x = self._inputs.input_of(call.module)
             x = _batch_first(x, call) if x is not None and call.direct else x
@@ -45,8 +45,8 @@ class Surroundings:
             found = self._origins.of(*given, record.pre_rotary)
             record.x, record.x_keys = sources(found, record.x) if "x" in self._keep else (None, None)
             record.origins = {name: replace(origin, x=None) for name, origin in found.items()}
-        if record.projection is None:
-            self._projections.expect(call.output, lambda found: setattr(record, "projection", found))
+        if record.took is None:
+            self._projections.expect(record.path, call.output, lambda took: setattr(record, "took", took))
 
 
 def _batch_first(x: Tensor, call: AttentionCall) -> Tensor | None:

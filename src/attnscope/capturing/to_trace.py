@@ -1,27 +1,22 @@
 """From the records of one forward pass to the sites and tokens of a Trace."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from attnscope.capturing.names import name_sites
+from attnscope.capturing.notes import broken_numbers, function_mode_notes, without_projection
 from attnscope.capturing.parts import rows_of
 from attnscope.capturing.read.stacks import Call, Place, stack_places
 from attnscope.capturing.records import Pass, Record, WeightsRecord
-from attnscope.capturing.sites import NO_VECTORS, Found, placed_sites, several
+from attnscope.capturing.sites import Found, placed_sites
 from attnscope.errors import CaptureError, InputError
-from attnscope.tracing.site import Site
+from attnscope.tracing.modules import model_name
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import ModelInfo, Trace
-
-FUNCTION_MODE_NOTE = (
-    "Attention outside transformers' interface was read from torch's own functions. Torch leaves out its fused paths "
-    "meanwhile, so the model's outputs agree with those of a plain pass to 4 ulp, and may not be equal to the bit."
-)
 
 
 def places_of(chosen: Pass, model: nn.Module) -> dict[int, Place]:
@@ -112,23 +107,31 @@ def trace_of(
     sites, named, target = name_sites(placed, model, chosen.reads, named, target)
     config = getattr(model, "config", None)
     info = ModelInfo(
-        name=name or getattr(config, "_name_or_path", "") or "",
+        name=name or model_name(model),
         class_name=type(model).__name__,
         type=getattr(config, "model_type", ""),
         dtype=str(records[0].dtype).removeprefix("torch."),
         implementation=", ".join(sorted({record.implementation for record in records})),
         revision=getattr(config, "_commit_hash", None),
     )
-    notes = (*notes, *more, *function_mode_notes(chosen, sites), *broken_numbers(sites))
+    notes = (*notes, *more, *function_mode_notes(chosen, sites), *broken_numbers(sites), *without_projection(sites))
     return checked(Trace(tuple(sites), named, target, info, notes, tuple(unrecorded), inputs), records)
 
 
-def unrecorded_of(chosen: Pass, ran: Sequence[str]) -> list[str]:
-    """Attention-like modules that ran without a record, nor one inside or around them."""
+def unrecorded_of(chosen: Pass, ran: Set[str], recorded: Set[str]) -> list[str]:
+    """Attention-like modules that ran in this pass without a record of it, nor one inside or around them; and those that no
+    pass recorded. `ran`, `recorded`: in any pass."""
     partial = chosen.partial
-    recorded = {path for place, (path, _) in enumerate(chosen.order) if place not in partial}
+    here = {path for place, (path, _) in enumerate(chosen.order) if place not in partial}
+    missing = _without_record(chosen.ran, here) + _without_record(ran - chosen.ran, here | recorded)
+    return sorted(missing)
+
+
+def _without_record(ran: Set[str], recorded: Set[str]) -> list[str]:
+    if ran <= recorded:
+        return []
     around = {part for path in recorded for part in _and_around(path)}
-    return sorted(path for path in ran if path not in around and recorded.isdisjoint(_and_around(path)))
+    return [path for path in ran if path not in around and recorded.isdisjoint(_and_around(path))]
 
 
 def _and_around(path: str) -> list[str]:
@@ -152,28 +155,3 @@ def checked(trace: Trace, records: Sequence[Record | WeightsRecord]) -> Trace:
             site = replace(site, note=f"called with the unknown argument {names}, which changes nothing here")
         sites.append(site)
     return trace.replace_sites(sites) if unknown else trace
-
-
-def broken_numbers(sites: Sequence[Site]) -> list[str]:
-    """A note for the reader where q, k or v hold NaN or infinite values: the layers, named."""
-    # One look at the sums is many times cheaper than one at each value; a sum may overflow, and then each site is read.
-    sums = [x.sum(dtype=torch.float32) for site in sites for x in site.kept.values()]
-    if bool(torch.stack([one.to(sums[0].device) for one in sums]).isfinite().all()):
-        return []
-    broken = [site.name for site in sites if not all(bool(x.isfinite().all()) for x in site.kept.values())]
-    if not broken:
-        return []
-    names = several(broken)
-    where = "the weights" if all(site.weights_only for site in sites) else "q, k or v"
-    return [f"The model computes NaN or infinite values: they are in {where} of {names}, and are shown as they are."]
-
-
-def function_mode_notes(chosen: Pass, sites: Sequence[Site]) -> list[str]:
-    """What a reader must know of a pass in which torch's own functions were watched."""
-    if not chosen.watched:
-        return []
-    notes = [FUNCTION_MODE_NOTE]
-    only = [site.name for site in sites if site.weights_only]
-    if only:
-        notes.append(f"Weights only ({several(only)}): {NO_VECTORS}.")
-    return notes

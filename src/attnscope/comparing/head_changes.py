@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from attnscope.attention.precision import without_autocast
 from attnscope.comparing.alignment import Alignment
 from attnscope.errors import NotCaptured
 from attnscope.statistics.thumbnails import MASKED, MOST_PATCHES, SIDE
@@ -98,6 +99,7 @@ def side_of(site_pairs: tuple[SitePair, ...]) -> int:
     return max(8, min(SIDE, math.isqrt(MOST_PATCHES // max(1, sum(one.heads for one in site_pairs)))))
 
 
+@without_autocast
 def changes_of(site_pairs: tuple[SitePair, ...]) -> tuple[SiteChange, ...]:
     """Every layer, from every query that both have: some 25 ns of a processor for each weight of a trace."""
     side = side_of(site_pairs)

@@ -123,7 +123,7 @@ class _Asked:
     def tensor(self, name: str) -> Any:
         """What a forward's parameter of this name takes; None where nobody knows."""
         width = self.number("hidden_size", "d_model", "embed_dim", default=32)
-        if name in _IMAGES:
+        if name in _IMAGES or (name == "hidden_states" and _PATCHED.intersection(self.names)):
             return self._pixels()
         if name in ("input_ids", "decoder_input_ids", "text_input_ids"):
             return self._ids(name)

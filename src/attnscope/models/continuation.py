@@ -189,7 +189,9 @@ def as_row(ids: Any) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"expected ids as a sequence of whole numbers, got {type(ids).__name__}.") from error
     row = row[None] if row.ndim == 1 else row
-    if row.ndim != 2 or len(row) != 1 or row.is_floating_point() or row.dtype == torch.bool or not row.numel():
+    if row.is_floating_point() or row.is_complex() or row.dtype == torch.bool:
+        raise InputError(f"expected ids as whole numbers, got {str(row.dtype).removeprefix('torch.')}.")
+    if row.ndim != 2 or len(row) != 1 or not row.numel():
         raise InputError(f"expected ids as one sequence of whole numbers, [T] or [1, T], got shape {list(row.shape)}.")
     if int(row.min()) < 0:
         raise InputError(f"ids has {int(row.min())}: ids count from 0. (-100 marks labels that a loss leaves out.)")

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attnscope.attention.precision import without_autocast
 from attnscope.errors import NotCaptured
 from attnscope.payload import step_tensors
 from attnscope.payload.fields import real
@@ -97,6 +98,7 @@ def put_site(
     }
 
 
+@without_autocast
 def _products(site: Site, heads: list[int], dtype: torch.dtype) -> Tensor:
     """W_O[h] · W_O[h]ᵀ, its upper half row by row: ‖z · W_O[h]‖² is z · this · zᵀ, for any query."""
     blocks = site.output_projection()[heads]

@@ -61,7 +61,7 @@ def sizes(site: Site) -> tuple[int, int]:
         if made is not None:
             found.append(made.heads * made.weight(0).nbytes)
     if site.projection is not None:
-        by_head.append(site.projection.parameter.nbytes)
+        by_head.append(site.projection.nbytes)
     queries, groups = sum(by_head), sum(by_group)
     return shared + queries // site.heads + groups // site.kv_heads, shared + queries + groups
 

@@ -58,6 +58,8 @@ def check_trace(trace: Trace) -> None:
                 raise ValueError(f"{site.name}: z_rows are not rows of its {site.queries} queries, in order")
         if isinstance(site, WeightsSite) and bool((site.given < 0).any() | site.given.isinf().any()):
             raise ValueError(f"{site.name}: its weights are negative or infinite")
+        if site.stored_norms is not None and bool((site.stored_norms < 0).any()):
+            raise ValueError(f"{site.name}: its norms are negative")
         queries, keys = len(trace.query_tokens(site)), len(trace.key_tokens(site))
         if site.query_offset + site.queries > queries or site.keys != keys:
             raise ValueError(
@@ -72,9 +74,17 @@ def _check_tokens(table: Any, what: str) -> None:
     words = several(entry(table, "word_text", what), f"{what}, word_text")
     for word in words:
         text(word, f"{what}, word_text")
-    kinds: dict[str, Any] = {"ids": whole, "special": flag, "segments": whole, "words": None, "offsets": None}
+    kinds: dict[str, Any] = {
+        "ids": whole,
+        "special": flag,
+        "segments": whole,
+        "words": None,
+        "offsets": None,
+        "shown": text,
+    }
     for name, kind in kinds.items():
-        values = several(table.get(name, []) if name == "offsets" else entry(table, name, what), f"{what}, {name}")
+        since = name in ("offsets", "shown")  # files of the first days have none
+        values = several(table.get(name, []) if since else entry(table, name, what), f"{what}, {name}")
         if values:
             several(values, f"{what}, {name}", count)
         for value in values:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from attnscope.attention.precision import without_autocast
 from attnscope.statistics.compute import HeadNumbers, Peaks, sums_of
 from attnscope.statistics.definitions import STATISTICS, in_payload
 from attnscope.statistics.pairs import Pairs
@@ -60,6 +61,7 @@ def thumbnails_of(trace: Trace) -> tuple[Thumbnails, ...]:
     return tuple(thumbnails_at(trace, index) for index in range(len(trace.sites)))
 
 
+@without_autocast
 def thumbnails_at(trace: Trace, index: int) -> Thumbnails:
     """Those of one site."""
     shelf = _shelf(trace)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from attnscope.attention.precision import without_autocast
+
 
 @dataclass(frozen=True)
 class HeadProjection:
@@ -42,6 +44,7 @@ class HeadProjection:
         """b[h], or None where the layer has no bias."""
         return None if self.bias is None else self.bias.detach()[self.rows(head)]
 
+    @without_autocast
     def apply(self, x: Float[Tensor, "T M"], head: int) -> Float[Tensor, "T D"]:
         """x · W[h] + b[h], fp32: what leaves the layer, before any norm, factor or rotary embedding."""
         made = x.float() @ self.weight(head).float().T

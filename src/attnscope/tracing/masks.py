@@ -274,7 +274,7 @@ def split_additive(
     uniform).
     """
     floor = torch.finfo(mask.dtype).min
-    allowed = mask > floor / 2
+    allowed = ~(mask <= floor / 2)  # NaN hides nothing: it makes scores NaN
     kept = torch.where(allowed, mask, 0)
     empty = ~allowed.any(dim=-1, keepdim=True)
     uniform = bool((empty & torch.isfinite(mask)).any())

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def modules_of(model: nn.Module) -> list[nn.Module]:
@@ -31,6 +32,18 @@ def in_eval(model: nn.Module) -> Iterator[bool]:
             module.training = True
 
 
+def model_name(model: nn.Module) -> str:
+    """The name or folder that the model's configuration has of it; its class's where there is none."""
+    name = str(getattr(getattr(model, "config", None), "_name_or_path", None) or "")
+    # a configuration keeps a name as text: of None that is "None"
+    return type(model).__name__ if name in ("", "None") else name
+
+
 def is_linear(module: nn.Module) -> bool:
     """A layer x · W + b: torch's, or GPT-2's Conv1D, which stores W as [in, out]."""
     return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def is_matrix(weight: Any) -> bool:
+    """Whether a parameter is the numbers themselves: not quantised, of a subclass of its own, or elsewhere (offloaded)."""
+    return type(weight) in (Tensor, nn.Parameter) and weight.is_floating_point() and not weight.is_meta

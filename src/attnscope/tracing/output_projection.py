@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
+
+from attnscope.attention.precision import without_autocast
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,16 @@ class Projection:
     bias: Tensor | None = None
     transposed: bool = True
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of W_O."""
+        return self.parameter.nbytes
+
+    @property
+    def state(self) -> Any:
+        """Another value after each write into W_O or b_O; None where torch does not count them (inference_mode)."""
+        return versions([self.parameter] if self.bias is None else [self.parameter, self.bias])
+
     def heads(self, count: int) -> Float[Tensor, "H Dv M"]:
         """W_O cut into one [Dv, M] block per head, fp32. `count`: how many heads there are."""
         weight = self.parameter.detach().T if self.transposed else self.parameter.detach()
@@ -28,3 +41,17 @@ class Projection:
         """The blocks of some `heads` of `count`, in the parameter's dtype."""
         weight = self.parameter.detach().T if self.transposed else self.parameter.detach()
         return weight.reshape(count, -1, weight.shape[-1])[list(heads)]
+
+    @without_autocast
+    def total(self, z: Float[Tensor, "H R Dv"]) -> Float[Tensor, "R M"]:
+        """Σ over heads z · W_O[h] + b_O, fp32: what the layer returns. `z`: the outputs of all heads."""
+        weight = self.parameter.detach().T if self.transposed else self.parameter.detach()
+        made = z.transpose(0, 1).flatten(1).to(weight.device).float() @ weight.float()
+        return made if self.bias is None else made + self.bias.detach().float()
+
+
+def versions(tensors: Sequence[Tensor]) -> Any:
+    """How often each was written into; None where torch does not count."""
+    if any(tensor.is_inference() for tensor in tensors):
+        return None
+    return tuple(tensor._version for tensor in tensors)

@@ -18,6 +18,12 @@ from attnscope.tracing.query_blocks import query_blocks
 # scores up to 20, and twice to three times that at scores of 66, which trained models reach.
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 4e-2}
 
+
+def tolerance_of(*dtypes: torch.dtype | None) -> float:
+    """The tolerance of the coarsest of these."""
+    return max(TOLERANCE.get(dtype, 1e-4) for dtype in dtypes if dtype is not None)
+
+
 _SIGNS = {"exact": "✓", "failed": "✕", "weights_only": "–", "unverified": "–"}
 
 
@@ -32,6 +38,8 @@ class SiteReceipt:
     `rows`, `of`: query rows checked, and query rows there are.
     `no_key_rows`: rows among the checked in which no key is allowed.
     `note`: what a reader must know.
+    `write_error`: largest |Σ over heads of what they write + b_O - what the output projection returned|, as a part of the
+        largest that it returned; None where W_O or that is not known. Beyond the tolerance the status is "failed".
     """
 
     status: str
@@ -41,9 +49,12 @@ class SiteReceipt:
     of: int
     no_key_rows: int = 0
     note: str = ""
+    write_error: float | None = None
 
     def __str__(self) -> str:
         figures = f"largest difference {self.max_error:.1e} of the output (tolerance {self.tolerance:.0e})"
+        if self.write_error is not None:
+            figures += f", {self.write_error:.1e} of what the layer writes"
         own = printable(self.note)
         note = f"; {own}" if own else ""
         match self.status:
@@ -161,7 +172,7 @@ def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def receipt_of(site: Any, recompute: Callable[[Tensor], Tensor]) -> SiteReceipt:
     """Compare a site's kept output z with what `recompute` makes of these query rows, [q] -> [H, q, Dv]."""
-    tolerance = TOLERANCE.get(site.dtype or site.kept_dtype, 1e-4)
+    tolerance = tolerance_of(site.dtype or site.kept_dtype)
     if site.z is None or site.z_rows is None:
         return SiteReceipt("unverified", 0.0, tolerance, 0, site.queries, note=site.note)
     worst, largest, broken, no_key = 0.0, 0.0, False, 0
@@ -183,7 +194,24 @@ def receipt_of(site: Any, recompute: Callable[[Tensor], Tensor]) -> SiteReceipt:
         notes.append("the model's own output has NaN or infinite values")
         if not bool(torch.isfinite(site.z).any()):
             error, status = 0.0, "unverified"
-    return SiteReceipt(status, error, tolerance, len(site.z_rows), site.queries, no_key, "; ".join(notes))
+    written = _write_error(site, recompute)
+    if written is not None and not written <= max(tolerance, tolerance_of(site.written.dtype)):
+        status = "failed"
+        notes.append(
+            "what the heads write does not add up to what the output projection returned; has it been changed since?"
+        )
+    return SiteReceipt(status, error, tolerance, len(site.z_rows), site.queries, no_key, "; ".join(notes), written)
+
+
+def _write_error(site: Any, recompute: Callable[[Tensor], Tensor]) -> float | None:
+    """Σ over heads of z · W_O[h], and b_O, beside what the output projection returned for the same queries."""
+    if site.projection is None or site.written is None or not len(site.written):
+        return None
+    returned = site.written.float()
+    made = site.projection.total(recompute(site.written_rows.cpu())).to(returned.device)
+    finite = torch.isfinite(returned) & torch.isfinite(made)
+    error, largest = _max(finite, returned - made), _max(finite, returned)
+    return error / largest if largest else error
 
 
 def _max(where: Shaped[Tensor, "*s"], values: Float[Tensor, "*s"]) -> float:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from attnscope.attention import AttentionSteps, project_output
 from attnscope.attention.functions import key_shares
+from attnscope.attention.precision import without_autocast
 from attnscope.errors import InputError, NotCaptured
 from attnscope.text.characters import printable
 from attnscope.tracing.head_projection import HeadProjection
@@ -45,6 +46,8 @@ class Site:
     `x`: the module's input, [Q, M]. `x_keys`: what k and v are made of where that is something else, [K, M].
     `pre_rotary_q`, `pre_rotary_k`, `pre_norm_q`, `pre_norm_k`: q and k before their rotary embedding, and before a
         norm.
+    `written`, `written_rows`: what the output projection returned, [W, M], and which W queries that is of.
+        `no_projection`: why a layer that takes the heads' output gives no W_O.
     `stored_norms`: ‖v · W_O[h]‖ from a file that holds no W_O, [H, K].
     `dtype`: the model's, where q was stored in another. `note`: what a reader must know.
     `named`: the tokens along its queries and along its keys, where they are not the trace's own (a tower for images).
@@ -78,6 +81,9 @@ class Site:
     pre_norm_q: Float[Tensor, "H Q D"] | None = field(default=None, repr=False)
     pre_norm_k: Float[Tensor, "Hkv K D"] | None = field(default=None, repr=False)
     stored_norms: Float[Tensor, "H K"] | None = field(default=None, repr=False)
+    written: Float[Tensor, "W M"] | None = field(default=None, repr=False)
+    written_rows: Int[Tensor, " W"] | None = field(default=None, repr=False)
+    no_projection: str = field(default="", repr=False)
     dtype: torch.dtype | None = None  # the model's, where q was stored in another
     note: str = ""
     named: tuple[Tokens, Tokens] | None = field(default=None, repr=False)
@@ -263,6 +269,7 @@ class Site:
         parts = [self.chain(head, rows[block]).output for block in query_blocks(len(rows), self.keys, heads)]
         return torch.cat(parts, dim=-2)
 
+    @without_autocast
     def write(self, head: Any = None, queries: Any = None) -> Float[Tensor, "*H q M"]:
         """What the head writes into the residual stream: z · W_O[h] (b_O belongs to no head).
 
@@ -274,6 +281,11 @@ class Site:
 
     def output_projection(self) -> Float[Tensor, "H Dv M"]:
         """W_O by head. Raises NotCaptured where it was not found or not saved."""
+        if self.projection is None and self.no_projection:
+            raise NotCaptured(
+                f"{self.name} has no output projection W_O that can be vouched for: {self.no_projection}. Its weights, scores "
+                "and outputs are not concerned. Of an adapter, merge it into the model and trace again."
+            )
         if self.projection is None:
             raise NotCaptured(
                 f"{self.name} has no output projection W_O: either no linear layer took this site's output as it is (a gate "
@@ -291,13 +303,13 @@ class Site:
         if head is not None:
             found, norms = self._norms([self._head(head)])
             return found, norms[0]
-        parameter = None if self.projection is None else self.projection.parameter
-        state = None if parameter is None or parameter.is_inference() else parameter._version  # counts changes in place
+        state = None if self.projection is None else self.projection.state
         known = self.__dict__.get("_known_norms")
         if known is None or state is None or known[0] != state:
             known = self.__dict__["_known_norms"] = (state, self._norms(list(range(self.heads))))
         return known[1]
 
+    @without_autocast
     def _norms(self, heads: list[int]) -> tuple[str, Float[Tensor, "h K"]]:
         if self.stored_norms is not None and self.projection is None:
             return "output", self.stored_norms[heads]

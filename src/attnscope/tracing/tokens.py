@@ -33,7 +33,8 @@ class Tokens(Sequence[str]):
     `text`: what was typed. `border`: index of the first generated token, or None.
     `shown`: each token as people read it: "señor" where the vocabulary has "ĠseÃ±or", "猫 1/3" for a part of a character.
     `turns`: of a chat, the turn that each token is of, from 0; None before the first. `roles`: who speaks in each turn.
-    `probability`: what the model gave each token that it generated, from 0 to 1; None for tokens that it read.
+    `probability`: what the model gave each token that it generated, from 0 to 1: the softmax of its logits, before any
+        temperature, top-k or penalty of generate(); None for tokens that it read.
     `runner_up`: beside it, the most probable other token and its probability.
     `grids`: of images, which tokens are patches and where each lies.
 

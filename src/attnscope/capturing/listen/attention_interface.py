@@ -24,7 +24,8 @@ class AttentionCall:
     """One call of an attention function: what went in and what came out. `query`: [B, H, Q, D]; `key`, `value`: [B,
     Hkv, K, D];
     `output`: [B, Q, H, Dv]. `direct`: torch was called by itself, and not through the interface. `projection`: W_O,
-    where the call itself names it. `own_mask`: the mask was put together for this call, so no other call shares it."""
+    where the call itself names it; `written`: what that made of the output, [B, Q, M]. `own_mask`: the mask was put together
+    for this call, so no other call shares it."""
 
     module: nn.Module
     implementation: str
@@ -36,6 +37,7 @@ class AttentionCall:
     output: Tensor
     direct: bool = False
     projection: Projection | None = None
+    written: Tensor | None = None
     own_mask: bool = False
 
 
@@ -116,6 +118,7 @@ def _install() -> Callable[[], None]:
     return restore
 
 
+@functools.lru_cache(maxsize=32)
 def _watched(attend: Callable, implementation: str) -> Callable:
     """`attend`, with each call of it shown to the listeners whose model it belongs to."""
 

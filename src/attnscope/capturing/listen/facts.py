@@ -6,14 +6,14 @@ attributes. Nothing here keeps a model or a module alive.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from torch import nn
 
 from attnscope.capturing.listen.detect import attends_itself, looks_like_attention
-from attnscope.tracing.modules import is_linear, modules_of
+from attnscope.tracing.modules import modules_of
 
 ModuleRef = Any  # weakref.ref[nn.Module]
 
@@ -21,20 +21,31 @@ ModuleRef = Any  # weakref.ref[nn.Module]
 @dataclass(frozen=True)
 class Facts:
     """`paths`: of every module, by its id. `compiled`: whether torch.compile made some of it. `calls_torch`: whether
-    some module attends without transformers' interface. The others: modules that look like attention, with their paths,
-    and linear layers."""
+    some module attends without transformers' interface. The others: modules that look like attention, with their paths;
+    and, learned from captures, the layers that took the output of a module's attention, by its path."""
 
     paths: Mapping[int, str]
     compiled: bool
     calls_torch: bool
     _attention_like: tuple[tuple[str, ModuleRef], ...]
-    _linear: tuple[ModuleRef, ...]
     _tables: tuple[tuple[str, ModuleRef], ...]
+    projections: dict[str, tuple[ModuleRef, ...]] = field(default_factory=dict, compare=False)
 
     @property
     def may_attend(self) -> bool:
         """Whether there is anything that a capture could see: by class names, else by what the code calls."""
         return bool(self._attention_like) or self.calls_torch
+
+    def trunk(self, model: nn.Module) -> list[nn.Module]:
+        """The model, and the modules inside it that hold all of its attention: where one of them is entered again while it
+        runs, it was given another text."""
+        parents = [path.split(".")[:-1] for path, _ in self._attention_like]
+        found = [model]
+        for names in zip(*parents, strict=False):
+            if len(set(names)) > 1:
+                break
+            found.append(found[-1].get_submodule(names[0]))
+        return found
 
     def attention_like(self) -> Iterator[tuple[str, nn.Module]]:
         return ((path, module) for path, one in self._attention_like if (module := one()) is not None)
@@ -42,9 +53,6 @@ class Facts:
     def token_tables(self) -> Iterator[tuple[str, nn.Module]]:
         """The tables of token vectors, of every tower, with their paths."""
         return ((path, module) for path, one in self._tables if (module := one()) is not None)
-
-    def linear(self) -> Iterator[nn.Module]:
-        return (module for one in self._linear if (module := one()) is not None)
 
 
 _known: WeakKeyDictionary[nn.Module, tuple[Any, Facts]] = WeakKeyDictionary()
@@ -59,6 +67,12 @@ def facts_of(model: nn.Module) -> Facts:
     return known[1]
 
 
+def attended_before(model: nn.Module) -> bool:
+    """Whether the model could attend when it was last read; it may have been changed since."""
+    known = _known.get(model)
+    return known is not None and known[1].may_attend
+
+
 def _facts(model: nn.Module) -> Facts:
     modules = [*model.named_modules()]
     return Facts(
@@ -69,7 +83,6 @@ def _facts(model: nn.Module) -> Facts:
         ),
         calls_torch=any(attends_itself(module) for _, module in modules),
         _attention_like=tuple((path, ref(module)) for path, module in modules if looks_like_attention(module)),
-        _linear=tuple(ref(module) for _, module in modules if is_linear(module)),
         _tables=tuple((path, ref(module)) for path, module in _token_tables(modules)),
     )
 

@@ -83,7 +83,7 @@ class FunctionMode(TorchFunctionMode):
         for watcher, running in self._callers():
             if seen is not None:
                 tensors = seen.query, seen.key, seen.value, seen.mask, seen.options, seen.output
-                watcher.record(AttentionCall(running.module, MULTI_HEAD, *tensors, True, seen.projection))
+                watcher.record(AttentionCall(running.module, MULTI_HEAD, *tensors, True, seen.projection, seen.written))
         return result
 
     def _softmax(self, func: Any, args: Any, kwargs: Any) -> Any:

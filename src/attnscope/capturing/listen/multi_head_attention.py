@@ -22,7 +22,7 @@ _WATCHED = ("_in_projection_packed", "_in_projection", "linear")
 @dataclass(frozen=True)
 class Seen:
     """`query`: [B, H, Q, D]; `key`, `value`: [B, H, K, D]; `mask`: None, or [B or 1, H or 1, Q or 1, K]; `output`: [B,
-    Q, H, D].
+    Q, H, D]; `written`: what the output layer made of it, [B, Q, M].
     """
 
     query: Tensor
@@ -32,6 +32,7 @@ class Seen:
     options: dict[str, Any]
     output: Tensor
     projection: Projection
+    written: Tensor
 
 
 def run(function: Any, args: Any, kwargs: Any) -> tuple[Any, Seen | None]:
@@ -40,7 +41,7 @@ def run(function: Any, args: Any, kwargs: Any) -> tuple[Any, Seen | None]:
     if code is None or not set(_WATCHED) <= set(code.co_names):
         return function(*args, **kwargs), None
     made: list[tuple[Tensor, Tensor, Tensor]] = []
-    joined: list[Tensor] = []
+    joined: list[tuple[Tensor, Tensor]] = []
     names = dict(function.__globals__)
 
     def remember(projection: Any) -> Any:
@@ -51,8 +52,8 @@ def run(function: Any, args: Any, kwargs: Any) -> tuple[Any, Seen | None]:
         return project
 
     def linear(x: Tensor, *parameters: Any) -> Tensor:
-        joined.append(x)
-        return function.__globals__["linear"](x, *parameters)
+        joined.append((x, function.__globals__["linear"](x, *parameters)))
+        return joined[-1][1]
 
     names |= {name: remember(names[name]) for name in _WATCHED[:2]}
     names |= {"linear": linear, "has_torch_function": lambda _: False}
@@ -61,11 +62,11 @@ def run(function: Any, args: Any, kwargs: Any) -> tuple[Any, Seen | None]:
     result = inside(*args, **kwargs)
     bound = signature(function).bind(*args, **kwargs)
     bound.apply_defaults()
-    return result, _seen(bound.arguments, *made[0], joined[0]) if made and joined else None
+    return result, _seen(bound.arguments, *made[0], *joined[0]) if made and joined else None
 
 
-def _seen(given: Mapping[str, Any], q: Tensor, k: Tensor, v: Tensor, joined: Tensor) -> Seen:
-    """`q`, `k`, `v`: [T, B, E]; `joined`: [Q · B, E]."""
+def _seen(given: Mapping[str, Any], q: Tensor, k: Tensor, v: Tensor, joined: Tensor, made: Tensor) -> Seen:
+    """`q`, `k`, `v`: [T, B, E]; `joined`: [Q · B, E]; `made` of it: [Q · B, M]."""
     heads, batch = given["num_heads"], q.shape[1]
     query, key, value = (x.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3) for x in (q, k, v))
     output = joined.unflatten(-1, (heads, -1)).unflatten(0, (-1, batch)).transpose(0, 1)
@@ -83,7 +84,8 @@ def _seen(given: Mapping[str, Any], q: Tensor, k: Tensor, v: Tensor, joined: Ten
     options |= {n: given[n] for n in ("bias_k", "bias_v", "static_k", "static_v") if given[n] is not None}
     mask = None if causal else _merged(given["attn_mask"], given["key_padding_mask"], batch, heads, query.dtype)
     projection = Projection(given["out_proj_weight"], given["out_proj_bias"])
-    return Seen(query, key, value, mask, options, output, projection)
+    written = made.unflatten(0, (-1, batch)).transpose(0, 1)
+    return Seen(query, key, value, mask, options, output, projection, written)
 
 
 def _merged(attn_mask: Tensor | None, padding: Tensor | None, batch: int, heads: int, dtype: Any) -> Tensor | None:

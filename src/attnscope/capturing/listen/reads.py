@@ -38,7 +38,7 @@ def reads_of(arguments: Mapping[str, Any]) -> Reads:
     """What a forward with these arguments reads."""
     found = Reads()
     for name, value in arguments.items():
-        if isinstance(value, Tensor) and value.ndim:
+        if isinstance(value, Tensor) and value.ndim and not value.is_nested:
             found.first.add(value.shape[0])
             if value.is_floating_point() and value.ndim == 3:
                 found.second.add(value.shape[1])

@@ -1,5 +1,6 @@
 """Reads one attention call: its mask and bias as rules, its sinks, its kind, and what is unknown in it."""
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -149,7 +150,12 @@ def read_sinks(call: AttentionCall) -> Tensor | None:
 def is_cross(module: nn.Module, path: str) -> bool:
     """Whether keys come from another sequence than queries: by the module's own flag, else by its path."""
     flag = getattr(module, "is_cross_attention", None)
-    return flag if isinstance(flag, bool) else bool(_CROSS.search(path))
+    return flag if isinstance(flag, bool) else _named_cross(path)
+
+
+@functools.lru_cache(maxsize=4096)
+def _named_cross(path: str) -> bool:
+    return bool(_CROSS.search(path))
 
 
 def unknown_tensors(call: AttentionCall) -> tuple[str, ...]:

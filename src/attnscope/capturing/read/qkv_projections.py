@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from attnscope.capturing.listen.detect import attends_itself
 from attnscope.tracing.head_projection import HeadProjection
-from attnscope.tracing.modules import is_linear
+from attnscope.tracing.modules import is_linear, is_matrix
 from attnscope.tracing.receipts import TOLERANCE
 
 REMEMBERED = 16  # layers that ran since the attention module was entered: a handful, for a few projections and norms
@@ -146,10 +146,8 @@ def _layout(target: Tensor, one: Made) -> tuple[int, int, int] | None:
 def _checked(target: Tensor, one: Made, layout: tuple[int, int, int] | None) -> Origin | None:
     """The origin, if the layer's input through this part of it gives `target`, or a fixed multiple of it."""
     module: Any = one.module
-    readable = (
-        module.weight.is_floating_point() and module.weight.device == one.taken.device
-    )  # not quantised or offloaded
-    if layout is None or one.taken.ndim != 3 or not readable:
+    weight = module._parameters.get("weight")
+    if layout is None or one.taken.ndim != 3 or not is_matrix(weight) or weight.device != one.taken.device:
         return None
     projection = HeadProjection(
         module.weight,

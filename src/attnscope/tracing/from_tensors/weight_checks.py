@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from attnscope.tracing.receipts import TOLERANCE
 from attnscope.tracing.weights_site import WeightsSite
@@ -11,9 +13,10 @@ from attnscope.tracing.weights_site import WeightsSite
 def odd_weights(sites: Sequence[WeightsSite]) -> tuple[str, ...]:
     """Notes on NaN, and on rows that do not sum to 1."""
     broken: list[str] = []
-    odd: list[str] = []
     turned: list[str] = []
-    low, high, count = torch.inf, -torch.inf, 0
+    odd: dict[str, list[str]] = {}  # why rows may not sum to 1 -> where
+    sums: dict[str, list[float]] = {}
+    count = 0
     for site in sites:
         weights, tolerance = site.weights(), TOLERANCE[site.given.dtype]
         if missing := int(torch.isnan(weights).sum()):
@@ -26,17 +29,17 @@ def odd_weights(sites: Sequence[WeightsSite]) -> tuple[str, ...]:
         if bool(((columns - 1).abs() <= tolerance).all()):
             turned.append(site.name)
             continue
-        odd.append(site.name)
-        low, high = min(low, float(rows.min())), max(high, float(rows.max()))
+        why = _why(weights, float(rows.max()) > 1 + tolerance)
+        odd.setdefault(why, []).append(site.name)
+        sums.setdefault(why, []).extend((float(rows.min()), float(rows.max())))
     notes = []
     if broken:
         many = "1 weight is" if count == 1 else f"{count} weights are"
         notes.append(f"{many} NaN ({_listed(broken)}), and drawn as such.")
-    if odd:
-        sums = " … ".join(dict.fromkeys((f"{low:.4g}", f"{high:.4g}")))
+    for why, names in odd.items():
+        between = " … ".join(dict.fromkeys((f"{min(sums[why]):.4g}", f"{max(sums[why]):.4g}")))
         notes.append(
-            f"Rows do not sum to 1 but to {sums} ({_listed(odd)}): a sink's column was left out, keys were cut "
-            "off, or heads pruned. The weights are drawn as given."
+            f"Rows do not sum to 1 but to {between} ({_listed(names)}): {why}. The weights are drawn as given."
         )
     if turned:
         notes.append(
@@ -44,6 +47,21 @@ def odd_weights(sites: Sequence[WeightsSite]) -> tuple[str, ...]:
             "keys are dim=-1. The weights are drawn as given."
         )
     return tuple(notes)
+
+
+BELOW = "a sink's column was left out, keys were cut off, or heads pruned"
+DROPOUT = "dropout seems to have been active, which sets some weights to 0 and enlarges the others; call model.eval() before the pass"
+ABOVE = "no softmax over the keys gives more than 1, so they were scaled, or added up, or are no attention weights"
+
+
+def _why(weights: Float[Tensor, "H Q K"], above: bool) -> str:
+    """Why rows may not sum to 1. `above`: some sum to more."""
+    if not above:
+        return BELOW
+    zero = weights == 0
+    # A mask hides the same keys from all heads; dropout does not.
+    scattered = zero.any() if len(weights) == 1 else not torch.equal(zero.any(0), zero.all(0))
+    return DROPOUT if bool(scattered) else ABOVE
 
 
 def _listed(names: Sequence[str]) -> str:

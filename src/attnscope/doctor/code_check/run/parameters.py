@@ -123,7 +123,9 @@ def _affine(part: nn.Module, widths: set[int]) -> tuple[Tensor, Tensor] | None:
 def _adopt_biases(found: dict[tuple[str, ...], Owner]) -> None:
     """Biases of q, k or v that are parameters of their own belong to a fused weight without one; what is missing is 0."""
     whole = [
-        o.bias for path, o in found.items() if o.weight is None and o.bias is not None and role_of(path[-1]) == "qkv"
+        o.bias
+        for path, o in found.items()
+        if path and o.weight is None and o.bias is not None and role_of(path[-1]) == "qkv"
     ]
     apart = [
         o for role in "qkv" for path, o in found.items() if path and role_of(path[-1]) == role and o.weight is not None
@@ -134,7 +136,7 @@ def _adopt_biases(found: dict[tuple[str, ...], Owner]) -> None:
             for owner, bias in zip(apart, whole[0].split(sizes), strict=True):
                 owner.bias = bias
         return
-    alone = {role_of(path[-1]): o.bias for path, o in found.items() if o.weight is None and o.bias is not None}
+    alone = {role_of(path[-1]): o.bias for path, o in found.items() if path and o.weight is None and o.bias is not None}
     fused = [
         o
         for path, o in found.items()

@@ -1,0 +1,65 @@
+"""What a reader of any view must know of a captured pass."""
+
+from collections.abc import Sequence
+
+import torch
+
+from attnscope.capturing.listen.function_mode import MULTI_HEAD
+from attnscope.capturing.records import Pass
+from attnscope.capturing.sites import NO_VECTORS, several
+from attnscope.tracing.masks import MaskRule
+from attnscope.tracing.site import Site
+
+FUNCTION_MODE_NOTE = (
+    "Attention outside transformers' interface was read from torch's own functions. Torch leaves out its fused paths "
+    "meanwhile, so the model's outputs agree with those of a plain pass to 4 ulp, and may not be equal to the bit."
+)
+NO_KEYS_NOTE = (
+    "All keys of this text are hidden in {}. For such a text torch's fused paths give NaN where the paths that ran here give "
+    "numbers, so the outputs of this row may differ from those of a plain pass."
+)
+
+
+def without_projection(sites: Sequence[Site]) -> list[str]:
+    """A note for the reader where a layer takes the heads' output, and W_O cannot be told from it."""
+    reasons = {site.no_projection: [] for site in sites if site.no_projection}
+    for site in sites:
+        if site.no_projection:
+            reasons[site.no_projection].append(site.name)
+    return [
+        f"What the heads of {several(names)} write is not shown, and no W_O is claimed there: {reason}."
+        for reason, names in reasons.items()
+    ]
+
+
+def _hides_all(mask: MaskRule) -> bool:
+    return mask.keys is not None and not bool(mask.keys.any())
+
+
+def broken_numbers(sites: Sequence[Site]) -> list[str]:
+    """A note for the reader where q, k or v hold NaN or infinite values: the layers, named."""
+    # One look at the sums is many times cheaper than one at each value; a sum may overflow, and then each site is read.
+    sums = [x.sum(dtype=torch.float32) for site in sites for x in site.kept.values()]
+    if bool(torch.stack([one.to(sums[0].device) for one in sums]).isfinite().all()):
+        return []
+    broken = [site.name for site in sites if not all(bool(x.isfinite().all()) for x in site.kept.values())]
+    if not broken:
+        return []
+    names = several(broken)
+    where = "the weights" if all(site.weights_only for site in sites) else "q, k or v"
+    return [f"The model computes NaN or infinite values: they are in {where} of {names}, and are shown as they are."]
+
+
+def function_mode_notes(chosen: Pass, sites: Sequence[Site]) -> list[str]:
+    """What a reader must know of a pass in which torch's own functions were watched."""
+    if not chosen.watched:
+        return []
+    notes = [FUNCTION_MODE_NOTE]
+    fused = {record.path for record in chosen.records if record.implementation == MULTI_HEAD}
+    blind = [site.name for site in sites if site.path in fused and _hides_all(site.mask)]
+    if blind:
+        notes.append(NO_KEYS_NOTE.format(several(blind)))
+    only = [site.name for site in sites if site.weights_only]
+    if only:
+        notes.append(f"Weights only ({several(only)}): {NO_VECTORS}.")
+    return notes
