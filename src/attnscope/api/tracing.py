@@ -137,9 +137,11 @@ def _apart(model: Any, text: Any, image: Any) -> tuple[Any, Any]:
 
 
 def _reader(model: Any, tokenizer: Any) -> Any:
-    """What makes pixels: what was given, or what holds the model has."""
-    own = getattr(model, "image_processor", None) or getattr(model, "processor", None)
-    return tokenizer if image_processor(tokenizer) is not None or own is None else own
+    """What makes pixels or features: what was given, or what a pipeline has beside its model."""
+    if isinstance(model, nn.Module) or image_processor(tokenizer) is not None:
+        return tokenizer
+    names = ("processor", "image_processor", "feature_extractor")
+    return next((one for name in names if (one := getattr(model, name, None)) is not None), tokenizer)
 
 
 def _continuation(generate: int | Mapping[str, Any], ids: Any, prepared: Prepared) -> dict[str, Any]:
