@@ -78,7 +78,9 @@ def trace(
         )
     text, image = _apart(module_of(model), text, image)
     reader = _reader(model, tokenizer)
-    given_inputs, given_text = inputs is not None or image is not None, text
+    named = isinstance(image, (str, os.PathLike))  # by a path, which can be written down
+    given_inputs = inputs is not None or (image is not None and not named)
+    given_text = text if image is None or named else None
     if image is not None:
         if messages is not None or inputs is not None or ids is not None:
             raise InputError("an image stands alone or beside a text; leave out messages, inputs and ids.")
@@ -117,6 +119,7 @@ def trace(
         "text_target": text_target,
         "messages": messages,
         "inputs": given_inputs,
+        "image": os.fspath(image) if named else None,
         **_continuation(generate, ids, prepared),
         "layers": layers,
         "sites": sites,
