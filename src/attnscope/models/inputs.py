@@ -21,8 +21,10 @@ from attnscope.models.continuation import (
 )
 from attnscope.models.encoding import Encoded, accepts, encode, wanted_by
 from attnscope.models.given_tensors import ready_tensors
+from attnscope.models.image_tokens import with_image_tokens
 from attnscope.models.length import another_tokenizer, check_ids, fit, max_positions as max_positions
 from attnscope.models.patches import patch_names
+from attnscope.models.sounds import sound_names
 from attnscope.tracing.modules import model_name
 from attnscope.tracing.places import check_flag
 from attnscope.tracing.segments import segments_of_types
@@ -54,9 +56,10 @@ def prepare(
     truncate: bool,
     ids: Any = None,
     limit: int | None = None,
+    reader: Any = None,
 ) -> Prepared:
     """Check what was given and turn it into Prepared. `ids`: of a finished generation, the prompt's among them. `limit`:
-    the most tokens that what holds the model lets through.
+    the most tokens that what holds the model lets through. `reader`: the processor, where there is one.
 
     Raises InputError, which says what to do."""
     given = [name for name, value in (("text", text), ("messages", messages), ("inputs", inputs)) if value is not None]
@@ -75,7 +78,8 @@ def prepare(
     main = getattr(model, "main_input_name", "input_ids")
     if inputs is None and main in ("pixel_values", "input_values", "input_features"):
         raise InputError(
-            f"{type(model).__name__} reads {main}, not text: pass inputs=…, as the model's processor returns them."
+            f"{type(model).__name__} reads {main}, not text: pass "
+            f"{'image=… and the processor, or ' if main == 'pixel_values' else ''}inputs=…, as the model's processor returns them."
         )
     if inputs is not None:
         ready = ready_tensors(model, inputs)
@@ -95,7 +99,7 @@ def prepare(
     if read is not None:
         check_ids(model, tokenizer, read)
         known = {"encoding": encoded.encoding, "texts": encoded.texts, "segments": encoded.segments}
-        named = tokens_of(tokenizer, read[0].tolist(), **known)
+        named = with_image_tokens(model, tokens_of(tokenizer, read[0].tolist(), **known), ready)
         ready, kept = fit(model, ready, 0 if encoder_decoder else most, truncate, limit)
         if len(kept) < len(named):
             notes.append(
@@ -121,6 +125,9 @@ def prepare(
         named = continued_by(named, tokenizer, ready["input_ids"][0, border:].tolist())
         notes.append(note)
     tokens = named if len(named) else patch_names(model, ready)
+    if not len(tokens):
+        tokens, note = sound_names(model, reader, ready)
+        notes += [note] if note else []
     if read is not None:
         tokens, target = with_virtual(model, named, target)
     if "use_cache" not in ready and getattr(getattr(model, "config", None), "use_cache", None):

@@ -4,6 +4,7 @@ Each function raises ValueError, which says what does not fit. After them, nothi
 of another type, an index out of range, or a size that the tensors do not have.
 """
 
+import base64
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float6
 FLOATS = tuple(DTYPES)
 STORED = (*FLOATS, "F8_E4M3", "F8_E5M2")  # of the model's own parameters
 LAYERS = 100_000
+PNG = b"\x89PNG\r\n\x1a\n"
 MODEL = ("name", "class", "type", "dtype", "implementation")
 
 
@@ -95,6 +97,8 @@ def _check_tokens(table: Any, what: str) -> None:
                 whole(value, f"{what}, words", 0, (len(words) or count) - 1)
     text(table.get("written", ""), f"{what}, written")
     _check_beside(table, count, what)
+    for grid in several(table.get("grids", []), f"{what}, grids"):
+        _check_grid(grid, count, f"{what}, grids")
     if (border := entry(table, "border", what)) is not None:
         whole(border, f"{what}, border", 0, count)
 
@@ -117,6 +121,19 @@ def _check_beside(table: Any, count: int, what: str) -> None:
                 text(spelled, f"{what}, runner_up")
             if not 0 <= real(value, f"{what}, {name}") <= 1:
                 raise ValueError(f"{what}, {name} is {value}, and should be from 0 to 1")
+
+
+def _check_grid(grid: Any, count: int, what: str) -> None:
+    """The patches of an image, and the picture under them."""
+    rows, columns = (whole(entry(grid, name, what), f"{what}, {name}", 1, count) for name in ("rows", "columns"))
+    places = several(entry(grid, "tokens", what), f"{what}, tokens", rows * columns)
+    for place in places:
+        whole(place, f"{what}, tokens", 0, count - 1)
+    if len(set(places)) < len(places):
+        raise ValueError(f"{what}, tokens name a token twice")
+    png = base64.b64decode(text(grid.get("png", ""), f"{what}, png"), validate=True)
+    if png and not png.startswith(PNG):
+        raise ValueError(f"{what}, png is no PNG")
 
 
 def _check_place(site: Any, index: int, what: str, tables: int) -> None:

@@ -203,7 +203,7 @@ class Trace:
         quantity: str = "weights",
         log: bool = False,
         words: bool = False,
-        special: str = "show",
+        special: str | None = None,
         sort: str = "layer",
         thumbs: str = "matrix",
         filter: str = "all",
@@ -231,7 +231,8 @@ class Trace:
         `queries`: positions of queries selected beside `query`. `combine`: how their rows become one, "mean" or "sum".
         `threshold`: weights below it, from 0 to 1, are not drawn at the head level.
         `quantity`: what the matrix shows, "weights", "scores" or "dot" (q · k). `log`: True for a logarithmic scale.
-        `words`: True draws the pieces of a word as one. `special`: "show" or "hide" special tokens.
+        `words`: True draws the pieces of a word as one. `special`: "show" or "hide" special tokens; None hides
+            them where silence stands behind a sound.
         `sort`: the order of the heads at the model level, "layer" or the name of a statistic. `thumbs`: their pictures,
             "matrix" or "lines".
         `filter`: of two texts, that of the query and then that of the keys shown: "aa", "ab", "ba", "bb" or "all".
@@ -241,6 +242,7 @@ class Trace:
         """
         import attnscope
 
+        chosen: Any = {} if special is None else {"special": special}
         return attnscope.api.show_trace(
             self,
             level=level,
@@ -262,11 +264,11 @@ class Trace:
             quantity=quantity,
             log=log,
             words=words,
-            special=special,
             sort=sort,
             thumbs=thumbs,
             filter=filter,
             dim=dim,
+            **chosen,
         )
 
     def plot(
