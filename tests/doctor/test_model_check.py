@@ -667,5 +667,6 @@ def test_functions_are_still_checked() -> None:
 def test_the_page_lists_every_finding_with_its_severity() -> None:
     page = Path(__file__).parents[2].joinpath("docs", "doctor-in-use.md").read_text()
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
-    listed = [(id, "warning" if "(warning)" in row else "error") for row in rows for id in re.findall("`(.*?)`", row)]
+    kinds = [next((kind for kind in ("warning", "note") if f"({kind})" in row), "error") for row in rows]
+    listed = [(id, kind) for row, kind in zip(rows, kinds, strict=True) for id in re.findall("`(.*?)`", row)]
     assert listed == [(entry.id, entry.severity) for family in MODEL for entry in family.ENTRIES]

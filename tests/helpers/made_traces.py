@@ -1,7 +1,12 @@
 """Traces of random vectors, for tests that need no model."""
 
+import io
+from dataclasses import replace
+
+import numpy as np
 import torch
 
+from attnscope.tracing.grids import grid_from
 from attnscope.tracing.masks import BiasRule, causal_rule
 from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
@@ -45,3 +50,16 @@ def with_everything() -> Trace:
         mask=causal_rule(13, 13, window=5),
         sinks=torch.randn(6, generator=generator),
     )
+
+
+def pictured(rows: int = 3, columns: int = 5) -> Trace:
+    """An image of `rows` × `columns` patches behind [CLS] and a register, every patch of another grey, by two heads."""
+    from PIL import Image
+
+    count = 2 + rows * columns
+    greys = np.linspace(0, 255, rows * columns).astype(np.uint8).reshape(rows, columns)
+    Image.fromarray(greys.repeat(7, 0).repeat(7, 1)).save(file := io.BytesIO(), "PNG")
+    grid = replace(grid_from(2, rows, columns), png=file.getvalue())
+    names = ("[CLS]", "[REG 0]", *(f"patch {r},{c}" for r in range(rows) for c in range(columns)))
+    tokens = Tokens(names, special=(True, True) + (False,) * rows * columns, grids=(grid,))
+    return made_trace(heads=2, kv_heads=2, queries=count, tokens=tokens, spread=1.5)

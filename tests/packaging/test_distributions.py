@@ -94,7 +94,7 @@ def test_metadata(wheel: Path) -> None:
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
     extras = set(metadata.get_all("Provides-Extra"))
-    assert extras >= {"demo", "fast", "smollm2", "plot", "serve", "ray", "docs", "dev"}
+    assert extras >= {"demo", "fast", "images", "smollm2", "plot", "serve", "ray", "docs", "dev"}
     core = {line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line}
     names = {"anywidget", "click", "jaxtyping", "lazy-loader", "numpy", "rich", "safetensors", "torch", "transformers"}
     assert {line.split(">")[0].split("<")[0] for line in core} == names

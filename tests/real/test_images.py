@@ -1,8 +1,11 @@
 """DINOv2-small on a drawn picture: patches as tokens, the model's own weights."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw
 
 import attnscope
 from attnscope.views.levels import REGISTRY
@@ -14,21 +17,29 @@ pytestmark = [pytest.mark.exactness, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def looked() -> tuple[attnscope.Trace, torch.Tensor]:
     """A trace of a red disc and a blue square on white, and the pixels."""
-    from PIL import Image, ImageDraw
-
     picture = Image.new("RGB", (224, 224), "white")
     draw = ImageDraw.Draw(picture)
     draw.ellipse((28, 28, 98, 98), fill="red")
     draw.rectangle((126, 140, 196, 210), fill="blue")
     model, processor = images()
     pixels = processor(picture, return_tensors="pt")["pixel_values"]
-    return attnscope.trace(model, None, inputs={"pixel_values": pixels}), pixels
+    return attnscope.trace(model, processor, picture), pixels
 
 
 def test_patches_are_named_by_row_and_column(looked) -> None:
     trace, _ = looked
     assert trace.tokens.strings[0] == "[CLS]"
     assert trace.tokens.strings[1:] == tuple(f"patch {row},{column}" for row in range(16) for column in range(16))
+
+
+def test_the_picture_is_what_the_model_saw(looked) -> None:
+    trace, _ = looked
+    (grid,) = trace.tokens.grids
+    seen = np.asarray(Image.open(io.BytesIO(grid.png)).convert("RGB"))
+    assert seen.shape == (224, 224, 3)
+    assert (seen[60, 60] > (250, -1, -1)).all()
+    assert (seen[60, 60] < (256, 5, 5)).all(), "the middle of the disc is red"
+    assert (seen[170, 160] == (0, 0, 255)).all(), "and that of the square blue"
 
 
 def test_weights_equal_eagers(looked) -> None:

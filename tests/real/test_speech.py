@@ -64,6 +64,23 @@ def test_the_alignment_heads_are_monotonic(heard: attnscope.Trace) -> None:
         assert float((centre.diff() > 0).float().mean()) >= 0.8, (layer, head)
 
 
+@pytest.mark.parametrize("stack", ["encoder", "cross"])
+def test_a_view_opens_on_sound_and_not_on_silence(heard: attnscope.Trace, stack: str) -> None:
+    state = heard.show(stack=stack).state
+    tokens = heard.tokens
+    assert tokens.strings[170] == "3.40 s"
+    assert sum(tokens.special) > 0.85 * len(tokens), "30 seconds are filled up with silence"
+    assert not tokens.special[state.key]
+    assert tokens.strings[state.key] == f"{0.02 * state.key:.2f} s"
+    assert state.key * 0.02 < SECONDS
+    assert state.special == "hide"
+
+
+def test_the_decoder_reads_words(heard: attnscope.Trace) -> None:
+    assert heard.target is not None
+    assert heard.target.shown[2:] == tuple(SAID.replace(".", " .").split())
+
+
 @pytest.mark.parametrize("level", [one.name for one in REGISTRY])
 @pytest.mark.parametrize("stack", ["encoder", "decoder", "cross"])
 def test_every_stack_opens_on_every_level(heard: attnscope.Trace, stack: str, level: str) -> None:

@@ -77,7 +77,7 @@ def test_half_precision_masks() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((random(2, H, T, D),) * 3, r"query has shape \[2, 3, 7, 5\].*pass one row: x\[i\]"),
+        ((random(2, 3, H, T, D),) * 3, r"query has shape \[3, 3, 7, 5\].*pass one row: x\[i\]"),
         ((random(D),) * 3, r"query has shape \[5\]"),
         ((random(H, 0, D),) * 3, "without empty axes"),
         ((random(H, T, D), random(H, T, 4), random(H, T, D)), "do not fit"),

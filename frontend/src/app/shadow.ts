@@ -14,6 +14,7 @@ import masthead from "./parts/masthead.css";
 import notices from "./parts/notices.css";
 import pairTexts from "./parts/pair-texts.css";
 import panels from "./parts/panels.css";
+import pictures from "./parts/pictures.css";
 import receipt from "./parts/receipt.css";
 import ribbon from "./parts/ribbon.css";
 import sentenceBar from "./parts/sentence-bar.css";
@@ -36,6 +37,7 @@ const PARTS = [
   pairTexts,
   sentenceBar,
   ribbon,
+  pictures,
   notices,
   receipt,
   foot,

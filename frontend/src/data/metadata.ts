@@ -18,8 +18,18 @@ export interface TokenTable {
   /** What the model gave each token that it generated, and the most probable other one; null for what it read. */
   probability?: (number | null)[];
   runner_up?: ([string, number] | null)[];
+  /** Of images: which tokens are patches, and what the model saw. */
+  grids?: PatchGrid[];
   /** Where each token stands in the text: [start, end). May be missing or empty. */
   offsets?: [number, number][];
+}
+
+/** An image cut into patches: the token of each, row by row; the picture as base64 of a PNG, "" where it is not known. */
+export interface PatchGrid {
+  rows: number;
+  columns: number;
+  tokens: number[];
+  png?: string;
 }
 
 export interface MaskRule {

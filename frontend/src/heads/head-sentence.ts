@@ -22,7 +22,8 @@ export function completed(cache: RowCache): boolean {
   return true;
 }
 
-const tokensAway = (distance: number) => `${distance.toFixed(1)} ${distance.toFixed(1) === "1.0" ? "token" : "tokens"}`;
+const away = (distance: number, one: string, several: string) =>
+  `${distance.toFixed(1)} ${distance.toFixed(1) === "1.0" ? one : several}`;
 
 /** `row`: the selected query's, or of several. Without a complete cache of rows, the sentence is about the query alone. */
 export function headSentence(scene: Scene, cache: RowCache, axes: Axes, row: SlotRow): Part[] {
@@ -50,7 +51,7 @@ export function headSentence(scene: Scene, cache: RowCache, axes: Axes, row: Slo
 type Where = "previous" | "itself" | "next";
 
 /** A statistic of these heads as the payload has it, their mean; null where it has none. */
-function statistic(scene: Scene, { members }: RowCache, name: Where | "distance"): number | null {
+function statistic(scene: Scene, { members }: RowCache, name: Where | "distance" | "patch_distance"): number | null {
   const known = members.map(({ site, head }) => scene.meta.sites[site.index]?.stats?.[name]?.[head]);
   const numbers = known.filter((value) => typeof value === "number");
   if (!numbers.length || numbers.length < known.length) return null;
@@ -69,14 +70,16 @@ function distances(scene: Scene, rows: RowCache, mass: number): Part[] {
     const part = statistic(scene, rows, name) ?? 0;
     if (part >= 0.5) return [`a token gives ${percentInWords(part)} of its weight ${where}, on average`];
   }
+  const lines = statistic(scene, rows, "patch_distance"); // in an image, before and behind in the row of tokens say nothing
+  if (lines !== null) return [`a patch looks ${away(lines, "patch", "patches")} away on average`];
   const share = (part: number) => percentInWords(part / mass);
   const distance = statistic(scene, rows, "distance");
-  const away = distance === null ? [] : [`a token looks ${tokensAway(distance)} away on average`];
+  const far = distance === null ? [] : [`a token looks ${away(distance, "token", "tokens")} away on average`];
   const itself = statistic(scene, rows, "itself");
   if (tally.ahead === 0)
-    return [[...away, "never ahead", ...(itself === null ? [] : [`${percentInWords(itself)} at itself`])].join(", ")];
+    return [[...far, "never ahead", ...(itself === null ? [] : [`${percentInWords(itself)} at itself`])].join(", ")];
   const sides = [`${share(tally.back)} back`, `${share(tally.ahead)} ahead`];
-  return [[...away, (tally.back >= tally.ahead ? sides : sides.reverse()).join(" and ")].join(", ")];
+  return [[...far, (tally.back >= tally.ahead ? sides : sides.reverse()).join(" and ")].join(", ")];
 }
 
 const twice = ({ keyLabels, site }: Scene, key: number) =>

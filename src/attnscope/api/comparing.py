@@ -12,6 +12,7 @@ from attnscope.errors import InputError
 from attnscope.payload import difference as pair_payload
 from attnscope.tracing.site import parse_head
 from attnscope.views.state import State
+from attnscope.views.validate import check_compared
 from attnscope.views.view import Pair, View
 
 
@@ -84,6 +85,7 @@ def show_comparison(
         why="" if everything_given else "This head changed most, and here its weights did.",
         **look,
     )
+    check_compared(comparison, state)
     return _view(comparison, state, static=static, max_mb=max_mb, steps=steps, exact=exact)
 
 

@@ -7,19 +7,22 @@ from attnscope import render
 from attnscope.api.arguments import Look, check_look, check_place
 from attnscope.api.tracing import FOR_STEPS, trace
 from attnscope.errors import InputError
+from attnscope.models.sounds import is_filled_up
 from attnscope.statistics.sink_tokens import leading_key, set_aside
 from attnscope.tracing.site import Site, parse_head
 from attnscope.tracing.trace import Trace
 from attnscope.views.default_place import choose_opening
 from attnscope.views.state import State
+from attnscope.views.validate import check_place as check_state
 from attnscope.views.view import View
 
 
 def show(
     model: Any,
     tokenizer: Any = None,
-    text: str | None = None,
+    text: Any = None,
     *,
+    image: Any = None,
     text_pair: str | None = None,
     text_target: str | None = None,
     messages: Sequence[Mapping[str, Any]] | None = None,
@@ -45,10 +48,12 @@ def show(
 ) -> View:
     """Trace a text and return a View of the trace. A notebook cell draws it; `view.open()` and `view.save(path)` write it.
 
-    What is traced, as in attnscope.trace: exactly one of `text`, `messages` and `inputs`.
+    What is traced, as in attnscope.trace: exactly one of `text`, `messages`, `inputs` and `image`.
 
     - `model`: a torch module, or what holds one, such as a pipeline or a SentenceTransformer. `tokenizer`: its tokenizer;
       None with `inputs`, and where what holds the model has one.
+    - `image`: a picture (PIL, numpy or a path), read by the processor that stands in the tokenizer's place; a `text` may
+      stand beside it.
     - `text`: what the model reads. `text_pair`: a second sentence. `text_target`: what the decoder reads.
     - `messages`: a chat, a list of {"role": …, "content": …}. `inputs`: ready tensors, a batch of one row.
     - `generate`: up to so many tokens that the model adds to the text, or settings of its generate(). `ids`: what a
@@ -79,7 +84,8 @@ def show(
     - `queries`: positions of queries selected beside `query`. `combine`: how their rows become one, "mean" or "sum".
     - `threshold`: weights below it, from 0 to 1, are not drawn at the head level, and the view says how much that is.
     - `quantity`: what the matrix shows, "weights", "scores" or "dot" (q · k). `log`: True for a logarithmic scale.
-    - `words`: True draws the pieces of a word as one. `special`: "show" or "hide" special tokens and
+    - `words`: True draws the pieces of a word as one. `special`: "show" or "hide" special tokens (the silence behind a sound, which is hidden
+      unless you say "show", is of them) and
       sink tokens: keys that most heads give much weight to, such as the first token of most causal models. What is left
       is drawn on a scale of its own, and the view says how much weight it is without.
     - `sort`: the order of the heads at the model level, "layer", the name of a statistic, or "pair" or
@@ -96,6 +102,7 @@ def show(
         model,
         tokenizer,
         text,
+        image=image,
         text_pair=text_pair,
         text_target=text_target,
         messages=messages,
@@ -142,11 +149,14 @@ def show_trace(
 ) -> View:
     """A View of a trace; `show` says what the arguments mean. Raises InputError for anything out of range."""
     check_look(look)
+    if "special" not in look:  # most of what a model of sound reads may be silence
+        look["special"] = "hide" if any(map(is_filled_up, traced.tables)) else "show"
     State(level, theme=theme, **look)  # raises for what no view can show
     check_place(layer, query, key)
     layer, number = parse_head(head, layer)
     place = _place(traced, layer, number, query, key, stack)
     state = State(level, theme=theme, **look, **place)
+    check_state(traced, state)
     return View(
         traced, state, render.HOSTS, static=static, max_mb=max_mb, steps=steps, exact=exact, chosen=number is not None
     )

@@ -1,6 +1,7 @@
 """trace(): one forward pass of a model on a text."""
 
 import json
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,10 +12,12 @@ from torch import nn
 from attnscope.capturing import Recorder, may_attend, no_attention
 from attnscope.errors import CaptureError, InputError
 from attnscope.models.chances import with_chances
+from attnscope.models.images import image_inputs, image_processor, is_image, pictures_of, reads_pixels
 from attnscope.models.inputs import Prepared, prepare
 from attnscope.models.loading import loaded_as
-from attnscope.tracing.held import open_held
+from attnscope.tracing.held import module_of, open_held
 from attnscope.tracing.modules import in_eval
+from attnscope.tracing.pictures import with_pictures
 from attnscope.tracing.places import parse_keep, parse_layers, parse_sites
 from attnscope.tracing.trace import Trace
 
@@ -26,8 +29,9 @@ KEEP_UP_TO = 1024
 def trace(
     model: Any,
     tokenizer: Any = None,
-    text: str | None = None,
+    text: Any = None,
     *,
+    image: Any = None,
     text_pair: str | None = None,
     text_target: str | None = None,
     messages: Sequence[Mapping[str, Any]] | None = None,
@@ -39,12 +43,15 @@ def trace(
     keep: Collection[str] | None = (),
     truncate: bool = False,
 ) -> Trace:
-    """Run `model` once on a text and keep what its attention did. The pass is in eval mode, without gradients.
+    """Run `model` once on a text or an image and keep what its attention did. The pass is in eval mode, without gradients.
 
-    Give exactly one of `text`, `messages` and `inputs`:
+    Give exactly one of `text`, `messages`, `inputs` and `image`; an `image` may have a `text` beside it:
 
     - `model`: a torch module, or what holds one: a transformers pipeline, a SentenceTransformer, a CrossEncoder, a PEFT
       model. `tokenizer`: its tokenizer; None with `inputs`, and where what holds the model has one.
+    - `image`: a picture, for models that read one: a PIL image, pixels in numpy or torch, or a path. The processor, as the
+      second argument, makes the inputs; the trace keeps a small picture of what the model saw. An image may stand in the
+      place of the text: trace(model, processor, image).
     - `text`: what the model reads. `text_pair`: a second sentence, for models that read two.
     - `text_target`: what the decoder of an encoder-decoder model reads. Without it the decoder starts from
       decoder_start_token_id, and a note of the trace says so.
@@ -69,6 +76,13 @@ def trace(
             "expected the tokenizer as the second argument, got a text. The text is the third: trace(model, tokenizer, text); "
             "where what holds the model has a tokenizer of its own, give the text by its name: trace(model, text=…)."
         )
+    text, image = _apart(module_of(model), text, image)
+    reader = _reader(model, tokenizer)
+    given_inputs, given_text = inputs is not None or image is not None, text
+    if image is not None:
+        if messages is not None or inputs is not None or ids is not None:
+            raise InputError("an image stands alone or beside a text; leave out messages, inputs and ids.")
+        inputs, text = image_inputs(reader, image, text), None
     held = open_held(model, tokenizer, inputs.keys() if isinstance(inputs, Mapping) else ("input_ids",))
     model, tokenizer = held.model, held.reader
     if not isinstance(model, nn.Module):
@@ -92,16 +106,17 @@ def trace(
         truncate=truncate,
         ids=ids,
         limit=held.limit,
+        reader=reader,
     )
     prepared = replace(prepared, notes=(*held.notes, *prepared.notes))
     if for_steps and len(prepared.tokens) > KEEP_UP_TO:
         kept = frozenset()
     given = {
-        "text": text,
+        "text": given_text,
         "text_pair": text_pair,
         "text_target": text_target,
         "messages": messages,
-        "inputs": inputs is not None,
+        "inputs": given_inputs,
         **_continuation(generate, ids, prepared),
         "layers": layers,
         "sites": sites,
@@ -109,7 +124,22 @@ def trace(
         "keep": None if for_steps else sorted(kept),
     }
     model = getattr(model, "_orig_mod", model)
-    return replace(_run(model, tokenizer, prepared, layers, sites, kept), source=_source(model, given))
+    made = replace(_run(model, tokenizer, prepared, layers, sites, kept), source=_source(model, given))
+    return with_pictures(made, pictures_of(model, reader, prepared.inputs))
+
+
+def _apart(model: Any, text: Any, image: Any) -> tuple[Any, Any]:
+    """(text, image): an image in the place of the text is one, and so is a path, for a model that reads no text."""
+    if text is None or image is not None:
+        return text, image
+    path = isinstance(text, os.PathLike) or (isinstance(text, str) and reads_pixels(model))
+    return (None, text) if path or is_image(text) else (text, None)
+
+
+def _reader(model: Any, tokenizer: Any) -> Any:
+    """What makes pixels: what was given, or what holds the model has."""
+    own = getattr(model, "image_processor", None) or getattr(model, "processor", None)
+    return tokenizer if image_processor(tokenizer) is not None or own is None else own
 
 
 def _continuation(generate: int | Mapping[str, Any], ids: Any, prepared: Prepared) -> dict[str, Any]:

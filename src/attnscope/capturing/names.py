@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from attnscope.capturing.listen.reads import Reads
 from attnscope.capturing.read.stacks import Place, shared_parts
 from attnscope.errors import InputError
+from attnscope.tracing.grids import grid_from
 from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
 
@@ -222,7 +223,9 @@ def patches(model: nn.Module, path: str, image: tuple[int, int] | None, length: 
         first = ["[CLS]", *(f"[REG {i}]" for i in range(before - 1))] if registers else ["[CLS]", "[DIST]"]
         special = (True,) * before + (False,) * (rows * columns)
         return Tokens(
-            (*first[:before], *(f"patch {r},{c}" for r in range(rows) for c in range(columns))), special=special
+            (*first[:before], *(f"patch {r},{c}" for r in range(rows) for c in range(columns))),
+            special=special,
+            grids=(grid_from(before, rows, columns),),
         )
     return None
 

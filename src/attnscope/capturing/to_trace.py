@@ -14,6 +14,7 @@ from attnscope.capturing.read.stacks import Call, Place, stack_places
 from attnscope.capturing.records import Pass, Record, WeightsRecord
 from attnscope.capturing.sites import Found, placed_sites
 from attnscope.errors import CaptureError, InputError
+from attnscope.tracing.modules import model_name
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import ModelInfo, Trace
 
@@ -106,7 +107,7 @@ def trace_of(
     sites, named, target = name_sites(placed, model, chosen.reads, named, target)
     config = getattr(model, "config", None)
     info = ModelInfo(
-        name=name or getattr(config, "_name_or_path", "") or "",
+        name=name or model_name(model),
         class_name=type(model).__name__,
         type=getattr(config, "model_type", ""),
         dtype=str(records[0].dtype).removeprefix("torch."),

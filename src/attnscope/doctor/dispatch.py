@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from attnscope.doctor.diagnosis import Diagnosis
 from attnscope.errors import InputError
 from attnscope.tracing.held import open_held
+from attnscope.tracing.places import check_flag
 
 
 def check(
@@ -68,6 +69,8 @@ def check(
     The result is a Diagnosis, with `findings`, `exit_code`, `raise_for_errors()`, `lines()` and `to_dict()`. Raises InputError
     where the arguments do not fit, or where there is nothing to check.
     """
+    check_flag("strict", strict)
+    check_flag("allow_uncompared", allow_uncompared)
     declared = {
         "scaling": scaling,
         "softcap": softcap,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attnscope.errors import InputError
 from attnscope.tracing.check_text import check_characters
@@ -40,6 +40,10 @@ def encode(
         raise InputError(
             "a text needs a tokenizer as the second argument; with ready tensors, pass inputs=… instead of a text."
         )
+    if isinstance(reader, nn.Module):
+        raise InputError(
+            f"expected a tokenizer as the second argument, got {type(reader).__name__}, which is a model: trace(model, tokenizer, text)."
+        )
     tokenizer: Any = reader  # callable() would narrow the type to a plain function
     if messages is not None:
         if not getattr(tokenizer, "chat_template", None):
@@ -67,12 +71,30 @@ def encode(
             raise InputError(f"{name} is empty: there is nothing to attend to. Give at least one word.")
         check_characters(value or "", name)
     arguments: list[Any] = [text] if text_pair is None else [text, text_pair]
-    encoded = tokenizer(*arguments, return_tensors="pt", truncation=False, padding=False)
+    encoded = _read_by(tokenizer, arguments)
     inputs, encoding = _tensors(encoded), _fast_encoding(encoded)
     if inputs["input_ids"].shape[-1] == 0:
         raise InputError(f"the tokenizer made no tokens of {text!r}. Give at least one word.")
     segments = _segments(tokenizer, inputs, text_pair) if text_pair is not None and encoding is None else ()
     return Encoded(inputs, encoding, [a for a in arguments if a is not None], segments)
+
+
+def _read_by(tokenizer: Any, texts: list[Any]) -> Any:
+    """What the tokenizer makes of one or two texts. Raises InputError where it is something else that can be called."""
+    try:
+        encoded = tokenizer(*texts, return_tensors="pt", truncation=False, padding=False)
+    except Exception as error:
+        if hasattr(tokenizer, "convert_ids_to_tokens"):
+            raise
+        got = f"it raised {type(error).__name__}: {error}"
+    else:
+        if isinstance(encoded, Mapping) and "input_ids" in encoded:
+            return encoded
+        got = f"it returned {type(encoded).__name__} without input_ids"
+    raise InputError(
+        f"the tokenizer ({type(tokenizer).__name__}) could not turn the text into ids: {got}. Give a Hugging Face tokenizer, or ready "
+        "tensors as inputs=…."
+    )
 
 
 def _segments(tokenizer: Any, inputs: Mapping[str, Any], pair: str) -> tuple[int, ...]:

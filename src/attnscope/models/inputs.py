@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,17 +20,16 @@ from attnscope.models.continuation import (
     wanted,
 )
 from attnscope.models.encoding import Encoded, accepts, encode, wanted_by
-from attnscope.models.length import check_ids, fit, max_positions as max_positions
+from attnscope.models.given_tensors import ready_tensors
+from attnscope.models.image_tokens import with_image_tokens
+from attnscope.models.length import another_tokenizer, check_ids, fit, max_positions as max_positions
 from attnscope.models.patches import patch_names
+from attnscope.models.sounds import sound_names
+from attnscope.tracing.modules import model_name
+from attnscope.tracing.places import check_flag
 from attnscope.tracing.segments import segments_of_types
 from attnscope.tracing.tokens import Tokens, continued_by, tokens_of
 from attnscope.tracing.virtual import with_virtual
-
-# Inputs whose first axis is the batch.
-_ROWS = frozenset(
-    "input_ids attention_mask token_type_ids decoder_input_ids pixel_values input_features inputs_embeds".split()
-)
-_PARTS = frozenset({"pixel_values", "input_features", "input_values"})
 
 
 @dataclass(frozen=True)
@@ -58,9 +56,10 @@ def prepare(
     truncate: bool,
     ids: Any = None,
     limit: int | None = None,
+    reader: Any = None,
 ) -> Prepared:
     """Check what was given and turn it into Prepared. `ids`: of a finished generation, the prompt's among them. `limit`:
-    the most tokens that what holds the model lets through.
+    the most tokens that what holds the model lets through. `reader`: the processor, where there is one.
 
     Raises InputError, which says what to do."""
     given = [name for name, value in (("text", text), ("messages", messages), ("inputs", inputs)) if value is not None]
@@ -74,17 +73,20 @@ def prepare(
     if ids is not None and wanted(generate):
         raise InputError("ids are a continuation that is finished, and generate makes one: give one of them.")
     most, continues = most_of(generate), wanted(generate) or ids is not None
+    check_flag("truncate", truncate)
     notes: list[str] = []
     main = getattr(model, "main_input_name", "input_ids")
     if inputs is None and main in ("pixel_values", "input_values", "input_features"):
         raise InputError(
-            f"{type(model).__name__} reads {main}, not text: pass inputs=…, as the model's processor returns them."
+            f"{type(model).__name__} reads {main}, not text: pass "
+            f"{'image=… and the processor, or ' if main == 'pixel_values' else ''}inputs=…, as the model's processor returns them."
         )
     if inputs is not None:
-        ready = _ready(inputs)
+        ready = ready_tensors(model, inputs)
         encoded = Encoded(ready, None, [], segments_of_types(ready.get("token_type_ids")))
     else:
         encoded = encode(tokenizer, text, text_pair, messages, continues=continues)
+        notes += another_tokenizer(model, tokenizer)
         ready = wanted_by(model, encoded.inputs)
     device = _device(model)
     ready = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in ready.items()}
@@ -97,7 +99,7 @@ def prepare(
     if read is not None:
         check_ids(model, tokenizer, read)
         known = {"encoding": encoded.encoding, "texts": encoded.texts, "segments": encoded.segments}
-        named = tokens_of(tokenizer, read[0].tolist(), **known)
+        named = with_image_tokens(model, tokens_of(tokenizer, read[0].tolist(), **known), ready)
         ready, kept = fit(model, ready, 0 if encoder_decoder else most, truncate, limit)
         if len(kept) < len(named):
             notes.append(
@@ -123,16 +125,19 @@ def prepare(
         named = continued_by(named, tokenizer, ready["input_ids"][0, border:].tolist())
         notes.append(note)
     tokens = named if len(named) else patch_names(model, ready)
+    if not len(tokens):
+        tokens, note = sound_names(model, reader, ready)
+        notes += [note] if note else []
     if read is not None:
         tokens, target = with_virtual(model, named, target)
     if "use_cache" not in ready and getattr(getattr(model, "config", None), "use_cache", None):
         ready["use_cache"] = False
-    name = getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
+    name = model_name(model)
     return Prepared(
         ready,
         tokens,
         target,
-        str(name).rstrip("/").split("/")[-1] if str(name).startswith("/") else str(name),
+        name.rstrip("/").split("/")[-1] if name.startswith("/") else name,
         tuple(notes),
     )
 
@@ -143,24 +148,3 @@ def _device(model: Any) -> torch.device:
         if not parameter.is_meta:
             return parameter.device
     return torch.device("cpu")
-
-
-def _ready(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Ready tensors: a batch of one; lists and arrays become tensors."""
-    if not inputs:
-        raise InputError("inputs is empty: give the tensors that the model's forward takes, such as input_ids.")
-    ready = {name: torch.as_tensor(x) if isinstance(x, (list, tuple, np.ndarray)) else x for name, x in inputs.items()}
-    # Beside ids, the first axis of pixels and sounds may count images, crops, patches or clips of the one text.
-    rows = _ROWS - _PARTS if "input_ids" in ready or "inputs_embeds" in ready else _ROWS
-    for name in (_ROWS | _PARTS) & ready.keys():
-        value = ready[name]
-        if value.ndim == 1:
-            ready[name] = value = value[None]
-        if name in rows and value.shape[0] != 1 and (name != "pixel_values" or value.ndim > 2):
-            raise InputError(
-                f"inputs[{name!r}] is a batch of {value.shape[0]} rows, and a trace is of one: pass one row "
-                "({name: value[:1] for name, value in inputs.items()}), or use attnscope.capture and recorder.trace(index=…)."
-            )
-        if 0 in value.shape:
-            raise InputError(f"inputs[{name!r}] has shape {list(value.shape)}: there is nothing to attend to.")
-    return ready

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from attnscope.errors import InputError
 from attnscope.tracing.modules import modules_of
+from attnscope.tracing.special_ids import ROLES, compare_roles, special_ids
 
 # Tables of absolute positions, by the last part of their module path.
 _POSITION_TABLES = frozenset("position_embeddings position_embedding wpe embed_positions embed_position".split())
@@ -20,11 +21,36 @@ def check_ids(model: Any, tokenizer: Any, ids: Tensor) -> None:
     if size is None or int(ids.max()) < size:
         return
     wrong = int((ids[0] >= size).nonzero()[0, 0])
+    if tokenizer is None:
+        raise InputError(
+            f"these ids do not fit this model: token {wrong} has id {int(ids[0, wrong])}, and the model's vocabulary has {size} entries. "
+            "Give ids of the model's own tokenizer."
+        )
     piece = tokenizer.convert_ids_to_tokens(int(ids[0, wrong])) if hasattr(tokenizer, "convert_ids_to_tokens") else "?"
     raise InputError(
         f"this tokenizer does not fit this model: token {wrong} ({piece!r}) has id {int(ids[0, wrong])}, and the model's "
         f"vocabulary has {size} entries. Load both from the same name: model, tokenizer = attnscope.load(…)."
     )
+
+
+def another_tokenizer(model: Any, tokenizer: Any) -> list[str]:
+    """A note where ids that the model knows are named by a tokenizer that is hardly its own: it has more entries than the
+    model, or all special tokens that both have are other ones, two at least. A vocabulary padded beyond it is normal."""
+    rows = getattr(embedding_of(model), "num_embeddings", None)
+    config, base = getattr(model, "config", None), getattr(tokenizer, "vocab_size", None)
+    if not isinstance(rows, int) or config is None:
+        return []
+    roles = compare_roles(config, tokenizer, rows)
+    if isinstance(base, int) and base > rows:
+        why = f"it has {base:,} entries, and the model's vocabulary {rows:,}"
+    elif len(roles) > 1 and set(roles.values()) == {"unlike"}:
+        pairs = [(role, *(min(special_ids(owner, ROLES[role])) for owner in (tokenizer, config))) for role in roles]
+        why = "; ".join(f"its {role} token is id {own}, and the model's {theirs}" for role, own, theirs in pairs)
+    else:
+        return []
+    return [
+        f"The tokenizer may be another model's, and then tokens have wrong names here: {why}. Load both from one name."
+    ]
 
 
 def embedding_of(model: Any) -> Any:

@@ -40,7 +40,8 @@ def load(
 ) -> tuple[Any, Any]:
     """(model, tokenizer): the model in eval mode, with its own default attention implementation.
 
-    For image models the second value is the image processor.
+    For models that read images or sound, the second value is their processor, with the tokenizer in it where there is
+    one.
 
     `name`: "demo" (a small real BERT, part of attnscope[demo]), "smollm2" (a small real chat model, SmolLM2-135M-Instruct:
         attnscope[smollm2] and a package of its own; converted once into 540 MB, in the folder that the environment
@@ -81,9 +82,10 @@ def load(
     try:
         config = transformers.AutoConfig.from_pretrained(source, **hub)
         model = _model_class(config, task).from_pretrained(source, dtype=dtype or "auto", **hub)
-        reader = _reader(source, hub)
+        reader = _reader(source, hub, _looks_or_hears(model))
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise LoadError(_explain(str(name), source, error)) from error
+    _check_words(reader, source)
     if str(name) in PACKAGED:
         model.config._name_or_path = PACKAGED[str(name)]
     if device is not None:
@@ -150,19 +152,42 @@ def _model_class(config: Any, task: str | None) -> Any:
     return transformers.AutoModel
 
 
-def _reader(source: str, hub: dict[str, Any]) -> Any:
-    """The tokenizer; for models that read no text, the processor."""
+def _looks_or_hears(model: Any) -> bool:
+    """Whether the model reads images or sound, alone or beside a text."""
+    config = getattr(model, "config", None)
+    inside = any(getattr(config, name, None) is not None for name in ("vision_config", "audio_config"))
+    return inside or getattr(model, "main_input_name", "input_ids") != "input_ids"
+
+
+def _reader(source: str, hub: dict[str, Any], processor: bool) -> Any:
+    """The tokenizer; with `processor`, for models that read more than text, the processor if there is one."""
     import transformers
 
-    try:
-        return transformers.AutoTokenizer.from_pretrained(source, **hub)
-    except (OSError, ValueError, KeyError) as error:
-        for auto in (transformers.AutoProcessor, transformers.AutoImageProcessor):
-            try:
-                return auto.from_pretrained(source, **hub)
-            except (OSError, ValueError, KeyError, ImportError):
-                continue
-        raise error
+    tokenizers = (transformers.AutoTokenizer,)
+    processors = (transformers.AutoProcessor, transformers.AutoImageProcessor, transformers.AutoFeatureExtractor)
+    first: Exception | None = None
+    for auto in (*processors, *tokenizers) if processor else (*tokenizers, *processors):
+        try:
+            reader = auto.from_pretrained(source, **hub)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            if first is None or auto in tokenizers:
+                first = error
+            continue
+        return reader
+    assert first is not None
+    raise first
+
+
+def _check_words(reader: Any, source: str) -> None:
+    """Refuse a tokenizer of special tokens alone: transformers makes one where the files are missing, and every word
+    would be read as unknown."""
+    special, words = getattr(reader, "all_special_ids", None), getattr(reader, "__len__", None)
+    if special is None or words is None or len(reader) > len({*special}):
+        return
+    raise LoadError(
+        f"the tokenizer in {source} is empty: it knows {len(reader)} special tokens and no word. Add the tokenizer's files "
+        "(tokenizer.save_pretrained writes them); or load model and tokenizer with transformers, and give both to attnscope.trace."
+    )
 
 
 def _explain(name: str, source: str, error: Exception) -> str:

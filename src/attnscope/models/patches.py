@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from attnscope.tracing.grids import grid_from
 from attnscope.tracing.tokens import Tokens
 
 # Parameters that stand before the patches, in this order, by the last part of their name: how one of them is written.
@@ -25,21 +26,36 @@ def patch_names(model: Any, ready: Mapping[str, Any]) -> Tokens:
             if isinstance(value := ready.get(name), Tensor):
                 return Tokens(tuple(map(str, range(value.shape[1]))))
         return Tokens(())
-    config = getattr(model, "config", None)
-    config = getattr(config, "vision_config", config)
-    size = _pair(getattr(config, "patch_size", None))
+    size = patch_size(model)
     if size is None or pixels.ndim not in (4, 5):
         return Tokens(())
     rows, columns = pixels.shape[-2] // size[0], pixels.shape[-1] // size[1]
     places = [f"{row},{column}" for row in range(rows) for column in range(columns)]
     before = _before(model)
-    names = [f"patch {place}" for place in places]
+    names, frames = [f"patch {place}" for place in places], 1
     if pixels.ndim == 5:  # [1, frames, channels, rows, columns]
-        deep = getattr(config, "tubelet_size", 1)
-        deep = deep[0] if isinstance(deep, (list, tuple)) else deep
-        names = [f"frame {frame} patch {place}" for frame in range(pixels.shape[1] // (deep or 1)) for place in places]
+        frames = pixels.shape[1] // frames_each(model)
+        names = [f"frame {frame} patch {place}" for frame in range(frames) for place in places]
     special = (True,) * len(before) + (False,) * len(names)
-    return Tokens((*before, *names), special=special)
+    grids = [grid_from(len(before) + i * len(places), rows, columns) for i in range(frames)] if places else ()
+    return Tokens((*before, *names), special=special, grids=tuple(grids))
+
+
+def patch_size(model: Any) -> tuple[int, int] | None:
+    """Height and width of a patch in pixels, as the model's configuration has them."""
+    return _pair(getattr(_vision(model), "patch_size", None))
+
+
+def frames_each(model: Any) -> int:
+    """How many frames of a video become one token."""
+    deep = getattr(_vision(model), "tubelet_size", 1)
+    deep = deep[0] if isinstance(deep, (list, tuple)) else deep
+    return deep if isinstance(deep, int) and deep > 0 else 1
+
+
+def _vision(model: Any) -> Any:
+    config = getattr(model, "config", None)
+    return getattr(config, "vision_config", config)
 
 
 def _before(model: Any) -> list[str]:

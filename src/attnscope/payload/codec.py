@@ -29,6 +29,7 @@ from attnscope.payload.validate import check, check_trace
 from attnscope.statistics import thumbnails
 from attnscope.statistics.query_row import QueryRows, query_rows
 from attnscope.statistics.sink_tokens import sink_tokens
+from attnscope.tracing.places import check_flag
 from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.step_names import in_payload as step_names
 from attnscope.tracing.trace import ModelInfo, Trace
@@ -121,9 +122,18 @@ def encode(
         "target": trace.target is not None,
         **({**thumbnails.words_of(small), "step_names": step_names()} if thumbs else {}),
     }
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    contiguous = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     text = f'{_json(meta)[:-1]},"tokens":{written["tokens"]},"sites":[{",".join(sites)}]}}'
     return safetensors.torch.save(contiguous, {FORMAT: text})
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same, each in memory of its own: safetensors writes no two that share it, as layers may share sinks or b_O."""
+    seen: set[int] = set()
+    return {
+        name: tensor.clone() if (place := tensor.data_ptr()) in seen or seen.add(place) else tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def _json(value: Any) -> str:
@@ -208,6 +218,7 @@ def _tensors(header: Header, data: bytes) -> dict[str, Tensor]:
 
 def save(trace: Trace, path: Any, projections: bool = False) -> None:
     """Write all of `trace` to `path`, whole or not at all."""
+    check_flag("projections", projections)
     write_atomically(path, encode(trace, projections=projections))
 
 

@@ -62,14 +62,15 @@ def read_header(file: BytesIO | FileIO, size: int) -> Header:
 def _description(text: Any) -> dict[str, Any]:
     try:
         meta = json.loads(text)
-        known = meta["format"] == FORMAT and 1 <= meta["version"] <= VERSION
+        version = meta["version"]
+        known = meta["format"] == FORMAT and 1 <= version <= VERSION
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PayloadError(
             f"this .safetensors file has an entry named {FORMAT}, but it is not the description of a trace; save the trace again."
         ) from error
     if not known:
         raise PayloadError(
-            f"this trace has format version {str(meta['version'])[:40]}, and this attnscope reads up to {VERSION}: "
+            f"this trace has format version {str(version)[:40]}, and this attnscope reads up to {VERSION}: "
             "install a newer attnscope."
         )
     return meta

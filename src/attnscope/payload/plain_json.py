@@ -1,9 +1,11 @@
 """Tokens and receipts as JSON, and numbers that JSON does not have."""
 
+import base64
 import math
 from typing import Any
 
 from attnscope.text.spelling import labels
+from attnscope.tracing.grids import PatchGrid
 from attnscope.tracing.receipts import Receipt, SiteReceipt
 from attnscope.tracing.tokens import Tokens
 
@@ -29,14 +31,25 @@ def tokens_to_json(tokens: Tokens) -> dict[str, Any]:
 
 
 def _beside(tokens: Tokens) -> dict[str, Any]:
-    """What only some texts have: the turns of a chat, and the probabilities of what was generated."""
+    """What only some tokens have: the turns of a chat, the probabilities of what was generated, the grids of images."""
     found: dict[str, Any] = {}
     if tokens.roles:
         found |= {"turns": list(tokens.turns), "roles": list(tokens.roles)}
     if tokens.probability:
         found["probability"] = list(tokens.probability)
         found["runner_up"] = [None if one is None else list(one) for one in tokens.runner_up]
+    if tokens.grids:
+        found["grids"] = [_grid_to_json(grid) for grid in tokens.grids]
     return found
+
+
+def _grid_to_json(grid: PatchGrid) -> dict[str, Any]:
+    png = base64.b64encode(grid.png).decode("ascii")
+    return {"rows": grid.rows, "columns": grid.columns, "tokens": list(grid.tokens), "png": png}
+
+
+def _grid_from_json(grid: dict[str, Any]) -> PatchGrid:
+    return PatchGrid(grid["rows"], grid["columns"], tuple(grid["tokens"]), base64.b64decode(grid.get("png", "")))
 
 
 def tokens_from_json(table: dict[str, Any]) -> Tokens:
@@ -55,6 +68,7 @@ def tokens_from_json(table: dict[str, Any]) -> Tokens:
         tuple(table.get("roles", ())),
         tuple(table.get("probability", ())),
         tuple(None if one is None else (one[0], one[1]) for one in table.get("runner_up", ())),
+        tuple(map(_grid_from_json, table.get("grids", ()))),
     )
 
 

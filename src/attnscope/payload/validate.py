@@ -4,6 +4,7 @@ Each function raises ValueError, which says what does not fit. After them, nothi
 of another type, an index out of range, or a size that the tensors do not have.
 """
 
+import base64
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float6
 FLOATS = tuple(DTYPES)
 STORED = (*FLOATS, "F8_E4M3", "F8_E5M2")  # of the model's own parameters
 LAYERS = 100_000
+PNG = b"\x89PNG\r\n\x1a\n"
 MODEL = ("name", "class", "type", "dtype", "implementation")
 
 
@@ -56,6 +58,8 @@ def check_trace(trace: Trace) -> None:
                 raise ValueError(f"{site.name}: z_rows are not rows of its {site.queries} queries, in order")
         if isinstance(site, WeightsSite) and bool((site.given < 0).any() | site.given.isinf().any()):
             raise ValueError(f"{site.name}: its weights are negative or infinite")
+        if site.stored_norms is not None and bool((site.stored_norms < 0).any()):
+            raise ValueError(f"{site.name}: its norms are negative")
         queries, keys = len(trace.query_tokens(site)), len(trace.key_tokens(site))
         if site.query_offset + site.queries > queries or site.keys != keys:
             raise ValueError(
@@ -70,9 +74,17 @@ def _check_tokens(table: Any, what: str) -> None:
     words = several(entry(table, "word_text", what), f"{what}, word_text")
     for word in words:
         text(word, f"{what}, word_text")
-    kinds: dict[str, Any] = {"ids": whole, "special": flag, "segments": whole, "words": None, "offsets": None}
+    kinds: dict[str, Any] = {
+        "ids": whole,
+        "special": flag,
+        "segments": whole,
+        "words": None,
+        "offsets": None,
+        "shown": text,
+    }
     for name, kind in kinds.items():
-        values = several(table.get(name, []) if name == "offsets" else entry(table, name, what), f"{what}, {name}")
+        since = name in ("offsets", "shown")  # files of the first days have none
+        values = several(table.get(name, []) if since else entry(table, name, what), f"{what}, {name}")
         if values:
             several(values, f"{what}, {name}", count)
         for value in values:
@@ -85,6 +97,8 @@ def _check_tokens(table: Any, what: str) -> None:
                 whole(value, f"{what}, words", 0, (len(words) or count) - 1)
     text(table.get("written", ""), f"{what}, written")
     _check_beside(table, count, what)
+    for grid in several(table.get("grids", []), f"{what}, grids"):
+        _check_grid(grid, count, f"{what}, grids")
     if (border := entry(table, "border", what)) is not None:
         whole(border, f"{what}, border", 0, count)
 
@@ -107,6 +121,19 @@ def _check_beside(table: Any, count: int, what: str) -> None:
                 text(spelled, f"{what}, runner_up")
             if not 0 <= real(value, f"{what}, {name}") <= 1:
                 raise ValueError(f"{what}, {name} is {value}, and should be from 0 to 1")
+
+
+def _check_grid(grid: Any, count: int, what: str) -> None:
+    """The patches of an image, and the picture under them."""
+    rows, columns = (whole(entry(grid, name, what), f"{what}, {name}", 1, count) for name in ("rows", "columns"))
+    places = several(entry(grid, "tokens", what), f"{what}, tokens", rows * columns)
+    for place in places:
+        whole(place, f"{what}, tokens", 0, count - 1)
+    if len(set(places)) < len(places):
+        raise ValueError(f"{what}, tokens name a token twice")
+    png = base64.b64decode(text(grid.get("png", ""), f"{what}, png"), validate=True)
+    if png and not png.startswith(PNG):
+        raise ValueError(f"{what}, png is no PNG")
 
 
 def _check_place(site: Any, index: int, what: str, tables: int) -> None:

@@ -62,7 +62,8 @@ class Sums:
     def __init__(self, site: Site, pairs: Pairs, side: int) -> None:
         heads, keys, packed = site.heads, site.keys, site.mask.packed
         plain = ("entropy", "confidence", *(("sink",) if site.sinks is not None else ()))
-        self.names = (*plain, *(() if pairs.crossing else ("distance",)), *pairs.asked)
+        far = () if pairs.crossing else ("distance",) if pairs.patches is None else ("patch_distance",)
+        self.names = (*plain, *far, *pairs.asked)
         self.offset, self.words = pairs.offset, pairs.words
         self.patches = Patches.start(heads, site.queries, keys, side, 1 if packed is None else len(packed))
         self.values, self.counts = (torch.zeros(len(self.names), heads, dtype=torch.float64) for _ in range(2))
@@ -110,6 +111,8 @@ class Sums:
                 _distance(whole["between"], received, by_row, pairs),
                 received.sum(-1),
             )
+        if pairs.lines is not None:
+            values["patch_distance"], counts["patch_distance"] = whole["lines"], whole["on_patches"].double()
         for name, seeing in pairs.visible.items():
             counts[name] = (seeing & counted).sum(-1, dtype=torch.float64)
         self.values += torch.stack([values[name].double() for name in self.names])
@@ -128,6 +131,9 @@ class Sums:
         found["counted"] = block.counted.expand(len(weights), -1)
         if block.sink is not None:
             found["sink"] = block.sink
+        if pairs.lines is not None:
+            far, flat = pairs.lines.to(weights.device).flatten(), weights.flatten(1)
+            found |= {"lines": flat @ far.nan_to_num(), "on_patches": flat @ far.isfinite().float()}
         if pairs.own is not None and pairs.copies is not None and pairs.after is not None:
             found["between"] = _between(block, pairs)
             found |= {name: _diagonal(weights, pairs.own + by).sum(-1) for name, by in BESIDE.items()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Statistic:
-    """One number of a head. unit: "part" (of one), "nats", "tokens", or "" for a plain number.
+    """One number of a head. unit: "part" (of one), "nats", "tokens", "patches", or "" for a plain number.
 
     about: the definition, in one sentence. source: who measured it first, or what the literature calls it.
     """
@@ -48,6 +48,14 @@ STATISTICS = (
         "tokens",
         "How far a query looks: Σ w · |query − key| / Σ w, in tokens, special tokens included.",
         "Vig and Belinkov 2019",
+    ),
+    Statistic(
+        "patch_distance",
+        "mean distance",
+        "patches",
+        "How far a patch looks in its image: Σ w · distance / Σ w over pairs of patches, as the straight line between their "
+        "middles, in sides of a patch.",
+        "attention distance in Dosovitskiy et al. 2021",
     ),
     Statistic(
         "itself",

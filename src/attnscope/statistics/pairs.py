@@ -68,6 +68,7 @@ class BlockPairs:
     `own`: the column of the first query's own token, counted from the sight's first key. None across texts.
     `special`: the columns of special tokens. `special_rows`, `other_rows`: the rows of special tokens, and of those that
         are no words.
+    `lines`: how far two patches of an image are from each other, in sides of a patch; NaN elsewhere. None without patches.
     """
 
     rows: slice
@@ -81,6 +82,7 @@ class BlockPairs:
     special: Int[Tensor, " s"]
     special_rows: Int[Tensor, " r"]
     other_rows: Int[Tensor, " o"]
+    lines: Float[Tensor, "q n"] | None = None
 
     @cached_property
     def beside(self) -> slice:
@@ -110,6 +112,8 @@ class Pairs:
         self.query_words, self.query_spellings = known if queries is keys else _words(queries, spellings)
         self._by_name = _Index(self.names[: site.keys])
         self._by_spelling, self._by_word = _Index(self.key_spellings), _Index(self.key_words)
+
+        self.patches = None if self.crossing or not keys.grids else _places(keys)
 
     @cached_property
     def asked(self) -> tuple[str, ...]:
@@ -167,6 +171,7 @@ class Pairs:
             special,
             _where(self.query_special[queries]),
             _where(self.query_words[queries] < 0),
+            None if self.patches is None else _lines(self.patches[queries], self.patches[sight.keys]),
         )
 
     def places(self, rows: slice) -> "tuple[tuple[np.ndarray, np.ndarray], ...]":
@@ -227,6 +232,22 @@ def _seen_at(columns: "np.ndarray", sight: Sight) -> Bool[Tensor, "h q"]:
         return inside[None]
     place = torch.from_numpy(columns.clip(0, sight.width - 1))
     return sight.allowed[:, torch.arange(len(columns)), place] & inside
+
+
+def _places(tokens: Tokens) -> "np.ndarray":
+    """(image, row, column) of every token; NaN where it is no patch."""
+    places = np.full((len(tokens), 3), np.nan)
+    for number, grid in enumerate(tokens.grids):
+        rows, columns = np.divmod(np.arange(len(grid.tokens)), grid.columns)
+        places[list(grid.tokens)] = np.stack([np.full(len(rows), number), rows, columns], 1)
+    return places
+
+
+def _lines(queries: "np.ndarray", keys: "np.ndarray") -> Float[Tensor, "q n"]:
+    """The straight lines between patches of one image."""
+    apart = queries[:, None] - keys
+    lines = np.where(apart[..., 0] == 0, np.hypot(apart[..., 1], apart[..., 2]), np.nan)
+    return torch.from_numpy(lines).float()
 
 
 def _where(mask: "np.ndarray") -> Int[Tensor, " m"]:

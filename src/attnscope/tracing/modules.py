@@ -32,6 +32,13 @@ def in_eval(model: nn.Module) -> Iterator[bool]:
             module.training = True
 
 
+def model_name(model: nn.Module) -> str:
+    """The name or folder that the model's configuration has of it; its class's where there is none."""
+    name = str(getattr(getattr(model, "config", None), "_name_or_path", None) or "")
+    # a configuration keeps a name as text: of None that is "None"
+    return type(model).__name__ if name in ("", "None") else name
+
+
 def is_linear(module: nn.Module) -> bool:
     """A layer x · W + b: torch's, or GPT-2's Conv1D, which stores W as [in, out]."""
     return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"

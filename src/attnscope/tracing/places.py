@@ -18,6 +18,12 @@ def is_number(value: Any) -> bool:
     return hasattr(value, "__index__") and not isinstance(value, bool)
 
 
+def check_flag(name: str, value: Any) -> None:
+    """Raises InputError for what is neither True nor False: of a text such as "no" Python would make True."""
+    if not (isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")):
+        raise InputError(f"{name} is {value!r:.60}; it is True or False.")
+
+
 def parse_layer(layer: Any, what: str = "layer") -> int:
     """A layer's number from 2, "2" or "L2". Raises InputError for anything else.
 
@@ -64,6 +70,8 @@ def parse_layers(layers: Any) -> tuple[int, ...] | None:
     if layers is None:
         return None
     given = [layers] if isinstance(layers, str) or not isinstance(layers, Iterable) else list(layers)
+    if not given:
+        raise InputError("layers is empty, and then nothing is left to keep: give numbers from 0, or None for all.")
     return tuple(dict.fromkeys(parse_layer(layer, "layers") for layer in given))
 
 
@@ -77,6 +85,8 @@ def parse_sites(sites: Any) -> tuple[str, ...] | None:
             f"expected sites as module paths, such as sites=['encoder.layer.0.attention'], got {wrong[0]!r}. "
             "[site.path for site in trace.sites] lists those of a trace."
         )
+    if not given:
+        raise InputError("sites is empty, and then nothing is left to keep: give module paths, or None for all.")
     return given
 
 

@@ -12,6 +12,7 @@ from attnscope.text.pieces import read_pieces
 from attnscope.text.spelling import shown_of, visible
 from attnscope.text.turns import turns_of
 from attnscope.text.words import words_of, written_words
+from attnscope.tracing.grids import PatchGrid
 
 # Special tokens as vocabularies write them: [CLS], </s>, <|endoftext|>, <bos>.
 _SPECIAL = re.compile(r"\[(CLS|SEP|PAD|MASK|UNK|BOS|EOS)\]|</?s>|<(pad|unk|mask|bos|eos)>|<\|[^|]+\|>")
@@ -32,8 +33,10 @@ class Tokens(Sequence[str]):
     `text`: what was typed. `border`: index of the first generated token, or None.
     `shown`: each token as people read it: "señor" where the vocabulary has "ĠseÃ±or", "猫 1/3" for a part of a character.
     `turns`: of a chat, the turn that each token is of, from 0; None before the first. `roles`: who speaks in each turn.
-    `probability`: what the model gave each token that it generated, from 0 to 1; None for tokens that it read.
+    `probability`: what the model gave each token that it generated, from 0 to 1: the softmax of its logits, before any
+        temperature, top-k or penalty of generate(); None for tokens that it read.
     `runner_up`: beside it, the most probable other token and its probability.
+    `grids`: of images, which tokens are patches and where each lies.
 
     Raises InputError where the fields have different lengths.
     """
@@ -52,6 +55,7 @@ class Tokens(Sequence[str]):
     roles: tuple[str, ...] = ()
     probability: tuple[float | None, ...] = ()
     runner_up: tuple[tuple[str, float] | None, ...] = ()
+    grids: tuple[PatchGrid, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.strings)
@@ -106,8 +110,10 @@ class Tokens(Sequence[str]):
 
     def select(self, positions: Sequence[int]) -> "Tokens":
         """The tokens at these `positions` (from 0), with the words of the whole text."""
+        grids = self.grids if list(positions) == list(range(len(self))) else ()
         return replace(
             self,
+            grids=grids,
             **{
                 name: tuple(getattr(self, name)[p] for p in positions)
                 for name in (*_BY_TOKEN, "words", "segments", "offsets", "turns", "probability", "runner_up")

@@ -13,7 +13,7 @@ from attnscope.errors import InputError, NotCaptured
 from attnscope.text.characters import printable
 from attnscope.tracing.from_tensors.attentions import read_attentions
 from attnscope.tracing.from_tensors.qkv import read_qkv
-from attnscope.tracing.places import parse_layer
+from attnscope.tracing.places import check_flag, parse_layer
 from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
@@ -149,6 +149,7 @@ class Trace:
 
         Raises NotCaptured where `full` lacks the model or its inputs.
         """
+        check_flag("full", full)
         if not full:
             state = [None if site.projection is None else site.projection.state for site in self.sites]
             known = self.__dict__.get("_known_receipt")
@@ -202,7 +203,7 @@ class Trace:
         quantity: str = "weights",
         log: bool = False,
         words: bool = False,
-        special: str = "show",
+        special: str | None = None,
         sort: str = "layer",
         thumbs: str = "matrix",
         filter: str = "all",
@@ -230,7 +231,8 @@ class Trace:
         `queries`: positions of queries selected beside `query`. `combine`: how their rows become one, "mean" or "sum".
         `threshold`: weights below it, from 0 to 1, are not drawn at the head level.
         `quantity`: what the matrix shows, "weights", "scores" or "dot" (q · k). `log`: True for a logarithmic scale.
-        `words`: True draws the pieces of a word as one. `special`: "show" or "hide" special tokens.
+        `words`: True draws the pieces of a word as one. `special`: "show" or "hide" special tokens; None hides
+            them where silence stands behind a sound.
         `sort`: the order of the heads at the model level, "layer" or the name of a statistic. `thumbs`: their pictures,
             "matrix" or "lines".
         `filter`: of two texts, that of the query and then that of the keys shown: "aa", "ab", "ba", "bb" or "all".
@@ -240,6 +242,7 @@ class Trace:
         """
         import attnscope
 
+        chosen: Any = {} if special is None else {"special": special}
         return attnscope.api.show_trace(
             self,
             level=level,
@@ -261,11 +264,11 @@ class Trace:
             quantity=quantity,
             log=log,
             words=words,
-            special=special,
             sort=sort,
             thumbs=thumbs,
             filter=filter,
             dim=dim,
+            **chosen,
         )
 
     def plot(
@@ -353,31 +356,58 @@ class Trace:
         value: Any,
         tokens: Sequence[str] | Tokens | None = None,
         mask: Any = None,
-        scaling: float | None = None,
+        scaling: Any = None,
         is_causal: bool = False,
+        *,
+        query_tokens: Sequence[str] | Tokens | None = None,
+        names: Sequence[str] | None = None,
+        softcap: Any = None,
+        sinks: Any = None,
+        output: Any = None,
+        projection: Any = None,
+        projection_bias: Any = None,
     ) -> "Trace":
-        """A trace of query, key and value tensors of your own, torch or numpy. There is no model, so no receipt.
+        """A trace of query, key and value tensors of your own (torch, numpy, JAX), of one layer or of several.
 
         `query`: [Q, D], [H, Q, D] or a batch of one. `key`: [K, D] or [Hkv, K, D]; H is a multiple of Hkv. `value`: [K,
-            Dv] or [Hkv, K, Dv].
-        `tokens`: names of the keys, strings or Tokens (None: their numbers).
+            Dv] or [Hkv, K, Dv]. As the model uses them: after rotary embedding. Of several layers: three lists of these
+            (None where a layer is missing), three mappings {layer: tensor}, or three stacked tensors [L, H, T, D].
+        `tokens`: names of the keys, strings or Tokens (None: their numbers). `query_tokens`: names of the queries where
+            they are another text, as in cross-attention.
         `mask`: boolean (True: may look) or a float that is added to the scores; broadcasts to [H, Q, K].
-        `scaling`: what q · k is multiplied by (None: 1/√D).
+        `scaling`: what q · k is multiplied by (None: 1/√D). `softcap`: scores become softcap · tanh(score / softcap).
+            `sinks`: [H] logits that join the softmax.
         `is_causal`: True lets a query see itself and the keys before it, aligned to the upper left.
+        `output`: what the model's heads returned, weights · v before W_O, [H, Q, Dv]. The receipt compares it with what
+            these tensors give; without it there is no receipt.
+        `projection`: W_O, [H, Dv, M] or [H · Dv, M] (of an nn.Linear its weight.T), and `projection_bias`: b_O, [M]: for what
+            each head writes.
+        `names`: a name for each layer, such as its module path.
 
-        Raises InputError for shapes that do not fit, complex numbers, a scaling that is not finite, and float masks of NaN,
-        +inf, or 0 and 1.
+        Each of `mask` to `projection_bias` is given once for all layers, or as a list or mapping with one for each (a
+            stacked tensor too, where it has one axis more).
+
+        Raises InputError for shapes, layers and names that do not fit, complex numbers, a scaling that is not finite, and
+        float masks of NaN, +inf, or 0 and 1.
         """
-        site = read_qkv(query, key, value, mask, scaling, is_causal)
-        named = (
-            tokens
-            if isinstance(tokens, Tokens)
-            else Tokens(tuple(map(str, range(site.keys) if tokens is None else tokens)))
+        read = read_qkv(
+            query,
+            key,
+            value,
+            tokens,
+            query_tokens,
+            names=names,
+            mask=mask,
+            scaling=scaling,
+            is_causal=is_causal,
+            softcap=softcap,
+            sinks=sinks,
+            output=output,
+            projection=projection,
+            projection_bias=projection_bias,
         )
-        if len(named) != site.keys:
-            raise InputError(f"{len(named)} tokens were given for {site.keys} keys; give one name for each.")
-        target = Tokens(tuple(map(str, range(site.queries)))) if site.kind == "cross" else None
-        return cls((site,), named, target, ModelInfo(name="from_qkv", dtype=str(site.q.dtype).removeprefix("torch.")))
+        dtype = str(read.sites[0].q.dtype).removeprefix("torch.")
+        return cls(read.sites, read.tokens, read.target, ModelInfo(name="from_qkv", dtype=dtype), read.notes)
 
     @classmethod
     def from_attentions(cls, attentions: Any, tokens: Any, key_tokens: Any = None) -> "Trace":

@@ -83,15 +83,20 @@ def _plan(trace: Trace, site: int, head: int, max_mb: float, budget: float, exac
     )
     if sum(_bytes(s, HALF) for s in trace.sites) <= budget:
         nearest = sorted(range(len(trace.sites)), key=lambda i: (abs(i - site), i))
-        return Plan({index: Held(dtype=_small(trace.sites[index])) for index in nearest}, (note,))
+        return _noted({index: Held(dtype=_small(trace.sites[index])) for index in nearest}, note)
     held, left = _hold_opening(trace.sites[site], head, budget, max_mb)
     if held.heads is not None:  # not even the layer it opens on fits
         heads = held.heads
         which = f"head {heads[0]}" if len(heads) == 1 else f"heads {heads[0]} to {heads[-1]}"
         words = f"This view holds {which} of {trace.sites[site].name}; a larger max_mb holds more."
-        return Plan({site: held}, (note, words))
+        return _noted({site: held}, note, words)
     found = {site: held, **_hold_by_interest(trace, site, left)}
-    return Plan(found, (note, _held_note(trace, site, found)))
+    return _noted(found, note, _held_note(trace, site, found))
+
+
+def _noted(held: Mapping[int, Held], rounded: str, *notes: str) -> Plan:
+    """`rounded` is said only where something is: what the model had in 16 bits stays as it was."""
+    return Plan(held, ((rounded,) if any(one.dtype is not None for one in held.values()) else ()) + notes)
 
 
 def _hold_opening(site: Site, head: int, budget: float, max_mb: float) -> tuple[Held, float]:

@@ -151,9 +151,10 @@ def _writes(site: Site, aside: Bool[Tensor, " K"]) -> Float[Tensor, "H K"]:
     """‖v · W_O[head]‖ of each key as a multiple of the mean over the site's heads and words; 1 where there are only weights."""
     if site.weights_only:
         return torch.ones(site.heads, site.keys)
-    norms = site.norms()[1].cpu().float().nan_to_num(0.0)
+    norms = site.norms()[1].cpu().double().nan_to_num(0.0)
     words = norms[:, ~aside] if bool((~aside).any()) else norms
-    return norms / words.mean().clamp_min(torch.finfo(torch.float32).tiny)
+    # where the norms of the words are 0 or nothing beside another, no score becomes infinite, nor 0 · infinity
+    return (norms / words.mean().clamp_min(torch.finfo(torch.float32).tiny)).clamp(max=1e30).float()
 
 
 def _answer(trace: Trace, sites: tuple[Site, ...]) -> int | None:

@@ -157,6 +157,8 @@ class State:
     @classmethod
     def from_url(cls, url: str) -> "State":
         """The state in a page's address, or in the part after its #. Raises InputError for what it cannot read."""
+        if not isinstance(url, str):
+            raise InputError(f"expected the address of a page as text, got {type(url).__name__}.")
         text = urlsplit(url).fragment if "#" in url else url
         given: dict[str, Any] = {}
         known = {row.name: row for row in cls.table()}

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from attnscope.payload.atomic_write import write_atomically
 from attnscope.payload.held import as_held
 from attnscope.payload.paths import as_path
 from attnscope.text.characters import printable
-from attnscope.tracing.places import parse_head, parse_layer
+from attnscope.tracing.places import check_flag, parse_head, parse_layer
 from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 from attnscope.views.as_python import python, python_of_comparison
 from attnscope.views.budget import Block, Plan, make_blocks, plan_blocks
+from attnscope.views.earlier import with_state as with_state
 from attnscope.views.state import State
 from attnscope.views.validate import check_compared, check_fields, check_place
 
@@ -72,9 +74,11 @@ class View:
             raise InputError(f"side is {state.side!r}, and this is a view of one trace: attnscope.compare shows two.")
         if steps not in STEPS:
             raise InputError(f"steps is {steps!r}; it is one of {', '.join(map(repr, STEPS))}: see attnscope.show.")
-        if not max_mb > 0:
+        check_flag("static", static)
+        check_flag("exact", exact)
+        if isinstance(max_mb, bool) or not isinstance(max_mb, Real) or not max_mb > 0:
             raise InputError(
-                f"max_mb is {max_mb:g}; it is the largest size of the numbers in a page, in MB, so it must be above 0."
+                f"max_mb is {max_mb!r:.60}; it is the largest size of the numbers in a page, in MB, so it must be a number above 0."
             )
         self.trace = trace
         self._state = state

@@ -33,6 +33,17 @@ export function chanceOf(table: TokenTable, index: number): string {
   return `The model gave “${table.shown?.[index] ?? table.text[index]}” a probability of ${percent(own)}${beside}.`;
 }
 
+/** A token and its weight, as a line: "token 8 · “it” · weight 12 %". */
+export function said(scene: Scene, role: "both" | "query" | "key", index: number): string {
+  const { chain, pair } = scene;
+  const label = (role === "key" ? scene.keyLabels : scene.queryLabels)[index];
+  const what = `token ${index} · ${inLine(label)}`;
+  if (role === "query" || index >= chain.weights.length) return what;
+  if (isMasked(chain, index)) return `${what} · masked`;
+  const weight = chain.weights[index];
+  return `${what} · ${pair ? `weight, B − A ${change(weight)}` : `weight ${percent(weight)}`}`;
+}
+
 interface Token {
   element: HTMLElement;
   /** As drawn: most of a long text does not change from query to query. */
@@ -159,11 +170,17 @@ export class Ribbon {
     const table = scene.meta.tokens[this.role === "key" ? scene.site.key_tokens : scene.site.query_tokens];
     const segments = new Set(table.segments).size > 1;
     const units: Unit[] = [];
+    const pictured = new Set(table.grids?.flatMap(({ tokens }) => tokens));
     const add = (element: HTMLElement, text = "") => units.push({ element, text });
     if (this.from > 0) add(h("span", { class: "more" }, `… ${this.from} tokens before`));
     let word: HTMLElement | null = null;
     for (let i = this.from; i < this.to; i++) {
       const label = labels[i];
+      if (pictured.has(i)) {
+        word = null;
+        if (!pictured.has(i - 1)) add(h("span", { class: "more" }, "▦ patches, in the picture"));
+        continue;
+      }
       const begins = i === this.from || labels[i - 1].word !== label.word || labels[i - 1].segment !== label.segment;
       if (segments && (i === 0 || labels[i - 1].segment !== label.segment))
         add(h("span", { class: "segment" }, "AB"[label.segment] ?? String(label.segment)));
@@ -318,13 +335,6 @@ export class Ribbon {
   private hover(event: Event): void {
     const index = this.indexAt(event);
     if (index === null || !this.scene) return;
-    const label = this.labels[index];
-    const weight =
-      this.role === "query" || index >= this.scene.chain.weights.length
-        ? ""
-        : isMasked(this.scene.chain, index)
-          ? " · masked"
-          : ` · ${this.scene.pair ? `weight, B − A ${change(this.scene.chain.weights[index])}` : `weight ${percent(this.scene.chain.weights[index])}`}`;
-    this.host.say(`token ${index} · ${inLine(label)}${weight}`);
+    this.host.say(said(this.scene, this.role, index));
   }
 }

@@ -1,17 +1,21 @@
-/** The text, in one ribbon where queries and keys are the same tokens, else in two. */
+/** The text, in one ribbon where queries and keys are the same tokens, else in two; images beside it. */
 import { h } from "../../base/dom";
 import type { Scene } from "../../scene/scene";
+import { Pictures } from "./pictures";
 import { Ribbon, type RibbonHost } from "./ribbon";
 
 export class Ribbons {
   readonly element = h("div", { class: "ribbons" });
+  private readonly pictures: Pictures;
   private views: Ribbon[] = [];
   private tables = "";
 
   constructor(
     private readonly host: RibbonHost,
     private readonly id: string,
-  ) {}
+  ) {
+    this.pictures = new Pictures(host, `${id}p`);
+  }
 
   draw(scene: Scene): void {
     const { query_tokens: queries, key_tokens: keys } = scene.site;
@@ -23,8 +27,11 @@ export class Ribbons {
         queries === keys
           ? [new Ribbon("both", null, host, `${id}b`)]
           : [new Ribbon("query", "queries", host, `${id}q`), new Ribbon("key", "keys", host, `${id}k`)];
-      this.element.replaceChildren(...this.views.map((ribbon) => ribbon.element));
+      this.pictures.build(scene);
+      this.element.classList.toggle("pictured", !this.pictures.element.hidden);
+      this.element.replaceChildren(this.pictures.element, ...this.views.map((ribbon) => ribbon.element));
     }
+    this.pictures.draw(scene);
     for (const ribbon of this.views) ribbon.draw(scene);
   }
 

@@ -74,7 +74,7 @@ export class Statistics {
   written(value: number, name: string): string {
     const unit = isPairName(name) ? texts[name].unit : (this.meta.stat_units?.[name] ?? "");
     if (unit === "part") return percent(value);
-    return `${fixed(value, unit === "tokens" ? 1 : 2)}${unit ? ` ${unit}` : ""}`;
+    return `${fixed(value, unit === "tokens" || unit === "patches" ? 1 : 2)}${unit ? ` ${unit}` : ""}`;
   }
 
   /** How many heads have a larger number, plus one; null without a number. */

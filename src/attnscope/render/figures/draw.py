@@ -1,7 +1,6 @@
 """A state of a trace as a figure, or within axes that you give."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from textwrap import wrap
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from attnscope.errors import InputError, MissingDependency
 from attnscope.render.figures.colours import GROUND, MUTED
 from attnscope.render.figures.fonts import warn_of_missing
+from attnscope.render.figures.images import with_images
+from attnscope.render.figures.plan import Plan
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, PROSE, Sheet
 from attnscope.text.status import status
@@ -24,16 +25,6 @@ if TYPE_CHECKING:
 NARROWEST, WIDEST, TALLEST, SMALLEST = 2.4, 40.0, 60.0, 0.45
 MARGIN = 0.06
 TITLE, NOTE = 8.5, 6.5  # points
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a level draws: a title, a body of `height` inches, and notes below it. `draw` gets the sheet and where the body begins."""
-
-    title: str
-    height: float
-    draw: Callable[[Sheet, float], None]
-    notes: tuple[str, ...] = ()
 
 
 def figure(
@@ -139,6 +130,7 @@ def _scene(trace: Trace, state: State, title: Any, sums: Any, framed: bool) -> S
 
 def _plan(scene: Scene, width: float) -> Plan:
     plan = import_module(f"attnscope.render.figures.{scene.state.level}").plan(scene, width)  # a module for each level
+    plan = with_images(scene, plan, width)
     return plan if scene.title is None else replace(plan, title=scene.title)
 
 

@@ -5,10 +5,10 @@ import torch
 
 from attnscope.errors import InputError
 from attnscope.render.figures.colours import HEADS, MUTED, TEXT, nice, nice_part
-from attnscope.render.figures.draw import Plan
 from attnscope.render.figures.names import cut, fitting
 from attnscope.render.figures.parts import legend_end, quoted
 from attnscope.render.figures.picture import Picture, picture_of
+from attnscope.render.figures.plan import Plan
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, WIDE, Sheet
 from attnscope.text.format import percent

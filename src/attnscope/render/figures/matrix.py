@@ -7,10 +7,10 @@ import numpy as np
 
 from attnscope.errors import InputError
 from attnscope.render.figures.colours import GROUND, INK, MUTED, TEXT, nice, nice_part
-from attnscope.render.figures.draw import Plan
 from attnscope.render.figures.field import Field, field_of
 from attnscope.render.figures.names import cut, fitting
 from attnscope.render.figures.parts import legend_end, shape_notes
+from attnscope.render.figures.plan import Plan
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, WIDE, Sheet
 from attnscope.text.format import count, number, percent_in_words

@@ -8,8 +8,8 @@ import numpy as np
 
 from attnscope.errors import InputError
 from attnscope.render.figures.colours import GROUND, INK, LINE, MUTED, TEXT, nice_part
-from attnscope.render.figures.draw import Plan
 from attnscope.render.figures.parts import legend_end
+from attnscope.render.figures.plan import Plan
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, WIDE, Sheet
 from attnscope.statistics.definitions import NAMING, PAIR, STATISTICS, plain_name

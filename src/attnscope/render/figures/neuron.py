@@ -6,9 +6,9 @@ import torch
 
 from attnscope.errors import InputError
 from attnscope.render.figures.colours import LINE, MUTED, TEXT, nice, nice_part
-from attnscope.render.figures.draw import Plan
 from attnscope.render.figures.names import cut, fitting
 from attnscope.render.figures.parts import hidden_notes, largest, legend_end
+from attnscope.render.figures.plan import Plan
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, WIDE, Sheet
 from attnscope.text.format import number, percent, percent_in_words

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from attnscope.render.figures.colours import FAINT, MUTED, TEXT, nice
-from attnscope.render.figures.draw import Plan
 from attnscope.render.figures.names import cut
 from attnscope.render.figures.parts import largest
+from attnscope.render.figures.plan import Plan
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, Sheet
 from attnscope.text.format import percent, significant

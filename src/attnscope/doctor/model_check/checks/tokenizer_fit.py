@@ -1,11 +1,7 @@
 """Does this tokenizer belong to this model? Its size and its special ids are held against the model's."""
 
-from typing import Any
-
 from attnscope.doctor.model_check.case import Case
-
-# What begins a text, ends it, and pads it: names in a configuration and in a tokenizer.
-_ROLES = {"begin": ("bos", "cls"), "end": ("eos", "sep"), "pad": ("pad",)}
+from attnscope.tracing.special_ids import ROLES, compare_roles, special_ids
 
 
 def examine(case: Case) -> None:
@@ -41,45 +37,9 @@ def examine(case: Case) -> None:
         case.report("tokenizer-of-another-model", evidence="; ".join(signs))
 
 
-def compare_roles(config: Any, tokenizer: Any, rows: int) -> dict[str, str]:
-    """For each role that both give to a token of the model's `rows`: "fits", "unlike", or "weak": unlike, but the model's id
-    is some special token here, as where a chat has an end of its own."""
-    own = {role: _ids(tokenizer, names) for role, names in _ROLES.items()}
-    theirs = {role: {i for i in _ids(config, names) if i < rows} for role, names in _ROLES.items()}
-    special = {*getattr(tokenizer, "all_special_ids", ()), *getattr(tokenizer, "added_tokens_decoder", {})}
-    found: dict[str, str] = {}
-    for role, ids in theirs.items():
-        others = set().union(*(x[other] for x in (own, theirs) for other in _ROLES if other != role))
-        if not ids or not own[role] or (role == "pad" and (ids | own["pad"]) & others):
-            continue  # a pad token that has another role besides is a choice of the user
-        if ids & own[role]:
-            found[role] = "fits"
-        elif not _left_as_it_was(config, _ROLES[role]):
-            exchanged = {"begin": "end", "end": "begin"}.get(role, "pad")
-            taken = ids <= own[exchanged] - own[role]
-            found[role] = "weak" if ids & special and not taken else "unlike"
-    return found
-
-
 def _words(case: Case, role: str) -> str:
-    theirs, own = (sorted(_ids(owner, _ROLES[role])) for owner in (case.config, case.tokenizer))
+    theirs, own = (sorted(special_ids(owner, ROLES[role])) for owner in (case.config, case.tokenizer))
     ids = " or ".join(map(str, theirs[:3]))
     return (
         f"the model's {role} token is id {ids}, the tokenizer's {' or '.join(map(str, own[:3]))} ({case.strings(own)})"
     )
-
-
-def _ids(owner: Any, names: tuple[str, ...]) -> set[int]:
-    values = [getattr(owner, f"{name}_token_id", None) for name in names]
-    flat = [i for value in values for i in (value if isinstance(value, (list, tuple)) else [value])]
-    return {i for i in flat if isinstance(i, int) and i >= 0}
-
-
-def _left_as_it_was(config: Any, names: tuple[str, ...]) -> bool:
-    """Whether a configuration with a vocabulary of its own keeps the special ids of its class: nobody has set them."""
-    try:
-        plain = type(config)()
-    except Exception:  # a configuration may need arguments
-        return False
-    own = getattr(plain, "vocab_size", None) != getattr(config, "vocab_size", None)
-    return own and _ids(plain, names) == _ids(config, names)

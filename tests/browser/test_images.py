@@ -1,0 +1,63 @@
+"""The picture beside the tokens: a patch picked by click and by keyboard, and the weights of the query painted over it."""
+
+from dataclasses import replace
+
+import pytest
+
+from browser_tools import settled, url_state
+from made_traces import pictured
+
+ROWS, COLUMNS = 3, 5
+ALPHA = """() => { const canvas = document.querySelector('[data-attnscope]').shadowRoot.querySelector('[data-pane="weights"] canvas');
+  const {width, height} = canvas, {data} = canvas.getContext('2d').getImageData(0, 0, width, height);
+  return [width, height, Array.from(data).filter((_, i) => i % 4 === 3)]; }"""
+
+
+def patch(page, pane: str, row: int, column: int) -> None:
+    box = page.locator(f'[data-pane="{pane}"]').bounding_box()
+    x = box["x"] + box["width"] * (column + 0.5) / COLUMNS
+    page.mouse.click(x, box["y"] + box["height"] * (row + 0.5) / ROWS)
+    settled(page)
+
+
+@pytest.mark.parametrize("level", ["model", "head", "matrix", "neuron", "steps"])
+def test_a_patch_is_picked_and_its_weights_are_painted(open_view, level: str) -> None:
+    trace = pictured()
+    page = open_view(trace.show(level=level, layer=0, head=1, query=3))
+    patch(page, "picture", 1, 2)
+    assert int(url_state(page)["query"]) == 2 + COLUMNS + 2
+    page.locator('[data-pane="picture"]').focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowLeft")
+    settled(page)
+    query = 2 + 2 * COLUMNS + 1
+    assert int(url_state(page)["query"]) == query
+    page.keyboard.press("ArrowDown")  # the lowest row
+    settled(page)
+    assert int(url_state(page)["query"]) == query
+    width, height, alphas = page.evaluate(ALPHA)
+    assert (width, height) == (COLUMNS, ROWS)
+    site = trace.sites[0]
+    row = site.weights(1)[query]
+    most = max(float(row.max()), float(site.share(1, query).max()))
+    end = next(end for end in (0.01, 0.02, 0.05, 0.1, 0.2, 1) if most <= end)
+    assert alphas == pytest.approx([255 * weight / end for weight in row[2:].tolist()], abs=1)
+
+
+def test_a_key_is_pinned_in_the_weights(open_view) -> None:
+    page = open_view(pictured().show(level="neuron", layer=0, head=1, query=3))
+    patch(page, "weights", 2, 4)
+    assert int(url_state(page)["key"]) == 2 + 2 * COLUMNS + 4
+    ribbon = page.locator("[data-ribbon]").inner_text()
+    assert "[CLS]" in ribbon
+    assert "[REG 0]" in ribbon
+    assert "patch 0,0" not in ribbon, "patches stand in the picture"
+
+
+def test_without_pixels_the_grid_alone_is_drawn(open_view) -> None:
+    trace = pictured()
+    bare = replace(trace, tokens=replace(trace.tokens, grids=(replace(trace.tokens.grids[0], png=b""),)))
+    page = open_view(bare.show(level="head", layer=0, head=1, query=3))
+    assert page.locator("[data-pane] img").count() == 0
+    patch(page, "picture", 0, 4)
+    assert int(url_state(page)["query"]) == 2 + 4
