@@ -1,7 +1,7 @@
 """The docs site: `make docs`. It opens from disk: nothing in it is fetched, not even a font.
 
 The notebooks of the course are run while the site is built; what a cell raises ends the build. ATTNSCOPE_STATIC makes
-what they show the page in a frame instead of the live widget.
+what they show the page in a frame instead of the live widget. The pages of the gallery are made too (tools/gallery.py).
 """
 
 import logging
@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import course  # noqa: E402
 from docstrings import to_rst  # noqa: E402
+from gallery_directive import Gallery  # noqa: E402
 from pygments.lexers.data import JsonLexer  # noqa: E402
 
 import attnscope  # noqa: E402
@@ -84,5 +85,6 @@ def _badge(app: Any, docname: str, source: list[str]) -> None:
 
 def setup(app: Any) -> None:
     app.add_lexer("jsonc", JsonLexer)
+    app.add_directive("gallery", Gallery)
     app.connect("autodoc-process-docstring", _docstring)
     app.connect("source-read", _badge)

@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import check_site  # noqa: E402
 import course  # noqa: E402
+import gallery  # noqa: E402
 from docstrings import to_rst  # noqa: E402
 
 
@@ -83,6 +84,29 @@ def test_instruments_are_alive_from_disk(opened, site: Path) -> None:
         assert inside.locator("[data-key-list] [data-slot], [role=row], tr").count() > 10
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert asked == []
+
+
+@pytest.mark.browser
+def test_pages_of_the_gallery_are_alive_from_disk(browser, site: Path) -> None:
+    """That their text says the numbers of their instruments was checked while the site was built: else it warns."""
+    context = browser.new_context(viewport={"width": 390, "height": 900})
+    said: list[str] = []
+    for kind in gallery.KINDS:
+        file = site / "gallery" / f"{kind}.html"
+        if "The live page is left out of this build" in file.read_text(encoding="utf-8"):
+            assert kind not in ("encoder", "seq2seq"), "what they need is always there"
+            continue
+        page = context.new_page()
+        page.on("console", lambda message, kind=kind: said.append(f"{kind}: {message.text}"))
+        page.on("pageerror", lambda error, kind=kind: said.append(f"{kind}: {error}"))
+        page.goto(file.as_uri())
+        inside = page.locator("iframe.attnscope-frame").content_frame
+        inside.locator("[data-ready]").first.wait_for(timeout=30_000)
+        inside.get_by_text("checked against the model").first.wait_for(state="attached", timeout=30_000)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), kind
+        page.close()
+    context.close()
+    assert said == []
 
 
 @pytest.mark.browser

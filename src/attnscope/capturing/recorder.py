@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
 from attnscope.capturing.given import given_names, ids_read, matched, names_of_read
+from attnscope.capturing.mixers import mixer_note, told_apart
 from attnscope.capturing.parts import rows_of
 from attnscope.capturing.recording import Recording
 from attnscope.capturing.refusals import check_model, nothing_recorded
@@ -121,6 +122,7 @@ class Recorder:
         if named is not None and tokens is None:
             named, target = with_virtual(self.model, named, target)
         unrecorded = unrecorded_of(chosen, recording.ran, passes.recorded)
+        mixers = told_apart(self.model, unrecorded, chosen)[1]
         return trace_of(
             chosen,
             found,
@@ -129,10 +131,19 @@ class Recorder:
             named,
             target,
             name=name,
-            notes=[*notes, *more],
+            notes=[*notes, *more, *mixer_note(mixers)],
             unrecorded=unrecorded,
             inputs=inputs,
         )
+
+    def mixers(self) -> tuple[list[str], dict[str, str]]:
+        """Of the modules that look like attention, and of which the last pass recorded nothing: the paths of those that may
+        attend, and the classes of those that mix tokens by other means, each with what it does."""
+        recording, kept = self._recording, self._recording.passes.kept
+        if not kept:
+            return [], {}
+        missing = unrecorded_of(kept[-1], recording.ran, recording.passes.recorded)
+        return told_apart(self.model, missing, kept[-1])
 
     def rows(self) -> int:
         """How many rows the batch of the last pass had, where a module called torch by itself; 1 where none did."""
@@ -144,7 +155,10 @@ class Recorder:
     def _nothing_recorded(self) -> str:
         recording = self._recording
         elsewhere = recording.calls_torch and recording.passes.elsewhere
-        return nothing_recorded(self.model, recording.passes.count, [*recording.ran], elsewhere)
+        kept = recording.passes.kept
+        return nothing_recorded(
+            self.model, recording.passes.count, [*recording.ran], elsewhere, kept[-1] if kept else None
+        )
 
 
 @contextlib.contextmanager

@@ -16,11 +16,15 @@ from attnscope.capturing.listen.fast_paths import FastPaths
 from attnscope.capturing.listen.module_stack import Running, RunningModules
 from attnscope.capturing.listen.reads import by_name, is_ids
 from attnscope.capturing.passes import Passes
+from attnscope.capturing.probing import Probing
 from attnscope.capturing.read.attention_call import is_cross
 from attnscope.capturing.read.kv_cache import KeyKeeper, row_of
+from attnscope.capturing.read.value_probe import Probed
 from attnscope.capturing.records import Pass, WeightsRecord, record_of
 from attnscope.capturing.surroundings import Surroundings
 from attnscope.capturing.to_trace import places_of
+
+ASKED = "asked for its weights"
 
 
 def _token_types(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
@@ -85,6 +89,8 @@ class Recording:
         self._closers.append(self._surroundings.close)
         self._closers.append(lambda: stop_listening(self))
         self.passes.thread = threading.get_ident()
+        if asked := self._facts.may_be_asked():
+            self._closers.append(Probing(asked, self.passes, self._wants, self._keep_probed).close)
         listen(self)
         if self.calls_torch:
             self.running = RunningModules(self.model)
@@ -140,6 +146,7 @@ class Recording:
         if ended is None:
             return
         self._surroundings.forget()
+        function_mode.forget()
         if self.layers is not None:  # which layer a call was, only the whole pass tells
             places = places_of(ended, self.model)
             ended.records = [r for r in ended.records if r.place in places and places[r.place].layer in self.layers]
@@ -211,7 +218,14 @@ class Recording:
         """
         opened = self.passes.current
         if opened is not None and looks_like_attention(running.module):
+            opened.products.setdefault(self._paths[id(running.module)], False)
             opened.softmaxes.setdefault(running.turn, (set(), []))[0].add(tuple(size))
+
+    def saw_product(self, running: Running) -> None:
+        """Note that a module multiplied two matrices that are no parameters: perhaps queries and keys."""
+        opened = self.passes.current
+        if opened is not None:
+            opened.products[self._paths[id(running.module)]] = True
 
     def record_weights(self, running: Running, weights: Tensor, call: AttentionCall | None) -> None:
         """Keep the weights of a softmax that were multiplied with values.
@@ -240,3 +254,19 @@ class Recording:
         kept = weights.detach().clone()  # a copy: what the model does with it next is not known
         number = opened.calls[path] - 1
         opened.records.append(WeightsRecord(place, path, number, kept, function_mode.SOFTMAX, cross))
+
+    def _keep_probed(self, path: str, module: nn.Module, found: Probed) -> None:
+        """Keep what a module said of its run when it was asked."""
+        alone = self.passes.depth == 0
+        cross = self._is_cross(module, path, *found.weights.shape[2:])
+        if (entered := self.passes.enter_call(path, cross)) is None:
+            return
+        opened, place = entered
+        if found.q is None or found.k is None:
+            record = WeightsRecord(place, path, opened.calls[path] - 1, found.weights, ASKED, cross)
+            opened.records.append(record)
+            return
+        options = {"is_causal": False, "scaling": found.scaling}
+        tensors = found.q, found.k, found.v, found.weights > 0, options, found.z.transpose(1, 2)
+        call = AttentionCall(module, ASKED, *tensors, direct=True, own_mask=True)
+        self._add_record(call, opened, place, path, cross, alone)

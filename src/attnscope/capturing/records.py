@@ -27,6 +27,7 @@ class Record:
     row of the batch. `place`: which call
     of the pass it was. `direct`: the module called torch by itself, and not through transformers' interface. `offset`: where query 0 stands
     among the keys, where the mask tells.
+    `given`: the output as the module held it, which may have changed it in its place since, [B, Q, H, Dv].
     `coarsest`: the dtype of the lowest precision on the way from q to z, autocast's among them."""
 
     place: int
@@ -53,10 +54,17 @@ class Record:
     direct: bool = False
     offset: int | None = None
     coarsest: torch.dtype = torch.float32
+    given: Tensor | None = None
 
     @property
     def batch(self) -> int:
         return len(self.query)
+
+    def z_was_changed(self) -> bool:
+        """Whether the module changed the output after it had been computed."""
+        if self.given is None or self.z is None:
+            return False
+        return not torch.equal(self.given[:, self.z_rows.to(self.given.device)], self.z)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -105,6 +113,7 @@ class Pass:
     watched: bool = False
     token_types: Tensor | None = None
     ran: set[str] = field(default_factory=set)
+    products: dict[str, bool] = field(default_factory=dict)
     places: tuple[int, Any] = (
         -1,
         None,
@@ -113,8 +122,10 @@ class Pass:
     @property
     def partial(self) -> set[int]:
         """Places of softmaxes of several sizes in one run of a module: pieces of one attention (windows, landmarks),
-        which nothing tells how to put together."""
-        return {place for sizes, places in self.softmaxes.values() if len(sizes) > 1 for place in places}
+        which nothing tells how to put together. Two sides of one product (image to text, text to image) are no pieces."""
+        return {
+            place for sizes, places in self.softmaxes.values() if len({*map(frozenset, sizes)}) > 1 for place in places
+        }
 
 
 @functools.lru_cache(maxsize=8)
@@ -178,6 +189,7 @@ def record_of(
         took=_named_by(call),
         coarsest=_coarsest(call),
         offset=offset,
+        given=None if call.given is None else call.given.detach(),
     )
 
 

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from attnscope.capturing.listen.detect import mixer_names
 from attnscope.capturing.listen.facts import Facts, attended_before, facts_of
+from attnscope.capturing.mixers import told_apart
+from attnscope.capturing.records import Pass
 from attnscope.errors import CaptureError, InputError
 
 
@@ -32,15 +35,19 @@ def may_attend(model: nn.Module) -> bool:
 def no_attention(model: nn.Module) -> str:
     """Why a model without attention cannot be read: the modules it has, and another way."""
     names = sorted({type(module).__name__ for module in model.modules()})
+    mixers = mixer_names(model)
+    mixed = f"Its tokens are mixed by other means: {', '.join(mixers[:6])}. " if mixers else ""
     return (
-        f"it has no attention that attnscope can read. Its modules are: {', '.join(names[:16])}"
+        f"it has no attention that attnscope can read. {mixed}Its modules are: {', '.join(names[:16])}"
         f"{' …' if len(names) > 16 else ''}. Query, key and value tensors of your own can be looked at with Trace.from_qkv."
     )
 
 
-def nothing_recorded(model: nn.Module, passes: int, ran: Sequence[str], only_elsewhere: bool) -> str:
+def nothing_recorded(
+    model: nn.Module, passes: int, ran: Sequence[str], only_elsewhere: bool, last: Pass | None = None
+) -> str:
     """Why a capture holds no attention. `ran`: paths of the attention-like modules that ran. `only_elsewhere`: the
-    model calls torch by itself, and ran in a thread that the capture does not see."""
+    model calls torch by itself, and ran in a thread that the capture does not see. `last`: the last pass."""
     kind, ran = type(model).__name__, sorted(ran)
     if passes == 0 and not ran:
         return (
@@ -51,6 +58,13 @@ def nothing_recorded(model: nn.Module, passes: int, ran: Sequence[str], only_els
         return (
             f"{kind} ran in another thread. It calls torch's attention by itself and not through transformers' interface, "
             "and such calls are seen only in the thread that opened the capture: run the model in that thread."
+        )
+    attend, mixers = told_apart(model, ran, last)
+    if mixers and not attend:
+        named = "; ".join(f"{name} ({what})" for name, what in sorted(mixers.items()))
+        return (
+            f"{kind} ran, but it mixes its tokens by other means than attention with keys, so there are no weights to show: "
+            f"{named}. Modules that look like attention: {', '.join(ran[:12])}{' …' if len(ran) > 12 else ''}."
         )
     if ran:
         return (

@@ -29,6 +29,11 @@ NO_VECTORS = (
     "could be seen"
 )
 
+CHANGED = (
+    "this module adds something more to its output z after weights · v (relative positions of the values, a convolution): z "
+    "here is what the weights and v give"
+)
+
 Found = tuple[Record | WeightsRecord, Place]
 
 
@@ -103,6 +108,8 @@ def site_of(record: Record | WeightsRecord, place: Place, rows: range, total: in
     if record.offset == 0:
         count = aligned.k.shape[1] - q.shape[1]
         note = note or f"the model puts {count} more key{'s' if count > 1 else ''} behind those of the tokens"
+    if record.z_was_changed():
+        note = note or CHANGED
     pre_q, pre_k = record.pre_rotary or (None, None)
     z = None if record.z is None else _row(record.z, index).transpose(0, 1)
     return Site(
@@ -116,7 +123,7 @@ def site_of(record: Record | WeightsRecord, place: Place, rows: range, total: in
         sinks=record.sinks,
         z=z,
         z_rows=None if z is None else record.z_rows,
-        **_projection(record, z, rows),
+        **({"no_projection": CHANGED} if record.z_was_changed() else _projection(record, z, rows)),
         x=_row(record.x, index) if record.x is not None and record.x.ndim == 3 else None,
         x_keys=None
         if record.x_keys is None or record.x_keys.shape[1] != aligned.k.shape[1]

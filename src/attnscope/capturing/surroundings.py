@@ -46,7 +46,8 @@ class Surroundings:
             record.x, record.x_keys = sources(found, record.x) if "x" in self._keep else (None, None)
             record.origins = {name: replace(origin, x=None) for name, origin in found.items()}
         if record.took is None:
-            self._projections.expect(record.path, call.output, lambda took: setattr(record, "took", took))
+            output = call.output if call.given is None else call.given
+            self._projections.expect(record.path, output, lambda took: setattr(record, "took", took))
 
 
 def _batch_first(x: Tensor, call: AttentionCall) -> Tensor | None:

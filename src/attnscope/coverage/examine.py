@@ -1,8 +1,8 @@
 """One architecture: built small, run under a capture, traced and shown. What came of it is a Row."""
 
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,18 +10,22 @@ from torch import nn
 
 from attnscope import api
 from attnscope.capturing import capture, may_attend
+from attnscope.capturing.listen.detect import mixer_names
+from attnscope.capturing.mixers import NO_SOFTMAX
 from attnscope.coverage.feed import NoInputs, feed
 from attnscope.coverage.shrink import Sizes, shrink
 from attnscope.coverage.types import class_name
 from attnscope.errors import AttnscopeError
 from attnscope.tracing.trace import Trace
+from attnscope.views.state import LEVELS
 
 # From the best to the worst; the last two say nothing of attnscope.
 LABELS = ("exact", "mixed", "weights only", "nothing", "differs", "not attention", "not built")
 MOST = 30_000_000  # parameters
 _SIZES = (
     Sizes(), Sizes(sections=True), Sizes(groups=4), Sizes(image=64), Sizes(width=64), Sizes(width=48),
-    Sizes(width=64, heads=8), Sizes(heads=2, image=64, patch=16),
+    Sizes(width=64, heads=8), Sizes(heads=2, image=64, patch=16), Sizes(fill=True), Sizes(fill=True, layers=3, groups=4),
+    Sizes(fill=True, width=64, image=64),
 )  # fmt: skip
 
 
@@ -29,7 +33,8 @@ _SIZES = (
 class Row:
     """`label`: one of LABELS. `sites`: how many attention calls a pass has. `extras`: what changes their scores beside
     q · k. `error`: the largest difference from the model's own output, as a part of its largest number. `bypassed`: what
-    was seen without q and k, or not at all. `note`: why it was not built, or what does not work in trace() or show()."""
+    was seen without q and k, or not at all. `opens`: how many pages were drawn: one at each level, and one of each stack.
+    `note`: what else mixes tokens, why it was not built, or what does not work in trace() or show()."""
 
     model_type: str
     class_name: str
@@ -39,6 +44,7 @@ class Row:
     error: float = 0.0
     bypassed: tuple[str, ...] = ()
     note: str = ""
+    opens: int = 0
 
 
 def examine(model_type: str) -> Row:
@@ -51,14 +57,26 @@ def examine(model_type: str) -> Row:
         except _NotBuilt as error:
             return Row(model_type, named, "not built", note=str(error))
         if not may_attend(model):
-            return Row(model_type, named, "not attention")
+            named_mixers = mixer_names(model)[:3]
+            return Row(model_type, named, "not attention", note=", ".join(named_mixers))
         try:
             with capture(model) as recorder, torch.no_grad():
                 model(**inputs)
             trace = recorder.trace()
         except (AttnscopeError, IndexError) as error:
+            attend, mixers = recorder.mixers()
+            if {*mixers.values()} == {NO_SOFTMAX} and (silent := _silent(model, inputs)):
+                return Row(model_type, named, "not built", note=f"gives zeros alone here: {', '.join(silent)}")
+            if mixers and not attend:
+                return Row(model_type, named, "not attention", note=_named(mixers))
             return Row(model_type, named, "nothing", bypassed=_attention(model), note=_short(error))
-        return _row(model_type, named, model, trace, _shown(model, inputs))
+        opens, note = _shown(model, inputs)
+        row = _row(model_type, named, model, trace, "; ".join(filter(None, (_named(recorder.mixers()[1]), note))))
+        return replace(row, opens=opens)
+
+
+def _named(mixers: Mapping[str, str]) -> str:
+    return f"other means than attention: {', '.join(sorted(mixers))}" if mixers else ""
 
 
 def _row(model_type: str, named: str, model: nn.Module, trace: Trace, note: str) -> Row:
@@ -70,13 +88,15 @@ def _row(model_type: str, named: str, model: nn.Module, trace: Trace, note: str)
         site for site, receipt in receipts if not site.weights_only and receipt.status not in ("exact", "unchecked")
     ]
     weights = [site for site in trace.sites if site.weights_only]
-    without = {*trace.unrecorded, *(site.path for site in weights)}
+    # What mixes by other means is no attention that was missed.
+    unseen = [path for path in trace.unrecorded if _kind(model, path) not in note]
+    without = {*unseen, *(site.path for site in weights)}
     bypassed = tuple(sorted({_kind(model, path) for path in without}))
     if differs:
         label = "differs"
-    elif len(exact) == len(receipts) and not trace.unrecorded:
+    elif len(exact) == len(receipts) and not unseen:
         label = "exact"
-    elif len(weights) == len(receipts):
+    elif len(weights) == len(receipts) and not unseen:
         label = "weights only"
     else:
         label = "mixed"
@@ -84,13 +104,42 @@ def _row(model_type: str, named: str, model: nn.Module, trace: Trace, note: str)
     return Row(model_type, named, label, len(receipts), _extras(trace), error, bypassed, note)
 
 
-def _shown(model: nn.Module, inputs: dict[str, Any]) -> str:
-    """What does not work when the whole is traced and shown; empty where it works."""
+def _shown(model: nn.Module, inputs: dict[str, Any]) -> tuple[int, str]:
+    """How many pages of the trace were drawn, and what did not work; empty where all did: each level where the view opens, and each
+    stack."""
+    drawn, where = 0, ""
     try:
         view = api.show(model, None, inputs=inputs)
-        return "" if view.html else "show() draws nothing"
+        places = [{"level": level} for level in LEVELS]
+        for stack in view.trace.stacks if len(view.trace.stacks) > 1 else ():
+            layer = next(site.layer for site in view.trace.sites if site.stack == stack)
+            places.append({"stack": stack, "layer": layer, "head": 0, "query": 0, "key": None})
+        for place in places:
+            where = next(iter(place.values())) or ""
+            if not view.at(**place).html:
+                return drawn, f"show() draws nothing at {where}"
+            drawn += 1
     except Exception as error:  # a row tells of any failure
-        return f"show(): {_short(error)}"
+        return drawn, f"show() at {where or 'its opening'}: {_short(error)}"
+    return drawn, ""
+
+
+@torch.no_grad()
+def _silent(model: nn.Module, inputs: dict[str, Any]) -> list[str]:
+    """Classes of modules named attention that give nothing but zeros here: their kernel needs another device."""
+    given: dict[str, bool] = {}
+
+    def look(module: nn.Module, _: Any, output: Any) -> None:
+        first = output[0] if isinstance(output, tuple) and output else output
+        if isinstance(first, torch.Tensor):
+            name = type(module).__name__
+            given[name] = given.get(name, True) and not bool(first.any())
+
+    handles = [m.register_forward_hook(look) for m in model.modules() if "attention" in type(m).__name__.lower()]
+    model(**inputs)
+    for handle in handles:
+        handle.remove()
+    return sorted(name for name, zeros in given.items() if zeros)
 
 
 def _extras(trace: Trace) -> tuple[str, ...]:

@@ -33,6 +33,8 @@ def feed(model: Any) -> dict[str, Any]:
     if "input_ids" in wanted:
         beside = [name for name in ("pixel_values", "input_features") if name in names and name not in wanted]
         attempts = [[*wanted, name] for name in beside] + attempts
+        if "protein_input_ids" in names:
+            attempts = [[*wanted, "protein_input_ids", "protein_attention_mask"], *attempts]
     said = ""
     for attempt in attempts:
         try:
@@ -46,6 +48,12 @@ def _first_wanted(model: Any, names: Mapping[str, inspect.Parameter]) -> list[st
     """Parameters without a default, the model's main input, and what a decoder reads."""
     open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     wanted = [name for name, one in names.items() if one.default is one.empty and one.kind not in open_ended]
+    together = (
+        [name for name in names if name.startswith(("future_", "past_"))] if "past_time_features" in names else []
+    )
+    if "returns_to_go" in names:
+        together = ["states", "actions", "rewards", "returns_to_go", "timesteps"]
+    wanted += [name for name in together if name not in wanted and name != "past_key_values"]
     main = str(getattr(model, "main_input_name", ""))
     if main in names and main not in wanted:
         wanted.append(main)
@@ -95,8 +103,14 @@ class _Asked:
             return True
         named = [n for n in self.names if n not in wanted and re.search(rf"\b{re.escape(n)}\b", message)]
         named = [n for n in named if not n.endswith(("inputs_embeds", "attention_mask"))]
+        if "pixel_values" in wanted:  # an image is given, and no video
+            named = [n for n in named if "video" not in n]
         if named:
             wanted += named[:2]
+            return True
+        unsaid = ("input_ids", "decoder_input_values")  # what is missing without a name
+        if "NoneType" in message and (missing := [n for n in unsaid if n in self.names and n not in wanted]):
+            wanted.append(missing[0])
             return True
         self.shape += 1
         return self.shape < 4
@@ -125,7 +139,7 @@ class _Asked:
         width = self.number("hidden_size", "d_model", "embed_dim", default=32)
         if name in _IMAGES or (name == "hidden_states" and _PATCHED.intersection(self.names)):
             return self._pixels()
-        if name in ("input_ids", "decoder_input_ids", "text_input_ids"):
+        if name in ("input_ids", "decoder_input_ids", "text_input_ids", "protein_input_ids"):
             return self._ids(name)
         if name == "attention_mask":
             text = getattr(self.model, "main_input_name", "") == "input_ids"
@@ -140,9 +154,43 @@ class _Asked:
             "inputs": lambda: torch.randn(1, TEXT, width),
             "hidden_states": lambda: torch.randn(1, TEXT, width),
             "mm_token_type_ids": lambda: self._kinds(),
-            "flattened_patches": lambda: torch.randn(1, 9, 2 + 3 * self.number("patch_size", default=8) ** 2),
+            "flattened_patches": lambda: torch.randn(
+                1, 9, 2 + self.number("patch_embed_hidden_size", default=3 * self.number("patch_size", default=8) ** 2)
+            ),
+            "query_embeds": lambda: torch.randn(1, TARGET, width),
+            "qformer_input_ids": lambda: self._ids(name),
+            "decoder_input_values": lambda: torch.randn(1, TARGET, width),
+            "prompt_pixel_values": lambda: self._pixels(),
+            "prompt_masks": lambda: self._pixels(),
+            "visual_feats": lambda: torch.randn(1, 5, self.number("visual_feat_dim", default=2048)),
+            "protein_attention_mask": lambda: torch.ones(1, TEXT, dtype=torch.long),
+            "visual_pos": lambda: torch.rand(1, 5, 4),
+            "image_embeds_position_mask": lambda: self._kinds(),
+            **self._steps(),
         }
         return made[name]() if name in made else None
+
+    def _steps(self) -> dict[str, Any]:
+        """A series: of numbers, or of what an agent saw and did."""
+        steps, channels = self.number("context_length", default=8), self.number("num_input_channels", default=1)
+        lags = self.said("lags_sequence", default=[0])
+        series = steps + max(lags) if "past_time_features" in self.names else steps
+        alone = "past_time_features" in self.names and self.number("input_size", default=1) == 1
+        times = self.number("num_time_features", default=0) + 0
+        future = self.number("prediction_length", default=4)
+        state, action = self.number("state_dim", default=17), self.number("act_dim", default=4)
+        return {
+            "past_values": lambda: torch.randn((1, series) if alone else (1, series, channels)),
+            "past_time_features": lambda: torch.randn(1, series, times),
+            "past_observed_mask": lambda: torch.ones(1, series) if alone else None,
+            "future_values": lambda: torch.randn(1, future),
+            "future_time_features": lambda: torch.randn(1, future, times),
+            "states": lambda: torch.randn(1, 5, state),
+            "actions": lambda: torch.randn(1, 5, action),
+            "rewards": lambda: torch.randn(1, 5, 1),
+            "returns_to_go": lambda: torch.randn(1, 5, 1),
+            "timesteps": lambda: torch.arange(5)[None],
+        }
 
     def _ids(self, name: str) -> Tensor:
         vocabulary = min(200, self.number("vocab_size", default=100))
@@ -190,6 +238,8 @@ class _Asked:
             "input_dim",
             default=80,
         )
+        if name == "input_values" and self.shape == 3:  # vectors, of a model without the layers that make them
+            return torch.randn(1, TEXT, self.number("hidden_size", default=32))
         if name == "input_values":
             if self.said("num_mel_bins") is not None and self.shape == 0:  # a spectrogram
                 return torch.randn(1, self.number("max_length", default=64), bands)

@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from attnscope.coverage.fill import fill
+
 
 @dataclass(frozen=True)
 class Sizes:
-    """The small numbers: `width` of a vector, `heads`, key/value heads (`groups`), and so on."""
+    """The small numbers: `width` of a vector, `heads`, key/value heads (`groups`), and so on. `fill`: give a number to what the class
+    leaves open, keep the stages of a backbone, and see that some layer attends."""
 
     width: int = 32
     heads: int = 4
@@ -23,15 +26,17 @@ class Sizes:
     image: int = 32
     patch: int = 8
     sections: bool = False
+    fill: bool = False
 
     @property
     def head(self) -> int:
         return self.width // self.heads
 
 
+_COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 # In the order in which they are asked; the first that fits the whole name decides.
 _RULES: tuple[tuple[str, str], ...] = (
-    (r"qk_head_dim", "two_heads"),
+    (r"qk_head_dim|mamba_d_head", "two_heads"),
     (
         r"(num_)?(key_value|kv)_heads|num_key_value_heads|n_kv_heads?|.*num_key_value_heads|num_global_key_value_heads",
         "groups",
@@ -41,9 +46,12 @@ _RULES: tuple[tuple[str, str], ...] = (
         "heads",
     ),
     (
-        r"(.*_)?(head_dim|head_size|d_kv|kv_channels|attention_head_dim|dim_head|d_head|qk_nope_head_dim|qk_rope_head_dim|v_head_dim|mamba_d_head)",
+        r"(.*_)?(head_dim|head_size|d_kv|kv_channels|attention_head_dim|dim_head|d_head|qk_nope_head_dim|qk_rope_head_dim|v_head_dim)",
         "head",
     ),
+    (r"mamba_d_ssm", "double"),
+    (r"upsample_groups", "width"),
+    (r"num_groups", "one"),
     (r"(q|kv|qk|o)_lora_rank|.*lora_rank|.*lora_dim", "half"),
     (r"rotary_dim", "head"),
     (r"mamba_n_heads|mamba_num_heads", "eight"),
@@ -65,7 +73,7 @@ _RULES: tuple[tuple[str, str], ...] = (
         r"(.*_)?(hidden_size|d_model|n_embd|dim|hidden_dim|embed_dim|embedding_size|embedding_dim|embed_size|hidden_channels|output_channels|projection_size|.*bottleneck_size|projection_dim|output_dim|proj_dim|emb_dim|width|d_embed|latent_dim|d_latents|n_embed|model_dim|channels_x|vision_output_dim|output_hidden_size|out_hidden_size|projector_hidden_size|.*_hidden_size|.*hidden_dim|.*embed_dim|conv_dim_x|dims)",
         "width",
     ),
-    (r".*vocab(ulary)?_size.*", "vocabulary"),
+    (r".*vocab(ulary)?_size.*|.*hash.*vocab", "vocabulary"),
     (
         r"(num_|n_|moe_num_|num_local_|.*routed_|.*shared_)?experts|n_routed_experts|num_local_experts|.*num_experts",
         "four",
@@ -91,6 +99,8 @@ _LISTS: tuple[tuple[str, str], ...] = (
         "width",
     ),
     (r".*image_size|img_size|input_size", "image"),
+    (r"embed_dim_per_stage|backbone_channel_list", "width"),
+    (r"axial_pos_embds_dim", "half"),
 )
 
 
@@ -98,6 +108,8 @@ def shrink(config_class: Any, sizes: Sizes = Sizes()) -> Any:
     """A small configuration of this class. Raises whatever the class does where the small numbers do not fit together."""
     plain = config_class().to_dict()
     small = _small(plain, sizes, {})
+    if sizes.fill:
+        fill(plain, small, lambda name: _named(name, _RULES, sizes), 4 * sizes.patch)
     for name in (
         "transformers_version",
         "model_type",
@@ -133,7 +145,12 @@ def _small(given: Mapping[str, Any], sizes: Sizes, ids: dict[int, int]) -> dict[
 def _value(name: str, value: Any, sizes: Sizes, ids: dict[int, int]) -> Any:
     if isinstance(value, Mapping):
         named = all(isinstance(one, str) for one in value)  # not the names of classes by number
-        return _small(value, sizes, ids) if named else value
+        if not named:
+            return value
+        small = _small(value, sizes, ids)
+        if sizes.fill:
+            fill(value, small, lambda name: _named(name, _RULES, sizes), 4 * sizes.patch)
+        return small
     if isinstance(value, (list, tuple)) and value and all(isinstance(one, Mapping) for one in value):
         return [_small(one, sizes, ids) for one in value]
     if re.search(r"token_(id|ids|index)$|_(bos|eos|pad)_id$", name):
@@ -141,6 +158,8 @@ def _value(name: str, value: Any, sizes: Sizes, ids: dict[int, int]) -> Any:
         return [one(x) for x in value] if isinstance(value, (list, tuple)) else one(value)
     if name == "mrope_section":
         return _sections(sizes)
+    if re.search(r"(feature|select)_layers?$", name):  # of layers that are gone: the last
+        return [-1 for _ in value] if isinstance(value, (list, tuple)) else value if value is None else -1
     if (
         re.search(r"feat_extract|conv", name)
         or isinstance(value, bool)
@@ -191,6 +210,7 @@ def _named(name: str, rules: tuple[tuple[str, str], ...], sizes: Sizes) -> int |
     for pattern, size in rules:
         if re.fullmatch(pattern, name):
             fixed = {"half": sizes.width // 2, "one": 1, "two": 2, "four": 4, "six": 6, "seven": 7, "eight": 8}
+            fixed |= {"double": 2 * sizes.width}
             fixed |= {"two_heads": 2 * sizes.head, "grid": sizes.image // sizes.patch}
             return fixed[size] if size in fixed else getattr(sizes, size)
     return None
@@ -210,21 +230,32 @@ def _per_layer(value: Any) -> bool:
     )
 
 
+def _long(value: Any, count: int) -> bool:
+    """A list of numbers with an entry for each of many layers, which no list of stages is as long as."""
+    return isinstance(value, (list, tuple)) and len(value) == count > 8 and not _per_layer(value)
+
+
 def _kinds_of_layers(given: Mapping[str, Any], made: dict[str, Any]) -> None:
     """Lists with an entry for every layer keep one of each kind, and as many layers as that."""
     count = next(
-        (given[n] for n in ("num_hidden_layers", "n_layer", "num_layers", "n_layers") if isinstance(given.get(n), int)),
+        (given[n] for n in _COUNTS if isinstance(given.get(n), int)),
         0,
     )
-    lists = {n: v for n, v in given.items() if _per_layer(v) and count > 1 and len(v) == count}
+    lists = {n: v for n, v in given.items() if _per_layer(v) and count > 1 and len(v) == count and "window" not in n}
+    for name, value in given.items():
+        if _long(value, count) and not lists:
+            made[name] = made[name][: next(made[n] for n in _COUNTS if isinstance(made.get(n), int))]
     if not lists:
         return
     rows = list(zip(*lists.values(), strict=True))
     first = [i for i, row in enumerate(rows) if row not in rows[:i]][:6]
     if len(first) == 1:
         first = [0, 1]
-    for name, value in lists.items():
-        made[name] = [value[i] for i in first]
-    for name in ("num_hidden_layers", "n_layer", "num_layers", "n_layers"):
+    for name, value in given.items():
+        if name in lists:
+            made[name] = [value[i] for i in first]
+        elif _long(value, count):
+            made[name] = [made[name][i] for i in first]
+    for name in _COUNTS:
         if isinstance(given.get(name), int):
             made[name] = len(first)

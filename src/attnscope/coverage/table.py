@@ -15,15 +15,17 @@ Every architecture of transformers {version} is built on a small configuration, 
 - *weights only*: the model computes its softmax by itself. Its weights are seen, and q and k are not.
 - *mixed*: some calls are exact, the others are weights only or not seen.
 - *nothing*: the model attends in a way that attnscope cannot read.
-- *not attention*: it mixes tokens by other means, such as convolutions or a recurrence.
+- *not attention*: it mixes tokens by other means than a softmax over keys: convolutions, a recurrence, a Fourier transform, linear
+  attention, points that it samples. Layers of this kind beside attention are named in the remark, and do not change the label.
 - *not built*: no small model of this kind ran here. That says nothing about attnscope.
 
+*Pages* counts the pages that `attnscope.show` drew: one at each level, and one of each stack of a model with several.
 The error is the largest difference from the model's own output, as a part of its largest number.
 
 {counts}
 
-| type | class | label | calls | extras | error | seen without q and k | remark |
-|-|-|-|-|-|-|-|-|
+| type | class | label | calls | extras | error | pages | seen without q and k | remark |
+|-|-|-|-|-|-|-|-|-|
 """
 
 
@@ -50,6 +52,7 @@ def line(row: Row) -> str:
         str(row.sites) if built else "",
         ", ".join(row.extras),
         f"{row.error:.0e}" if built and row.label != "weights only" else "",
+        str(row.opens) if built else "",
         ", ".join(row.bypassed),
         row.note,
     )

@@ -25,7 +25,8 @@ class AttentionCall:
     Hkv, K, D];
     `output`: [B, Q, H, Dv]. `direct`: torch was called by itself, and not through the interface. `projection`: W_O,
     where the call itself names it; `written`: what that made of the output, [B, Q, M]. `own_mask`: the mask was put together
-    for this call, so no other call shares it."""
+    for this call, so no other call shares it. `given`: what the module holds of the output, where `output` is a copy: it may
+    change it in its place."""
 
     module: nn.Module
     implementation: str
@@ -39,6 +40,7 @@ class AttentionCall:
     projection: Projection | None = None
     written: Tensor | None = None
     own_mask: bool = False
+    given: Tensor | None = None
 
 
 @runtime_checkable

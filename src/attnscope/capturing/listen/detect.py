@@ -50,9 +50,38 @@ def attends_itself(module: nn.Module) -> bool:
     return softmax and (looks_like_attention(module) or not _from(kind, "transformers"))
 
 
+def may_be_asked(module: nn.Module) -> bool:
+    """Whether this is attention with layers of its own that calls nothing which is always seen: neither transformers' interface nor
+    torch's attention, nor does a part of it; but it has a softmax."""
+    if not _named_attention(type(module)) or isinstance(module, nn.MultiheadAttention):
+        return False
+    parts = [*module.modules()]
+    layers = sum(isinstance(part, nn.Linear) for part in parts)
+    return (
+        layers > 1
+        and not mixes_otherwise(module)
+        and not any(_uses(type(part)) & {"interface", "attention"} for part in parts)
+    )
+
+
+def mixes_otherwise(module: nn.Module) -> bool:
+    """Whether the code of this module and its parts has no softmax and asks nothing that has one: a recurrence, linear attention."""
+    return not any(_uses(type(part)) or isinstance(part, nn.Softmax) for part in module.modules())
+
+
+_MIXERS = re.compile(r"mixer|mamba|ssm|recurren|rwkv|fourier|deltanet|hyena|retention|lstm|gru$|conv", re.IGNORECASE)
+
+
+def mixer_names(model: nn.Module) -> list[str]:
+    """The classes of a model that, by their names, mix tokens by other means than attention; those that hold others first
+    of all, so convolutions last."""
+    names = {type(module).__name__ for module in model.modules() if _MIXERS.search(type(module).__name__)}
+    return sorted(names, key=lambda name: ("conv" in name.lower(), name))
+
+
 @functools.cache
 def _uses(kind: type) -> frozenset[str]:
-    """Which of "interface", "attention" and "softmax" the methods of a class name, or the helpers that they call."""
+    """Which of "interface", "attention", "softmax" and "shares" the methods of a class name, or the helpers that they call."""
     found: set[str] = set()
     for method in _methods(kind):
         found |= _named(method, HELPERS_DEEP)
@@ -83,12 +112,15 @@ def _named(function: FunctionType, deep: int) -> set[str]:
     found = {"attention"} if names & CALLS else set[str]()
     found |= {"interface"} if "get_interface" in names else set()
     found |= {"softmax"} if names & {"softmax", "Softmax"} else set()
+    found |= {"shares"} if "logsumexp" in names else set()  # exp(score - logsumexp): a softmax by hand
     for name in names:
         value: Any = function.__globals__.get(name)
         if any(value is one for one in FUNCTIONS):
             found.add("attention")
         elif any(value is one for one in SOFTMAX):
             found.add("softmax")
+        elif deep and isinstance(value, type) and issubclass(value, torch.autograd.Function):
+            found |= _named(value.forward, deep - 1)  # a softmax of its own, with a gradient
         elif deep and isinstance(value, FunctionType) and not (_from(value, "torch") or _from(value, "transformers")):
             found |= _named(value, deep - 1)
     return found

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary, ref
 
 from torch import nn
 
-from attnscope.capturing.listen.detect import attends_itself, looks_like_attention
+from attnscope.capturing.listen.detect import attends_itself, looks_like_attention, may_be_asked
 from attnscope.tracing.modules import modules_of
 
 ModuleRef = Any  # weakref.ref[nn.Module]
@@ -21,12 +21,13 @@ ModuleRef = Any  # weakref.ref[nn.Module]
 @dataclass(frozen=True)
 class Facts:
     """`paths`: of every module, by its id. `compiled`: whether torch.compile made some of it. `calls_torch`: whether
-    some module attends without transformers' interface. The others: modules that look like attention, with their paths;
+    some module attends without transformers' interface. The others: modules that look like attention, with their paths, and those of them that may be asked for their weights;
     and, learned from captures, the layers that took the output of a module's attention, by its path."""
 
     paths: Mapping[int, str]
     compiled: bool
     calls_torch: bool
+    _asked: tuple[tuple[str, ModuleRef], ...]
     _attention_like: tuple[tuple[str, ModuleRef], ...]
     _tables: tuple[tuple[str, ModuleRef], ...]
     projections: dict[str, tuple[ModuleRef, ...]] = field(default_factory=dict, compare=False)
@@ -49,6 +50,10 @@ class Facts:
 
     def attention_like(self) -> Iterator[tuple[str, nn.Module]]:
         return ((path, module) for path, one in self._attention_like if (module := one()) is not None)
+
+    def may_be_asked(self) -> list[tuple[str, nn.Module]]:
+        """Modules that look like attention, hold layers of their own, and attend in a way that nothing may see."""
+        return [(path, module) for path, one in self._asked if (module := one()) is not None]
 
     def token_tables(self) -> Iterator[tuple[str, nn.Module]]:
         """The tables of token vectors, of every tower, with their paths."""
@@ -82,6 +87,7 @@ def _facts(model: nn.Module) -> Facts:
             for _, module in modules
         ),
         calls_torch=any(attends_itself(module) for _, module in modules),
+        _asked=tuple((path, ref(module)) for path, module in modules if may_be_asked(module)),
         _attention_like=tuple((path, ref(module)) for path, module in modules if looks_like_attention(module)),
         _tables=tuple((path, ref(module)) for path, module in _token_tables(modules)),
     )

@@ -11,6 +11,7 @@ thread serves all captures of that thread.
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -20,15 +21,17 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack,
 
 from attnscope.capturing.listen import multi_head_attention
 from attnscope.capturing.listen.attention_interface import AttentionCall, within_interface
+from attnscope.capturing.listen.axes import heads_behind, in_axes, share_keys
 from attnscope.capturing.listen.module_stack import Running, RunningModules
-from attnscope.capturing.listen.score_trail import FOLLOWED, PRODUCTS, Scores, ScoreTrail, proves, values_of
+from attnscope.capturing.listen.score_steps import FOLLOWED, Scores
+from attnscope.capturing.listen.score_trail import PRODUCTS, ScoreTrail, plain_operands, proves, values_of
 
 SDPA = "F.scaled_dot_product_attention"
 MULTI_HEAD = "F.multi_head_attention_forward"
 SOFTMAX = "softmax"
 
-_HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads", "h")
 _SOFTMAXES = (F.softmax, torch.softmax, torch.special.softmax, Tensor.softmax)
+_WAITING = 4  # softmaxes that were not multiplied with values yet
 _PROVED_ROWS = 64  # of the queries, where the weights are computed again
 
 
@@ -40,7 +43,22 @@ class Watcher(Protocol):
 
     def record(self, call: AttentionCall) -> None: ...
     def saw_softmax(self, running: Running, size: torch.Size) -> None: ...
+    def saw_product(self, running: Running) -> None: ...
     def record_weights(self, running: Running, weights: Tensor, call: AttentionCall | None) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class _Softmax:
+    """The result of a softmax that waits for its values. `stack`: the modules that ran; `scores`: what it was made of."""
+
+    weights: Tensor
+    watcher: Watcher
+    stack: list[Running]
+    scores: Scores | None
+
+    def runs(self) -> bool:
+        """Whether the module that made it still runs, or the one around it (where a module of its own made it)."""
+        return self.watcher.running.stack[: len(self.stack) - 1] == self.stack[:-1]
 
 
 class FunctionMode(TorchFunctionMode):
@@ -50,7 +68,7 @@ class FunctionMode(TorchFunctionMode):
         super().__init__()
         self.watchers: tuple[Watcher, ...] = ()
         self.thread = threading.get_ident()
-        self._weights: tuple[Tensor, Watcher, list[Running], Scores | None] | None = None
+        self._waiting: list[_Softmax] = []
         self._trail = ScoreTrail()
         self._handlers: dict[Any, Callable[..., Any]] = {
             F.scaled_dot_product_attention: self._attention,
@@ -65,6 +83,10 @@ class FunctionMode(TorchFunctionMode):
         if handler is None or within_interface() or not self._callers():
             return func(*args, **(kwargs or {}))
         return handler(func, args, kwargs or {})
+
+    def forget(self) -> None:
+        self._waiting = []
+        self._trail.forget()
 
     def _callers(self) -> list[tuple[Watcher, Running]]:
         """The watchers whose model is running, and the module that calls."""
@@ -89,14 +111,13 @@ class FunctionMode(TorchFunctionMode):
     def _softmax(self, func: Any, args: Any, kwargs: Any) -> Any:
         result = func(*args, **kwargs)
         dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-        if isinstance(result, Tensor) and result.ndim in (3, 4) and dim in (-1, result.ndim - 1):
+        if isinstance(result, Tensor) and result.ndim >= 3 and dim in (-1, result.ndim - 1):
             callers = self._callers()
-            for watcher, running in callers:
-                watcher.saw_softmax(running, result.shape[-2:])
             first = callers[0][0]
             scores = self._trail.scores_of(args[0] if args else kwargs.get("input"))
-            self._weights = result, first, [*first.running.stack], scores
-            self._trail.forget()
+            for watcher, running in callers:
+                watcher.saw_softmax(running, result.shape[-2:])
+            self._waiting = [*self._waiting[1 - _WAITING :], _Softmax(result, first, [*first.running.stack], scores)]
         return result
 
     def _follow(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -106,24 +127,35 @@ class FunctionMode(TorchFunctionMode):
 
     def _product(self, func: Any, args: Any, kwargs: Any) -> Any:
         result = func(*args, **kwargs)
-        if self._weights is None:
-            self._trail.begin(func, args, kwargs, result)
+        callers = self._callers()
+        if not any(isinstance(operand, nn.Parameter) for operand in _operands(args)):
+            for watcher, running in callers:
+                watcher.saw_product(running)
+        self._waiting = [one for one in self._waiting if one.runs()]
+        if (found := self._multiplied(_operands(args))) is None:
+            self._trail.begin(func, args, kwargs, result, callers[0][1].turn)
             return result
-        weights, watcher, stack, scores = self._weights
-        # Still in the module that made the softmax, or in the one around it (where a module of its own made it).
-        if watcher.running.stack[: len(stack) - 1] != stack[:-1]:
-            self._weights = None
-        elif any(_holds(operand, weights) for operand in _operands(args)):
-            self._weights = None
-            for other, running in self._callers():
-                if (split := _in_axes(weights, running.module)) is not None:
-                    call = None
-                    if scores is not None and (values := values_of(func, args, weights, _holds, result)) is not None:
-                        call = _followed(running.module, scores, weights, split, *values)
-                    other.record_weights(running, split, call)
-            return result
-        self._trail.begin(func, args, kwargs, result)
+        self._waiting.remove(found)
+        for watcher, running in callers:
+            turned = heads_behind(found.weights, running.module)
+            if turned is None or (split := in_axes(turned, running.module)) is None:
+                continue
+            call = None
+            if found.scores is not None and (
+                values := values_of(func, plain_operands(args), found.weights, _holds, result)
+            ):
+                call = _followed(running.module, found.scores, found.weights, split, *values)
+            if call is not None or found.weights.ndim <= 4:
+                watcher.record_weights(running, split, call)
         return result
+
+    def _multiplied(self, operands: list[Tensor]) -> _Softmax | None:
+        """The softmax whose result is among the operands: itself, else the newest of that shape."""
+        for same in (_is, _holds):
+            for one in reversed(self._waiting):
+                if any(same(operand, one.weights) for operand in operands):
+                    return one
+        return None
 
 
 def _followed(
@@ -135,17 +167,24 @@ def _followed(
     lead = batch, heads
 
     def split_like(x: Tensor) -> Tensor:
-        return x.detach().reshape(*lead, *x.shape[-2:])
+        turned = heads_behind(x, module) if weights.ndim > 4 else x
+        assert turned is not None  # the weights have the same axes
+        return turned.detach().reshape(*lead, *x.shape[-2:])
 
     try:
-        q, k, v, z = (split_like(x) for x in (scores.query, scores.key, v, z))
+        given, z = z, z.clone()  # VITS adds to it in its place
+        q, k, v, z, given = (split_like(x) for x in (scores.query, scores.key, v, z, given))
         added = scores.added()
         if added is not None:
             shape = torch.broadcast_shapes(added.shape, scores.shape)
             if shape != scores.shape:
                 return None
-            added = added[(None,) * (4 - added.ndim)] if weights.ndim == 4 else _split_added(added, weights.shape, lead)
+            added = (
+                _split_added(added, scores.shape, lead) if weights.ndim <= 4 else split_like(added.expand(scores.shape))
+            )
     except RuntimeError:  # axes that do not fit: not the product that this softmax came from
+        return None
+    if share_keys(scores.key if weights.ndim <= 4 else heads_behind(scores.key, module)):  # type: ignore[arg-type]
         return None
     rows = torch.linspace(0, queries - 1, min(queries, _PROVED_ROWS)).round().long().unique()
     if q.shape[2] != queries or k.shape[2] != keys or not proves(q, k, scores, added, split, rows):
@@ -154,11 +193,14 @@ def _followed(
     if changed and not module.training:  # a gate, a head switched off: what z was made of is not the softmax's result
         return None
     options = {"is_causal": False, "scaling": scores.scaling, "softcap": scores.softcap, "dropout": float(changed)}
-    return AttentionCall(module, SOFTMAX, q, k, v, added, options, z.transpose(1, 2), direct=True, own_mask=True)
+    output, given = z.transpose(1, 2), given.transpose(1, 2)
+    return AttentionCall(module, SOFTMAX, q, k, v, added, options, output, direct=True, own_mask=True, given=given)
 
 
 def _split_added(added: Tensor, shape: torch.Size, lead: tuple[int, int]) -> Tensor:
-    """What is added to scores whose batch and heads are one axis, [B, H, Q, K]."""
+    """What is added to scores, [B, H, Q, K]; their batch and heads may be one axis."""
+    if len(shape) == 4:
+        return added[(None,) * (4 - added.ndim)]
     if added.ndim < 3 or added.shape[-3] == 1:
         return added.reshape(1, 1, *added.shape[-2:]) if added.ndim >= 2 else added.reshape(1, 1, 1, -1)
     return added.reshape(*lead, *added.shape[-2:])
@@ -167,6 +209,11 @@ def _split_added(added: Tensor, shape: torch.Size, lead: tuple[int, int]) -> Ten
 def _operands(args: Any) -> list[Tensor]:
     flat = [part for arg in args for part in (arg if isinstance(arg, (list, tuple)) else [arg])]
     return [part for part in flat if isinstance(part, Tensor)]
+
+
+def _is(operand: Tensor, weights: Tensor) -> bool:
+    """Whether these are the very numbers of the weights, in any axes."""
+    return operand.data_ptr() == weights.data_ptr() and operand.numel() == weights.numel()
 
 
 def _holds(operand: Tensor, weights: Tensor) -> bool:
@@ -197,24 +244,13 @@ def _read_attention(
             attn_mask = attn_mask.expand(*leading, *((1,) * (3 - attn_mask.ndim)), *attn_mask.shape[-3:])
     elif attn_mask is not None and query.ndim == 4:
         attn_mask = attn_mask.reshape((1,) * (4 - attn_mask.ndim) + tuple(attn_mask.shape))
-    parts = [_in_axes(x, module) for x in (query, key, value, output)]
-    mask = attn_mask if attn_mask is None else _in_axes(torch.atleast_2d(attn_mask), module)
+    parts = [in_axes(x, module) for x in (query, key, value, output)]
+    mask = attn_mask if attn_mask is None else in_axes(torch.atleast_2d(attn_mask), module)
     q, k, v, z = parts
     if q is None or k is None or v is None or z is None or (mask is None) != (attn_mask is None):
         return None
     options = {"is_causal": is_causal, "scaling": scale, "dropout": dropout_p}
     return AttentionCall(module, SDPA, q, k, v, mask, options, z.transpose(1, 2), direct=True)
-
-
-def _in_axes(x: Tensor, module: nn.Module) -> Tensor | None:
-    """`x` as [B, H, T, D]. The first of three axes is batch × heads if the module names its number of heads."""
-    if x.ndim == 2:
-        return x[None, None]
-    if x.ndim == 3:
-        heads = next((n for name in _HEADS if type(n := getattr(module, name, None)) is int and n > 0), 1)
-        heads = heads if len(x) % heads == 0 else 1
-        return x.unflatten(0, (len(x) // heads, heads))
-    return x.flatten(0, -4) if x.ndim >= 4 else None
 
 
 # --- entering and leaving ---------------------------------------------------------------------------------------------
@@ -232,11 +268,18 @@ def enter(watcher: Watcher) -> Callable[[], None]:
     return lambda: leave(mode, watcher)
 
 
+def forget() -> None:
+    """A pass has ended in this thread: nothing of it is followed any more."""
+    mode: FunctionMode | None = getattr(_local, "mode", None)
+    if mode is not None:
+        mode.forget()
+
+
 def leave(mode: FunctionMode, watcher: Watcher) -> None:
     """Show `watcher` nothing more. The last one leaves the mode, wherever it is on the stack: captures may overlap
     without nesting."""
     mode.watchers = tuple(other for other in mode.watchers if other is not watcher)
-    mode._weights = None
+    mode.forget()
     if mode.watchers or mode.thread != threading.get_ident():
         return  # another thread cannot leave it; without watchers it does nothing
     _local.mode = None

@@ -18,7 +18,7 @@ _HARMLESS = frozenset(
     "input_ids token_type_ids labels num_items_in_batch output_attentions past_key_values decoder_input_ids "
     "encoder_hidden_states encoder_attention_mask inputs_embeds seq_idx".split()
 )
-_KNOWN = frozenset("dropout scaling softcap sliding_window s_aux position_bias is_causal".split())
+_KNOWN = frozenset("dropout scaling softcap sliding_window s_aux sinks position_bias is_causal".split())
 _CROSS = re.compile(r"cross|enc(oder)?_?dec|encoder_attn|_to_(image|token|text|latent)", re.IGNORECASE)
 
 
@@ -40,6 +40,9 @@ class MaskReader:
 
     def read(self, call: AttentionCall) -> BatchRules:
         mask, bias = call.attention_mask, call.options.get("position_bias")
+        if (sinks := sinks_by_query(call)) is not None:
+            # exp(s) / (Σ exp(s) + exp(sink)) is the same with the sink at 0 and every score of its query less by it.
+            bias = -sinks if bias is None else bias - sinks
         for tensor, what in ((mask, "attention_mask"), (bias, "position_bias")):
             if tensor is not None and not isinstance(tensor, Tensor):
                 raise CaptureError(
@@ -48,7 +51,7 @@ class MaskReader:
                 )
         queries, keys = call.query.shape[2], call.key.shape[2]
         causal = mask is None and _causal_by_argument(call)
-        if call.own_mask:
+        if call.own_mask or sinks is not None:
             return _rules(call, mask, bias, causal)
         key = (_identity(mask), _identity(bias), queries, keys, causal, call.implementation, _window(call))
         if key not in self._read:
@@ -141,10 +144,20 @@ def _flash_rule(queries: int, keys: int, offset: int | None, window: int | None,
 
 def read_sinks(call: AttentionCall) -> Tensor | None:
     """[H] logits that join the softmax, by argument (s_aux) or as the module's own parameter."""
-    sinks = call.options.get("s_aux")
+    given = (call.options.get(name) for name in ("s_aux", "sinks"))
+    sinks = next((one for one in given if one is not None), None)
     if sinks is None and not call.direct:
         sinks = getattr(call.module, "sinks", None)
+    if sinks_by_query(call) is not None:
+        return torch.zeros(call.query.shape[1], device=call.query.device)
     return sinks.detach().reshape(-1) if isinstance(sinks, Tensor) else None
+
+
+def sinks_by_query(call: AttentionCall) -> Tensor | None:
+    """Logits that join the softmax, one for each query, [B, H, Q, 1]; None where there are none, or one for each head."""
+    sinks = call.options.get("sinks")
+    plain = isinstance(sinks, Tensor) and sinks.shape == (*call.query.shape[:3], 1)
+    return sinks.detach().float() if plain else None
 
 
 def is_cross(module: nn.Module, path: str) -> bool:

@@ -1,0 +1,70 @@
+"""Runs of modules whose attention nobody saw, or only in pieces: asked for their weights (read/value_probe.py)."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnscope.capturing.passes import Passes
+from attnscope.capturing.read.value_probe import Probed, copied, probe, repeatable
+
+_Keep = Callable[[str, nn.Module, Probed], None]
+
+
+class Probing:
+    """Hooks on modules that look like attention and do not go through transformers' interface. After a run of one
+    without a whole record, `keep` gets what the module says when it is asked."""
+
+    def __init__(
+        self, modules: list[tuple[str, nn.Module]], passes: Passes, wants: Callable[[str], bool], keep: _Keep
+    ) -> None:
+        self._local = threading.local()
+        self._passes, self._keep = passes, keep
+        self._handles: list[Any] = []
+        for path, module in modules:
+            if wants(path):
+                self._handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
+                self._handles.append(module.register_forward_hook(self._leave(path), always_call=True))
+
+    def close(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    @property
+    def _entered(self) -> list[tuple[nn.Module, int, Any, Any, Tensor]]:
+        if not hasattr(self._local, "entered"):
+            self._local.entered = []
+        return self._local.entered
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
+        opened, kwargs = self._passes.current, kwargs or {}
+        if opened is None or not repeatable(module, args, kwargs):
+            return
+        given = copied(tuple(args)), {name: copied(value) for name, value in kwargs.items()}
+        self._entered.append((module, len(opened.order), *given, torch.random.get_rng_state()))
+
+    def _leave(self, path: str) -> Callable[..., None]:
+        def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            if not any(one[0] is module for one in self._entered):
+                return
+            while (entered := self._entered.pop())[0] is not module:
+                pass  # a module that broke off before it was left
+            opened = self._passes.current
+            if opened is None or torch._C._current_graph_task_id() != -1:
+                return
+            _, before, *given = entered
+            partial = opened.partial
+            if any(place not in partial for place in range(before, len(opened.order))):
+                return  # its attention was recorded
+            if opened.products.get(path) is False:
+                return  # its softmax was of no queries and keys
+            try:
+                found = probe(module, *given[:2], output, given[2])
+            except Exception:  # of the module's own code, which was not made to run on such values
+                return
+            if found is not None:
+                self._keep(path, module, found)
+
+        return leave

@@ -1,0 +1,157 @@
+"""Modules whose attention is in pieces, or that nothing sees, are asked for their weights."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import attnscope
+import parts
+from attnscope.errors import CaptureError
+from closeness import close
+
+B, H, D, T = 2, 3, 5, 13
+M = H * D
+
+
+class BandAttention(nn.Module):
+    """Each block of 4 queries sees itself and the block before it: softmaxes of two sizes. `slope`: a bias by distance."""
+
+    def __init__(self, slope: float = 0.0) -> None:
+        super().__init__()
+        torch.manual_seed(11)
+        self.q, self.k, self.v, self.o = (nn.Linear(M, M) for _ in range(4))
+        self.num_heads, self.slope = H, slope
+
+    def split(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(2 * layer(x).unflatten(-1, (H, D)).transpose(1, 2) for layer in (self.q, self.k, self.v))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (part / 2 for part in self.split(x))
+        made = []
+        for first in range(0, x.shape[1], 4):
+            keys = slice(max(0, first - 4), first + 4)
+            scores = (q[:, :, first : first + 4] / D**0.5) @ k[:, :, keys].mT
+            places = torch.arange(x.shape[1])
+            scores = scores - self.slope * (places[first : first + 4, None] - places[keys]).abs()
+            made.append(scores.softmax(-1) @ v[:, :, keys])
+        return self.o(torch.cat(made, 2).transpose(1, 2).flatten(2))
+
+
+def dense(model: BandAttention, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The weights of the whole plane by hand, [B, H, T, T], and which pairs are seen."""
+    q, k, _ = (part / 2 for part in model.split(x))
+    block = torch.arange(T) // 4
+    seen = (block[:, None] - block).abs().lt(2) & (block[:, None] >= block)
+    far = (torch.arange(T)[:, None] - torch.arange(T)).abs()
+    return (q @ k.mT / D**0.5 - model.slope * far).masked_fill(~seen, -torch.inf).softmax(-1), seen
+
+
+def traced(layer: nn.Module, index: int = 1) -> tuple[attnscope.Trace, Tensor]:
+    model = parts.Layers(layer).eval()
+    x = torch.randn(B, T, M, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        plain = model(x)
+        with attnscope.capture(model) as recorder:
+            out = model(x)
+    assert torch.equal(out, plain)
+    return recorder.trace(index=index), x
+
+
+def test_pieces_stand_at_their_true_places_with_q_and_k() -> None:
+    layer = BandAttention()
+    trace, x = traced(layer)
+    (site,) = trace.sites
+    weights, seen = dense(layer, x)
+    assert trace.unrecorded == ()
+    assert site.verify().status == "exact"
+    assert close(site.weights(), weights[1], magnitude=1)
+    assert torch.equal(site.mask.allowed(torch.arange(T), T).expand(H, T, T), seen.expand(H, T, T))
+    assert close(site.q, layer.split(x)[0][1] / 2)
+
+
+def test_with_a_bias_that_nobody_saw_only_the_weights_are_shown() -> None:
+    layer = BandAttention(slope=0.3)
+    trace, x = traced(layer)
+    (site,) = trace.sites
+    assert site.weights_only
+    assert close(site.weights(), dense(layer, x)[0][1], magnitude=1)
+
+
+def test_hooks_of_others_run_once_and_random_numbers_go_on() -> None:
+    layer, calls = BandAttention(), []
+    layer.v.register_forward_hook(lambda *_: calls.append(1))
+    torch.manual_seed(5)
+    traced(layer)
+    after = torch.rand(3)
+    torch.manual_seed(5)
+    model = parts.Layers(layer).eval()
+    model(torch.randn(B, T, M, generator=torch.Generator().manual_seed(3)))
+    assert torch.equal(after, torch.rand(3))
+    assert len(calls) == 3  # plain, captured, and once more here
+
+
+class GatedBandAttention(BandAttention):
+    """What comes out is no share of the values."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * torch.sigmoid(x)
+
+
+class ReluAttention(BandAttention):
+    """Weights that are no shares: they do not add up to 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.split(x)
+        return self.o((F.relu(q @ k.mT) @ v).transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize("kind", [ReluAttention, parts.MyAttention])
+def test_what_is_no_attention_is_named(kind: Any) -> None:
+    layer = kind()
+    with pytest.raises(CaptureError, match=rf"other means than attention with keys.*{kind.__name__} \(no softmax"):
+        traced(layer)
+
+
+def test_a_gate_behind_the_output_changes_nothing() -> None:
+    trace, x = traced(GatedBandAttention())
+    assert close(trace.sites[0].weights(), dense(GatedBandAttention(), x)[0][1], magnitude=1)
+
+
+def test_longformer_with_and_without_global_attention() -> None:
+    from transformers import LongformerConfig, LongformerModel
+
+    config = LongformerConfig(
+        hidden_size=M, num_attention_heads=H, num_hidden_layers=1, intermediate_size=7, vocab_size=41,
+        attention_window=[4], max_position_embeddings=29, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    torch.manual_seed(2)
+    model = LongformerModel(config).eval()
+    for layer in (module for module in model.modules() if isinstance(module, nn.Linear)):
+        nn.init.normal_(layer.weight, 0, 0.5)
+    ids = torch.randint(3, 41, (1, 12))
+    looks_at = model.encoder.layer[0].attention.self
+    taken: dict[str, Tensor] = {}
+    looks_at.register_forward_hook(lambda _, args, out: taken.update(x=args[0], z=out[0]))
+    with torch.no_grad(), attnscope.capture(model) as recorder:
+        model(ids)
+    (site,) = recorder.trace().sites
+    far = (torch.arange(12)[:, None] - torch.arange(12)).abs()
+    assert site.verify().status == "exact"
+    assert torch.equal(site.mask.allowed(torch.arange(12), 12).expand(H, 12, 12)[0], far <= 2)
+    everywhere = torch.zeros(1, 12, dtype=torch.long)
+    everywhere[0, 5] = 1
+    with torch.no_grad(), attnscope.capture(model) as recorder:
+        model(ids, global_attention_mask=everywhere)
+    (site,) = recorder.trace().sites
+    assert site.weights_only
+    weights = site.weights()
+    assert torch.equal((weights > 0)[0], (far <= 2) | (torch.arange(12) == 5) | (torch.arange(12)[:, None] == 5))
+    with torch.no_grad():
+        heads = lambda layer: layer(taken["x"])[0].unflatten(-1, (H, D)).transpose(0, 1)  # noqa: E731
+        q, k = heads(looks_at.query_global)[:, 5] / D**0.5, heads(looks_at.key_global)
+        assert close(weights[:, 5], torch.einsum("hd,hkd->hk", q, k).softmax(-1), magnitude=1)
+        local = (weights @ heads(looks_at.value)).transpose(0, 1).flatten(1)
+    assert torch.allclose(local[:5], taken["z"][0, :5], atol=1e-5)
