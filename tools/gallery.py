@@ -130,21 +130,16 @@ def seq2seq() -> Exhibit:
     return _exhibit(trace, says, level="matrix", stack="cross", layer=0, head=head, query=1)
 
 
-# Acetyl chloride and benzylamine make N-benzylacetamide. Each atom of the product, by its token, and the token of the
-# reactants that it was (worked out by hand; the same as in tests/real/test_chemistry.py).
-REACTION = "CC(=O)Cl.NCc1ccccc1>>CC(=O)NCc1ccccc1"
-WAS = {20: 1, 21: 2, 24: 5, 26: 9, 27: 10, 28: 11, 30: 13, 31: 14, 32: 15, 33: 16, 34: 17}
-
-
 def chemistry() -> Exhibit:
     model, tokenizer = real_models.chemistry()
     model.config._name_or_path = "rxnmapper"
-    trace = attnscope.trace(model, tokenizer, REACTION)
+    reaction, was = next(iter(real_models.REACTIONS.items()))
+    trace = attnscope.trace(model, tokenizer, reaction)
     weights = trace.site(10).weights()
-    right = sum(int(weights[5, atom].argmax()) == was for atom, was in WAS.items())
-    spent = weights[:, list(WAS), list(WAS.values())].mean(-1)
+    right = sum(int(weights[5, atom].argmax()) == key for atom, key in was.items())
+    spent = weights[:, list(was), list(was.values())].mean(-1)
     others = torch.cat([spent[:5], spent[6:]]).max()
-    says = [f"{right} of the {len(WAS)} atoms", f"On average it gives {percent(float(spent[5]))} of the weight"]
+    says = [f"{right} of the {len(was)} atoms", f"On average it gives {percent(float(spent[5]))} of the weight"]
     says += [f"{math.ceil(100 * float(others))} % at most"]
     return _exhibit(trace, says, level="matrix", layer=10, head=5, query=26)
 
