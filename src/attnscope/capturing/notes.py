@@ -1,6 +1,6 @@
 """What a reader of any view must know of a captured pass."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import torch
 
@@ -63,3 +63,12 @@ def function_mode_notes(chosen: Pass, sites: Sequence[Site]) -> list[str]:
     if only:
         notes.append(f"Weights only ({several(only)}): {NO_VECTORS}.")
     return notes
+
+
+def left_out_notes(left_out: Set[str], recorded: Set[str]) -> list[str]:
+    """What is shown of some modules, and what is not: paths of those with one more softmax, and of all that were recorded."""
+    both = sorted(left_out & recorded)
+    if not both:
+        return []
+    named = ", ".join(both[:4]) + (" …" if len(both) > 4 else "")
+    return [f"More attention ran in {named}, over blocks or streams whose places are not known. It is not shown."]

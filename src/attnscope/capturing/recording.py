@@ -209,15 +209,22 @@ class Recording:
         self._surroundings.add_to(record, call)
         opened.records.append(record)
 
-    def saw_softmax(self, running: Running, size: torch.Size) -> None:
+    def saw_softmax(self, running: Running, size: torch.Size | None) -> None:
         """Note the size of a softmax in an attention module, whether it is multiplied with values or not.
 
-        `running`: the module's run. `size`: queries and keys.
+        `running`: the module's run. `size`: queries and keys; None where more axes are between them and the batch.
         """
         opened = self.passes.current
         if opened is not None and looks_like_attention(running.module):
             opened.products.setdefault(self._paths[id(running.module)], False)
-            opened.softmaxes.setdefault(running.turn, (set(), []))[0].add(tuple(size))
+            if size is not None:
+                opened.softmaxes.setdefault(running.turn, (set(), []))[0].add(tuple(size))
+
+    def left_out(self, running: Running) -> None:
+        """Note a softmax that met its values, and whose axes or places are not known."""
+        opened = self.passes.current
+        if opened is not None:
+            opened.left_out.add(self._paths[id(running.module)])
 
     def saw_product(self, running: Running) -> None:
         """Note that a module multiplied two matrices that are no parameters: perhaps queries and keys."""

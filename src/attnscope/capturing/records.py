@@ -98,6 +98,7 @@ class WeightsRecord:
 class Pass:
     """One forward pass of the model: all its calls in order (module path, cross or not), and the records of those kept.
 
+    `left_out`: paths of modules with a softmax of more axes that was not recorded.
     `reads`: what it read. `softmaxes`: sizes and places of the softmaxes in one run of a module.
     `complete`: the runs of modules whose attention was recorded with q, k and v. `watched`: torch's own functions were
         watched as well. `token_types`: the token_type_ids that the model was given, [B, T]. `ran`: paths of the attention-like
@@ -114,6 +115,7 @@ class Pass:
     watched: bool = False
     token_types: Tensor | None = None
     ran: set[str] = field(default_factory=set)
+    left_out: set[str] = field(default_factory=set)
     products: dict[str, bool] = field(default_factory=dict)
     places: tuple[int, Any] = (
         -1,

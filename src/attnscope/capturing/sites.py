@@ -199,6 +199,10 @@ def _projection(record: Record, z: Tensor | None, rows: range) -> dict[str, Any]
         return z[:, torch.isin(record.z_rows, chosen).to(z.device)], written[0][both]
 
     projection, reason = projection_of(took, sample)
+    if projection is not None and z is not None:
+        width = projection.parameter.shape[1 if projection.transposed else 0]
+        if width != z.shape[0] * z.shape[2]:  # attention over channels, say: what takes z mixes other axes
+            projection, reason = None, "the layer that takes z next does not take the heads' outputs side by side"
     if projection is None:
         return {"no_projection": reason}
     if written is None:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from attnscope.capturing.names import name_sites
-from attnscope.capturing.notes import broken_numbers, function_mode_notes, without_projection
+from attnscope.capturing.notes import broken_numbers, function_mode_notes, left_out_notes, without_projection
 from attnscope.capturing.parts import rows_of
 from attnscope.capturing.read.stacks import Call, Place, stack_places
 from attnscope.capturing.records import Pass, Record, WeightsRecord
@@ -114,7 +114,15 @@ def trace_of(
         implementation=", ".join(sorted({record.implementation for record in records})),
         revision=getattr(config, "_commit_hash", None),
     )
-    notes = (*notes, *more, *function_mode_notes(chosen, sites), *broken_numbers(sites), *without_projection(sites))
+    left_out = left_out_notes(chosen.left_out, {record.path for record in records})
+    notes = (
+        *notes,
+        *more,
+        *left_out,
+        *function_mode_notes(chosen, sites),
+        *broken_numbers(sites),
+        *without_projection(sites),
+    )
     return checked(Trace(tuple(sites), named, target, info, notes, tuple(unrecorded), inputs), records)
 
 

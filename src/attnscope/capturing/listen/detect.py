@@ -69,6 +69,11 @@ def mixes_otherwise(module: nn.Module) -> bool:
     return not any(_uses(type(part)) or isinstance(part, nn.Softmax) for part in module.modules())
 
 
+def makes_shares(module: nn.Module) -> bool:
+    """Whether the code of this module or a part of it makes a softmax by hand, from logsumexp."""
+    return any("shares" in _uses(type(part)) for part in module.modules())
+
+
 _MIXERS = re.compile(r"mixer|mamba|ssm|recurren|rwkv|fourier|deltanet|hyena|retention|lstm|gru$|conv", re.IGNORECASE)
 
 

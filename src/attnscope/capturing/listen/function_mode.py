@@ -42,8 +42,9 @@ class Watcher(Protocol):
     running: RunningModules
 
     def record(self, call: AttentionCall) -> None: ...
-    def saw_softmax(self, running: Running, size: torch.Size) -> None: ...
+    def saw_softmax(self, running: Running, size: torch.Size | None) -> None: ...
     def saw_product(self, running: Running) -> None: ...
+    def left_out(self, running: Running) -> None: ...
     def record_weights(self, running: Running, weights: Tensor, call: AttentionCall | None) -> None: ...
 
 
@@ -116,7 +117,7 @@ class FunctionMode(TorchFunctionMode):
             first = callers[0][0]
             scores = self._trail.scores_of(args[0] if args else kwargs.get("input"))
             for watcher, running in callers:
-                watcher.saw_softmax(running, result.shape[-2:])
+                watcher.saw_softmax(running, result.shape[-2:] if result.ndim <= 4 else None)
             self._waiting = [*self._waiting[1 - _WAITING :], _Softmax(result, first, [*first.running.stack], scores)]
         return result
 
@@ -147,6 +148,8 @@ class FunctionMode(TorchFunctionMode):
                 call = _followed(running.module, found.scores, found.weights, split, *values)
             if call is not None or found.weights.ndim <= 4:
                 watcher.record_weights(running, split, call)
+            else:
+                watcher.left_out(running)
         return result
 
     def _multiplied(self, operands: list[Tensor]) -> _Softmax | None:

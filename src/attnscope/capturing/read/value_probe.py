@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnscope.capturing.listen.axes import heads_named_by
+from attnscope.capturing.listen.detect import makes_shares
 from attnscope.tracing.modules import is_linear
 
 MOST_RUNS = 96  # of the module, one for as many keys as a head has numbers
@@ -63,7 +64,9 @@ class _Layer(nn.Module):
 
 def repeatable(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Whether a second run would change nothing: no training, arguments that can be copied, no forward that something else has
-    replaced."""
+    replaced. A cache is copied only for modules whose softmax nobody sees: for others it would cost much for nothing."""
+    if not makes_shares(module) and any(hasattr(value, "update") for value in (*args, *kwargs.values())):
+        return False
     plain = all(_plain(value) for value in (*args, *kwargs.values()))
     return plain and not module.training and not any("forward" in vars(part) for part in module.modules())
 
