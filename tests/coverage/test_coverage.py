@@ -15,6 +15,7 @@ from attnscope.coverage.feed import NoInputs, feed
 from attnscope.coverage.shrink import Sizes, shrink
 from attnscope.coverage.table import labels_of, line, page, worse
 from attnscope.coverage.types import POPULAR, all_types, class_name
+from attnscope.views.state import LEVELS
 
 PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
 
@@ -62,6 +63,16 @@ def test_labels_of_kinds() -> None:
     assert "sinks" in examine("gpt_oss").extras
     missing = examine("timm_backbone")
     assert (missing.label, "timm" in missing.note) == ("not built", True)
+
+
+def test_pieces_other_mixers_and_pages() -> None:
+    banded, recurrence, hybrid = examine("longformer"), examine("rwkv"), examine("kimi_linear")
+    assert (banded.label, banded.bypassed) == ("exact", ())
+    assert (recurrence.label, "RwkvSelfAttention" in recurrence.note) == ("not attention", True)
+    assert (hybrid.label, "KimiLinearDeltaAttention" in hybrid.note) == ("exact", True)
+    assert "Mixer" in examine("mamba").note
+    assert examine("clip").opens == len(LEVELS) + 2  # one of each level, and one of each tower
+    assert examine("inkling2_text").label == "exact"
 
 
 def test_small_is_small_and_of_every_kind_of_layer() -> None:

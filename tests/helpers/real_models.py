@@ -32,8 +32,17 @@ ATOMS_AND_BONDS = r"\[[^\]]+\]|Br?|Cl?|[NOSPFIbcnosp]|>>|[().=#+\\/:~@?>*$-]|%[0
 # Each atom of the product, by its token, and the token of the reactants that it was (worked out by hand).
 REACTIONS = {
     "CC(=O)Cl.NCc1ccccc1>>CC(=O)NCc1ccccc1": {
-        **{20: 1, 21: 2, 24: 5, 26: 9, 27: 10, 28: 11},
-        **{30: 13, 31: 14, 32: 15, 33: 16, 34: 17},
+        20: 1,
+        21: 2,
+        24: 5,
+        26: 9,
+        27: 10,
+        28: 11,
+        30: 13,
+        31: 14,
+        32: 15,
+        33: 16,
+        34: 17,
     },
     "CCOC(=O)c1ccccc1.O>>OC(=O)c1ccccc1": {20: 18, 21: 4, 24: 7, 26: 9, 28: 11, 29: 12, 30: 13, 31: 14, 32: 15},
 }

@@ -81,6 +81,25 @@ def test_an_image_in_every_form(model: Any, pixels: np.ndarray, tmp_path: Path) 
         assert torch.allclose(attnscope.trace(model, _processor(), image=image).sites[0].q, expected, atol=1e-5)
 
 
+def test_a_path_is_written_down_as_python(model: Any, pixels: np.ndarray, tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    named = attnscope.trace(model, _processor(), tmp_path / "picture.png")
+    assert named.source == {"image": str(tmp_path / "picture.png")}
+    assert attnscope.trace(model, _processor(), pixels).source == {"inputs": True}
+    code = named.show(layer=0).code
+    assert f'image="{tmp_path / "picture.png"}"' in code
+    assert "text" not in code
+
+
+def test_a_pipeline_has_its_own_processor(model: Any, pixels: np.ndarray) -> None:
+    pipe = transformers.pipeline("image-feature-extraction", model=model, image_processor=_processor())
+    trace = attnscope.trace(pipe, image=pixels)
+    assert trace.tokens == attnscope.trace(model, _processor(), pixels).tokens
+    assert trace.tokens.grids[0].png
+
+
 def test_pixels_left_over_of_whole_patches_are_cut_off(model: Any) -> None:
     shown = torch.rand(1, 3, 17, 26)
     (png,) = pictures_of(model, _processor(do_normalize=False), {"pixel_values": shown})

@@ -36,3 +36,11 @@ def test_it_is_the_straight_line_between_patches_of_one_image() -> None:
                 weight = float(weights[head, FIRST + a, FIRST + b])
                 total, mass = total + weight * math.dist((row, column), (other, beside)), mass + weight
         assert found["patch_distance"][head] == pytest.approx(total / mass, rel=1e-4)
+
+
+def test_beside_a_text_tokens_still_stand_in_a_row() -> None:
+    tokens = Tokens(("the", "cat", "p", "p", "p", "p"), grids=(grid_from(2, 2, 2),))
+    q = torch.randn(1, 2, 6, 5, generator=torch.Generator().manual_seed(1))
+    site = attnscope.Trace.from_qkv(q, q, q, tokens=tokens.strings).sites[0]
+    both = sums_of(site, Pairs(site, tokens, tokens), 8).finish().statistics
+    assert {"distance", "patch_distance"} <= both.keys()

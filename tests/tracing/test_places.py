@@ -45,10 +45,16 @@ def test_site_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "expected"), [(5, (5,)), ("L5", (5,)), ([1, "3", 1], (1, 3)), (range(2), (0, 1)), (None, None), ((), ())]
+    ("layers", "expected"), [(5, (5,)), ("L5", (5,)), ([1, "3", 1], (1, 3)), (range(2), (0, 1)), (None, None)]
 )
 def test_several_layers(layers: Any, expected: Any) -> None:
     assert parse_layers(layers) == expected
+
+
+def test_no_layers_and_no_sites_are_refused() -> None:
+    for read, name in ((parse_layers, "layers"), (parse_sites, "sites")):
+        with pytest.raises(InputError, match=f"{name} is empty, and then nothing is left to keep"):
+            read([])
 
 
 def test_sites_and_keep() -> None:

@@ -70,10 +70,11 @@ function distances(scene: Scene, rows: RowCache, mass: number): Part[] {
     const part = statistic(scene, rows, name) ?? 0;
     if (part >= 0.5) return [`a token gives ${percentInWords(part)} of its weight ${where}, on average`];
   }
-  const lines = statistic(scene, rows, "patch_distance"); // in an image, before and behind in the row of tokens say nothing
-  if (lines !== null) return [`a patch looks ${away(lines, "patch", "patches")} away on average`];
-  const share = (part: number) => percentInWords(part / mass);
   const distance = statistic(scene, rows, "distance");
+  const lines = statistic(scene, rows, "patch_distance");
+  // in an image alone, before and behind in the row of tokens say nothing
+  if (lines !== null && distance === null) return [`a patch looks ${away(lines, "patch", "patches")} away on average`];
+  const share = (part: number) => percentInWords(part / mass);
   const far = distance === null ? [] : [`a token looks ${away(distance, "token", "tokens")} away on average`];
   const itself = statistic(scene, rows, "itself");
   if (tally.ahead === 0)

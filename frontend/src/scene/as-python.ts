@@ -59,7 +59,7 @@ export function opening({ source, model }: Metadata): { lines: string[]; what: s
     lines.push("# inputs: the tensors that the model was given");
     given.push("inputs=inputs");
   } else if (typeof source?.text === "string") given.push(literal(source.text));
-  else if (!source?.messages) {
+  else if (!source?.messages && !source?.image) {
     lines.push("# text: what the model was given to read");
     given.push("text");
   }

@@ -78,7 +78,9 @@ def trace(
         )
     text, image = _apart(module_of(model), text, image)
     reader = _reader(model, tokenizer)
-    given_inputs, given_text = inputs is not None or image is not None, text
+    named = isinstance(image, (str, os.PathLike))  # by a path, which can be written down
+    given_inputs = inputs is not None or (image is not None and not named)
+    given_text = text if image is None or named else None
     if image is not None:
         if messages is not None or inputs is not None or ids is not None:
             raise InputError("an image stands alone or beside a text; leave out messages, inputs and ids.")
@@ -117,6 +119,7 @@ def trace(
         "text_target": text_target,
         "messages": messages,
         "inputs": given_inputs,
+        "image": os.fspath(image) if named else None,
         **_continuation(generate, ids, prepared),
         "layers": layers,
         "sites": sites,
@@ -137,9 +140,11 @@ def _apart(model: Any, text: Any, image: Any) -> tuple[Any, Any]:
 
 
 def _reader(model: Any, tokenizer: Any) -> Any:
-    """What makes pixels: what was given, or what holds the model has."""
-    own = getattr(model, "image_processor", None) or getattr(model, "processor", None)
-    return tokenizer if image_processor(tokenizer) is not None or own is None else own
+    """What makes pixels or features: what was given, or what a pipeline has beside its model."""
+    if isinstance(model, nn.Module) or image_processor(tokenizer) is not None:
+        return tokenizer
+    names = ("processor", "image_processor", "feature_extractor")
+    return next((one for name in names if (one := getattr(model, name, None)) is not None), tokenizer)
 
 
 def _continuation(generate: int | Mapping[str, Any], ids: Any, prepared: Prepared) -> dict[str, Any]:

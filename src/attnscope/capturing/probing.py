@@ -46,7 +46,7 @@ class Probing:
         self._entered.append((module, len(opened.order), *given, torch.random.get_rng_state()))
 
     def _leave(self, path: str) -> Callable[..., None]:
-        def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        def leave(module: nn.Module, _: Any, output: Any) -> None:
             if not any(one[0] is module for one in self._entered):
                 return
             while (entered := self._entered.pop())[0] is not module:
@@ -54,14 +54,14 @@ class Probing:
             opened = self._passes.current
             if opened is None or torch._C._current_graph_task_id() != -1:
                 return
-            _, before, *given = entered
+            _, before, args, kwargs, random = entered
             partial = opened.partial
             if any(place not in partial for place in range(before, len(opened.order))):
                 return  # its attention was recorded
             if opened.products.get(path) is False:
                 return  # its softmax was of no queries and keys
             try:
-                found = probe(module, *given[:2], output, given[2])
+                found = probe(module, args, kwargs, output, random)
             except Exception:  # of the module's own code, which was not made to run on such values
                 return
             if found is not None:

@@ -20,11 +20,9 @@ from attnscope.capturing.probing import Probing
 from attnscope.capturing.read.attention_call import is_cross
 from attnscope.capturing.read.kv_cache import KeyKeeper, row_of
 from attnscope.capturing.read.value_probe import Probed
-from attnscope.capturing.records import Pass, WeightsRecord, record_of
+from attnscope.capturing.records import ASKED, Pass, WeightsRecord, record_of
 from attnscope.capturing.surroundings import Surroundings
 from attnscope.capturing.to_trace import places_of
-
-ASKED = "asked for its weights"
 
 
 def _token_types(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:

@@ -17,6 +17,7 @@ from attnscope.capturing.read.output_projection import Took, written_rows
 from attnscope.capturing.read.qkv_projections import Origin
 from attnscope.tracing.receipts import tolerance_of
 
+ASKED = "asked for its weights"  # in place of an implementation's name
 ALL_ROWS_UP_TO = 256
 SAMPLED_ROWS = 64
 

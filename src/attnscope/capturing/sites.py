@@ -20,7 +20,7 @@ from attnscope.capturing.read.effective_projection import projection_of
 from attnscope.capturing.read.kv_cache import AlignedKeys
 from attnscope.capturing.read.output_projection import written_rows
 from attnscope.capturing.read.stacks import Place
-from attnscope.capturing.records import Pass, Record, WeightsRecord
+from attnscope.capturing.records import ASKED, Pass, Record, WeightsRecord
 from attnscope.tracing.site import Site
 from attnscope.tracing.weights_site import WeightsSite
 
@@ -29,6 +29,10 @@ NO_VECTORS = (
     "could be seen"
 )
 
+PIECES = (
+    "this module attends in pieces, or where nothing sees it: it was run again with values that mark their places, and that "
+    "showed its weights"
+)
 CHANGED = (
     "this module adds something more to its output z after weights · v (relative positions of the values, a convolution): z "
     "here is what the weights and v give"
@@ -91,7 +95,8 @@ def site_of(record: Record | WeightsRecord, place: Place, rows: range, total: in
     index = rows.start
     at = _at(record, place)
     if isinstance(record, WeightsRecord):
-        return WeightsSite(given=_row(record.weights, index), note=NO_VECTORS, **at)
+        note = f"{PIECES}; no q and k give them" if record.implementation == ASKED else NO_VECTORS
+        return WeightsSite(given=_row(record.weights, index), note=note, **at)
     k, v = record.key_value(index)
     aligned = AlignedKeys(k, v, *record.rules.row(index))
     q = _row(record.query, index)
@@ -108,6 +113,8 @@ def site_of(record: Record | WeightsRecord, place: Place, rows: range, total: in
     if record.offset == 0:
         count = aligned.k.shape[1] - q.shape[1]
         note = note or f"the model puts {count} more key{'s' if count > 1 else ''} behind those of the tokens"
+    if record.implementation == ASKED:
+        note = note or PIECES
     if record.z_was_changed():
         note = note or CHANGED
     pre_q, pre_k = record.pre_rotary or (None, None)

@@ -59,12 +59,13 @@ def examine(model_type: str) -> Row:
         if not may_attend(model):
             named_mixers = mixer_names(model)[:3]
             return Row(model_type, named, "not attention", note=", ".join(named_mixers))
+        recorder = None
         try:
             with capture(model) as recorder, torch.no_grad():
                 model(**inputs)
             trace = recorder.trace()
         except (AttnscopeError, IndexError) as error:
-            attend, mixers = recorder.mixers()
+            attend, mixers = ([], {}) if recorder is None else recorder.mixers()
             if {*mixers.values()} == {NO_SOFTMAX} and (silent := _silent(model, inputs)):
                 return Row(model_type, named, "not built", note=f"gives zeros alone here: {', '.join(silent)}")
             if mixers and not attend:
@@ -110,7 +111,7 @@ def _shown(model: nn.Module, inputs: dict[str, Any]) -> tuple[int, str]:
     drawn, where = 0, ""
     try:
         view = api.show(model, None, inputs=inputs)
-        places = [{"level": level} for level in LEVELS]
+        places: list[dict[str, Any]] = [{"level": level} for level in LEVELS]
         for stack in view.trace.stacks if len(view.trace.stacks) > 1 else ():
             layer = next(site.layer for site in view.trace.sites if site.stack == stack)
             places.append({"stack": stack, "layer": layer, "head": 0, "query": 0, "key": None})

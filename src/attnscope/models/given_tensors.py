@@ -45,7 +45,7 @@ def ready_tensors(model: Any, inputs: Any) -> dict[str, Any]:
             raise InputError(f"inputs[{name!r}] has shape {list(value.shape)}: there is nothing to attend to.")
     for name in _IDS:
         if name in ready:
-            _check_ids(name, ready[name])
+            _check_ids(name, ready[name], beside=not _PARTS.isdisjoint(ready))
     _check_mask(ready)
     return ready
 
@@ -86,13 +86,14 @@ def _check_names(model: Any, inputs: Mapping[Any, Any]) -> None:
         )
 
 
-def _check_ids(name: str, ids: Tensor) -> None:
+def _check_ids(name: str, ids: Tensor, beside: bool) -> None:
+    """`beside`: there are images or sounds, whose places in the text some models mark by ids below 0."""
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise InputError(
             f"expected inputs[{name!r}] as whole numbers, got {str(ids.dtype).removeprefix('torch.')}. Pass what the tokenizer returns; "
             "vectors in place of ids are inputs_embeds."
         )
-    if ids.numel() and int(ids.min()) < 0:
+    if ids.numel() and int(ids.min()) < 0 and not beside:
         raise InputError(
             f"inputs[{name!r}] has {int(ids.min())}, and ids count from 0. -100 marks labels that a loss leaves out: give the ids "
             "from before that."

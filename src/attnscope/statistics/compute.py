@@ -62,8 +62,9 @@ class Sums:
     def __init__(self, site: Site, pairs: Pairs, side: int) -> None:
         heads, keys, packed = site.heads, site.keys, site.mask.packed
         plain = ("entropy", "confidence", *(("sink",) if site.sinks is not None else ()))
-        far = () if pairs.crossing else ("distance",) if pairs.patches is None else ("patch_distance",)
-        self.names = (*plain, *far, *pairs.asked)
+        far = () if pairs.crossing or not pairs.in_a_row else ("distance",)
+        across = () if pairs.patches is None else ("patch_distance",)
+        self.names = (*plain, *far, *across, *pairs.asked)
         self.offset, self.words = pairs.offset, pairs.words
         self.patches = Patches.start(heads, site.queries, keys, side, 1 if packed is None else len(packed))
         self.values, self.counts = (torch.zeros(len(self.names), heads, dtype=torch.float64) for _ in range(2))

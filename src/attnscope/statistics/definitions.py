@@ -51,7 +51,7 @@ STATISTICS = (
     ),
     Statistic(
         "patch_distance",
-        "mean distance",
+        "mean distance of patches",
         "patches",
         "How far a patch looks in its image: Σ w · distance / Σ w over pairs of patches, as the straight line between their "
         "middles, in sides of a patch.",

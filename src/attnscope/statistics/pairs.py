@@ -114,6 +114,8 @@ class Pairs:
         self._by_spelling, self._by_word = _Index(self.key_spellings), _Index(self.key_words)
 
         self.patches = None if self.crossing or not keys.grids else _places(keys)
+        # beside a text, tokens stand in a row, and the distance along it means something too
+        self.in_a_row = self.patches is None or bool((np.isnan(self.patches[: site.keys, 0]) & ~self.special).any())
 
     @cached_property
     def asked(self) -> tuple[str, ...]:

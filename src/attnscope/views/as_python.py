@@ -71,7 +71,7 @@ def _opening(source: Mapping[str, Any] | None, model: ModelInfo) -> tuple[list[s
         given.append("inputs=inputs")
     elif isinstance(source.get("text"), str):
         given.append(_literal(source["text"]))
-    elif not source.get("messages"):
+    elif not (source.get("messages") or source.get("image")):
         lines.append("# text: what the model was given to read")
         given.append("text")
     rest = [(key, value) for key, value in source.items() if key not in LOAD and key not in ("text", "inputs")]

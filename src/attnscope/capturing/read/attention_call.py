@@ -156,8 +156,9 @@ def read_sinks(call: AttentionCall) -> Tensor | None:
 def sinks_by_query(call: AttentionCall) -> Tensor | None:
     """Logits that join the softmax, one for each query, [B, H, Q, 1]; None where there are none, or one for each head."""
     sinks = call.options.get("sinks")
-    plain = isinstance(sinks, Tensor) and sinks.shape == (*call.query.shape[:3], 1)
-    return sinks.detach().float() if plain else None
+    if not isinstance(sinks, Tensor) or sinks.shape != (*call.query.shape[:3], 1):
+        return None
+    return sinks.detach().float()
 
 
 def is_cross(module: nn.Module, path: str) -> bool:

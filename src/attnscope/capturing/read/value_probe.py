@@ -56,8 +56,9 @@ class _Layer(nn.Module):
         self.taken, self.runs = x, self.runs + 1
         given = self.inner(x, *more)
         self.order.append(self)
-        self.given = given if self.instead is None else self.instead.to(given.dtype)
-        return self.given
+        given = given if self.instead is None else self.instead.to(given.dtype)
+        self.given = given
+        return given
 
 
 def repeatable(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
