@@ -6,7 +6,6 @@ activations of one text, and no weights.
 
 import contextlib
 import functools
-import io
 import logging
 import math
 import sys
@@ -33,7 +32,6 @@ import real_models  # noqa: E402
 
 PAGES = ROOT / "docs/gallery"
 MAX_MB = 2  # of the numbers in a page
-SECOND = 50  # positions of Whisper's encoder
 
 
 class Absent(Exception):
@@ -42,11 +40,10 @@ class Absent(Exception):
 
 @dataclass(frozen=True)
 class Exhibit:
-    """What a page shows. says: phrases that the page's text must hold. picture: what the model saw, as a PNG."""
+    """What a page shows. says: phrases that the page's text must hold."""
 
     view: attnscope.View
     says: tuple[str, ...]
-    picture: bytes = b""
 
 
 def encoder() -> Exhibit:
@@ -87,9 +84,10 @@ def speech() -> Exhibit:
     rows = site.weights(5)[first:last]
     peaks = rows.argmax(-1)
     rising = 1 + int((peaks.diff() > 0).sum())
-    within = round(SECOND * len(sound) / rate)
-    cat = int(peaks[strings.index("the") - first])
-    says = [f"{rising} words of the sentence", f"at position {cat}, which is {cat / SECOND:.2f} seconds"]
+    keys = trace.key_tokens(site)
+    within = keys.special.index(True)  # the silence behind the sound
+    cat = keys.shown[int(peaks[strings.index("the") - first])]
+    says = [f"{rising} words of the sentence", f"looks most at {cat}"]
     says += [f"first {within} of {rows.shape[-1]:,} positions"]
     says += [f"at least {int(100 * float(rows[:, :within].sum(-1).min()))} % of their weight"]
     # 1,500 keys: this holds every head of the layer
@@ -99,9 +97,7 @@ def speech() -> Exhibit:
 def image() -> Exhibit:
     model, processor = real_models.images()
     model.config._name_or_path = "dinov2-small"
-    picture = _picture()
-    pixels = processor(picture, return_tensors="pt")["pixel_values"]
-    trace = attnscope.trace(model, None, inputs={"pixel_values": pixels})
+    trace = attnscope.trace(model, processor, _picture())
     row, column = (axis.flatten() * 14 + 7 for axis in torch.meshgrid(*[torch.arange(16)] * 2, indexing="ij"))
     disc = 1 + ((column - 63) ** 2 + (row - 63) ** 2 < 35**2).nonzero()[:, 0]  # 0 is CLS
     square = 1 + ((column > 126) & (column < 196) & (row > 140) & (row < 210)).nonzero()[:, 0]
@@ -110,9 +106,7 @@ def image() -> Exhibit:
         f"{len(part)} patches of the {name} spend {percent_exactly(float(weights[part][:, part].sum(-1).mean()))}"
         for name, part in (("disc", disc), ("square", square))
     ]
-    file = io.BytesIO()
-    picture.save(file, "png", optimize=True)
-    return _exhibit(trace, says, file.getvalue(), level="matrix", layer=11, head=1, query="patch 4,4")
+    return _exhibit(trace, says, layer=11, head=1, query="patch 4,4")
 
 
 def seq2seq() -> Exhibit:
@@ -165,8 +159,8 @@ def unsaid(text: str, exhibit: Exhibit) -> list[str]:
     return [phrase for phrase in exhibit.says if phrase not in text]
 
 
-def _exhibit(trace: attnscope.Trace, says: list[str], picture: bytes = b"", **place: Any) -> Exhibit:
-    return Exhibit(trace.show(static=True, **{"max_mb": MAX_MB, **place}), tuple(says), picture)
+def _exhibit(trace: attnscope.Trace, says: list[str], **place: Any) -> Exhibit:
+    return Exhibit(trace.show(static=True, **{"max_mb": MAX_MB, **place}), tuple(says))
 
 
 def _weight(trace: attnscope.Trace, layer: int, head: int, query: str, key: str) -> float:

