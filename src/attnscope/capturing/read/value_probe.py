@@ -21,6 +21,7 @@ from attnscope.capturing.listen.detect import makes_shares
 from attnscope.tracing.modules import is_linear
 
 MOST_RUNS = 96  # of the module, one for as many keys as a head has numbers
+MOST_NUMBERS = 2**24  # weights of one run, over all heads: 64 MB
 _CLOSE = 1e-4  # of the largest number
 _PLAIN = (bool, int, float, str, Tensor, type(None))
 
@@ -213,8 +214,9 @@ class _Values:
         z, values = self.in_axes(self.z), [self.in_axes(given) for given in self.given]
         if z is None or values[0] is None:
             return None
-        if values[0].shape[2] > MOST_RUNS * values[0].shape[3]:
-            return None
+        batch, heads, keys, size = values[0].shape
+        if keys > MOST_RUNS * size or batch * heads * z.shape[2] * keys > MOST_NUMBERS:
+            return None  # too long a text to hold every weight of it
         parts = [self._weights_on(number, z, asked) for number in range(len(self.layers))]
         found, made = torch.zeros(()), torch.zeros(())
         for part, v in zip(parts, values, strict=True):
