@@ -157,7 +157,7 @@ def _refuse_model(targets: tuple[str, ...], options: dict[str, Any]) -> None:
 
 
 def _given(options: dict[str, Any]) -> list[str]:
-    return [f"--{name}" for name, value in options.items() if value is not None]
+    return [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
 
 
 def _check_code(target: str, code: dict[str, Any], how: dict[str, Any], as_json: bool, quiet: bool) -> dict[str, Any]:
@@ -166,7 +166,8 @@ def _check_code(target: str, code: dict[str, Any], how: dict[str, Any], as_json:
     with status(f"checking {target} in a process of its own …", quiet):
         from attnscope.doctor.code_check.run.child_process import examine_file
 
-        return examine_file(target, {**code, **how}, limit, colour=sys.stdout.isatty() and not as_json)
+        given = {name: value for name, value in code.items() if value is not None}
+        return examine_file(target, {**given, **how}, limit, colour=sys.stdout.isatty() and not as_json)
 
 
 def _check_model(
