@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from attnscope.capturing.listen.reads import Reads
 from attnscope.capturing.read.stacks import Place, shared_parts
 from attnscope.errors import InputError
-from attnscope.tracing.grids import grid_from
+from attnscope.tracing.grids import grid_from, height_and_width, patch_places
 from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
 
@@ -211,7 +211,7 @@ def patches(model: nn.Module, path: str, image: tuple[int, int] | None, length: 
         for part in parts[:count]:
             around = getattr(around, part, None)
         config = getattr(around, "config", None)
-        size, whole = (_pair(getattr(config, name, None)) for name in ("patch_size", "image_size"))
+        size, whole = (height_and_width(getattr(config, name, None)) for name in ("patch_size", "image_size"))
         whole = image or whole
         if size is None or whole is None:
             continue
@@ -223,16 +223,8 @@ def patches(model: nn.Module, path: str, image: tuple[int, int] | None, length: 
         first = ["[CLS]", *(f"[REG {i}]" for i in range(before - 1))] if registers else ["[CLS]", "[DIST]"]
         special = (True,) * before + (False,) * (rows * columns)
         return Tokens(
-            (*first[:before], *(f"patch {r},{c}" for r in range(rows) for c in range(columns))),
+            (*first[:before], *patch_places(rows, columns)),
             special=special,
             grids=(grid_from(before, rows, columns),),
         )
-    return None
-
-
-def _pair(size: Any) -> tuple[int, int] | None:
-    if isinstance(size, int) and not isinstance(size, bool):
-        return size, size
-    if isinstance(size, (list, tuple)) and len(size) == 2 and all(isinstance(one, int) for one in size):
-        return size[0], size[1]
     return None

@@ -6,7 +6,7 @@ than the one around it, which ends later.
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,11 +21,10 @@ from attnscope.capturing.records import Pass
 
 @dataclass
 class _Entered:
-    """A pass whose model was entered and not left yet. `modules`: those of its trunk that run, outermost first. `cached`: it
-    was given a key/value cache. `inside`: passes that ran within it, the last ones."""
+    """A pass whose model was entered and not left yet. `modules`: those of its trunk that run, outermost first. `inside`:
+    passes that ran within it, the last ones."""
 
     opened: Pass
-    cached: bool
     modules: list[int]
     inside: list[Pass] = field(default_factory=list)
 
@@ -86,23 +85,19 @@ class Passes:
     def cached(self) -> bool:
         """Whether the pass of this thread was given a key/value cache."""
         entered = self._running.entered
-        return bool(entered) and entered[-1].cached
+        return bool(entered) and entered[-1].opened.reads.cached
 
-    def enter(self, module: nn.Module, root: bool, arguments: Mapping[str, Any]) -> Pass | None:
+    def enter(self, module: nn.Module, root: bool, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """A module of the model's trunk begins in this thread; with the model itself (`root`), or with one that is running
-        already, a pass does. `arguments`: what it is given. Returns the pass that begins with it."""
+        already, a pass does. `args`, `kwargs`: what it is given."""
         running = self._running
         inner = running.entered[-1] if running.entered else None
         if inner is not None and id(module) not in inner.modules:
             inner.modules.append(id(module))
-            return None
-        if inner is not None or root:
+        elif inner is not None or root:
             opened = self.begin()
-            opened.reads = reads_of(arguments)
-            cached = any(hasattr(value, "get_seq_length") for value in arguments.values())
-            running.entered.append(_Entered(opened, cached, [id(module)]))
-            return opened
-        return None
+            opened.reads = reads_of(module, args, kwargs)
+            running.entered.append(_Entered(opened, [id(module)]))
 
     def read(self, path: str, ids: Tensor) -> None:
         """A table of tokens, at this path, received ids [B, T] in this thread."""

@@ -111,7 +111,7 @@ class Recorder:
         if not -batch <= index < batch:
             raise InputError(f"index {index} is out of range: the batch of that pass has {batch} rows.")
         config, row = getattr(self.model, "config", None), index % batch
-        named = given_names(tokenizer, input_ids, tokens, row, chosen.token_types)
+        named = given_names(tokenizer, input_ids, tokens, row, reads.token_types)
         last = chosen is passes.kept[-1]
         both = bool(getattr(config, "is_encoder_decoder", False))
         read, target_read = ids_read(reads, both), reads.given.get("decoder_input_ids")

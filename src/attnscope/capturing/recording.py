@@ -1,7 +1,7 @@
 """Recording: what is written down while a capture is open. A Recorder holds one and makes traces of it."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from attnscope.capturing.listen.detect import looks_like_attention
 from attnscope.capturing.listen.facts import Facts
 from attnscope.capturing.listen.fast_paths import FastPaths
 from attnscope.capturing.listen.module_stack import Running, RunningModules
-from attnscope.capturing.listen.reads import by_name, is_ids
+from attnscope.capturing.listen.reads import is_ids
 from attnscope.capturing.passes import Passes
 from attnscope.capturing.probing import Probing
 from attnscope.capturing.read.attention_call import is_cross
@@ -23,14 +23,6 @@ from attnscope.capturing.read.value_probe import Probed
 from attnscope.capturing.records import ASKED, Pass, WeightsRecord, record_of
 from attnscope.capturing.surroundings import Surroundings
 from attnscope.capturing.to_trace import places_of
-
-
-def _token_types(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-    """token_type_ids as a model was given them, by name or in a dictionary of features."""
-    for given in (kwargs, *args[:1]):
-        if isinstance(given, Mapping) and isinstance(types := given.get("token_type_ids"), Tensor):
-            return types.detach()
-    return None
 
 
 class Recording:
@@ -134,10 +126,7 @@ class Recording:
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
         # Torch puts a hook into one table and "with kwargs" into another: a pass of another thread may come between.
         if self._takes_this_thread():
-            kwargs = kwargs or {}
-            begun = self.passes.enter(module, module is self.model, by_name(module, args, kwargs))
-            if begun is not None:
-                begun.token_types = _token_types(args, kwargs)
+            self.passes.enter(module, module is self.model, args, kwargs or {})
 
     def _leave(self, module: nn.Module, *_: Any) -> None:
         ended = self.passes.leave(module)

@@ -101,8 +101,7 @@ class Pass:
     `left_out`: paths of modules with a softmax of more axes that was not recorded.
     `reads`: what it read. `softmaxes`: sizes and places of the softmaxes in one run of a module.
     `complete`: the runs of modules whose attention was recorded with q, k and v. `watched`: torch's own functions were
-        watched as well. `token_types`: the token_type_ids that the model was given, [B, T]. `ran`: paths of the attention-like
-        modules that ran.
+        watched as well. `ran`: paths of the attention-like modules that ran.
     """
 
     order: list[tuple[str, bool]] = field(default_factory=list)
@@ -113,7 +112,6 @@ class Pass:
     softmaxes: dict[int, tuple[set[tuple[int, ...]], list[int]]] = field(default_factory=dict)
     complete: set[int] = field(default_factory=set)
     watched: bool = False
-    token_types: Tensor | None = None
     ran: set[str] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)
     products: dict[str, bool] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from attnscope.models.patches import patch_size
-from attnscope.tracing.grids import PatchGrid, grid_from
+from attnscope.tracing.grids import PatchGrid, grid_from, patch_places
 from attnscope.tracing.tokens import Tokens
 
 # Models that join squares of patches into one token, and keep the rows of the image in their order.
@@ -27,9 +27,9 @@ def with_image_tokens(model: Any, named: Tokens, ready: Mapping[str, Any]) -> To
     if not places or (grids := _grids(model, places, ready)) is None:
         return named
     strings = {
-        token: f"patch {place // grid.columns},{place % grid.columns}"
+        token: place
         for grid in grids
-        for place, token in enumerate(grid.tokens)
+        for token, place in zip(grid.tokens, patch_places(grid.rows, grid.columns), strict=True)
     }
     first = len(named.word_text)
     words, shown, special = list(named.words), list(named.shown), list(named.special)

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from attnscope.tracing.grids import grid_from
+from attnscope.tracing.grids import grid_from, height_and_width, patch_places
 from attnscope.tracing.tokens import Tokens
 
 # Parameters that stand before the patches, in this order, by the last part of their name: how one of them is written.
@@ -22,20 +22,18 @@ def patch_names(model: Any, ready: Mapping[str, Any]) -> Tokens:
     """Names for the positions of a model that reads no ids; none where nothing tells them."""
     pixels = ready.get("pixel_values")
     if not isinstance(pixels, Tensor):
-        for name in ("inputs_embeds",):
-            if isinstance(value := ready.get(name), Tensor):
-                return Tokens(tuple(map(str, range(value.shape[1]))))
-        return Tokens(())
+        vectors = ready.get("inputs_embeds")
+        return Tokens(tuple(map(str, range(vectors.shape[1])))) if isinstance(vectors, Tensor) else Tokens(())
     size = patch_size(model)
     if size is None or pixels.ndim not in (4, 5):
         return Tokens(())
     rows, columns = pixels.shape[-2] // size[0], pixels.shape[-1] // size[1]
-    places = [f"{row},{column}" for row in range(rows) for column in range(columns)]
+    places = patch_places(rows, columns)
     before = _before(model)
-    names, frames = [f"patch {place}" for place in places], 1
+    names, frames = places, 1
     if pixels.ndim == 5:  # [1, frames, channels, rows, columns]
         frames = pixels.shape[1] // frames_each(model)
-        names = [f"frame {frame} patch {place}" for frame in range(frames) for place in places]
+        names = [f"frame {frame} {place}" for frame in range(frames) for place in places]
     special = (True,) * len(before) + (False,) * len(names)
     grids = [grid_from(len(before) + i * len(places), rows, columns) for i in range(frames)] if places else ()
     return Tokens((*before, *names), special=special, grids=tuple(grids))
@@ -43,7 +41,7 @@ def patch_names(model: Any, ready: Mapping[str, Any]) -> Tokens:
 
 def patch_size(model: Any) -> tuple[int, int] | None:
     """Height and width of a patch in pixels, as the model's configuration has them."""
-    return _pair(getattr(_vision(model), "patch_size", None))
+    return height_and_width(getattr(_vision(model), "patch_size", None))
 
 
 def frames_each(model: Any) -> int:
@@ -69,12 +67,3 @@ def _before(model: Any) -> list[str]:
         count = found.get(last, 0)
         names += [written] * count if last != "register_tokens" else [f"[REG {n}]" for n in range(count)]
     return names
-
-
-def _pair(size: Any) -> tuple[int, int] | None:
-    """A patch's height and width."""
-    if isinstance(size, int) and not isinstance(size, bool):
-        return size, size
-    if isinstance(size, (list, tuple)) and len(size) >= 2 and all(isinstance(one, int) for one in size):
-        return size[-2], size[-1]  # a video's begins with its frames
-    return None

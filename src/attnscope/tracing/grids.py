@@ -1,6 +1,7 @@
 """PatchGrid: which tokens are patches of an image, and where in it each lies."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from attnscope.errors import InputError
 
@@ -28,6 +29,21 @@ class PatchGrid:
 
     def __repr__(self) -> str:
         return f"PatchGrid({self.rows} × {self.columns}, {f'{len(self.png):,} bytes' if self.png else 'no picture'})"
+
+
+def patch_places(rows: int, columns: int) -> list[str]:
+    """What the patches of a grid are called, row by row."""
+    return [f"patch {row},{column}" for row in range(rows) for column in range(columns)]
+
+
+def height_and_width(size: Any) -> tuple[int, int] | None:
+    """Of a patch or an image, as a configuration has it: one number for both, or two of them; a video's begins with its
+    frames."""
+    if isinstance(size, int) and not isinstance(size, bool):
+        return size, size
+    if isinstance(size, (list, tuple)) and len(size) >= 2 and all(isinstance(one, int) for one in size):
+        return size[-2], size[-1]
+    return None
 
 
 def grid_from(first: int, rows: int, columns: int) -> PatchGrid:

@@ -48,6 +48,9 @@ class Watcher(Protocol):
     def record_weights(self, running: Running, weights: Tensor, call: AttentionCall | None) -> None: ...
 
 
+_Callers = list[tuple[Watcher, Running]]
+
+
 @dataclass(frozen=True, eq=False)
 class _Softmax:
     """The result of a softmax that waits for its values. `stack`: the modules that ran; `scores`: what it was made of."""
@@ -81,39 +84,38 @@ class FunctionMode(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         handler = self._handlers.get(func)
-        if handler is None or within_interface() or not self._callers():
+        if handler is None or within_interface() or not (callers := self._callers()):
             return func(*args, **(kwargs or {}))
-        return handler(func, args, kwargs or {})
+        return handler(callers, func, args, kwargs or {})
 
     def forget(self) -> None:
         self._waiting = []
         self._trail.forget()
 
-    def _callers(self) -> list[tuple[Watcher, Running]]:
+    def _callers(self) -> _Callers:
         """The watchers whose model is running, and the module that calls."""
         found = [(watcher, watcher.running.caller()) for watcher in self.watchers]
         return [(watcher, running) for watcher, running in found if running is not None]
 
-    def _attention(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def _attention(self, callers: _Callers, func: Any, args: Any, kwargs: Any) -> Any:
         result = func(*args, **kwargs)
-        for watcher, running in self._callers():
+        for watcher, running in callers:
             if (call := _read_attention(running.module, result, *args, **kwargs)) is not None:
                 watcher.record(call)
         return result
 
-    def _multi_head(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def _multi_head(self, callers: _Callers, func: Any, args: Any, kwargs: Any) -> Any:
         result, seen = multi_head_attention.run(func, args, kwargs)
-        for watcher, running in self._callers():
+        for watcher, running in callers:
             if seen is not None:
                 tensors = seen.query, seen.key, seen.value, seen.mask, seen.options, seen.output
                 watcher.record(AttentionCall(running.module, MULTI_HEAD, *tensors, True, seen.projection, seen.written))
         return result
 
-    def _softmax(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def _softmax(self, callers: _Callers, func: Any, args: Any, kwargs: Any) -> Any:
         result = func(*args, **kwargs)
         dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
         if isinstance(result, Tensor) and result.ndim >= 3 and dim in (-1, result.ndim - 1):
-            callers = self._callers()
             first = callers[0][0]
             scores = self._trail.scores_of(args[0] if args else kwargs.get("input"))
             for watcher, running in callers:
@@ -121,19 +123,19 @@ class FunctionMode(TorchFunctionMode):
             self._waiting = [*self._waiting[1 - _WAITING :], _Softmax(result, first, [*first.running.stack], scores)]
         return result
 
-    def _follow(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def _follow(self, callers: _Callers, func: Any, args: Any, kwargs: Any) -> Any:
         result = func(*args, **kwargs)
         self._trail.follow(func, args, kwargs, result)
         return result
 
-    def _product(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def _product(self, callers: _Callers, func: Any, args: Any, kwargs: Any) -> Any:
         result = func(*args, **kwargs)
-        callers = self._callers()
-        if not any(isinstance(operand, nn.Parameter) for operand in _operands(args)):
+        operands = _operands(args)
+        if not any(isinstance(operand, nn.Parameter) for operand in operands):
             for watcher, running in callers:
                 watcher.saw_product(running)
         self._waiting = [one for one in self._waiting if one.runs()]
-        if (found := self._multiplied(_operands(args))) is None:
+        if (found := self._multiplied(operands)) is None:
             self._trail.begin(func, args, kwargs, result, callers[0][1].turn)
             return result
         self._waiting.remove(found)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 class Reads:
     """`given`: ids [B, T] that the model's own forward was given, by name. `tables`: the ids that each table of tokens
     received, with the table's path, in order. `first`, `second`: sizes of the first axis of its tensors, and of the second of
-    sequences of vectors. `image`: height and width in pixels. `past`: tokens in the cache before; None: not known."""
+    sequences of vectors. `image`: height and width in pixels. `past`: tokens in the cache before; None: not known.
+    `token_types`: the token_type_ids that the model was given, [B, T]. `cached`: it was given a key/value cache."""
 
     given: dict[str, Tensor] = field(default_factory=dict)
     tables: list[tuple[str, Tensor]] = field(default_factory=list)
@@ -20,9 +21,11 @@ class Reads:
     second: set[int] = field(default_factory=set)
     image: tuple[int, int] | None = None
     past: int | None = 0
+    token_types: Tensor | None = None
+    cached: bool = False
 
 
-def by_name(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def _by_name(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a forward, by name."""
     if not args:
         return dict(kwargs)
@@ -34,10 +37,10 @@ def by_name(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
     return {**dict(zip(names, args, strict=False)), **kwargs}
 
 
-def reads_of(arguments: Mapping[str, Any]) -> Reads:
+def reads_of(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Reads:
     """What a forward with these arguments reads."""
-    found = Reads()
-    for name, value in arguments.items():
+    found = Reads(token_types=_token_types(args, kwargs))
+    for name, value in _by_name(model, args, kwargs).items():
         if isinstance(value, Tensor) and value.ndim and not value.is_nested:
             found.first.add(value.shape[0])
             if value.is_floating_point() and value.ndim == 3:
@@ -47,8 +50,16 @@ def reads_of(arguments: Mapping[str, Any]) -> Reads:
             if name.endswith("input_ids") and is_ids(value):
                 found.given[name] = value.detach().clone()  # the caller may write into it later
         elif hasattr(value, "get_seq_length"):
-            found.past = _length(value)
+            found.past, found.cached = _length(value), True
     return found
+
+
+def _token_types(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """token_type_ids as a model was given them, by name or in a dictionary of features."""
+    for given in (kwargs, *args[:1]):
+        if isinstance(given, Mapping) and isinstance(types := given.get("token_type_ids"), Tensor):
+            return types.detach()
+    return None
 
 
 def is_ids(value: Any) -> bool:
