@@ -144,7 +144,8 @@ class Search:
             return fit
         own = list(self._designed(trials[:10]))
         fit = self._of_designs(own, 0) or self._of_designs(own, 1)
-        return fit or self.mistaken(trials[:4], 2) or self._of_designs(own[:6], 2)
+        measured = sorted(own, key=lambda one: one[0].own is None)  # a triangle that was seen saves the search for one
+        return fit or self.mistaken(trials[:4], 2) or self._of_designs(measured[:6], 2)
 
     def right(self, trials: Trials) -> Fit | None:
         """The recipe without a mistake, under any convention."""
@@ -170,7 +171,7 @@ class Search:
         if (
             invocation.ends is not None
             or invocation.call.inputs != 1
-            or invocation.latents is not None
+            or invocation.queries_apart
             or self.causal is not None
             or run.reading.output is None
         ):
