@@ -28,7 +28,7 @@ def roles(
       Words are compared: what the tokens of a split word receive is added up, what they give is averaged (Clark et al. 2019).
     - `every`: keep the rows of every head for relations too, not of the best one alone.
 
-    Copying and induction are asked on random tokens, which need no data. The halves are split by document. Each row has
+    Copying and induction are asked on random tokens, which need no data; without texts the places are asked there too. The halves are split by document. Each row has
     Wilson's 95 % interval, the best fixed offset as its baseline, and a paired exact test against it (signs flipped by
     sentence), corrected for all rows (Holm). `RoleRow.claimed` says when a row counts as evidence, and why.
 

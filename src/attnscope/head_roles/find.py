@@ -91,7 +91,8 @@ def find_roles(model: nn.Module, tokenizer: Any, corpus: Any, treebank: Any, eve
         plans.append(_places(texts))
     rows: list[RoleRow] = []
     by_head: list[RoleRow] = []
-    for group, chosen in ((texts, plans), (drawn, [_probes(drawn)] if drawn else [])):
+    asked_of_drawn = [_probes(drawn), *([] if texts else [_places(drawn)])] if drawn else []
+    for group, chosen in ((texts, plans), (drawn, asked_of_drawn)):
         if not chosen:
             continue
         for plan, looks in zip(chosen, look(model, group, [plan.reading for plan in chosen]), strict=True):

@@ -45,7 +45,7 @@ INDUCTION = Task(
     "after an earlier copy", _FROM_QUERY, "probe", "looks at what followed an earlier copy of the token", False, False, 0.5,
     "induction in Olsson et al. 2022",
 )  # fmt: skip
-LENGTHS = (17, 19, 23, 29, 31, 37, 41, 43, 47, 53) * 2  # of the repeated part of a probe: no fixed offset fits all
+LENGTHS = (17, 19, 23, 29, 31, 37, 41, 43, 47, 53) * 4  # of the repeated part of a probe: no fixed offset fits all
 
 
 def token_cases(texts: Sequence[Text], starts: "np.ndarray") -> dict[Task, Cases]:
