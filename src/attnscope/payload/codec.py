@@ -87,7 +87,7 @@ def encode(
         if what is not None:
             description |= put_site(tensors, shared, index, site, what, norms, z_rows)
             if projections:
-                description["projection"] = put_projection(tensors, shared, site)
+                description["projection"] = put_projection(tensors, shared, index, site)
         if not site.weights_only:
             description["steps"] = step_tensors.describe(site)
             if heads:
