@@ -171,6 +171,8 @@ export interface Metadata {
   } | null;
   notes: string[];
   source?: TraceSource | null;
+  /** What `show` sets by itself for this trace, where nobody says another value. */
+  look?: { special?: "show" | "hide" };
   /** What the numbers in `stats` are: a sentence, a title, a unit. */
   stat_words?: Record<string, string>;
   stat_titles?: Record<string, string>;
