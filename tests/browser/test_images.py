@@ -1,6 +1,7 @@
 """The picture beside the tokens: a patch picked by click and by keyboard, and the weights of the query painted over it."""
 
 from dataclasses import replace
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -67,14 +68,14 @@ def test_without_pixels_the_grid_alone_is_drawn(open_view) -> None:
     assert int(url_state(page)["query"]) == 2 + 4
 
 
-def saved(page) -> ElementTree.Element:
+def saved(page) -> Any:
     page.locator('[data-tool="save"]').click()
     with page.expect_download() as download:
         page.locator('[data-save="svg"]').click()
     return ElementTree.fromstring(download.value.path().read_text())
 
 
-def weights_of(group: ElementTree.Element) -> dict[int, float]:
+def weights_of(group: Any) -> dict[int, float]:
     return {
         int(one.get("data-patch")): float(one.get("data-weight"))
         for one in group.iter(f"{SVG}rect")
