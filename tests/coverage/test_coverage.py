@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from click.testing import CliRunner
 from torch import nn
 
@@ -24,8 +25,12 @@ PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
 @pytest.mark.source
 @pytest.mark.parametrize("start", range(4))
 def test_popular_architectures_are_no_worse_than_the_page_says(start: int) -> None:
-    before = labels_of(PAGE.read_text(encoding="utf-8"))
-    rows = [examine(name) for name in POPULAR[start::4]]
+    written = PAGE.read_text(encoding="utf-8")
+    before, own_release = labels_of(written), f"transformers {transformers.__version__} " in written
+    rows = [examine(name) for name in POPULAR[start::4] if own_release or name in transformers.CONFIG_MAPPING]
+    if not own_release:  # the small sizes are those of the page's release: an older one may not be built with them
+        rows = [row for row in rows if row.label != "not built"]
+        assert len(rows) > 8
     assert [(row.model_type, row.label, row.note) for row in rows if worse(row.label, before[row.model_type])] == []
     assert [(row.model_type, row.note) for row in rows if "show()" in row.note] == []
 
