@@ -89,6 +89,8 @@ format: $(VENV)/.dev frontend/node_modules/.installed  ## rewrite the sources in
 bench: $(VENV)-bench/.installed $(ASSETS)  ## measure against TransformerLens and BertViz (many minutes); see benchmarks/RESULTS.md
 	$(SAY) "Capture: trace against a plain forward pass"
 	@$(VENV)-bench/bin/python benchmarks/capture.py --threads 2
+	$(SAY) "Architectures: the same small models through three tools"
+	@$(VENV)-bench/bin/python benchmarks/coverage.py
 	$(SAY) "Doctor: its corpora"
 	@$(VENV)-bench/bin/python benchmarks/doctor.py
 	$(SAY) "Page: every level in a browser"
