@@ -43,7 +43,7 @@ class Site:
     `z`, `z_rows`: the head outputs that the model returned, [H, R, Dv], and which R queries they are of.
     `projection`: W_O and b_O. `w_q`, `w_k`, `w_v`: the layers that make q, k and v. None where they were not found or
         kept.
-    `x`: the module's input, [Q, M]. `x_keys`: what k and v are made of where that is something else, [K, M].
+    `x`: the module's input, [Q, M]. `x_keys`: what k and v are made of where that is something else, [K, Mk].
     `pre_rotary_q`, `pre_rotary_k`, `pre_norm_q`, `pre_norm_k`: q and k before their rotary embedding, and before a
         norm.
     `written`, `written_rows`: what the output projection returned, [W, M], and which W queries that is of.
@@ -74,7 +74,7 @@ class Site:
     x: Float[Tensor, "Q M"] | None = field(default=None, repr=False)
     pre_rotary_q: Float[Tensor, "H Q D"] | None = field(default=None, repr=False)
     pre_rotary_k: Float[Tensor, "Hkv K D"] | None = field(default=None, repr=False)
-    x_keys: Float[Tensor, "K M"] | None = field(default=None, repr=False)  # where k and v are made of something else
+    x_keys: Float[Tensor, "K Mk"] | None = field(default=None, repr=False)  # where k and v are made of something else
     w_q: HeadProjection | None = field(default=None, repr=False)
     w_k: HeadProjection | None = field(default=None, repr=False)
     w_v: HeadProjection | None = field(default=None, repr=False)
