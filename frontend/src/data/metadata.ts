@@ -20,6 +20,8 @@ export interface TokenTable {
   runner_up?: ([string, number] | null)[];
   /** Of images: which tokens are patches, and what the model saw. */
   grids?: PatchGrid[];
+  /** Of what was heard: its positions, and a small picture. */
+  sound?: Sound;
   /** Where each token stands in the text: [start, end). May be missing or empty. */
   offsets?: [number, number][];
 }
@@ -30,6 +32,17 @@ export interface PatchGrid {
   columns: number;
   tokens: number[];
   png?: string;
+}
+
+/** A sound along the first positions: `each` seconds apart. Its picture is base64 of rows × columns bytes: a spectrogram, the
+ * highest frequency first; or a waveform, the largest and the smallest sample of each column, where 128 is 0. */
+export interface Sound {
+  positions: number;
+  each: number;
+  kind: "spectrogram" | "waveform";
+  rows: number;
+  columns: number;
+  pixels: string;
 }
 
 export interface MaskRule {
@@ -118,6 +131,9 @@ export interface Thumb {
   masked: number;
   broken: number;
   queries_sampled: number | null;
+  /** How many queries and keys it is of, where the silence behind a sound is cut off. */
+  queries?: number;
+  keys?: number;
 }
 
 export interface SiteSteps {

@@ -34,6 +34,7 @@ def trace(
     image: Any = None,
     text_pair: str | None = None,
     text_target: str | None = None,
+    target_tokens: Sequence[str] | None = None,
     messages: Sequence[Mapping[str, Any]] | None = None,
     inputs: Mapping[str, Any] | None = None,
     generate: int | Mapping[str, Any] = 0,
@@ -54,7 +55,8 @@ def trace(
       place of the text: trace(model, processor, image).
     - `text`: what the model reads. `text_pair`: a second sentence, for models that read two.
     - `text_target`: what the decoder of an encoder-decoder model reads. Without it the decoder starts from
-      decoder_start_token_id, and a note of the trace says so.
+      decoder_start_token_id, and a note of the trace says so. `target_tokens`: names for what the decoder reads, one for
+      each of its tokens, where there is no tokenizer for them.
     - `messages`: a chat, a list of {"role": …, "content": …}, written out by the tokenizer's own template.
     - `inputs`: ready tensors by the names of the model's forward, a batch of one row: {"input_ids": [1, T], …}.
     - `generate`: up to so many tokens that the model adds greedily; the whole is traced in one causal pass. Settings of its
@@ -109,6 +111,7 @@ def trace(
         ids=ids,
         limit=held.limit,
         reader=reader,
+        target_tokens=target_tokens,
     )
     prepared = replace(prepared, notes=(*held.notes, *prepared.notes))
     if for_steps and len(prepared.tokens) > KEEP_UP_TO:
@@ -117,6 +120,7 @@ def trace(
         "text": given_text,
         "text_pair": text_pair,
         "text_target": text_target,
+        "target_tokens": None if target_tokens is None else list(target_tokens),
         "messages": messages,
         "inputs": given_inputs,
         "image": os.fspath(image) if named else None,
