@@ -26,7 +26,7 @@ export interface TokenTable {
   offsets?: [number, number][];
 }
 
-/** An image cut into patches: the token of each, row by row; the picture as base64 of a PNG, "" where it is not known. */
+/** An image cut into patches: the token of each, row by row, -1 where none of them is it; the picture as base64 of a PNG, "" where it is not known. */
 export interface PatchGrid {
   rows: number;
   columns: number;

@@ -200,6 +200,9 @@ def _named(recorder: Recorder, prepared: Prepared, notes: list[str]) -> Trace:
     try:
         return recorder.trace(tokens=prepared.tokens, target=prepared.target, notes=notes, **given)
     except InputError:
+        made = recorder.trace(notes=notes, **given)
+        if made.tokens.grids:  # its parts are named by themselves: the frames of a video, say
+            return made
         note = (
             f"This model attends over other positions than the {len(prepared.tokens)} that it was given, and attnscope does "
             "not know which is which: positions are numbered."
@@ -208,8 +211,10 @@ def _named(recorder: Recorder, prepared: Prepared, notes: list[str]) -> Trace:
 
 
 def _one_row(inputs: Mapping[str, Any], rows: int) -> None:
-    """Refuse a batch in inputs of a model's own, where only its attention shows which axis is the batch."""
-    for name, value in inputs.items() if rows > 1 else ():
+    """Refuse a batch in inputs of a model's own, where only its attention shows which axis is the batch. Beside ids, rows are
+    images of one text."""
+    told = not {"input_ids", "inputs_embeds"}.isdisjoint(inputs)
+    for name, value in inputs.items() if rows > 1 and not told else ():
         # [B, …], or [T, B, M] as nn.MultiheadAttention has it
         if isinstance(value, torch.Tensor) and rows in value.shape[: 2 if value.ndim == 3 else 1]:
             raise InputError(

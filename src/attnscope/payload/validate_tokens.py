@@ -8,6 +8,7 @@ from attnscope.tracing.sounds import KINDS
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SIDE = 4096  # of a small picture, at most
+GRID = 1 << 16  # patches along a side of an image, at most
 
 
 def check_tokens(table: Any, what: str) -> None:
@@ -70,11 +71,12 @@ def _check_beside(table: Any, count: int, what: str) -> None:
 
 def _check_grid(grid: Any, count: int, what: str) -> None:
     """The patches of an image, and the picture under them."""
-    rows, columns = (whole(entry(grid, name, what), f"{what}, {name}", 1, count) for name in ("rows", "columns"))
+    rows, columns = (whole(entry(grid, name, what), f"{what}, {name}", 1, GRID) for name in ("rows", "columns"))
     places = several(entry(grid, "tokens", what), f"{what}, tokens", rows * columns)
     for place in places:
-        whole(place, f"{what}, tokens", 0, count - 1)
-    if len(set(places)) < len(places):
+        whole(place, f"{what}, tokens", -1, count - 1)
+    named = [place for place in places if place >= 0]
+    if len(set(named)) < len(named):
         raise ValueError(f"{what}, tokens name a token twice")
     png = base64.b64decode(text(grid.get("png", ""), f"{what}, png"), validate=True)
     if png and not png.startswith(PNG):

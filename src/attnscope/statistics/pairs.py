@@ -254,8 +254,9 @@ def _places(tokens: Tokens) -> "np.ndarray":
         places[: len(time)] = np.stack([0 * time, 0 * time, time], 1)
         return places
     for number, grid in enumerate(tokens.grids):
-        rows, columns = np.divmod(np.arange(len(grid.tokens)), grid.columns)
-        places[list(grid.tokens)] = np.stack([np.full(len(rows), number), rows, columns], 1)
+        there = grid.places
+        rows, columns = np.divmod(np.array(there), grid.columns)
+        places[[grid.tokens[place] for place in there]] = np.stack([np.full(len(rows), number), rows, columns], 1)
     return places
 
 
