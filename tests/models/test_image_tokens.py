@@ -1,5 +1,6 @@
 """Images beside a text: which tokens are patches, and where each lies; the picture reaches the text and the vision tower."""
 
+import copy
 import io
 from typing import Any
 
@@ -10,6 +11,7 @@ import transformers as T
 
 import attnscope
 import tiny_models as tiny
+from attnscope.errors import InputError
 from attnscope.models.image_tokens import with_image_tokens
 from attnscope.models.images import pictures_of
 from attnscope.tracing.tokens import Tokens
@@ -89,6 +91,39 @@ def test_generated_words_come_after_the_image(llava: tuple[Any, Any]) -> None:
     trace = attnscope.trace(model, processor, "the <image> cat", image=pixels, generate=3)
     assert trace.tokens.border == 19
     assert trace.tokens.grids[0].tokens == tuple(range(2, 18))
+
+
+TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] }} {% for part in m['content'] %}{% if part['type'] == 'image' %}<image> {% else %}"
+    "{{ part['text'] }} {% endif %}{% endfor %}{% endfor %}{% if add_generation_prompt %}dog {% endif %}"
+)
+
+
+def test_an_image_in_a_chat_goes_through_the_processors_template(llava: tuple[Any, Any]) -> None:
+    model, plain = llava
+    processor = copy.copy(plain)
+    processor.chat_template = TEMPLATE
+    pixels = np.random.default_rng(3).integers(0, 256, (28, 28, 3), dtype=np.uint8)
+    chat = [{"role": "system", "content": "sat"}, {"role": "user", "content": "the cat"}]
+    trace = attnscope.trace(model, processor, messages=chat, image=pixels)
+    ids = plain(text="system sat user <image> the cat", images=pixels, return_tensors="pt", add_special_tokens=False)
+    assert trace.tokens.ids == tuple(ids["input_ids"][0].tolist())
+    assert trace.tokens.grids[0].png
+    placed = [chat[0], {"role": "user", "content": [{"type": "text", "text": "the cat"}, {"type": "image"}]}]
+    behind = attnscope.trace(model, processor, messages=placed, image=pixels)
+    assert behind.tokens.grids[0].tokens[0] > trace.tokens.grids[0].tokens[0]
+    answer = attnscope.trace(model, processor, messages=chat, image=pixels, generate=2)
+    assert answer.tokens.border == len(trace.tokens) + 1, "the generation prompt stands before the answer"
+    twice = [{"role": "user", "content": [{"type": "image"}, {"type": "image"}]}]
+    for messages, said in (
+        (twice, "places for 2"),
+        ([{"role": "assistant", "content": "x"}], "a message of the user"),
+        ([{"role": "user"}], "is not a message"),
+    ):
+        with pytest.raises(InputError, match=said):
+            attnscope.trace(model, processor, messages=messages, image=pixels)
+    with pytest.raises(InputError, match="this processor has no chat template"):
+        attnscope.trace(model, plain, messages=chat, image=pixels)
 
 
 def test_patches_that_were_joined_by_squares() -> None:

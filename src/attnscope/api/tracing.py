@@ -12,6 +12,7 @@ from torch import nn
 from attnscope.capturing import Recorder, may_attend, no_attention
 from attnscope.errors import CaptureError, InputError
 from attnscope.models.chances import with_chances
+from attnscope.models.continuation import check_generate, wanted
 from attnscope.models.images import image_inputs, image_processor, is_image, pictures_of, reads_pixels
 from attnscope.models.inputs import Prepared, prepare
 from attnscope.models.loading import loaded_as
@@ -46,7 +47,7 @@ def trace(
 ) -> Trace:
     """Run `model` once on a text or an image and keep what its attention did. The pass is in eval mode, without gradients.
 
-    Give exactly one of `text`, `messages`, `inputs` and `image`; an `image` may have a `text` beside it:
+    Give exactly one of `text`, `messages`, `inputs` and `image`; an `image` may have a `text` or `messages` beside it:
 
     - `model`: a torch module, or what holds one: a transformers pipeline, a SentenceTransformer, a CrossEncoder, a PEFT
       model. `tokenizer`: its tokenizer; None with `inputs`, and where what holds the model has one.
@@ -57,7 +58,8 @@ def trace(
     - `text_target`: what the decoder of an encoder-decoder model reads. Without it the decoder starts from
       decoder_start_token_id, and a note of the trace says so. `target_tokens`: names for what the decoder reads, one for
       each of its tokens, where there is no tokenizer for them.
-    - `messages`: a chat, a list of {"role": …, "content": …}, written out by the tokenizer's own template.
+    - `messages`: a chat, a list of {"role": …, "content": …}, written out by the tokenizer's own template. An image
+      stands where a message has {"type": "image"} in its content, else before the user's first words.
     - `inputs`: ready tensors by the names of the model's forward, a batch of one row: {"input_ids": [1, T], …}.
     - `generate`: up to so many tokens that the model adds greedily; the whole is traced in one causal pass. Settings of its
       own generate(), such as {"max_new_tokens": 20, "do_sample": True}, are taken too; {} leaves all to the model.
@@ -84,9 +86,10 @@ def trace(
     given_inputs = inputs is not None or (image is not None and not named)
     given_text = text if image is None or named else None
     if image is not None:
-        if messages is not None or inputs is not None or ids is not None:
-            raise InputError("an image stands alone or beside a text; leave out messages, inputs and ids.")
-        inputs, text = image_inputs(reader, image, text), None
+        if inputs is not None or ids is not None or (text is not None and messages is not None):
+            raise InputError("an image stands alone or beside a text or messages; leave out inputs and ids.")
+        check_generate(generate)
+        inputs, text = image_inputs(reader, image, text, messages, wanted(generate)), None
     held = open_held(model, tokenizer, inputs.keys() if isinstance(inputs, Mapping) else ("input_ids",))
     model, tokenizer = held.model, held.reader
     if not isinstance(model, nn.Module):
@@ -104,7 +107,7 @@ def trace(
         text=text,
         text_pair=text_pair,
         text_target=text_target,
-        messages=messages,
+        messages=messages if image is None else None,
         inputs=inputs,
         generate=generate,
         truncate=truncate,
@@ -121,7 +124,7 @@ def trace(
         "text_pair": text_pair,
         "text_target": text_target,
         "target_tokens": None if target_tokens is None else list(target_tokens),
-        "messages": messages,
+        "messages": messages if image is None or named else None,
         "inputs": given_inputs,
         "image": os.fspath(image) if named else None,
         **_continuation(generate, ids, prepared),
