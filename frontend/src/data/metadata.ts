@@ -64,6 +64,9 @@ export interface SiteReceipt {
   of: number;
   no_key_rows: number;
   note: string;
+  /** Of what the heads write, added up, against what the output projection returned; null where that is not known. */
+  write_error?: JsonNumber | null;
+  write_tolerance?: JsonNumber | null;
 }
 
 /** NaN and infinities are strings in JSON. */
@@ -94,6 +97,8 @@ export interface Site {
   sinks: string | null;
   norms: "output" | "value";
   weights_only: boolean;
+  /** Why a layer that takes the heads' output gives no W_O. */
+  no_projection?: string;
   held: { dtype: string; heads: number[] } | null;
   receipt: SiteReceipt;
   /** What the trace keeps beyond q, k and v, and the heads for which it is in these bytes. */
@@ -182,6 +187,8 @@ export interface Metadata {
   } | null;
   notes: string[];
   source?: TraceSource | null;
+  /** What `show` sets by itself for this trace, where nobody says another value. */
+  look?: { special?: "show" | "hide" };
   /** What the numbers in `stats` are: a sentence, a title, a unit. */
   stat_words?: Record<string, string>;
   stat_titles?: Record<string, string>;

@@ -7,8 +7,8 @@ from attnscope import render
 from attnscope.api.arguments import Look, check_look, check_place
 from attnscope.api.tracing import FOR_STEPS, trace
 from attnscope.errors import InputError
-from attnscope.models.sounds import is_filled_up
 from attnscope.statistics.sink_tokens import leading_key, set_aside
+from attnscope.tracing.silence import chosen_look
 from attnscope.tracing.site import Site, parse_head
 from attnscope.tracing.trace import Trace
 from attnscope.views.default_place import choose_opening
@@ -152,8 +152,8 @@ def show_trace(
 ) -> View:
     """A View of a trace; `show` says what the arguments mean. Raises InputError for anything out of range."""
     check_look(look)
-    if "special" not in look:  # most of what a model of sound reads may be silence
-        look["special"] = "hide" if any(map(is_filled_up, traced.tables)) else "show"
+    chosen: Any = chosen_look(traced.tables)
+    look = {**chosen, **look}
     State(level, theme=theme, **look)  # raises for what no view can show
     check_place(layer, query, key)
     layer, number = parse_head(head, layer)

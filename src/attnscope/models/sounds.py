@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from attnscope.tracing.silence import SILENT
 from attnscope.tracing.sounds import Sound
 from attnscope.tracing.tokens import Tokens
 
 FRAME = 0.01  # seconds from frame to frame of Whisper's features, where no extractor says it
 ENOUGH = 0.25  # seconds of the same frame again and again that are silence, and no chance
-SILENT = "silence "
 BANDS, COLUMNS = 40, 400  # of the small picture, at most
 
 
@@ -45,11 +45,6 @@ def sound_names(model: Any, reader: Any, ready: Mapping[str, Any]) -> tuple[Toke
     )
     special = (False,) * sounding + (True,) * (count - sounding)
     return Tokens((*names[:sounding], *silent), special=special, sound=sound), note
-
-
-def is_filled_up(tokens: Tokens) -> bool:
-    """Whether silence stands behind a sound, as `sound_names` names it."""
-    return bool(len(tokens)) and tokens.special[-1] and tokens.strings[-1].startswith(SILENT)
 
 
 def _sound(heard: Tensor, positions: int, each: float, step: float, framed: bool) -> Sound:

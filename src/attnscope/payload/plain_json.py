@@ -86,7 +86,7 @@ def tokens_from_json(table: dict[str, Any]) -> Tokens:
 
 
 def site_receipt_to_json(receipt: SiteReceipt) -> dict[str, Any]:
-    return _picked(receipt, "status max_error tolerance rows of no_key_rows note")
+    return _picked(receipt, "status max_error tolerance rows of no_key_rows note write_error write_tolerance")
 
 
 def receipt_to_json(receipt: Receipt) -> dict[str, Any]:

@@ -57,7 +57,11 @@ def check_trace(trace: Trace) -> None:
                 raise ValueError(f"{site.name}: z_rows are not rows of its {site.queries} queries, in order")
         if isinstance(site, WeightsSite) and bool((site.given < 0).any() | site.given.isinf().any()):
             raise ValueError(f"{site.name}: its weights are negative or infinite")
-        if site.stored_norms is not None and bool((site.stored_norms < 0).any()):
+        if site.written_rows is not None:
+            rows = site.written_rows
+            if int(rows.min()) < 0 or int(rows.max()) >= site.queries:
+                raise ValueError(f"{site.name}: written_rows are not rows of its {site.queries} queries")
+        if site.stored is not None and bool((site.stored.norms < 0).any()):
             raise ValueError(f"{site.name}: its norms are negative")
         queries, keys = len(trace.query_tokens(site)), len(trace.key_tokens(site))
         if site.query_offset + site.queries > queries or site.keys != keys:
@@ -79,6 +83,11 @@ def _check_place(site: Any, index: int, what: str, tables: int) -> None:
     one_of(entry(site, "kind", what), ("self", "cross"), f"{what}, kind")
     if (stack := entry(site, "stack", what)) is not None:
         text(stack, f"{what}, stack")
+    text(site.get("no_projection", ""), f"{what}, no_projection")
+    for name in ("write_error", "write_tolerance"):  # files of the first days have none
+        receipt = site.get("receipt")
+        if isinstance(receipt, dict) and (error := receipt.get(name)) is not None:
+            real(error, f"{what}, receipt {name}")
     flag(entry(site, "weights_only", what), f"{what}, weights_only")
     flag(site.get("scaled_by_model", False), f"{what}, scaled_by_model")
     real(entry(site, "scaling", what), f"{what}, scaling")
@@ -164,6 +173,8 @@ def _check_tensors(site: Mapping[str, Any], tensors: Tensors, sizes: dict[str, i
         tensors.fits(z, ("F32",), count, *tensors.fits(rows, ("I32",), None), dv)
     if tensors.has(norms):
         tensors.fits(norms, ("F32",), count, k)
+    if tensors.has(products := tensors.own("w_o_products")):
+        tensors.fits(products, FLOATS, count, dv * (dv + 1) // 2)
     mask, bias, sinks = site["mask"], entry(site, "bias", what), entry(site, "sinks", what)
     for name, axes in (("keys", (k,)), ("rows", (q,)), ("packed", ((1, every), q, -(-k // 8)))):
         if entry(mask, name, f"{what}, mask") is not None:
@@ -181,8 +192,16 @@ def _check_tensors(site: Mapping[str, Any], tensors: Tensors, sizes: dict[str, i
         shape = tensors.fits(entry(projection, "weight", where), STORED, *((None, wide) if turned else (wide, None)))
         if entry(projection, "bias", where) is not None:
             tensors.fits(projection["bias"], STORED, shape[0 if turned else 1])
+        _check_written(tensors, shape[0 if turned else 1], q)
     if (steps := site.get("steps")) is not None:
         _check_steps(steps, tensors, (every, groups), (q, k), dv)
+
+
+def _check_written(tensors: Tensors, width: int, queries: int) -> None:
+    """What the output projection returned; files of the first days have none of it."""
+    written, rows = map(tensors.own, ("written", "written_rows"))
+    if tensors.has(written) or tensors.has(rows):
+        tensors.fits(written, FLOATS, *tensors.fits(rows, ("I32",), tuple(range(1, queries + 1))), width)
 
 
 def _check_steps(steps: Any, tensors: Tensors, heads: tuple[int, int], rows: tuple[int, int], value_size: int) -> None:
