@@ -20,16 +20,29 @@ export interface TokenTable {
   runner_up?: ([string, number] | null)[];
   /** Of images: which tokens are patches, and what the model saw. */
   grids?: PatchGrid[];
+  /** Of what was heard: its positions, and a small picture. */
+  sound?: Sound;
   /** Where each token stands in the text: [start, end). May be missing or empty. */
   offsets?: [number, number][];
 }
 
-/** An image cut into patches: the token of each, row by row; the picture as base64 of a PNG, "" where it is not known. */
+/** An image cut into patches: the token of each, row by row, -1 where none of them is it; the picture as base64 of a PNG, "" where it is not known. */
 export interface PatchGrid {
   rows: number;
   columns: number;
   tokens: number[];
   png?: string;
+}
+
+/** A sound along the first positions: `each` seconds apart. Its picture is base64 of rows × columns bytes: a spectrogram, the
+ * highest frequency first; or a waveform, the largest and the smallest sample of each column, where 128 is 0. */
+export interface Sound {
+  positions: number;
+  each: number;
+  kind: "spectrogram" | "waveform";
+  rows: number;
+  columns: number;
+  pixels: string;
 }
 
 export interface MaskRule {
@@ -123,6 +136,9 @@ export interface Thumb {
   masked: number;
   broken: number;
   queries_sampled: number | null;
+  /** How many queries and keys it is of, where the silence behind a sound is cut off. */
+  queries?: number;
+  keys?: number;
 }
 
 export interface SiteSteps {

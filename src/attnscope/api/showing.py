@@ -25,6 +25,7 @@ def show(
     image: Any = None,
     text_pair: str | None = None,
     text_target: str | None = None,
+    target_tokens: Sequence[str] | None = None,
     messages: Sequence[Mapping[str, Any]] | None = None,
     inputs: Mapping[str, Any] | None = None,
     generate: int | Mapping[str, Any] = 0,
@@ -54,7 +55,8 @@ def show(
       None with `inputs`, and where what holds the model has one.
     - `image`: a picture (PIL, numpy or a path), read by the processor that stands in the tokenizer's place; a `text` may
       stand beside it.
-    - `text`: what the model reads. `text_pair`: a second sentence. `text_target`: what the decoder reads.
+    - `text`: what the model reads. `text_pair`: a second sentence. `text_target`: what the decoder reads;
+      `target_tokens`: names for it.
     - `messages`: a chat, a list of {"role": …, "content": …}. `inputs`: ready tensors, a batch of one row.
     - `generate`: up to so many tokens that the model adds to the text, or settings of its generate(). `ids`: what a
       generate() of your own returned.
@@ -105,6 +107,7 @@ def show(
         image=image,
         text_pair=text_pair,
         text_target=text_target,
+        target_tokens=target_tokens,
         messages=messages,
         inputs=inputs,
         generate=generate,

@@ -4,12 +4,12 @@ Each function raises ValueError, which says what does not fit. After them, nothi
 of another type, an index out of range, or a size that the tensors do not have.
 """
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 
 from attnscope.payload.fields import entry, flag, one_of, plain_values, real, several, text, whole
 from attnscope.payload.header import Layout
+from attnscope.payload.validate_tokens import check_tokens
 from attnscope.tracing.trace import Trace
 from attnscope.tracing.weights_site import WeightsSite
 
@@ -17,7 +17,6 @@ DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float6
 FLOATS = tuple(DTYPES)
 STORED = (*FLOATS, "F8_E4M3", "F8_E5M2")  # of the model's own parameters
 LAYERS = 100_000
-PNG = b"\x89PNG\r\n\x1a\n"
 MODEL = ("name", "class", "type", "dtype", "implementation")
 
 
@@ -27,7 +26,7 @@ def check(meta: Mapping[str, Any], layouts: Mapping[str, Layout]) -> None:
     if not tables:
         raise ValueError("it describes no tokens")
     for number, table in enumerate(tables):
-        _check_tokens(table, f"token table {number}")
+        check_tokens(table, f"token table {number}")
     model = entry(meta, "model", "it")
     for name in MODEL:
         text(entry(model, name, "model"), f"model {name}")
@@ -69,75 +68,6 @@ def check_trace(trace: Trace) -> None:
             raise ValueError(
                 f"{site.name} has {site.queries} queries and {site.keys} keys, and there are {queries} and {keys} tokens"
             )
-
-
-def _check_tokens(table: Any, what: str) -> None:
-    count = len(several(entry(table, "text", what), f"{what}, text"))
-    for piece in table["text"]:
-        text(piece, f"{what}, text")
-    words = several(entry(table, "word_text", what), f"{what}, word_text")
-    for word in words:
-        text(word, f"{what}, word_text")
-    kinds: dict[str, Any] = {
-        "ids": whole,
-        "special": flag,
-        "segments": whole,
-        "words": None,
-        "offsets": None,
-        "shown": text,
-    }
-    for name, kind in kinds.items():
-        since = name in ("offsets", "shown")  # files of the first days have none
-        values = several(table.get(name, []) if since else entry(table, name, what), f"{what}, {name}")
-        if values:
-            several(values, f"{what}, {name}", count)
-        for value in values:
-            if kind is not None:
-                kind(value, f"{what}, {name}")
-            elif name == "offsets":
-                for end in several(value, f"{what}, offsets", 2):
-                    whole(end, f"{what}, offsets", 0)
-            elif value is not None:
-                whole(value, f"{what}, words", 0, (len(words) or count) - 1)
-    text(table.get("written", ""), f"{what}, written")
-    _check_beside(table, count, what)
-    for grid in several(table.get("grids", []), f"{what}, grids"):
-        _check_grid(grid, count, f"{what}, grids")
-    if (border := entry(table, "border", what)) is not None:
-        whole(border, f"{what}, border", 0, count)
-
-
-def _check_beside(table: Any, count: int, what: str) -> None:
-    """The turns of a chat, and what the model gave the tokens that it generated."""
-    roles = several(table.get("roles", []), f"{what}, roles")
-    for role in roles:
-        text(role, f"{what}, roles")
-    for name in ("turns", "probability", "runner_up"):
-        values = several(table.get(name, []), f"{what}, {name}")
-        for value in several(values, f"{what}, {name}", count) if values else ():
-            if value is None:
-                continue
-            if name == "turns":
-                whole(value, f"{what}, turns", 0, len(roles) - 1)
-                continue
-            if name == "runner_up":
-                spelled, value = several(value, f"{what}, runner_up", 2)
-                text(spelled, f"{what}, runner_up")
-            if not 0 <= real(value, f"{what}, {name}") <= 1:
-                raise ValueError(f"{what}, {name} is {value}, and should be from 0 to 1")
-
-
-def _check_grid(grid: Any, count: int, what: str) -> None:
-    """The patches of an image, and the picture under them."""
-    rows, columns = (whole(entry(grid, name, what), f"{what}, {name}", 1, count) for name in ("rows", "columns"))
-    places = several(entry(grid, "tokens", what), f"{what}, tokens", rows * columns)
-    for place in places:
-        whole(place, f"{what}, tokens", 0, count - 1)
-    if len(set(places)) < len(places):
-        raise ValueError(f"{what}, tokens name a token twice")
-    png = base64.b64decode(text(grid.get("png", ""), f"{what}, png"), validate=True)
-    if png and not png.startswith(PNG):
-        raise ValueError(f"{what}, png is no PNG")
 
 
 def _check_place(site: Any, index: int, what: str, tables: int) -> None:
