@@ -152,13 +152,12 @@ def show_trace(
 ) -> View:
     """A View of a trace; `show` says what the arguments mean. Raises InputError for anything out of range."""
     check_look(look)
-    chosen: Any = chosen_look(traced.tables)
-    look = {**chosen, **look}
-    State(level, theme=theme, **look)  # raises for what no view can show
+    chosen: Any = {**chosen_look(traced.tables), **look}
+    State(level, theme=theme, **chosen)  # raises for what no view can show
     check_place(layer, query, key)
     layer, number = parse_head(head, layer)
     place = _place(traced, layer, number, query, key, stack)
-    state = State(level, theme=theme, **look, **place)
+    state = State(level, theme=theme, **chosen, **place)
     check_state(traced, state)
     return View(
         traced, state, render.HOSTS, static=static, max_mb=max_mb, steps=steps, exact=exact, chosen=number is not None
