@@ -101,7 +101,8 @@ class Pass:
     `left_out`: paths of modules with a softmax of more axes that was not recorded.
     `reads`: what it read. `softmaxes`: sizes and places of the softmaxes in one run of a module.
     `complete`: the runs of modules whose attention was recorded with q, k and v. `watched`: torch's own functions were
-        watched as well. `ran`: paths of the attention-like modules that ran.
+        watched as well. `ran`: paths of the attention-like modules that ran. `by_hooks`: of modules that hooks called by
+        themselves, whose calls are left out.
     """
 
     order: list[tuple[str, bool]] = field(default_factory=list)
@@ -114,6 +115,7 @@ class Pass:
     watched: bool = False
     ran: set[str] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)
+    by_hooks: set[str] = field(default_factory=set)
     products: dict[str, bool] = field(default_factory=dict)
     places: tuple[int, Any] = (
         -1,
