@@ -15,7 +15,14 @@ from attnscope._version import __version__
 from attnscope.errors import AttnscopeError
 from attnscope.text.characters import printable
 
-COMMANDS = ("check", "coverage", "demo", "serve", "show")  # each the name of a module here and of the command in it
+COMMANDS = (
+    "check",
+    "coverage",
+    "demo",
+    "roles",
+    "serve",
+    "show",
+)  # each the name of a module here and of the command in it
 
 
 class _Commands(click.Group):

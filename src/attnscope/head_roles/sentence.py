@@ -1,0 +1,56 @@
+"""A row of the table as a sentence."""
+
+from attnscope.head_roles.rows import FEWEST, WHOLE, RoleRow
+from attnscope.text.format import percent
+
+
+def sentence(row: RoleRow) -> str:
+    """Such as "Layer 2 head 8 links a subject to its verb (nsubj): 59 % (n = 353, 54–64) against 39 % for the next word."
+
+    A row without enough cases says how many it has, and claims nothing.
+    """
+    if row.layer is None or row.accuracy is None:
+        return f"No head was chosen for “{row.relation}” ({row.direction}): the choosing half has no case; n = {row.n} in the other."
+    if row.n < FEWEST:
+        return f"“{row.relation}” ({row.direction}): n = {row.n}, too few cases for a claim ({FEWEST} are needed)."
+    who = f"Layer {row.layer} head {row.head}"
+    if row.task.by_weight:
+        return f"{who} {row.task.does}: {percent(row.weight or 0.0)} of its weight (n = {row.n})."
+    return f"{who} {row.task.does}: {shares(row)}{_against(row)}{_slice(row)}"
+
+
+def shares(row: RoleRow) -> str:
+    """ "53 % (n = 353, 49–57)": the share with its interval; n alone where there is none."""
+    if row.accuracy is None or row.low is None or row.high is None:
+        return f"n = {row.n}"
+    return f"{percent(row.accuracy)} (n = {row.n}, {100 * row.low:.0f}–{100 * row.high:.0f})"
+
+
+def offset_in_words(offset: int, unit: str = "word") -> str:
+    """ "the next word", "3 words back"."""
+    if abs(offset) == 1:
+        return f"the {'next' if offset > 0 else 'previous'} {unit}"
+    if offset == 0:
+        return f"the {unit} itself"
+    return f"{abs(offset)} {unit}s {'on' if offset > 0 else 'back'}"
+
+
+def _against(row: RoleRow) -> str:
+    if row.baseline_accuracy is None or row.baseline_offset is None:
+        return "."
+    unit = "word" if row.task.kind == "relation" else "token"
+    p = "" if row.p_adjusted is None else f"; p {'< 0.001' if row.p_adjusted < 0.001 else f'= {row.p_adjusted:.3f}'}"
+    word = ""
+    if row.baseline_word_accuracy is not None and row.baseline_word_accuracy > row.baseline_accuracy:
+        word = f" and {percent(row.baseline_word_accuracy)} for the nearest “{row.baseline_word}”"
+    return f" against {percent(row.baseline_accuracy)} for “{offset_in_words(row.baseline_offset, unit)}”{word}{p}."
+
+
+def _slice(row: RoleRow) -> str:
+    """Whether it is what the head does everywhere, or on a part of what it looks at."""
+    if row.fits_all is None or row.fits_strongest is None:
+        return ""
+    what = (
+        "so this is what it does over the whole text" if row.fits_all >= WHOLE else "so this is a slice of what it does"
+    )
+    return f" Of all its links {percent(row.fits_all)} are of this kind, of the strongest tenth {percent(row.fits_strongest)}: {what}."

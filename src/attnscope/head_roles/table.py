@@ -1,0 +1,137 @@
+"""RoleTable: what was found, as rows, sentences, JSON, a data frame, a page."""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from attnscope.errors import InputError, MissingDependency
+from attnscope.head_roles.report_html import Report, document, fragment
+from attnscope.head_roles.rows import JSON_KEYS, RoleRow
+from attnscope.head_roles.sentence import sentence
+from attnscope.payload.atomic_write import write_atomically
+
+KINDS = (".json", ".csv", ".html")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RoleTable(Sequence[RoleRow]):
+    """The roles of a model's heads: one row a relation and direction, or another rule, for the head that does it best.
+
+    `rows`: of the head that one half of the data names, with what it does on the other half. `by_head`: one row a head and
+    rule, best first; of relations only where they were asked for. `model`: its name. `data`: what was read. `notes`: what a
+    reader must know.
+    """
+
+    rows: tuple[RoleRow, ...]
+    by_head: tuple[RoleRow, ...] = ()
+    model: str = ""
+    data: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index):  # a RoleRow for an int, a tuple of them for a slice
+        return self.rows[index]
+
+    def __iter__(self) -> Iterator[RoleRow]:
+        return iter(self.rows)
+
+    @property
+    def claimed(self) -> tuple[RoleRow, ...]:
+        """The rows whose evidence carries a claim."""
+        return tuple(row for row in self.rows if row.claimed)
+
+    @property
+    def badges(self) -> dict[tuple[int, int], tuple[str, ...]]:
+        """Of each (layer, head) that has one: its roles by name, those with the most evidence first."""
+        found: dict[tuple[int, int], list[str]] = defaultdict(list)
+        for row in (*self.rows, *self.by_head):
+            if row.claimed and row.layer is not None and row.head is not None:
+                name = row.relation if row.task.kind != "relation" else f"{row.relation}, {row.direction}"
+                if name not in found[row.layer, row.head]:
+                    found[row.layer, row.head].append(name)
+        return {place: tuple(names) for place, names in found.items()}
+
+    def records(self, every: bool = False) -> list[dict[str, Any]]:
+        """The rows as mappings by the keys of the JSON. `every`: those of every head."""
+        return [row.as_json() for row in (self.by_head if every else self.rows)]
+
+    def to_json(self, every: bool = False) -> str:
+        """A list of rows: layer, head, relation, direction, accuracy, low, high, n, baseline_offset, … Layers and heads count
+        from 0. `every`: the rows of every head."""
+        return json.dumps(self.records(every), ensure_ascii=False, indent=1)
+
+    def to_frame(self, every: bool = False) -> Any:
+        """The rows as a pandas DataFrame. Raises MissingDependency without pandas."""
+        try:
+            import pandas as pd
+        except ImportError:
+            raise MissingDependency("to_frame() needs pandas", "roles") from None
+        return pd.DataFrame(self.records(every), columns=list(JSON_KEYS))
+
+    def save(self, path: str | os.PathLike[str], every: bool = False) -> Path:
+        """Write the table: .json, .csv, or .html, a report on one page. Raises InputError for another ending, OutputError
+        where it cannot be written."""
+        ending = Path(path).suffix.lower()
+        if ending == ".json":
+            data = self.to_json(every)
+        elif ending == ".csv":
+            data = _csv(self.records(every))
+        elif ending == ".html":
+            data = document(self._report())
+        else:
+            raise InputError(f"expected a file that ends in {', '.join(KINDS)}, got {os.fspath(path)!r}.")
+        return write_atomically(path, data.encode("utf-8"))
+
+    def sentences(self) -> list[str]:
+        """What can be said, one sentence a row that carries a claim."""
+        return [sentence(row) for row in self.claimed]
+
+    def __str__(self) -> str:
+        return "\n".join([self.heading, *self.sentences(), *self.notes])
+
+    def __repr__(self) -> str:
+        return f"RoleTable({self.model}: {len(self.rows)} rows, {len(self.claimed)} carry a claim)"
+
+    def _repr_html_(self) -> str:
+        return fragment(self._report())
+
+    def _report(self) -> Report:
+        return Report(self.model, self.heading, self.sentences(), self.rows, self.notes)
+
+    @property
+    def heading(self) -> str:
+        """What was looked at, and how."""
+        heads = max((row.looked_at for row in self.rows), default=0)
+        return (
+            f"{self.model}: {len(self.claimed)} of {len(self.rows)} roles are carried by the evidence. {self.data} "
+            f"Each head was chosen among {heads} on one half of the documents and is reported on the other; "
+            "p-values are corrected for all rows (Holm). Layers and heads count from 0."
+        )
+
+    def with_effects(self, effects: dict[tuple[int, int], tuple[float, float, float]]) -> "RoleTable":
+        """With what switching each head off does: (effect, band_low, band_high) by (layer, head)."""
+
+        def filled(row: RoleRow) -> RoleRow:
+            if row.layer is None or row.head is None or (row.layer, row.head) not in effects:
+                return row
+            effect, low, high = effects[row.layer, row.head]
+            return replace(row, effect=effect, band_low=low, band_high=high)
+
+        return replace(self, rows=tuple(map(filled, self.rows)), by_head=tuple(map(filled, self.by_head)))
+
+
+def _csv(records: Sequence[dict[str, Any]]) -> str:
+    import csv
+    import io
+
+    out, keys = io.StringIO(), list[str](JSON_KEYS)
+    writer = csv.DictWriter(out, keys, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return out.getvalue()
