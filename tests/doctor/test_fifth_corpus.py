@@ -9,6 +9,7 @@ import torch
 
 import attnscope
 from attnscope.doctor.code_check.report import left_unscaled
+from attnscope.doctor.code_check.run.candidates import _speaks_of_length_first
 
 FOLDER = Path(__file__).parents[2] / "benchmarks/doctor_corpus/fifth"
 ENTRIES = {e["object"]: e for e in json.loads((FOLDER / "manifest.json").read_text())["entries"]}
@@ -74,3 +75,17 @@ def test_a_mistake_is_named(name):
 )
 def test_a_missing_scale_is_meant_where_the_text_says_so(line, meant):
     assert left_unscaled(line) == meant
+
+
+@pytest.mark.parametrize(
+    ("text", "late"),
+    [
+        ("tgt_len, bsz, embed_dim = query.shape", True),
+        ('"""Input: Time x Batch x Channel"""', True),
+        ('"""Input: (length, batch, dim); a mask (batch, one, length)."""', True),
+        ('"""Input: (clips, frames, joints)."""\ntgt_len, bsz, c = poses.size()', False),  # prose before names
+        ('"""Input: (batch, length, width)."""', False),
+    ],
+)
+def test_the_length_comes_first_where_names_or_prose_say_so(text, late):
+    assert _speaks_of_length_first(text) == late

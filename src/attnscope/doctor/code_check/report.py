@@ -12,7 +12,7 @@ from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.match.mistakes import SOURCES, Mistake, changes
 from attnscope.doctor.code_check.match.search import Fit, error_of
 from attnscope.doctor.code_check.recipe import Recipe, compute, factor
-from attnscope.doctor.code_check.run.candidates import batch_is_first, length_first
+from attnscope.doctor.code_check.run.candidates import batch_is_first, length_first, prose
 from attnscope.doctor.code_check.run.invocation import Run
 from attnscope.doctor.code_check.suspect_line import suspect_line
 from attnscope.doctor.findings import REGISTRY
@@ -60,9 +60,7 @@ def add(case: Case, mistake: Mistake, fit: Fit, run: Run) -> None:
 def left_unscaled(text: str) -> bool:
     """Whether comments or docstrings say that the scores are not scaled on purpose, or the code is T5's: by its name, by the name of its
     bias, or by distances in buckets."""
-    quoted = [a or b for a, b in re.findall(r'"{3}(.*?)"{3}|\'{3}(.*?)\'{3}', text, re.DOTALL)]
-    said = "\n".join([*quoted, *(line.partition("#")[2] for line in text.splitlines())])
-    return bool(_LEFT_OUT.search(said) or _OF_T5.search(text))
+    return bool(_LEFT_OUT.search(prose(text)) or _OF_T5.search(text))
 
 
 def state(case: Case, fit: Fit, runs: list[Run]) -> None:

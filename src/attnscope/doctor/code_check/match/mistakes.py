@@ -113,7 +113,7 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("softmax-missing", {"softmax": "shares"}, alone=True),
     Mistake("scale-after-softmax", {"scale": "after"}, alone=True),
     Mistake("rotary-before-heads", {"turned_at": "width"}, "rotary", alone=True),
-    Mistake("softmax-of-the-output", {"softmax": "output"}),
+    Mistake("softmax-of-the-output", {"softmax": "output"}, alone=True),
     Mistake("attention-transposed", {"weight_axes": "transposed"}, alone=True),
     Mistake("relu-before-softmax", {"before": "relu"}),
     Mistake("values-as-keys", {"keys": "values"}),

@@ -20,7 +20,7 @@ PATIENCE = {
     "right": 3000,
     "windows": 600,
     1: 2500,
-    2: 1500,
+    2: 1800,
 }  # recipes tried: counts, so that a busy machine finds the same
 
 
@@ -143,8 +143,10 @@ class Search:
         if fit is not None:
             return fit
         own = list(self._designed(trials[:10]))
-        fit = self._of_designs(own, 0) or self._of_designs(own, 1)
-        measured = sorted(own, key=lambda one: one[0].own is None)  # a triangle that was seen saves the search for one
+        measured = sorted(
+            own, key=lambda one: one[0].own is None
+        )  # few, and a triangle that was seen saves the search for one
+        fit = self._of_designs(own, 0) or self._of_designs(measured, 1)
         return fit or self.mistaken(trials[:4], 2) or self._of_designs(measured[:6], 2)
 
     def right(self, trials: Trials) -> Fit | None:

@@ -154,8 +154,22 @@ def _likely_layout(module: nn.Module) -> str:
     text = text_of(module)
     late = getattr(module, "batch_first", True) is False or _as_torch_has_it(module, text)
     late = late or re.search(r"\b(LND|LNE|TBC|TBD|SBH|SBD|LBD|TNC|TNE)\b", text) is not None
-    late = late or ("3first" in layout_hints(text) and "3" not in layout_hints(text) and "batch_first" not in text)
+    late = late or _speaks_of_length_first(text)
     return "(length, batch, width)" if late else "(batch, length, width)"
+
+
+def _speaks_of_length_first(text: str) -> bool:
+    """Whether the source names its axes with the length first, and neither it nor its prose names them in another order."""
+    axes = re.findall(r"\(([a-z_]\w+(?:, [a-z_]\w+){2})\)", prose(text))  # of the input, in comments and docstrings
+    if axes and not any("3first" in layout_hints(one) for one in axes):
+        return False
+    return "3first" in layout_hints(text) and "3" not in layout_hints(text) and "batch_first" not in text
+
+
+def prose(text: str) -> str:
+    """The comments and docstrings of a source."""
+    quoted = [a or b for a, b in re.findall(r'"{3}(.*?)"{3}|\'{3}(.*?)\'{3}', text, re.DOTALL)]
+    return "\n".join([*quoted, *(line.partition("#")[2] for line in text.splitlines())])
 
 
 def _as_torch_has_it(module: nn.Module, text: str) -> bool:
