@@ -73,6 +73,7 @@ lint: $(VENV)/.dev frontend/node_modules/.installed  ## style, types, direction 
 	@$(VENV)/bin/lint-imports
 	@$(PY) tools/generate.py --check
 	@$(PY) tools/findings.py --check
+	@$(PY) tools/statistics_page.py --check
 	@$(NPM) run --silent lint
 	@$(NPM) run --silent check
 
