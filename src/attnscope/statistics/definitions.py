@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Statistic:
-    """One number of a head. unit: "part" (of one), "nats", "tokens", "patches", or "" for a plain number.
+    """One number of a head. unit: "part" (of one), "nats", "tokens", "patches", "s" (seconds), or "" for a plain number.
 
     about: the definition, in one sentence. source: who measured it first, or what the literature calls it.
     formula: the definition, in signs: w[i,j] is the weight of query i on key j, x the tokens, ⟨…⟩ the mean over the
@@ -63,6 +63,32 @@ STATISTICS = (
         "middles, in sides of a patch.",
         "attention distance in Dosovitskiy et al. 2021",
         formula="Σ_ij w[i,j] · ‖place(i) − place(j)‖ / Σ_ij w[i,j], over patches i and j of one image",
+    ),
+    Statistic(
+        "time_distance",
+        "mean distance in time",
+        "s",
+        "How far a moment of sound looks: Σ w · |time − time| / Σ w over pairs of positions that are sound, in seconds; silence "
+        "behind the sound is left out.",
+        formula="Σ_ij w[i,j] · |time(i) − time(j)| / Σ_ij w[i,j], over i and j that are sound",
+    ),
+    Statistic(
+        "in_order",
+        "in the order of the sound",
+        "",
+        "Whether later tokens look at later moments: of all pairs of tokens, the part whose largest weights on the sound come "
+        "in the same order, less the part in which they are the other way round (Kendall's τ); 1 is always, 0 is chance. "
+        "Special tokens are left out.",
+        "alignment heads in Radford et al. 2022",
+        formula="⟨sign(m_b − m_a)⟩ over pairs of tokens a < b that are not special, m_i = argmax_j w[i,j]",
+    ),
+    Statistic(
+        "time_spread",
+        "spread in time",
+        "s",
+        "How widely a token's weight on the sound lies round its largest: Σ w · |time − time of the largest| / Σ w, in seconds, "
+        "averaged over the tokens that are not special.",
+        formula="⟨Σ_j w[i,j] · |time(j) − time(m_i)| / Σ_j w[i,j]⟩, m_i = argmax_j w[i,j]",
     ),
     Statistic(
         "itself",

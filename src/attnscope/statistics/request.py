@@ -10,7 +10,7 @@ from attnscope.errors import InputError, NotCaptured
 from attnscope.statistics.definitions import STATISTICS, Statistic
 from attnscope.statistics.from_weights.scores import OF_TOKENS, SCORES, known, scores_of
 from attnscope.statistics.from_weights.vocabulary import Vocabulary
-from attnscope.statistics.further.block import Setting
+from attnscope.statistics.further.block import Setting, knows_writes
 from attnscope.statistics.further.compute import further_sums
 from attnscope.statistics.further.entries import ENTRIES, FURTHER
 from attnscope.statistics.table import HeadStatistics, StatisticsTable
@@ -85,12 +85,8 @@ def _check(trace: Trace, names: Sequence[str], model: Any) -> None:
                 'keep={"projections"}. Of traces made of tensors there is none.'
             )
         entry = FURTHER.get(name)
-        if entry is not None and entry.needs and not any(_writes(site) for site in trace.sites):
+        if entry is not None and entry.needs and not any(map(knows_writes, trace.sites)):
             raise NotCaptured(
                 f"{name} needs {entry.needs}, which this trace does not hold: trace the model itself, or save with "
                 "trace.save(path, projections=True)."
             )
-
-
-def _writes(site: Any) -> bool:
-    return not site.weights_only and (site.projection is not None or site.stored_norms is not None)

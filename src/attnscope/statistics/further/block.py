@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from attnscope.statistics.further.delimiters import newlines, punctuation
@@ -38,13 +38,18 @@ class Setting:
 
     @property
     def writes(self) -> bool:
-        """Whether W_O is known."""
-        return not self.site.weights_only and self.site.norms()[0] == "output"
+        """Whether ‖v · W_O‖ is known."""
+        return knows_writes(self.site)
 
     @property
     def square(self) -> bool:
         """Whether queries and keys are the same tokens."""
         return self.site.kind == "self" and self.site.query_offset == 0 and self.site.queries == self.site.keys
+
+
+def knows_writes(site: Site) -> bool:
+    """Whether ‖v · W_O‖ of a site is known, by W_O or from a file."""
+    return not site.weights_only and (site.projection is not None or site.stored is not None)
 
 
 class Run:
@@ -61,23 +66,30 @@ class Run:
         return (self.keys - self.queries[:, None]).abs().double()
 
     @cached_property
-    def copies(self) -> Bool[Tensor, "q K"]:
-        """The earlier places of the query's token, among all keys; those of special tokens too."""
-        names = self.setting.names
-        every = torch.arange(self.setting.site.keys)
-        return (names[every] == names[self.queries][:, None]) & (every < self.queries[:, None])
+    def patterns(self) -> "dict[str, Pattern]":
+        """Of every pair of a query and any key: whether the key is the token before, an earlier copy, or what followed one.
+        Special tokens have copies too."""
+        names, every = self.setting.names, torch.arange(self.setting.site.keys)
+        same = (names[every] == names[self.queries][:, None]) & (every < self.queries[:, None])
+        after = torch.roll(same, 1, 1)
+        after[:, 0] = False
+        found = {"previous": every == self.queries[:, None] - 1, "same": same, "induction": after}
+        return {name: Pattern.of(pairs, self.sight.keys) for name, pairs in found.items()}
 
-    @cached_property
-    def after(self) -> Bool[Tensor, "q K"]:
-        """What followed them."""
-        moved = torch.roll(self.copies, 1, 1)
-        moved[:, 0] = False
-        return moved
 
-    @cached_property
-    def before(self) -> Bool[Tensor, "q K"]:
-        """The token before the query."""
-        return torch.arange(self.setting.site.keys) == self.queries[:, None] - 1
+@dataclass(frozen=True)
+class Pattern:
+    """Pairs of a run of queries. `rows`, `columns`: those within the sight. `number`: how many keys each query has."""
+
+    rows: Int[Tensor, " m"]
+    columns: Int[Tensor, " m"]
+    number: Float[Tensor, " q"]
+
+    @classmethod
+    def of(cls, pairs: Bool[Tensor, "q K"], keys: slice) -> "Pattern":
+        """Of all keys; `keys`: those of the sight."""
+        rows, columns = pairs[:, keys].nonzero(as_tuple=True)
+        return cls(rows, columns, pairs.sum(-1, dtype=torch.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +114,17 @@ class HeadBlock:
     def number(self) -> Float[Tensor, " h"]:
         """How many queries count."""
         return self.counted.sum(-1, dtype=torch.float64)
+
+    @cached_property
+    def total(self) -> Float[Tensor, " h"]:
+        """All weight."""
+        return self.weights.sum((1, 2))
+
+    @cached_property
+    def on_patterns(self) -> dict[str, Float[Tensor, " h"]]:
+        """The weight on the pairs of each pattern."""
+        patterns = self.run.patterns
+        return {name: self.weights[:, one.rows, one.columns].sum(-1) for name, one in patterns.items()}
 
     @cached_property
     def allowed(self) -> Bool[Tensor, "#h q n"]:

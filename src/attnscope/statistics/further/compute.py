@@ -49,8 +49,8 @@ class FurtherSums:
 
 @without_autocast
 def further_sums(setting: Setting, names: Sequence[str], rows: slice | None = None) -> FurtherSums:
-    """The sums over the queries in `rows`; None: all."""
-    rows, sums, reader = rows or slice(0, setting.site.queries), FurtherSums.start(setting, names), Rows(setting.site)
+    """The sums over the queries in `rows`; None: all that stand before a silence."""
+    rows, sums, reader = rows or slice(0, setting.pairs.shown[0]), FurtherSums.start(setting, names), Rows(setting.site)
     if not sums.sums:
         return sums
     with torch.no_grad():

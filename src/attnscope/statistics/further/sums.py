@@ -56,7 +56,7 @@ class Variance(Sum):
 
     def update(self, block: HeadBlock) -> None:
         far = block.run.distance
-        weight = block.weights.sum((1, 2))
+        weight = block.total
         mean = (block.weights * far).sum((1, 2)) / torch.where(weight > 0, weight, 1.0)
         spread = ((far - mean[:, None, None]).square() * block.weights).sum((1, 2))
         self._add(block.heads, weight, mean, spread)

@@ -117,10 +117,10 @@ def top_pairs(
 
 
 def pairs_of_site(setting: Setting, sums: TopPairs, head: int | None = None) -> None:
-    """Add all queries of a site, of one head or of every one."""
+    """Add all queries of a site that stand before a silence, of one head or of every one."""
     reader = Rows(setting.site)
     with torch.no_grad():
-        for run, sight in reader.runs(slice(0, setting.site.queries)):
+        for run, sight in reader.runs(slice(0, setting.pairs.shown[0])):
             seen = Run(setting, run, sight)
             for block in reader.blocks(run, sight):
                 if head is None or block.heads.start <= head < block.heads.stop:
