@@ -91,7 +91,7 @@ bench: $(VENV)-bench/.installed $(ASSETS)  ## measure against TransformerLens an
 	$(SAY) "Capture: trace against a plain forward pass"
 	@$(VENV)-bench/bin/python benchmarks/capture.py --threads 2
 	$(SAY) "Architectures: the same small models through three tools"
-	@$(VENV)-bench/bin/python benchmarks/coverage.py
+	@$(VENV)-bench/bin/python benchmarks/architectures.py
 	$(SAY) "Doctor: its corpora"
 	@$(VENV)-bench/bin/python benchmarks/doctor.py
 	$(SAY) "Page: every level in a browser"

@@ -98,9 +98,13 @@ def ways(length: int) -> dict[str, Way]:
 
 def measure(length: int, rounds: int) -> dict[str, float]:
     """By name: how many attentions it costs; of "attention", milliseconds."""
+    from attnscope.statistics.kernel import use
+
     found = ways(length)
     with torch.no_grad():
         times = [{name: cost(run) for name, run in found.items()} for _ in range(rounds + 1)][1:]
+    if use._state.refused:
+        sys.exit("the compiled pass could not be used, so its figures would be those of plain torch")
     ratios = {name: statistics.median(t[name] / t["attention"] for t in times) for name in found}
     return ratios | {"attention": 1e3 * statistics.median(t["attention"] for t in times)}
 
