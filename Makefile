@@ -78,6 +78,7 @@ lint: $(VENV)/.dev frontend/node_modules/.installed  ## style, types, direction 
 	@$(VENV)/bin/lint-imports
 	@$(PY) tools/generate.py --check
 	@$(PY) tools/findings.py --check
+	@$(PY) tools/statistics_page.py --check
 	@$(NPM) run --silent lint
 	@$(NPM) run --silent check
 
@@ -90,7 +91,7 @@ bench: $(VENV)-bench/.installed $(ASSETS)  ## measure against TransformerLens an
 	$(SAY) "Capture: trace against a plain forward pass"
 	@$(VENV)-bench/bin/python benchmarks/capture.py --threads 2
 	$(SAY) "Architectures: the same small models through three tools"
-	@$(VENV)-bench/bin/python benchmarks/coverage.py
+	@$(VENV)-bench/bin/python benchmarks/architectures.py
 	$(SAY) "Doctor: its corpora"
 	@$(VENV)-bench/bin/python benchmarks/doctor.py
 	$(SAY) "Page: every level in a browser"

@@ -23,7 +23,7 @@ Every architecture of transformers {version} is built on a small configuration, 
 
 *Pages* counts the pages that `attnscope.show` drew: one at each level, and one of each stack of a model with several.
 The error is the largest difference from the model's own output, as a part of its largest number.
-`benchmarks/coverage.py` puts small models of the same types through TransformerLens 4 and BertViz's neuron view: its table is in `benchmarks/RESULTS.md`.
+`benchmarks/architectures.py` puts small models of the same types through TransformerLens 4 and BertViz's neuron view: its table is in `benchmarks/RESULTS.md`.
 
 {counts}
 

@@ -132,7 +132,7 @@ class Sums:
         found |= {"received": _received(weights), "entropy": block.entropy, "confidence": block.largest.sum(-1)}
         found["counted"] = block.counted.expand(len(weights), -1)
         if block.sink is not None:
-            found["sink"] = block.sink
+            found["sink"] = block.sink.sum(-1)
         if pairs.lines is not None:
             far, flat = pairs.lines.to(weights.device).flatten(), weights.flatten(1)
             found |= {"lines": flat @ far.nan_to_num(), "on_patches": flat @ far.isfinite().float()}

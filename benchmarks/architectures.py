@@ -1,8 +1,8 @@
 """The same small architectures through BertViz's neuron view, TransformerLens and attnscope, where each claims support.
 
-    python benchmarks/coverage.py            # some minutes; writes its section of benchmarks/RESULTS.md
-    python benchmarks/coverage.py --popular  # the types of attnscope's own tests; writes the section too
-    python benchmarks/coverage.py --quick    # six architectures; prints only
+    python benchmarks/architectures.py            # some minutes; writes its section of benchmarks/RESULTS.md
+    python benchmarks/architectures.py --popular  # the types of attnscope's own tests; writes the section too
+    python benchmarks/architectures.py --quick    # six architectures; prints only
 
 Every architecture of transformers that TransformerLens's list of adapters or BertViz's neuron view names is built small with
 random weights and run with eager attention. Its own `attentions` are the truth. Of each tool two things are compared with
@@ -305,7 +305,7 @@ def main() -> None:
     what = "of the types that attnscope's tests check, every class" if given.popular else "every class of transformers"
     lines = [
         (
-            f"`python benchmarks/coverage.py{which}` prints this table: {what} that TransformerLens's adapters or BertViz's neuron view name, built small "
+            f"`python benchmarks/architectures.py{which}` prints this table: {what} that TransformerLens's adapters or BertViz's neuron view name, built small "
             "with random weights and run in eager mode. *Exact*: the weights, and the weights that the tool's own q and k give, are the model's within 1e-5 of its largest. "
             "*Weights only*: q and k (scaled by the root of their size, or not at all) do not give them. *Approximate*: the weights differ. The error is that of the weights. "
             f"TransformerLens {found['transformer-lens']}, BertViz {found['bertviz']}, transformers {found['transformers']}, torch {torch.__version__}, Python {platform.python_version()}."
