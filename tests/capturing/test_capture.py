@@ -153,6 +153,10 @@ def test_a_capture_that_cannot_open_leaves_nothing(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys.modules["transformers"], "__version__", "6.0.0.dev0")
     with pytest.raises(CaptureError, match=r"6\.0\.0"):
         attnscope.trace(model, None, inputs=tiny.inputs("llama"))
+    monkeypatch.undo()
+    monkeypatch.setattr(torch, "__version__", "2.4.1+cpu")
+    with pytest.raises(CaptureError, match=r"torch from 2\.5 on, and this is torch 2\.4\.1.*pip install 'torch>=2.5'"):
+        attnscope.trace(model, None, inputs=tiny.inputs("llama"))
 
 
 # --- captures do not mix --------------------------------------------------------------------------------------------
@@ -383,7 +387,7 @@ def compare_steps(model: Any, recorder: Any, text: Tensor, prompt: int) -> None:
     [
         (name, implementation)
         for name in ("llama", "mistral", "gpt_neox", "gemma2", "gpt_oss")
-        for implementation in tiny.KINDS[name].implementations
+        for implementation in tiny.KINDS[name].runs
     ],
 )
 def test_steps_with_a_cache(name: str, implementation: str, cache: str | None) -> None:

@@ -173,3 +173,28 @@ def test_a_slow_tokenizer_is_refused(demo, treebank):
 
     with pytest.raises(InputError, match="fast one"):
         attnscope.roles(demo[0], Slow(), treebank=treebank)
+
+
+@pytest.mark.slow
+def test_checkpoints_give_a_curve_a_head(demo, treebank):
+    model, tokenizer = demo
+    start = copy.deepcopy(model)
+    torch.manual_seed(2)
+    for module in start.encoder.modules():
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.normal_(module.weight, std=0.02)
+    few = Treebank(treebank.sentences[::3])
+    curves = attnscope.roles({"random": start, "trained": model}, tokenizer, treebank=few)
+    before, after = curves.curve("obj", "dependent to head")
+    assert (before.layer, before.head) == (after.layer, after.head)
+    assert before.accuracy < after.accuracy
+    alone = attnscope.roles(model, tokenizer, treebank=few)
+    assert next(r for r in alone if r.task == after.task).accuracy == after.accuracy
+    assert set(curves.to_frame()["checkpoint"]) == {"random", "trained"}
+    assert "random" in curves.sentences()[0]
+    with pytest.raises(InputError, match="fits 2"):
+        curves.curve("obj")
+    with pytest.raises(InputError, match="no head"):
+        curves.curve("obj", "dependent to head", "L9H9")
+    with pytest.raises(InputError, match="empty list"):
+        attnscope.roles([], tokenizer)

@@ -1,13 +1,16 @@
 """roles(): what the heads of a model do."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from attnscope.capturing import may_attend, no_attention
 from attnscope.errors import CaptureError, InputError
+from attnscope.head_roles.curves import RoleCurves
 from attnscope.head_roles.find import find_roles
 from attnscope.head_roles.table import RoleTable
+from attnscope.head_roles.treebank import read_treebank
 from attnscope.tracing.held import open_held
 from attnscope.tracing.modules import model_name
 
@@ -19,10 +22,11 @@ def roles(
     treebank: Any = None,
     *,
     every: bool = False,
-) -> RoleTable:
+) -> RoleTable | RoleCurves:
     """What each head of a model does, chosen on one half of the data and reported on the other.
 
-    - `model`, `tokenizer`: as in attnscope.trace; the tokenizer is a fast one, which tells the characters of a token.
+    - `model`, `tokenizer`: as in attnscope.trace; the tokenizer is a fast one, which tells the characters of a token. A list
+      or a mapping of models, such as the checkpoints of a training run, gives RoleCurves: a curve a head.
     - `corpus`: a list of texts, for the rules about places and special tokens.
     - `treebank`: a path to a CoNLL-U file, or several, or a Treebank (universaldependencies.org has over 200), for every relation in both directions.
       Words are compared: what the tokens of a split word receive is added up, what they give is averaged (Clark et al. 2019).
@@ -35,6 +39,26 @@ def roles(
     Raises InputError where there is nothing to look at, and for a treebank of which no sentence can be used; CaptureError
     where the model's weights cannot be vouched for; MissingDependency without conllu, where a treebank is given.
     """
+    if isinstance(model, (list, tuple, Mapping)):
+        return _curves(model, tokenizer, corpus, treebank)
+    return role_table(model, tokenizer, corpus, treebank, every)
+
+
+def _curves(models: Any, tokenizer: Any, corpus: Any, treebank: Any) -> RoleCurves:
+    named = (
+        dict(models) if isinstance(models, Mapping) else {f"checkpoint {i}": model for i, model in enumerate(models)}
+    )
+    if not named:
+        raise InputError("expected at least one model, got an empty list.")
+    if treebank is not None:
+        treebank = read_treebank(treebank)  # once for all of them
+    return RoleCurves(
+        {str(name): role_table(model, tokenizer, corpus, treebank, True) for name, model in named.items()}
+    )
+
+
+def role_table(model: Any, tokenizer: Any, corpus: Any, treebank: Any, every: bool) -> RoleTable:
+    """roles() of one model."""
     held = open_held(model, tokenizer, ("input_ids",))
     model, tokenizer = held.model, held.reader
     if not isinstance(model, nn.Module):

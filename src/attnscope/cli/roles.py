@@ -38,9 +38,9 @@ def roles(
     texts = None if corpus is None else _lines(corpus)
     loaded, tokenizer = load(model, quiet, task=task)
     with status("looking …", quiet):
-        import attnscope
+        from attnscope.api.head_roles import role_table
 
-        table = attnscope.roles(loaded, tokenizer, texts, list(treebank) or None, every=every)
+        table = role_table(loaded, tokenizer, texts, list(treebank) or None, every)
     if html is not None:
         click.echo(str(table.save(html)), err=as_json)
     if as_json:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Statistic:
-    """One number of a head. unit: "part" (of one), "nats", "tokens", "patches", or "" for a plain number.
+    """One number of a head. unit: "part" (of one), "nats", "tokens", "patches", "s" (seconds), or "" for a plain number.
 
     about: the definition, in one sentence. source: who measured it first, or what the literature calls it.
     """
@@ -56,6 +56,29 @@ STATISTICS = (
         "How far a patch looks in its image: Σ w · distance / Σ w over pairs of patches, as the straight line between their "
         "middles, in sides of a patch.",
         "attention distance in Dosovitskiy et al. 2021",
+    ),
+    Statistic(
+        "time_distance",
+        "mean distance in time",
+        "s",
+        "How far a moment of sound looks: Σ w · |time − time| / Σ w over pairs of positions that are sound, in seconds; silence "
+        "behind the sound is left out.",
+    ),
+    Statistic(
+        "in_order",
+        "in the order of the sound",
+        "",
+        "Whether later tokens look at later moments: of all pairs of tokens, the part whose largest weights on the sound come "
+        "in the same order, less the part in which they are the other way round (Kendall's τ); 1 is always, 0 is chance. "
+        "Special tokens are left out.",
+        "alignment heads in Radford et al. 2022",
+    ),
+    Statistic(
+        "time_spread",
+        "spread in time",
+        "s",
+        "How widely a token's weight on the sound lies round its largest: Σ w · |time − time of the largest| / Σ w, in seconds, "
+        "averaged over the tokens that are not special.",
     ),
     Statistic(
         "itself",
