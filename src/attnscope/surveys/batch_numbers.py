@@ -21,10 +21,18 @@ from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
 
 LONGEST = 1024  # tokens: longer texts are computed one by one, in blocks
-# "link" is a largest weight, and the others are means over queries
-NAMES = tuple(s.name for s in STATISTICS if s.name not in ("patch_distance", "link"))
-COLUMN = {name: number for number, name in enumerate(NAMES)}
+BY_PLACE = (
+    "all",
+    "distance",
+    *BESIDE,
+    "first",
+)  # sums over cells that all texts of a length share; "all": over every cell
 BY_TOKEN = ("special", "same", "induction")
+_KNOWN = {"entropy", "confidence", "sink", *BY_PLACE, *BY_TOKEN}
+NAMES = tuple(
+    s.name for s in STATISTICS if s.name in _KNOWN
+)  # means over queries; "link" is a largest weight, and apart
+COLUMN = {name: number for number, name in enumerate(NAMES)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +102,7 @@ class BatchNumbers:
                 flat = block.weights.flatten(1)
                 by_place = (flat @ columns.by_place).view(*shape, -1).double().cpu()
                 by_token = torch.bmm(flat.view(*shape, -1), columns.by_token[rows]).double().cpu()
-                found = dict(zip(columns.PLACED, by_place.unbind(-1), strict=True))
+                found = dict(zip(BY_PLACE, by_place.unbind(-1), strict=True))
                 found |= dict(zip(BY_TOKEN, by_token.unbind(-1), strict=True))
                 found |= {"entropy": block.entropy.view(shape), "confidence": block.largest.sum(-1).view(shape)}
                 number = whole.sum(-1, dtype=torch.float64).view(shape).cpu()
@@ -127,8 +135,6 @@ class BatchNumbers:
 class _Columns:
     """What a run of queries multiplies its weights with. `seen`: which queries see a cell of each statistic, [1 or B, q]."""
 
-    PLACED = ("all", "distance", *BESIDE, "first")
-
     def __init__(self, tokens: TokenCells, run: slice, sight: Sight) -> None:
         device = tokens.ids.device
         query, key = torch.arange(run.start, run.stop)[:, None], torch.arange(sight.first, sight.stop)
@@ -141,8 +147,7 @@ class _Columns:
         self.words = tokens.words[:, run, sight.keys].flatten(1)
         allowed = torch.ones(1, *apart.shape, dtype=torch.bool) if sight.allowed is None else sight.allowed
         self.seen = {
-            name: (allowed & cell.bool()).any(-1).to(device)
-            for name, cell in zip(self.PLACED[2:], cells[2:], strict=True)
+            name: (allowed & cell.bool()).any(-1).to(device) for name, cell in zip(BY_PLACE[2:], cells[2:], strict=True)
         }
         allowed = allowed.to(device)
         self.seen |= {name: (allowed & part).any(-1) for name, part in zip(BY_TOKEN, parts, strict=True)}

@@ -1,5 +1,6 @@
 """Shards on the workers of a Ray cluster, or of a Ray in this process: each holds the model."""
 
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,8 +133,9 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         return
     local = {"include_dashboard": False} if address is None else {}
     try:
+        _knock(address)
         ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise AttnscopeError(
             f"Ray cannot be reached at {address or 'this machine'}: {str(error).splitlines()[0]}. Give the address of a running "
             "cluster, such as auto or ray://HOST:10001, or none for a Ray of this process."
@@ -142,6 +144,13 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """Ray itself waits for minutes where nobody answers."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 @contextmanager
