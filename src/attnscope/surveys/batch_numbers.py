@@ -82,7 +82,7 @@ class BatchNumbers:
     """The statistics of one batch; layers that share a mask share their columns."""
 
     def __init__(self, tokens: TokenCells) -> None:
-        self.tokens, (self.texts, self.length) = tokens, tokens.ids.shape
+        (self.texts, self.length), self._tokens = tokens.ids.shape, {tokens.ids.device: tokens}
         self._columns: dict[tuple, _Columns] = {}
 
     def of_layer(self, site: Site) -> Numbers:
@@ -123,13 +123,20 @@ class BatchNumbers:
         return Numbers(values, counts, link, place // self.length, place % self.length)
 
     def _columns_of(self, site: Site, run: slice, sight: Sight) -> "_Columns":
-        mask = site.mask
-        name = (run.start, run.stop, sight.first, sight.stop, mask.lower, mask.upper, mask.uniform_empty_rows)
+        mask, tokens = site.mask, self._tokens_on(site.q.device)
+        name = (site.q.device, run.start, run.stop, sight.first, sight.stop, mask.lower, mask.upper)
         if any(part is not None for part in (mask.keys, mask.rows, mask.packed)):
-            return _Columns(self.tokens, run, sight)
+            return _Columns(tokens, run, sight)
         if name not in self._columns:
-            self._columns[name] = _Columns(self.tokens, run, sight)
+            self._columns[name] = _Columns(tokens, run, sight)
         return self._columns[name]
+
+    def _tokens_on(self, device: torch.device) -> TokenCells:
+        """The layers of a large model may lie on several devices."""
+        if device not in self._tokens:
+            first = next(iter(self._tokens.values()))
+            self._tokens[device] = TokenCells(first.ids.to(device), first.special.to(device))
+        return self._tokens[device]
 
 
 class _Columns:
