@@ -94,7 +94,11 @@ def memory(megabytes: float) -> dict[str, float]:
 
     torch.set_num_threads(1)
     tokenizer = attnscope.load("demo")[1]
-    model = BertModel(BertConfig(len(tokenizer), 8, 1, 2, 16)).eval()
+    model = BertModel(
+        BertConfig(
+            vocab_size=len(tokenizer), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+        )
+    ).eval()
     texts = sentences(2000)
 
     def corpus():

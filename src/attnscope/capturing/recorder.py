@@ -154,12 +154,12 @@ class Recorder:
         ]
         return min(batches, default=1)
 
-    def whole_batch(self, first: Trace) -> tuple[Site | None, ...]:
-        """Of each site of `first`, the trace of row 0 of the last pass: all rows of the batch in one site, the heads of one
+    def whole_batch(self, trace: Trace) -> tuple[Site | None, ...]:
+        """Of each site of `trace`, which is one row of the last pass: all rows of the batch in one site, the heads of one
         row after those of the other; None where the rows differ in more than their numbers.
         """
         records = self._recording.passes.kept[-1].records
-        return tuple(whole_batch(records, site) for site in first.sites)
+        return tuple(whole_batch(records, site) for site in trace.sites)
 
     def _nothing_recorded(self) -> str:
         recording = self._recording

@@ -13,13 +13,13 @@ from attnscope.tracing.masks import BiasRule
 from attnscope.tracing.site import Site
 
 
-def whole_batch(records: Sequence[Record | WeightsRecord], first: Site) -> Site | None:
+def whole_batch(records: Sequence[Record | WeightsRecord], row: Site) -> Site | None:
     """The heads of row 0, then those of row 1, …, as one site with q and k; its v are zeros, and take no memory.
 
-    `first`: the site of row 0. None where rows differ in their masks or biases, where heads have masks of their own, or
+    `row`: the site of one row. None where rows differ in their masks or biases, where heads have masks of their own, or
     where keys were moved or cut.
     """
-    found = [r for r in records if (r.path, r.call, r.cross) == (first.path, first.call, first.kind == "cross")]
+    found = [r for r in records if (r.path, r.call, r.cross) == (row.path, row.call, row.kind == "cross")]
     if len(found) != 1 or not isinstance(record := found[0], Record) or record.offset is not None:
         return None
     (rule, bias), *others = record.rules.pairs
@@ -28,24 +28,24 @@ def whole_batch(records: Sequence[Record | WeightsRecord], first: Site) -> Site 
     if rule.packed is not None and len(rule.packed) > 1:
         return None
     keys, values = _keys_and_values(record)
-    size = (record.batch, first.kv_heads, first.keys, first.head_size)
-    if keys.shape != size or record.query.shape[1:] != first.q.shape:
+    size = (record.batch, row.kv_heads, row.keys, row.head_size)
+    if keys.shape != size or record.query.shape[1:] != row.q.shape:
         return None
     return Site(
         record.query.flatten(0, 1),
         keys.flatten(0, 1),
-        values.new_zeros(1).expand(record.batch * first.kv_heads, first.keys, first.value_size),
+        values.new_zeros(1).expand(record.batch * row.kv_heads, row.keys, row.value_size),
         record.scaling,
-        path=first.path,
-        call=first.call,
-        kind=first.kind,
-        stack=first.stack,
-        layer=first.layer,
+        path=row.path,
+        call=row.call,
+        kind=row.kind,
+        stack=row.stack,
+        layer=row.layer,
         softcap=record.softcap,
-        mask=first.mask,
+        mask=row.mask,
         position_bias=None if bias is None else _repeated(bias, record.batch),
         sinks=None if record.sinks is None else record.sinks.repeat(record.batch),
-        dtype=first.dtype,
+        dtype=row.dtype,
     )
 
 

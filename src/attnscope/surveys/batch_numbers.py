@@ -111,7 +111,10 @@ class BatchNumbers:
                     found["sink"], asked["sink"] = block.sink.view(shape), number
                 for name, seen in columns.seen.items():
                     seeing = seen[rows] if len(seen) > 1 else seen
-                    asked[name] = (whole.view(*shape, -1) & seeing[:, None]).sum(-1, dtype=torch.float64).cpu()
+                    if len(block.counted) == 1:  # the same in every head
+                        asked[name] = (block.counted & seeing).sum(-1, dtype=torch.float64)[:, None].cpu()
+                    else:
+                        asked[name] = (whole.view(*shape, -1) & seeing[:, None]).sum(-1, dtype=torch.float64).cpu()
                 for name in found:
                     values[rows, :, COLUMN[name]] += found[name].double().cpu()
                     counts[rows, :, COLUMN[name]] += asked[name]

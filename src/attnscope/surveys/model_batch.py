@@ -25,19 +25,18 @@ def numbers_of(model: nn.Module, texts: Sequence[Text], checked: int) -> tuple[t
     or where it has no attention over the tokens of a text.
     """
     recorder = _run(model, texts)
-    first = _trace(recorder, texts, 0)
-    sites = [site for site in first.sites if reads_text(site, len(texts[0]))]
+    trace = _trace(recorder, texts, checked)
+    sites = [site for site in trace.sites if reads_text(site, len(texts[0]))]
     if not sites:
         raise CaptureError(f"{type(model).__name__} has no self-attention over the tokens of a text.")
-    vouched = first if checked == 0 else _trace(recorder, texts, checked)
-    for site in vouched.sites:
-        if site.kind == "self" and (found := site.verify()).status == "failed":
+    for site in sites:
+        if (found := site.verify()).status == "failed":
             raise CaptureError(
                 f"the weights of {site.name} do not reproduce what the model computed (error {found.max_error:.2g}, allowed "
                 f"{found.tolerance:.2g}), so nothing is said about its heads."
             )
     heads = tuple((site.layer, head) for site in sites for head in range(site.heads))
-    together = dict(zip(map(id, first.sites), recorder.whole_batch(first), strict=True))
+    together = dict(zip(map(id, trace.sites), recorder.whole_batch(trace), strict=True))
     whole = [together[id(site)] for site in sites]
     if len(texts[0]) > LONGEST or any(site is None for site in whole):
         each = [_one_by_one(recorder, texts, row, heads) for row in range(len(texts))]
