@@ -1,7 +1,7 @@
 # The door: every public name and where it lives. `__init__.py` reads this file, and so do type checkers.
 from . import api as api, attention as attention, bertviz as bertviz, errors as errors
 from ._version import __version__ as __version__
-from .api import compare as compare, roles as roles, show as show, trace as trace
+from .api import compare as compare, roles as roles, show as show, survey as survey, trace as trace
 from .capturing import capture as capture
 from .doctor import check as check
 from .errors import (
@@ -19,6 +19,7 @@ from .errors import (
 from .head_roles.table import RoleTable as RoleTable
 from .models.loading import load as load
 from .payload.codec import load_trace as load_trace
+from .surveys.result import Survey as Survey
 from .tracing.receipts import Receipt as Receipt
 from .tracing.site import Site as Site
 from .tracing.tokens import Tokens as Tokens

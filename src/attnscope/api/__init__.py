@@ -1,8 +1,9 @@
-"""The public functions that join rooms: trace, show and compare; and what methods of a Trace reach through the door."""
+"""The public functions that join rooms: trace, show, compare, roles and survey; and what methods of a Trace reach through the door."""
 
 from attnscope.api.comparing import compare, show_comparison
 from attnscope.api.head_roles import roles
 from attnscope.api.showing import show, show_trace
+from attnscope.api.surveys import survey
 from attnscope.api.tracing import FOR_STEPS, trace
 from attnscope.capturing import rerun
 from attnscope.payload.codec import arrays, save
@@ -19,5 +20,6 @@ __all__ = [
     "show_comparison",
     "show_trace",
     "statistics_of",
+    "survey",
     "trace",
 ]

@@ -15,9 +15,11 @@ from attnscope.capturing.parts import rows_of
 from attnscope.capturing.recording import Recording
 from attnscope.capturing.refusals import check_model, nothing_recorded
 from attnscope.capturing.to_trace import trace_of, unrecorded_of, wanted_of
+from attnscope.capturing.whole_batch import whole_batch
 from attnscope.errors import CaptureError, InputError
 from attnscope.tracing.held import module_of
 from attnscope.tracing.places import parse_keep, parse_layers, parse_sites
+from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import Trace
 from attnscope.tracing.virtual import with_virtual
@@ -153,6 +155,13 @@ class Recorder:
             record.batch for kept in self._recording.passes.kept[-1:] for record in kept.records if record.direct
         ]
         return min(batches, default=1)
+
+    def whole_batch(self, trace: Trace) -> tuple[Site | None, ...]:
+        """Of each site of `trace`, which is one row of the last pass: all rows of the batch in one site, the heads of one
+        row after those of the other; None where the rows differ in more than their numbers.
+        """
+        records = self._recording.passes.kept[-1].records
+        return tuple(whole_batch(records, site) for site in trace.sites)
 
     def _nothing_recorded(self) -> str:
         recording = self._recording

@@ -22,6 +22,7 @@ COMMANDS = (
     "roles",
     "serve",
     "show",
+    "survey",
 )  # each the name of a module here and of the command in it
 
 

@@ -75,9 +75,13 @@ class Rows:
             run = slice(start, min(start + step, rows.stop))
             yield run, sight_of(self.site.mask, run, self.site.keys, self.whole)
 
-    def blocks(self, run: slice, sight: Sight) -> Iterator[Block]:
-        """The weights of one run of queries, some heads at a time. The next block takes the memory of the last."""
-        each = max(1, self._cells // ((run.stop - run.start) * sight.width * self.group)) * self.group
+    def blocks(self, run: slice, sight: Sight, together: int = 0) -> Iterator[Block]:
+        """The weights of one run of queries, some heads at a time. The next block takes the memory of the last.
+
+        `together`: how many heads stay in one block; 0: those of a key/value head.
+        """
+        together = together or self.group
+        each = max(1, self._cells // ((run.stop - run.start) * sight.width * together)) * together
         for start in range(0, self.site.heads, each):
             heads = slice(start, min(start + each, self.site.heads))
             yield self._given(heads, run, sight) if self.site.weights_only else self._computed(heads, run, sight)

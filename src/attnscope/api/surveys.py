@@ -1,0 +1,118 @@
+"""survey(): a corpus through a model, into tables and an atlas."""
+
+import os
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from attnscope.capturing import may_attend, no_attention
+from attnscope.errors import CaptureError, InputError
+from attnscope.models.length import max_positions
+from attnscope.surveys.arrow import arrow
+from attnscope.surveys.engines.local import local
+from attnscope.surveys.engines.on_ray import OnRay, RayOptions
+from attnscope.surveys.manifest import NAME, read
+from attnscope.surveys.result import Survey
+from attnscope.surveys.run import run_survey
+from attnscope.surveys.settings import Options, settings_of
+from attnscope.surveys.worker import Worker
+from attnscope.tracing.held import open_held
+from attnscope.tracing.places import check_flag, is_number
+
+ENGINES = ("local", "ray")
+SHARD = 2048  # documents
+LONGEST_WINDOW = 2048  # tokens, where nobody says: the work grows with its square
+ATLAS = "attnscope.surveys.atlas"
+
+
+def survey(
+    model: Any,
+    tokenizer: Any = None,
+    corpus: Any = None,
+    out: Any = None,
+    *,
+    engine: str = "local",
+    resume: bool = False,
+    tolerate: bool = False,
+    field: str = "text",
+    texts: bool = True,
+    window: int | None = None,
+    shard: int = SHARD,
+    threads: int | None = None,
+    workers: int | None = None,
+    ray_address: str | None = None,
+    gpus_per_worker: float = 0,
+    quiet: bool = False,
+) -> Survey:
+    """The statistics of every head over a whole corpus, with distributions and examples, in the folder `out`.
+
+    - `model`, `tokenizer`: as in attnscope.trace.
+    - `corpus`: a path to text (a document a line), JSONL, CSV, Parquet or CoNLL-U (a document a sentence), a folder of
+      these (each .txt is a document), a name or folder of `datasets`, or an iterable of texts or mappings. It is read as it is
+      needed. What cannot be used is set aside with the reason.
+    - `out`: a new or empty folder. Shards are written there one by one; `resume` goes on with a survey that was ended in
+      whatever way, and comes to the same result, to the last bit. Where torch, threads or the processor are others, it is
+      refused, unless you `tolerate` that.
+    - `field`: names the text in a mapping, a column or JSON.
+    - `texts`: False writes no word of the documents.
+    - `window`: tokens that the model reads at once, at most; a longer document is read in pieces. None: what the model can
+      read, at most 2,048.
+    - `shard`: documents of a shard, at most. `threads`: of torch, in each worker; None: as many as torch has, one with Ray.
+    - `engine`: "local" or "ray". Of Ray: `workers`, how many; `ray_address`, of a cluster; `gpus_per_worker`.
+
+    Raises InputError for a corpus without a usable text, a folder that is taken and a resumed survey of another
+    configuration; CaptureError for a model that does not attend; OutputError where the disk is full; MissingDependency
+    without pyarrow, Ray or datasets, where they are needed.
+    """
+    held = open_held(model, tokenizer, ("input_ids",))
+    model, tokenizer = held.model, held.reader
+    for name, flag in (("resume", resume), ("tolerate", tolerate), ("texts", texts), ("quiet", quiet)):
+        check_flag(name, flag)
+    if not isinstance(model, nn.Module):
+        raise InputError(f"expected the model, a torch module, as the first argument, got {type(model).__name__}.")
+    if not callable(tokenizer):
+        raise InputError("a survey needs a tokenizer as the second argument: model, tokenizer = attnscope.load(…).")
+    if not may_attend(model):
+        raise CaptureError(f"{type(model).__name__} has no heads to survey: {no_attention(model)}")
+    if engine not in ENGINES:
+        raise InputError(f"there is no engine {engine!r}: give {' or '.join(ENGINES)}.")
+    if not isinstance(out, (str, os.PathLike)):
+        raise InputError(f"expected out as the path of a folder, got {type(out).__name__}.")
+    for name, number in (("window", window), ("shard", shard), ("threads", threads), ("workers", workers)):
+        if number is not None and (not is_number(number) or int(number) < 1 + 7 * (name == "window")):
+            raise InputError(f"expected {name} as a number from {8 if name == 'window' else 1} on, got {number!r}.")
+    arrow()
+    folder = Path(out).expanduser()
+    options = Options(shard, _window(model, window, held.limit), field, texts)
+    device = "cuda" if engine == "ray" and gpus_per_worker else next(model.parameters()).device.type
+    settings = settings_of(model, tokenizer, options, threads or _threads(folder, resume, engine), device)
+    if engine == "ray":
+        run = OnRay(model, tokenizer, settings, folder, RayOptions(workers, ray_address, gpus_per_worker))
+    else:
+        worker = Worker(model, tokenizer, settings, folder)
+        run = lambda shards: local(worker, shards)  # noqa: E731
+    run_survey(corpus, folder, settings, run, resume=resume, tolerate=tolerate, quiet=quiet)
+    if find_spec(ATLAS) is not None:
+        import_module(ATLAS).write(folder)
+    return Survey(folder)
+
+
+def _threads(folder: Path, resume: bool, engine: str) -> int:
+    if resume and (folder / NAME).exists():
+        return int(read(folder)["threads"])
+    return 1 if engine == "ray" else torch.get_num_threads()
+
+
+def _window(model: nn.Module, asked: int | None, most: int | None) -> int | None:
+    """Raises InputError for a window that the model cannot read."""
+    made_for = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    limits = [one for one in (max_positions(model), most) if one is not None]
+    if asked is not None and limits and asked > min(limits):
+        raise InputError(f"expected window as at most {min(limits)} tokens, which this model can read, got {asked}.")
+    if asked is not None:
+        return asked
+    return min([LONGEST_WINDOW, *limits, *([made_for] if isinstance(made_for, int) and made_for > 0 else [])])

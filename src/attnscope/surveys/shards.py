@@ -1,0 +1,58 @@
+"""A corpus cut into shards: runs of documents that are computed, written and counted as one."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from attnscope.surveys.documents import Document
+
+MOST_CHARACTERS = 1 << 20  # of a shard: what is in memory at a time stays small, whatever the corpus
+
+
+@dataclass(frozen=True)
+class Shard:
+    """`source`, `first`: of its first document. `digest`: a hash of all its documents."""
+
+    number: int
+    documents: tuple[Document, ...]
+
+    @property
+    def source(self) -> str:
+        return self.documents[0].source
+
+    @property
+    def first(self) -> int:
+        return self.documents[0].row
+
+    @property
+    def digest(self) -> str:
+        found = hashlib.sha256()
+        for one in self.documents:
+            for part in (one.name, one.text, one.reason):
+                data = part.encode("utf-8", "surrogatepass")
+                found.update(len(data).to_bytes(8, "little") + data)
+        return found.hexdigest()[:32]
+
+    def described(self) -> dict[str, str | int]:
+        """As the manifest has it."""
+        return {
+            "number": self.number,
+            "source": self.source,
+            "first": self.first,
+            "count": len(self.documents),
+            "digest": self.digest,
+        }
+
+
+def shards_of(documents: Iterable[Document], most: int) -> Iterator[Shard]:
+    """Shards of `most` documents, or fewer where they are long."""
+    held: list[Document] = []
+    characters = number = 0
+    for document in documents:
+        if held and (len(held) >= most or characters + len(document.text) > MOST_CHARACTERS):
+            yield Shard(number, tuple(held))
+            held, characters, number = [], 0, number + 1
+        held.append(document)
+        characters += len(document.text)
+    if held:
+        yield Shard(number, tuple(held))

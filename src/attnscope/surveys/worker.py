@@ -1,0 +1,141 @@
+"""A worker computes shards: documents in, a part on the disk, a receipt back."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from attnscope.errors import AttnscopeError
+from attnscope.head_roles.looking import reader_of
+from attnscope.surveys.batch_numbers import COLUMN, NAMES, Numbers
+from attnscope.surveys.bins import MEASURED, WIDEST, counted
+from attnscope.surveys.encode import Encoder, Text
+from attnscope.surveys.examples import FIELDS, Examples, hash_of
+from attnscope.surveys.model_batch import Head, numbers_of
+from attnscope.surveys.parts import Part, Receipt, write_part
+from attnscope.surveys.settings import Settings, pinned
+from attnscope.surveys.shards import Shard
+from attnscope.tracing.modules import in_eval
+
+TOKENS_AT_ONCE = 2048  # of a batch
+
+
+class Worker:
+    """`folder`: of the survey; parts go there."""
+
+    def __init__(self, model: nn.Module, tokenizer: Any, settings: Settings, folder: Path) -> None:
+        self.model, self.settings, self.folder = reader_of(model), settings, folder
+        self.tokenizer, self.encoder = tokenizer, Encoder(tokenizer, settings.options.window)
+
+    def run(self, shard: Shard) -> Receipt:
+        """Compute a shard and write its part."""
+        with pinned(self.settings), in_eval(self.model), torch.no_grad():
+            part = self._part(shard)
+        write_part(self.folder, part)
+        return part.receipt
+
+    def _part(self, shard: Shard) -> Part:
+        texts, aside = self.encoder.texts(shard.documents)
+        sums, failed = _ShardSums(texts), dict[int, str]()
+        for batch in batches_of(texts):
+            for numbers, heads, found in self._tried(texts, batch, shard.number, failed):
+                sums.add(numbers, heads, found)
+        aside = [(one.source, one.row, reason) for one, reason in aside]
+        aside += [(texts[n].source, texts[n].row, reason) for n, reason in sorted(failed.items())]
+        kept = [number for number in range(len(texts)) if number not in failed]
+        place = np.full(len(texts), -1)
+        place[kept] = np.arange(len(kept))
+        examples = sums.examples.renumbered(place)
+        words = self.settings.options.texts
+        documents = [
+            (t.name, t.source, t.row, len(t), t.text if words else "") for t in (texts[number] for number in kept)
+        ]
+        shown = np.unique(sums.examples.columns["document"]).tolist() if words else []
+        pieces = dict(zip(place[shown].tolist(), self._pieces([texts[number] for number in shown]), strict=True))
+        receipt = Receipt(
+            **shard.described(),  # pyright: ignore[reportArgumentType]
+            settings=self.settings.digest,
+            documents=len(documents),
+            set_aside=len(aside),
+            tokens=sum(row[3] for row in documents),
+            characters=sum(len(one.text) for one in shard.documents),
+            windowed=len({(t.source, t.row) for t in texts if "#" in t.name.removeprefix(f"{t.source}:{t.row}")}),
+        )
+        columns = [examples.columns[name] for name in FIELDS]
+        return Part(receipt, *sums.finished(), columns, documents, pieces, aside)
+
+    def _tried(
+        self, texts: list[Text], batch: list[int], shard: int, failed: dict[int, str]
+    ) -> Iterator[tuple[list[int], tuple[Head, ...], Numbers]]:
+        """The numbers of a batch; where it fails, of each of its texts, and the reasons of those that fail alone."""
+        try:
+            checked = (shard + batch[0]) % len(batch)
+            yield batch, *numbers_of(self.model, [texts[number] for number in batch], checked)
+        except Exception as error:  # of the model's own code, or a receipt
+            if len(batch) > 1:
+                for number in batch:
+                    yield from self._tried(texts, [number], shard, failed)
+                return
+            said = str(error).strip().splitlines() or [""]
+            reason = said[0][:300] if isinstance(error, AttnscopeError) else f"{type(error).__name__}: {said[0][:200]}"
+            failed[batch[0]] = reason
+
+    def _pieces(self, texts: list[Text]) -> list[tuple[list[str], list[bool]]]:
+        """Of each text its tokens, and which are special. Some tokenizers are slow at each call: one for all of them."""
+        ids = sorted({one for text in texts for one in text.ids})
+        known = dict(zip(ids, map(str, self.tokenizer.convert_ids_to_tokens(ids)), strict=True))
+        return [([known[one] for one in text.ids], [*text.special]) for text in texts]
+
+
+def batches_of(texts: list[Text]) -> Iterator[list[int]]:
+    """Numbers of texts with as many tokens: no padding, so that a text's numbers do not depend on its neighbours'."""
+    by_length: dict[int, list[int]] = defaultdict(list)
+    for number, text in enumerate(texts):
+        by_length[len(text)].append(number)
+    for length, numbers in sorted(by_length.items()):
+        step = max(1, TOKENS_AT_ONCE // length)
+        for first in range(0, len(numbers), step):
+            yield numbers[first : first + step]
+
+
+class _ShardSums:
+    """What the texts of a shard come to, batch by batch."""
+
+    def __init__(self, texts: list[Text]) -> None:
+        self.heads: tuple[Head, ...] = ()
+        self.hashes = np.array([hash_of(text.name) for text in texts], dtype=np.uint64)
+        self.examples = Examples()
+        self._start(0)
+
+    def _start(self, heads: int) -> None:
+        self.values, self.counts = (np.zeros((heads, len(NAMES))) for _ in range(2))
+        self.bins = np.zeros((len(MEASURED), heads, WIDEST), dtype=np.int64)
+        self.link = np.zeros((3, heads))
+
+    def add(self, numbers: list[int], heads: tuple[Head, ...], found: Numbers) -> None:
+        """A batch: `numbers` of its texts."""
+        if not self.heads:
+            self.heads = heads
+            self._start(len(heads))
+        if heads != self.heads:
+            raise AttnscopeError("the model has other heads in one text than in another, so they cannot be added up.")
+        values, counts, link = found.values.numpy(), found.counts.numpy(), found.link.numpy()
+        self.values += values.sum(0)
+        self.counts += counts.sum(0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = np.where(counts > 0, values / counts, np.nan)
+        strongest = np.where(link > 0, link, np.nan).astype(np.float64)
+        for place, name in enumerate(MEASURED):
+            self.bins[place] += counted(name, means[:, :, COLUMN[name]] if name in COLUMN else strongest)
+        self.link[0] = np.maximum(self.link[0], link.max(0))
+        self.link[1] += np.nansum(strongest, 0)
+        self.link[2] += (link > 0).sum(0)
+        place = np.array(numbers)
+        self.examples.add_batch(self.hashes[place], place, link, found.query.numpy(), found.key.numpy())
+
+    def finished(self) -> tuple[tuple[Head, ...], "np.ndarray", "np.ndarray", "np.ndarray", "np.ndarray"]:
+        return self.heads, self.values, self.counts, self.bins, self.link
