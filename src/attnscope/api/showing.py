@@ -5,6 +5,7 @@ from typing import Any, Unpack
 
 from attnscope import render
 from attnscope.api.arguments import Look, check_look, check_place
+from attnscope.api.badges import with_roles
 from attnscope.api.tracing import FOR_STEPS, trace
 from attnscope.errors import InputError
 from attnscope.models.sounds import is_filled_up
@@ -44,6 +45,7 @@ def show(
     max_mb: float = 12,
     steps: str = "head",
     exact: bool = False,
+    roles: Any = None,
     **look: Unpack[Look],
 ) -> View:
     """Trace a text and return a View of the trace. A notebook cell draws it; `view.open()` and `view.save(path)` write it.
@@ -93,6 +95,8 @@ def show(
       "matrix" or "lines".
     - `filter`: of two texts, that of the query and then that of the keys that are shown: "aa", "ab", "ba", "bb" or "all".
     - `dim`: the dimension, from 0, that the running dot product of the steps level has reached; None: the last.
+    - `roles`: a RoleTable of attnscope.roles: the model level shows the roles that it claims, and sort="role" orders by
+      them.
 
     Raises InputError for arguments that do not fit, and CaptureError for a model that attnscope cannot trace. Drawing and
     saving raise what View.save says.
@@ -127,6 +131,7 @@ def show(
         max_mb=max_mb,
         steps=steps,
         exact=exact,
+        roles=roles,
         **look,
     )
 
@@ -145,10 +150,13 @@ def show_trace(
     max_mb: float = 12,
     steps: str = "head",
     exact: bool = False,
+    roles: Any = None,
     **look: Unpack[Look],
 ) -> View:
     """A View of a trace; `show` says what the arguments mean. Raises InputError for anything out of range."""
     check_look(look)
+    if roles is not None:
+        traced = with_roles(traced, roles)
     if "special" not in look:  # most of what a model of sound reads may be silence
         look["special"] = "hide" if any(map(is_filled_up, traced.tables)) else "show"
     State(level, theme=theme, **look)  # raises for what no view can show

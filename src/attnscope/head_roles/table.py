@@ -11,6 +11,7 @@ from typing import Any
 from attnscope.errors import InputError, MissingDependency
 from attnscope.head_roles.report_html import Report, document, fragment
 from attnscope.head_roles.rows import JSON_KEYS, RoleRow
+from attnscope.head_roles.saved import read_rows
 from attnscope.head_roles.sentence import sentence
 from attnscope.payload.atomic_write import write_atomically
 
@@ -56,6 +57,12 @@ class RoleTable(Sequence[RoleRow]):
                 if name not in found[row.layer, row.head]:
                     found[row.layer, row.head].append(name)
         return {place: tuple(names) for place, names in found.items()}
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "RoleTable":
+        """The rows that save("….json") wrote, to show them. Raises UnreadableFile for a file that cannot be read, InputError
+        for one that holds no rows."""
+        return cls(read_rows(path), data="", notes=())
 
     def records(self, every: bool = False) -> list[dict[str, Any]]:
         """The rows as mappings by the keys of the JSON. `every`: those of every head."""

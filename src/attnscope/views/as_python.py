@@ -22,14 +22,18 @@ _C1 = re.compile(
 LONGEST = 92  # characters of a call on one line
 
 
-def python(source: Mapping[str, Any] | None, model: ModelInfo, state: State) -> str:
-    """Lines that load, trace and show. What cannot be written down (tensors, your own model) is a comment."""
+def python(source: Mapping[str, Any] | None, model: ModelInfo, state: State, roles: bool = False) -> str:
+    """Lines that load, trace and show. What cannot be written down (tensors, your own model) is a comment. `roles`: the view
+    shows roles of heads."""
     shown = [
         (row.name, value)
         for row in State.table()
         if row.name != "why" and ((value := getattr(state, row.name)) != row.default or row.metadata["always"])
     ]
     lines, what, given = _opening(source, model)
+    if roles:
+        lines.append("# table: the roles of its heads, as you made it with attnscope.roles")
+        given.append("roles=table")
     view = f"view = {_call(what, [*given, *_named(shown)])}"
     if state.key is None:  # show pins a key; at(key=None) lets it go, and the strongest one is followed
         view += "\nview = view.at(key=None)"

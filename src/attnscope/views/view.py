@@ -310,7 +310,7 @@ class View:
         """The lines of Python that make this view again, as a page's "copy as Python" writes them."""
         if self.pair is not None:
             return python_of_comparison(self.trace, self.pair.other, self.state)
-        return python(self.trace.source, self.trace.model, self.state)
+        return python(self.trace.source, self.trace.model, self.state, bool(self.trace.badges))
 
     @classmethod
     def from_url(cls, url: str, trace: Any) -> "View":
