@@ -1,25 +1,9 @@
 """The claims of a table as badges of heads."""
 
-from attnscope.head_roles.cases import TO_HEAD
-from attnscope.head_roles.rows import RoleRow
+from attnscope.head_roles.names import short_name
 from attnscope.head_roles.sentence import sentence
 from attnscope.head_roles.table import RoleTable
 from attnscope.tracing.badges import Badge
-
-SHORT = {
-    "two tokens back": "2 back",
-    "previous token": "previous",
-    "next token": "next",
-    "earlier copy": "copy",
-    "after an earlier copy": "induction",
-}
-
-
-def short_name(row: RoleRow) -> str:
-    """ "obj ↑" of a dependent that looks at what it depends on, "obj ↓" of the other direction; else the rule in a word."""
-    if row.task.kind != "relation":
-        return SHORT.get(row.relation, row.relation)
-    return f"{row.relation} {'↑' if row.direction == TO_HEAD else '↓'}"
 
 
 def badges_of(table: RoleTable, stack: str | None) -> tuple[Badge, ...]:

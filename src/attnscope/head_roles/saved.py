@@ -11,7 +11,11 @@ from attnscope.head_roles.relations import relation_task
 from attnscope.head_roles.rows import RoleRow
 from attnscope.head_roles.tasks import RULES
 
-NUMBERS = tuple(f.name for f in fields(RoleRow) if f.name not in ("layer", "head", "task", "n", "p", "looked_at"))
+NUMBERS = tuple(
+    f.name
+    for f in fields(RoleRow)
+    if f.name not in ("layer", "head", "task", "n", "p", "looked_at", "chosen", "examples")
+)
 
 
 def read_rows(path: str | os.PathLike[str]) -> tuple[RoleRow, ...]:

@@ -64,11 +64,15 @@ def _receipt(proof: Receipt | SiteReceipt) -> dict[str, Any]:
     return {"status": status, "max_error": error, "tolerance": proof.tolerance, "rows": proof.rows, "of": proof.of}
 
 
+def _title(told: dict[str, Any]) -> str:
+    place = f"{told['stack'] + ' ' if told['stack'] else ''}layer {told['layer']}, head {told['head']}"
+    return f"{told['model'] or told['class'] or 'attention'}: {place} ({told['level']})"
+
+
 def for_file(kind: str, told: dict[str, Any]) -> dict[str, Any]:
     """The same in the fields of the format; without a date, so that equal figures are equal files."""
     words = json.dumps(told)  # ASCII: no format changes it
-    place = f"{told['stack'] + ' ' if told['stack'] else ''}layer {told['layer']}, head {told['head']}"
-    title = f"{told['model'] or told['class'] or 'attention'}: {place} ({told['level']})"
+    title = told.get("title") or _title(told)
     title = title.encode("ascii", "replace").decode()
     software = f"attnscope {told['attnscope']} (matplotlib {told['versions']['matplotlib']})"
     if kind == "svg":
