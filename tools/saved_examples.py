@@ -1,7 +1,8 @@
 """Write what a version of attnscope saves, as examples that every later version must open: `python tools/saved_examples.py`.
 
 It writes a folder for the payload's format version, tests/payload/saved/v1, and never changes one that is there: a new
-format gets a folder beside it, `--name` gives one more to the same format. tests/payload/test_saved.py opens all of them.
+format gets a folder beside it, `--name` gives one more to the same format, `--only` puts some traces alone into that.
+tests/payload/test_saved.py opens all of them.
 The models are tiny, with random weights; the folder takes less than 300 kB.
 """
 
@@ -65,6 +66,10 @@ def traces() -> Iterator[tuple[str, Trace, bool]]:
     q, k, v = (torch.randn(3, n, 5, generator=generator) for n in (4, 6, 6))
     mask = torch.where(torch.rand(3, 4, 6, generator=generator) < 0.7, 0.0, -torch.inf)
     yield "mask-of-bits", Trace.from_qkv(q, k, v, mask=mask), False
+    yield "picture", made_traces.pictured(2, 3), False
+    yield "sound", made_traces.sounding(4, 3), False
+    yield "film", made_traces.filmed(2), False
+    yield "writes", of("bert", layers=0, length=4), True
 
 
 def addresses() -> list[dict[str, Any]]:
@@ -103,6 +108,7 @@ def expected(trace: Trace) -> dict[str, Any]:
     """What a later version must find in it."""
     return {
         "tokens": list(trace.tokens.shown),
+        "grids": [[grid.rows, grid.columns, list(grid.tokens), len(grid.png)] for grid in trace.tokens.grids],
         "sites": [
             {
                 "stack": site.stack,
@@ -118,7 +124,9 @@ def expected(trace: Trace) -> dict[str, Any]:
 def main() -> int:
     options = argparse.ArgumentParser(description="Write the examples of this version.")
     options.add_argument("--name", default=f"v{VERSION}", help=f"of the folder (default: v{VERSION})")
-    folder = SAVED / options.parse_args().name
+    options.add_argument("--only", nargs="+", metavar="TRACE", help="these traces, and nothing else")
+    chosen = options.parse_args()
+    folder = SAVED / chosen.name
     if folder.exists():
         print(f"{folder} is there: what a version wrote is not written again. Give another --name.", file=sys.stderr)
         return 1
@@ -126,8 +134,20 @@ def main() -> int:
     torch.set_num_threads(1)
     known, some = {}, {}
     for name, trace, projections in traces():
+        if chosen.only and name not in chosen.only:
+            continue
         trace.save(folder / f"{name}.safetensors", projections=projections)
         known[name], some[name] = expected(trace), trace
+    if not chosen.only:
+        _write_more(folder, some)
+    _write(folder / "expected.json", known)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    print(f"{folder.relative_to(ROOT)}: {len(list(folder.iterdir()))} files, {size / 1000:.0f} kB")
+    return 0
+
+
+def _write_more(folder: Path, some: dict[str, Trace]) -> None:
+    """What a page and a notebook keep, and addresses."""
     part = encode(some["self"], {1: Held(dtype=torch.float16)}, thumbs=True, query=3)  # as a page embeds it
     (folder / "block-of-a-page.bin").write_bytes(part)
     moved = [replace(site, q=site.q * 1.5) for site in some["self"].sites]
@@ -135,10 +155,6 @@ def main() -> int:
     for name, saved in widgets(some):
         _write(folder / f"{name}.json", saved)
     _write(folder / "addresses.json", addresses())
-    _write(folder / "expected.json", known)
-    size = sum(path.stat().st_size for path in folder.iterdir())
-    print(f"{folder.relative_to(ROOT)}: {len(list(folder.iterdir()))} files, {size / 1000:.0f} kB")
-    return 0
 
 
 def _write(path: Path, value: Any) -> None:

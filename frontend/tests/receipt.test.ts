@@ -4,14 +4,14 @@ import { describe, expect, it } from "vitest";
 import { verdict } from "../src/app/parts/receipt";
 import { INITIAL } from "../src/base/state";
 import type { Recheck } from "../src/chain/chain";
-import type { SiteReceipt } from "../src/data/metadata";
+import type { Site, SiteReceipt } from "../src/data/metadata";
 import { meta, site } from "./made";
 
 const OWN = "the model's own output has NaN or infinite values";
 const clean: Recheck = { difference: 3e-7, rows: 3, broken: 0, parted: 0 };
 
-function said(receipt: Partial<SiteReceipt>, mine?: Recheck | null) {
-  const one = site({ receipt: { ...site().receipt, ...receipt } });
+function said(receipt: Partial<SiteReceipt>, mine?: Recheck | null, change: Partial<Site> = {}) {
+  const one = site({ ...change, receipt: { ...site().receipt, ...receipt } });
   const all = { passed: true, max_error: 5e-6, tolerance: 1e-4, rows: 3, of: 3 };
   const { status, short, paragraphs } = verdict(
     { site: one, meta: meta([one], { receipt: all }), state: INITIAL },
@@ -26,8 +26,8 @@ describe("the receipt", () => {
     expect(status).toBe("passed");
     expect(short).toMatch(/in this layer 1e-7$/);
     expect(paragraphs[0]).toContain("1e-7");
-    expect(paragraphs[1]).toContain("3e-7");
-    expect(paragraphs[2]).toMatch(/^All layers.*5e-6/);
+    expect(paragraphs[2]).toContain("3e-7");
+    expect(paragraphs[3]).toMatch(/^All layers.*5e-6/);
   });
 
   it("flags the model's own NaN, and does not call it a mismatch", () => {
@@ -43,6 +43,26 @@ describe("the receipt", () => {
     expect(status).toBe("failed");
     expect(text).not.toContain("is 0 of the largest");
     expect(said({}, { ...clean, difference: Number.NaN }).text).not.toContain("NaN over");
+  });
+
+  it("says how the writes compare with the output projection, or that W_O is not claimed", () => {
+    const known = { write_error: 2e-6, write_tolerance: 1e-4 };
+    expect(said(known, clean, { norms: "output" }).text).toMatch(/z · W_O.*difference is 2e-6 of.*Up to 1e-4 is/);
+    expect(said({}, clean, { norms: "output" }).text).toContain("what the heads write was not checked");
+    expect(said({}, clean).text).toContain("W_O is not claimed");
+    expect(said({}, clean, { no_projection: "several layers take it" }).text).toContain(
+      "claimed: several layers take it.",
+    );
+    const changed = {
+      ...known,
+      status: "failed" as const,
+      write_error: 0.3,
+      note: "what the heads write does not add up",
+    };
+    const { status, text } = said(changed, undefined, { norms: "output" });
+    expect(status).toBe("failed");
+    expect(text).toContain("0.3 of the largest value");
+    expect(text).not.toContain("NaN");
   });
 
   it("leaves what was not checked at that", () => {

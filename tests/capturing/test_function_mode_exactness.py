@@ -428,6 +428,7 @@ def hand_written(name: str) -> tuple[Any, dict[str, Any]]:
 @pytest.mark.parametrize("name", HAND_WRITTEN)
 def test_hand_written_models_are_followed_from_q_and_k_to_their_own_weights(name: str) -> None:
     model, call = hand_written(name)
+    model.set_attn_implementation("eager")  # later releases have some of these in the interface: sdpa gives no weights
     trace = attnscope.trace(model, None, inputs=call)
     with torch.no_grad():
         plain = model(**call)[0]
@@ -482,7 +483,8 @@ def test_siglips_pooling_head() -> None:
     config = transformers.SiglipVisionConfig(**options, image_size=32, patch_size=8)
     model = transformers.SiglipVisionModel(config).eval()
     trace = attnscope.trace(model, None, inputs={"pixel_values": torch.randn(1, 3, 32, 32)})
-    assert trace.stacks == {"encoder": 2, "cross": 1}
+    assert [*trace.stacks.values()] == [2, 1]  # older releases have a "vision_model" around the layers
+    assert "cross" in trace.stacks
     assert trace.verify().passed
     assert trace.site(0, "cross").queries == 1
     assert trace.key_tokens(trace.site(0, "cross"))[1] == "patch 0,1"

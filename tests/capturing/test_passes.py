@@ -1,6 +1,7 @@
 """Passes within passes, and passes of several asyncio tasks: each its own text; and what no pass recorded."""
 
 import asyncio
+import functools
 from typing import Any
 
 import pytest
@@ -44,6 +45,90 @@ def test_another_text_within_a_hook(part: str, where: str) -> None:
     trace = attnscope.trace(model, None, inputs=ids(LONG))
     assert {site.queries for site in trace.sites} == {LONG}
     assert trace.verify()
+
+
+class Again:
+    """A hook that runs a layer once more, on an input of its own: as a function, a method, a partial, or an object."""
+
+    def __init__(self, run: Any) -> None:
+        self.run, self.inside = run, False
+
+    def __call__(self, *_: Any, **__: Any) -> None:
+        if not self.inside:
+            self.inside = True
+            self.run()
+            self.inside = False
+
+
+KINDS: dict[str, Any] = {
+    "object": lambda again: again,
+    "method": lambda again: again.__call__,
+    "function": lambda again: lambda *_: again(),
+    "partial": lambda again: functools.partial(again.__class__.__call__, again),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    "where", ["", "model", "model.layers.0", "model.layers.1", "model.layers.1.self_attn", "model.norm"]
+)
+def test_a_layer_that_a_hook_calls_with_another_input(where: str, when: str, kind: str) -> None:
+    """It is left out, whether it is called before, after or within its own turn, and the trace tells of it."""
+    model = tiny.fresh_model("llama", "sdpa", layers=2)
+    other = torch.randn(1, SHORT, model.config.hidden_size)
+    place = model.model.rotary_emb(other, torch.arange(SHORT)[None])
+    layer = model.model.layers[1]
+    again = Again(lambda: layer(other, position_embeddings=place))
+    around = model.get_submodule(where)
+    register = around.register_forward_pre_hook if when == "before" else around.register_forward_hook
+    plain = attnscope.trace(model, None, inputs=ids(LONG))
+    register(KINDS[kind](again))
+    for _ in range(2):  # what is known of the model from an earlier capture changes nothing
+        with torch.no_grad(), attnscope.capture(model) as recorder:
+            model(**ids(LONG))
+        trace = recorder.trace()
+        assert [(site.layer, site.call, site.queries) for site in trace.sites] == [(0, 0, LONG), (1, 0, LONG)]
+        assert trace.verify()
+        assert all(torch.equal(a.q, b.q) for a, b in zip(plain.sites, trace.sites, strict=True))
+        outside = not where and when == "before"  # the pass has not begun
+        assert outside or "A hook called model.layers.1.self_attn on an input of its own" in " ".join(trace.notes)
+    assert not plain.notes
+
+
+def test_a_layer_of_torch_that_a_hook_calls() -> None:
+    """Where torch's own functions are watched."""
+    torch.manual_seed(0)
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(10, 2, 13, batch_first=True), 2).eval()
+    first, second = encoder.layers
+    other = torch.randn(1, SHORT, 10)
+    again = Again(lambda: second(other))
+    inner: Any = second.self_attn
+    for layer in (first, second, inner):
+        layer.register_forward_hook(lambda *_: again())
+    with torch.no_grad(), attnscope.capture(encoder) as recorder:
+        encoder(torch.randn(1, LONG, 10))
+    trace = recorder.trace()
+    assert [(site.layer, site.call, site.queries) for site in trace.sites] == [(0, 0, LONG), (1, 0, LONG)]
+    assert trace.verify()
+    assert "A hook called layers.1.self_attn" in " ".join(trace.notes)
+    assert not trace.unrecorded
+
+
+def test_a_layer_that_the_model_itself_calls_twice_has_two_calls() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.TransformerEncoderLayer(10, 2, 13, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(self.layer(x))
+
+    model = Twice().eval()
+    model.layer.register_forward_hook(lambda *_: None)
+    with torch.no_grad(), attnscope.capture(model) as recorder:
+        model(torch.randn(1, LONG, 10))
+    assert [site.call for site in recorder.trace().sites] == [0, 1]
 
 
 def test_a_model_that_runs_itself_on_parts_of_its_input() -> None:

@@ -39,7 +39,7 @@ def kept(site: Site, letter: str) -> Tensor:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=["fp32", "bf16"])
 @pytest.mark.parametrize(
-    ("name", "implementation"), [(name, one) for name, kind in tiny.KINDS.items() for one in kind.implementations]
+    ("name", "implementation"), [(name, one) for name, kind in tiny.KINDS.items() for one in kind.runs]
 )
 def test_x_through_the_projections_gives_q_k_and_v(name: str, implementation: str, dtype: torch.dtype) -> None:
     for site in traced(name, implementation, dtype).sites:

@@ -291,7 +291,7 @@ def test_windows_are_laid_out() -> None:
         own = slice(16 * window, 16 * window + 16)
         assert torch.allclose(mine[:, own, own], theirs[4 + window], atol=1e-6)
         assert torch.allclose(mine[:, own].sum(-1), mine[:, own, own].sum(-1))
-    assert trace.key_tokens(trace.site(0))[17] == "part 1 · 1"
+    assert trace.key_tokens(trace.site(0))[17] == "patch 0,5", "the second of the second window of 4 × 4 patches"
     assert any("windows" in note for note in trace.notes)
     with pytest.raises(InputError, match="the batch of that pass has 2 rows"):
         recorder.trace(index=2)
@@ -300,7 +300,7 @@ def test_windows_are_laid_out() -> None:
 def test_images_of_one_text() -> None:
     trace = captured(lambda: llava(images=2))
     assert [trace.site(0, stack).keys for stack in ("vision", "language_model")] == [34, 37]
-    assert trace.key_tokens(trace.site(0, "vision"))[17] == "part 1 · 0"
+    assert trace.key_tokens(trace.site(0, "vision"))[17] == "image 1 [CLS]"
 
 
 # --- names belong to the pass -----------------------------------------------------------------------------------------

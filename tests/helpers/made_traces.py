@@ -8,6 +8,7 @@ import torch
 
 from attnscope.tracing.grids import grid_from
 from attnscope.tracing.masks import BiasRule, causal_rule
+from attnscope.tracing.silence import SILENT
 from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import Trace
@@ -63,3 +64,20 @@ def pictured(rows: int = 3, columns: int = 5) -> Trace:
     names = ("[CLS]", "[REG 0]", *(f"patch {r},{c}" for r in range(rows) for c in range(columns)))
     tokens = Tokens(names, special=(True, True) + (False,) * rows * columns, grids=(grid,))
     return made_trace(heads=2, kv_heads=2, queries=count, tokens=tokens, spread=1.5)
+
+
+def sounding(count: int = 6, silent: int = 4) -> Trace:
+    """A sound in steps of 0.02 s, and the silence that fills it up."""
+    names = tuple(f"{0.02 * i:.2f} s" for i in range(count))
+    behind = tuple(f"{SILENT}{0.02 * i:.2f} s" for i in range(count, count + silent))
+    tokens = Tokens((*names, *behind), special=(False,) * count + (True,) * silent)
+    return made_trace(heads=2, kv_heads=2, queries=count + silent, tokens=tokens, spread=1.5)
+
+
+def filmed(frames: int = 3) -> Trace:
+    """Words around `frames` pictures of 2 × 3 patches, whose queries see the words of the text as well."""
+    drawn, size = pictured(2, 3).tokens.grids[0].png, 6
+    grids = tuple(replace(grid_from(1 + size * frame, 2, 3), png=drawn if frame else b"") for frame in range(frames))
+    names = ("a", *(f"patch {frame}:{i // 3},{i % 3}" for frame in range(frames) for i in range(size)), "film", "</s>")
+    tokens = Tokens(names, special=(False,) * (len(names) - 1) + (True,), grids=grids)
+    return made_trace(heads=4, kv_heads=2, queries=len(names), tokens=tokens, mask=causal_rule(len(names), len(names)))

@@ -19,6 +19,7 @@ import torch
 from rich.console import Console
 
 import attnscope
+import made_traces
 import tiny_models as tiny
 from attnscope.errors import AttnscopeError
 from attnscope.payload.codec import decode, encode
@@ -59,6 +60,10 @@ def seeds() -> list[bytes]:
         encode(weights),
         encode(traced("t5"), projections=True),
         encode(causal, {1: Held(dtype=torch.float16)}, thumbs=True),
+        encode(made_traces.pictured(), thumbs=True),
+        encode(made_traces.sounding()),
+        encode(made_traces.filmed()),
+        encode(traced("bert"), projections=True),
     ]
 
 

@@ -7,8 +7,12 @@ sizes of rotary models are twice a prime.
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import transformers
+
 VOCABULARY = 97
 PAD = 1
+# In older releases of transformers these attend in code of their own, and not through its interface.
+OWN_CODE = frozenset() if transformers.T5Model._supports_sdpa else frozenset({"modernbert", "t5"})
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,12 @@ class Kind:
     reads: str = "text"  # or "image", "pair" (encoder and decoder)
     causal: bool = False
     extras: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The implementations that the installed transformers has for it: T5 was without sdpa for long."""
+        sdpa = getattr(getattr(transformers, self.model), "_supports_sdpa", True)
+        return tuple(one for one in self.implementations if one != "sdpa" or sdpa)
 
 
 _BERT = {

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tiny_kinds import (
     CAUSAL as CAUSAL,
     KINDS as KINDS,
+    OWN_CODE as OWN_CODE,
     PAD as PAD,
     TEXT as TEXT,
     VARIANTS as VARIANTS,

@@ -2,19 +2,20 @@
 
 import { h } from "../base/dom";
 import type { Ramp } from "../base/scale";
-import type { Filter, LevelName, State } from "../base/state";
+import type { LevelName, State } from "../base/state";
 import type { Source } from "../data/source";
 import { type Label, labels } from "../scene/labels";
 import type { Actions, Level } from "../scene/level";
 import { sentenceOfPair } from "../scene/pair-sentence";
 import { type Scene, scene as sceneOf } from "../scene/scene";
-import { pythonPanel, savePanel } from "./export/export-panels";
+import { Choices } from "./choices";
+import { InAndOut } from "./in-and-out";
 import { listenToKeys } from "./keyboard";
 import { Layout } from "./layout";
 import { LevelHost } from "./level-host";
-import { levelOfKey, nextLevel } from "./level-order";
+import { levelOfKey } from "./level-order";
 import { Navigation } from "./navigation";
-import { type CrumbName, Crumbs } from "./parts/crumbs";
+import { Crumbs } from "./parts/crumbs";
 import { Foot } from "./parts/foot";
 import { help } from "./parts/help";
 import { Hint } from "./parts/hint";
@@ -27,10 +28,11 @@ import { SentenceBar } from "./parts/sentence-bar";
 import { skips } from "./parts/skips";
 import { Switch } from "./parts/switch";
 import { Tip } from "./parts/tip";
-import { Tools } from "./parts/tools";
+import type { Tools } from "./parts/tools";
 import { shadow } from "./shadow";
 import { onThemeChange, rampOf, resolve } from "./theme";
-import { filtered, held, queryRange } from "./validate-state";
+import { toolsOf } from "./tools-of-page";
+import { held } from "./validate-state";
 import type { Options, Step, View } from "./view";
 
 let mounted = 0;
@@ -49,7 +51,6 @@ export async function mount(
 class App implements View {
   /** The place that was chosen for the reader, while it explains itself. */
   private opening: State | null = null;
-  private pinnedByReader = false;
   private scene: Scene | null = null;
   private ramp: Ramp | null = null;
   private drawn = 0;
@@ -71,6 +72,8 @@ class App implements View {
   private readonly panels = new Panels();
   private readonly helpOpener: HTMLButtonElement;
   private readonly levels: LevelHost;
+  private readonly inAndOut: InAndOut;
+  private readonly choices: Choices;
   private readonly listeners = new Set<(state: State, step: Step) => void>();
   private readonly cleanup: (() => void)[] = [];
 
@@ -90,38 +93,49 @@ class App implements View {
       },
       waits: (text) => this.notices.replace([text]),
     });
+    this.choices = new Choices(this.navigation, this.notices, this.hint, source, () => this.scene as Scene);
     const actions: Actions = {
-      set: (change) => this.choose(change, "set"),
-      go: (change) => this.choose(change, "go"),
+      set: (change) => this.choices.set(change, "set"),
+      go: (change) => this.choices.set(change, "go"),
       say: (text) => this.foot.say(text),
       notice: (text) => this.notice(text),
     };
     this.levels = new LevelHost(actions, () => this.layout.viewport(), source);
+    this.inAndOut = new InAndOut(this.navigation, this.levels, this.hint, {
+      unpin: () => this.choices.set({ key: null }, "set"),
+      open: () => [this.tip, this.masthead, this.panels, this.ribbons, this.receipt, this.crumbs],
+    });
     this.switch = new Switch(this.levels.has, (level) => this.navigation.change({ level }, "go"));
     this.crumbs = new Crumbs({
       meta,
       scene: () => this.scene,
       held: (site) => held(source, site),
       holds: (site, head) => source.live || source.holds(site.index, head),
-      choose: (name, value) => this.chooseCrumb(name, value),
+      choose: (name, value) => this.choices.crumb(name, value),
     });
     this.helpOpener = this.panels.opener("?", "help", { "data-tool": "help", "aria-keyshortcuts": "?" }, () =>
       help(meta, this.levels.has),
     );
-    this.tools = this.makeTools();
+    this.tools = toolsOf(meta, this.panels, this.helpOpener, {
+      scene: () => this.scene as Scene,
+      state: () => this.get(),
+      picture: () => this.levels.level?.picture?.() ?? null,
+      set: (change) => this.set(change),
+      metas: options.sides?.metas,
+    });
     this.sentenceBar = new SentenceBar(meta.notes ?? [], this.hint.element);
     const host = {
-      pickQuery: (query: number) => this.pickQuery(query),
-      pin: (key: number) => this.choose({ key }, "set"),
+      pickQuery: (query: number) => this.choices.query(query),
+      pin: (key: number) => this.choices.set({ key }, "set"),
       say: (text: string) => this.foot.say(text),
     };
     this.ribbons = new Ribbons(host, `a${++mounted}`);
     this.masthead = new Masthead(options, { crumbs: this.crumbs, tools: this.tools, switch: this.switch });
-    const parts = [this.panels, { element: this.receipt.banner }, this.notices, this.sentenceBar, this.ribbons];
-    const elements = [...parts, this.levels, this.foot].map(({ element }) => element);
-    if (options.sides) elements.splice(parts.indexOf(this.sentenceBar), 0, options.sides.texts);
+    const texts = options.sides ? [{ element: options.sides.texts }] : [];
+    const above = [this.panels, { element: this.receipt.banner }, this.notices, ...texts, this.sentenceBar];
+    const parts = [this.masthead, ...above, this.ribbons, this.levels, this.foot].map(({ element }) => element);
     const past = skips({ text: () => this.ribbons.focus(), level: () => this.levels.focus() });
-    const sheet = h("div", { class: "sheet" }, past, this.masthead.element, ...elements);
+    const sheet = h("div", { class: "sheet" }, past, ...parts);
     this.scope = h(
       "main",
       { class: `scope fit-${options.fit}`, "aria-label": `attention of ${meta.model.name || "a model"}` },
@@ -151,10 +165,10 @@ class App implements View {
     this.layout.listen();
     this.cleanup.push(
       listenToKeys(this.scope, options.alone ?? false, {
-        enter: () => this.step(1),
-        escape: () => this.escape(),
+        enter: () => this.inAndOut.step(1),
+        escape: () => this.inAndOut.escape(),
         find: () => this.ribbons.seek(),
-        level: (key) => this.toLevel(levelOfKey(key)),
+        level: (key) => this.inAndOut.to(levelOfKey(key)),
         help: () => this.helpOpener.click(),
       }),
       onThemeChange(() => {
@@ -165,31 +179,10 @@ class App implements View {
     );
   }
 
-  private makeTools(): Tools {
-    const scene = () => this.scene as Scene;
-    const takeAway = [
-      this.panels.opener("save", "save a picture", { "data-tool": "save" }, () =>
-        savePanel(scene(), () => this.levels.level?.picture?.() ?? null),
-      ),
-      this.panels.opener("Python", "copy as Python", { "data-tool": "python" }, () =>
-        pythonPanel(scene(), this.options.sides?.metas),
-      ),
-      this.helpOpener,
-    ];
-    const choices = {
-      filter: (filter: Filter) => this.set(filtered(filter, this.get(), scene().queryLabels, scene().keyLabels)),
-      theme: (theme: State["theme"]) => this.set({ theme }),
-      special: (special: State["special"]) => this.set({ special }),
-      words: (words: boolean) => this.set({ words }),
-    };
-    return new Tools(this.source.meta, choices, takeAway);
-  }
-
   async start(initial: Partial<State>, given: string[], base: Partial<State>): Promise<void> {
     const problems = [...given];
     await this.navigation.start(initial, base, problems);
-    const state = this.get();
-    this.opening = state.why ? state : null;
+    this.opening = this.get().why ? this.get() : null;
     this.applyTheme();
     this.redraw();
     if (problems.length) this.notices.replace(problems);
@@ -229,79 +222,6 @@ class App implements View {
     delete this.root.dataset.drawn;
   }
 
-  // -- what the reader chooses
-
-  private choose(change: Partial<State>, step: Step): void {
-    if (change.key !== undefined) {
-      this.pinnedByReader = change.key !== null;
-      if (change.key !== null) this.hint.did("number");
-    }
-    this.navigation.change(change, step);
-  }
-
-  /** A key that the opening chose gives way to the strongest of the next query; one that the reader pinned stays. */
-  private pickQuery(query: number): void {
-    const { site, queryLabels } = this.scene as Scene;
-    const [first, last] = queryRange(site);
-    if (query < first || query > last) {
-      const { text } = queryLabels[query];
-      this.notices.replace([`${text} at ${query} is a key here, not a query: queries are ${first}–${last}.`]);
-      return;
-    }
-    this.hint.did("word");
-    const change: Partial<State> = { query };
-    if (!this.pinnedByReader) change.key = null;
-    const { filter } = this.get();
-    if (filter !== "all") change.filter = `${"ab"[queryLabels[query].segment] ?? "a"}${filter[1]}` as Filter;
-    this.set(change);
-  }
-
-  private chooseCrumb(name: CrumbName, value: string): void {
-    if (name === "layer") {
-      const site = this.source.meta.sites.find((one) => String(one.index) === value);
-      if (site) this.navigation.change({ stack: site.stack, layer: site.layer }, "go");
-    } else if (name === "query") this.pickQuery(Number(value));
-    else if (name === "key") this.choose({ key: value === "" ? null : Number(value) }, "set");
-    else this.navigation.change({ head: Number(value) }, "go");
-  }
-
-  private next(by: 1 | -1): LevelName | null {
-    return nextLevel(this.get().level, by, this.levels.has, this.levels.drawing);
-  }
-
-  /** One level in or out, with what is selected; false at the end. */
-  private step(by: 1 | -1): boolean {
-    const level = this.next(by);
-    if (level) this.navigation.change({ level }, "go");
-    return level !== null;
-  }
-
-  /** False where this view has no such level. */
-  private toLevel(level: LevelName | undefined): boolean {
-    if (!level || !this.levels.has(level)) return false;
-    if (level !== this.get().level) this.navigation.change({ level }, "go");
-    return true;
-  }
-
-  /** Closes what lies open, one after another; then it unpins; then it goes one level out. */
-  private escape(): void {
-    const { level } = this.levels;
-    const open = [this.tip, this.masthead, this.panels, this.ribbons, this.receipt, this.crumbs, level];
-    if (open.some((one) => one?.close())) return;
-    if (level?.name === "neuron" && this.get().key !== null) {
-      this.choose({ key: null }, "set");
-      return;
-    }
-    if (this.step(-1)) this.hint.did("out");
-  }
-
-  /** What Escape does, in words. */
-  private escapes(): string | null {
-    const out = this.next(-1) && "goes out";
-    if (this.get().level !== "neuron" || this.get().key === null) return out;
-    return out ? "unpins, then goes out" : "unpins";
-  }
-
   // -- what changes with the state
 
   private shown(wanted: State, problems: string[]): State {
@@ -331,8 +251,8 @@ class App implements View {
   }
 
   private redraw(): void {
-    const { ramp } = this;
     const { state, tensors } = this.navigation;
+    const { ramp } = this;
     if (!tensors || !ramp) return;
     const dimSpecial = state.special === "hide";
     const scene = sceneOf(this.source.meta, tensors, state, this.labels, { ramp, dimSpecial });
@@ -346,7 +266,7 @@ class App implements View {
     this.sentenceBar.draw(scene, this.opening, own ?? null);
     this.ribbons.draw(scene);
     this.receipt.draw(scene);
-    this.foot.sayKeys(level.keys, this.next(1) !== null, this.escapes());
+    this.foot.sayKeys(level.keys, this.inAndOut.next(1) !== null, this.inAndOut.escapes());
     if (this.drawn === 0) {
       // the level asks for these sizes: known before it is there, they are asked for once
       this.foot.draw(scene, level);

@@ -19,6 +19,7 @@ import receipt from "./parts/receipt.css";
 import ribbon from "./parts/ribbon.css";
 import sentenceBar from "./parts/sentence-bar.css";
 import skips from "./parts/skips.css";
+import sounds from "./parts/sounds.css";
 import levelSwitch from "./parts/switch.css";
 import tip from "./parts/tip.css";
 import tools from "./parts/tools.css";
@@ -38,6 +39,7 @@ const PARTS = [
   sentenceBar,
   ribbon,
   pictures,
+  sounds,
   notices,
   receipt,
   foot,

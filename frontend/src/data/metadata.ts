@@ -20,16 +20,29 @@ export interface TokenTable {
   runner_up?: ([string, number] | null)[];
   /** Of images: which tokens are patches, and what the model saw. */
   grids?: PatchGrid[];
+  /** Of what was heard: its positions, and a small picture. */
+  sound?: Sound;
   /** Where each token stands in the text: [start, end). May be missing or empty. */
   offsets?: [number, number][];
 }
 
-/** An image cut into patches: the token of each, row by row; the picture as base64 of a PNG, "" where it is not known. */
+/** An image cut into patches: the token of each, row by row, -1 where none of them is it; the picture as base64 of a PNG, "" where it is not known. */
 export interface PatchGrid {
   rows: number;
   columns: number;
   tokens: number[];
   png?: string;
+}
+
+/** A sound along the first positions: `each` seconds apart. Its picture is base64 of rows × columns bytes: a spectrogram, the
+ * highest frequency first; or a waveform, the largest and the smallest sample of each column, where 128 is 0. */
+export interface Sound {
+  positions: number;
+  each: number;
+  kind: "spectrogram" | "waveform";
+  rows: number;
+  columns: number;
+  pixels: string;
 }
 
 export interface MaskRule {
@@ -51,6 +64,9 @@ export interface SiteReceipt {
   of: number;
   no_key_rows: number;
   note: string;
+  /** Of what the heads write, added up, against what the output projection returned; null where that is not known. */
+  write_error?: JsonNumber | null;
+  write_tolerance?: JsonNumber | null;
 }
 
 /** NaN and infinities are strings in JSON. */
@@ -81,6 +97,8 @@ export interface Site {
   sinks: string | null;
   norms: "output" | "value";
   weights_only: boolean;
+  /** Why a layer that takes the heads' output gives no W_O. */
+  no_projection?: string;
   held: { dtype: string; heads: number[] } | null;
   receipt: SiteReceipt;
   /** What the trace keeps beyond q, k and v, and the heads for which it is in these bytes. */
@@ -128,6 +146,9 @@ export interface Thumb {
   masked: number;
   broken: number;
   queries_sampled: number | null;
+  /** How many queries and keys it is of, where the silence behind a sound is cut off. */
+  queries?: number;
+  keys?: number;
 }
 
 export interface SiteSteps {
@@ -176,6 +197,8 @@ export interface Metadata {
   } | null;
   notes: string[];
   source?: TraceSource | null;
+  /** What `show` sets by itself for this trace, where nobody says another value. */
+  look?: { special?: "show" | "hide" };
   /** What the numbers in `stats` are: a sentence, a title, a unit. */
   stat_words?: Record<string, string>;
   stat_titles?: Record<string, string>;

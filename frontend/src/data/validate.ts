@@ -53,6 +53,7 @@ function checkTokens(table: TokenTable, what: string): void {
     const values = table[name] ?? [];
     if (!Array.isArray(values) || values.length) checkCount(values, count, `${what}, ${name}`);
   }
+  if (table.sound) whole(table.sound.positions, 1, count, `${what}, sound`);
   if (!Array.isArray(table.word_text) || !table.word_text.every((text) => typeof text === "string"))
     throw damaged(what, "word_text should be a list of texts");
   const words = table.word_text.length || count;

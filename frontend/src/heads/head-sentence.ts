@@ -1,6 +1,6 @@
 /** What a head does over the whole text, in one sentence, from all of its weights. */
 
-import { percentInWords } from "../base/format";
+import { fixed, percentInWords } from "../base/format";
 import { leading } from "../scene/aside";
 import { named } from "../scene/labels";
 import type { Scene } from "../scene/scene";
@@ -51,7 +51,11 @@ export function headSentence(scene: Scene, cache: RowCache, axes: Axes, row: Slo
 type Where = "previous" | "itself" | "next";
 
 /** A statistic of these heads as the payload has it, their mean; null where it has none. */
-function statistic(scene: Scene, { members }: RowCache, name: Where | "distance" | "patch_distance"): number | null {
+function statistic(
+  scene: Scene,
+  { members }: RowCache,
+  name: Where | "distance" | "patch_distance" | "time_distance",
+): number | null {
   const known = members.map(({ site, head }) => scene.meta.sites[site.index]?.stats?.[name]?.[head]);
   const numbers = known.filter((value) => typeof value === "number");
   if (!numbers.length || numbers.length < known.length) return null;
@@ -72,6 +76,8 @@ function distances(scene: Scene, rows: RowCache, mass: number): Part[] {
   }
   const distance = statistic(scene, rows, "distance");
   const lines = statistic(scene, rows, "patch_distance");
+  const time = statistic(scene, rows, "time_distance");
+  if (time !== null) return [`a moment of the sound looks ${fixed(time, 2)} s away on average`];
   // in an image alone, before and behind in the row of tokens say nothing
   if (lines !== null && distance === null) return [`a patch looks ${away(lines, "patch", "patches")} away on average`];
   const share = (part: number) => percentInWords(part / mass);

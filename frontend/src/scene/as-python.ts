@@ -71,10 +71,11 @@ const same = (a: unknown, b: unknown) => String(a) === String(b);
 
 export function python(meta: Metadata, state: State): string {
   const shown: [string, unknown][] = [];
+  const initial = { ...INITIAL, ...meta.look };
   for (const name of Object.keys(INITIAL) as (keyof State)[]) {
     if (name === "why" || (name === "key" && state.key === null)) continue;
     const always = ALWAYS.some((one) => one === name);
-    if (always || !same(state[name], INITIAL[name])) shown.push([name, state[name]]);
+    if (always || !same(state[name], initial[name])) shown.push([name, state[name]]);
   }
   const { lines, what, given } = opening(meta);
   if (meta.sites?.some(({ roles }) => roles?.some((of) => of.length))) {
@@ -92,6 +93,8 @@ export function python(meta: Metadata, state: State): string {
 /** What a comparison opens with where the caller chose nothing. */
 const COMPARED: Partial<State> = { level: "model", side: "difference", sort: "change" };
 const PLACE = ["layer", "head", "query", "key", "stack"] as const;
+/** What may not be there at the place that show chooses. */
+const OF_THE_PLACE = ["heads", "queries", "dim"];
 
 export function pythonOfPair(metas: [Metadata, Metadata], state: State): string {
   const lines: string[] = [];
@@ -102,14 +105,15 @@ export function pythonOfPair(metas: [Metadata, Metadata], state: State): string 
       if (!lines.includes(line)) lines.push(line);
     if (what === "attnscope.show") lines.push(`${name} = ${call("attnscope.trace", given)}`);
   });
-  const shown = (Object.keys(INITIAL) as (keyof State)[])
+  const look = (Object.keys(INITIAL) as (keyof State)[])
     .filter((name) => name !== "why" && !PLACE.some((one) => one === name))
     .filter((name) => !same(state[name], COMPARED[name] ?? INITIAL[name]))
     .map((name): [string, unknown] => [name, state[name]]);
-  const place = PLACE.filter((name) => name !== "stack" || state.stack).map((name): [string, unknown] => [
-    name,
-    state[name],
-  ]);
+  const ofThePlace = ([name]: [string, unknown]) => OF_THE_PLACE.includes(name);
+  const shown = look.filter((one) => !ofThePlace(one));
+  const place = PLACE.filter((name) => name !== "stack" || state.stack)
+    .map((name): [string, unknown] => [name, state[name]])
+    .concat(look.filter(ofThePlace));
   const view = `view = ${call("attnscope.compare(trace_a, trace_b).show", named(shown))}`;
   const moved = `view = ${call("view.at", named(place))}`;
   return `${["import attnscope", "", ...lines, view, moved, "view"].join("\n")}\n`;

@@ -6,5 +6,18 @@ from attnscope.api.showing import show, show_trace
 from attnscope.api.tracing import FOR_STEPS, trace
 from attnscope.capturing import rerun
 from attnscope.payload.codec import arrays, save
+from attnscope.statistics.request import statistics_of
 
-__all__ = ["FOR_STEPS", "arrays", "compare", "rerun", "roles", "save", "show", "show_comparison", "show_trace", "trace"]
+__all__ = [
+    "FOR_STEPS",
+    "arrays",
+    "compare",
+    "rerun",
+    "roles",
+    "save",
+    "show",
+    "show_comparison",
+    "show_trace",
+    "statistics_of",
+    "trace",
+]

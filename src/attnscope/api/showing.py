@@ -8,8 +8,8 @@ from attnscope.api.arguments import Look, check_look, check_place
 from attnscope.api.badges import with_roles
 from attnscope.api.tracing import FOR_STEPS, trace
 from attnscope.errors import InputError
-from attnscope.models.sounds import is_filled_up
 from attnscope.statistics.sink_tokens import leading_key, set_aside
+from attnscope.tracing.silence import chosen_look
 from attnscope.tracing.site import Site, parse_head
 from attnscope.tracing.trace import Trace
 from attnscope.views.default_place import choose_opening
@@ -26,6 +26,7 @@ def show(
     image: Any = None,
     text_pair: str | None = None,
     text_target: str | None = None,
+    target_tokens: Sequence[str] | None = None,
     messages: Sequence[Mapping[str, Any]] | None = None,
     inputs: Mapping[str, Any] | None = None,
     generate: int | Mapping[str, Any] = 0,
@@ -56,7 +57,8 @@ def show(
       None with `inputs`, and where what holds the model has one.
     - `image`: a picture (PIL, numpy or a path), read by the processor that stands in the tokenizer's place; a `text` may
       stand beside it.
-    - `text`: what the model reads. `text_pair`: a second sentence. `text_target`: what the decoder reads.
+    - `text`: what the model reads. `text_pair`: a second sentence. `text_target`: what the decoder reads;
+      `target_tokens`: names for it.
     - `messages`: a chat, a list of {"role": …, "content": …}. `inputs`: ready tensors, a batch of one row.
     - `generate`: up to so many tokens that the model adds to the text, or settings of its generate(). `ids`: what a
       generate() of your own returned.
@@ -109,6 +111,7 @@ def show(
         image=image,
         text_pair=text_pair,
         text_target=text_target,
+        target_tokens=target_tokens,
         messages=messages,
         inputs=inputs,
         generate=generate,
@@ -157,13 +160,12 @@ def show_trace(
     check_look(look)
     if roles is not None:
         traced = with_roles(traced, roles)
-    if "special" not in look:  # most of what a model of sound reads may be silence
-        look["special"] = "hide" if any(map(is_filled_up, traced.tables)) else "show"
-    State(level, theme=theme, **look)  # raises for what no view can show
+    chosen: Any = {**chosen_look(traced.tables), **look}
+    State(level, theme=theme, **chosen)  # raises for what no view can show
     check_place(layer, query, key)
     layer, number = parse_head(head, layer)
     place = _place(traced, layer, number, query, key, stack)
-    state = State(level, theme=theme, **look, **place)
+    state = State(level, theme=theme, **chosen, **place)
     check_state(traced, state)
     return View(
         traced, state, render.HOSTS, static=static, max_mb=max_mb, steps=steps, exact=exact, chosen=number is not None

@@ -12,6 +12,7 @@ from torch import nn
 from attnscope.capturing import Recorder, may_attend, no_attention
 from attnscope.errors import CaptureError, InputError
 from attnscope.models.chances import with_chances
+from attnscope.models.continuation import check_generate, wanted
 from attnscope.models.images import image_inputs, image_processor, is_image, pictures_of, reads_pixels
 from attnscope.models.inputs import Prepared, prepare
 from attnscope.models.loading import loaded_as
@@ -34,6 +35,7 @@ def trace(
     image: Any = None,
     text_pair: str | None = None,
     text_target: str | None = None,
+    target_tokens: Sequence[str] | None = None,
     messages: Sequence[Mapping[str, Any]] | None = None,
     inputs: Mapping[str, Any] | None = None,
     generate: int | Mapping[str, Any] = 0,
@@ -45,7 +47,7 @@ def trace(
 ) -> Trace:
     """Run `model` once on a text or an image and keep what its attention did. The pass is in eval mode, without gradients.
 
-    Give exactly one of `text`, `messages`, `inputs` and `image`; an `image` may have a `text` beside it:
+    Give exactly one of `text`, `messages`, `inputs` and `image`; an `image` may have a `text` or `messages` beside it:
 
     - `model`: a torch module, or what holds one: a transformers pipeline, a SentenceTransformer, a CrossEncoder, a PEFT
       model. `tokenizer`: its tokenizer; None with `inputs`, and where what holds the model has one.
@@ -54,8 +56,10 @@ def trace(
       place of the text: trace(model, processor, image).
     - `text`: what the model reads. `text_pair`: a second sentence, for models that read two.
     - `text_target`: what the decoder of an encoder-decoder model reads. Without it the decoder starts from
-      decoder_start_token_id, and a note of the trace says so.
-    - `messages`: a chat, a list of {"role": …, "content": …}, written out by the tokenizer's own template.
+      decoder_start_token_id, and a note of the trace says so. `target_tokens`: names for what the decoder reads, one for
+      each of its tokens, where there is no tokenizer for them.
+    - `messages`: a chat, a list of {"role": …, "content": …}, written out by the tokenizer's own template. An image
+      stands where a message has {"type": "image"} in its content, else before the user's first words.
     - `inputs`: ready tensors by the names of the model's forward, a batch of one row: {"input_ids": [1, T], …}.
     - `generate`: up to so many tokens that the model adds greedily; the whole is traced in one causal pass. Settings of its
       own generate(), such as {"max_new_tokens": 20, "do_sample": True}, are taken too; {} leaves all to the model.
@@ -82,9 +86,10 @@ def trace(
     given_inputs = inputs is not None or (image is not None and not named)
     given_text = text if image is None or named else None
     if image is not None:
-        if messages is not None or inputs is not None or ids is not None:
-            raise InputError("an image stands alone or beside a text; leave out messages, inputs and ids.")
-        inputs, text = image_inputs(reader, image, text), None
+        if inputs is not None or ids is not None or (text is not None and messages is not None):
+            raise InputError("an image stands alone or beside a text or messages; leave out inputs and ids.")
+        check_generate(generate)
+        inputs, text = image_inputs(reader, image, text, messages, wanted(generate)), None
     held = open_held(model, tokenizer, inputs.keys() if isinstance(inputs, Mapping) else ("input_ids",))
     model, tokenizer = held.model, held.reader
     if not isinstance(model, nn.Module):
@@ -102,13 +107,14 @@ def trace(
         text=text,
         text_pair=text_pair,
         text_target=text_target,
-        messages=messages,
+        messages=messages if image is None else None,
         inputs=inputs,
         generate=generate,
         truncate=truncate,
         ids=ids,
         limit=held.limit,
         reader=reader,
+        target_tokens=target_tokens,
     )
     prepared = replace(prepared, notes=(*held.notes, *prepared.notes))
     if for_steps and len(prepared.tokens) > KEEP_UP_TO:
@@ -117,7 +123,8 @@ def trace(
         "text": given_text,
         "text_pair": text_pair,
         "text_target": text_target,
-        "messages": messages,
+        "target_tokens": None if target_tokens is None else list(target_tokens),
+        "messages": messages if image is None or named else None,
         "inputs": given_inputs,
         "image": os.fspath(image) if named else None,
         **_continuation(generate, ids, prepared),
@@ -196,6 +203,9 @@ def _named(recorder: Recorder, prepared: Prepared, notes: list[str]) -> Trace:
     try:
         return recorder.trace(tokens=prepared.tokens, target=prepared.target, notes=notes, **given)
     except InputError:
+        made = recorder.trace(notes=notes, **given)
+        if made.tokens.grids:  # its parts are named by themselves: the frames of a video, say
+            return made
         note = (
             f"This model attends over other positions than the {len(prepared.tokens)} that it was given, and attnscope does "
             "not know which is which: positions are numbered."
@@ -204,8 +214,10 @@ def _named(recorder: Recorder, prepared: Prepared, notes: list[str]) -> Trace:
 
 
 def _one_row(inputs: Mapping[str, Any], rows: int) -> None:
-    """Refuse a batch in inputs of a model's own, where only its attention shows which axis is the batch."""
-    for name, value in inputs.items() if rows > 1 else ():
+    """Refuse a batch in inputs of a model's own, where only its attention shows which axis is the batch. Beside ids, rows are
+    images of one text."""
+    told = not {"input_ids", "inputs_embeds"}.isdisjoint(inputs)
+    for name, value in inputs.items() if rows > 1 and not told else ():
         # [B, …], or [T, B, M] as nn.MultiheadAttention has it
         if isinstance(value, torch.Tensor) and rows in value.shape[: 2 if value.ndim == 3 else 1]:
             raise InputError(

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from attnscope.capturing.listen.reads import Reads
+from attnscope.capturing.read.picture_parts import names_of_calls, names_of_parts
 from attnscope.capturing.read.stacks import Place, shared_parts
 from attnscope.errors import InputError
 from attnscope.tracing.grids import grid_from, height_and_width, patch_places
@@ -42,20 +43,29 @@ class _Names:
 
     model: nn.Module
     reads: Reads
+    placed: Sequence[Placed]
     made: dict[tuple[Any, ...], Tokens] = field(default_factory=dict)
 
     def of(self, placed: Placed, tower: str | None, length: int) -> Tokens:
         """Names of a tower whose positions nobody named: patches, else numbers."""
-        key = (tower, length, placed.parts, placed.shown)
-        if key not in self.made:
-            self.made[key] = self._made(placed, length)
-        return self.made[key]
+        own = (one for one in self.placed if one.place.tower == tower and one.site.kind == "self")
+        if (
+            placed.place.tower != tower or placed.site.kind == "cross"
+        ):  # what cross attention reads has the names of its tower
+            placed = next((one for one in own if one.site.keys == length), placed)
+        made = self._made(placed, length)
+        # windows lie elsewhere from layer to layer; layers that agree share one table
+        return self.made.setdefault((tower, made.strings, made.grids), made)
 
     def _made(self, placed: Placed, length: int) -> Tokens:
+        model, path, reads = self.model, placed.site.path, self.reads
+        each = length // placed.shown
         if placed.parts > 1:
-            each = length // placed.shown
-            return Tokens(tuple(f"part {i // each} · {i % each}" for i in range(length)))
-        return patches(self.model, placed.site.path, self.reads.image, length) or numbers(length)
+            found = names_of_parts(model, path, reads, placed.parts, placed.shown, each)
+            return found or Tokens(tuple(f"part {i // each} · {i % each}" for i in range(length)))
+        before = [one.site.queries for one in self.placed if one.site.path == path and one.site.call < placed.site.call]
+        found = names_of_calls(model, path, reads, sum(before), length) or patches(model, path, reads.image, length)
+        return found or names_of_parts(model, path, reads, 1, 1, length) or numbers(length)
 
 
 def numbers(length: int) -> Tokens:
@@ -72,7 +82,7 @@ def name_sites(
     """
     both = target is not None or bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
     main, second = _readers(placed, reads, named, both)
-    names = _Names(model, reads)
+    names = _Names(model, reads, placed)
     lengths = {tower: _length(placed, tower) for tower in (main, second)}
     beside = lengths[second] if second is not None else None
     length = lengths[main] if lengths[main] is not None else _crossed(placed)

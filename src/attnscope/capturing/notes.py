@@ -65,6 +65,16 @@ def function_mode_notes(chosen: Pass, sites: Sequence[Site]) -> list[str]:
     return notes
 
 
+def hook_notes(paths: Set[str]) -> list[str]:
+    """What hooks called by themselves within the pass, if anything."""
+    if not paths:
+        return []
+    named = several(sorted(paths))
+    return [
+        f"A hook called {named} on an input of its own during this pass. That is no part of the model's own pass, and not shown."
+    ]
+
+
 def left_out_notes(left_out: Set[str], recorded: Set[str]) -> list[str]:
     """What is shown of some modules, and what is not: paths of those with one more softmax, and of all that were recorded."""
     both = sorted(left_out & recorded)

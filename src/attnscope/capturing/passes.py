@@ -1,7 +1,7 @@
 """Which forward pass does a call belong to? Passes are told apart by thread and asyncio task; the last few are kept.
 
 A pass may run inside another one: a hook that gives the model another text. It is a pass of its own, and counts as earlier
-than the one around it, which ends later.
+than the one around it, which ends later. A hook that calls a layer alone makes no pass; what it calls is left out.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from attnscope.capturing.listen.hooks import called_by_hook
 from attnscope.capturing.listen.reads import reads_of
 from attnscope.capturing.read.attention_call import MaskReader
 from attnscope.capturing.records import Pass
@@ -150,11 +151,14 @@ class Passes:
 
     def enter_call(self, path: str, cross: bool) -> tuple[Pass, int] | None:
         """The pass that a call of this module belongs to, and the call's place in it; None for calls that are no part
-        of a pass: of another thread whose pass began before the capture, or of gradient checkpointing, which runs the
-        layers once more within backward."""
+        of a pass: of another thread whose pass began before the capture, of a hook that calls a layer by itself, or of
+        gradient checkpointing, which runs the layers once more within backward."""
         running = self._running
         alone = not running.entered  # a part of the model was called by itself
         if (alone and self.thread != threading.get_ident()) or torch._C._current_graph_task_id() != -1:
+            return None
+        if not alone and called_by_hook(running.entered[-1].modules):
+            running.entered[-1].opened.by_hooks.add(path)
             return None
         opened = running.current
         if opened is None or (alone and path in opened.calls):

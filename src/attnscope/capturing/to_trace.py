@@ -8,10 +8,16 @@ from typing import Any
 from torch import nn
 
 from attnscope.capturing.names import name_sites
-from attnscope.capturing.notes import broken_numbers, function_mode_notes, left_out_notes, without_projection
+from attnscope.capturing.notes import (
+    broken_numbers,
+    function_mode_notes,
+    hook_notes,
+    left_out_notes,
+    without_projection,
+)
 from attnscope.capturing.parts import rows_of
 from attnscope.capturing.read.stacks import Call, Place, stack_places
-from attnscope.capturing.records import Pass, Record, WeightsRecord
+from attnscope.capturing.records import ASKED, Pass, Record, WeightsRecord
 from attnscope.capturing.sites import Found, placed_sites
 from attnscope.errors import CaptureError, InputError
 from attnscope.tracing.modules import model_name
@@ -114,11 +120,14 @@ def trace_of(
         implementation=", ".join(sorted({record.implementation for record in records})),
         revision=getattr(config, "_commit_hash", None),
     )
-    left_out = left_out_notes(chosen.left_out, {record.path for record in records})
+    # what a module says when it is asked for its weights is all that it does
+    followed = {record.path for record in records if record.implementation != ASKED}
+    left_out = left_out_notes(chosen.passed_over, followed)
     notes = (
         *notes,
         *more,
         *left_out,
+        *hook_notes(chosen.by_hooks),
         *function_mode_notes(chosen, sites),
         *broken_numbers(sites),
         *without_projection(sites),

@@ -17,7 +17,11 @@ from attnscope.text.status import status
     help="A model type of transformers, such as llama; may be given several times.  [default: all, some minutes]",
 )
 @click.option("--popular", is_flag=True, help="The types that the tests check.")
-@click.option("--out", type=click.Path(dir_okay=False), help="Write the page to this file.  [default: print the rows]")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False),
+    help="Write the page to this file; of some types, into the page there.  [default: print the rows]",
+)
 @quiet_option
 def coverage(types: tuple[str, ...], popular: bool, out: str | None, quiet: bool) -> None:
     """Build architectures small, run each under a capture, and say what was seen.
@@ -44,5 +48,11 @@ def coverage(types: tuple[str, ...], popular: bool, out: str | None, quiet: bool
         if out is None:
             click.echo(line(rows[-1]))
     if out is not None:
-        Path(out).write_text(page(rows, transformers.__version__), encoding="utf-8")
+        file = Path(out)
+        before = file.read_text(encoding="utf-8") if (types or popular) and file.is_file() else ""
+        if before and f"transformers {transformers.__version__} " not in before:
+            raise InputError(
+                f"--out: {out} is a page of another transformers than {transformers.__version__}: write all its rows anew."
+            )
+        file.write_text(page(rows, transformers.__version__, before), encoding="utf-8")
         click.echo(out)

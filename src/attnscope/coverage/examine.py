@@ -14,6 +14,7 @@ from attnscope.capturing.listen.detect import mixer_names
 from attnscope.capturing.mixers import NO_SOFTMAX
 from attnscope.coverage.feed import NoInputs, feed
 from attnscope.coverage.shrink import Sizes, shrink
+from attnscope.coverage.softmaxes import passed_over
 from attnscope.coverage.types import class_name
 from attnscope.errors import AttnscopeError
 from attnscope.tracing.trace import Trace
@@ -25,7 +26,7 @@ MOST = 30_000_000  # parameters
 _SIZES = (
     Sizes(), Sizes(sections=True), Sizes(groups=4), Sizes(image=64), Sizes(width=64), Sizes(width=48),
     Sizes(width=64, heads=8), Sizes(heads=2, image=64, patch=16), Sizes(fill=True), Sizes(fill=True, layers=3, groups=4),
-    Sizes(fill=True, width=64, image=64),
+    Sizes(fill=True, width=64, image=64), Sizes(fill=True, image=256),
 )  # fmt: skip
 
 
@@ -73,6 +74,10 @@ def examine(model_type: str) -> Row:
             return Row(model_type, named, "nothing", bypassed=_attention(model), note=_short(error))
         opens, note = _shown(model, inputs)
         row = _row(model_type, named, model, trace, "; ".join(filter(None, (_named(recorder.mixers()[1]), note))))
+        if parts := passed_over(model, inputs, trace):
+            kinds = {f"{_kind(model, path)} ({part})" for path, part in parts.items()}
+            label = "mixed" if row.label == "exact" else row.label
+            row = replace(row, label=label, bypassed=tuple(sorted({*row.bypassed, *kinds})))
         return replace(row, opens=opens)
 
 

@@ -12,6 +12,7 @@ TEXT, TARGET = 11, 7  # tokens
 SOUND = 4000  # samples
 _ATTEMPTS = 10
 _PATCHED = frozenset({"image_grid_thw", "grid_thw"})
+_ROWS = frozenset({"spatial_shapes", "pixel_position_ids"})  # of patches in a row, a batch of them
 _IMAGES = ("pixel_values", "pixel_values_videos", "video", "images")
 _IMAGE_TOKENS = (
     "image_token_id image_token_index image_token media_token_id audio_token_id audio_token_index audio_token".split()
@@ -68,11 +69,12 @@ def _first_wanted(model: Any, names: Mapping[str, inspect.Parameter]) -> list[st
 
 class _Asked:
     """One conversation with a model. `placed`: how many tokens of its text stand for an image. `shape`: which of several
-    shapes an input has."""
+    shapes an input has. `stretch`: how many times wider than the configuration says the vectors of a sound or a patch are."""
 
     def __init__(self, model: Any, names: Mapping[str, inspect.Parameter]) -> None:
         self.model, self.names = model, names
         self.placed, self.shape, self._counts = 0, 0, set[int]()
+        self.stretch, self._asked = 1, set[str]()
 
     def answer(self, wanted: Sequence[str]) -> dict[str, Any]:
         wanted, said = [*wanted], ""
@@ -98,6 +100,8 @@ class _Asked:
                     self._counts.add(count)
                     self.placed = count
                     return True
+        if self._stretches(message):
+            return True
         if "pixel_values" in wanted and "image_grid_thw" in self.names and "image_grid_thw" not in wanted:
             wanted.append("image_grid_thw")
             return True
@@ -108,12 +112,26 @@ class _Asked:
         if named:
             wanted += named[:2]
             return True
-        unsaid = ("input_ids", "decoder_input_values")  # what is missing without a name
+        # What is missing without a name.
+        unsaid = "input_ids decoder_input_values image_attention_mask image_embeds_position_mask".split()
+        unsaid += "bbox grid_thw target_sizes spatial_shapes pixel_attention_mask".split()
         if "NoneType" in message and (missing := [n for n in unsaid if n in self.names and n not in wanted]):
             wanted.append(missing[0])
             return True
         self.shape += 1
         return self.shape < 4
+
+    def _stretches(self, message: str) -> bool:
+        """Vectors stacked before the first layer, which the message of a product that does not fit tells of."""
+        match = re.search(r"shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)", message)
+        if match is None or match[0] in self._asked or (self.shape == 0 and "input_features" in self.names):
+            return False
+        self._asked.add(match[0])
+        times, left = divmod(int(match[2]), int(match[1]))
+        if left or times < 2:
+            return False
+        self.stretch *= times
+        return True
 
     # --- what the configuration says ------------------------------------------------------------------------------
 
@@ -150,6 +168,11 @@ class _Asked:
             "image_grid_thw": lambda: torch.tensor([[1, 4, 4]]),
             "grid_thw": lambda: torch.tensor([[1, 4, 4]]),
             "image_sizes": lambda: torch.tensor([[32, 32]]),
+            "spatial_shapes": lambda: torch.tensor([[4, 4]]),
+            "target_sizes": lambda: torch.tensor([[4, 4]]),
+            "merge_sizes": lambda: torch.tensor([1]),
+            "image_attention_mask": lambda: torch.ones(1, TEXT, 1, dtype=torch.long),
+            "audio_mel": lambda: self._sound("input_features"),
             "bbox": lambda: torch.randint(0, 50, (1, TEXT, 4)).sort(-1).values,
             "inputs": lambda: torch.randn(1, TEXT, width),
             "hidden_states": lambda: torch.randn(1, TEXT, width),
@@ -168,7 +191,24 @@ class _Asked:
             "image_embeds_position_mask": lambda: self._kinds(),
             **self._steps(),
         }
-        return made[name]() if name in made else None
+        return made[name]() if name in made else self._by_name(name, width)
+
+    def _by_name(self, name: str, width: int) -> Any:
+        """By what the end of a name says."""
+        if name.endswith("_input_ids"):
+            return self._ids(name)
+        if name == "task_inputs":
+            return torch.ones(1, self.number("task_seq_len", default=TEXT))
+        if name.endswith(("_features_mask", "mel_mask")):
+            return torch.ones(1, 2 * self.number("max_source_positions", default=32), dtype=torch.long)
+        if name.endswith("_attention_mask"):
+            return torch.ones(1, 16 if name.startswith("pixel") else TEXT, dtype=torch.long)
+        if name == "pixel_position_ids":
+            return torch.cartesian_prod(torch.arange(4), torch.arange(4))[None]
+        asked = self.names[name].default is inspect.Parameter.empty or name == "encoder_hidden_states"
+        if asked and name.endswith(("_embeds", "hidden_states", "latents")):
+            return torch.randn(1, TEXT, width)
+        return None
 
     def _steps(self) -> dict[str, Any]:
         """A series: of numbers, or of what an agent saw and did."""
@@ -182,6 +222,8 @@ class _Asked:
         return {
             "past_values": lambda: torch.randn((1, series) if alone else (1, series, channels)),
             "past_time_features": lambda: torch.randn(1, series, times),
+            "past_values_padding": lambda: torch.zeros(1, series),
+            "freq": lambda: torch.zeros(1, 1, dtype=torch.long),
             "past_observed_mask": lambda: torch.ones(1, series) if alone else None,
             "future_values": lambda: torch.randn(1, future),
             "future_time_features": lambda: torch.randn(1, future, times),
@@ -217,7 +259,10 @@ class _Asked:
         rows, columns = (side, side) if isinstance(side, int) else (side[-2 if len(side) > 1 else 0], side[-1])
         if _PATCHED.intersection(self.names):  # patches in a row, as Qwen2-VL's processor makes them
             patch = self.number("patch_size", default=8)
-            return torch.randn(16, channels * self.number("temporal_patch_size", default=1) * patch * patch)
+            vector = channels * self.number("temporal_patch_size", default=1) * patch * patch
+            return torch.randn(16, self.stretch * vector)
+        if _ROWS.intersection(self.names):
+            return torch.randn(1, 16, channels * self.number("patch_size", default=8) ** 2)
         frames = self.said("num_frames")
         if isinstance(frames, int) and self.shape == 0:
             return torch.randn(1, frames, channels, rows, columns)
@@ -238,6 +283,7 @@ class _Asked:
             "input_dim",
             default=80,
         )
+        bands *= self.stretch
         if name == "input_values" and self.shape == 3:  # vectors, of a model without the layers that make them
             return torch.randn(1, TEXT, self.number("hidden_size", default=32))
         if name == "input_values":

@@ -7,6 +7,7 @@ from typing import Any
 _OPEN: dict[str, Any] = {
     "prediction_length": 4, "default_language": "en_XX", "attn_layer_period": 2, "attn_layer_offset": 1,
     "expert_layer_period": 2, "expert_layer_offset": 1, "token_budget": 8, "compress_ratio": 2, "hidden_size_per_layer_input": 0,
+    "attn_layer_indices": [0], "image_token_index": 197, "image_token_id": 197, "video_token_index": 196,
     "vocabulary_map": {"<image>": 199, "<|extra_200|>": 198},
 }  # fmt: skip
 _COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
@@ -15,7 +16,7 @@ _COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 def fill(given: Mapping[str, Any], made: dict[str, Any], number: Callable[[str], int | None], window: int) -> None:
     """Complete `made`, the small form of `given`. `number`: the small number for a name; `window`: of windows in pixels."""
     for name, value in given.items():
-        if name in _OPEN and not isinstance(value, str):
+        if name in _OPEN and not isinstance(value, str) and (value is None or "_token_" not in name):
             made[name] = _OPEN[name]
         elif value is None and (found := number(name)) is not None and "token" not in name:
             made[name] = found

@@ -1,6 +1,7 @@
 """What follows the text: a decoder's own tokens, the model's continuation, or one that was generated before."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from attnscope.errors import InputError
 from attnscope.models.length import check_ids
 from attnscope.tracing.check_text import check_characters
 from attnscope.tracing.modules import in_eval
-from attnscope.tracing.tokens import Tokens, tokens_of
+from attnscope.tracing.tokens import Tokens, tokens_of, tokens_of_strings
 
 Generate = int | Mapping[str, Any]
 
@@ -66,6 +67,23 @@ def decoder_inputs(
     check_ids(model, tokenizer, read)
     ready = {**ready, "decoder_input_ids": read}
     return ready, tokens_of(tokenizer, read[0].tolist(), border=border), note
+
+
+def named_target(given: Any, target: Tokens) -> Tokens:
+    """The decoder's tokens under names of the user's own. Raises InputError where there is not one name for each."""
+    names = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else None
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise InputError(
+            f"expected target_tokens as a list of strings, one for each token of the decoder, got {given!r}."
+        )
+    if len(names) != len(target):
+        raise InputError(
+            f"{len(names)} target_tokens were given, and the decoder reads {len(target)}: {' '.join(target.shown[:12])}"
+            f"{' …' if len(target) > 12 else ''}. Give one name for each, the start token among them."
+        )
+    named = given if isinstance(given, Tokens) else tokens_of_strings(names)
+    special = tuple(a or b for a, b in zip(named.special, target.special, strict=True))
+    return replace(named, ids=target.ids, special=special, border=target.border)
 
 
 def _with_start(model: Any, ids: Tensor) -> tuple[Tensor, str]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from attnscope.errors import InputError, MissingDependency
+from attnscope.models.image_chat import chat_with_image
 from attnscope.models.patches import frames_each, patch_size
 
 MOST = 100_000  # bytes of a picture that is kept with a trace
@@ -33,8 +34,10 @@ def image_processor(reader: Any) -> Any:
     return inside if callable(inside) and hasattr(inside, "image_mean") else None
 
 
-def image_inputs(reader: Any, image: Any, text: str | None = None) -> dict[str, Any]:
-    """The inputs that a processor makes of an image, and of a `text` beside it.
+def image_inputs(
+    reader: Any, image: Any, text: str | None = None, messages: Any = None, continues: bool = False
+) -> dict[str, Any]:
+    """The inputs that a processor makes of an image, and of a `text` beside it, or of a chat that `continues`.
 
     `image`: a PIL image, pixels as numpy or torch (0 to 255, or floats from 0 to 1; [rows, columns], with 3 colours
         first or last), or the path of a picture. Raises InputError where there is no processor, or no such image.
@@ -46,10 +49,13 @@ def image_inputs(reader: Any, image: Any, text: str | None = None) -> dict[str, 
             "attnscope.load gives it with the model, and so does transformers.AutoProcessor.from_pretrained(…)."
         )
     opened = _opened(image)
-    if text is None:
+    if text is None and messages is None:
         return dict(image_processor(reader)(images=opened, return_tensors="pt"))
     if image_processor(reader) is reader:
         raise InputError(f"{type(reader).__name__} reads an image and no text: leave out the text.")
+    if messages is not None:  # the template writes the special tokens
+        written = chat_with_image(reader, messages, continues)
+        return dict(reader(text=written, images=opened, return_tensors="pt", add_special_tokens=False))
     return dict(reader(text=text, images=opened, return_tensors="pt"))
 
 

@@ -17,6 +17,7 @@ from attnscope.models.continuation import (
     continued,
     decoder_inputs,
     most_of,
+    named_target,
     wanted,
 )
 from attnscope.models.encoding import Encoded, accepts, encode, wanted_by
@@ -57,9 +58,10 @@ def prepare(
     ids: Any = None,
     limit: int | None = None,
     reader: Any = None,
+    target_tokens: Any = None,
 ) -> Prepared:
     """Check what was given and turn it into Prepared. `ids`: of a finished generation, the prompt's among them. `limit`:
-    the most tokens that what holds the model lets through. `reader`: the processor, where there is one.
+    the most tokens that what holds the model lets through. `reader`: the processor, where there is one. `target_tokens`: names of what the decoder reads.
 
     Raises InputError, which says what to do."""
     given = [name for name, value in (("text", text), ("messages", messages), ("inputs", inputs)) if value is not None]
@@ -113,6 +115,11 @@ def prepare(
     if encoder_decoder:
         ready, target, note = decoder_inputs(model, tokenizer, ready, text_target, generate, device, ids)
         notes += [note] if note else []
+        target = target if target_tokens is None else named_target(target_tokens, target)
+    elif target_tokens is not None:
+        raise InputError(
+            "target_tokens name what a decoder reads, and this model has no decoder of its own; leave them out."
+        )
     elif text_target is not None:
         raise InputError(
             "text_target is for encoder-decoder models, and this one has no decoder of its own; leave it out."

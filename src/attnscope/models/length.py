@@ -1,6 +1,6 @@
 """How many tokens a model can read, and a text cut to that; and do the ids fit its vocabulary?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -66,20 +66,27 @@ def max_positions(model: Any) -> int | None:
 
     Of a model with several towers, it is the table of the one that reads the text.
     """
-    sizes = []
     embedding = embedding_of(model)
-    beside: list[int] = []  # tables beside the one of the tokens: not those of an image's patches
-    for parent in _readers(model, embedding):
+    holders = [module for module in modules_of(model) if not _POSITION_TABLES.isdisjoint(module._modules)]
+    # Tables beside the one of the tokens are the text's: not those of an image's patches.
+    beside = [one for one in holders if any(child is embedding for child in one._modules.values())]
+    if sizes := _table_sizes(module for module in beside if not _reads_pixels(module)):
+        return min(sizes)
+    # Which tower reads the text is asked only where there is more than its own table.
+    return min(_table_sizes(_readers(model, embedding)), default=None) if holders else None
+
+
+def _table_sizes(parents: Iterable[nn.Module]) -> list[int]:
+    """How many positions each table of positions right below one of these modules has."""
+    sizes = []
+    for parent in parents:
         for name in _POSITION_TABLES & parent._modules.keys():
             module = parent._modules[name]
-            if not isinstance(module, nn.Embedding):
-                continue
-            # RoBERTa's kin count positions from padding_idx + 1, OPT's from its offset.
-            start = module.padding_idx + 1 if module.padding_idx is not None else 0
-            sizes.append(module.num_embeddings - max(start, int(getattr(module, "offset", 0))))
-            if any(child is embedding for child in parent._modules.values()):
-                beside.append(sizes[-1])
-    return min(beside or sizes, default=None)
+            if isinstance(module, nn.Embedding):
+                # RoBERTa's kin count positions from padding_idx + 1, OPT's from its offset.
+                start = module.padding_idx + 1 if module.padding_idx is not None else 0
+                sizes.append(module.num_embeddings - max(start, int(getattr(module, "offset", 0))))
+    return sizes
 
 
 def _readers(model: Any, embedding: Any) -> list[nn.Module]:

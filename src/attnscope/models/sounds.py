@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from attnscope.tracing.silence import SILENT
+from attnscope.tracing.sounds import Sound
 from attnscope.tracing.tokens import Tokens
 
 FRAME = 0.01  # seconds from frame to frame of Whisper's features, where no extractor says it
 ENOUGH = 0.25  # seconds of the same frame again and again that are silence, and no chance
-SILENT = "silence "
+BANDS, COLUMNS = 40, 400  # of the small picture, at most
 
 
 def sound_names(model: Any, reader: Any, ready: Mapping[str, Any]) -> tuple[Tokens, str]:
@@ -30,20 +33,40 @@ def sound_names(model: Any, reader: Any, ready: Mapping[str, Any]) -> tuple[Toke
     count, sounding = lengths(heard.shape[-1]), lengths(_sounding(heard[0], ready, framed, step))
     digits = 2 if each >= FRAME else 3
     names = [f"{each * i:.{digits}f} s" for i in range(count)]
-    if not 0 < sounding < count:
-        return Tokens(tuple(names)), ""
+    filled = 0 < sounding < count
+    positions = sounding if filled else count
+    sound = _sound(heard[0], positions, each, step, framed) if positions else None
+    if not filled:
+        return Tokens(tuple(names), sound=sound), ""
     silent = tuple(SILENT + name for name in names[sounding:])
     note = (
         f"The sound ends at {each * sounding:.2f} s. The {count - sounding:,} positions behind it are the silence that fills it up; "
         "they count as special tokens, and special='show' shows them."
     )
     special = (False,) * sounding + (True,) * (count - sounding)
-    return Tokens((*names[:sounding], *silent), special=special), note
+    return Tokens((*names[:sounding], *silent), special=special, sound=sound), note
 
 
-def is_filled_up(tokens: Tokens) -> bool:
-    """Whether silence stands behind a sound, as `sound_names` names it."""
-    return bool(len(tokens)) and tokens.special[-1] and tokens.strings[-1].startswith(SILENT)
+def _sound(heard: Tensor, positions: int, each: float, step: float, framed: bool) -> Sound:
+    """With a small picture of what these positions last: frames as a spectrogram, samples as a waveform."""
+    heard = heard[..., : max(1, round(positions * each / step))].detach().float().cpu().nan_to_num()
+    columns = min(COLUMNS, heard.shape[-1])
+    if not framed:
+        heard = heard.flatten()[: heard.shape[-1]]
+        scaled = heard / heard.abs().max().clamp_min(1e-9)
+        high, low = (F.adaptive_max_pool1d(one[None], columns)[0] for one in (scaled, -scaled))
+        pixels = 128 + 127 * torch.stack([high, -low])
+        return Sound(positions, each, "waveform", 2, columns, _octets(pixels))
+    bands = min(BANDS, len(heard))
+    pooled = F.adaptive_avg_pool2d(heard[None], (bands, columns))[0].flip(0)
+    low, high = pooled.min(), pooled.max()
+    return Sound(
+        positions, each, "spectrogram", bands, columns, _octets(255 * (pooled - low) / (high - low).clamp_min(1e-9))
+    )
+
+
+def _octets(pixels: Tensor) -> bytes:
+    return pixels.round().clamp(0, 255).to(torch.uint8).numpy().tobytes()
 
 
 def _lengths(model: Any) -> Any:

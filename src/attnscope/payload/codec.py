@@ -32,6 +32,7 @@ from attnscope.statistics.query_row import QueryRows, query_rows
 from attnscope.statistics.sink_tokens import sink_tokens
 from attnscope.tracing.places import check_flag
 from attnscope.tracing.receipts import Receipt
+from attnscope.tracing.silence import chosen_look
 from attnscope.tracing.step_names import in_payload as step_names
 from attnscope.tracing.trace import ModelInfo, Trace
 
@@ -90,7 +91,7 @@ def encode(
         if what is not None:
             description |= put_site(tensors, shared, index, site, what, norms, z_rows)
             if projections:
-                description["projection"] = put_projection(tensors, shared, site)
+                description["projection"] = put_projection(tensors, shared, index, site)
         if not site.weights_only:
             description["steps"] = step_tensors.describe(site)
             if heads:
@@ -123,6 +124,7 @@ def encode(
         "unrecorded": list(trace.unrecorded),
         "source": None if trace.source is None else dict(trace.source),
         "target": trace.target is not None,
+        "look": chosen_look(trace.tables),
         **({**thumbnails.words_of(small), "step_names": step_names()} if thumbs else {}),
     }
     contiguous = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})

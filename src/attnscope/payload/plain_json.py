@@ -7,6 +7,7 @@ from typing import Any
 from attnscope.text.spelling import labels
 from attnscope.tracing.grids import PatchGrid
 from attnscope.tracing.receipts import Receipt, SiteReceipt
+from attnscope.tracing.sounds import Sound
 from attnscope.tracing.tokens import Tokens
 
 
@@ -31,7 +32,7 @@ def tokens_to_json(tokens: Tokens) -> dict[str, Any]:
 
 
 def _beside(tokens: Tokens) -> dict[str, Any]:
-    """What only some tokens have: the turns of a chat, the probabilities of what was generated, the grids of images."""
+    """What only some tokens have: the turns of a chat, the probabilities of what was generated, the grids of images, a sound."""
     found: dict[str, Any] = {}
     if tokens.roles:
         found |= {"turns": list(tokens.turns), "roles": list(tokens.roles)}
@@ -40,6 +41,8 @@ def _beside(tokens: Tokens) -> dict[str, Any]:
         found["runner_up"] = [None if one is None else list(one) for one in tokens.runner_up]
     if tokens.grids:
         found["grids"] = [_grid_to_json(grid) for grid in tokens.grids]
+    if tokens.sound is not None:
+        found["sound"] = _sound_to_json(tokens.sound)
     return found
 
 
@@ -50,6 +53,15 @@ def _grid_to_json(grid: PatchGrid) -> dict[str, Any]:
 
 def _grid_from_json(grid: dict[str, Any]) -> PatchGrid:
     return PatchGrid(grid["rows"], grid["columns"], tuple(grid["tokens"]), base64.b64decode(grid.get("png", "")))
+
+
+def _sound_to_json(sound: Sound) -> dict[str, Any]:
+    pixels = base64.b64encode(sound.pixels).decode("ascii")
+    return _picked(sound, "positions each kind rows columns") | {"pixels": pixels}
+
+
+def _sound_from_json(sound: dict[str, Any] | None) -> Sound | None:
+    return None if sound is None else Sound(**{**sound, "pixels": base64.b64decode(sound["pixels"])})
 
 
 def tokens_from_json(table: dict[str, Any]) -> Tokens:
@@ -69,11 +81,12 @@ def tokens_from_json(table: dict[str, Any]) -> Tokens:
         tuple(table.get("probability", ())),
         tuple(None if one is None else (one[0], one[1]) for one in table.get("runner_up", ())),
         tuple(map(_grid_from_json, table.get("grids", ()))),
+        _sound_from_json(table.get("sound")),
     )
 
 
 def site_receipt_to_json(receipt: SiteReceipt) -> dict[str, Any]:
-    return _picked(receipt, "status max_error tolerance rows of no_key_rows note")
+    return _picked(receipt, "status max_error tolerance rows of no_key_rows note write_error write_tolerance")
 
 
 def receipt_to_json(receipt: Receipt) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from attnscope.payload.fields import real
 from attnscope.payload.held import Held, coarser
 from attnscope.payload.plain_json import site_receipt_to_json
 from attnscope.tracing.masks import BiasRule, MaskRule
-from attnscope.tracing.output_projection import Projection
+from attnscope.tracing.output_projection import Projection, StoredWrites
 from attnscope.tracing.receipts import SiteReceipt
 from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
@@ -29,7 +29,7 @@ def describe_site(index: int, site: Site, receipt: SiteReceipt, trace: Trace) ->
         "path call kind stack layer heads kv_heads queries keys head_size value_size query_offset "
         "scaled_by_model softcap weights_only note"
     )
-    whole_norms = site.projection is not None or site.stored_norms is not None
+    whole_norms = site.projection is not None or site.stored is not None
     return {
         "index": index,
         **{name: getattr(site, name) for name in names.split()},
@@ -42,6 +42,7 @@ def describe_site(index: int, site: Site, receipt: SiteReceipt, trace: Trace) ->
         "norms": "output" if whole_norms else "value",
         "held": None,
         "receipt": site_receipt_to_json(receipt),
+        "no_projection": site.no_projection,
     }
 
 
@@ -75,6 +76,8 @@ def put_site(
         tensors[f"s{index}.norms"] = site.norms()[1][heads].float()
         if site.projection is not None:
             tensors[f"s{index}.w_o_products"] = _products(site, heads, dtype)
+        elif site.stored is not None and site.stored.products is not None:
+            tensors[f"s{index}.w_o_products"] = site.stored.products[heads]
     mask = _mask_rule(site)
     for part in ("keys", "rows", "packed"):
         tensor = getattr(site.mask, part)
@@ -123,9 +126,13 @@ def _put_shared(tensors: dict[str, Tensor], shared: dict[int, str], letter: str,
     return shared[identity]
 
 
-def put_projection(tensors: dict[str, Tensor], shared: dict[int, str], site: Site) -> dict[str, Any] | None:
+def put_projection(tensors: dict[str, Tensor], shared: dict[int, str], index: int, site: Site) -> dict[str, Any] | None:
+    """Add W_O, and for the receipt what the model's own output projection returned."""
     if site.projection is None:
         return None
+    if site.written is not None and site.written_rows is not None:
+        tensors[f"s{index}.written"] = site.written
+        tensors[f"s{index}.written_rows"] = site.written_rows.to(torch.int32)
     weight, bias = site.projection.parameter, site.projection.bias
     return {
         "weight": _put_shared(tensors, shared, "w", weight.detach(), id(weight)),
@@ -193,5 +200,20 @@ def site_from_json(
             projection["transposed"],
         ),
         **step_tensors.read(entry, tensors),
-        stored_norms=tensors.get(f"s{index}.norms") if entry["norms"] == "output" else None,
+        **_written(entry, tensors),
+        no_projection=entry.get("no_projection", ""),
     )
+
+
+def _written(entry: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """What a file knows of the writes beside W_O: fields of a Site."""
+    index, found = entry["index"], {}
+    if entry.get("projection") and (written := tensors.get(f"s{index}.written")) is not None:
+        found |= {"written": written, "written_rows": tensors[f"s{index}.written_rows"].long()}
+    norms = tensors.get(f"s{index}.norms")
+    if norms is not None and entry["norms"] == "output":
+        receipt = entry.get("receipt") or {}
+        figures = (receipt.get(name) for name in ("write_error", "write_tolerance"))
+        error, tolerance = (None if one is None else real(one, "receipt") for one in figures)
+        found["stored"] = StoredWrites(norms, tensors.get(f"s{index}.w_o_products"), error, tolerance)
+    return found

@@ -4,13 +4,13 @@ Each function raises ValueError, which says what does not fit. After them, nothi
 of another type, an index out of range, or a size that the tensors do not have.
 """
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 
 from attnscope.payload.badges import check_badges
 from attnscope.payload.fields import entry, flag, one_of, plain_values, real, several, text, whole
 from attnscope.payload.header import Layout
+from attnscope.payload.validate_tokens import check_tokens
 from attnscope.tracing.trace import Trace
 from attnscope.tracing.weights_site import WeightsSite
 
@@ -18,7 +18,6 @@ DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float6
 FLOATS = tuple(DTYPES)
 STORED = (*FLOATS, "F8_E4M3", "F8_E5M2")  # of the model's own parameters
 LAYERS = 100_000
-PNG = b"\x89PNG\r\n\x1a\n"
 MODEL = ("name", "class", "type", "dtype", "implementation")
 
 
@@ -28,7 +27,7 @@ def check(meta: Mapping[str, Any], layouts: Mapping[str, Layout]) -> None:
     if not tables:
         raise ValueError("it describes no tokens")
     for number, table in enumerate(tables):
-        _check_tokens(table, f"token table {number}")
+        check_tokens(table, f"token table {number}")
     model = entry(meta, "model", "it")
     for name in MODEL:
         text(entry(model, name, "model"), f"model {name}")
@@ -60,82 +59,17 @@ def check_trace(trace: Trace) -> None:
                 raise ValueError(f"{site.name}: z_rows are not rows of its {site.queries} queries, in order")
         if isinstance(site, WeightsSite) and bool((site.given < 0).any() | site.given.isinf().any()):
             raise ValueError(f"{site.name}: its weights are negative or infinite")
-        if site.stored_norms is not None and bool((site.stored_norms < 0).any()):
+        if site.written_rows is not None:
+            rows = site.written_rows
+            if int(rows.min()) < 0 or int(rows.max()) >= site.queries:
+                raise ValueError(f"{site.name}: written_rows are not rows of its {site.queries} queries")
+        if site.stored is not None and bool((site.stored.norms < 0).any()):
             raise ValueError(f"{site.name}: its norms are negative")
         queries, keys = len(trace.query_tokens(site)), len(trace.key_tokens(site))
         if site.query_offset + site.queries > queries or site.keys != keys:
             raise ValueError(
                 f"{site.name} has {site.queries} queries and {site.keys} keys, and there are {queries} and {keys} tokens"
             )
-
-
-def _check_tokens(table: Any, what: str) -> None:
-    count = len(several(entry(table, "text", what), f"{what}, text"))
-    for piece in table["text"]:
-        text(piece, f"{what}, text")
-    words = several(entry(table, "word_text", what), f"{what}, word_text")
-    for word in words:
-        text(word, f"{what}, word_text")
-    kinds: dict[str, Any] = {
-        "ids": whole,
-        "special": flag,
-        "segments": whole,
-        "words": None,
-        "offsets": None,
-        "shown": text,
-    }
-    for name, kind in kinds.items():
-        since = name in ("offsets", "shown")  # files of the first days have none
-        values = several(table.get(name, []) if since else entry(table, name, what), f"{what}, {name}")
-        if values:
-            several(values, f"{what}, {name}", count)
-        for value in values:
-            if kind is not None:
-                kind(value, f"{what}, {name}")
-            elif name == "offsets":
-                for end in several(value, f"{what}, offsets", 2):
-                    whole(end, f"{what}, offsets", 0)
-            elif value is not None:
-                whole(value, f"{what}, words", 0, (len(words) or count) - 1)
-    text(table.get("written", ""), f"{what}, written")
-    _check_beside(table, count, what)
-    for grid in several(table.get("grids", []), f"{what}, grids"):
-        _check_grid(grid, count, f"{what}, grids")
-    if (border := entry(table, "border", what)) is not None:
-        whole(border, f"{what}, border", 0, count)
-
-
-def _check_beside(table: Any, count: int, what: str) -> None:
-    """The turns of a chat, and what the model gave the tokens that it generated."""
-    roles = several(table.get("roles", []), f"{what}, roles")
-    for role in roles:
-        text(role, f"{what}, roles")
-    for name in ("turns", "probability", "runner_up"):
-        values = several(table.get(name, []), f"{what}, {name}")
-        for value in several(values, f"{what}, {name}", count) if values else ():
-            if value is None:
-                continue
-            if name == "turns":
-                whole(value, f"{what}, turns", 0, len(roles) - 1)
-                continue
-            if name == "runner_up":
-                spelled, value = several(value, f"{what}, runner_up", 2)
-                text(spelled, f"{what}, runner_up")
-            if not 0 <= real(value, f"{what}, {name}") <= 1:
-                raise ValueError(f"{what}, {name} is {value}, and should be from 0 to 1")
-
-
-def _check_grid(grid: Any, count: int, what: str) -> None:
-    """The patches of an image, and the picture under them."""
-    rows, columns = (whole(entry(grid, name, what), f"{what}, {name}", 1, count) for name in ("rows", "columns"))
-    places = several(entry(grid, "tokens", what), f"{what}, tokens", rows * columns)
-    for place in places:
-        whole(place, f"{what}, tokens", 0, count - 1)
-    if len(set(places)) < len(places):
-        raise ValueError(f"{what}, tokens name a token twice")
-    png = base64.b64decode(text(grid.get("png", ""), f"{what}, png"), validate=True)
-    if png and not png.startswith(PNG):
-        raise ValueError(f"{what}, png is no PNG")
 
 
 def _check_place(site: Any, index: int, what: str, tables: int) -> None:
@@ -151,6 +85,11 @@ def _check_place(site: Any, index: int, what: str, tables: int) -> None:
     one_of(entry(site, "kind", what), ("self", "cross"), f"{what}, kind")
     if (stack := entry(site, "stack", what)) is not None:
         text(stack, f"{what}, stack")
+    text(site.get("no_projection", ""), f"{what}, no_projection")
+    for name in ("write_error", "write_tolerance"):  # files of the first days have none
+        receipt = site.get("receipt")
+        if isinstance(receipt, dict) and (error := receipt.get(name)) is not None:
+            real(error, f"{what}, receipt {name}")
     flag(entry(site, "weights_only", what), f"{what}, weights_only")
     flag(site.get("scaled_by_model", False), f"{what}, scaled_by_model")
     real(entry(site, "scaling", what), f"{what}, scaling")
@@ -236,6 +175,8 @@ def _check_tensors(site: Mapping[str, Any], tensors: Tensors, sizes: dict[str, i
         tensors.fits(z, ("F32",), count, *tensors.fits(rows, ("I32",), None), dv)
     if tensors.has(norms):
         tensors.fits(norms, ("F32",), count, k)
+    if tensors.has(products := tensors.own("w_o_products")):
+        tensors.fits(products, FLOATS, count, dv * (dv + 1) // 2)
     mask, bias, sinks = site["mask"], entry(site, "bias", what), entry(site, "sinks", what)
     for name, axes in (("keys", (k,)), ("rows", (q,)), ("packed", ((1, every), q, -(-k // 8)))):
         if entry(mask, name, f"{what}, mask") is not None:
@@ -253,8 +194,16 @@ def _check_tensors(site: Mapping[str, Any], tensors: Tensors, sizes: dict[str, i
         shape = tensors.fits(entry(projection, "weight", where), STORED, *((None, wide) if turned else (wide, None)))
         if entry(projection, "bias", where) is not None:
             tensors.fits(projection["bias"], STORED, shape[0 if turned else 1])
+        _check_written(tensors, shape[0 if turned else 1], q)
     if (steps := site.get("steps")) is not None:
         _check_steps(steps, tensors, (every, groups), (q, k), dv)
+
+
+def _check_written(tensors: Tensors, width: int, queries: int) -> None:
+    """What the output projection returned; files of the first days have none of it."""
+    written, rows = map(tensors.own, ("written", "written_rows"))
+    if tensors.has(written) or tensors.has(rows):
+        tensors.fits(written, FLOATS, *tensors.fits(rows, ("I32",), tuple(range(1, queries + 1))), width)
 
 
 def _check_steps(steps: Any, tensors: Tensors, heads: tuple[int, int], rows: tuple[int, int], value_size: int) -> None:

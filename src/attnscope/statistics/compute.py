@@ -63,10 +63,11 @@ class Sums:
         heads, keys, packed = site.heads, site.keys, site.mask.packed
         plain = ("entropy", "confidence", *(("sink",) if site.sinks is not None else ()))
         far = () if pairs.crossing or not pairs.in_a_row else ("distance",)
-        across = () if pairs.patches is None else ("patch_distance",)
+        across = () if pairs.patches is None else (pairs.line,)
         self.names = (*plain, *far, *across, *pairs.asked)
         self.offset, self.words = pairs.offset, pairs.words
-        self.patches = Patches.start(heads, site.queries, keys, side, 1 if packed is None else len(packed))
+        self.patches = Patches.start(heads, *pairs.shown, side, 1 if packed is None else len(packed))
+        self.line = pairs.line
         self.values, self.counts = (torch.zeros(len(self.names), heads, dtype=torch.float64) for _ in range(2))
         self.received, self.seen, self.own = (torch.zeros(heads, keys, dtype=torch.float64) for _ in range(3))
         self.peak, self.peak_rows = torch.zeros(heads, keys), torch.zeros(2, heads, keys, dtype=torch.int32)
@@ -113,7 +114,7 @@ class Sums:
                 received.sum(-1),
             )
         if pairs.lines is not None:
-            values["patch_distance"], counts["patch_distance"] = whole["lines"], whole["on_patches"].double()
+            values[self.line], counts[self.line] = whole["lines"], whole["on_patches"].double()
         for name, seeing in pairs.visible.items():
             counts[name] = (seeing & counted).sum(-1, dtype=torch.float64)
         self.values += torch.stack([values[name].double() for name in self.names])
@@ -131,7 +132,7 @@ class Sums:
         found |= {"received": _received(weights), "entropy": block.entropy, "confidence": block.largest.sum(-1)}
         found["counted"] = block.counted.expand(len(weights), -1)
         if block.sink is not None:
-            found["sink"] = block.sink
+            found["sink"] = block.sink.sum(-1)
         if pairs.lines is not None:
             far, flat = pairs.lines.to(weights.device).flatten(), weights.flatten(1)
             found |= {"lines": flat @ far.nan_to_num(), "on_patches": flat @ far.isfinite().float()}
@@ -194,10 +195,11 @@ class Sums:
 
 
 def sums_of(site: Site, pairs: Pairs, side: int, rows: slice | None = None) -> Sums:
-    """The sums over the queries in `rows`; None: all. `side`: as in `Sums.start`."""
-    rows, sums, reader = rows or slice(0, site.queries), Sums.start(site, pairs, side), Rows(site)
+    """The sums over the queries in `rows`; None: all that stand before a silence. `side`: as in `Sums.start`."""
+    rows, sums, reader = rows or slice(0, pairs.shown[0]), Sums.start(site, pairs, side), Rows(site)
     with torch.no_grad():
-        if not reader.whole and set(sums.names) <= set(NAMES) and may_run(site, rows):
+        whole = pairs.shown == (site.queries, site.keys)  # the compiled pass cuts nothing off
+        if whole and not reader.whole and set(sums.names) <= set(NAMES) and may_run(site, rows):
             try:
                 for part in parts_of(site, pairs, side, rows):
                     sums.merge(Sums.of_part(site, pairs, side, part))

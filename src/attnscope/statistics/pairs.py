@@ -68,7 +68,8 @@ class BlockPairs:
     `own`: the column of the first query's own token, counted from the sight's first key. None across texts.
     `special`: the columns of special tokens. `special_rows`, `other_rows`: the rows of special tokens, and of those that
         are no words.
-    `lines`: how far two patches of an image are from each other, in sides of a patch; NaN elsewhere. None without patches.
+    `lines`: how far two patches of an image are from each other, in sides of a patch, or two moments of a sound, in seconds;
+        NaN elsewhere. None without patches and sound.
     """
 
     rows: slice
@@ -113,7 +114,10 @@ class Pairs:
         self._by_name = _Index(self.names[: site.keys])
         self._by_spelling, self._by_word = _Index(self.key_spellings), _Index(self.key_words)
 
-        self.patches = None if self.crossing or not keys.grids else _places(keys)
+        # rows and columns of the small pictures: silence behind a sound is cut off
+        self.shown = (_shown(queries, site.query_offset, site.queries), _shown(keys, 0, site.keys))
+        self.line = "time_distance" if keys.sound is not None else "patch_distance"
+        self.patches = None if self.crossing or not (keys.grids or keys.sound) else _places(keys)
         # beside a text, tokens stand in a row, and the distance along it means something too
         self.in_a_row = self.patches is None or bool((np.isnan(self.patches[: site.keys, 0]) & ~self.special).any())
 
@@ -236,12 +240,23 @@ def _seen_at(columns: "np.ndarray", sight: Sight) -> Bool[Tensor, "h q"]:
     return sight.allowed[:, torch.arange(len(columns)), place] & inside
 
 
+def _shown(tokens: Tokens, offset: int, count: int) -> int:
+    """How many of `count` positions stand before the silence that fills a sound up; all, where there is none."""
+    end = count if tokens.sound is None else tokens.sound.positions - offset
+    return end if 0 < end < count else count
+
+
 def _places(tokens: Tokens) -> "np.ndarray":
-    """(image, row, column) of every token; NaN where it is no patch."""
+    """(image, row, column) of every token, or (0, 0, time) of a sound; NaN where it is neither."""
     places = np.full((len(tokens), 3), np.nan)
+    if tokens.sound is not None:
+        time = np.arange(tokens.sound.positions) * tokens.sound.each
+        places[: len(time)] = np.stack([0 * time, 0 * time, time], 1)
+        return places
     for number, grid in enumerate(tokens.grids):
-        rows, columns = np.divmod(np.arange(len(grid.tokens)), grid.columns)
-        places[list(grid.tokens)] = np.stack([np.full(len(rows), number), rows, columns], 1)
+        there = grid.places
+        rows, columns = np.divmod(np.array(there), grid.columns)
+        places[[grid.tokens[place] for place in there]] = np.stack([np.full(len(rows), number), rows, columns], 1)
     return places
 
 

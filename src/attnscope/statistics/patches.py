@@ -23,7 +23,8 @@ def edges_of(size: int, side: int) -> "np.ndarray":
 class Patches:
     """The largest weight of every patch so far, NaN where one was NaN, and which patches some query may see.
 
-    Patch r of R covers queries r·Q//R up to (r+1)·Q//R, and columns likewise. h is 1 where heads share the mask.
+    Patch r of R covers queries r·Q//R up to (r+1)·Q//R, and columns likewise. h is 1 where heads share the mask. Queries
+    and keys behind the first Q and K are left out.
     """
 
     pooled: Float[Tensor, "H R C"]
@@ -40,6 +41,8 @@ class Patches:
     def see(self, run: slice, sight: Sight) -> None:
         """Mark what a run of queries may see."""
         (rows, row_index), (columns, column_index) = self._rows(run), self._columns(sight)
+        if not (len(row_index) and len(column_index)):
+            return
         if sight.allowed is None:
             self.visible[:, rows, columns] = True
             return
@@ -50,6 +53,8 @@ class Patches:
     def by_rows(self, run: slice, block: Block) -> Float[Tensor, "h r n"]:
         """The largest weights of a run of queries in each patch of rows, by key."""
         index, weights = self._rows(run)[1].to(block.weights.device), block.weights
+        if not len(index):
+            return weights.new_zeros(len(weights), 0, weights.shape[2])
         if len(index) <= FEW:
             return torch.stack([weights[:, rows[0] : rows[-1] + 1].amax(1) for rows in index.tolist()], 1)
         chosen = block.spare((len(weights), index.numel(), weights.shape[2]))
@@ -59,6 +64,8 @@ class Patches:
     def update(self, run: slice, sight: Sight, tall: Float[Tensor, "H r n"]) -> None:
         """Add what `by_rows` gave for all heads."""
         rows, (columns, index) = self._rows(run)[0], self._columns(sight)
+        if not (len(index) and tall.shape[1]):
+            return
         wide = tall.transpose(1, 2).contiguous().index_select(1, index.flatten().to(tall.device))
         cells = wide.view(len(tall), *index.shape, -1).amax(2).transpose(1, 2)
         here = self.pooled[:, rows, columns]
@@ -78,7 +85,10 @@ class Patches:
 
 
 def _within(size: int, patches: int, run: slice) -> tuple[slice, Int[Tensor, "p most"]]:
-    """As many places for each patch: the last one again where there are fewer."""
+    """As many places for each patch: the last one again where there are fewer; none for what lies behind `size`."""
+    run = slice(run.start, min(run.stop, size))
+    if run.start >= run.stop:
+        return slice(0, 0), torch.zeros(0, 1, dtype=torch.int64)
     edges = edges_of(size, patches)
     first, last = (int(np.searchsorted(edges, place, side="right")) - 1 for place in (run.start, run.stop - 1))
     starts = np.maximum(edges[first : last + 1], run.start) - run.start

@@ -30,7 +30,7 @@ class Block:
 
     `counted`: rows of queries that see a key, and that are numbers; h is 1 where all heads agree.
     `entropy`: the sum over the counted rows, in nats. `largest`: the largest weight of each row.
-    `sink`: the sum over the counted rows of the weight on the learned sink; None without one.
+    `sink`: the weight of each row on the learned sink, 0 in rows that are not counted; None without one.
     `spoiled`: whether rows that are not counted may hold something. `memory`: free to use.
     """
 
@@ -40,7 +40,7 @@ class Block:
     entropy: Float[Tensor, " h"]
     largest: Float[Tensor, "h q"]
     memory: Float[Tensor, " cells"]
-    sink: Float[Tensor, " h"] | None = None
+    sink: Float[Tensor, "h q"] | None = None
     spoiled: bool = False
 
     def clean(self) -> None:
@@ -143,7 +143,6 @@ class Rows:
         if sink is not None and sinks is not None:
             sink = torch.where(counted, sink * part, 0.0)
             entropy -= (sink * torch.where(counted, sinks - top, 0.0).clamp_min(NO_WEIGHT)).sum(-1)
-            sink = sink.sum(-1)
         largest = part if sinks is None else torch.exp2(largest - top) * part
         return Block(heads, weights, counted, entropy * math.log(2), largest, self._memory[0], sink, spoiled)
 

@@ -17,7 +17,8 @@ from attnscope.attention.precision import without_autocast
 from attnscope.statistics.compute import HeadNumbers, Peaks, sums_of
 from attnscope.statistics.definitions import ROLE, STATISTICS, in_payload
 from attnscope.statistics.pairs import Pairs
-from attnscope.statistics.totals import Means
+from attnscope.statistics.sound import walk_along
+from attnscope.statistics.totals import Means, in_order
 from attnscope.tracing.badges import best_values
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
@@ -36,6 +37,7 @@ class Thumbnails:
 
     pixels: weight · 253, rounded, of patches of queries × keys; 254 and 255 stand for masked and NaN. Patch r of R covers
     queries r·Q//R up to (r+1)·Q//R, and columns likewise. statistics: one number per head, None where no query allows one.
+    shown: how many queries and keys Q and K are, where they end before the silence that fills a sound up; None: all.
     links: (query, key, weight) of the strongest link per head, positions among the tokens. from_others, peaks: what each
     key gets from other tokens, and at most; see `HeadNumbers`.
     """
@@ -45,6 +47,7 @@ class Thumbnails:
     links: tuple[tuple[int, int, float] | None, ...]
     from_others: Float[Tensor, "H K"]
     peaks: Peaks
+    shown: tuple[int, int] | None
 
     @property
     def weights(self) -> Float[Tensor, "H R C"]:
@@ -67,8 +70,10 @@ def thumbnails_at(trace: Trace, index: int) -> Thumbnails:
     """Those of one site."""
     shelf = _shelf(trace)
     if index not in shelf.sites:
-        numbers = sums_of(trace.sites[index], pairs_at(trace, index), _side(trace)).finish()
-        shelf.sites[index] = _thumbnails(numbers)
+        site = trace.sites[index]
+        numbers = sums_of(site, pairs_at(trace, index), _side(trace)).finish()
+        heard = walk_along(site, trace.query_tokens(site), trace.key_tokens(site))
+        shelf.sites[index] = _thumbnails(site, numbers, heard)
     found = shelf.sites[index]
     if not trace.badges:
         return found
@@ -119,12 +124,15 @@ def _side(trace: Trace) -> int:
     return max(8, min(SIDE, math.isqrt(MOST_PATCHES // max(1, sum(site.heads for site in trace.sites)))))
 
 
-def _thumbnails(numbers: HeadNumbers) -> Thumbnails:
+def _thumbnails(site: Site, numbers: HeadNumbers, heard: Means) -> Thumbnails:
     pooled, visible = numbers.patches.pooled, numbers.patches.visible
     pixels = (pooled.nan_to_num(0.0).clamp(0, 1) * STEPS).round().to(torch.uint8)
     pixels[~visible & (pooled == 0)] = MASKED
     pixels[pooled.isnan()] = BROKEN
-    return Thumbnails(pixels, numbers.statistics, numbers.links, numbers.from_others, numbers.peaks)
+    shown = numbers.patches.queries, numbers.patches.keys
+    cut = shown != (site.queries, site.keys)
+    statistics = in_order({**numbers.statistics, **heard})
+    return Thumbnails(pixels, statistics, numbers.links, numbers.from_others, numbers.peaks, shown if cut else None)
 
 
 def describe(thumbnails: Thumbnails, tensor: str) -> dict:
@@ -132,6 +140,8 @@ def describe(thumbnails: Thumbnails, tensor: str) -> dict:
     _, rows, columns = thumbnails.pixels.shape
     thumb = {"tensor": tensor, "rows": rows, "columns": columns, "method": METHOD, "range": [0, 1], "steps": STEPS}
     thumb |= {"masked": MASKED, "broken": BROKEN, "queries_sampled": None}
+    if thumbnails.shown is not None:
+        thumb |= dict(zip(("queries", "keys"), thumbnails.shown, strict=True))
     return {
         "thumb": thumb,
         "stats": {name: [_short(v) for v in values] for name, values in thumbnails.statistics.items()},

@@ -1,6 +1,6 @@
 """PatchGrid: which tokens are patches of an image, and where in it each lies."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from attnscope.errors import InputError
@@ -10,22 +10,30 @@ from attnscope.errors import InputError
 class PatchGrid:
     """An image, or a frame of a video, cut into patches that are tokens.
 
-    `rows`, `columns`: how many patches there are. `tokens`: the position of each among the tokens, row by row.
+    `rows`, `columns`: how many patches there are. `tokens`: the position of each among the tokens, row by row; -1 where none
+        of them is that patch (of an image of which one window is shown, say).
     `png`: the picture as the model saw it, small; b"" where it is not known.
+    `picture`: which of the pictures that the model was given this is, from 0; None: the one at its own place in the list.
 
-    Raises InputError where there is not one token for each patch.
+    Raises InputError where there is not one entry for each patch.
     """
 
     rows: int
     columns: int
     tokens: tuple[int, ...]
     png: bytes = b""
+    picture: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.rows * self.columns != len(self.tokens) or not self.tokens:
             raise InputError(
                 f"a grid of {self.rows} × {self.columns} patches needs as many tokens; {len(self.tokens)} were given."
             )
+
+    @property
+    def places(self) -> list[int]:
+        """The patches, counted row by row, that have a token."""
+        return [place for place, token in enumerate(self.tokens) if token >= 0]
 
     def __repr__(self) -> str:
         return f"PatchGrid({self.rows} × {self.columns}, {f'{len(self.png):,} bytes' if self.png else 'no picture'})"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -48,6 +49,40 @@ class Projection:
         weight = self.parameter.detach().T if self.transposed else self.parameter.detach()
         made = z.transpose(0, 1).flatten(1).to(weight.device).float() @ weight.float()
         return made if self.bias is None else made + self.bias.detach().float()
+
+
+@dataclass(frozen=True)
+class StoredWrites:
+    """What a file says of a W_O that it does not hold.
+
+    `norms`: ‖v · W_O[h]‖, [H, K]. `products`: W_O[h] · W_O[h]ᵀ, its upper half row by row, [H, Dv · (Dv + 1) / 2]. `error`,
+    `tolerance`: of the receipt when the file was written, as a SiteReceipt's `write_error` and `write_tolerance`. None where
+    the file has none of it.
+    """
+
+    norms: Float[Tensor, "H K"]
+    products: Float[Tensor, "H P"] | None = None
+    error: float | None = None
+    tolerance: float | None = None
+
+    def norms_error(self, v: Float[Tensor, "Hkv K Dv"]) -> float:
+        """Largest |‖v · W_O[h]‖² by the products - by the norms|, as a part of the largest; 0 without products."""
+        if self.products is None:
+            return 0.0
+        size = v.shape[-1]
+        row, column = torch.triu_indices(size, size)
+        squares = torch.empty(self.norms.shape)
+        for head, half in enumerate(self.products.float()):
+            product = torch.zeros(size, size)
+            product[row, column] = product[column, row] = half
+            value = v[head // (len(self.products) // len(v))].float().cpu()
+            squares[head] = (value @ product * value).sum(-1)
+        stored = self.norms.cpu() ** 2
+        finite = torch.isfinite(squares) & torch.isfinite(stored)
+        if not bool(finite.any()):
+            return 0.0
+        error, largest = float((squares - stored)[finite].abs().max()), float(stored[finite].max())
+        return error / largest if largest else error
 
 
 def versions(tensors: Sequence[Tensor]) -> Any:

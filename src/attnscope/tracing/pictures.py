@@ -10,17 +10,19 @@ from attnscope.tracing.trace import Trace
 def with_pictures(trace: Trace, pictures: Sequence[bytes]) -> Trace:
     """The trace, with these PNGs in its grids: one for each image, or for each frame of a video, in their order.
 
-    A table of tokens with another number of grids (one image of several) stays as it is.
+    A table of tokens with another number of grids stays as it is, where these do not say which picture is theirs.
     """
     if not pictures:
         return trace
     made: dict[int, Tokens] = {}
 
     def of(tokens: Tokens) -> Tokens:
-        if len(tokens.grids) != len(pictures):
+        own = [place if grid.picture is None else grid.picture for place, grid in enumerate(tokens.grids)]
+        told = bool(own) and all(grid.picture is not None for grid in tokens.grids)
+        if not (told and max(own) < len(pictures)) and len(own) != len(pictures):
             return tokens
         if id(tokens) not in made:
-            grids = tuple(replace(one, png=png) for one, png in zip(tokens.grids, pictures, strict=True))
+            grids = tuple(replace(grid, png=pictures[place]) for grid, place in zip(tokens.grids, own, strict=True))
             made[id(tokens)] = replace(tokens, grids=grids)
         return made[id(tokens)]
 

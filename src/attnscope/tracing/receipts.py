@@ -19,11 +19,15 @@ from attnscope.tracing.query_blocks import query_blocks
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 4e-2}
 
 
+NOT_THE_SUM = "what the heads write does not add up to what the output projection returned; has it been changed since?"
+
+
 def tolerance_of(*dtypes: torch.dtype | None) -> float:
     """The tolerance of the coarsest of these."""
     return max(TOLERANCE.get(dtype, 1e-4) for dtype in dtypes if dtype is not None)
 
 
+_HEADS = ("status", "largest error", "of the writes", "tolerance", "queries checked", "note")
 _SIGNS = {"exact": "✓", "failed": "✕", "weights_only": "–", "unverified": "–"}
 
 
@@ -39,7 +43,9 @@ class SiteReceipt:
     `no_key_rows`: rows among the checked in which no key is allowed.
     `note`: what a reader must know.
     `write_error`: largest |Σ over heads of what they write + b_O - what the output projection returned|, as a part of the
-        largest that it returned; None where W_O or that is not known. Beyond the tolerance the status is "failed".
+        largest that it returned; None where W_O or that is not known. Of a file saved without W_O: as it was when that was
+        written.
+    `write_tolerance`: the largest such error that rounding explains. Beyond it the status is "failed".
     """
 
     status: str
@@ -50,6 +56,7 @@ class SiteReceipt:
     no_key_rows: int = 0
     note: str = ""
     write_error: float | None = None
+    write_tolerance: float | None = None
 
     def __str__(self) -> str:
         figures = f"largest difference {self.max_error:.1e} of the output (tolerance {self.tolerance:.0e})"
@@ -73,7 +80,8 @@ class SiteReceipt:
     def _figures(self) -> str:
         if self.status not in ("exact", "failed"):
             return printable(self.note) or "nothing to compare with"
-        return f"error {self.max_error:.1e}, tolerance {self.tolerance:.0e}, {self.rows} of {self.of} queries"
+        write = "" if self.write_error is None else f", of the writes {self.write_error:.1e}"
+        return f"error {self.max_error:.1e}{write}, tolerance {self.tolerance:.0e}, {self.rows} of {self.of} queries"
 
     def _cells(self) -> tuple[str, ...]:
         checked = self.status in ("exact", "failed")
@@ -81,6 +89,7 @@ class SiteReceipt:
         return (
             f"{_SIGNS.get(self.status, '–')} {self.status}",
             error,
+            "" if self.write_error is None else f"{self.write_error:.1e}",
             f"{self.tolerance:.0e}",
             f"{self.rows} of {self.of}",
             self.note,
@@ -88,7 +97,7 @@ class SiteReceipt:
 
     def _repr_html_(self) -> str:
         """A small table, for notebooks."""
-        return _table(("status", "largest error", "tolerance", "queries checked", "note"), [self._cells()])
+        return _table(_HEADS, [self._cells()])
 
 
 @dataclass(frozen=True, repr=False)
@@ -159,9 +168,9 @@ class Receipt:
         more = f"<p>and {len(self.sites) - len(shown)} more, all exact</p>" if len(shown) < len(self.sites) else ""
         if more and any(self.sites[index].status != "exact" for index in order[24:]):
             more = f"<p>and {len(self.sites) - len(shown)} more</p>"
-        heads = ("site", "status", "largest error", "tolerance", "queries checked", "note")
         rows = [(str(index), *self.sites[index]._cells()) for index in shown]
-        return f"<p>{escape(self._summary())}</p>{_table(heads, rows)}{more}"
+        table = _table(("site", *_HEADS), rows)
+        return f"<p>{escape(self._summary())}</p>{table}{more}"
 
 
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -194,24 +203,33 @@ def receipt_of(site: Any, recompute: Callable[[Tensor], Tensor]) -> SiteReceipt:
         notes.append("the model's own output has NaN or infinite values")
         if not bool(torch.isfinite(site.z).any()):
             error, status = 0.0, "unverified"
-    written = _write_error(site, recompute)
-    if written is not None and not written <= max(tolerance, tolerance_of(site.written.dtype)):
+    written, allowed = _write_error(site, recompute, tolerance)
+    if written is not None and allowed is not None and not written <= allowed:
         status = "failed"
-        notes.append(
-            "what the heads write does not add up to what the output projection returned; has it been changed since?"
-        )
-    return SiteReceipt(status, error, tolerance, len(site.z_rows), site.queries, no_key, "; ".join(notes), written)
+        notes.append(NOT_THE_SUM)
+    if site.stored is not None and site.projection is None:
+        rough = site.stored.products is not None and site.stored.products.dtype == torch.float16
+        if not site.stored.norms_error(site.v) <= max(tolerance, TOLERANCE[torch.float16] if rough else 0):
+            status = "failed"
+            notes.append("the lengths ‖v · W_O‖ do not fit v and W_O; save the trace again")
+    rows = len(site.z_rows), site.queries, no_key
+    return SiteReceipt(status, error, tolerance, *rows, "; ".join(notes), written, allowed)
 
 
-def _write_error(site: Any, recompute: Callable[[Tensor], Tensor]) -> float | None:
-    """Σ over heads of z · W_O[h], and b_O, beside what the output projection returned for the same queries."""
+def _write_error(
+    site: Any, recompute: Callable[[Tensor], Tensor], tolerance: float
+) -> tuple[float | None, float | None]:
+    """Σ over heads of z · W_O[h], and b_O, beside what the output projection returned for the same queries: the error, and
+    what is allowed."""
+    if site.projection is None and site.stored is not None:
+        return site.stored.error, site.stored.tolerance
     if site.projection is None or site.written is None or not len(site.written):
-        return None
+        return None, None
     returned = site.written.float()
     made = site.projection.total(recompute(site.written_rows.cpu())).to(returned.device)
     finite = torch.isfinite(returned) & torch.isfinite(made)
     error, largest = _max(finite, returned - made), _max(finite, returned)
-    return error / largest if largest else error
+    return error / largest if largest else error, max(tolerance, tolerance_of(site.written.dtype))
 
 
 def _max(where: Shaped[Tensor, "*s"], values: Float[Tensor, "*s"]) -> float:

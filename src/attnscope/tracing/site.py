@@ -20,7 +20,7 @@ from attnscope.errors import InputError, NotCaptured
 from attnscope.text.characters import printable
 from attnscope.tracing.head_projection import HeadProjection
 from attnscope.tracing.masks import NO_MASK, BiasRule, MaskRule
-from attnscope.tracing.output_projection import Projection
+from attnscope.tracing.output_projection import Projection, StoredWrites
 from attnscope.tracing.places import is_number, parse_head as parse_head
 from attnscope.tracing.query_blocks import query_blocks
 from attnscope.tracing.receipts import SiteReceipt, receipt_of
@@ -43,12 +43,12 @@ class Site:
     `z`, `z_rows`: the head outputs that the model returned, [H, R, Dv], and which R queries they are of.
     `projection`: W_O and b_O. `w_q`, `w_k`, `w_v`: the layers that make q, k and v. None where they were not found or
         kept.
-    `x`: the module's input, [Q, M]. `x_keys`: what k and v are made of where that is something else, [K, M].
+    `x`: the module's input, [Q, M]. `x_keys`: what k and v are made of where that is something else, [K, Mk].
     `pre_rotary_q`, `pre_rotary_k`, `pre_norm_q`, `pre_norm_k`: q and k before their rotary embedding, and before a
         norm.
     `written`, `written_rows`: what the output projection returned, [W, M], and which W queries that is of.
         `no_projection`: why a layer that takes the heads' output gives no W_O.
-    `stored_norms`: ‖v · W_O[h]‖ from a file that holds no W_O, [H, K].
+    `stored`: ‖v · W_O[h]‖ and the like from a file that holds no W_O.
     `dtype`: the model's, where q was stored in another. `note`: what a reader must know.
     `named`: the tokens along its queries and along its keys, where they are not the trace's own (a tower for images).
     `offset`: the position of query 0 among the keys, where shapes alone would tell it wrong; None: by the shapes.
@@ -74,13 +74,13 @@ class Site:
     x: Float[Tensor, "Q M"] | None = field(default=None, repr=False)
     pre_rotary_q: Float[Tensor, "H Q D"] | None = field(default=None, repr=False)
     pre_rotary_k: Float[Tensor, "Hkv K D"] | None = field(default=None, repr=False)
-    x_keys: Float[Tensor, "K M"] | None = field(default=None, repr=False)  # where k and v are made of something else
+    x_keys: Float[Tensor, "K Mk"] | None = field(default=None, repr=False)  # where k and v are made of something else
     w_q: HeadProjection | None = field(default=None, repr=False)
     w_k: HeadProjection | None = field(default=None, repr=False)
     w_v: HeadProjection | None = field(default=None, repr=False)
     pre_norm_q: Float[Tensor, "H Q D"] | None = field(default=None, repr=False)
     pre_norm_k: Float[Tensor, "Hkv K D"] | None = field(default=None, repr=False)
-    stored_norms: Float[Tensor, "H K"] | None = field(default=None, repr=False)
+    stored: StoredWrites | None = field(default=None, repr=False)
     written: Float[Tensor, "W M"] | None = field(default=None, repr=False)
     written_rows: Int[Tensor, " W"] | None = field(default=None, repr=False)
     no_projection: str = field(default="", repr=False)
@@ -311,8 +311,8 @@ class Site:
 
     @without_autocast
     def _norms(self, heads: list[int]) -> tuple[str, Float[Tensor, "h K"]]:
-        if self.stored_norms is not None and self.projection is None:
-            return "output", self.stored_norms[heads]
+        if self.stored is not None and self.projection is None:
+            return "output", self.stored.norms[heads]
         values = [self.v[head // (self.heads // self.kv_heads)] for head in heads]
         if self.projection is None:
             return "value", torch.stack([value.float().norm(dim=-1) for value in values])

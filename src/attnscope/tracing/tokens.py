@@ -13,6 +13,7 @@ from attnscope.text.spelling import shown_of, visible
 from attnscope.text.turns import turns_of
 from attnscope.text.words import words_of, written_words
 from attnscope.tracing.grids import PatchGrid
+from attnscope.tracing.sounds import Sound
 
 # Special tokens as vocabularies write them: [CLS], </s>, <|endoftext|>, <bos>.
 _SPECIAL = re.compile(r"\[(CLS|SEP|PAD|MASK|UNK|BOS|EOS)\]|</?s>|<(pad|unk|mask|bos|eos)>|<\|[^|]+\|>")
@@ -36,7 +37,8 @@ class Tokens(Sequence[str]):
     `probability`: what the model gave each token that it generated, from 0 to 1: the softmax of its logits, before any
         temperature, top-k or penalty of generate(); None for tokens that it read.
     `runner_up`: beside it, the most probable other token and its probability.
-    `grids`: of images, which tokens are patches and where each lies.
+    `grids`: of images, which tokens are patches and where each lies. `sound`: which positions a sound has, and a small
+        picture of it.
 
     Raises InputError where the fields have different lengths.
     """
@@ -56,6 +58,7 @@ class Tokens(Sequence[str]):
     probability: tuple[float | None, ...] = ()
     runner_up: tuple[tuple[str, float] | None, ...] = ()
     grids: tuple[PatchGrid, ...] = ()
+    sound: Sound | None = None
 
     def __post_init__(self) -> None:
         count = len(self.strings)
@@ -110,10 +113,11 @@ class Tokens(Sequence[str]):
 
     def select(self, positions: Sequence[int]) -> "Tokens":
         """The tokens at these `positions` (from 0), with the words of the whole text."""
-        grids = self.grids if list(positions) == list(range(len(self))) else ()
+        every = list(positions) == list(range(len(self)))
         return replace(
             self,
-            grids=grids,
+            grids=self.grids if every else (),
+            sound=self.sound if every else None,
             **{
                 name: tuple(getattr(self, name)[p] for p in positions)
                 for name in (*_BY_TOKEN, "words", "segments", "offsets", "turns", "probability", "runner_up")

@@ -168,6 +168,21 @@ class Trace:
 
         return attnscope.api.rerun(model, self).verify()
 
+    def statistics(self, names: Any = None, model: Any = None) -> Any:
+        """A StatisticsTable: one number for each head and statistic, from all queries. `table.sort("induction")` orders it,
+        `table.to_frame()` is a DataFrame.
+
+        `names`: of the statistics, one or several; None: all that this trace can have. docs/statistics.md lists them with
+            their formulas.
+        `model`: the one that was traced; for copying_tokens and query_key_tokens, which go through its embedding.
+
+        Raises InputError for names that are none, NotCaptured where a statistic that you name needs what the trace does not
+        hold.
+        """
+        import attnscope
+
+        return attnscope.api.statistics_of(self, names, model)
+
     def save(self, path: Any, projections: bool = False) -> None:
         """Write the trace to a file, whole or not at all; attnscope.load_trace reads it.
 

@@ -10,25 +10,37 @@ from typing import Any
 
 from attnscope.text.characters import printable
 from attnscope.tracing.trace import ModelInfo, Trace
-from attnscope.views.state import State
+from attnscope.views.state import State, number
 
 # Arguments of attnscope.load; all others are arguments of attnscope.trace.
 LOAD = frozenset({"model", "task", "device", "dtype", "revision", "trust_remote_code"})
 FROM_TENSORS = ("from_qkv", "from_attentions")  # traces without a text
 PLACE = ("layer", "head", "query", "key", "stack")
+OF_THE_PLACE = ("heads", "queries", "dim")  # of a comparison: what may not be there at the place that show chooses
 _C1 = re.compile(
     "[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )  # what JSON leaves as it is and a terminal acts on
 LONGEST = 92  # characters of a call on one line
 
 
-def python(source: Mapping[str, Any] | None, model: ModelInfo, state: State, roles: bool = False) -> str:
-    """Lines that load, trace and show. What cannot be written down (tensors, your own model) is a comment. `roles`: the view
-    shows roles of heads."""
+def python(
+    source: Mapping[str, Any] | None,
+    model: ModelInfo,
+    state: State,
+    chosen: Mapping[str, Any] | None = None,
+    roles: bool = False,
+) -> str:
+    """Lines that load, trace and show. What cannot be written down (tensors, your own model) is a comment.
+
+    `chosen`: fields that `show` sets by itself for this trace; they are written where the state has another value. `roles`:
+    the view shows roles of heads.
+    """
+    chosen = chosen or {}
     shown = [
         (row.name, value)
         for row in State.table()
-        if row.name != "why" and ((value := getattr(state, row.name)) != row.default or row.metadata["always"])
+        if row.name != "why"
+        and ((value := getattr(state, row.name)) != chosen.get(row.name, row.default) or row.metadata["always"])
     ]
     lines, what, given = _opening(source, model)
     if roles:
@@ -52,6 +64,8 @@ def python_of_comparison(a: Trace, b: Trace, state: State) -> str:
     names = [row.name for row in State.table() if row.name != "why"]
     look = [name for name in names if name not in PLACE and getattr(state, name) != getattr(initial, name)]
     place = [name for name in PLACE if name != "stack" or state.stack]
+    place += [name for name in look if name in OF_THE_PLACE]
+    look = [name for name in look if name not in OF_THE_PLACE]
     shown, moved = ([(name, getattr(state, name)) for name in some] for some in (look, place))
     view = f"view = {_call('attnscope.compare(trace_a, trace_b).show', _named(shown))}"
     moved = f"view = {_call('view.at', _named(moved))}"
@@ -90,7 +104,7 @@ def _literal(value: Any) -> str:
         return f"[{', '.join(map(_literal, value))}]"
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{_literal(name)}: {_literal(one)}' for name, one in value.items())}}}"
-    return f"{value:g}" if isinstance(value, float) and value.is_integer() else repr(value)
+    return number(value) if isinstance(value, float) else repr(value)
 
 
 def _named(given: list[tuple[str, Any]]) -> list[str]:

@@ -6,6 +6,7 @@ The fields of `State` are that table. Each says what it may hold (its kind), its
 
 from collections.abc import Iterable, Sequence
 from dataclasses import Field, dataclass, field, fields
+from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -205,7 +206,13 @@ def _spell(value: Any) -> str:
         return "1" if value else "0"
     if isinstance(value, tuple):
         return ",".join(map(str, value))
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return "" if value is None else number(value) if isinstance(value, float) else str(value)
+
+
+def number(value: float) -> str:
+    """With all its digits, as a page writes it: 0.00001 for 1e-05, 1 for 1.0."""
+    text = repr(value).removesuffix(".0")
+    return format(Decimal(text), "f") if "e" in text and 1e-6 <= abs(value) < 1e21 else text.replace("e-0", "e-")
 
 
 def _read(row: Field, text: str) -> Any:

@@ -17,6 +17,7 @@ from attnscope.payload.paths import as_path
 from attnscope.text.characters import printable
 from attnscope.tracing.places import check_flag, parse_head, parse_layer
 from attnscope.tracing.receipts import Receipt
+from attnscope.tracing.silence import chosen_look
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 from attnscope.views.as_python import python, python_of_comparison
@@ -310,7 +311,8 @@ class View:
         """The lines of Python that make this view again, as a page's "copy as Python" writes them."""
         if self.pair is not None:
             return python_of_comparison(self.trace, self.pair.other, self.state)
-        return python(self.trace.source, self.trace.model, self.state, bool(self.trace.badges))
+        trace = self.trace
+        return python(trace.source, trace.model, self.state, chosen_look(trace.tables), bool(trace.badges))
 
     @classmethod
     def from_url(cls, url: str, trace: Any) -> "View":

@@ -7,6 +7,7 @@ import { python, pythonOfPair } from "../../scene/as-python";
 import type { Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import { type Format, fileName, fileOf, provenance } from "./save";
+import { withImages } from "./with-images";
 
 const wrong = (error: unknown) => (error instanceof Error ? error.message : String(error));
 
@@ -20,7 +21,7 @@ export function savePanel(scene: Scene, picture: () => Promise<Picture | null> |
         return;
       }
       const name = fileName(scene, format);
-      download(await fileOf(drawn, format, provenance(scene)), name);
+      download(await fileOf(withImages(drawn, scene), format, provenance(scene)), name);
       setText(status, `Saved as ${name}.`);
     } catch (error) {
       setText(status, wrong(error));

@@ -26,6 +26,7 @@ class Picture {
     id: string,
   ) {
     this.at = new Map(grid.tokens.map((token, place) => [token, place]));
+    this.at.delete(-1); // a patch that is no token here
     this.query = h("div", { class: "patch-query", role: "option", id, "aria-selected": "true" });
     const source = grid.png ? `data:image/png;base64,${grid.png}` : "";
     const image = () => (source ? h("img", { src: source, alt: "", draggable: "false" }) : null);
@@ -54,12 +55,13 @@ class Picture {
     const pane = h("div", { class: `patches pane-${name}`, "data-pane": name }, ...inside);
     pane.addEventListener("click", (event) => {
       const token = this.tokenAt(event, pane);
+      if (token < 0) return;
       if (name === "picture") this.choose(token);
       else if (this.scene && token < this.scene.site.keys) this.host.pin(token);
     });
     pane.addEventListener("pointermove", (event) => {
-      if (this.scene)
-        this.host.say(said(this.scene, this.role === "query" ? "query" : "key", this.tokenAt(event, pane)));
+      const token = this.tokenAt(event, pane);
+      if (this.scene && token >= 0) this.host.say(said(this.scene, this.role === "query" ? "query" : "key", token));
     });
     return pane;
   }
@@ -140,7 +142,7 @@ class Picture {
     if (down < 0 || across < 0 || down >= rows || across >= columns) return;
     const token = tokens[down * columns + across];
     const [first, last] = queryRange(scene.site);
-    if (token === tokens[place ?? -1] || (this.role !== "key" && (token < first || token > last))) return;
+    if (token < 0 || token === tokens[place ?? -1] || (this.role !== "key" && (token < first || token > last))) return;
     this.choose(token);
   }
 }

@@ -19,12 +19,27 @@ export interface Verdict {
 
 const OWN_NAN = "the model itself gave NaN here";
 
+const sentence = (text: string) => (text ? `${text[0].toUpperCase()}${text.slice(1)}.`.replace(/\.\.$/, ".") : "");
+
+/** Whether what the heads write adds up to what the model's output projection returned. */
+function writes({ receipt, norms, no_projection: reason }: Site): string {
+  if (reason) return `What the heads write is not shown, and W_O is not claimed: ${reason}.`;
+  if (norms !== "output")
+    return "No output projection takes this layer's output as it is, so W_O is not claimed, and what the heads write is not shown.";
+  if (receipt.write_error == null)
+    return "W_O is known, but not what the model's output projection returned, so what the heads write was not checked.";
+  const error = scientific(number(receipt.write_error));
+  const rounding =
+    receipt.write_tolerance == null ? "" : ` Up to ${scientific(number(receipt.write_tolerance))} is rounding.`;
+  return `What the heads write (z · W_O), added up with b_O, was compared with what the model's output projection returned: the largest difference is ${error} of the largest value.${rounding}`;
+}
+
 export function verdict(scene: Pick<Scene, "site" | "meta" | "state">, mine: Check | undefined): Verdict {
   const { site, meta } = scene;
   const { receipt } = site;
   const tolerance = number(receipt.tolerance);
   const error = number(receipt.max_error);
-  const note = receipt.note ? `${receipt.note[0].toUpperCase()}${receipt.note.slice(1)}.`.replace(/\.\.$/, ".") : "";
+  const note = sentence(receipt.note);
   if (receipt.status === "weights_only") {
     const text =
       "Only the weights of this site were captured. Without its query and key vectors they cannot be computed again, so they are shown as the model gave them.";
@@ -45,7 +60,7 @@ export function verdict(scene: Pick<Scene, "site" | "meta" | "state">, mine: Che
   const paragraphs: string[] = [];
   if (receipt.status === "unverified")
     paragraphs.push(`${compared}, ${over}: the model's output holds no finite number, so there is nothing to compare.`);
-  else if (receipt.status === "failed" && !(error > tolerance))
+  else if (receipt.status === "failed" && !(error > tolerance) && /NaN/.test(receipt.note))
     paragraphs.push(
       `${compared}, ${over}: NaN or infinite values stand in one of the two where the other has a number.`,
     );
@@ -53,6 +68,7 @@ export function verdict(scene: Pick<Scene, "site" | "meta" | "state">, mine: Che
     paragraphs.push(
       `${compared}: the largest difference in this layer is ${scientific(error)} of the largest value, ${over}. Up to ${scientific(tolerance)} is rounding.`,
     );
+  if (receipt.status !== "unverified") paragraphs.push(writes(site));
   if (mine) {
     const found: string[] = [];
     if (mine.parted)

@@ -171,11 +171,19 @@ export class Ribbon {
     const segments = new Set(table.segments).size > 1;
     const units: Unit[] = [];
     const pictured = new Set(table.grids?.flatMap(({ tokens }) => tokens));
+    const heard = table.sound?.positions ?? 0;
     const add = (element: HTMLElement, text = "") => units.push({ element, text });
-    if (this.from > 0) add(h("span", { class: "more" }, `… ${this.from} tokens before`));
+    if (this.from > 0 && !heard) add(h("span", { class: "more" }, `… ${this.from} tokens before`));
     let word: HTMLElement | null = null;
     for (let i = this.from; i < this.to; i++) {
       const label = labels[i];
+      if (heard > 0) {
+        word = null;
+        if (i === this.from && i < heard) add(h("span", { class: "more" }, "♪ sound, drawn above"));
+        if (i === Math.max(this.from, heard))
+          add(h("span", { class: "more" }, `${labels.length - heard} positions of silence`));
+        continue;
+      }
       if (pictured.has(i)) {
         word = null;
         if (!pictured.has(i - 1)) add(h("span", { class: "more" }, "▦ patches, in the picture"));
@@ -209,7 +217,8 @@ export class Ribbon {
         add(element, label.special ? "" : label.text);
       }
     }
-    if (this.to < labels.length) add(h("span", { class: "more" }, `${labels.length - this.to} tokens after …`));
+    if (this.to < labels.length && !heard)
+      add(h("span", { class: "more" }, `${labels.length - this.to} tokens after …`));
     this.flow.dir = baseOf(units.map(({ text }) => text));
     const parts = inRuns(units, this.flow.dir as Direction);
     const dense = this.to - this.from > 80;

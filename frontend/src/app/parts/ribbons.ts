@@ -1,12 +1,14 @@
-/** The text, in one ribbon where queries and keys are the same tokens, else in two; images beside it. */
+/** The text, in one ribbon where queries and keys are the same tokens, else in two; images beside it, a sound above it. */
 import { h } from "../../base/dom";
 import type { Scene } from "../../scene/scene";
 import { Pictures } from "./pictures";
 import { Ribbon, type RibbonHost } from "./ribbon";
+import { Sounds } from "./sounds";
 
 export class Ribbons {
   readonly element = h("div", { class: "ribbons" });
   private readonly pictures: Pictures;
+  private readonly sounds: Sounds;
   private views: Ribbon[] = [];
   private tables = "";
 
@@ -15,6 +17,7 @@ export class Ribbons {
     private readonly id: string,
   ) {
     this.pictures = new Pictures(host, `${id}p`);
+    this.sounds = new Sounds(host, `${id}s`);
   }
 
   draw(scene: Scene): void {
@@ -28,10 +31,16 @@ export class Ribbons {
           ? [new Ribbon("both", null, host, `${id}b`)]
           : [new Ribbon("query", "queries", host, `${id}q`), new Ribbon("key", "keys", host, `${id}k`)];
       this.pictures.build(scene);
+      this.sounds.build(scene);
       this.element.classList.toggle("pictured", !this.pictures.element.hidden);
-      this.element.replaceChildren(this.pictures.element, ...this.views.map((ribbon) => ribbon.element));
+      this.element.replaceChildren(
+        this.sounds.element,
+        this.pictures.element,
+        ...this.views.map((ribbon) => ribbon.element),
+      );
     }
     this.pictures.draw(scene);
+    this.sounds.draw(scene);
     for (const ribbon of this.views) ribbon.draw(scene);
   }
 

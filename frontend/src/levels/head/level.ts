@@ -1,8 +1,6 @@
 /** The head level: queries on the left, keys on the right, a line for each weight. */
 
 import { AfterFrame, h, setText } from "../../base/dom";
-import { percentInWords } from "../../base/format";
-import { weightDomain } from "../../base/scale";
 import type { Source } from "../../data/source";
 import { levels } from "../../generated/words.json";
 import { type Axes, AxesOf } from "../../heads/axes";
@@ -27,6 +25,7 @@ import { Drawing } from "./drawing";
 import { exportSvg } from "./export-svg";
 import { Faint } from "./faint";
 import { type Highlight, highlightOf, type Place } from "./highlight";
+import { legendsOf } from "./legends";
 import { NOTHING, type Overlay, overlay } from "./overlay";
 import { Reading } from "./reading";
 import { Selection } from "./selection";
@@ -121,17 +120,7 @@ export class HeadLevel implements Level {
   }
 
   legends(scene: Scene): Legend[] {
-    const end = this.focus?.beside.key?.end ?? 1;
-    const legends: Legend[] = [
-      scene.pair
-        ? {
-            swatch: "sign",
-            said: [["weight, B − A", `by thickness: blue shrank, orange grew; bars 0 … ${percentInWords(end)}`]],
-          }
-        : { swatch: "ink", said: [["weight", `by thickness and darkness; bars ${weightDomain(end)}`]] },
-    ];
-    if (scene.chain.allowed?.includes(0)) legends.push({ swatch: "masked", said: [["", "masked"]] });
-    return legends;
+    return legendsOf(scene, this.focus?.beside.key?.end ?? 1);
   }
 
   look(): void {

@@ -1,7 +1,6 @@
 /** The matrix level: the same head as a grid, a cell for every query and key. */
 
 import { AfterFrame, h, setAttribute, setText } from "../../base/dom";
-import { percent } from "../../base/format";
 import type { Source } from "../../data/source";
 import { levels } from "../../generated/words.json";
 import { type Axes, AxesOf } from "../../heads/axes";
@@ -16,17 +15,21 @@ import type { Actions, Legend, Level, LevelEntry, Picture } from "../../scene/le
 import type { Scene } from "../../scene/scene";
 import type { Part } from "../../scene/text";
 import { BackgroundFill } from "./background-fill";
+import { ColoursOf } from "./colours";
 import { CursorView } from "./cursor";
 import { dataTableOf } from "./data-table";
+import { drawingOf, shadeOf } from "./drawing";
+import { gridElement, listenToGrid } from "./element";
 import { exportSvg } from "./export-svg";
 import type { Field } from "./field";
 import { gestures } from "./gestures";
+import { legendsOf } from "./legends";
 import { type Laid, Marks } from "./marks";
-import { gridNotes } from "./notes";
+import { gridNotes, whyNone } from "./notes";
 import { pools } from "./paint";
 import { Placement } from "./placement";
-import { type Colours, coveredBy, type Drawing, PlotView, sumsOf } from "./plot";
-import { DIFFERENCE, NAMES, Shade } from "./shade";
+import { coveredBy, type Drawing, PlotView, sumsOf } from "./plot";
+import type { Shade } from "./shade";
 import css from "./style.css";
 import { GridTools } from "./tools";
 import type { ViewBox } from "./viewbox";
@@ -54,12 +57,12 @@ export class MatrixLevel implements Level {
   private readonly place: Placement;
   private readonly axesOf = new AxesOf();
   private readonly observer: ResizeObserver;
+  private readonly colours = new ColoursOf(this.element);
   private readonly swatch = h("i", { class: "swatch" });
   private scene: Scene | null = null;
   private axes: Axes | null = null;
   private frame = 0;
   private stale = false;
-  private colours: { name: string; of: Colours } | null = null;
 
   constructor(
     private readonly actions: Actions,
@@ -74,21 +77,7 @@ export class MatrixLevel implements Level {
       mark: () => this.mark(),
       show: (box) => this.show(box),
     });
-    this.grid = h(
-      "div",
-      {
-        class: "grid-picture",
-        role: "grid",
-        tabindex: 0,
-        "data-grid": "matrix",
-        "aria-label":
-          "weights as a grid: a row for each query, a column for each key; arrow keys walk, Space pins, plus and minus zoom",
-        "aria-activedescendant": cell,
-      },
-      this.view.canvas,
-      this.marks.over,
-      this.marks.cellRow,
-    );
+    this.grid = gridElement(cell, this.view.canvas, this.marks.over, this.marks.cellRow);
     this.box_.append(this.grid);
     this.arrivals = new Pending(() => this.arrived(), actions.notice);
     const done = () => {
@@ -103,16 +92,7 @@ export class MatrixLevel implements Level {
     this.element.append(this.message, this.box_, this.notes.element, this.pages.element);
     this.observer = new ResizeObserver(() => this.resize());
     this.observer.observe(this.element);
-    this.grid.addEventListener("keydown", (event) => {
-      if (!this.cursor.key(event)) return;
-      event.preventDefault();
-      event.stopPropagation();
-    });
-    this.grid.addEventListener("focus", () => {
-      const { row, column } = this.cursor.cursor;
-      if (this.grid.matches(":focus-visible")) this.cursor.walk(row, column);
-    });
-    this.grid.addEventListener("blur", () => this.cursor.leave());
+    listenToGrid(this.grid, this.cursor);
     gestures(this.grid, this.cursor);
   }
 
@@ -122,7 +102,7 @@ export class MatrixLevel implements Level {
     this.message.hidden = field !== null;
     this.box_.hidden = field === null;
     if (!field) {
-      setText(this.message, this.why(scene));
+      setText(this.message, whyNone(scene, this.fill.found));
       return;
     }
     this.shared.show(scene);
@@ -139,17 +119,6 @@ export class MatrixLevel implements Level {
     this.table();
   }
 
-  /** Why there is no grid. */
-  private why({ site }: Scene): string {
-    const { found } = this.fill;
-    if (found?.cache?.large)
-      return `${site.queries} queries × ${site.keys} keys are more cells than a page can hold (16 million, a text of 4,000 tokens). The lines show one query at a time.`;
-    if (found?.cache) return "Nothing is left to draw: every query or every key is hidden or outside the filter.";
-    return found?.waiting.length
-      ? "Waiting for the heads of this picture …"
-      : "None of the heads of this picture are here.";
-  }
-
   sentence(scene: Scene): Part[] | null {
     const axes = this.prepare(scene);
     if (!this.field || axes.query < 0) return null;
@@ -160,19 +129,8 @@ export class MatrixLevel implements Level {
   }
 
   legends(): Legend[] {
-    const { field } = this;
     const shade = this.shade();
-    if (!field || !shade) return [];
-    const gradient = shade.gradient();
-    if (this.swatch.style.backgroundImage !== gradient) this.swatch.style.backgroundImage = gradient;
-    const legends: Legend[] = [
-      { swatch: this.swatch, said: [[shade.signed ? DIFFERENCE : NAMES[shade.quantity], shade.said]] },
-    ];
-    if (shade.clips) legends.push({ swatch: "notch", said: [["", `clipped: up to ${percent(shade.largest)}`]] });
-    if (field.masked)
-      legends.push({ swatch: "masked", said: [["", shade.signed ? "masked, or only in one" : "masked"]] });
-    if (field.broken) legends.push({ swatch: "broken", said: [["", "NaN or infinite"]] });
-    return legends;
+    return this.field && shade ? legendsOf(this.field, shade, this.swatch) : [];
   }
 
   look(): void {
@@ -204,7 +162,7 @@ export class MatrixLevel implements Level {
     const { room } = this.place;
     const drawing = this.drawing();
     if (!scene || !room || !drawing) return null;
-    return exportSvg(room, drawing, this.palette(scene), titleOf(scene));
+    return exportSvg(room, drawing, this.colours.of(scene.ramp), titleOf(scene));
   }
 
   // -- what a scene means here
@@ -230,44 +188,13 @@ export class MatrixLevel implements Level {
   }
 
   private shade(): Shade | null {
-    const { field, scene } = this;
-    if (!field || !scene) return null;
-    const { signed } = field.cache;
-    const log = scene.state.log && field.quantity === "weights" && !signed;
-    return new Shade(scene.ramp, field.quantity, field.end, field.largest, log, signed);
+    return this.field && this.scene ? shadeOf(this.field, this.scene) : null;
   }
 
   private drawing(): Drawing | null {
     const { field, axes, scene } = this;
     const { box } = this.place;
-    const shade = this.shade();
-    if (!field || !box || !axes || !scene || !shade) return null;
-    const border = (table: number, slots: { tokens: number[] }[]) => {
-      const at = scene.meta.tokens[table].border;
-      return at === null ? -1 : slots.findIndex(({ tokens }) => tokens[0] >= at);
-    };
-    return {
-      field,
-      box,
-      shade,
-      query: axes.query,
-      key: axes.key,
-      border: {
-        query: border(scene.site.query_tokens, axes.queries.slots),
-        key: border(scene.site.key_tokens, axes.keys.slots),
-      },
-    };
-  }
-
-  private palette({ ramp }: Scene): Colours {
-    const name = ramp.palette.ground;
-    if (this.colours?.name !== name) {
-      const style = getComputedStyle(this.element);
-      const read = (property: string) => style.getPropertyValue(`--${property}`).trim();
-      const [text, muted, line, hatch, ink] = ["text", "muted", "line", "hatch", "ink"].map(read);
-      this.colours = { name, of: { ground: name, text, muted, line, hatch, ink } };
-    }
-    return this.colours.of;
+    return field && box && axes && scene ? drawingOf(field, box, axes, scene) : null;
   }
 
   // -- drawing
@@ -303,7 +230,7 @@ export class MatrixLevel implements Level {
     const { room } = this.place;
     if (!drawing || !room || !this.scene) return;
     this.stale = false;
-    this.view.draw(room, drawing, this.palette(this.scene), devicePixelRatio || 1);
+    this.view.draw(room, drawing, this.colours.of(this.scene.ramp), devicePixelRatio || 1);
     this.grid.dataset.cell = `${drawing.box.cellX},${drawing.box.cellY}`;
     this.grid.dataset.origin = `${room.left},${room.top}`;
     setAttribute(this.grid, "data-complete", drawing.field.complete ? "" : null);

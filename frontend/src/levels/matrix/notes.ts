@@ -41,3 +41,13 @@ export function gridNotes(scene: Scene, axes: Axes, found: Found, field: Field, 
     });
   return notes;
 }
+
+/** Why there is no grid. */
+export function whyNone({ site }: Scene, found: Found | null): string {
+  if (found?.cache?.large)
+    return `${site.queries} queries × ${site.keys} keys are more cells than a page can hold (16 million, a text of 4,000 tokens). The lines show one query at a time.`;
+  if (found?.cache) return "Nothing is left to draw: every query or every key is hidden or outside the filter.";
+  return found?.waiting.length
+    ? "Waiting for the heads of this picture …"
+    : "None of the heads of this picture are here.";
+}

@@ -67,7 +67,7 @@ export function pixelRangeOf(heads: Head[]): PixelRange {
     if (!octets) continue;
     const zero = thumb.zero ?? 0;
     stock.signed ||= thumb.zero !== undefined;
-    stock.pooled ||= thumb.rows < site.queries || thumb.columns < site.keys;
+    stock.pooled ||= thumb.rows < (thumb.queries ?? site.queries) || thumb.columns < (thumb.keys ?? site.keys);
     if (thumb.queries_sampled !== null) stock.sampled ??= site;
     const before = largest.length;
     for (let row = 0; row < thumb.rows; row++) {

@@ -16,10 +16,12 @@ export function notesOf({ state }: Scene, statistics: Statistics, { sampled }: P
   if (statistics.has(state.sort)) said.push(`${statistics.words(state.sort)}`);
   else if (state.sort !== "layer")
     said.push(`There is no statistic “${state.sort}” here, so the heads stand by layer.`);
+  const cut = statistics.heads.some(({ site: { thumb } }) => thumb?.keys !== undefined);
+  if (cut) said.push("Thumbnails and statistics are of the sound; the silence behind it asks nothing and is cut off.");
   if (sampled) said.push(sampleSaid(sampled));
   const set = [
     state.filter !== "all" && "The sentence-pair filter",
-    state.special === "hide" && "hiding special tokens",
+    state.special === "hide" && !cut && "hiding special tokens",
     state.words && "whole words",
   ].filter((one) => one !== false);
   if (set.length) {

@@ -170,8 +170,8 @@ export class Panel {
       ...parts,
     );
     const [row, column] = [
-      patchOf(link[0] - (site.query_offset ?? 0), site.queries, thumb.rows),
-      patchOf(link[1], site.keys, thumb.columns),
+      patchOf(link[0] - (site.query_offset ?? 0), thumb.queries ?? site.queries, thumb.rows),
+      patchOf(link[1], thumb.keys ?? site.keys, thumb.columns),
     ];
     const { style } = this.ring;
     style.left = `${(100 * (column + 0.5)) / thumb.columns}%`;

@@ -70,8 +70,9 @@ export function picture(scene: Scene): Picture {
     y += 16;
     text(line, LEFT, y - 10, muted);
   }
-  const { status, max_error } = scene.site.receipt;
-  const receipt = `receipt: ${status}${typeof max_error === "number" ? `, largest difference ${max_error.toExponential(1)}` : ""}`;
+  const { status, max_error, write_error } = scene.site.receipt;
+  const writes = typeof write_error === "number" ? `, of the writes ${write_error.toExponential(1)}` : "";
+  const receipt = `receipt: ${status}${typeof max_error === "number" ? `, largest difference ${max_error.toExponential(1)}${writes}` : ""}`;
   text(`${receipt} · attnscope ${scene.meta.versions?.attnscope ?? ""}`, LEFT, y + 6, muted);
   text("layers and heads count from 0", RIGHT, y + 6, { ...muted, ...end });
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from attnscope.capturing.listen.cache_updates import watch_caches
 from attnscope.errors import CaptureError
 from attnscope.tracing.output_projection import Projection
+from attnscope.versions import unsupported
 
 
 @dataclass(frozen=True)
@@ -85,21 +86,12 @@ def within_interface() -> bool:
 
 
 def _interface() -> type:
-    import transformers
+    why = unsupported()
+    if why:
+        raise CaptureError(why)
     from transformers import modeling_utils
 
-    interface = getattr(modeling_utils, "AttentionInterface", None)
-    if interface is None or not hasattr(interface, "get_interface") or not _supported(transformers.__version__):
-        raise CaptureError(
-            f"attnscope reads attention through an interface that transformers has from 5.1 on (below 6), and this is "
-            f"{transformers.__version__}. Install a supported version: pip install 'transformers>=5.1,<6'."
-        )
-    return interface
-
-
-def _supported(version: str) -> bool:
-    major, minor = (int("".join(c for c in part if c.isdigit()) or 0) for part in f"{version}.0".split(".")[:2])
-    return major == 5 and minor >= 1
+    return modeling_utils.AttentionInterface
 
 
 def _install() -> Callable[[], None]:

@@ -127,9 +127,14 @@ def _named(function: FunctionType, deep: int) -> set[str]:
             found.add("softmax")
         elif deep and isinstance(value, type) and issubclass(value, torch.autograd.Function):
             found |= _named(value.forward, deep - 1)  # a softmax of its own, with a gradient
-        elif deep and isinstance(value, FunctionType) and not (_from(value, "torch") or _from(value, "transformers")):
+        elif deep and isinstance(value, FunctionType) and _is_followed(value, function):
             found |= _named(value, deep - 1)
     return found
+
+
+def _is_followed(helper: FunctionType, caller: FunctionType) -> bool:
+    """Helpers of torch and transformers are not looked into, but for what stands beside the model: its eager attention."""
+    return helper.__module__ == caller.__module__ or not (_from(helper, "torch") or _from(helper, "transformers"))
 
 
 def _names(code: CodeType) -> Iterator[str]:

@@ -13,7 +13,8 @@ class Reads:
     """`given`: ids [B, T] that the model's own forward was given, by name. `tables`: the ids that each table of tokens
     received, with the table's path, in order. `first`, `second`: sizes of the first axis of its tensors, and of the second of
     sequences of vectors. `image`: height and width in pixels. `past`: tokens in the cache before; None: not known.
-    `token_types`: the token_type_ids that the model was given, [B, T]. `cached`: it was given a key/value cache."""
+    `token_types`: the token_type_ids that the model was given, [B, T]. `frames`: how many images,
+    tiles of one, or frames of a video it was given. `sizes`: frames, rows and columns of patches of each image. `cached`: it was given a key/value cache."""
 
     given: dict[str, Tensor] = field(default_factory=dict)
     tables: list[tuple[str, Tensor]] = field(default_factory=list)
@@ -22,6 +23,8 @@ class Reads:
     image: tuple[int, int] | None = None
     past: int | None = 0
     token_types: Tensor | None = None
+    frames: int | None = None
+    sizes: tuple[tuple[int, int, int], ...] = ()
     cached: bool = False
 
 
@@ -47,6 +50,9 @@ def reads_of(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -
                 found.second.add(value.shape[1])
             if value.is_floating_point() and value.ndim >= 4 and found.image is None:
                 found.image = (value.shape[-2], value.shape[-1])
+                found.frames = value.shape[value.ndim - 4]
+            if name == "image_grid_thw" and value.ndim == 2 and value.shape[1] == 3:
+                found.sizes = tuple((frames, rows, columns) for frames, rows, columns in value.tolist())
             if name.endswith("input_ids") and is_ids(value):
                 found.given[name] = value.detach().clone()  # the caller may write into it later
         elif hasattr(value, "get_seq_length"):

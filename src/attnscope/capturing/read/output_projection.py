@@ -142,7 +142,7 @@ def _sample(x: Tensor, output: Tensor, entry: _Waiting) -> Tensor | None:
         output = output.transpose(0, 1)
     elif axes != (batch, queries):
         return None
-    return output.detach()[:, written_rows(queries).to(output.device)]
+    return output.detach().index_select(1, written_rows(queries).to(output.device))
 
 
 def _storage(x: Tensor) -> int:

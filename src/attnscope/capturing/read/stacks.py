@@ -4,6 +4,7 @@ A model may have several towers. Each is a stack of its own, named by its module
 an encoder-decoder model they are "encoder", "decoder" and "cross".
 """
 
+import functools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
@@ -59,6 +60,13 @@ def stack_places(
     `encoder_decoder`, `layers`, `decoder`: what the configuration says: is it an encoder-decoder model, how many layers
     are there, is it used as a decoder.
     """
+    return [*_stack_places(tuple(calls), encoder_decoder, layers, decoder)]
+
+
+@functools.lru_cache(maxsize=32)  # of one model it is the same in every pass
+def _stack_places(
+    calls: tuple[Call, ...], encoder_decoder: bool, layers: int | None, decoder: bool
+) -> tuple[Place, ...]:
     groups = _groups(calls)
     paths = {group: _split(call.path)[2] for group, call in zip(reversed(groups), reversed(calls), strict=True)}
     names = _names({group: paths[group] for group in dict.fromkeys(groups)}, encoder_decoder, decoder)
@@ -71,7 +79,7 @@ def stack_places(
         for i, (layer, call) in zip(mine, _layers([calls[i] for i in mine], turns), strict=True):
             stack = name if call is None else f"{name} call {call + 1}" if name else f"call {call + 1}"
             found[i] = Place(stack, layer, tower if group.cross else stack)
-    return [place for place in found if place is not None]
+    return tuple(place for place in found if place is not None)
 
 
 def shared_parts(path: str, other: str) -> int:

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from attnscope.doctor.code_check import report
@@ -167,6 +168,8 @@ def _inside(case: Case, trials: Trials) -> Fit | None:
     runs = runs_of(case, replace(whole, ends=ends))
     if runs[0].reading.output is None:
         return None
+    if all(map(_nothing_around, runs, trials[0][1])):
+        return None  # the same numbers went through the same search already
     inner = [(replace(invocation, ends=ends), runs) for invocation, _ in trials]
     fit = _match(case, inner)
     if fit is not None:
@@ -180,12 +183,21 @@ def _inside(case: Case, trials: Trials) -> Fit | None:
     return fit
 
 
+def _nothing_around(inner: Run, outer: Run) -> bool:
+    """Whether the projections take the input itself, and the last of them gives the output."""
+    saw, pairs = inner.reading.saw, [(inner.reading.output, outer.reading.output)]
+    pairs += [] if saw is None else zip(saw, outer.inputs, strict=True)
+    same = (a is not None and b is not None and a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
+    return saw is not None and not inner.reading.twice and all(same)
+
+
 def _beside(case: Case, trials: Trials) -> Fit | None:
     """The attention in a module that adds its input to it, or to a share of it that is a parameter of its own."""
     if not isinstance(case.fn, nn.Module) or trials[0][0].projections is None:
         return None
     search = Search(case.base, case.causal, case.text, case.sinks, case.options)
-    shares = [float(p) for p in trials[0][0].fn.parameters() if p.numel() == 1 and abs(float(p)) > 1e-2]  # type: ignore[attr-defined]
+    own = [float(p.detach()) for p in trials[0][0].fn.parameters() if p.numel() == 1]  # type: ignore[attr-defined]
+    shares = [p for p in own if abs(p) > 1e-2]
     for share in (1.0, *shares[:2]):
         inner = [(invocation, [_less(run, share) for run in runs]) for invocation, runs in trials[:24]]
         fit = search.right(inner) or search.mistaken(inner, 1)

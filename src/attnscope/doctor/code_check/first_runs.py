@@ -149,6 +149,7 @@ def same_call(invocation: Invocation) -> tuple:
         invocation.widths,
         invocation.spread,
         invocation.tokens,
+        invocation.asks,
         invocation.size,
         invocation.flat,
         heads,

@@ -25,6 +25,7 @@ NOTHING = {  # why the code could not be compared with the reference: the headli
 TEXTS = {
     # masks
     "masks": "masks (rows 4 to 7, 9, 10, 12): it takes none and is not causal",
+    "own-scores": "masks (rows 4 to 7, 9, 10, 12): its scores are more than q · k, and masks are tried where the reference gives all of them",
     "padding": "padding and empty rows (rows 7, 12): it takes no mask",
     "flag-raises": "{name}=True: it raises {error}",
     "flag-unknown": "{name}=True: what it does then fits no known recipe",

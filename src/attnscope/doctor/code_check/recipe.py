@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnscope.attention import cap, dot_product, merge_heads, repeat_heads, split_heads, weighted_sum
+from attnscope.attention import cap, dot_product, repeat_heads, weighted_sum
+from attnscope.doctor.code_check.recipe_heads import join, projected, split
 from attnscope.doctor.code_check.recipe_steps import (
     FEATURES,
     NORMS,
@@ -31,8 +32,9 @@ from attnscope.doctor.code_check.recipe_steps import (
 class Recipe:
     """How to compute attention. The defaults are right; `causal`, `rotary`, `scaling`, `softcap` are free conventions."""
 
-    softmax: str = "keys"  # keys | queries | heads | batch | all | heads_and_keys | twice | log | sigmoid | exp | none
+    softmax: str = "keys"  # keys | queries | heads | batch | all | everything | heads_and_keys | twice | log | sigmoid | exp | none | output
     before: str = ""  # relu: what else bends the scores
+    weight_axes: str = "kept"  # kept | transposed: how the weights meet the values
     queries: str = "queries"  # queries | keys: what plays the part of the queries
     keys: str = "keys"  # keys | values | queries
     values: str = "values"  # values | keys | queries
@@ -41,7 +43,7 @@ class Recipe:
     )
     sources: tuple[int, int, int] = (0, 1, 2)  # which inputs queries, keys and values are made of
     turned_weights: tuple[str, ...] = ()  # query | key | value | out: projections whose weights are transposed
-    scale: str = "head"  # head: 1/√D | one | times: √D | model: 1/√(H·D) | linear: 1/D | length: 1/√K | queries: 1/√Q | declared | own
+    scale: str = "head"  # head: 1/√D | one | after (the softmax) | times: √D | model: 1/√(H·D) | linear: 1/D | length: 1/√K | queries: 1/√Q | declared | own
     causal: bool = False
     offset: int = 0  # of the triangle's diagonal: 0 is right
     polarity: str = "keep"  # keep | drop: the causal mask is read the wrong way round | transposed
@@ -65,6 +67,9 @@ class Recipe:
     scaling: float | None = None  # for scale = "declared"
     softcap: float | None = None
     qk: str = "plain"  # plain | rms | l2 | layer: whether queries and keys are normalised before they meet
+    turned_at: str = (
+        "heads"  # heads | width: whether the rotary embedding turns each head, or the whole width before it is cut
+    )
     turned: int = 0  # dimensions that the rotary embedding turns; 0: all
     window: int = 0  # keys that a query sees, itself included, to the left (causal) or to both sides; 0: all
     most: float = 0  # keys with the largest scores that a query keeps; below 1 a share of all; 0: all
@@ -93,6 +98,10 @@ class Operands:
     relative: Any = None  # a Relative: keys and values of each distance
     talk: tuple[Any, Any] = (None, None)  # maps over heads, of the scores and of the weights: each x -> x on [..., H]
     gate: Tensor | None = None  # [B, Q, H·D], multiplies the heads' outputs before they are projected
+    merged: str = "joined"  # joined | mean | sum: what becomes of the heads' outputs
+    finish: Any = None  # (outputs, queries, projection) -> output, where more than the projection follows
+    extra: Any = None  # an Extra: keys and values of the module's own, which join those of the tokens
+    given: Tensor | None = None  # [B, H, Q, K]: scores that stand in place of the recipe's own
     inputs: tuple[Tensor, ...] = ()  # what the projections take
     projections: tuple[Any, ...] = ()  # to q, k, v: each with a weight [in, out] and a bias
     known: dict[tuple, tuple[Tensor, ...]] = field(default_factory=dict, compare=False)  # what recipes have in common
@@ -107,50 +116,6 @@ class Result:
     output: Tensor
 
 
-def _split(x: Tensor, heads: int, operands: Operands, recipe: Recipe) -> Tensor:
-    if recipe.batch == "reshaped":
-        x = x.reshape(x.shape[1], x.shape[0], x.shape[2]).transpose(0, 1)
-    elif recipe.batch == "swapped":
-        x = x.transpose(0, 1)
-    if operands.order == "size-major":
-        x = x.unflatten(-1, (-1, heads)).transpose(-1, -2).flatten(-2)
-    if recipe.split == "view":
-        return x.reshape(x.shape[0], heads, x.shape[1], -1)
-    if recipe.split == "missing":
-        return x.unflatten(-1, (heads, -1))
-    return split_heads(x, heads)
-
-
-def _join(z: Tensor, operands: Operands, recipe: Recipe) -> Tensor:
-    if recipe.merge == "view":
-        joined = z.reshape(z.shape[0], z.shape[2], -1)
-    elif recipe.merge == "turned":
-        joined = z.transpose(-1, -2).reshape(z.shape[0], z.shape[2], -1)
-    elif recipe.merge == "sizes":
-        joined = z.permute(0, 2, 3, 1).flatten(2)
-    elif recipe.split == "missing":
-        joined = z.flatten(2)
-    else:
-        joined = merge_heads(z)
-        if operands.order == "size-major":
-            joined = joined.unflatten(-1, (z.shape[1], -1)).transpose(-1, -2).flatten(-2)
-    if recipe.batch == "swapped":
-        joined = joined.transpose(0, 1)
-    elif recipe.batch == "reshaped":
-        joined = joined.transpose(0, 1).reshape(*joined.shape)
-    joined = joined if operands.gate is None else joined * operands.gate
-    return _projected(joined, operands, recipe) if recipe.projected == "joined" else joined
-
-
-def _projected(x: Tensor, operands: Operands, recipe: Recipe) -> Tensor:
-    """[B, T, H·D] -> [B, T, M] by the output projection, where there is one."""
-    if operands.out is None:
-        return x
-    weight, bias = operands.out
-    weight = weight.T if "out" in recipe.turned_weights else weight
-    return x @ weight + (0 if bias is None else bias)
-
-
 def _before_scores(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Queries, keys and values, [B, H, T, D], and q · k, [B, H, Q, K]; kept with the operands, for the next recipe."""
     same = (
@@ -162,6 +127,7 @@ def _before_scores(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, 
         recipe.turns,
         (recipe.theta, recipe.power, recipe.shift, recipe.signs),
         recipe.turned,
+        recipe.turned_at,
         recipe.projected,
         (recipe.queries, recipe.keys, recipe.values, recipe.key_axes, recipe.turned_weights, recipe.sources),
     )
@@ -201,7 +167,9 @@ def _heads(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, Tensor]:
             norm if n > 1 else None for norm, n in zip(operands.norms, (operands.heads, operands.kv_heads), strict=True)
         ]
         query, key, value = _flat(recipe, operands)
-        values = _projected(value, operands, recipe) if recipe.projected == "values" else value
+        if recipe.turned_at == "width":
+            query, key = (turn(x[:, None], recipe, part)[:, 0] for x, part in ((query, "query"), (key, "key")))
+        values = projected(value, operands, recipe) if recipe.projected == "values" else value
         flat = (normed(query, whole[0]), normed(key, whole[1]), values)
         if recipe.split in ("fused_view", "fused_first"):
             fused = torch.cat(flat, dim=-1)
@@ -211,13 +179,15 @@ def _heads(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, Tensor]:
             query, key, value = fused.reshape(shape).unbind(0 if first else 1)
         else:
             counts = (operands.heads, operands.kv_heads, operands.kv_heads)
-            query, key, value = (_split(x, n, operands, recipe) for x, n in zip(flat, counts, strict=True))
+            query, key, value = (split(x, n, operands, recipe) for x, n in zip(flat, counts, strict=True))
         query, key = normed(query, operands.norms[0]), normed(key, operands.norms[1])
     else:
         query, key, value = operands.query, operands.key, operands.value
         if recipe.batch == "swapped":
             query, key, value = (x.transpose(0, 2) for x in (query, key, value))
     heads = query.shape[1]
+    if heads % key.shape[1]:
+        raise RuntimeError(f"{heads} query heads do not fit {key.shape[1]} key heads")
     if recipe.groups in ("tiled", "keys_tiled"):
         key = key.repeat(1, heads // key.shape[1], 1, 1)
     if recipe.groups in ("tiled", "values_tiled"):
@@ -225,12 +195,15 @@ def _heads(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, Tensor]:
     key, value = repeat_heads(key, heads), repeat_heads(value, heads)
     parts = {"queries": query, "keys": key, "values": value}
     query, key, value = parts[recipe.queries], parts[recipe.keys], parts[recipe.values]
-    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+    batches = {len(query), len(key), len(value)}
+    if len(batches) > 1 or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
         raise RuntimeError(
             f"q of {tuple(query.shape)}, k of {tuple(key.shape)} and v of {tuple(value.shape)} do not fit"
         )
     if recipe.qk != "plain":
         query, key = NORMS[recipe.qk](query), NORMS[recipe.qk](key)
+    if recipe.turned_at == "width":
+        return query, key, value
     return turn(query, recipe, "query"), turn(key, recipe, "key"), turn(value, recipe, "value")
 
 
@@ -259,6 +232,10 @@ def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -
     scores = cap(_talked(scores, operands.talk[0]), recipe.softcap)
     scores = scores.relu() if recipe.before == "relu" else scores
     scores = scores if operands.bias is None else scores + operands.bias
+    if operands.given is not None:
+        if operands.given.shape != scores.shape:
+            raise RuntimeError(f"scores of {tuple(operands.given.shape)} are not those of {tuple(scores.shape)}")
+        scores = operands.given
     if allowed is not None:
         allowed = allowed.expand(query.shape[0], heads, *scores.shape[-2:])
         if recipe.mask_order == "tiled":
@@ -275,7 +252,14 @@ def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -
     scores = impose(scores, allowed, recipe.mask_how, recipe.fill)
     scores = largest(scores, recipe.most) if recipe.most else scores
 
-    weights = linear(dot, recipe, own, allowed) if recipe.features else normalise(scores, recipe, operands.sinks)
+    added: Tensor | float = 0.0
+    if recipe.features:
+        weights = linear(dot, recipe, own, allowed)
+    elif operands.extra is not None:
+        scale = factor(recipe, query.shape[-1], heads, key.shape[-2])
+        weights, added = operands.extra.weights(scores, query, scale, lambda x: normalise(x, recipe, operands.sinks))
+    else:
+        weights = normalise(scores, recipe, operands.sinks)
     if own is not None and recipe.causal_how == "after":
         weights = weights * own
     if allowed is not None and recipe.mask_how == "after":
@@ -283,11 +267,17 @@ def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -
     elif allowed is not None and recipe.mask_how == "after_fill":
         weights = torch.where(allowed, weights, recipe.fill if math.isfinite(recipe.fill) else -1e9)
     weights = _talked(weights, operands.talk[1])
-    output = weighted_sum(weights, value)
+    weights = weights * query.shape[-1] ** -0.5 if recipe.scale == "after" else weights
+    if recipe.weight_axes == "transposed":
+        if weights.shape[-1] != weights.shape[-2]:
+            raise RuntimeError(f"weights of {tuple(weights.shape[-2:])} cannot be transposed")
+        weights = weights.mT
+    output = weighted_sum(weights, value) + added
+    output = output.softmax(dim=-1) if recipe.softmax == "output" else output
     if operands.relative is not None:
         output = output + operands.relative.outputs(weights, value.shape[-1])
     if operands.heads:
-        return Result(scores, weights, _join(output, operands, recipe))
+        return Result(scores, weights, join(output, operands, recipe))
     if recipe.merge == "view":
         joined = output.reshape(output.shape[0], output.shape[2], -1)
         output = joined.unflatten(-1, (heads, -1)).transpose(1, 2)

@@ -13,7 +13,7 @@ Recipe = Any  # the class stands in recipe.py, which imports these steps
 def factor(recipe: Recipe, head_size: int, heads: int, length: int) -> float:
     """What q · k is multiplied by."""
     match recipe.scale:
-        case "one":
+        case "one" | "after":
             return 1.0
         case "times":
             return head_size**0.5
@@ -155,8 +155,12 @@ def normalise(scores: Tensor, recipe: Recipe, sinks: Tensor | None) -> Tensor:
             return torch.sigmoid(scores)
         case "exp":
             return scores.exp()
-        case "none":
+        case "none" | "output":
             return scores
+        case "shares":
+            return scores / scores.sum(-1, keepdim=True)
+        case "everything":
+            return torch.softmax(scores.flatten(), dim=0).view(scores.shape)
     if recipe.softmax == "all":
         return torch.softmax(scores.flatten(-2), dim=-1).view(scores.shape)
     return torch.softmax(scores, dim={"keys": -1, "queries": -2, "heads": 1, "batch": 0}[recipe.softmax])

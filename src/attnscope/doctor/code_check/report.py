@@ -7,16 +7,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attnscope.doctor.code_check.as_found import conventions, of_its_own
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.match.mistakes import SOURCES, Mistake, changes
 from attnscope.doctor.code_check.match.search import Fit, error_of
 from attnscope.doctor.code_check.recipe import Recipe, compute, factor
-from attnscope.doctor.code_check.run.candidates import batch_is_first, length_first
+from attnscope.doctor.code_check.run.candidates import batch_is_first, length_first, prose
 from attnscope.doctor.code_check.run.invocation import Run
 from attnscope.doctor.code_check.suspect_line import suspect_line
 from attnscope.doctor.findings import REGISTRY
 from attnscope.doctor.matrices import Matrices
 
+_LEFT_OUT = re.compile(
+    r"(\bnot|n't|\bno|\bnever|\bwithout)\s+(\w+\s+){0,2}(re)?scal(e|ed|es|ing)\b|\bunscaled\b|\bscal(e|ing)( factor)? (is|of) (1|one)\b",
+    re.I,
+)
+_OF_T5 = re.compile(r"relative_attention_bias|\b[mM]?T5|\bnum_buckets\b|\b_?rel(ative)?(_pos\w*)?_buckets?\b")
 _FILLED = {"mask-multiplied": "mask-filled-with-zero", "causal-multiplied": "causal-filled-with-zero"}
 SAME_SCALE = 1e-3  # a search for the scale comes no nearer
 
@@ -41,6 +47,8 @@ def add(case: Case, mistake: Mistake, fit: Fit, run: Run) -> None:
         id = _FILLED.get(id, id)
     if id == "batch-and-sequence-swapped" and length_first(case.fn) and not batch_is_first(case.text):
         id = "length-first-assumed"
+    if id == "scale-missing" and left_unscaled(case.text):
+        id = "scale-left-out"
     words = {"queries": fit.invocation.queries_dim, "shape": fit.invocation.shape}
     words["sources"] = SOURCES.get(mistake.change.get("sources", ()), "")
     words |= {"power": f"{mistake.change.get('power', 1):g}", "shift": mistake.change.get("shift", 0)}
@@ -49,13 +57,19 @@ def add(case: Case, mistake: Mistake, fit: Fit, run: Run) -> None:
     case.find(id, line=suspect_line(case.source, REGISTRY[id].row), evidence=_evidence(mistake, fit, run), **words)
 
 
+def left_unscaled(text: str) -> bool:
+    """Whether comments or docstrings say that the scores are not scaled on purpose, or the code is T5's: by its name, by the name of its
+    bias, or by distances in buckets."""
+    return bool(_LEFT_OUT.search(prose(text)) or _OF_T5.search(text))
+
+
 def state(case: Case, fit: Fit, runs: list[Run]) -> None:
     """What the fit says, as conventions and findings."""
     case.compared = True
-    _conventions(case, fit, runs[-1])
+    conventions(case, fit, runs[-1])
     for mistake in fit.mistakes:
         add(case, mistake, fit, runs[0])
-    _of_its_own(case, fit, runs[0])
+    of_its_own(case, fit, runs[0])
     p = fit.invocation.projections
     orders = {"".join(names).lower() for names in _UNPACKED.findall(case.text)}
     if p is not None and p.layout == "k|q|v blocks" and orders == {"qkv"} and "kqv" not in case.text.lower():
@@ -129,89 +143,6 @@ def undeclared_numbers(case: Case, fit: Fit) -> None:
         origin="1/√d" if case.base.scaling is None else "as declared",
         size=size,
     )
-
-
-# --- conventions --------------------------------------------------------------------------------------------------
-
-
-def _conventions(case: Case, fit: Fit, other: Run) -> None:
-    recipe, invocation, p = fit.recipe, fit.invocation, fit.invocation.projections
-    found = case.conventions
-    found["layout"] = invocation.layout
-    if p is not None:
-        groups = f", {p.kv_heads} key/value heads" if p.kv_heads != p.heads else ""
-        layout = f", {p.layout}" if p.layout != "separate" else ""
-        found["projections"] = f"{p.heads} heads{groups}, {p.found}{layout}"
-    if invocation.call.inputs > 1 and other.inputs[0].shape[-2] == other.inputs[1].shape[-2]:
-        found["lengths"] = "queries and keys of one length only"
-    if not invocation.patterned:
-        found["causal"] = "yes" if recipe.causal else "no"
-    if recipe.qk != "plain":
-        length = {"l2": "to length 1", "rms": "to a mean square of 1", "layer": "to mean 0 and variance 1"}[recipe.qk]
-        found["queries and keys"] = f"normalised {length}"
-    elif p is not None and p.norms != (None, None):
-        found["queries and keys"] = "normalised by its own norms"
-    if recipe.scale == "one" and "queries and keys" in found:
-        found["scale"] = "1, since queries and keys are normalised"
-    if invocation.talk != (None, None):
-        found["heads"] = "mixed by a map of its own"
-    if invocation.relative is not None:
-        parts = [name for name in ("keys", "values") if getattr(invocation.relative, name) is not None]
-        found["positions"] = f"{' and '.join(parts)} of each distance, from tables of its own"
-    if invocation.gate is not None:
-        found["gate"] = "on the heads' outputs, from the input"
-    if recipe.scale == "own" and invocation.factors is not None:
-        factors = dict.fromkeys(round(float(x), 4) for x in invocation.factors)
-        found["scale"] = "cosines times " + ", ".join(f"{x:.4g}" for x in factors)
-    if recipe.most:
-        found["keys"] = (
-            f"the {recipe.most:g} with the largest scores"
-            if recipe.most >= 1
-            else f"a share of {recipe.most:g}, the largest scores"
-        )
-    if recipe.features:
-        found["weights"] = f"linear attention: products of features ({recipe.features}) in place of a softmax"
-    if recipe.window:
-        found["window"] = f"{recipe.window} keys"
-    if recipe.rotary != "none":
-        pairs = "halves" if recipe.rotary == "half" else "adjacent"
-        dimensions = f", {recipe.turned} dimensions of each head" if recipe.turned else ""
-        found["rotary"] = (
-            f"{pairs if not fit.mistakes else recipe.rotary}, base {recipe.theta:g}{dimensions}{', backwards' * (recipe.signs == 'back')}"
-        )
-
-
-def _of_its_own(case: Case, fit: Fit, run: Run) -> None:
-    """A bias and a pattern that were measured: a convention, but for what no design explains."""
-    invocation = fit.invocation
-    queries, keys = run.inputs[0].shape[-2], run.inputs[1].shape[-2]
-    own = invocation.own.at(queries, keys) if invocation.own else None
-    if own is None:
-        return
-    if bool(own.bias.any()):
-        by_head = len(own.bias) > 1 and not torch.equal(own.bias[0], own.bias[-1])
-        kind = f"depends on the distance i - j{' and the head' * by_head}"
-        kind = kind if own.along_diagonals else "is fixed, a number for each pair of positions"
-        case.conventions["position bias"] = f"its own; {kind}"
-    if not invocation.patterned:
-        return
-    pattern = own.pattern[0]
-    reach = [n for n in range(2 - queries, keys - 1) if torch.equal(pattern, torch.ones_like(pattern).tril(n))]
-    if reach:
-        far = reach[0]
-        if far:
-            sees = f"sees the next {far}" if far > 0 else f"misses its last {-far}"
-            case.find("causal-off", sees=sees, shift=far)
-        return
-    future = bool(pattern.triu(1).any())
-    count = f"{int(pattern.sum())} of {pattern.numel()} pairs may look"
-    case.conventions["pattern"] = f"its own; {count}" + ("" if future else ", none ahead")
-    if future and case.causal:
-        query, key = pattern.triu(1).nonzero()[0].tolist()
-        case.find("sees-the-future", evidence=f"query {query} sees key {key}")
-    empty = (~pattern).all(-1).nonzero().flatten().tolist()
-    if empty:
-        case.find("pattern-empty-row", queries=empty)
 
 
 # --- matrices and numbers -----------------------------------------------------------------------------------------

@@ -206,4 +206,17 @@ ENTRIES = (
         right=("distance > 0", "distance >= 0"),
         reference=SDPA,
     ),
+    Entry(
+        id="pattern-unseen-key",
+        severity="warning",
+        title="the code's own pattern hides a token from every query",
+        why="That token takes no part, which a loop or a slice that ends one too early does as well.",
+        cure="let every token see itself; range(length), not range(length - 1)",
+        evidence="no query may see key {keys}",
+        invariant="every key may be seen by a query",
+        place="the pattern of keys that a query may see",
+        wrong=EVERY_SECOND.replace("distance % 2 == 0", "(i < len(i) - 1).expand(len(i), -1)"),
+        right=("(i < len(i) - 1)", "(i < len(i))"),
+        reference=SDPA,
+    ),
 )

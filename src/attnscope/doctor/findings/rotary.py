@@ -83,6 +83,34 @@ ENTRIES = (
         reference=ROTARY,
     ),
     Entry(
+        id="rotary-before-heads",
+        severity="error",
+        row=17,
+        title="rotary: the whole width is turned before it is cut into heads, so the two halves of a pair are in different heads",
+        why="No head holds a whole pair, so a score no longer depends on the distance i - j alone.",
+        cure="cut into heads first: (batch, heads, length, size); then turn each head",
+        invariant=DISTANCE,
+        place=PLACE,
+        wrong=CODE.replace("width=20, size=12", "width=24, size=24")
+        .replace(
+            "        return F.scaled",
+            "        query, key, value = (x.unflatten(-1, (2, 12)).transpose(1, 2) for x in (query, key, value))\n        output = F.scaled",
+        )
+        .replace(
+            "(query, key, value)\n\nattention",
+            "(query, key, value)\n        return output.transpose(1, 2).flatten(2)\n\nattention",
+        ),
+        right=(
+            """        query, key = rotary(query), rotary(key)
+        query, key, value = (x.unflatten(-1, (2, 12)).transpose(1, 2) for x in (query, key, value))
+""",
+            """        query, key, value = (x.unflatten(-1, (2, 12)).transpose(1, 2) for x in (query, key, value))
+        query, key = rotary(query), rotary(key)
+""",
+        ),
+        reference=ROTARY,
+    ),
+    Entry(
         id="rotary-on-values",
         severity="error",
         row=17,

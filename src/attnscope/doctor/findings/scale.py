@@ -35,6 +35,33 @@ ENTRIES = (
         reference=ATTENTION,
     ),
     Entry(
+        id="scale-left-out",
+        severity="note",
+        title="scores are not divided by √d, and the code's text says that this is meant",
+        why="It is right for weights that were trained so (T5, GPT-Neo). With others the softmax saturates on one key.",
+        cure="pass scaling=1.0 to declare it",
+        invariant=SPREAD,
+        place=PLACE,
+        wrong=CODE.replace(" / math.sqrt(query.shape[-1])", "  # T5 does not scale"),
+        right=("query @ key.mT  # T5 does not scale", "query @ key.mT / math.sqrt(query.shape[-1])"),
+        reference=ATTENTION,
+    ),
+    Entry(
+        id="scale-after-softmax",
+        severity="error",
+        row=2,
+        title="the weights are divided by √d after the softmax, and the scores are not",
+        why="Unscaled, the softmax saturates on one key; divided afterwards, a query's weights sum to 1/√d.",
+        cure="softmax(scores / math.sqrt(head_size))",
+        invariant=SPREAD,
+        place=PLACE,
+        wrong=CODE.replace(" / math.sqrt(query.shape[-1])", "").replace(
+            "scores.softmax(dim=-1)", "(scores.softmax(dim=-1) / math.sqrt(query.shape[-1]))"
+        ),
+        right=CODE,
+        reference=ATTENTION,
+    ),
+    Entry(
         id="scale-multiplied",
         severity="error",
         row=2,

@@ -81,7 +81,8 @@ def _draw(
             axes = sheet.axes(x, y, wide, high, "weights on the image" if pane.weighted else "image")
             _background(axes, pane)
             if pane.weighted:
-                _ink(axes, weights[list(pane.grid.tokens)].reshape(pane.grid.rows, pane.grid.columns) / end)
+                padded = np.append(weights, 0.0)  # a patch without a token, -1, has no weight
+                _ink(axes, padded[list(pane.grid.tokens)].reshape(pane.grid.rows, pane.grid.columns) / end)
                 caption = f"its weights, 0 … {100 * end:g} %"
             else:
                 caption = "query"

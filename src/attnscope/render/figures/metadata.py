@@ -61,7 +61,10 @@ def _receipt(proof: Receipt | SiteReceipt) -> dict[str, Any]:
         found = {site.status for site in proof.sites}
         status = next((s for s in ("failed", "unverified", "weights_only") if s in found), "exact")
     error = proof.max_error if math.isfinite(proof.max_error) else None
-    return {"status": status, "max_error": error, "tolerance": proof.tolerance, "rows": proof.rows, "of": proof.of}
+    found = {"status": status, "max_error": error, "tolerance": proof.tolerance, "rows": proof.rows, "of": proof.of}
+    sites = (proof,) if isinstance(proof, SiteReceipt) else proof.sites
+    writes = [site.write_error for site in sites if site.write_error is not None and math.isfinite(site.write_error)]
+    return {**found, "write_error": max(writes)} if writes else found
 
 
 def _title(told: dict[str, Any]) -> str:

@@ -57,6 +57,8 @@ def plan(scene: Scene, width: float) -> Plan:
         notes += [BADGES, _roles(scene)]
     if grid.named:
         notes.append(NAMING)
+    if any(one.shown is not None for one in thumbs):
+        notes.append("Thumbnails and statistics are of the sound; the silence behind it asks nothing and is cut off.")
     if any((one.pixels == MASKED).any() for one in thumbs):
         notes.append("White is masked.")
     name = trace.model.name or trace.model.class_name or "attention"

@@ -12,8 +12,8 @@ _BENT = 1e-3  # of the spread of the scores
 _CHOOSING = {"topk", "sort", "argsort", "kthvalue", "multinomial"}
 
 
-def another_kind(case: Case, invocation: Invocation, run: Run) -> str:
-    """Why it is no softmax over q · k, in words; empty where it may be one."""
+def another_kind(case: Case, invocation: Invocation, run: Run, other: Run | None = None) -> str:
+    """Why it is no softmax over q · k, in words; empty where it may be one. `other`: a run with another number of tokens."""
     seen = run.reading.outcome.seen
     whole = seen.names & {"scaled_dot_product_attention", "multi_head_attention_forward"}
     if not whole and not seen.exponents and not re.search(r"exp|softmax", case.text):
@@ -22,6 +22,8 @@ def another_kind(case: Case, invocation: Invocation, run: Run) -> str:
         return "it chooses keys by their numbers: " + ", ".join(chosen)
     if not whole and seen.exponents and not any(_of_pairs(shape, run) for shape in seen.exponents):
         return "no softmax in it runs over the scores of queries and keys"
+    if not whole and seen.exponents and other is not None and _of_channels(invocation, run, other):
+        return "its softmax runs over the channels of a head, not over tokens"
     if (
         not re.search(r"norm|cosine", case.text, re.IGNORECASE)
         and case.base.softcap is None
@@ -38,6 +40,15 @@ def _of_pairs(shape: tuple[int, ...], run: Run) -> bool:
     every = all(n in rest and (rest.remove(n) or True) for n in (queries, keys))
     flat = any(n >= queries * keys for n in shape)
     return every or flat or (len(shape) > 0 and 1 < shape[-1] <= keys + 1)
+
+
+def _of_channels(invocation: Invocation, run: Run, other: Run) -> bool:
+    """Whether texts of another length, the `other` run, gave the softmax just as many numbers, size × size of each head."""
+    p, shapes = invocation.projections, run.reading.outcome.seen.exponents
+    lengths = {x.shape[-2] for r in (run, other) for x in r.inputs[:2]}
+    size = p.query.weight.shape[1] // p.heads if p is not None else invocation.size
+    square = all(shape[-2:] == (size, size) and size not in lengths for shape in shapes)
+    return square and len(lengths) > 1 and shapes == other.reading.outcome.seen.exponents
 
 
 def _bent(case: Case, invocation: Invocation, run: Run) -> bool:

@@ -10,8 +10,12 @@ from attnscope.doctor.code_check.run.invocation import Invocation, Run
 def around(case: Case, whole: Invocation, outer: Run, inner: Run) -> None:
     """Queries that are made of other numbers than keys, and a sum that starts from normed numbers: warnings. `outer`: the run of the whole
     module; `inner`: the same, with what went into its projections and came out of the last."""
+    names = {"query": "queries", "key": "keys", "value": "values"}
+    if inner.reading.twice:
+        case.find("projected-twice", what=" and ".join(names[role] for role in inner.reading.twice))
+        return
     saw, out, y = inner.reading.saw, inner.reading.output, outer.reading.output
-    if saw is None or out is None or whole.call.inputs != 1 or whole.latents is not None:
+    if saw is None or out is None or whole.call.inputs != 1 or whole.queries_apart:
         return
     x, (query, key, _) = outer.inputs[0], saw
     if _same(key, x) and query.shape == x.shape and not _same(query, x):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from attnscope.doctor.code_check.case import Case
-from attnscope.doctor.code_check.checks import proofs
+from attnscope.doctor.code_check.checks import proofs, seen_scores
 from attnscope.doctor.code_check.checks.another_kind import another_kind
 from attnscope.doctor.code_check.checks.numerics import half_range, kept_nan
 from attnscope.doctor.code_check.match.measured_bias import OwnScores, scores_seen, unit_values
@@ -34,7 +34,7 @@ def unmatched(case: Case, trials: Trials) -> None:
         return
     if proofs.tokens(case, trials) or proofs.without_effect(case, trials):
         return
-    reason = another_kind(case, invocation, runs[0])
+    reason = another_kind(case, invocation, *runs[:2])
     tests: tuple[Callable[[Case, Invocation, Run], None], ...]
     tests = (batch,) if reason else (_row_sums, batch, _permutation, _causality, _scale, _padding, _half, _sums_by_ones)
     for test in tests:
@@ -45,6 +45,8 @@ def unmatched(case: Case, trials: Trials) -> None:
             return
     if reason:
         case.skip("another-kind", reason=reason)
+    elif isinstance(case.fn, nn.Module) and seen_scores.compared(case, trials):
+        return
     elif isinstance(case.fn, nn.Module):
         unused = invocation.projections.unused if invocation.projections else ()
         case.skip("projections", unused=f" (not understood: {', '.join(unused)})" if unused else "")

@@ -137,7 +137,7 @@ def tokens(case: Case, trials: Trials) -> bool:
         return False
     if invocation.projections is None or invocation.projections.unused or not _understood(invocation.fn):  # type: ignore[arg-type]
         return False
-    if invocation.latents is not None or invocation.fill or invocation.permit or case.causal or case.sinks is not None:
+    if invocation.queries_apart or invocation.fill or invocation.permit or case.causal or case.sinks is not None:
         return False
     with names:
         again = invocation.run(runs[0].inputs, seed=11, **case.options).output

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attnscope.doctor.code_check.match.extra_keys import extras
+from attnscope.doctor.code_check.match.finishes import finishes
 from attnscope.doctor.code_check.match.measured_bias import OwnScores, scores_seen
 from attnscope.doctor.code_check.match.relative import relatives
 from attnscope.doctor.code_check.recipe import Recipe, compute
@@ -27,6 +29,9 @@ def designs(
 ) -> Iterator[tuple[Invocation, dict[str, Any]]]:
     """The invocation with something of its own measured, and the fields of the recipe that belong to it."""
     for more in _of_leftovers(invocation):
+        yield more, {}
+    yield from _of_parameters(invocation)
+    for more in (*extras(invocation, text), *finishes(invocation)):
         yield more, {}
     for relative in relatives(invocation):
         yield replace(invocation, relative=relative), {}
@@ -55,6 +60,29 @@ def designs(
         if not bool(first.pattern.all()) and bool((first.pattern.sum(-1) > 1).any()):  # one key each is no attention
             how = {"causal_how": "after"} if first.late else {}
             yield replace(invocation, own=own, patterned=True), {**kind, "causal": True, **how}
+
+
+def _of_parameters(invocation: Invocation) -> Iterator[tuple[Invocation, dict[str, Any]]]:
+    """A parameter with a number for each head may multiply what the head gives, or its scores."""
+    p, module = invocation.projections, invocation.fn
+    if p is None or not isinstance(module, nn.Module):
+        return
+    inner = p.value.weight.shape[1] * p.heads // p.kv_heads
+    for own in [x.detach().flatten() for x in module.parameters() if p.heads > 1 and x.numel() == p.heads]:
+        yield replace(invocation, gate=Fixed(own.repeat_interleave(inner // p.heads))), {}
+        for factors in (own, own.exp(), 1 / own):
+            for size in (1.0, (p.query.weight.shape[1] // p.heads) ** -0.5):
+                yield replace(invocation, factors=factors * size), {"scale": "own"}
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The same factors for every token."""
+
+    factors: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.factors.to(x.dtype)
 
 
 _GATES: tuple[Callable[[Tensor], Tensor], ...] = (torch.sigmoid, torch.nn.functional.silu, torch.relu, torch.tanh)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from attnscope.doctor.code_check.run.invocation import Invocation, Own
 from attnscope.doctor.code_check.run.outputs import Reading
 
+EMPTY = -9e3  # a row whose largest score is this far below the others' has no key, whatever the sentinel
 MASKED = -1e3  # scores this far below their row's largest are masked, whatever the sentinel
 
 
@@ -57,7 +58,8 @@ class OwnScores:
         if scores is None or not same(scores):
             return None
         scores = scores[0] - scores[0].nan_to_num(nan=-torch.inf).amax((-2, -1), keepdim=True)
-        pattern = scores > scores.amax(-1, keepdim=True) + MASKED
+        most = scores.amax(-1, keepdim=True)
+        pattern = (scores > most + MASKED) & (most > EMPTY)
         late = weights is not None and bool(pattern.all()) and bool((weights.abs() < 1e-9).any()) and same(weights)
         if late and weights is not None:
             pattern = (weights[0].abs() > 1e-9).expand_as(scores)

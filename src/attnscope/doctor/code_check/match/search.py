@@ -20,7 +20,7 @@ PATIENCE = {
     "right": 3000,
     "windows": 600,
     1: 2500,
-    2: 1500,
+    2: 1800,
 }  # recipes tried: counts, so that a busy machine finds the same
 
 
@@ -143,8 +143,11 @@ class Search:
         if fit is not None:
             return fit
         own = list(self._designed(trials[:10]))
-        fit = self._of_designs(own, 0) or self._of_designs(own, 1)
-        return fit or self.mistaken(trials[:4], 2) or self._of_designs(own[:6], 2)
+        measured = sorted(
+            own, key=lambda one: one[0].own is None
+        )  # few, and a triangle that was seen saves the search for one
+        fit = self._of_designs(own, 0) or self._of_designs(measured, 1)
+        return fit or self.mistaken(trials[:4], 2) or self._of_designs(measured[:6], 2)
 
     def right(self, trials: Trials) -> Fit | None:
         """The recipe without a mistake, under any convention."""
@@ -170,7 +173,7 @@ class Search:
         if (
             invocation.ends is not None
             or invocation.call.inputs != 1
-            or invocation.latents is not None
+            or invocation.queries_apart
             or self.causal is not None
             or run.reading.output is None
         ):

@@ -16,6 +16,7 @@ class Affine:
 
     weight: Tensor
     bias: Tensor | None = None
+    twice: bool = False  # whether it is one map applied twice
 
     def __call__(self, x: Tensor) -> Tensor:
         y = x @ self.weight.to(x.dtype)
@@ -39,16 +40,16 @@ def outs(
     yield from fits or left
     for first, owner in fits or left:  # one linear map after another
         for second in [*named, *other]:
-            for then in _out_forms(second, first.weight.shape[1], 1) if second is not owner else ():
-                yield _after(first, then), second
+            for then in _out_forms(second, first.weight.shape[1], 1):
+                yield _after(first, then, twice=second is owner), second
     if not fits:
         yield None, None
 
 
-def _after(first: Affine, then: Affine) -> Affine:
+def _after(first: Affine, then: Affine, twice: bool) -> Affine:
     """One map after another, as one."""
     bias = then(first.bias) if first.bias is not None else then.bias
-    return Affine(first.weight @ then.weight, bias)
+    return Affine(first.weight @ then.weight, bias, twice)
 
 
 def _out_forms(owner: Owner, inner: int, heads: int) -> list[Affine]:

@@ -23,12 +23,12 @@ from attnscope.doctor.code_check.run.signature import Call, read_signature
 BY_HEAD = "(batch, head, query, key)"
 _BATCH, _HEADS = r"(?:b|bs|bsz|n|batch\w*)", r"(?:h|nh|heads?|n_?heads?|num_heads)"
 _LENGTH = r"(?:t|s|n|l|m|i|j|q|k|lq|lk|tq|tk|len\w*|seq\w*|length|time|tokens?|n_\w+|moves|queries|keys|q_len|k_len)"
-_SIZE = r"(?:d|c|e|f|dk|d_k|dh|d_\w+|dim\w*|size|features?|channels?|head_dim|hd)"
+_SIZE = r"(?:d|c|e|f|embed_dim|hidden_size|dk|d_k|dh|d_\w+|dim\w*|size|features?|channels?|head_dim|hd)"
 _AXES = (  # layouts, by the names of their axes in a comment
     ("heads", (_HEADS, _BATCH, _LENGTH, _SIZE)),
     ("4", (_BATCH, _HEADS, _LENGTH, _SIZE)),
     ("4late", (_BATCH, _LENGTH, _HEADS, _SIZE)),
-    ("3first", (r"(?:t|s|l|len\w*|seq\w*|length|time)", r"(?:b|bs|bsz|batch\w*)", _SIZE)),
+    ("3first", (r"(?:t|s|l|len\w*|seq\w*|length|time|(?:tgt|src|q|k|kv)_len)", r"(?:b|bs|bsz|batch\w*)", _SIZE)),
     ("3", (_BATCH, _LENGTH, _SIZE)),
 )
 _EINSUM = (  # and by the letters of an einsum
@@ -101,7 +101,7 @@ def layout_hints(text: str) -> list[str]:
     """What source, comments and docstring say of the axes: "4", "4late", "3", "3first" or "2"."""
     found: list[str] = []
     for name, axes in _AXES:
-        if re.search(r"(?<![\w,])" + r"\s*,\s*".join(axes) + r"(?!\s*,|\w)", text, re.IGNORECASE):
+        if re.search(r"(?<![\w,])" + r"\s*(?:,|[x×](?=\s))\s*".join(axes) + r"(?!\s*,|\w)", text, re.IGNORECASE):
             found.append(name)
     found += [name for name, pattern in _EINSUM if re.search(pattern, text)]
     return list(dict.fromkeys(found))
@@ -154,8 +154,22 @@ def _likely_layout(module: nn.Module) -> str:
     text = text_of(module)
     late = getattr(module, "batch_first", True) is False or _as_torch_has_it(module, text)
     late = late or re.search(r"\b(LND|LNE|TBC|TBD|SBH|SBD|LBD|TNC|TNE)\b", text) is not None
-    late = late or ("3first" in layout_hints(text) and "3" not in layout_hints(text) and "batch_first" not in text)
+    late = late or _speaks_of_length_first(text)
     return "(length, batch, width)" if late else "(batch, length, width)"
+
+
+def _speaks_of_length_first(text: str) -> bool:
+    """Whether the source names its axes with the length first, and neither it nor its prose names them in another order."""
+    axes = re.findall(r"\(([a-z_]\w+(?:, [a-z_]\w+){2})\)", prose(text))  # of the input, in comments and docstrings
+    if axes and not any("3first" in layout_hints(one) for one in axes):
+        return False
+    return "3first" in layout_hints(text) and "3" not in layout_hints(text) and "batch_first" not in text
+
+
+def prose(text: str) -> str:
+    """The comments and docstrings of a source."""
+    quoted = [a or b for a, b in re.findall(r'"{3}(.*?)"{3}|\'{3}(.*?)\'{3}', text, re.DOTALL)]
+    return "\n".join([*quoted, *(line.partition("#")[2] for line in text.splitlines())])
 
 
 def _as_torch_has_it(module: nn.Module, text: str) -> bool:
@@ -200,14 +214,16 @@ def _readings(mine: nn.Module, call: Call) -> Iterator[Invocation]:
 
 
 def with_latents(invocations: list[Invocation], rows: int) -> list[Invocation]:
-    """The same ways with queries of the module's own: a parameter of `rows` rows, as wide as the projection to queries takes."""
+    """The same ways with queries of the module's own: a parameter of `rows` rows, as wide as the projection to queries takes; or, for one
+    row, with the first token, the last, or their mean as the only query."""
     found = []
     for candidate in invocations:
         for parameter in candidate.fn.parameters() if candidate.call.inputs == 1 else ():  # type: ignore[attr-defined]
             rest = parameter.detach().flatten(0, -2) if parameter.ndim > 1 else parameter[None]
             if tuple(rest.shape) == (rows, candidate.widths[0]) and not _projects(candidate.projections, parameter):
                 found.append(replace(candidate, latents=rest))
-    return found
+    alone = [c for c in invocations if rows == 1 and c.call.inputs == 1]
+    return found + [replace(c, asks=asks) for asks in ("first", "last", "mean", "mean_too") for c in alone]
 
 
 def _projects(p: Projections | None, parameter: torch.Tensor) -> bool:

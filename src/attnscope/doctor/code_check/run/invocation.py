@@ -90,6 +90,14 @@ class Invocation:
     relative: Any = None  # keys and values of each distance (`match.relative`)
     tokens: int = 0  # the only length that it takes, such as the patches of a window; 0: any
     latents: Tensor | None = None  # [L, width]: queries of the module's own, where it has such
+    asks: str = ""  # first | last | mean | mean_too: the one query of each text, where not every token is one; mean_too: it is a key as well
+    extra: Any = None  # keys and values of its own (`match.extra_keys`)
+    finish: Any = None  # what follows the heads' outputs (`match.finishes`)
+
+    @property
+    def queries_apart(self) -> bool:
+        """Whether it takes one sequence, and its queries are not all its tokens."""
+        return self.latents is not None or bool(self.asks)
 
     @property
     def length(self) -> int:
@@ -104,6 +112,11 @@ class Invocation:
         if self.latents is not None:
             x = self.spread * probes.gaussian(name, self.batch, keys or queries, self.widths[1])
             return self.latents.expand(self.batch, -1, -1), x, x
+        if self.asks:
+            x = self.spread * probes.gaussian(name, self.batch, keys or queries, self.widths[1])
+            asking = {"first": x[:, :1], "last": x[:, -1:]}.get(self.asks, x.mean(1, keepdim=True))
+            x = torch.cat([asking, x], dim=1) if self.asks == "mean_too" else x
+            return asking, x, x
         lengths = (queries, keys or queries, keys or queries)
         if self.flat:
             shapes = [(t, w) for t, w in zip(lengths, self.widths, strict=True)]
@@ -132,7 +145,7 @@ class Invocation:
         q, k, v = p.query(inputs[0]), p.key(inputs[1]), p.value(inputs[2])
         out = None if p.out is None else (p.out.weight, p.out.bias)
         extras |= {"inputs": inputs, "projections": (p.query, p.key, p.value), "talk": self.talk}
-        extras["relative"] = self.relative
+        extras |= {"relative": self.relative, "extra": self.extra, "finish": self.finish, "merged": p.merged}
         extras["gate"] = None if self.gate is None else self.gate(inputs[0])
         return Operands(q, k, v, p.heads, p.kv_heads, out, order=order, norms=p.norms, **extras)
 
@@ -154,9 +167,9 @@ class Invocation:
         """Once. `options`: seed, still, causal (the user's own flag), dtype, sinks, limit."""
         causal, sinks = options.pop("causal", None), options.pop("sinks", None)
         given = [
-            to_user(x, self.layout, keys=i > 0)
-            for i, x in enumerate(inputs[1:] if self.latents is not None else inputs)
+            to_user(x, self.layout, keys=i > 0) for i, x in enumerate(inputs[1:] if self.queries_apart else inputs)
         ]
+        given = [to_user(inputs[1][:, 1:], self.layout)] if self.asks == "mean_too" else given
         if self.call.turned:
             given[1] = given[1].mT
         ordered = [given[i] for i in self.call.order] if self.call.inputs == 3 else given[: self.call.inputs]
@@ -234,7 +247,7 @@ class Invocation:
         wanted = self._wanted(batch, queries)
         output = weights = None
         for tensor in tensors:
-            if self.latents is not None and len(self.latents) == 1 and tensor.ndim == 2:
+            if self.queries_apart and queries == 1 and tensor.ndim == 2:
                 tensor = tensor.unsqueeze(1)  # the one output of each text
             canonical = from_user(tensor, self.layout, self.flat)
             if output is None and canonical is not None and tuple(canonical.shape) in wanted:
@@ -271,7 +284,8 @@ class Invocation:
         if p is None:
             width = self.widths[0]
         else:
-            width = p.out.weight.shape[1] if p.out else p.value.weight.shape[1] * p.heads // p.kv_heads
+            inner = p.value.weight.shape[1] // p.kv_heads * (p.heads if p.merged == "joined" else 1)
+            width = p.out.weight.shape[1] if p.out else inner
         return [(batch, queries, width), (batch, self.heads, queries, width // max(self.heads, 1))]
 
 

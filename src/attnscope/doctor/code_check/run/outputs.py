@@ -18,6 +18,7 @@ class Reading:
     wrong: str = ""  # the shape that it returned instead
     as_given: bool = False  # that shape is the input's own
     saw: tuple[Tensor, Tensor, Tensor] | None = None  # what the projections saw, where that is not the input
+    twice: tuple[str, ...] = ()  # query, key, value: projections that took what another of them had made
 
     def by_token(self, length: int, width: bool = False) -> bool:
         """Whether a tensor with an axis of this length came back; with `width`, with one more axis beside the batch's and no more."""

@@ -35,6 +35,7 @@ class Projections:
     unused: tuple[str, ...] = ()
     norms: tuple[Any, Any] = (None, None)  # modules that normalise queries and keys
     paths: dict[str, str] = field(default_factory=dict)  # from q, k, v, o to the module that projects
+    merged: str = "joined"  # joined | mean | sum: what becomes of the heads' outputs
 
 
 Roles = dict[str, list[Owner]]
@@ -42,7 +43,18 @@ TOGETHER = {"qkv": "qkv", "kv": "kv", "qk": "qk"}
 
 
 def candidates(module: nn.Module) -> Iterator[Projections]:
-    """Every reading of the module's parameters as projections, likeliest first."""
+    """Every reading of the module's parameters as projections, likeliest first; heads that are not joined and an output projection
+    that is applied twice come after all others, since searches try only so many."""
+    rare = []
+    for reading in _every(module):
+        if reading.merged != "joined" or (reading.out is not None and reading.out.twice):
+            rare.append(reading)
+        else:
+            yield reading
+    yield from rare
+
+
+def _every(module: nn.Module) -> Iterator[Projections]:
     norms = (_norm_of(module, "q|query|queries"), _norm_of(module, "k|key|keys"))
     for roles, other, how in _assignments(owners_of(module)):
         ends = [*roles.get("o", []), *other]
@@ -69,6 +81,22 @@ def candidates(module: nn.Module) -> Iterator[Projections]:
                     if norms != (None, None):
                         yield replace(made, norms=norms)
                     yield made
+                for out, owner in _of_one_head(v.weight, n, kv, roles.get("o", []), other):
+                    unused = tuple(".".join(o.path) for o in other if o is not owner)
+                    made = Projections(q, k, v, out, n, kv, layout, how, unused)
+                    yield from (replace(made, merged=merged) for merged in ("mean", "sum"))
+
+
+def _of_one_head(
+    value: Tensor, heads: int, kv_heads: int, named: list[Owner], other: list[Owner]
+) -> Iterator[tuple[Affine | None, Owner | None]]:
+    """Output projections that take the numbers of one head: of heads that are averaged or added up, not joined."""
+    size = value.shape[1] // kv_heads
+    ends = [*named, *other]
+    if heads > 1 and (
+        any(size in o.weight.shape for o in ends if o.weight.ndim == 2) or (not ends and size == len(value))
+    ):
+        yield from (found for found in outs(named, other, size, 1) if found[0] is not None or not ends)
 
 
 def _path(module: nn.Module, owner: Owner) -> str:

@@ -27,6 +27,16 @@ def _noting(seen: dict[str, Tensor], role: str) -> Callable[[nn.Module, tuple], 
     return hook
 
 
+def _noting_result(seen: dict[str, Tensor], name: str) -> Callable[[nn.Module, tuple, Any], None]:
+    """A hook that keeps the first output of a part under `name`."""
+
+    def hook(_: nn.Module, args: tuple, out: Any) -> None:
+        if isinstance(out, Tensor):
+            seen.setdefault(name, out.clone())
+
+    return hook
+
+
 def _noting_all(seen: dict[str, Any]) -> Callable[..., None]:
     """A hook that keeps what torch's own attention takes and gives; "first" says whether its batch comes first."""
 
@@ -38,6 +48,10 @@ def _noting_all(seen: dict[str, Any]) -> Callable[..., None]:
         seen.setdefault("first", part.batch_first)
 
     return hook
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape and torch.equal(a, b)
 
 
 ROLES = ("query", "key", "value", "out")
@@ -88,6 +102,7 @@ class Ends:
         for role in ("query", "key", "value"):
             part: nn.Module = module.get_submodule(getattr(self, role))
             hooks.append(part.register_forward_pre_hook(_noting(seen, role)))
+            hooks.append(part.register_forward_hook(_noting_result(seen, f"{role} made")))
         try:
             yield seen
         finally:
@@ -103,7 +118,13 @@ class Ends:
         if any(x is None or x.ndim != 3 for x in found):
             return Reading(outcome)
         q, k, v, out = (x for x in found if x is not None)
-        return Reading(outcome, out, None, saw=(q, k, v))
+        twice = tuple(
+            role
+            for role in ROLES[:3]
+            for other in ROLES[:3]
+            if getattr(self, role) != getattr(self, other) and _equal(seen[role], seen.get(f"{other} made"))
+        )
+        return Reading(outcome, out, None, saw=(q, k, v), twice=twice)
 
     def __str__(self) -> str:
         if self.whole:

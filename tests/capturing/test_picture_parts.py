@@ -1,0 +1,230 @@
+"""Patches that a tower reads in parts stand at their true places: windows, frames, calls. Against the vectors that go in,
+and against pixels: one patch of them changed moves the token of its name, and no other."""
+
+import re
+from typing import Any
+
+import pytest
+import torch
+import transformers as T
+
+import attnscope
+import tiny_models as tiny
+
+SWIN = {"image_size": 32, "patch_size": 2, "embed_dim": 12, "depths": [2, 2], "num_heads": [2, 3], "window_size": 4}
+SAM = {
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 4,
+    "window_size": 3,
+    "global_attn_indexes": [1],
+}
+
+
+def _model(kind: str) -> Any:
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        if kind == "swin":
+            made = T.SwinModel(T.SwinConfig(**SWIN))
+        elif kind == "swinv2":
+            made = T.Swinv2Model(T.Swinv2Config(**SWIN))
+        elif kind == "sam":
+            made = T.SamVisionModel(T.SamVisionConfig(**SAM))
+        elif kind == "videomae":
+            made = T.VideoMAEModel(
+                T.VideoMAEConfig(
+                    image_size=8,
+                    patch_size=4,
+                    num_frames=6,
+                    tubelet_size=2,
+                    hidden_size=24,
+                    num_hidden_layers=1,
+                    num_attention_heads=2,
+                    intermediate_size=20,
+                )
+            )
+        else:
+            made = T.TimesformerModel(
+                T.TimesformerConfig(
+                    image_size=12,
+                    patch_size=4,
+                    num_frames=5,
+                    hidden_size=24,
+                    num_hidden_layers=1,
+                    num_attention_heads=2,
+                    intermediate_size=20,
+                )
+            )
+        tiny.spread(made)
+    return made.eval()
+
+
+def _random(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "block", "before"),
+    [
+        ("swin", (32, 24), "SwinLayer", "layernorm_before"),
+        ("swin", (26, 32), "SwinLayer", "layernorm_before"),  # 13 × 16 patches: windows with padding
+        ("swinv2", (32, 24), "Swinv2Layer", ""),
+        ("sam", (28, 28), "SamVisionLayer", "layer_norm1"),  # 7 × 7 patches in windows of 3 × 3
+    ],
+)
+def test_windows_stand_at_their_places(kind: str, size: tuple[int, int], block: str, before: str) -> None:
+    model = _model(kind)
+    went_in: dict[str, torch.Tensor] = {}
+    cut: dict[str, torch.Tensor] = {}
+    hooks = []
+    for path, module in model.named_modules():
+        if type(module).__name__ == block:
+
+            def note(_: Any, args: Any, output: Any, path: str = path) -> None:
+                went_in[path] = output if before else args[0]
+
+            inner = getattr(module, before) if before else module
+            hooks.append(inner.register_forward_hook(note))
+            attention = getattr(module, "attention", None) or module.attn
+
+            def windows(_: Any, args: Any, kwargs: Any, path: str = path) -> None:
+                cut[path] = args[0] if args else kwargs["hidden_states"]
+
+            hooks.append(attention.register_forward_pre_hook(windows, with_kwargs=True))
+    trace = attnscope.trace(model, None, inputs={"pixel_values": _random(1, 3, *size)})
+    for hook in hooks:
+        hook.remove()
+    assert trace.verify()
+    checked = 0
+    for site in trace.sites:
+        path = next(one for one in went_in if site.path.startswith(one + "."))
+        tokens, windows_in, whole = trace.query_tokens(site), cut[path], went_in[path]
+        assert len(tokens.grids) == 1, site.name
+        (grid,) = tokens.grids
+        vectors = windows_in.reshape(-1, windows_in.shape[-1])
+        places = whole.reshape(grid.rows, grid.columns, -1)
+        assert len(vectors) == len(tokens)
+        for position, name in enumerate(tokens.strings):
+            if name == "padding":
+                assert tokens.special[position]
+                continue
+            row, column = map(int, re.findall(r"\d+", name))
+            assert torch.equal(vectors[position], places[row, column])
+            assert grid.tokens[row * grid.columns + column] == position
+            checked += 1
+        assert grid.places == list(range(grid.rows * grid.columns))
+    assert checked >= 98
+    shifted = [site for site in trace.sites if trace.query_tokens(site).strings[0] == "patch 2,2"]
+    assert len(shifted) == (0 if kind == "sam" else 2)
+
+
+def test_of_too_many_windows_the_first_stands_at_its_place() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = T.SwinModel(T.SwinConfig(**{**SWIN, "image_size": 80})).eval()
+    trace = attnscope.trace(model, None, inputs={"pixel_values": _random(1, 3, 80, 80)})
+    tokens = trace.query_tokens(trace.sites[1])
+    (grid,) = tokens.grids
+    assert (grid.rows, grid.columns, len(tokens)) == (40, 40, 16)
+    assert [divmod(place, 40) for place in grid.places] == [(r, c) for r in range(2, 6) for c in range(2, 6)]
+    assert tokens.strings[0] == "patch 2,2"
+    assert "</html>" in trace.show(layer=1, static=True).html
+
+
+def _moved(model: Any, inputs: dict[str, Any], other: dict[str, Any], number: int) -> set[str]:
+    """Names of the positions whose k in site `number` is another for other inputs."""
+    one, two = (attnscope.trace(model, None, inputs=given) for given in (inputs, other))
+    site = one.sites[number]
+    apart = (site.k - two.sites[number].k).abs().amax((0, 2))
+    tokens = one.key_tokens(site)
+    return {tokens.strings[i] for i in (apart > 1e-5).nonzero().flatten().tolist()}
+
+
+@pytest.mark.parametrize(("frame", "row", "column"), [(0, 0, 1), (3, 1, 0), (5, 1, 1)])
+def test_the_tubes_of_videomae(frame: int, row: int, column: int) -> None:
+    model, video = _model("videomae"), _random(1, 6, 3, 8, 8)
+    other = video.clone()
+    other[0, frame, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] += 1
+    found = _moved(model, {"pixel_values": video}, {"pixel_values": other}, 0)
+    assert found == {f"frame {frame // 2} patch {row},{column}"}
+
+
+@pytest.mark.parametrize(("frame", "row", "column"), [(0, 0, 1), (3, 2, 0), (4, 1, 2)])
+def test_the_frames_of_timesformer(frame: int, row: int, column: int) -> None:
+    model, video = _model("timesformer"), _random(1, 5, 3, 12, 12)
+    other = video.clone()
+    other[0, frame, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] += 1
+    given = {"pixel_values": video}, {"pixel_values": other}
+    assert _moved(model, *given, 0) == {f"frame {frame} patch {row},{column}"}, "attention over time"
+    everywhere = {f"frame {n} patch {row},{column}" for n in range(5)}
+    assert _moved(model, *given, 1) == everywhere, "attention in each frame comes after that over time"
+    trace = attnscope.trace(model, None, inputs=given[0])
+    space = trace.query_tokens(trace.sites[1])
+    assert not any("numbered" in note for note in trace.notes)
+    assert space.strings[:2] == ("frame 0 [CLS]", "frame 0 patch 0,0")
+    assert len(space.grids) == 5
+    assert [space.strings[i] for i in space.grids[3].tokens] == [
+        f"frame 3 patch {r},{c}" for r in range(3) for c in range(3)
+    ]
+
+
+TEXT = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "intermediate_size": 29,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "rope_parameters": {"rope_type": "default", "mrope_section": [4, 2, 2]},
+}
+QWEN2 = {"depth": 1, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 2, "patch_size": 4}
+QWEN2_5 = {
+    "depth": 2,
+    "hidden_size": 32,
+    "intermediate_size": 31,
+    "num_heads": 2,
+    "patch_size": 4,
+    "window_size": 16,
+    "fullatt_block_indexes": [1],
+    "out_hidden_size": 32,
+}
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "qwen2.5"])
+def test_the_squares_and_windows_of_qwens_tower(kind: str) -> None:
+    """Two images of 6 × 8 and 4 × 4 patches, four of which become one token."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        if kind == "qwen2":
+            model = T.Qwen2VLModel(T.Qwen2VLConfig(text_config=TEXT, vision_config=QWEN2, image_token_id=96)).eval()
+        else:
+            model = T.Qwen2_5_VLModel(
+                T.Qwen2_5_VLConfig(text_config=TEXT, vision_config=QWEN2_5, image_token_id=96)
+            ).eval()
+    processor = T.Qwen2VLImageProcessor(patch_size=4, min_pixels=1, max_pixels=10**6)
+    generator = torch.Generator().manual_seed(3)
+    images = [
+        torch.randint(0, 200, (3, *size), generator=generator, dtype=torch.uint8) for size in ((24, 32), (16, 16))
+    ]
+    ids = torch.tensor([[1, *(96,) * 12, 2, *(96,) * 4, 3]])
+
+    def inputs(changed: list[torch.Tensor]) -> dict[str, Any]:
+        made = processor(changed, return_tensors="pt")
+        return {**made, "input_ids": ids, "mm_token_type_ids": (ids == 96).long()}
+
+    trace = attnscope.trace(model, None, inputs=inputs(images))
+    first = [n for n, site in enumerate(trace.sites) if (site.stack or "").startswith("vision") and site.layer == 0]
+    assert len(first) == (2 if kind == "qwen2" else 5), "a call for each image, or for each window"
+    named = [name for n in first for name in trace.query_tokens(trace.sites[n]).strings]
+    assert len(set(named)) == len(named) == 48 + 16
+    for image, row, column in [(0, 0, 1), (0, 1, 2), (0, 5, 7), (0, 3, 4), (1, 2, 1)]:
+        other = [one.clone() for one in images]
+        other[image][:, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] += 50
+        found = set().union(*(_moved(model, inputs(images), inputs(other), n) for n in first))
+        assert found == {f"image {image} patch {row},{column}"}
+    assert trace.query_tokens(trace.sites[first[0]]).grids[0].rows == 6
+    assert "</html>" in trace.show(stack=trace.sites[first[0]].stack, layer=0, static=True).html
