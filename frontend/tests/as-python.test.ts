@@ -5,7 +5,8 @@ import { INITIAL, type State } from "../src/base/state";
 import type { Metadata } from "../src/data/metadata";
 import { python, pythonOfPair } from "../src/scene/as-python";
 
-const meta = (given: { source: unknown; model: unknown; look?: unknown }) => given as unknown as Metadata;
+const meta = (given: { source: unknown; model: unknown; sites?: unknown; look?: unknown }) =>
+  given as unknown as Metadata;
 const state = (given: object) => ({ ...INITIAL, ...given }) as State;
 
 describe("a view", () => {

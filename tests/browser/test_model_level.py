@@ -12,6 +12,10 @@ from PIL import Image
 
 import attnscope
 import tiny_models as tiny
+from attnscope.head_roles.cases import TO_HEAD
+from attnscope.head_roles.relations import relation_task
+from attnscope.head_roles.rows import RoleRow
+from attnscope.head_roles.sentence import sentence
 from attnscope.statistics.definitions import STATISTICS
 from attnscope.statistics.thumbnails import MASKED, thumbnails_of
 from attnscope.tracing.masks import causal_rule
@@ -360,3 +364,18 @@ def test_touch_enlarges_first(browser, demo_trace, tmp_path):
         assert (after.get("level", "head"), after["layer"], after["head"]) == ("head", "0", "11")
     finally:
         context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_roles_stand_on_their_heads_and_open_to_their_sentence(open_view, demo_trace, width):
+    role = RoleRow(2, 0, relation_task("obj", TO_HEAD), 0.75, 0.7, 0.8, 100, 1, 0.1, p_adjusted=0.001, weight=0.5)
+    table = attnscope.RoleTable((role,))
+    page = open_view(demo_trace.show("model", layer=2, head=0, roles=table, sort="role"), width=width)
+    assert page.locator(f"{LEVEL} [data-badge]").count() == 1
+    assert page.locator(f"{LEVEL} [data-caption]").first.get_attribute("data-caption") == "L2H0"
+    assert enlarged(page)["role"] == 0.75
+    if not page.locator(f"{LEVEL} [data-role] p").is_visible():  # a strip above the grid shows it on request
+        page.click(f"{LEVEL} [data-role] summary")
+    assert page.inner_text(f"{LEVEL} [data-role] p") == sentence(role)
+    assert "role obj ↑" in page.locator(f"{GRID} [role=gridcell]").get_attribute("aria-label")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

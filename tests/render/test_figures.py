@@ -24,6 +24,10 @@ import attnscope
 import tiny_models
 from attnscope import Trace
 from attnscope.errors import InputError, NotCaptured, OutputError
+from attnscope.head_roles.cases import TO_HEAD
+from attnscope.head_roles.relations import relation_task
+from attnscope.head_roles.rows import RoleRow
+from attnscope.head_roles.table import RoleTable
 from attnscope.render.figures import colours, figure
 from attnscope.render.figures.head import HAIR, THICK, opacity
 from attnscope.render.page.html import plain_table
@@ -369,6 +373,21 @@ def test_heads_have_plain_names_where_there_is_room(demo_trace):
         assert all(part in said(made) or name in said(made) for part in name.split(" ", 1)), name
     assert NAMING.split(":")[0] in words
     assert not {"previous", "previous token"} & set(said(drawn(demo_trace, "model", 3.4, **PLACE)))
+
+
+def test_roles_stand_on_their_heads(demo_trace):
+    rows = [
+        RoleRow(2, head, relation_task(name, TO_HEAD), 0.75, 0.7, 0.8, 100, 1, 0.1, p_adjusted=0.001, weight=0.5)
+        for head, name in ((0, "obj"), (0, "a-very-long-relation"), (8, "nsubj"))
+    ]
+    view = demo_trace.show("model", layer=2, head=0, roles=RoleTable(tuple(rows)))
+    made = drawn(view.trace, "model", **PLACE)
+    assert [words for words in said(made) if "↑" in words and len(words) < 20] == ["obj ↑ +1", "nsubj ↑"]
+    assert "L2H0 obj ↑ 75.0 %; L2H0 a-very-long-relation ↑ 75.0 %; L2H8 nsubj ↑ 75.0 %." in " ".join(said(made))
+    assert said(drawn(view.trace, "model", 3.4, **PLACE)).count("●") == 2
+    ordered = parts(drawn(view.trace, "model", **PLACE, sort="role"))["thumbnails"].images
+    first = min(ordered, key=lambda image: (round(image.get_extent()[3], 4), image.get_extent()[0]))
+    assert first.get_label() == "2.0"
 
 
 def test_heads_sorted_by_a_statistic(demo_trace):

@@ -290,6 +290,24 @@ def test_ten_thousand_tokens(reader: Any, bert: Any) -> None:
         assert server.trace("the cat", model="short")[0] == 200
 
 
+def test_roles_are_served_with_the_thumbnails(folder: str, tmp_path: Any) -> None:
+    row = {
+        "layer": 1,
+        "head": 0,
+        "relation": "obj",
+        "direction": "dependent to head",
+        "accuracy": 0.75,
+        "low": 0.7,
+        "high": 0.8,
+    }
+    row |= {"n": 100, "baseline_offset": 1, "baseline_accuracy": 0.1, "p_adjusted": 0.001, "weight": 0.5}
+    (tmp_path / "roles.json").write_text(json.dumps([row]))
+    with served({"bert": reader_of(folder, 50, roles=str(tmp_path / "roles.json"))}) as server:
+        meta, _ = read(server.trace("the cat")[2])
+        assert [[one["name"] for one in of] for of in meta["sites"][1]["roles"]][0] == ["obj ↑"]
+        assert meta["sites"][1]["stats"]["role"][0] == 0.75
+
+
 def test_too_many_requests(reader: Any) -> None:
     with served({"bert": reader}, Limits(burst=3, rate=0.001)) as server:
         answers = [server.trace("the cat") for _ in range(5)]

@@ -27,7 +27,8 @@ def model(given: dict[str, str]) -> ModelInfo:
 
 @pytest.mark.parametrize("case", CASES["views"], ids=lambda case: case["name"])
 def test_a_view(case: dict[str, Any]) -> None:
-    code = python(case["source"], model(case["model"]), State(**case["state"]), case.get("look"))
+    given = State(**case["state"])
+    code = python(case["source"], model(case["model"]), given, case.get("look"), bool(case.get("sites")))
     assert code == case["said"]
     ast.parse(code)
 

@@ -109,10 +109,20 @@ export interface Site {
   stats?: Record<string, (number | null)[]>;
   /** Query, key and weight of each head's strongest link between two tokens that are not special. */
   links?: ([number, number, number] | null)[];
+  /** What each head was found to do in other texts, the best first; only where roles were given. */
+  roles?: Role[][];
   /** Keys that most heads give much weight to, as positions. */
   sink_tokens?: number[];
   /** What the query that the view opens on does in every head: names of tensors. */
   row?: QueryRowNote;
+}
+
+/** A role that the evidence carries: a name for a thumbnail, the claim in a sentence, how often from 0 to 1. `rests`: a sink. */
+export interface Role {
+  name: string;
+  sentence: string;
+  value: number;
+  rests: boolean;
 }
 
 /** weights and shares [H, K], writes [H]: ‖write‖; null where it is not known. */

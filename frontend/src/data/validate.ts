@@ -21,9 +21,17 @@ export function validate(meta: Metadata, tensors: Shapes): void {
     if (heads > MOST.allHeads) throw damaged(what, `there are more than ${MOST.allHeads} heads`);
     if (site.thumb) fits(tensors, site.thumb.tensor, [site.heads, site.thumb.rows, site.thumb.columns], what);
     for (const [name, values] of Object.entries(site.stats ?? {})) checkCount(values, site.heads, `${what}, ${name}`);
+    if (site.roles) checkRoles(site, what);
     if (site.links) checkCount(site.links, site.heads, `${what}, links`);
     if (site.held) checkHeld(site, tensors, what);
   }
+}
+
+function checkRoles({ roles, heads }: Site, what: string): void {
+  checkCount(roles, heads, `${what}, roles`);
+  for (const role of roles?.flat() ?? [])
+    if (typeof role?.name !== "string" || typeof role.sentence !== "string" || typeof role.value !== "number")
+      throw damaged(`${what}, roles`, "a role has a name, a sentence and a value");
 }
 
 const damaged = (what: string, why: string) => new PayloadError(`The data is damaged: ${what}: ${why}.`);

@@ -78,6 +78,10 @@ export function python(meta: Metadata, state: State): string {
     if (always || !same(state[name], initial[name])) shown.push([name, state[name]]);
   }
   const { lines, what, given } = opening(meta);
+  if (meta.sites?.some(({ roles }) => roles?.some((of) => of.length))) {
+    lines.push("# table: the roles of its heads, as you made it with attnscope.roles");
+    given.push("roles=table");
+  }
   let view = `view = ${call(what, [...given, ...named(shown)])}`;
   // show pins a key; at(key=None) lets it go, and the strongest one is followed
   if (state.key === null) {

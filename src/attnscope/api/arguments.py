@@ -33,7 +33,7 @@ def check_look(look: Mapping[str, Any]) -> None:
     for name in look:
         if name not in known:
             raise InputError(
-                f"show() has no argument {name!r}. It takes {', '.join(sorted(known))}, static, max_mb, steps and exact."
+                f"show() has no argument {name!r}. It takes {', '.join(sorted(known))}, static, max_mb, steps, exact and roles."
             )
 
 

@@ -1,6 +1,7 @@
 """roles(): what the heads of a model do."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -53,7 +54,11 @@ def _curves(models: Any, tokenizer: Any, corpus: Any, treebank: Any) -> RoleCurv
     if treebank is not None:
         treebank = read_treebank(treebank)  # once for all of them
     return RoleCurves(
-        {str(name): role_table(model, tokenizer, corpus, treebank, True) for name, model in named.items()}
+        {
+            # a table keeps its model for pages of the examples: of many checkpoints that would be too much memory
+            str(name): replace(role_table(model, tokenizer, corpus, treebank, True), source=None)
+            for name, model in named.items()
+        }
     )
 
 
@@ -66,4 +71,4 @@ def role_table(model: Any, tokenizer: Any, corpus: Any, treebank: Any, every: bo
     if not may_attend(model):
         raise CaptureError(f"{type(model).__name__} has no roles: {no_attention(model)}")
     found = find_roles(model, tokenizer, corpus, treebank, every)
-    return RoleTable(found.rows, found.by_head, model_name(model), found.data, found.notes)
+    return RoleTable(found.rows, found.by_head, model_name(model), found.data, found.notes, (model, tokenizer))

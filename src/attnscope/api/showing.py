@@ -5,6 +5,7 @@ from typing import Any, Unpack
 
 from attnscope import render
 from attnscope.api.arguments import Look, check_look, check_place
+from attnscope.api.badges import with_roles
 from attnscope.api.tracing import FOR_STEPS, trace
 from attnscope.errors import InputError
 from attnscope.statistics.sink_tokens import leading_key, set_aside
@@ -45,6 +46,7 @@ def show(
     max_mb: float = 12,
     steps: str = "head",
     exact: bool = False,
+    roles: Any = None,
     **look: Unpack[Look],
 ) -> View:
     """Trace a text and return a View of the trace. A notebook cell draws it; `view.open()` and `view.save(path)` write it.
@@ -95,6 +97,8 @@ def show(
       "matrix" or "lines".
     - `filter`: of two texts, that of the query and then that of the keys that are shown: "aa", "ab", "ba", "bb" or "all".
     - `dim`: the dimension, from 0, that the running dot product of the steps level has reached; None: the last.
+    - `roles`: a RoleTable of attnscope.roles: the model level shows the roles that it claims, and sort="role" orders by
+      them.
 
     Raises InputError for arguments that do not fit, and CaptureError for a model that attnscope cannot trace. Drawing and
     saving raise what View.save says.
@@ -130,6 +134,7 @@ def show(
         max_mb=max_mb,
         steps=steps,
         exact=exact,
+        roles=roles,
         **look,
     )
 
@@ -148,10 +153,13 @@ def show_trace(
     max_mb: float = 12,
     steps: str = "head",
     exact: bool = False,
+    roles: Any = None,
     **look: Unpack[Look],
 ) -> View:
     """A View of a trace; `show` says what the arguments mean. Raises InputError for anything out of range."""
     check_look(look)
+    if roles is not None:
+        traced = with_roles(traced, roles)
     chosen: Any = {**chosen_look(traced.tables), **look}
     State(level, theme=theme, **chosen)  # raises for what no view can show
     check_place(layer, query, key)

@@ -47,6 +47,11 @@ SHORTEST_TOKEN = 16  # characters
     help="Memory for texts already read, in MB.",
 )
 @click.option(
+    "--roles",
+    type=click.Path(dir_okay=False),
+    help="Roles of the heads of the one --model, which the model level shows: a file that attnscope roles --json wrote.",
+)
+@click.option(
     "--open/--no-open", "opens", default=True, show_default=True, help="Open the page where a display exists."
 )
 @quiet_option
@@ -57,6 +62,7 @@ def serve(
     origins: tuple[str, ...],
     max_tokens: int,
     keep_mb: float,
+    roles: str | None,
     opens: bool,
     quiet: bool,
 ) -> None:
@@ -74,6 +80,8 @@ def serve(
             f"ATTNSCOPE_TOKEN must be at least {SHORTEST_TOKEN} ASCII characters, hard to guess; leave it out to "
             "have one made."
         )
+    if roles is not None and len(models) > 1:
+        raise InputError("--roles are those of one model: give --model once.")
     with status("starting the server …", quiet):
         from attnscope.render import has_display
 
@@ -87,7 +95,8 @@ def serve(
     origins = tuple(map(run.check_origin, origins))
     with run.listen(host, port) as taken:
         readers = {
-            name: reader_of(model, max_tokens, quiet) for name, model in zip(short_names(models), models, strict=True)
+            name: reader_of(model, max_tokens, quiet, roles)
+            for name, model in zip(short_names(models), models, strict=True)
         }
         url = run.address(host, taken.getsockname()[1], token, origins)
 
@@ -108,12 +117,14 @@ def short_names(models: tuple[str, ...]) -> list[str]:
     return [name if short.count(name) == 1 else model for name, model in zip(short, models, strict=True)]
 
 
-def reader_of(name: str, max_tokens: int, quiet: bool = True) -> Any:
+def reader_of(name: str, max_tokens: int, quiet: bool = True, roles: str | None = None) -> Any:
     """A function that traces a text with this model, which is loaded and has run once."""
     model, tokenizer = load(name, quiet)
     from attnscope.api import FOR_STEPS
+    from attnscope.api.badges import with_roles
     from attnscope.models.inputs import max_positions
 
+    table = None if roles is None else attnscope.RoleTable.load(roles)
     own = max_positions(model) or sys.maxsize  # longer texts are refused, or cut, by the library itself
 
     def read(text: str, pair: str | None = None, truncate: bool = False) -> Any:
@@ -124,7 +135,8 @@ def reader_of(name: str, max_tokens: int, quiet: bool = True) -> Any:
                     f"the text has {count} tokens, and this server reads at most {max_tokens} at once. Shorten the text, "
                     "or start the server with a larger --max-tokens."
                 )
-        return attnscope.trace(model, tokenizer, text, text_pair=pair, truncate=truncate, keep=FOR_STEPS)
+        trace = attnscope.trace(model, tokenizer, text, text_pair=pair, truncate=truncate, keep=FOR_STEPS)
+        return trace if table is None else with_roles(trace, table)
 
     with status(f"running {name} once, so that the first text does not wait …", quiet):
         read("Hello.")

@@ -68,6 +68,11 @@ PAGE = "attnscope.html"
     "--exact", is_flag=True, help="Do not round numbers to 16 bits where --max-mb leaves room for all digits."
 )
 @click.option(
+    "--roles",
+    type=click.Path(dir_okay=False),
+    help="Roles of this model's heads, which the model level shows: a file that attnscope roles --json wrote.",
+)
+@click.option(
     "--open/--no-open", "opens", default=True, show_default=True, help="Open the page where a display exists."
 )
 @quiet_option
@@ -87,6 +92,7 @@ def show_text(
     pair: str | None = None,
     target: str | None = None,
     task: str | None = None,
+    roles: str | None = None,
     terminal: bool = False,
     out: str | None = None,
     opens: bool = True,
@@ -112,6 +118,7 @@ def show_text(
             key=position(key),
             text_pair=pair,
             text_target=target,
+            roles=None if roles is None else attnscope.RoleTable.load(roles),
             **options,
         )
     path: Path | None = None

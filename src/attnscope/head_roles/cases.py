@@ -48,6 +48,11 @@ class Cases:
         return np.searchsorted(self.case, np.arange(len(self)))
 
     @property
+    def first_queries(self) -> "np.ndarray":
+        """The query of each case."""
+        return self.queries[self._starts]
+
+    @property
     def text_of_pair(self) -> "np.ndarray":
         """Which text each pair is of."""
         return self.text[self.case] if len(self) else self.case

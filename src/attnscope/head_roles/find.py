@@ -13,6 +13,7 @@ from torch import nn
 from attnscope.errors import InputError
 from attnscope.head_roles.baselines import Places
 from attnscope.head_roles.cases import Cases, Task, relation_cases
+from attnscope.head_roles.examples import readable
 from attnscope.head_roles.halves import reported_half
 from attnscope.head_roles.judge import Question, judge
 from attnscope.head_roles.looking import Looks, Reading, look, weights_of_texts
@@ -56,7 +57,7 @@ class _Plan:
             sums = looks.given[:, 2 * number : 2 * number + 2].T
             counts = np.array([[max(1, len(half))] for half in halves])
             questions.append(Question(task, *halves, sums / counts))
-        return judge(looks, questions, self.queries, self.places, every)
+        return judge(looks, questions, self.queries, self.places, every, None if every else self.reading.starts)
 
 
 def find_roles(model: nn.Module, tokenizer: Any, corpus: Any, treebank: Any, every: bool = False) -> Findings:
@@ -99,12 +100,18 @@ def find_roles(model: nn.Module, tokenizer: Any, corpus: Any, treebank: Any, eve
         if not chosen:
             continue
         for plan, looks in zip(chosen, look(model, group, [plan.reading for plan in chosen]), strict=True):
-            rows += plan.judged(looks, False)
+            rows += [_with_examples(row, plan, group, tokenizer) for row in plan.judged(looks, False)]
             if every or not plan.reading.by_word:
                 by_head += plan.judged(looks, True)
     return Findings(
         tuple(rows), tuple(by_head), _data(sentences, len(texts) - sentences, len(drawn)), tuple(notes), tuple(texts)
     )
+
+
+def _with_examples(row: RoleRow, plan: _Plan, texts: Sequence[Text], tokenizer: Any) -> RoleRow:
+    """Words for the examples of a claim."""
+    by_word = plan.reading.by_word
+    return replace(row, examples=readable(row.chosen, texts, tokenizer, by_word)) if row.claimed else row
 
 
 def _relations(texts: Sequence[Text], count: int, causal: bool, aside: bool) -> _Plan:

@@ -8,6 +8,7 @@ import numpy as np
 from attnscope.head_roles.baselines import Places, best_offset, best_word, right_by_offset, right_by_word
 from attnscope.head_roles.cases import Cases, Task
 from attnscope.head_roles.evidence import holm, sign_flip_p, wilson
+from attnscope.head_roles.examples import choose
 from attnscope.head_roles.looking import Looks
 from attnscope.head_roles.rows import FEWEST, RoleRow
 
@@ -36,15 +37,17 @@ def judge(
     queries: "np.ndarray | None" = None,
     places: Places | None = None,
     every: bool = False,
+    starts: "np.ndarray | None" = None,
 ) -> list[RoleRow]:
     """One row a question, of the head that the choosing half names; with `every`, one for every head, best first there.
 
     `places`: what stands where, for the fixed word that a head of a relation has to beat.
+    `starts`: where the places of each text begin, for examples; without it there are none.
     `queries`: those of the reported half, over which it is counted how many of a head's links are of the kind.
     """
     rows: list[RoleRow] = []
     for question in questions:
-        rows += _rows(looks, question, queries, places, every)
+        rows += _rows(looks, question, queries, places, every, starts)
     tested = [i for i, row in enumerate(rows) if row.p is not None]
     for place, p in zip(tested, holm([rows[i].p or 0.0 for i in tested]), strict=True):
         rows[place] = replace(rows[place], p_adjusted=p)
@@ -52,7 +55,12 @@ def judge(
 
 
 def _rows(
-    looks: Looks, question: Question, queries: "np.ndarray | None", places: Places | None, every: bool
+    looks: Looks,
+    question: Question,
+    queries: "np.ndarray | None",
+    places: Places | None,
+    every: bool,
+    starts: "np.ndarray | None",
 ) -> list[RoleRow]:
     chosen_hits = hits_of(looks, question.choosing)
     score = question.given[0] if question.task.by_weight else chosen_hits.sum(1)
@@ -74,6 +82,11 @@ def _rows(
             apart = np.bincount(reported.text, hits.astype(float) - by_offset)
             p = sign_flip_p(apart.astype(int).tolist())
         top, all_of_them = _slice(looks, head, reported, queries)
+        chosen = ()
+        if starts is not None and count >= FEWEST:
+            name = f"{question.task.relation} {question.task.direction} {looks.heads[head]}"
+            of_case = reported.first_queries
+            chosen = choose(name, hits, looks.strength[head, of_case], looks.top[head, of_case], reported, starts)
         rows.append(
             RoleRow(
                 layer=looks.heads[head][0],
@@ -95,6 +108,7 @@ def _rows(
                 fits_strongest=top,
                 fits_all=all_of_them,
                 looked_at=len(looks.heads),
+                chosen=chosen,
             )
         )
     return rows

@@ -1,4 +1,4 @@
-"""A role table as HTML: a piece for notebooks, and a page of its own. No scripts; all text escaped."""
+"""A role table as a piece of HTML for notebooks. No scripts; all text escaped. report_page.py makes a page of its own."""
 
 import html
 from collections.abc import Iterable, Sequence
@@ -9,10 +9,6 @@ from attnscope.head_roles.sentence import offset_in_words, shares
 from attnscope.text.format import percent
 
 TITLES = ("head", "role", "direction", "right on the other half", "best fixed offset", "p (Holm)", "of all its links")
-STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-"""
 _TABLE = "border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.92em"
 _CELL = "padding:3px 14px 3px 0;text-align:left;vertical-align:top;background:none;color:inherit"
 _BAR = "display:inline-block;height:.6em;background:currentColor;opacity:.45;vertical-align:baseline;margin-right:.5em"
@@ -27,18 +23,6 @@ class Report:
     sentences: Sequence[str]
     rows: Sequence[RoleRow]
     notes: Sequence[str]
-
-
-def document(report: Report) -> str:
-    """A whole page, which opens from disk."""
-    title = html.escape(f"What the heads of {report.model} do")
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
-        f"<body><h1>{title}</h1>{fragment(report)}</body></html>\n"
-    )
 
 
 def fragment(report: Report) -> str:

@@ -1,9 +1,10 @@
 """One row of a role table: a head, what it was asked for, how often it was right, and what that is compared with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from attnscope.head_roles.cases import Task
+from attnscope.head_roles.examples import Chosen, Example
 
 FEWEST = 20  # cases of the reported half: with fewer nothing is claimed
 SURE = 0.05  # adjusted p-values below it count
@@ -27,7 +28,8 @@ class RoleRow:
     offset, sentences as clusters; `p_adjusted`: by Holm over the rows of the table. None: too few cases, or no baseline.
     `weight`: the mean weight on the right keys. `fits_strongest`, `fits_all`: which part of the head's links is of this
     kind, among the tenth with the largest weights and among all. `chosen_accuracy`, `chosen_n`: in the choosing half, where
-    `looked_at` heads were looked at. `effect`, `band_low`, `band_high`: what switching the head off does; None: not measured.
+    `looked_at` heads were looked at. `examples`: sentences of the reported half, where the row carries a claim; `chosen`: the
+    same by numbers. `effect`, `band_low`, `band_high`: what switching the head off does; None: not measured.
     """
 
     layer: int | None
@@ -49,6 +51,8 @@ class RoleRow:
     fits_strongest: float | None = None
     fits_all: float | None = None
     looked_at: int = 0
+    chosen: tuple[Chosen, ...] = field(default=(), repr=False)
+    examples: tuple[Example, ...] = field(default=(), repr=False)
     effect: float | None = None
     band_low: float | None = None
     band_high: float | None = None

@@ -4,17 +4,19 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from attnscope.errors import InputError, MissingDependency
-from attnscope.head_roles.report_html import Report, document, fragment
+from attnscope.head_roles.report_html import Report, fragment
 from attnscope.head_roles.rows import JSON_KEYS, RoleRow
+from attnscope.head_roles.saved import read_rows
 from attnscope.head_roles.sentence import sentence
 from attnscope.payload.atomic_write import write_atomically
 
-KINDS = (".json", ".csv", ".html")
+FIGURES = (".svg", ".pdf", ".png")
+KINDS = (".json", ".csv", ".html", *FIGURES)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -23,7 +25,7 @@ class RoleTable(Sequence[RoleRow]):
 
     `rows`: of the head that one half of the data names, with what it does on the other half. `by_head`: one row a head and
     rule, best first; of relations only where they were asked for. `model`: its name. `data`: what was read. `notes`: what a
-    reader must know.
+    reader must know. `source`: the model and its tokenizer, for pages of the examples; not in a pickle.
     """
 
     rows: tuple[RoleRow, ...]
@@ -31,6 +33,10 @@ class RoleTable(Sequence[RoleRow]):
     model: str = ""
     data: str = ""
     notes: tuple[str, ...] = ()
+    source: tuple[Any, Any] | None = field(default=None, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "source": None}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -57,6 +63,12 @@ class RoleTable(Sequence[RoleRow]):
                     found[row.layer, row.head].append(name)
         return {place: tuple(names) for place, names in found.items()}
 
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "RoleTable":
+        """The rows that save("….json") wrote, to show them. Raises UnreadableFile for a file that cannot be read, InputError
+        for one that holds no rows."""
+        return cls(read_rows(path), data="", notes=())
+
     def records(self, every: bool = False) -> list[dict[str, Any]]:
         """The rows as mappings by the keys of the JSON. `every`: those of every head."""
         return [row.as_json() for row in (self.by_head if every else self.rows)]
@@ -74,19 +86,38 @@ class RoleTable(Sequence[RoleRow]):
             raise MissingDependency("to_frame() needs pandas", "roles") from None
         return pd.DataFrame(self.records(every), columns=list(JSON_KEYS))
 
-    def save(self, path: str | os.PathLike[str], every: bool = False) -> Path:
-        """Write the table: .json, .csv, or .html, a report on one page. Raises InputError for another ending, OutputError
-        where it cannot be written."""
+    def save(self, path: str | os.PathLike[str], every: bool = False, examples: bool = False) -> Path:
+        """Write the table: .json, .csv, .html, a report on one page, or .svg, .pdf, .png, a figure of the claims.
+
+        `every`: the rows of every head, in .json and .csv. `examples`: beside the report, in a folder of its name with
+        "_examples", a page for each example sentence, which opens on its head. Raises InputError for another ending, and for
+        examples of a table that no longer has its model; OutputError where something cannot be written; MissingDependency
+        for a figure without matplotlib.
+        """
         ending = Path(path).suffix.lower()
         if ending == ".json":
             data = self.to_json(every)
         elif ending == ".csv":
             data = _csv(self.records(every))
         elif ending == ".html":
-            data = document(self._report())
+            data = self._page(Path(path), examples)
+        elif ending in FIGURES:
+            from attnscope.head_roles.figure import figure_bytes
+
+            return write_atomically(path, figure_bytes(self.rows, self.model, ending[1:]))
         else:
             raise InputError(f"expected a file that ends in {', '.join(KINDS)}, got {os.fspath(path)!r}.")
         return write_atomically(path, data.encode("utf-8"))
+
+    def _page(self, path: Path, examples: bool) -> str:
+        from attnscope.head_roles.report_page import document
+
+        links = None
+        if examples:
+            from attnscope.head_roles.example_pages import write_examples
+
+            links = write_examples(self.claimed, self, path.expanduser().with_name(f"{path.stem}_examples"))
+        return document(self._report(), links)
 
     def sentences(self) -> list[str]:
         """What can be said, one sentence a row that carries a claim."""

@@ -45,6 +45,7 @@ INDUCTION = Task(
     "after an earlier copy", _FROM_QUERY, "probe", "looks at what followed an earlier copy of the token", False, False, 0.5,
     "induction in Olsson et al. 2022",
 )  # fmt: skip
+RULES = {task.relation: task for task in (*PLACES.values(), SINK, SPECIAL, COPY, INDUCTION)}
 LENGTHS = (17, 19, 23, 29, 31, 37, 41, 43, 47, 53) * 4  # of the repeated part of a probe: no fixed offset fits all
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from attnscope.errors import PayloadError, UnreadableFile
 from attnscope.payload import step_tensors
 from attnscope.payload.atomic_write import write_atomically
+from attnscope.payload.badges import badges_from_json, badges_to_json
 from attnscope.payload.header import FORMAT, VERSION, Header, read_header
 from attnscope.payload.held import Held
 from attnscope.payload.plain_json import plain, receipt_to_json, tokens_from_json, tokens_to_json
@@ -83,6 +84,8 @@ def encode(
         if thumbs:
             tensors[f"t{index}"] = small[index].pixels
             description |= thumbnails.describe(small[index], f"t{index}") | {"sink_tokens": list(sinks[index])}
+        if trace.badges and (thumbs or steps is None):
+            description["roles"] = badges_to_json(trace, site)
         if (row := rows[index]) is not None:
             description["row"] = _put_row(tensors, index, query, row, exact)
         if what is not None:
@@ -187,6 +190,7 @@ def _trace_of(header: Header, data: Callable[[], bytes]) -> Trace:
             tuple(meta["notes"]),
             tuple(meta.get("unrecorded", ())),
             source=meta.get("source"),
+            badges=badges_from_json(meta),
         )
         check_trace(trace)
         return trace

@@ -7,6 +7,7 @@ of another type, an index out of range, or a size that the tensors do not have.
 from collections.abc import Mapping
 from typing import Any
 
+from attnscope.payload.badges import check_badges
 from attnscope.payload.fields import entry, flag, one_of, plain_values, real, several, text, whole
 from attnscope.payload.header import Layout
 from attnscope.payload.validate_tokens import check_tokens
@@ -41,6 +42,7 @@ def check(meta: Mapping[str, Any], layouts: Mapping[str, Layout]) -> None:
         what = f"site {index}"
         _check_place(site, index, what, len(tables))
         sizes = _check_sizes(site, what)
+        check_badges(site, what)
         if site.get("held") is not None:
             _check_tensors(site, Tensors(layouts, index, what), sizes)
 

@@ -177,6 +177,19 @@ PAIR = (
     ),
 )
 
+# Of heads whose roles were found elsewhere (attnscope.roles): there only where a trace carries badges.
+ROLE = Statistic(
+    "role",
+    "best role",
+    "part",
+    "How often the head does the best of the roles that the evidence carries, found by attnscope.roles in other texts; sinks "
+    "do not count.",
+)
+BADGES = (
+    "A badge is a role that the evidence carries, found in other texts: ↑ from a word to the word that it depends on, "
+    "↓ to one that depends on it."
+)
+
 CLEAR = 0.5  # of the weight, on average: from here on a head has a plain name
 # A plain name and the statistic behind it; the first that is clear counts.
 PLAIN_NAMES = (

@@ -5,7 +5,7 @@ thin it out with the length of the text. So a thumbnail shows where weight is, n
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from weakref import WeakKeyDictionary
 
@@ -15,10 +15,11 @@ from torch import Tensor
 
 from attnscope.attention.precision import without_autocast
 from attnscope.statistics.compute import HeadNumbers, Peaks, sums_of
-from attnscope.statistics.definitions import STATISTICS, in_payload
+from attnscope.statistics.definitions import ROLE, STATISTICS, in_payload
 from attnscope.statistics.pairs import Pairs
 from attnscope.statistics.sound import walk_along
 from attnscope.statistics.totals import Means, in_order
+from attnscope.tracing.badges import best_values
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 
@@ -73,7 +74,11 @@ def thumbnails_at(trace: Trace, index: int) -> Thumbnails:
         numbers = sums_of(site, pairs_at(trace, index), _side(trace)).finish()
         heard = walk_along(site, trace.query_tokens(site), trace.key_tokens(site))
         shelf.sites[index] = _thumbnails(site, numbers, heard)
-    return shelf.sites[index]
+    found = shelf.sites[index]
+    if not trace.badges:
+        return found
+    roles = best_values(trace.badges, trace.sites[index])
+    return replace(found, statistics={**found.statistics, ROLE.name: roles})
 
 
 def pairs_at(trace: Trace, index: int) -> Pairs:
@@ -89,6 +94,13 @@ def pairs_at(trace: Trace, index: int) -> Pairs:
 def index_of(trace: Trace, site: Site) -> int:
     """Its place among the sites of the trace."""
     return next(index for index, other in enumerate(trace.sites) if other is site)
+
+
+def share(trace: Trace, other: Trace) -> None:
+    """What is known of a trace is known of another with the same sites."""
+    shelf = _shelf(trace)
+    with _LOCK:
+        _SHELVES[other] = shelf
 
 
 @dataclass(frozen=True)
@@ -139,7 +151,7 @@ def describe(thumbnails: Thumbnails, tensor: str) -> dict:
 
 def words_of(every: tuple[Thumbnails, ...]) -> dict[str, dict[str, str]]:
     """Titles, units and sentences of the statistics that these have, in order."""
-    return in_payload(tuple(s for s in STATISTICS if any(s.name in one.statistics for one in every)))
+    return in_payload(tuple(s for s in (*STATISTICS, ROLE) if any(s.name in one.statistics for one in every)))
 
 
 def _short(value: float | None) -> float | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError, NotCaptured
 from attnscope.text.characters import printable
+from attnscope.tracing.badges import Badge
 from attnscope.tracing.from_tensors.attentions import read_attentions
 from attnscope.tracing.from_tensors.qkv import read_qkv
 from attnscope.tracing.places import check_flag, parse_layer
@@ -54,6 +55,7 @@ class Trace:
     `inputs`: the model's inputs, kept for `verify(full=True)`.
     `source`: what was traced, as the arguments of attnscope.load ("model" is the name) and attnscope.trace; {"inputs":
         True} stands for tensors, and what was left at its default is left out. None: not known.
+    `badges`: roles of its heads that were found in other texts, see attnscope.roles; show(roles=…) adds them.
     """
 
     sites: tuple[Site, ...]
@@ -64,6 +66,7 @@ class Trace:
     unrecorded: tuple[str, ...] = ()
     inputs: Mapping[str, Any] | None = field(default=None, repr=False)
     source: Mapping[str, Any] | None = field(default=None, repr=False)
+    badges: tuple[Badge, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sites", tuple(map(self._with_tokens, self.sites)))
@@ -223,6 +226,7 @@ class Trace:
         thumbs: str = "matrix",
         filter: str = "all",
         dim: int | None = None,
+        roles: Any = None,
     ) -> Any:
         """A View of this trace, which a notebook cell draws; `view.open()` and `view.save(path)` write it.
 
@@ -252,6 +256,7 @@ class Trace:
             "matrix" or "lines".
         `filter`: of two texts, that of the query and then that of the keys shown: "aa", "ab", "ba", "bb" or "all".
         `dim`: the dimension, from 0, that the running dot product of the steps level has reached; None: the last.
+        `roles`: a RoleTable of attnscope.roles: the model level shows the roles that it claims, and sort="role" orders by them.
 
         Raises InputError for arguments that do not fit.
         """
@@ -283,6 +288,7 @@ class Trace:
             thumbs=thumbs,
             filter=filter,
             dim=dim,
+            roles=roles,
             **chosen,
         )
 
@@ -317,6 +323,7 @@ class Trace:
         thumbs: str = "matrix",
         filter: str = "all",
         dim: int | None = None,
+        roles: Any = None,
     ) -> Any:
         """A level drawn with matplotlib; returns the axes, whose `child_axes` hold the parts.
 
@@ -325,9 +332,8 @@ class Trace:
             at the edges.
         `level`, `layer`, `head`, `query`, `key`, `stack`, `theme`, `static`, `max_mb`, `steps`, `exact`, `heads`,
             `average`,
-        `queries`, `combine`, `threshold`, `quantity`, `log`, `words`, `special`, `sort`, `thumbs`, `filter`, `dim`: as
-            in
-        `show`.
+        `queries`, `combine`, `threshold`, `quantity`, `log`, `words`, `special`, `sort`, `thumbs`, `filter`, `dim`,
+            `roles`: as in `show`.
 
         Raises InputError for arguments that do not fit, and for axes that are too small; MissingDependency without
         matplotlib.
@@ -357,6 +363,7 @@ class Trace:
             thumbs=thumbs,
             filter=filter,
             dim=dim,
+            roles=roles,
         )
         return view.plot(ax, width=width, title=title, sums=sums)
 

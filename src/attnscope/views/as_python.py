@@ -24,11 +24,16 @@ LONGEST = 92  # characters of a call on one line
 
 
 def python(
-    source: Mapping[str, Any] | None, model: ModelInfo, state: State, chosen: Mapping[str, Any] | None = None
+    source: Mapping[str, Any] | None,
+    model: ModelInfo,
+    state: State,
+    chosen: Mapping[str, Any] | None = None,
+    roles: bool = False,
 ) -> str:
     """Lines that load, trace and show. What cannot be written down (tensors, your own model) is a comment.
 
-    `chosen`: fields that `show` sets by itself for this trace; they are written where the state has another value.
+    `chosen`: fields that `show` sets by itself for this trace; they are written where the state has another value. `roles`:
+    the view shows roles of heads.
     """
     chosen = chosen or {}
     shown = [
@@ -38,6 +43,9 @@ def python(
         and ((value := getattr(state, row.name)) != chosen.get(row.name, row.default) or row.metadata["always"])
     ]
     lines, what, given = _opening(source, model)
+    if roles:
+        lines.append("# table: the roles of its heads, as you made it with attnscope.roles")
+        given.append("roles=table")
     view = f"view = {_call(what, [*given, *_named(shown)])}"
     if state.key is None:  # show pins a key; at(key=None) lets it go, and the strongest one is followed
         view += "\nview = view.at(key=None)"

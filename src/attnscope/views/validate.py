@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from attnscope.comparing.comparison import Comparison
 from attnscope.errors import InputError
-from attnscope.statistics.definitions import PAIR, STATISTICS
+from attnscope.statistics.definitions import PAIR, ROLE, STATISTICS
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 from attnscope.views.state import State
@@ -25,7 +25,12 @@ def check_place(trace: Trace, state: State) -> None:
     """Raises InputError for a stack, layer, head, query, key, dimension or statistic that is not there, naming the range."""
     site = site_at(trace, state.layer, state.stack)
     queries = range(site.query_offset, site.query_offset + site.queries)
-    _check(state, site, site.heads, queries, site.keys, ("layer", *(s.name for s in (*STATISTICS, *PAIR))))
+    if state.sort == ROLE.name and not trace.badges:
+        raise InputError(
+            f"sort is {state.sort!r}, and this view has no roles: give them, show(roles=attnscope.roles(model, tokenizer, …))."
+        )
+    orders = (*STATISTICS, *PAIR, *([ROLE] if trace.badges else []))
+    _check(state, site, site.heads, queries, site.keys, ("layer", *(s.name for s in orders)))
 
 
 def check_compared(comparison: Comparison, state: State) -> None:

@@ -311,7 +311,8 @@ class View:
         """The lines of Python that make this view again, as a page's "copy as Python" writes them."""
         if self.pair is not None:
             return python_of_comparison(self.trace, self.pair.other, self.state)
-        return python(self.trace.source, self.trace.model, self.state, chosen_look(self.trace.tables))
+        trace = self.trace
+        return python(trace.source, trace.model, self.state, chosen_look(trace.tables), bool(trace.badges))
 
     @classmethod
     def from_url(cls, url: str, trace: Any) -> "View":

@@ -17,6 +17,13 @@ export class HeadDataTable {
   draw(heads: Head[], order: string): void {
     if (this.element.hidden) return;
     const { statistics } = this;
+    const { anyRoles } = statistics;
+    const rolesOf = (head: Head) =>
+      statistics
+        .roles(head)
+        .map(({ name }) => name)
+        .join("; ");
+    const more = (i: number) => (anyRoles ? [rolesOf(heads[i])] : []);
     const pages = Math.ceil(heads.length / PAGE);
     this.page = Math.min(this.page, pages - 1);
     const from = this.page * PAGE;
@@ -40,6 +47,7 @@ export class HeadDataTable {
         ...statistics.names.map((name) =>
           h("td", { "data-col": name, "data-value": statistics.value(head, name) }, statistics.said(head, name)),
         ),
+        anyRoles && h("td", { "data-col": "roles" }, rolesOf(head)),
       ),
     );
     this.element.replaceChildren(
@@ -51,10 +59,18 @@ export class HeadDataTable {
         pages > 1 && turn(1, "later ›", this.page === pages - 1),
         csvButton(() => ({
           caption: `Every head, ${order}`,
-          columns: ["head", ...statistics.names.map((name) => statistics.full(name))],
+          columns: ["head", ...statistics.names.map((name) => statistics.full(name)), ...(anyRoles ? ["roles"] : [])],
           rows: heads.length,
-          row: (i) => [nameOf(heads[i]), ...statistics.names.map((name) => statistics.said(heads[i], name))],
-          values: (i) => [nameOf(heads[i]), ...statistics.names.map((name) => statistics.value(heads[i], name))],
+          row: (i) => [
+            nameOf(heads[i]),
+            ...statistics.names.map((name) => statistics.said(heads[i], name)),
+            ...more(i),
+          ],
+          values: (i) => [
+            nameOf(heads[i]),
+            ...statistics.names.map((name) => statistics.value(heads[i], name)),
+            ...more(i),
+          ],
         })),
       ),
       h(
@@ -72,6 +88,7 @@ export class HeadDataTable {
               {},
               h("th", { scope: "col" }, "head"),
               ...statistics.names.map((name) => h("th", { scope: "col" }, statistics.full(name))),
+              anyRoles && h("th", { scope: "col" }, "roles"),
             ),
           ),
           h("tbody", {}, ...rows),

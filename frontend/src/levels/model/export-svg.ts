@@ -2,6 +2,7 @@
 
 import type { Palette } from "../../base/scale";
 import { escaped, estimated, fitting, sheet, tag, wrapped } from "../../base/svg";
+import type { Role } from "../../data/metadata";
 import type { Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import { asText, type Part } from "../../scene/text";
@@ -68,6 +69,8 @@ export function exportSvg(
     );
     if (label)
       text(label, EDGE + plan.left - 10, top + y + plan.size / 2 + 4, { "text-anchor": "end", "font-size": 11 });
+    for (const { head, x } of boxes)
+      parts.push(...badged(statistics.finds(head), EDGE + x, top + y, plan.size, palette));
     if (plan.size >= NAMED_FROM)
       for (const { head, x } of boxes)
         parts.push(...named(statistics.plainName(head), EDGE + x, top + y, plan.size, palette));
@@ -108,6 +111,24 @@ export function exportSvg(
   }
   const height = y + EDGE;
   return sheet(`${scene.meta.model.name}: every head`, [width, height], palette, 12, ...parts);
+}
+
+/** The best role of a head, at the top of its thumbnail. */
+function badged([first, ...more]: Role[], x: number, y: number, size: number, { ink, ground }: Palette): string[] {
+  if (!first) return [];
+  if (size < NAMED_FROM)
+    return [tag("circle", { cx: x + 4, cy: y + 4, r: 3, fill: ink, stroke: ground, "data-badge": first.name })];
+  const count = more.length ? ` +${more.length}` : "";
+  const [name] = fitting(first.name, size - 6 - estimated(count, NAME), NAME);
+  const words = `${name}${count}`;
+  return [
+    tag("rect", { x, y, width: Math.min(size, estimated(words, NAME) + 6), height: NAME + 4, fill: ink }),
+    tag(
+      "text",
+      { x: x + 3, y: y + NAME + 0.5, "font-size": NAME, fill: ground, "data-badge": first.name },
+      escaped(words),
+    ),
+  ];
 }
 
 const NAME = 9; // px of a plain name

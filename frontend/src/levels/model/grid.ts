@@ -1,5 +1,6 @@
 /** The grid of thumbnails: a canvas for each line, made when it comes near the viewport; one stop for the keyboard. */
 import { h, setAttribute } from "../../base/dom";
+import type { Role } from "../../data/metadata";
 import { type Head, nameOf } from "./heads";
 import { at, find, type Line, type Place, type Plan, step } from "./layout";
 import { type Look, paint } from "./paint";
@@ -7,6 +8,18 @@ import type { Statistics } from "./statistics";
 
 const NEAR = 400; // pixels beyond the viewport
 export const NAMED_FROM = 60; // pixels of a thumbnail with room for a name
+
+/** The best role of a head, and how many more there are; a mark where a name has no room. */
+function badge([first, ...more]: Role[], size: number): HTMLElement | null {
+  if (!first) return null;
+  if (size < NAMED_FROM) return h("i", { class: "model-badge-mark", "data-badge": first.name });
+  return h(
+    "span",
+    { class: "model-badge", "data-badge": first.name },
+    h("span", {}, first.name),
+    more.length > 0 && h("b", {}, `+${more.length}`),
+  );
+}
 
 export interface GridHost {
   /** Looked at by pointer or keyboard; null: no longer. */
@@ -141,6 +154,13 @@ export class Grid {
     const element = h("div", { class: "model-line" }, canvas);
     element.style.left = `${first.x}px`;
     element.style.top = `${y}px`;
+    for (const { head, x } of placed) {
+      const label = badge(this.statistics.finds(head), plan.size);
+      if (!label) continue;
+      label.style.left = `${x}px`;
+      label.style.maxWidth = `${plan.size}px`;
+      element.append(label);
+    }
     if (plan.size >= NAMED_FROM)
       for (const { head, x } of placed) {
         const name = this.statistics.plainName(head);
@@ -195,7 +215,7 @@ export class Grid {
     setAttribute(
       this.cell,
       "aria-label",
-      `${[nameOf(head), this.statistics.plainName(head)].filter(Boolean).join(", ")}${value}${this.host.absent(head) ? ", not in this page" : ""}`,
+      `${[nameOf(head), this.statistics.plainName(head), ...this.statistics.roles(head).map(({ name }) => `role ${name}`)].filter(Boolean).join(", ")}${value}${this.host.absent(head) ? ", not in this page" : ""}`,
     );
     this.keys.toggleAttribute("data-hovered", this.hovered !== null);
   }

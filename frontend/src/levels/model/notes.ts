@@ -1,6 +1,6 @@
 /** What the model level says of its picture, and of a head under keyboard or pointer. */
 
-import { plain } from "../../generated/words.json";
+import { plain, roles } from "../../generated/words.json";
 import type { Label } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
 import { asText } from "../../scene/text";
@@ -12,6 +12,7 @@ import type { Statistics } from "./statistics";
 export function notesOf({ state }: Scene, statistics: Statistics, { sampled }: PixelRange): string[] {
   const said: string[] = [];
   if (statistics.heads.some((head) => statistics.plainName(head))) said.push(plain.said);
+  if (statistics.anyRoles) said.push(roles.said);
   if (statistics.has(state.sort)) said.push(`${statistics.words(state.sort)}`);
   else if (state.sort !== "layer")
     said.push(`There is no statistic “${state.sort}” here, so the heads stand by layer.`);
@@ -51,5 +52,6 @@ export function headSaid(
     ...(link ? [`${signed ? "changed most:" : "strongest link"} ${asText(linkSaid(head, link, labels))}`] : []),
     ...known(others.filter((name) => name !== order)),
   ];
-  return [nameOf(head), ...[statistics.plainName(head)].filter(Boolean), ...said].join(" · ");
+  const names = [...statistics.roles(head).map(({ name }) => `role ${name}`), statistics.plainName(head)];
+  return [nameOf(head), ...names.filter(Boolean), ...said].join(" · ");
 }

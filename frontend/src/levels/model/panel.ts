@@ -2,7 +2,7 @@
 
 import { button, h, setAttribute, setText } from "../../base/dom";
 import { explained } from "../../base/explained";
-import { count } from "../../base/format";
+import { count, percent } from "../../base/format";
 import type { Label } from "../../scene/labels";
 import { after } from "../../scene/text";
 import { tokenElement } from "../../scene/token-element";
@@ -11,6 +11,7 @@ import { type Head, nameOf, patchOf } from "./heads";
 import { type Look, paint } from "./paint";
 import type { Statistics } from "./statistics";
 
+const PANEL = 292; // px beside the grid, as the style has it
 const PERCENT = /(\S+ %)/; // a number and its sign stay on one line
 
 export class Panel {
@@ -19,6 +20,7 @@ export class Panel {
   private readonly canvas = h("canvas", { role: "img" });
   private readonly ring = h("i", { class: "model-ring", "aria-hidden": "true" });
   private readonly link = h("p", { class: "model-link" });
+  private readonly roles = h("div", { class: "model-roles" });
   private readonly list = h("dl", { class: "model-stats" });
   /** Of the names of the statistics one is a stop of the Tab key; the arrow keys go to the others. */
   private stop = 0;
@@ -45,7 +47,7 @@ export class Panel {
     this.element.append(
       h("div", { class: "model-panel-top" }, this.title, this.open),
       h("div", { class: "model-panel-picture" }, picture, axes),
-      h("div", { class: "model-panel-said" }, this.link, this.list, this.absent),
+      h("div", { class: "model-panel-said" }, this.roles, this.link, this.list, this.absent),
     );
   }
 
@@ -69,6 +71,7 @@ export class Panel {
       `weights of ${nameOf(head)}, ${count(site.queries, "query", "queries")} by ${count(site.keys, "key")}`,
     );
     this.showLink(head, lines);
+    this.showRoles(head);
     this.list.replaceChildren(
       ...this.statistics.names
         .filter((one) => this.statistics.value(head, one) !== null || one === sort)
@@ -126,6 +129,27 @@ export class Panel {
     event.preventDefault();
     event.stopPropagation();
     this.stopAt(next)?.focus();
+  }
+
+  /** Each role with its evidence. */
+  private showRoles(head: Head): void {
+    const roles = this.statistics.roles(head);
+    this.roles.hidden = roles.length === 0;
+    this.roles.replaceChildren(
+      ...roles.map(({ name, sentence, value, rests }, i) =>
+        h(
+          "details",
+          { "data-role": name, "data-value": value, name: "role", open: i === 0 && !rests && !this.low },
+          h("summary", {}, h("span", { class: rests ? "model-rests" : "model-badge" }, name), ` ${percent(value)}`),
+          h("p", {}, sentence),
+        ),
+      ),
+    );
+  }
+
+  /** A strip above the grid has no room for a sentence until one asks. */
+  private get low(): boolean {
+    return this.element.clientWidth !== PANEL;
   }
 
   private showLink(head: Head, lines: boolean): void {

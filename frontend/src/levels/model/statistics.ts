@@ -1,7 +1,7 @@
 /** The numbers of the heads: those that the payload has of each, and those of the pair that is shown. */
 
 import { fixed, percent } from "../../base/format";
-import type { Metadata } from "../../data/metadata";
+import type { Metadata, Role } from "../../data/metadata";
 import { plain, pair as texts } from "../../generated/words.json";
 import type { Head } from "./heads";
 import { isPairName, type PairName, type PairNumbers } from "./pair-numbers";
@@ -35,6 +35,20 @@ export class Statistics {
   /** Where most of a head's weight plainly goes; empty where it does not. */
   plainName(head: Head): string {
     return plain.names.find(([, name]) => (this.value(head, name) ?? 0) >= plain.clear)?.[0] ?? "";
+  }
+
+  /** What the evidence says that a head does, the best first, sinks last. */
+  roles({ site, head }: Head): Role[] {
+    return site.roles?.[head] ?? [];
+  }
+
+  /** What it finds. Most heads rest on a sink: that stands beside the head enlarged alone. */
+  finds(head: Head): Role[] {
+    return this.roles(head).filter(({ rests }) => !rests);
+  }
+
+  get anyRoles(): boolean {
+    return this.heads.some((head) => this.roles(head).length);
   }
 
   has(name: string): boolean {

@@ -67,11 +67,15 @@ def _receipt(proof: Receipt | SiteReceipt) -> dict[str, Any]:
     return {**found, "write_error": max(writes)} if writes else found
 
 
+def _title(told: dict[str, Any]) -> str:
+    place = f"{told['stack'] + ' ' if told['stack'] else ''}layer {told['layer']}, head {told['head']}"
+    return f"{told['model'] or told['class'] or 'attention'}: {place} ({told['level']})"
+
+
 def for_file(kind: str, told: dict[str, Any]) -> dict[str, Any]:
     """The same in the fields of the format; without a date, so that equal figures are equal files."""
     words = json.dumps(told)  # ASCII: no format changes it
-    place = f"{told['stack'] + ' ' if told['stack'] else ''}layer {told['layer']}, head {told['head']}"
-    title = f"{told['model'] or told['class'] or 'attention'}: {place} ({told['level']})"
+    title = told.get("title") or _title(told)
     title = title.encode("ascii", "replace").decode()
     software = f"attnscope {told['attnscope']} (matplotlib {told['versions']['matplotlib']})"
     if kind == "svg":

@@ -12,10 +12,11 @@ from attnscope.render.figures.parts import legend_end
 from attnscope.render.figures.plan import Plan
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, WIDE, Sheet
-from attnscope.statistics.definitions import NAMING, PAIR, STATISTICS, plain_name
+from attnscope.statistics.definitions import BADGES, NAMING, PAIR, ROLE, STATISTICS, plain_name
 from attnscope.statistics.query_row import pair_values, query_rows
 from attnscope.statistics.thumbnails import MASKED, STEPS, Thumbnails, thumbnails_of
 from attnscope.text.format import percent
+from attnscope.tracing.badges import badges_at
 
 SMALLEST, LARGEST = 0.13, 0.7  # inches of a thumbnail
 NAMED = 0.42  # and from where a plain name has room in it
@@ -38,7 +39,7 @@ def plan(scene: Scene, width: float) -> Plan:
     """Each pixel of a thumbnail is the largest weight of its patch. Raises InputError if thumbnails would be too small."""
     trace, state = scene.trace, scene.state
     thumbs = thumbnails_of(trace)
-    statistic = next((s for s in (*STATISTICS, *PAIR) if s.name == state.sort), None)
+    statistic = next((s for s in (*STATISTICS, ROLE, *PAIR) if s.name == state.sort), None)
     values = _values(scene, thumbs)
     if statistic and all(value is None for one in values for value in one):
         raise InputError(
@@ -52,6 +53,8 @@ def plan(scene: Scene, width: float) -> Plan:
     if statistic in PAIR:
         pair = f"“{scene.query_names[state.query]}” → “{scene.key_names[scene.key]}”"
         notes.append(f"The pair is {pair}.")
+    if trace.badges:
+        notes += [BADGES, _roles(scene)]
     if grid.named:
         notes.append(NAMING)
     if any(one.shown is not None for one in thumbs):
@@ -121,6 +124,7 @@ class _Grid:
             x, top = cell.column * (self.side + GAP), cell.row * self.step + (NAME if self.sorted else 0)
             chosen = self.scene.framed and cell.site == here and cell.head == state.head
             self._thumbnail(sheet, axes, cell, x, top, end, chosen)
+            self._badge(sheet, axes, cell, self.left + x, y + self.top + top)
             if self.named:
                 self._names(sheet, cell, self.left + x, y + self.top + top)
             if self.sorted:
@@ -223,11 +227,40 @@ class _Grid:
             box = {"facecolor": GROUND, "alpha": 0.85, "linewidth": 0, "pad": 0.4}
             sheet.say(x + 0.015, y + self.side - line * (len(lines) - i - 0.4), words, size, bbox=box, zorder=9)
 
+    def _badge(self, sheet: Sheet, axes: Any, cell: _Cell, x: float, y: float) -> None:
+        """The best of what the head finds at the top of its thumbnail; a mark where there is no room for a name."""
+        trace = self.scene.trace
+        badges = [b for b in badges_at(trace.badges, trace.sites[cell.site])[cell.head] if not b.rests]
+        if not badges:
+            return
+        size, more = 4.5, f" +{len(badges) - 1}" if len(badges) > 1 else ""
+        words = badges[0].name if self.side >= NAMED else "●"
+        room = max(3, int(self.side / (WIDE * size * POINT)) - len(more))
+        words = words if len(words) <= room else f"{words[: room - 1]}…"
+        box = {"facecolor": TEXT, "linewidth": 0, "pad": 0.9}
+        if self.side < NAMED:
+            sheet.say(x + 0.02, y + 0.03, words, 4, color=TEXT, zorder=9)
+        else:
+            sheet.say(x + 0.025, y + 0.055, words + more, size, color=GROUND, bbox=box, zorder=9)
+
     def _number(self, value: float | None) -> str:
         if value is None:
             return "–"
-        unit = next(s.unit for s in (*STATISTICS, *PAIR) if s.name == self.scene.state.sort)
+        unit = next(s.unit for s in (*STATISTICS, ROLE, *PAIR) if s.name == self.scene.state.sort)
         return percent(value) if unit == "part" else f"{value:.2f}"
+
+
+def _roles(scene: Scene) -> str:
+    """What heads find, in a line: the figure has no panel."""
+    return (
+        "Roles: "
+        + "; ".join(
+            f"{_label(scene.trace.site(badge.layer, badge.stack), badge.head)} {badge.name} {percent(badge.value)}"
+            for badge in scene.trace.badges
+            if not badge.rests
+        )
+        + "."
+    )
 
 
 def _short(site: Any) -> str:

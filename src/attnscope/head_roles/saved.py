@@ -1,0 +1,61 @@
+"""Rows read back from the JSON of a table."""
+
+import json
+import os
+from dataclasses import fields
+from typing import Any
+
+from attnscope.errors import InputError, UnreadableFile
+from attnscope.head_roles.cases import TO_DEPENDENT, TO_HEAD, Task
+from attnscope.head_roles.relations import relation_task
+from attnscope.head_roles.rows import RoleRow
+from attnscope.head_roles.tasks import RULES
+
+NUMBERS = tuple(
+    f.name
+    for f in fields(RoleRow)
+    if f.name not in ("layer", "head", "task", "n", "p", "looked_at", "chosen", "examples")
+)
+
+
+def read_rows(path: str | os.PathLike[str]) -> tuple[RoleRow, ...]:
+    """The rows of a file that RoleTable.save wrote as .json, or `attnscope roles --json` printed."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            records = json.load(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnreadableFile(f"the roles in {os.fspath(path)} cannot be read: {error}.") from error
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{os.fspath(path)} is no JSON ({error}); expected a file that RoleTable.save(….json) wrote."
+        ) from error
+    if not isinstance(records, list):
+        raise InputError(f"{os.fspath(path)}: expected a list of rows, got {type(records).__name__}.")
+    return tuple(_row(record, f"{os.fspath(path)}, row {number}") for number, record in enumerate(records))
+
+
+def _row(record: Any, where: str) -> RoleRow:
+    if not isinstance(record, dict):
+        raise InputError(f"{where}: expected a mapping with the keys layer, head, relation …, got {record!r:.60}.")
+    layer, head, n = (record.get(name) for name in ("layer", "head", "n"))
+    if not (type(layer) is type(head) and (layer is None or type(layer) is int) and type(n) is int):
+        raise InputError(f"{where}: expected layer, head and n as whole numbers, got {layer!r}, {head!r}, {n!r}.")
+    values: dict[str, Any] = {name: record.get(name) for name in NUMBERS if name in record}
+    for name, value in values.items():
+        right = isinstance(value, str) if name == "baseline_word" else isinstance(value, int | float)
+        if value is not None and not right:
+            raise InputError(f"{where}: {name} is {value!r:.60}, which does not fit.")
+    return RoleRow(layer=layer, head=head, n=n, task=_task(record, where), **values)
+
+
+def _task(record: dict[str, Any], where: str) -> Task:
+    relation, direction = record.get("relation"), record.get("direction")
+    if not isinstance(relation, str) or not isinstance(direction, str):
+        raise InputError(
+            f"{where}: expected relation and direction as text, got {relation!r:.60} and {direction!r:.60}."
+        )
+    if direction in (TO_HEAD, TO_DEPENDENT):
+        return relation_task(relation, direction)
+    if relation not in RULES:
+        raise InputError(f"{where}: {relation!r:.60} is no rule; expected one of {', '.join(RULES)}.")
+    return RULES[relation]
