@@ -117,4 +117,4 @@ def _word(question: Question, places: Places | None) -> tuple[str | None, float 
     form = best_word(question.choosing, places)
     if form is None:
         return None, None
-    return places.forms[form], float(right_by_word(question.reported, places, form).mean())
+    return places.named(form), float(right_by_word(question.reported, places, form).mean())

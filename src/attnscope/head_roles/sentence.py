@@ -1,5 +1,6 @@
 """A row of the table as a sentence."""
 
+from attnscope.head_roles.baselines import FIRST_WORD
 from attnscope.head_roles.rows import FEWEST, WHOLE, RoleRow
 from attnscope.text.format import percent
 
@@ -42,7 +43,8 @@ def _against(row: RoleRow) -> str:
     p = "" if row.p_adjusted is None else f"; p {'< 0.001' if row.p_adjusted < 0.001 else f'= {row.p_adjusted:.3f}'}"
     word = ""
     if row.baseline_word_accuracy is not None and row.baseline_word_accuracy > row.baseline_accuracy:
-        word = f" and {percent(row.baseline_word_accuracy)} for the nearest “{row.baseline_word}”"
+        which = FIRST_WORD if row.baseline_word == FIRST_WORD else f"the nearest “{row.baseline_word}”"
+        word = f" and {percent(row.baseline_word_accuracy)} for {which}"
     return f" against {percent(row.baseline_accuracy)} for “{offset_in_words(row.baseline_offset, unit)}”{word}{p}."
 
 
