@@ -12,7 +12,7 @@ from attnscope import versions
 
 
 def test_what_is_installed_fits() -> None:
-    assert versions.unsupported() == ""
+    assert versions.unsupported() is None
 
 
 @pytest.mark.parametrize("found", ["4.57.1", "5.0.0", "5.0.0rc3", "6.0.0.dev0", "6.1"])
@@ -33,7 +33,7 @@ def test_another_transformers_is_refused(found: str, monkeypatch: pytest.MonkeyP
 )
 def test_an_older_torch_is_refused(found: str, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "__version__", found)
-    assert (versions.unsupported() == "") == fits
+    assert (versions.unsupported() is None) == fits
     if not fits:
         with pytest.raises(
             attnscope.LoadError, match=r"torch from 2\.5 on, and this is torch 2\.4\.1\+cpu\..*'torch>=2\.5'"

@@ -6,19 +6,20 @@ import re
 RANGES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {"torch": ((2, 5), ()), "transformers": ((5, 1), (6,))}
 
 
-def unsupported() -> str:
-    """Why nothing can be captured with what is installed, and what to install; empty where it fits."""
+def unsupported() -> str | None:
+    """Why nothing can be captured with what is installed, and what to install; None where it fits."""
     import torch
     import transformers
 
     for name, found in (("torch", torch.__version__), ("transformers", transformers.__version__)):
         first, end = RANGES[name]
         release = _release(str(found))
-        if release < first or (end and release >= end):
+        lacking = name == "transformers" and not hasattr(transformers.modeling_utils, "AttentionInterface")
+        if release < first or (end and release >= end) or lacking:
             wanted = f">={_written(first)}" + (f",<{_written(end)}" if end else "")
             expected = f"{name} from {_written(first)} on" + (f" and below {_written(end)}" if end else "")
             return f"attnscope works with {expected}, and this is {name} {found}. Install one: pip install '{name}{wanted}'."
-    return ""
+    return None
 
 
 def _release(version: str) -> tuple[int, ...]:

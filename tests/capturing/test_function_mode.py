@@ -263,6 +263,23 @@ def test_pieces_are_left_out_and_named() -> None:
         attnscope.trace(net(PiecesAttention()), None, inputs={"x": x()})
 
 
+def test_a_stream_beside_the_one_that_is_shown_is_named() -> None:
+    """ProphetNet's way: a softmax over more axes, for streams that predict, beside one that can be followed."""
+
+    class TwoStreamsAttention(Asking):
+        def forward(self, x):
+            streams = torch.stack([x, 2 * x], 1)  # [B, 2, T, M]
+            scores = torch.einsum("bsqm,bskm->bsqk", streams, streams)[:, :, None]
+            more = torch.einsum("bshqk,bskm->bsqm", scores.softmax(-1), streams)
+            return super().forward(x) + more.mean(1)
+
+    trace = attnscope.trace(net(Asking(), TwoStreamsAttention()), None, inputs={"x": x()})
+    assert [site.path for site in trace.sites] == ["layers.0", "layers.1"]
+    (note,) = [note for note in trace.notes if "More attention ran" in note]
+    assert "layers.1" in note
+    assert "layers.0" not in note
+
+
 def test_a_softmax_without_values_is_no_attention() -> None:
     trace = attnscope.trace(net(Gate(), Asking(), Gate()), None, inputs={"x": x()})
     assert [site.path for site in trace.sites] == ["layers.1"]

@@ -172,8 +172,11 @@ class Recording:
             offset = opened.masks.read(call).row(0)[0].own_keys(*size)
             cross = offset is None
             opened.order[place] = path, cross
-        if call.direct and (running := self.running.caller()) is not None:
-            opened.complete.add(running.turn)
+        if self.calls_torch and (running := self.running.caller()) is not None:
+            cells = call.query.shape[0] * call.query.shape[1] * size[0] * size[1]
+            opened.taken[running.turn].add((cells, size[1]))
+            if call.direct:
+                opened.complete.add(running.turn)
         if self._wants(path):
             self._add_record(call, opened, place, path, cross, alone, offset)
 
@@ -198,16 +201,18 @@ class Recording:
         self._surroundings.add_to(record, call)
         opened.records.append(record)
 
-    def saw_softmax(self, running: Running, size: torch.Size | None) -> None:
-        """Note the size of a softmax in an attention module, whether it is multiplied with values or not.
+    def saw_softmax(self, running: Running, shape: torch.Size) -> None:
+        """Note a softmax over keys in an attention module, whether it is multiplied with values or not.
 
-        `running`: the module's run. `size`: queries and keys; None where more axes are between them and the batch.
+        `running`: the module's run. `shape`: of its result; with more than four axes it is no one attention.
         """
         opened = self.passes.current
         if opened is not None and looks_like_attention(running.module):
-            opened.products.setdefault(self._paths[id(running.module)], False)
-            if size is not None:
-                opened.softmaxes.setdefault(running.turn, (set(), []))[0].add(tuple(size))
+            path = self._paths[id(running.module)]
+            opened.products.setdefault(path, False)
+            opened.made[running.turn].append((path, shape.numel(), shape[-1]))
+            if len(shape) <= 4:
+                opened.softmaxes.setdefault(running.turn, (set(), []))[0].add(tuple(shape[-2:]))
 
     def left_out(self, running: Running) -> None:
         """Note a softmax that met its values, and whose axes or places are not known."""
@@ -240,6 +245,7 @@ class Recording:
         sizes, places = opened.softmaxes.setdefault(running.turn, (set(), []))
         sizes.add(size)
         places.append(place)
+        opened.taken[running.turn].add((weights.numel(), size[1]))
         if not self._wants(path):
             return
         if call is not None:

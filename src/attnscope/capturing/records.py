@@ -1,7 +1,7 @@
 """What a capture writes down while the model runs: one record per attention call, gathered by forward pass."""
 
 import functools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,7 +98,8 @@ class WeightsRecord:
 class Pass:
     """One forward pass of the model: all its calls in order (module path, cross or not), and the records of those kept.
 
-    `left_out`: paths of modules with a softmax of more axes that was not recorded.
+    `left_out`: paths of modules with a softmax of more axes that was not recorded. `made`: of each run of a module, its softmaxes over keys
+        (path, numbers, keys); `taken`: what was recorded of that run (weights, keys).
     `reads`: what it read. `softmaxes`: sizes and places of the softmaxes in one run of a module.
     `complete`: the runs of modules whose attention was recorded with q, k and v. `watched`: torch's own functions were
         watched as well. `ran`: paths of the attention-like modules that ran. `by_hooks`: of modules that hooks called by
@@ -115,12 +116,27 @@ class Pass:
     watched: bool = False
     ran: set[str] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)
+    made: defaultdict[int, list[tuple[str, int, int]]] = field(default_factory=lambda: defaultdict(list))
+    taken: defaultdict[int, set[tuple[int, int]]] = field(default_factory=lambda: defaultdict(set))
     by_hooks: set[str] = field(default_factory=set)
     products: dict[str, bool] = field(default_factory=dict)
     places: tuple[int, Any] = (
         -1,
         None,
     )  # stack and layer of every call, and how much had been noted when they were read
+
+    @property
+    def passed_over(self) -> set[str]:
+        """Paths of modules that were recorded, with a softmax of another size beside it that was not: streams that predict
+        (ProphetNet), blocks beside global tokens (Pegasus-X)."""
+        beside = {
+            path
+            for turn, made in self.made.items()
+            if (taken := self.taken.get(turn))
+            for path, *size in made
+            if tuple(size) not in taken
+        }
+        return self.left_out | beside
 
     @property
     def partial(self) -> set[int]:

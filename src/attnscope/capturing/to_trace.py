@@ -120,7 +120,7 @@ def trace_of(
         implementation=", ".join(sorted({record.implementation for record in records})),
         revision=getattr(config, "_commit_hash", None),
     )
-    left_out = left_out_notes(chosen.left_out, {record.path for record in records})
+    left_out = left_out_notes(chosen.passed_over, {record.path for record in records})
     notes = (
         *notes,
         *more,

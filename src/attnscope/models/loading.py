@@ -57,7 +57,8 @@ def load(
     Raises LoadError (also an OSError) where nothing can be loaded, and MissingDependency (also an ImportError) where
     a packaged model is not installed; both say what to do.
     """
-    if why := unsupported():
+    why = unsupported()
+    if why:
         raise LoadError(why)
     import torch
     import transformers

@@ -86,7 +86,8 @@ def within_interface() -> bool:
 
 
 def _interface() -> type:
-    if why := unsupported():
+    why = unsupported()
+    if why:
         raise CaptureError(why)
     from transformers import modeling_utils
 
