@@ -21,6 +21,7 @@ def roles(
     corpus: Any = None,
     treebank: Any = None,
     *,
+    links: Any = None,
     every: bool = False,
 ) -> RoleTable | RoleCurves:
     """What each head of a model does, chosen on one half of the data and reported on the other.
@@ -30,6 +31,9 @@ def roles(
     - `corpus`: a list of texts, for the rules about places and special tokens.
     - `treebank`: a path to a CoNLL-U file, or several, or a Treebank (universaldependencies.org has over 200), for every relation in both directions.
       Words are compared: what the tokens of a split word receive is added up, what they give is averaged (Clark et al. 2019).
+    - `links`: relations of your own: a list of (text, {relation: [(place, place), …]}). A relation is a name, or (name, from,
+      to); a place is a (start, stop) of characters in the text, or the number of a token. Both directions are asked, each
+      text is a document.
     - `every`: keep the rows of every head for relations too, not of the best one alone.
 
     Copying and induction are asked on random tokens, which need no data; without texts the places are asked there too. The halves are split by document. Each row has
@@ -40,11 +44,11 @@ def roles(
     where the model's weights cannot be vouched for; MissingDependency without conllu, where a treebank is given.
     """
     if isinstance(model, (list, tuple, Mapping)):
-        return _curves(model, tokenizer, corpus, treebank)
-    return role_table(model, tokenizer, corpus, treebank, every)
+        return _curves(model, tokenizer, corpus, treebank, links)
+    return role_table(model, tokenizer, corpus, treebank, every, links)
 
 
-def _curves(models: Any, tokenizer: Any, corpus: Any, treebank: Any) -> RoleCurves:
+def _curves(models: Any, tokenizer: Any, corpus: Any, treebank: Any, links: Any) -> RoleCurves:
     named = (
         dict(models) if isinstance(models, Mapping) else {f"checkpoint {i}": model for i, model in enumerate(models)}
     )
@@ -53,11 +57,11 @@ def _curves(models: Any, tokenizer: Any, corpus: Any, treebank: Any) -> RoleCurv
     if treebank is not None:
         treebank = read_treebank(treebank)  # once for all of them
     return RoleCurves(
-        {str(name): role_table(model, tokenizer, corpus, treebank, True) for name, model in named.items()}
+        {str(name): role_table(model, tokenizer, corpus, treebank, True, links) for name, model in named.items()}
     )
 
 
-def role_table(model: Any, tokenizer: Any, corpus: Any, treebank: Any, every: bool) -> RoleTable:
+def role_table(model: Any, tokenizer: Any, corpus: Any, treebank: Any, every: bool, links: Any = None) -> RoleTable:
     """roles() of one model."""
     held = open_held(model, tokenizer, ("input_ids",))
     model, tokenizer = held.model, held.reader
@@ -65,5 +69,5 @@ def role_table(model: Any, tokenizer: Any, corpus: Any, treebank: Any, every: bo
         raise InputError(f"expected the model, a torch module, as the first argument, got {type(model).__name__}.")
     if not may_attend(model):
         raise CaptureError(f"{type(model).__name__} has no roles: {no_attention(model)}")
-    found = find_roles(model, tokenizer, corpus, treebank, every)
+    found = find_roles(model, tokenizer, corpus, treebank, every, links)
     return RoleTable(found.rows, found.by_head, model_name(model), found.data, found.notes)

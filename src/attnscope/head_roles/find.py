@@ -14,6 +14,7 @@ from attnscope.head_roles.baselines import Places
 from attnscope.head_roles.cases import Cases, Task, relation_cases
 from attnscope.head_roles.halves import reported_half
 from attnscope.head_roles.judge import Question, judge
+from attnscope.head_roles.links import Ends, link_task, read_links
 from attnscope.head_roles.looking import Looks, Reading, look, weights_of_texts
 from attnscope.head_roles.relations import relation_task
 from attnscope.head_roles.rows import RoleRow
@@ -58,7 +59,9 @@ class _Plan:
         return judge(looks, questions, self.queries, self.places, every)
 
 
-def find_roles(model: nn.Module, tokenizer: Any, corpus: Any, treebank: Any, every: bool = False) -> Findings:
+def find_roles(
+    model: nn.Module, tokenizer: Any, corpus: Any, treebank: Any, every: bool = False, links: Any = None
+) -> Findings:
     """See attnscope.roles."""
     limit = max_positions(model)
     notes: list[str] = []
@@ -67,6 +70,16 @@ def find_roles(model: nn.Module, tokenizer: Any, corpus: Any, treebank: Any, eve
         read = read_treebank(treebank)
         texts, left_out = read_sentences(tokenizer, read.sentences, limit)
         notes += _set_aside([*read.set_aside, *left_out], len(read.sentences) + len(read.set_aside))
+    ends: dict[str, Ends] = {}
+    if links is not None:
+        linked, ends, left_out = read_links(tokenizer, links, limit)
+        taken = {relation for text in texts if text.sentence for *_, relation in text.sentence.arcs} & set(ends)
+        if taken:
+            raise InputError(
+                f"the treebank has relations named {listed(sorted(taken))} too; give your links another name."
+            )
+        notes += _set_aside(left_out, len(linked) + len(left_out), "texts with links")
+        texts += linked
     sentences = len(texts)
     if corpus is not None:
         plain, left_out = read_plain(tokenizer, corpus, limit)
@@ -76,12 +89,12 @@ def find_roles(model: nn.Module, tokenizer: Any, corpus: Any, treebank: Any, eve
     drawn = probes(model, sorted(special), _first_id(tokenizer), limit)
     if not texts and not drawn:
         raise InputError(
-            "there is nothing to look at: give a corpus (a list of texts) or a treebank (a path to CoNLL-U)."
+            "there is nothing to look at: give a corpus (a list of texts), links, or a treebank (a path to CoNLL-U)."
         )
     causal, aside = _manner(model, texts or drawn)
     plans = []
     if sentences:
-        plans.append(_relations(texts[:sentences], len(texts), causal, aside))
+        plans.append(_relations(texts[:sentences], len(texts), causal, aside, ends))
         if aside:
             notes.append(
                 "The first word of a sentence is no key here: most heads rest on it whatever the query is (a sink). "
@@ -104,7 +117,7 @@ def find_roles(model: nn.Module, tokenizer: Any, corpus: Any, treebank: Any, eve
     )
 
 
-def _relations(texts: Sequence[Text], count: int, causal: bool, aside: bool) -> _Plan:
+def _relations(texts: Sequence[Text], count: int, causal: bool, aside: bool, ends: Mapping[str, Ends]) -> _Plan:
     sizes = [text.alignment.units for text in texts if text.alignment is not None] + [0] * (count - len(texts))
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     found = relation_cases(
@@ -114,10 +127,14 @@ def _relations(texts: Sequence[Text], count: int, causal: bool, aside: bool) -> 
     )
     found = {place: _visible(cases, starts, causal, aside) for place, cases in found.items()}
     order = sorted(found, key=lambda place: (-len(found[place]), place))
-    tasks = {relation_task(*place): found[place] for place in order if len(found[place])}
+    tasks = {_task(*place, ends): found[place] for place in order if len(found[place])}
     return replace(
         _plan(tasks, texts, sizes, by_word=True, aside=aside), places=_words_at(texts, starts[: len(texts) + 1], causal)
     )
+
+
+def _task(relation: str, direction: str, ends: Mapping[str, Ends]) -> Task:
+    return link_task(relation, direction, ends[relation]) if relation in ends else relation_task(relation, direction)
 
 
 def _words_at(texts: Sequence[Text], starts: "np.ndarray", causal: bool) -> Places:

@@ -52,7 +52,7 @@ class RoleTable(Sequence[RoleRow]):
         found: dict[tuple[int, int], list[str]] = defaultdict(list)
         for row in (*self.rows, *self.by_head):
             if row.claimed and row.layer is not None and row.head is not None:
-                name = row.relation if row.task.kind != "relation" else f"{row.relation}, {row.direction}"
+                name = row.relation if row.task.kind not in ("relation", "link") else f"{row.relation}, {row.direction}"
                 if name not in found[row.layer, row.head]:
                     found[row.layer, row.head].append(name)
         return {place: tuple(names) for place, names in found.items()}
@@ -67,7 +67,7 @@ class RoleTable(Sequence[RoleRow]):
         return json.dumps(self.records(every), ensure_ascii=False, indent=1)
 
     def to_frame(self, every: bool = False) -> Any:
-        """The rows as a pandas DataFrame. Raises MissingDependency without pandas."""
+        """The rows as a pandas DataFrame; `every`: those of every head. Raises MissingDependency without pandas."""
         try:
             import pandas as pd
         except ImportError:
@@ -75,7 +75,7 @@ class RoleTable(Sequence[RoleRow]):
         return pd.DataFrame(self.records(every), columns=list(JSON_KEYS))
 
     def save(self, path: str | os.PathLike[str], every: bool = False) -> Path:
-        """Write the table: .json, .csv, or .html, a report on one page. Raises InputError for another ending, OutputError
+        """Write the table to `path`: .json, .csv, or .html, a report on one page. `every`: the rows of every head. Raises InputError for another ending, OutputError
         where it cannot be written."""
         ending = Path(path).suffix.lower()
         if ending == ".json":
@@ -115,7 +115,7 @@ class RoleTable(Sequence[RoleRow]):
         )
 
     def with_effects(self, effects: dict[tuple[int, int], tuple[float, float, float]]) -> "RoleTable":
-        """With what switching each head off does: (effect, band_low, band_high) by (layer, head)."""
+        """With `effects`, what switching each head off does: (effect, band_low, band_high) by (layer, head)."""
 
         def filled(row: RoleRow) -> RoleRow:
             if row.layer is None or row.head is None or (row.layer, row.head) not in effects:
