@@ -9,9 +9,11 @@ from attnscope.capturing import may_attend, no_attention
 from attnscope.errors import CaptureError, InputError
 from attnscope.head_roles.curves import RoleCurves
 from attnscope.head_roles.find import find_roles
+from attnscope.head_roles.images import roles_of_images
+from attnscope.head_roles.speech import roles_of_speech
 from attnscope.head_roles.table import RoleTable
 from attnscope.head_roles.treebank import read_treebank
-from attnscope.tracing.held import open_held
+from attnscope.tracing.held import module_of, open_held
 from attnscope.tracing.modules import model_name
 
 
@@ -28,7 +30,9 @@ def roles(
 
     - `model`, `tokenizer`: as in attnscope.trace; the tokenizer is a fast one, which tells the characters of a token. A list
       or a mapping of models, such as the checkpoints of a training run, gives RoleCurves: a curve a head.
-    - `corpus`: a list of texts, for the rules about places and special tokens.
+    - `corpus`: a list of texts, for the rules about places and special tokens. Of an encoder-decoder that hears: a list of
+      (waveform, text), the waveform at the rate of its feature extractor; its processor stands in the place of the tokenizer. Of
+      a model that sees: a list of images.
     - `treebank`: a path to a CoNLL-U file, or several, or a Treebank (universaldependencies.org has over 200), for every relation in both directions.
       Words are compared: what the tokens of a split word receive is added up, what they give is averaged (Clark et al. 2019).
     - `links`: relations of your own: a list of (text, {relation: [(place, place), …]}). A relation is a name, or (name, from,
@@ -61,8 +65,33 @@ def _curves(models: Any, tokenizer: Any, corpus: Any, treebank: Any, links: Any)
     )
 
 
+def _of_other_kinds(reads: str, model: Any, processor: Any, corpus: Any, words: Any) -> RoleTable:
+    """roles() of a model that hears or sees."""
+    finders = {"input_features": roles_of_speech, "input_values": roles_of_speech, "pixel_values": roles_of_images}
+    finder, inside = finders.get(reads), module_of(model)
+    if finder is None or words is not None:
+        raise InputError(
+            f"{type(inside).__name__} reads {reads}, no text: "
+            + (
+                "roles knows text, sound and images."
+                if finder is None
+                else "a treebank and links are of texts. Give a corpus."
+            )
+        )
+    if processor is None:
+        names = ("processor", "image_processor", "feature_extractor")
+        processor = next((one for name in names if (one := getattr(model, name, None)) is not None), None)
+    if not may_attend(inside):
+        raise CaptureError(f"{type(inside).__name__} has no roles: {no_attention(inside)}")
+    found = finder(inside, processor, corpus)
+    return RoleTable(found.rows, found.by_head, model_name(inside), found.data, found.notes)
+
+
 def role_table(model: Any, tokenizer: Any, corpus: Any, treebank: Any, every: bool, links: Any = None) -> RoleTable:
     """roles() of one model."""
+    reads = getattr(module_of(model), "main_input_name", "input_ids")
+    if reads != "input_ids":
+        return _of_other_kinds(reads, model, tokenizer, corpus, treebank if links is None else links)
     held = open_held(model, tokenizer, ("input_ids",))
     model, tokenizer = held.model, held.reader
     if not isinstance(model, nn.Module):

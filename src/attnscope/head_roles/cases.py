@@ -17,7 +17,7 @@ class Task:
     `kind`: "relation" of a treebank; "link", a relation of the user's own; "token", of which tokens stand where; "probe", on random tokens. `does`: what a head
     that has the role does, as people read it. `positional`: the rule names a place, so that no offset can be a baseline.
     `by_weight`: the mean weight on the right keys decides, and not how often the top key is one. `enough`: how much of that
-    a head needs. `source`: whose rule it is.
+    a head needs. `source`: whose rule it is. `against`: what the baseline is, where it is no fixed offset.
     """
 
     relation: str
@@ -28,6 +28,7 @@ class Task:
     by_weight: bool = False
     enough: float = 0.0
     source: str = ""
+    against: str = ""
 
 
 @dataclass(frozen=True, eq=False)

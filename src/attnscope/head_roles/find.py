@@ -12,10 +12,9 @@ from torch import nn
 from attnscope.errors import InputError
 from attnscope.head_roles.baselines import Places
 from attnscope.head_roles.cases import Cases, Task, relation_cases
-from attnscope.head_roles.halves import reported_half
-from attnscope.head_roles.judge import Question, judge
 from attnscope.head_roles.links import Ends, link_task, read_links
-from attnscope.head_roles.looking import Looks, Reading, look, weights_of_texts
+from attnscope.head_roles.looking import look, weights_of_texts
+from attnscope.head_roles.plan import Plan, plan_of
 from attnscope.head_roles.relations import relation_task
 from attnscope.head_roles.rows import RoleRow
 from attnscope.head_roles.tasks import probe_cases, probes, token_cases
@@ -37,26 +36,6 @@ class Findings:
     data: str
     notes: tuple[str, ...]
     texts: tuple[Text, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class _Plan:
-    """A reading with the questions that it answers. `reported`: which texts are of the reported half."""
-
-    reading: Reading
-    tasks: tuple[Task, ...]
-    halves: tuple[tuple[Cases, Cases], ...]
-    queries: "np.ndarray | None" = None
-    places: Places | None = None
-
-    def judged(self, looks: Looks, every: bool) -> list[RoleRow]:
-        """The rows, once the model has run."""
-        questions = []
-        for number, (task, halves) in enumerate(zip(self.tasks, self.halves, strict=True)):
-            sums = looks.given[:, 2 * number : 2 * number + 2].T
-            counts = np.array([[max(1, len(half))] for half in halves])
-            questions.append(Question(task, *halves, sums / counts))
-        return judge(looks, questions, self.queries, self.places, every)
 
 
 def find_roles(
@@ -117,7 +96,7 @@ def find_roles(
     )
 
 
-def _relations(texts: Sequence[Text], count: int, causal: bool, aside: bool, ends: Mapping[str, Ends]) -> _Plan:
+def _relations(texts: Sequence[Text], count: int, causal: bool, aside: bool, ends: Mapping[str, Ends]) -> Plan:
     sizes = [text.alignment.units for text in texts if text.alignment is not None] + [0] * (count - len(texts))
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     found = relation_cases(
@@ -129,7 +108,8 @@ def _relations(texts: Sequence[Text], count: int, causal: bool, aside: bool, end
     order = sorted(found, key=lambda place: (-len(found[place]), place))
     tasks = {_task(*place, ends): found[place] for place in order if len(found[place])}
     return replace(
-        _plan(tasks, texts, sizes, by_word=True, aside=aside), places=_words_at(texts, starts[: len(texts) + 1], causal)
+        plan_of(tasks, texts, sizes, by_word=True, aside=aside),
+        places=_words_at(texts, starts[: len(texts) + 1], causal),
     )
 
 
@@ -164,35 +144,16 @@ def _visible(cases: Cases, starts: "np.ndarray", causal: bool, aside: bool) -> C
     return cases.that_are(seen)
 
 
-def _places(texts: Sequence[Text]) -> _Plan:
+def _places(texts: Sequence[Text]) -> Plan:
     sizes = [len(text) for text in texts]
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    return _plan(token_cases(texts, starts), texts, sizes, by_word=False)
+    return plan_of(token_cases(texts, starts), texts, sizes, by_word=False)
 
 
-def _probes(drawn: Sequence[Text]) -> _Plan:
+def _probes(drawn: Sequence[Text]) -> Plan:
     sizes = [len(text) for text in drawn]
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    return _plan(probe_cases(drawn, starts), drawn, sizes, by_word=False)
-
-
-def _plan(
-    tasks: Mapping[Task, Cases], texts: Sequence[Text], sizes: list[int], by_word: bool, aside: bool = False
-) -> _Plan:
-    reported = reported_half([text.document for text in texts], sizes[: len(texts)])
-    halves = tuple((cases.among(~reported), cases.among(reported)) for cases in tasks.values())
-    pairs = [
-        np.stack([cases.text_of_pair, cases.queries, cases.keys, np.full(len(cases.queries), 2 * number + half)], 1)
-        for number, both in enumerate(halves)
-        for half, cases in enumerate(both)
-    ]
-    joined = np.concatenate([np.zeros((0, 4), dtype=np.int64), *pairs])
-    joined = joined[np.argsort(joined[:, 0], kind="stable")]
-    reading = Reading(by_word, sizes, joined, 2 * len(tasks), aside)
-    queries = np.concatenate(
-        [np.arange(*reading.starts[n : n + 2]) for n in np.flatnonzero(reported)] or [np.zeros(0, dtype=np.int64)]
-    )
-    return _Plan(reading, tuple(tasks), halves, queries if by_word else None)
+    return plan_of(probe_cases(drawn, starts), drawn, sizes, by_word=False)
 
 
 def _manner(model: nn.Module, texts: Sequence[Text]) -> tuple[bool, bool]:

@@ -12,7 +12,7 @@ WHOLE = 0.5  # of all a head's links: from here on its role holds over the whole
 
 JSON_KEYS = (
     "layer", "head", "relation", "direction", "accuracy", "low", "high", "n", "baseline_offset", "baseline_accuracy", "p_adjusted",
-    "effect", "band_low", "band_high", "weight", "fits_strongest", "fits_all", "baseline_word", "baseline_word_accuracy", "chosen_accuracy", "chosen_n", "claimed",
+    "effect", "band_low", "band_high", "weight", "fits_strongest", "fits_all", "baseline_word", "baseline_word_accuracy", "chosen_accuracy", "chosen_n", "claimed", "measures",
 )  # fmt: skip
 
 
@@ -27,7 +27,7 @@ class RoleRow:
     offset, sentences as clusters; `p_adjusted`: by Holm over the rows of the table. None: too few cases, or no baseline.
     `weight`: the mean weight on the right keys. `fits_strongest`, `fits_all`: which part of the head's links is of this
     kind, among the tenth with the largest weights and among all. `chosen_accuracy`, `chosen_n`: in the choosing half, where
-    `looked_at` heads were looked at. `effect`, `band_low`, `band_high`: what switching the head off does; None: not measured.
+    `looked_at` heads were looked at. `measures`: (name, number) of statistics that are shown and decide nothing. `effect`, `band_low`, `band_high`: what switching the head off does; None: not measured.
     """
 
     layer: int | None
@@ -49,6 +49,7 @@ class RoleRow:
     fits_strongest: float | None = None
     fits_all: float | None = None
     looked_at: int = 0
+    measures: tuple[tuple[str, float], ...] = ()
     effect: float | None = None
     band_low: float | None = None
     band_high: float | None = None
@@ -90,4 +91,4 @@ class RoleRow:
 
     def as_json(self) -> dict[str, Any]:
         """The row by the keys JSON_KEYS."""
-        return {key: getattr(self, key) for key in JSON_KEYS}
+        return {**{key: getattr(self, key) for key in JSON_KEYS}, "measures": dict(self.measures)}

@@ -133,5 +133,5 @@ def _csv(records: Sequence[dict[str, Any]]) -> str:
     out, keys = io.StringIO(), list[str](JSON_KEYS)
     writer = csv.DictWriter(out, keys, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({**record, "measures": json.dumps(record["measures"])} for record in records)
     return out.getvalue()
