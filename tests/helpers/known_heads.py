@@ -28,7 +28,8 @@ ADVERBS = "quickly slowly often never today gladly rarely soon twice then".split
 DETERMINERS = "the a every this that some each one".split()
 WORDS = ["<unk>", *NOUNS, *VERBS, *ADJECTIVES, *ADVERBS, *DETERMINERS]
 
-# What each head was made to do, in the words of the table. L1H3 gives every key the same; L1H4 is of random numbers.
+# What each head was made to do, in the words of the table. The two of grammar know words and no places, so that they follow a word that was moved.
+# L1H3 gives every key the same; L1H4 is of random numbers.
 KNOWN = {
     (0, 0): ("previous token",),
     (0, 1): ("two tokens back",),
@@ -36,8 +37,8 @@ KNOWN = {
     (0, 3): ("first token",),
     (0, 4): ("earlier copy",),
     (1, 0): ("after an earlier copy",),
-    (1, 1): ("obj, dependent to head",),
-    (1, 2): ("nsubj, head to dependent",),
+    (1, 1): ("obj, dependent to head", "content"),
+    (1, 2): ("nsubj, head to dependent", "content"),
 }
 
 HEADS, SIZE, POSITIONS = 5, 36, 128

@@ -12,6 +12,7 @@ from torch import nn
 from attnscope.errors import InputError
 from attnscope.head_roles.baselines import Places
 from attnscope.head_roles.cases import Cases, Task, relation_cases
+from attnscope.head_roles.content import content_rows
 from attnscope.head_roles.links import Ends, link_task, read_links
 from attnscope.head_roles.looking import look, weights_of_texts
 from attnscope.head_roles.plan import Plan, plan_of
@@ -91,6 +92,10 @@ def find_roles(
             rows += plan.judged(looks, False)
             if every or not plan.reading.by_word:
                 by_head += plan.judged(looks, True)
+    if texts:
+        best, all_heads = content_rows(model, texts, causal)
+        rows += best
+        by_head += all_heads
     return Findings(
         tuple(rows), tuple(by_head), _data(sentences, len(texts) - sentences, len(drawn)), tuple(notes), tuple(texts)
     )

@@ -87,7 +87,7 @@ class RoleRow:
         if self.p_adjusted is None or self.baseline_accuracy is None:
             return False
         far = self.accuracy - max(self.baseline_accuracy, self.baseline_word_accuracy or 0.0) >= BEYOND
-        return far and self.p_adjusted < SURE and self.accuracy >= task.enough
+        return far and self.p_adjusted < SURE and self.accuracy >= task.enough and self.weight >= task.least_weight
 
     def as_json(self) -> dict[str, Any]:
         """The row by the keys JSON_KEYS."""

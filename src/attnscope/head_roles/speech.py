@@ -1,7 +1,7 @@
 """Which heads of a decoder follow the sound: later tokens look at later moments."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,10 @@ from torch import nn
 from attnscope.capturing import Recorder
 from attnscope.errors import CaptureError, InputError
 from attnscope.head_roles.cases import Task
-from attnscope.head_roles.evidence import holm, sign_flip_p, wilson
+from attnscope.head_roles.evidence import sign_flip_p, wilson
 from attnscope.head_roles.find import Findings
 from attnscope.head_roles.halves import reported_half
+from attnscope.head_roles.judge import corrected
 from attnscope.head_roles.looking import Head, vouch
 from attnscope.head_roles.rows import FEWEST, RoleRow
 from attnscope.models.inputs import prepare
@@ -53,7 +54,9 @@ def roles_of_speech(model: nn.Module, processor: Any, corpus: Any) -> Findings:
     rows = [_row(heard[0].heads[head], head, chosen, kept) for head in order]
     if not rows:
         rows = [RoleRow.without_head(ALIGNMENT, sum(one.tokens for one in kept))]
-    return Findings(_corrected(rows[:1]), _corrected(rows), f"It heard {count(len(heard), 'recording')}.", ())
+    return Findings(
+        tuple(corrected(rows[:1])), tuple(corrected(rows)), f"It heard {count(len(heard), 'recording')}.", ()
+    )
 
 
 def _row(place: Head, head: int, chosen: Sequence[_Heard], kept: Sequence[_Heard]) -> RoleRow:
@@ -79,12 +82,6 @@ def _row(place: Head, head: int, chosen: Sequence[_Heard], kept: Sequence[_Heard
         looked_at=len(kept[0].heads),
         measures=tuple((name, value) for name, value in measures if value == value),
     )
-
-
-def _corrected(rows: Sequence[RoleRow]) -> tuple[RoleRow, ...]:
-    if any(row.p is None for row in rows):
-        return tuple(rows)
-    return tuple(replace(row, p_adjusted=p) for row, p in zip(rows, holm([row.p or 0.0 for row in rows]), strict=True))
 
 
 def _mean(heard: Sequence[_Heard], name: str) -> "np.ndarray":
