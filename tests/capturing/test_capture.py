@@ -584,3 +584,17 @@ def test_generate_returns_one_token_more_than_the_model_read() -> None:
     assert len(trace.tokens) == out.shape[1] - 1 == trace.sites[0].keys
     with pytest.raises(InputError, match="tokens were given"):
         recorder.trace(input_ids=torch.cat([out, out], dim=1))
+
+
+def test_the_texts_of_a_pair_are_told_apart_by_what_the_pass_was_given(demo) -> None:
+    """As CrossEncoder.predict runs: longer pairs first, ids and types known to the pass alone."""
+    model, tokenizer = demo
+    pairs = [("He left.", "Why?"), ("As the aircraft becomes lighter, it flies higher.", "It climbs.")]
+    batch = tokenizer([a for a, _ in pairs[::-1]], [b for _, b in pairs[::-1]], return_tensors="pt", padding=True)
+    with torch.no_grad(), attnscope.capture(model) as recorder:
+        model(**batch)
+    for row, types in enumerate(batch["token_type_ids"].tolist()):
+        assert list(recorder.trace(tokenizer=tokenizer, index=row).tokens.segments) == types
+    own = tokenizer(*pairs[0])["input_ids"]
+    found = recorder.trace(tokenizer=tokenizer, input_ids=[own], index=0).tokens
+    assert list(found.segments) == batch["token_type_ids"][1].tolist()

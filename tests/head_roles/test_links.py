@@ -40,7 +40,8 @@ def links_of(treebank, by_token):
 @pytest.mark.parametrize("by_token", [True, False])
 def test_links_are_found_as_the_relation_of_a_treebank_is(shipped, treebank, by_token):
     table = attnscope.roles(*shipped, links=list(links_of(treebank, by_token)))
-    (row,) = [r for r in table if r.relation == "deed"]  # its other direction looks ahead, which no head can
+    row, back = (r for r in table if r.relation == "deed")
+    assert (back.n, back.layer) == (0, None), "the other direction looks ahead, which no head can"
     assert (row.name, row.direction, row.accuracy, row.n) == ("L1H1", "what is done to the deed", 1.0, 60)
     assert row.claimed
     assert table.badges[1, 1] == ("deed, what is done to the deed",)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import attnscope
+import tiny_models
 from attnscope.errors import InputError
 from attnscope.head_roles.halves import reported_half
 from attnscope.head_roles.treebank import Sentence, Treebank, read_treebank
@@ -198,3 +199,23 @@ def test_checkpoints_give_a_curve_a_head(demo, treebank):
         curves.curve("obj", "dependent to head", "L9H9")
     with pytest.raises(InputError, match="empty list"):
         attnscope.roles([], tokenizer)
+
+
+def test_a_tokenizer_of_another_model_is_refused(demo, treebank):
+    with pytest.raises(InputError, match="does not fit this model"):
+        attnscope.roles(tiny_models.model("gpt2"), demo[1], treebank=treebank)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "t5"])
+def test_models_of_other_kinds(kind, treebank):
+    """A causal one sees no later word; of an encoder-decoder model the encoder is looked at."""
+    model = tiny_models.model(kind)
+    few = Treebank(treebank.sentences[:40])
+    table = attnscope.roles(model, tiny_models.tokenizer(), treebank=few)
+    (case,) = [r for r in table if r.relation == "det" and r.direction == "dependent to head"]
+    if kind == "t5":
+        assert case.n > 0
+    else:
+        assert case.n == 0  # a determiner stands before its noun
+        assert case.layer is None
+    assert {r.layer for r in table.by_head} <= {*range(6)}

@@ -24,7 +24,7 @@ def given_names(tokenizer: Any, input_ids: Any, tokens: Any, index: int, types: 
             f"input_ids have {len(ids)} rows, and you ask for row {index}: give the ids of the whole batch."
         )
     row = (ids[index] if ids.ndim == 2 else ids).tolist()
-    return tokens_of(tokenizer, row, segments=segments_of_types(types, index))
+    return tokens_of(tokenizer, row, segments=_segments(types, torch.tensor(row), index, tokenizer))
 
 
 def ids_read(reads: Reads, encoder_decoder: bool) -> Tensor | None:
@@ -36,11 +36,12 @@ def ids_read(reads: Reads, encoder_decoder: bool) -> Tensor | None:
 
 
 def names_of_read(
-    named: Tokens | None, tokenizer: Any, read: Tensor | None, past: int | None, index: int
+    named: Tokens | None, tokenizer: Any, read: Tensor | None, past: int | None, index: int, types: Any = None
 ) -> Tokens | None:
-    """The names given, else those of the ids that were read, where a tokenizer spells them and no cache held others."""
+    """The names given, else those of the ids that were read, where a tokenizer spells them and no cache held others. `types`:
+    the token_type_ids of the pass."""
     if named is None and tokenizer is not None and read is not None and past == 0 and index < len(read):
-        return tokens_of(tokenizer, read[index].tolist())
+        return tokens_of(tokenizer, read[index].tolist(), segments=_segments(types, read[index], index, tokenizer))
     return named
 
 
@@ -52,12 +53,13 @@ def matched(
     index: int,
     model: Any,
     last: bool = True,
+    types: Any = None,
 ) -> tuple[Tokens | None, int, list[str]]:
     """The names of what row `index` of a pass read, the row that they are of, and what a reader must know.
 
     `read`: the ids of the pass, [B, T]; None: not known. `past`: tokens that a cache held before. `model`: says, with the
     tokenizer, what stands for padding.
-    `last`: no pass followed that was recorded, so that the model has read all but the last id.
+    `types`: the token_type_ids of the pass. `last`: no pass followed that was recorded, so that the model has read all but the last id.
 
     Ids that go on beyond this pass, as those of a whole generation do, are cut to it. Ids of another row of the batch lead to that row. Raises InputError for
     ids that no row has read.
@@ -83,8 +85,21 @@ def matched(
                     f"before they ran (sentence-transformers sorts them by length). Row {row} is shown."
                 )
             same = read[row].tolist() == given
-            return (named if same else tokens_of(tokenizer, read[row].tolist())), row, notes
+            segments = _segments(types, read[row], row, tokenizer)
+            return (named if same else tokens_of(tokenizer, read[row].tolist(), segments=segments)), row, notes
     raise InputError(_other(given, own, past, index))
+
+
+def _segments(types: Any, ids: Tensor, row: int, tokenizer: Any) -> tuple[int, ...]:
+    """Which text of a pair each id of a row is of; padding behind them is of the first, as tokenizers fill it up."""
+    if types is None:
+        return ()
+    pad, count = getattr(tokenizer, "pad_token_id", None), len(ids)
+    while count and ids[count - 1] == pad:
+        count -= 1
+    told = torch.as_tensor(types)
+    found = segments_of_types(told[..., :count], row)
+    return found + (0,) * (len(ids) - count) if found else ()
 
 
 def _pads(model: Any, tokenizer: Any) -> set[Any]:

@@ -115,9 +115,11 @@ class Recorder:
         last = chosen is passes.kept[-1]
         both = bool(getattr(config, "is_encoder_decoder", False))
         read, target_read = ids_read(reads, both), reads.given.get("decoder_input_ids")
-        named = names_of_read(named, tokenizer, read, 0 if both else reads.past, row)
+        named = names_of_read(named, tokenizer, read, 0 if both else reads.past, row, reads.token_types)
         target = names_of_read(target, tokenizer, target_read, reads.past, row)
-        named, row, more = matched(named, tokenizer, read, 0 if both else reads.past, row, self.model, last)
+        named, row, more = matched(
+            named, tokenizer, read, 0 if both else reads.past, row, self.model, last, reads.token_types
+        )
         target, *_ = matched(target, tokenizer, target_read, reads.past, row, self.model, last)
         if named is not None and tokens is None:
             named, target = with_virtual(self.model, named, target)

@@ -17,7 +17,7 @@ from attnscope.capturing.notes import (
 )
 from attnscope.capturing.parts import rows_of
 from attnscope.capturing.read.stacks import Call, Place, stack_places
-from attnscope.capturing.records import Pass, Record, WeightsRecord
+from attnscope.capturing.records import ASKED, Pass, Record, WeightsRecord
 from attnscope.capturing.sites import Found, placed_sites
 from attnscope.errors import CaptureError, InputError
 from attnscope.tracing.modules import model_name
@@ -120,7 +120,9 @@ def trace_of(
         implementation=", ".join(sorted({record.implementation for record in records})),
         revision=getattr(config, "_commit_hash", None),
     )
-    left_out = left_out_notes(chosen.passed_over, {record.path for record in records})
+    # what a module says when it is asked for its weights is all that it does
+    followed = {record.path for record in records if record.implementation != ASKED}
+    left_out = left_out_notes(chosen.passed_over, followed)
     notes = (
         *notes,
         *more,

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from attnscope.errors import InputError
@@ -21,7 +22,7 @@ from attnscope.head_roles.rows import RoleRow
 from attnscope.head_roles.tasks import probe_cases, probes, token_cases
 from attnscope.head_roles.texts import Text, read_plain, read_sentences
 from attnscope.head_roles.treebank import read_treebank
-from attnscope.models.length import max_positions
+from attnscope.models.length import check_ids, max_positions
 from attnscope.text.format import count, listed
 
 LOOKED_AT_FIRST = 32  # texts that show whether the model is causal and has a sink
@@ -65,6 +66,8 @@ def find_roles(
         plain, left_out = read_plain(tokenizer, corpus, limit)
         notes += _set_aside(left_out, len(plain) + len(left_out), "texts")
         texts += plain
+    for text in texts:
+        check_ids(model, tokenizer, torch.tensor([text.ids]))
     special = {*getattr(tokenizer, "all_special_ids", ()), *getattr(tokenizer, "added_tokens_decoder", {})}
     drawn = probes(model, sorted(special), _first_id(tokenizer), limit)
     if not texts and not drawn:
@@ -111,7 +114,7 @@ def _relations(texts: Sequence[Text], count: int, causal: bool, aside: bool, end
     )
     found = {place: _visible(cases, starts, causal, aside) for place, cases in found.items()}
     order = sorted(found, key=lambda place: (-len(found[place]), place))
-    tasks = {_task(*place, ends): found[place] for place in order if len(found[place])}
+    tasks = {_task(*place, ends): found[place] for place in order}
     return replace(
         plan_of(tasks, texts, sizes, by_word=True, aside=aside),
         places=_words_at(texts, starts[: len(texts) + 1], causal),
