@@ -44,7 +44,7 @@ def test_links_are_found_as_the_relation_of_a_treebank_is(shipped, treebank, by_
     assert (back.n, back.layer) == (0, None), "the other direction looks ahead, which no head can"
     assert (row.name, row.direction, row.accuracy, row.n) == ("L1H1", "what is done to the deed", 1.0, 60)
     assert row.claimed
-    assert table.badges[1, 1] == ("deed, what is done to the deed",)
+    assert table.badges[1, 1] == ("deed, what is done to the deed", "content")
     assert "links what is done to the deed (deed): 100.0 %" in table.sentences()[0]
 
 
