@@ -68,7 +68,7 @@ def test_a_place_of_several_tokens_counts_as_one(demo):
         ([("the cat sat", {"x": [(0, 1)]})], "token 0 is special"),
         ([("the cat sat", {"x": [((4, 70), 1)]})], "no characters of it; it has 11"),
         ([("the cat sat", {"x": [(1, 2, 3)]})], "as a pair"),
-        ([("the cat sat", {("x", "a", "b"): [(1, 2)]}), ("the cat sat", {"x": [(1, 2)]})], "other ends"),
+        ([("the cat sat", {("x", "a", "b"): [(1, 2)]}), ("the cat sat", {"x": [(1, 2)]})], "two pairs of ends"),
         ([], "an empty list"),
     ],
 )

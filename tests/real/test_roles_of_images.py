@@ -66,7 +66,7 @@ def test_what_is_said(table):
     assert all(row.looked_at == 72 for row in table)
 
 
-@pytest.mark.parametrize(("corpus", "message"), [(None, "got NoneType"), ([], "empty"), ([picture(), 3], "image 1 of")])
+@pytest.mark.parametrize(("corpus", "message"), [(None, "got NoneType"), ([], "empty"), ([picture(), 3], "image 1")])
 def test_a_corpus_that_is_none_is_refused(corpus, message):
     with pytest.raises(InputError, match=message):
         attnscope.roles(*images(), corpus=corpus)

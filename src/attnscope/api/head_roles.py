@@ -71,12 +71,9 @@ def _of_other_kinds(reads: str, model: Any, processor: Any, corpus: Any, words: 
     finder, inside = finders.get(reads), module_of(model)
     if finder is None or words is not None:
         raise InputError(
-            f"{type(inside).__name__} reads {reads}, no text: "
-            + (
-                "roles knows text, sound and images."
-                if finder is None
-                else "a treebank and links are of texts. Give a corpus."
-            )
+            f"a treebank and links are of texts, and {type(inside).__name__} reads {reads}. Give a corpus of what it reads."
+            if words is not None
+            else f"roles need a model of text, sound or images, and {type(inside).__name__} reads {reads}."
         )
     if processor is None:
         names = ("processor", "image_processor", "feature_extractor")

@@ -89,7 +89,7 @@ def _cases(tokens: list[Tokens], starts: list[int]) -> dict[Task, Cases]:
     for number, (named, start) in enumerate(zip(tokens, starts, strict=False)):
         patches, places = _patches(named)
         if not len(patches):
-            raise InputError(f"image {number} has no patches with a place, so nothing can be asked of its heads.")
+            raise InputError(f"no patch of image {number} has a place, so nothing can be asked of its heads.")
         near = np.abs(places[:, None] - places[None]).max(-1) <= 1
         rests = {
             task: [start + i for i, name in enumerate(named.strings) if name.startswith(what) and named.special[i]]
@@ -116,7 +116,7 @@ def _see(model: nn.Module, processor: Any, image: Any, number: int) -> Any:
     try:
         inputs = image_inputs(processor, image)
     except InputError as error:
-        raise InputError(f"image {number} of the corpus: {error}") from error
+        raise InputError(f"the corpus has an image that cannot be read, image {number}: {error}") from error
     return prepare(
         model, None, text=None, text_pair=None, text_target=None, messages=None, inputs=inputs, generate=0, truncate=False,
         reader=processor,

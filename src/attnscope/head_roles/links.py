@@ -12,9 +12,9 @@ from attnscope.head_roles.treebank import Sentence
 Ends = tuple[str, str]
 Span = tuple[int, int]
 
-EXPECTED = (
-    'expected links as a list of (text, {name: pairs}), such as [("the cat sat", {("agent", "noun", "verb"): [((4, 7), (8, 11))]})], '
-    "where a place is a (start, stop) of characters or the number of a token"
+EXAMPLE = (
+    'such as [("the cat sat", {("agent", "noun", "verb"): [((4, 7), (8, 11))]})], where a place is a (start, stop) of characters '
+    "or the number of a token"
 )
 
 
@@ -43,11 +43,13 @@ def read_links(tokenizer: Any, links: Any, limit: int | None) -> tuple[list[Text
                 tuple(sides) or ("one end", "the other")
             ):
                 raise InputError(
-                    f"{where}: {name!r} has other ends here than in a text before: give them one name each."
+                    f"a relation of the links has two pairs of ends: {name!r} has others in {where} than before. Give each its own name."
                 )
             for pair in pairs:
                 if not isinstance(pair, Sequence) or len(pair) != 2:
-                    raise InputError(f"{EXPECTED}; got {pair!r} as a pair of text {number}.")
+                    raise InputError(
+                        f"expected links as a list of (text, relations), {EXAMPLE}; got {pair!r} as a pair of text {number}."
+                    )
                 one, other = (_span(place, offsets, special, text, where) for place in pair)
                 pieces.append((one, other, name))
         spans = _spans({span for *both, _ in pieces for span in both}, offsets, special)
@@ -61,7 +63,9 @@ def read_links(tokenizer: Any, links: Any, limit: int | None) -> tuple[list[Text
             sentence = Sentence(text, tuple(spans), tuple(arcs), f"link {number}")
             texts.append(Text(dict(encoded), special, sentence.document, alignment, sentence))
     if not texts:
-        raise InputError(f"{EXPECTED}; got {'; '.join(left_out) or 'an empty list'}.")
+        raise InputError(
+            f"expected links as a list of (text, relations), {EXAMPLE}; got {'; '.join(left_out) or 'an empty list'}."
+        )
     return texts, ends, left_out
 
 
@@ -73,12 +77,12 @@ def link_task(name: str, direction: str, ends: Ends) -> Task:
 
 def _items(links: Any) -> list[tuple[str, Mapping[Any, Any]]]:
     if isinstance(links, (str, bytes, Mapping)) or not isinstance(links, Iterable):
-        raise InputError(f"{EXPECTED}; got {type(links).__name__}.")
+        raise InputError(f"expected links as a list of (text, relations), {EXAMPLE}; got {type(links).__name__}.")
     items = []
     for item in links:
         fits = isinstance(item, Sequence) and len(item) == 2 and isinstance(item[0], str)
         if not fits or not isinstance(item[1], Mapping) or not all(map(_is_relation, item[1])):
-            raise InputError(f"{EXPECTED}; got {item!r:.80}.")
+            raise InputError(f"expected links as a list of (text, relations), {EXAMPLE}; got {item!r:.80}.")
         items.append((item[0], item[1]))
     return items
 
@@ -93,13 +97,17 @@ def _span(place: Any, offsets: Sequence[Span], special: Sequence[bool], text: st
     if isinstance(place, int) and not isinstance(place, bool):
         if not 0 <= place < len(offsets) or special[place]:
             which = "is special" if 0 <= place < len(offsets) else f"is none of its {len(offsets)} tokens"
-            raise InputError(f"{where}: token {place} {which}; links are between tokens of the text, counted from 0.")
+            raise InputError(
+                f"links are between tokens of the text, counted from 0: in {where}, token {place} {which}."
+            )
         return offsets[place]
     if not isinstance(place, Sequence) or isinstance(place, str) or len(place) != 2:
-        raise InputError(f"{EXPECTED}; got {place!r} as a place.")
+        raise InputError(f"expected links as a list of (text, relations), {EXAMPLE}; got {place!r} as a place.")
     start, stop = place
     if not all(isinstance(one, int) for one in place) or not 0 <= start < stop <= len(text):
-        raise InputError(f"{where}: {place!r} are no characters of it; it has {len(text)}.")
+        raise InputError(
+            f"links are between characters of the text: in {where}, {place!r} are no characters of it; it has {len(text)}."
+        )
     return start, stop
 
 
