@@ -114,6 +114,21 @@ def speech() -> tuple[Any, Any, Any]:
 SAID = " My dog chased the cat until it climbed a tree."
 SECONDS = 3.9135625
 
+ALIGNMENT = (
+    (1, 0),
+    (2, 0),
+    (2, 5),
+    (3, 0),
+    (3, 1),
+    (3, 2),
+    (3, 3),
+    (3, 4),
+)  # openai/whisper-tiny.en, generation_config.json
+
+
+# When each of the ten words begins, in seconds: word events of libespeak-ng, en-us at 140 words a minute with a gap of 4.
+WORDS = (0.0, 0.273, 0.663, 1.188, 1.408, 1.851, 2.366, 2.622, 3.211, 3.377)
+
 
 def sentence() -> torch.Tensor:
     """Whisper's input for somebody who says `SAID`, in `SECONDS`: tests/real/sentence.wav, made with espeak-ng."""

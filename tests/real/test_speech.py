@@ -6,24 +6,9 @@ import torch
 import attnscope
 from attnscope.statistics.thumbnails import thumbnails_of
 from attnscope.views.levels import REGISTRY
-from real_models import SAID, SECONDS, sentence, speech
+from real_models import ALIGNMENT, SAID, SECONDS, WORDS, sentence, speech
 
 pytestmark = [pytest.mark.exactness, pytest.mark.slow]
-
-ALIGNMENT = (
-    (1, 0),
-    (2, 0),
-    (2, 5),
-    (3, 0),
-    (3, 1),
-    (3, 2),
-    (3, 3),
-    (3, 4),
-)  # openai/whisper-tiny.en, generation_config.json
-
-
-# When each of the ten words begins, in seconds: word events of libespeak-ng, en-us at 140 words a minute with a gap of 4.
-WORDS = (0.0, 0.273, 0.663, 1.188, 1.408, 1.851, 2.366, 2.622, 3.211, 3.377)
 
 
 @pytest.fixture(scope="module")

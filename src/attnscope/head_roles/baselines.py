@@ -1,4 +1,4 @@
-"""What a head has to beat: a fixed offset from the query, and a fixed word. Neither needs to read the sentence."""
+"""What a head has to beat: a fixed offset from the query, and a fixed word or the first one. None needs to read the sentence."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,6 +8,8 @@ import numpy as np
 from attnscope.head_roles.cases import Cases
 
 WORDS_TRIED = 12  # the most frequent right ones
+FIRST_WORD = "the first word"
+FIRST = -1  # in place of a form: whatever stands first in the text
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +21,10 @@ class Places:
     form: "np.ndarray"
     forms: tuple[str, ...]
     causal: bool
+
+    def named(self, form: int) -> str:
+        """The form in words."""
+        return FIRST_WORD if form == FIRST else self.forms[form]
 
 
 def best_offset(cases: Cases) -> int | None:
@@ -39,14 +45,20 @@ def right_by_offset(cases: Cases, offset: int) -> "np.ndarray":
 
 
 def best_word(cases: Cases, places: Places) -> int | None:
-    """The form (its number) whose nearest place is the right key most often; None without a case."""
+    """The form (its number) whose nearest place is the right key most often, or FIRST; None without a case."""
+    if not len(cases):
+        return None
     frequent = [form for form, _ in Counter(places.form[cases.keys].tolist()).most_common(WORDS_TRIED)]
+    frequent.append(FIRST)
     counts = [right_by_word(cases, places, form).sum() for form in frequent]
-    return frequent[int(np.argmax(counts))] if frequent else None
+    return frequent[int(np.argmax(counts))]
 
 
 def right_by_word(cases: Cases, places: Places, form: int) -> "np.ndarray":
-    """Of each case, whether the nearest place with this form, the query itself left out, is right."""
+    """Of each case, whether the nearest place with this form, the query itself left out, is right; of FIRST, the first place of the
+    text."""
+    if form == FIRST:
+        return cases.any(cases.keys == np.searchsorted(places.text, cases.text_of_pair))
     there = np.flatnonzero(places.form == form)
     if not len(there):
         return np.zeros(len(cases), dtype=bool)

@@ -14,10 +14,11 @@ TO_HEAD, TO_DEPENDENT = "dependent to head", "head to dependent"
 class Task:
     """A relation in one direction, or another rule that names the right keys of a query.
 
-    `kind`: "relation" of a treebank; "token", of which tokens stand where; "probe", on random tokens. `does`: what a head
+    `kind`: "relation" of a treebank; "link", a relation of the user's own; "token", of which tokens stand where; "probe", on random tokens. `does`: what a head
     that has the role does, as people read it. `positional`: the rule names a place, so that no offset can be a baseline.
     `by_weight`: the mean weight on the right keys decides, and not how often the top key is one. `enough`: how much of that
-    a head needs. `source`: whose rule it is.
+    a head needs. `source`: whose rule it is. `against`: what the baseline is, where it is no fixed offset. `least_weight`: the mean
+    weight on the right keys that a head needs beside that.
     """
 
     relation: str
@@ -28,6 +29,8 @@ class Task:
     by_weight: bool = False
     enough: float = 0.0
     source: str = ""
+    against: str = ""
+    least_weight: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,10 +13,11 @@ from torch import nn
 from attnscope.errors import InputError
 from attnscope.head_roles.baselines import Places
 from attnscope.head_roles.cases import Cases, Task, relation_cases
+from attnscope.head_roles.content import content_rows
 from attnscope.head_roles.examples import readable
-from attnscope.head_roles.halves import reported_half
-from attnscope.head_roles.judge import Question, judge
-from attnscope.head_roles.looking import Looks, Reading, look, weights_of_texts
+from attnscope.head_roles.links import Ends, link_task, read_links
+from attnscope.head_roles.looking import look, weights_of_texts
+from attnscope.head_roles.plan import Plan, plan_of
 from attnscope.head_roles.relations import relation_task
 from attnscope.head_roles.rows import RoleRow
 from attnscope.head_roles.tasks import probe_cases, probes, token_cases
@@ -40,27 +41,9 @@ class Findings:
     texts: tuple[Text, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class _Plan:
-    """A reading with the questions that it answers. `reported`: which texts are of the reported half."""
-
-    reading: Reading
-    tasks: tuple[Task, ...]
-    halves: tuple[tuple[Cases, Cases], ...]
-    queries: "np.ndarray | None" = None
-    places: Places | None = None
-
-    def judged(self, looks: Looks, every: bool) -> list[RoleRow]:
-        """The rows, once the model has run."""
-        questions = []
-        for number, (task, halves) in enumerate(zip(self.tasks, self.halves, strict=True)):
-            sums = looks.given[:, 2 * number : 2 * number + 2].T
-            counts = np.array([[max(1, len(half))] for half in halves])
-            questions.append(Question(task, *halves, sums / counts))
-        return judge(looks, questions, self.queries, self.places, every, None if every else self.reading.starts)
-
-
-def find_roles(model: nn.Module, tokenizer: Any, corpus: Any, treebank: Any, every: bool = False) -> Findings:
+def find_roles(
+    model: nn.Module, tokenizer: Any, corpus: Any, treebank: Any, every: bool = False, links: Any = None
+) -> Findings:
     """See attnscope.roles."""
     limit = max_positions(model)
     notes: list[str] = []
@@ -69,6 +52,16 @@ def find_roles(model: nn.Module, tokenizer: Any, corpus: Any, treebank: Any, eve
         read = read_treebank(treebank)
         texts, left_out = read_sentences(tokenizer, read.sentences, limit)
         notes += _set_aside([*read.set_aside, *left_out], len(read.sentences) + len(read.set_aside))
+    ends: dict[str, Ends] = {}
+    if links is not None:
+        linked, ends, left_out = read_links(tokenizer, links, limit)
+        taken = {relation for text in texts if text.sentence for *_, relation in text.sentence.arcs} & set(ends)
+        if taken:
+            raise InputError(
+                f"the treebank has relations named {listed(sorted(taken))} too; give your links another name."
+            )
+        notes += _set_aside(left_out, len(linked) + len(left_out), "texts with links")
+        texts += linked
     sentences = len(texts)
     if corpus is not None:
         plain, left_out = read_plain(tokenizer, corpus, limit)
@@ -80,12 +73,12 @@ def find_roles(model: nn.Module, tokenizer: Any, corpus: Any, treebank: Any, eve
     drawn = probes(model, sorted(special), _first_id(tokenizer), limit)
     if not texts and not drawn:
         raise InputError(
-            "there is nothing to look at: give a corpus (a list of texts) or a treebank (a path to CoNLL-U)."
+            "there is nothing to look at: give a corpus (a list of texts), links, or a treebank (a path to CoNLL-U)."
         )
     causal, aside = _manner(model, texts or drawn)
     plans = []
     if sentences:
-        plans.append(_relations(texts[:sentences], len(texts), causal, aside))
+        plans.append(_relations(texts[:sentences], len(texts), causal, aside, ends))
         if aside:
             notes.append(
                 "The first word of a sentence is no key here: most heads rest on it whatever the query is (a sink). "
@@ -103,18 +96,22 @@ def find_roles(model: nn.Module, tokenizer: Any, corpus: Any, treebank: Any, eve
             rows += [_with_examples(row, plan, group, tokenizer) for row in plan.judged(looks, False)]
             if every or not plan.reading.by_word:
                 by_head += plan.judged(looks, True)
+    if texts:
+        best, all_heads = content_rows(model, texts, causal)
+        rows += best
+        by_head += all_heads
     return Findings(
         tuple(rows), tuple(by_head), _data(sentences, len(texts) - sentences, len(drawn)), tuple(notes), tuple(texts)
     )
 
 
-def _with_examples(row: RoleRow, plan: _Plan, texts: Sequence[Text], tokenizer: Any) -> RoleRow:
+def _with_examples(row: RoleRow, plan: Plan, texts: Sequence[Text], tokenizer: Any) -> RoleRow:
     """Words for the examples of a claim."""
     by_word = plan.reading.by_word
     return replace(row, examples=readable(row.chosen, texts, tokenizer, by_word)) if row.claimed else row
 
 
-def _relations(texts: Sequence[Text], count: int, causal: bool, aside: bool) -> _Plan:
+def _relations(texts: Sequence[Text], count: int, causal: bool, aside: bool, ends: Mapping[str, Ends]) -> Plan:
     sizes = [text.alignment.units for text in texts if text.alignment is not None] + [0] * (count - len(texts))
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     found = relation_cases(
@@ -124,10 +121,15 @@ def _relations(texts: Sequence[Text], count: int, causal: bool, aside: bool) -> 
     )
     found = {place: _visible(cases, starts, causal, aside) for place, cases in found.items()}
     order = sorted(found, key=lambda place: (-len(found[place]), place))
-    tasks = {relation_task(*place): found[place] for place in order}
+    tasks = {_task(*place, ends): found[place] for place in order}
     return replace(
-        _plan(tasks, texts, sizes, by_word=True, aside=aside), places=_words_at(texts, starts[: len(texts) + 1], causal)
+        plan_of(tasks, texts, sizes, by_word=True, aside=aside),
+        places=_words_at(texts, starts[: len(texts) + 1], causal),
     )
+
+
+def _task(relation: str, direction: str, ends: Mapping[str, Ends]) -> Task:
+    return link_task(relation, direction, ends[relation]) if relation in ends else relation_task(relation, direction)
 
 
 def _words_at(texts: Sequence[Text], starts: "np.ndarray", causal: bool) -> Places:
@@ -157,35 +159,16 @@ def _visible(cases: Cases, starts: "np.ndarray", causal: bool, aside: bool) -> C
     return cases.that_are(seen)
 
 
-def _places(texts: Sequence[Text]) -> _Plan:
+def _places(texts: Sequence[Text]) -> Plan:
     sizes = [len(text) for text in texts]
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    return _plan(token_cases(texts, starts), texts, sizes, by_word=False)
+    return plan_of(token_cases(texts, starts), texts, sizes, by_word=False)
 
 
-def _probes(drawn: Sequence[Text]) -> _Plan:
+def _probes(drawn: Sequence[Text]) -> Plan:
     sizes = [len(text) for text in drawn]
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    return _plan(probe_cases(drawn, starts), drawn, sizes, by_word=False)
-
-
-def _plan(
-    tasks: Mapping[Task, Cases], texts: Sequence[Text], sizes: list[int], by_word: bool, aside: bool = False
-) -> _Plan:
-    reported = reported_half([text.document for text in texts], sizes[: len(texts)])
-    halves = tuple((cases.among(~reported), cases.among(reported)) for cases in tasks.values())
-    pairs = [
-        np.stack([cases.text_of_pair, cases.queries, cases.keys, np.full(len(cases.queries), 2 * number + half)], 1)
-        for number, both in enumerate(halves)
-        for half, cases in enumerate(both)
-    ]
-    joined = np.concatenate([np.zeros((0, 4), dtype=np.int64), *pairs])
-    joined = joined[np.argsort(joined[:, 0], kind="stable")]
-    reading = Reading(by_word, sizes, joined, 2 * len(tasks), aside)
-    queries = np.concatenate(
-        [np.arange(*reading.starts[n : n + 2]) for n in np.flatnonzero(reported)] or [np.zeros(0, dtype=np.int64)]
-    )
-    return _Plan(reading, tuple(tasks), halves, queries if by_word else None)
+    return plan_of(probe_cases(drawn, starts), drawn, sizes, by_word=False)
 
 
 def _manner(model: nn.Module, texts: Sequence[Text]) -> tuple[bool, bool]:

@@ -48,10 +48,15 @@ def judge(
     rows: list[RoleRow] = []
     for question in questions:
         rows += _rows(looks, question, queries, places, every, starts)
-    tested = [i for i, row in enumerate(rows) if row.p is not None]
+    return corrected(rows)
+
+
+def corrected(rows: Sequence[RoleRow]) -> list[RoleRow]:
+    """The rows with p-values adjusted for their number (Holm); rows without one are left as they are."""
+    found, tested = list(rows), [i for i, row in enumerate(rows) if row.p is not None]
     for place, p in zip(tested, holm([rows[i].p or 0.0 for i in tested]), strict=True):
-        rows[place] = replace(rows[place], p_adjusted=p)
-    return rows
+        found[place] = replace(rows[place], p_adjusted=p)
+    return found
 
 
 def _rows(
@@ -131,4 +136,4 @@ def _word(question: Question, places: Places | None) -> tuple[str | None, float 
     form = best_word(question.choosing, places)
     if form is None:
         return None, None
-    return places.forms[form], float(right_by_word(question.reported, places, form).mean())
+    return places.named(form), float(right_by_word(question.reported, places, form).mean())

@@ -1,7 +1,7 @@
 """Run a model over texts, and keep where every head looks from every word, and how much it gives to the right ones."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -145,7 +145,7 @@ def _batch(
                 f"{type(model).__name__} has no self-attention over the tokens of a text, so its heads have no roles."
             )
         if row == 0:
-            _vouch(sites)
+            vouch(sites)
         heads = tuple((site.layer, head) for site in sites for head in range(site.heads))
         yield number, heads, torch.cat([site.weights(None).float().cpu() for site in sites]).nan_to_num(0.0)
 
@@ -155,7 +155,8 @@ def reads_text(site: Site, tokens: int) -> bool:
     return site.kind == "self" and site.queries == site.keys == tokens
 
 
-def _vouch(sites: Sequence[Site]) -> None:
+def vouch(sites: Sequence[Site]) -> None:
+    """Raises CaptureError where the weights do not reproduce what the model computed."""
     for site in sites:
         if (found := site.verify()).status == "failed":
             raise CaptureError(
@@ -166,13 +167,18 @@ def _vouch(sites: Sequence[Site]) -> None:
 
 def look(model: nn.Module, texts: Sequence[Text], readings: Sequence[Reading]) -> list[Looks]:
     """Where the heads of `model` look in `texts`, by each of the `readings`: one pass over the texts for all of them."""
+    return gathered(weights_of_texts(model, texts), readings, texts)
+
+
+def gathered(
+    passes: Iterable[tuple[int, tuple[Head, ...], Tensor]], readings: Sequence[Reading], texts: Sequence[Text]
+) -> list[Looks]:
+    """The same from weights that come by: (number of the text, heads, weights [N, T, T])."""
     looks: list[Looks] = []
-    for number, heads, weights in weights_of_texts(model, texts):
+    for number, heads, weights in passes:
         looks = looks or [Looks.start(heads, reading) for reading in readings]
         if heads != looks[0].heads:
-            raise CaptureError(
-                f"{type(model).__name__} has other heads in one text than in another, so they have no roles."
-            )
+            raise CaptureError("the model has other heads in one text than in another, so they have no roles.")
         for found, reading in zip(looks, readings, strict=True):
             found.add(reading, number, weights, texts[number].alignment)
     return looks

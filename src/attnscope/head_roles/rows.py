@@ -13,7 +13,7 @@ WHOLE = 0.5  # of all a head's links: from here on its role holds over the whole
 
 JSON_KEYS = (
     "layer", "head", "relation", "direction", "accuracy", "low", "high", "n", "baseline_offset", "baseline_accuracy", "p_adjusted",
-    "effect", "band_low", "band_high", "weight", "fits_strongest", "fits_all", "baseline_word", "baseline_word_accuracy", "chosen_accuracy", "chosen_n", "claimed",
+    "effect", "band_low", "band_high", "weight", "fits_strongest", "fits_all", "baseline_word", "baseline_word_accuracy", "chosen_accuracy", "chosen_n", "claimed", "measures",
 )  # fmt: skip
 
 
@@ -29,7 +29,8 @@ class RoleRow:
     `weight`: the mean weight on the right keys. `fits_strongest`, `fits_all`: which part of the head's links is of this
     kind, among the tenth with the largest weights and among all. `chosen_accuracy`, `chosen_n`: in the choosing half, where
     `looked_at` heads were looked at. `examples`: sentences of the reported half, where the row carries a claim; `chosen`: the
-    same by numbers. `effect`, `band_low`, `band_high`: what switching the head off does; None: not measured.
+    same by numbers. `measures`: (name, number) of statistics that are shown and decide nothing.
+    `effect`, `band_low`, `band_high`: what switching the head off does; None: not measured.
     """
 
     layer: int | None
@@ -53,6 +54,7 @@ class RoleRow:
     looked_at: int = 0
     chosen: tuple[Chosen, ...] = field(default=(), repr=False)
     examples: tuple[Example, ...] = field(default=(), repr=False)
+    measures: tuple[tuple[str, float], ...] = ()
     effect: float | None = None
     band_low: float | None = None
     band_high: float | None = None
@@ -90,8 +92,8 @@ class RoleRow:
         if self.p_adjusted is None or self.baseline_accuracy is None:
             return False
         far = self.accuracy - max(self.baseline_accuracy, self.baseline_word_accuracy or 0.0) >= BEYOND
-        return far and self.p_adjusted < SURE and self.accuracy >= task.enough
+        return far and self.p_adjusted < SURE and self.accuracy >= task.enough and self.weight >= task.least_weight
 
     def as_json(self) -> dict[str, Any]:
         """The row by the keys JSON_KEYS."""
-        return {key: getattr(self, key) for key in JSON_KEYS}
+        return {**{key: getattr(self, key) for key in JSON_KEYS}, "measures": dict(self.measures)}

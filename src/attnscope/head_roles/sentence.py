@@ -1,7 +1,15 @@
 """A row of the table as a sentence."""
 
+from attnscope.head_roles.baselines import FIRST_WORD
 from attnscope.head_roles.rows import FEWEST, WHOLE, RoleRow
 from attnscope.text.format import percent
+
+# How a measure is read out; its title in statistics/definitions is for tables.
+MEASURES = {
+    "in_order": "Order τ {:.2f}",
+    "time_spread": "Its weight lies within {:.2f} s of the largest on average",
+    "patch_distance": "A patch looks {:.1f} patches far on average",
+}
 
 
 def sentence(row: RoleRow) -> str:
@@ -16,7 +24,7 @@ def sentence(row: RoleRow) -> str:
     who = f"Layer {row.layer} head {row.head}"
     if row.task.by_weight:
         return f"{who} {row.task.does}: {percent(row.weight or 0.0)} of its weight (n = {row.n})."
-    return f"{who} {row.task.does}: {shares(row)}{_against(row)}{_slice(row)}"
+    return f"{who} {row.task.does}: {shares(row)}{_against(row)}{_slice(row)}{_measures(row)}"
 
 
 def shares(row: RoleRow) -> str:
@@ -35,14 +43,21 @@ def offset_in_words(offset: int, unit: str = "word") -> str:
     return f"{abs(offset)} {unit}s {'on' if offset > 0 else 'back'}"
 
 
+def _measures(row: RoleRow) -> str:
+    return "".join(f" {MEASURES[name].format(value)}." for name, value in row.measures if name in MEASURES)
+
+
 def _against(row: RoleRow) -> str:
+    p = "" if row.p_adjusted is None else f"; p {'< 0.001' if row.p_adjusted < 0.001 else f'= {row.p_adjusted:.3f}'}"
+    if row.baseline_accuracy is not None and row.task.against:
+        return f" against {percent(row.baseline_accuracy)} {row.task.against}{p}."
     if row.baseline_accuracy is None or row.baseline_offset is None:
         return "."
     unit = "word" if row.task.kind == "relation" else "token"
-    p = "" if row.p_adjusted is None else f"; p {'< 0.001' if row.p_adjusted < 0.001 else f'= {row.p_adjusted:.3f}'}"
     word = ""
     if row.baseline_word_accuracy is not None and row.baseline_word_accuracy > row.baseline_accuracy:
-        word = f" and {percent(row.baseline_word_accuracy)} for the nearest “{row.baseline_word}”"
+        which = FIRST_WORD if row.baseline_word == FIRST_WORD else f"the nearest “{row.baseline_word}”"
+        word = f" and {percent(row.baseline_word_accuracy)} for {which}"
     return f" against {percent(row.baseline_accuracy)} for “{offset_in_words(row.baseline_offset, unit)}”{word}{p}."
 
 

@@ -58,7 +58,7 @@ class RoleTable(Sequence[RoleRow]):
         found: dict[tuple[int, int], list[str]] = defaultdict(list)
         for row in (*self.rows, *self.by_head):
             if row.claimed and row.layer is not None and row.head is not None:
-                name = row.relation if row.task.kind != "relation" else f"{row.relation}, {row.direction}"
+                name = row.relation if row.task.kind not in ("relation", "link") else f"{row.relation}, {row.direction}"
                 if name not in found[row.layer, row.head]:
                     found[row.layer, row.head].append(name)
         return {place: tuple(names) for place, names in found.items()}
@@ -79,7 +79,7 @@ class RoleTable(Sequence[RoleRow]):
         return json.dumps(self.records(every), ensure_ascii=False, indent=1)
 
     def to_frame(self, every: bool = False) -> Any:
-        """The rows as a pandas DataFrame. Raises MissingDependency without pandas."""
+        """The rows as a pandas DataFrame; `every`: those of every head. Raises MissingDependency without pandas."""
         try:
             import pandas as pd
         except ImportError:
@@ -146,7 +146,7 @@ class RoleTable(Sequence[RoleRow]):
         )
 
     def with_effects(self, effects: dict[tuple[int, int], tuple[float, float, float]]) -> "RoleTable":
-        """With what switching each head off does: (effect, band_low, band_high) by (layer, head)."""
+        """With `effects`, what switching each head off does: (effect, band_low, band_high) by (layer, head)."""
 
         def filled(row: RoleRow) -> RoleRow:
             if row.layer is None or row.head is None or (row.layer, row.head) not in effects:
@@ -164,5 +164,5 @@ def _csv(records: Sequence[dict[str, Any]]) -> str:
     out, keys = io.StringIO(), list[str](JSON_KEYS)
     writer = csv.DictWriter(out, keys, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({**record, "measures": json.dumps(record["measures"])} for record in records)
     return out.getvalue()

@@ -12,13 +12,15 @@ from attnscope.head_roles.treebank import Sentence
 @dataclass(frozen=True, eq=False)
 class Text:
     """One text for the model. `inputs`: by name, one number a token. `special`: which tokens are special.
-    `alignment`: its tokens as words of a treebank; None where it has none. `document`: which document it is of."""
+    `alignment`: its tokens as words of a treebank; None where it has none. `document`: which document it is of.
+    `words`: of a plain text, which word each token is of, where the tokenizer tells."""
 
     inputs: dict[str, list[int]]
     special: tuple[bool, ...]
     document: str
     alignment: Alignment | None = None
     sentence: Sentence | None = field(default=None, repr=False)
+    words: tuple[int | None, ...] | None = None
 
     @property
     def ids(self) -> list[int]:
@@ -68,14 +70,15 @@ def read_plain(tokenizer: Any, corpus: Any, limit: int | None) -> tuple[list[Tex
         raise InputError('expected corpus as a list of texts, such as ["The cat sat.", …].')
     texts, left_out = [], []
     for number, text in enumerate(corpus):
-        encoded = tokenizer(text, return_special_tokens_mask=True) if text.strip() else {"input_ids": []}
+        encoded: Any = tokenizer(text, return_special_tokens_mask=True) if text.strip() else {"input_ids": []}
         special = tuple(map(bool, encoded.pop("special_tokens_mask", ())))
+        words = tuple(encoded.word_ids()) if special and getattr(encoded, "is_fast", False) else None
         if limit is not None and len(special) > limit:
             left_out.append(f"text {number}: {len(special)} tokens, and the model reads {limit}")
         elif len(special) - sum(special) < 2:
             left_out.append(f"text {number}: fewer than two tokens")
         else:
-            texts.append(Text(dict(encoded), special, f"text {number}"))
+            texts.append(Text(dict(encoded), special, f"text {number}", words=words))
     if not texts:
         raise InputError(
             f"expected a corpus of texts, got {len(left_out)} that can be used by none of its heads: {(left_out or ['it is empty'])[0]}."

@@ -15,16 +15,26 @@ BLOCK = 64  # queries at a time
 
 def walk_along(site: Site, queries: Tokens, keys: Tokens) -> Means:
     """The statistics "in_order" and "time_spread" of cross attention to a sound; none elsewhere."""
+    found = peaks_on_sound(site, queries, keys)
+    if found is None:
+        return {}
+    peaks, spreads = found
+    spread = [None if value != value else value for value in spreads.nanmean(1).tolist()]
+    return {"in_order": tuple(kendall(peaks).tolist()), "time_spread": tuple(spread)}
+
+
+def peaks_on_sound(site: Site, queries: Tokens, keys: Tokens) -> tuple[Int[Tensor, "H Q"], Float[Tensor, "H Q"]] | None:
+    """Where on the sound the largest weight of each token that is not special lies, and how far from there its weight lies,
+    in seconds; None where the site is no cross attention to a sound, or has fewer than FEWEST such tokens."""
     sound = keys.sound
+    if site.kind != "cross" or sound is None or sound.positions > site.keys:
+        return None
     here = range(site.query_offset, site.query_offset + site.queries)
     rows = [i for i, place in enumerate(here) if not queries.special[place]]
-    if site.kind != "cross" or sound is None or sound.positions > site.keys or len(rows) < FEWEST:
-        return {}
+    if len(rows) < FEWEST:
+        return None
     found = [_peaks(site, block, sound) for block in torch.tensor(rows).split(BLOCK)]
-    peaks = torch.cat([peak for peak, _ in found], dim=1)
-    spreads = torch.cat([spread for _, spread in found], dim=1).nanmean(1)
-    spread = [None if value != value else value for value in spreads.tolist()]
-    return {"in_order": tuple(kendall(peaks).tolist()), "time_spread": tuple(spread)}
+    return torch.cat([peak for peak, _ in found], dim=1), torch.cat([spread for _, spread in found], dim=1)
 
 
 def _peaks(site: Site, rows: Int[Tensor, " q"], sound: Sound) -> tuple[Int[Tensor, "H q"], Float[Tensor, "H q"]]:
