@@ -28,6 +28,8 @@ SLOW = {  # the command and what its first line names
     "coverage": (["coverage", "--model-type", "bert"], "starting"),
     "demo": (["demo"], "starting"),
     "serve": (["serve"], "starting the server"),
+    "roles": (["roles"], "loading demo"),
+    "survey": (["survey", "texts.txt", "--out", "out"], "loading demo"),
     "check code": (["check", "mine.py:attend"], "mine.py:attend"),
     "check model": (["check", "--model", "demo", "the cat"], "loading demo"),
 }

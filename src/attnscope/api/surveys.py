@@ -63,6 +63,7 @@ def survey(
       read, at most 2,048.
     - `shard`: documents of a shard, at most. `threads`: of torch, in each worker; None: as many as torch has, one with Ray.
     - `engine`: "local" or "ray". Of Ray: `workers`, how many; `ray_address`, of a cluster; `gpus_per_worker`.
+    - `quiet`: print no progress on stderr.
 
     Raises InputError for a corpus without a usable text, a folder that is taken and a resumed survey of another
     configuration; CaptureError for a model that does not attend; OutputError where the disk is full; MissingDependency

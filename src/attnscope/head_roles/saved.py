@@ -14,7 +14,7 @@ from attnscope.head_roles.tasks import RULES
 NUMBERS = tuple(
     f.name
     for f in fields(RoleRow)
-    if f.name not in ("layer", "head", "task", "n", "p", "looked_at", "chosen", "examples")
+    if f.name not in ("layer", "head", "task", "n", "p", "looked_at", "chosen", "examples", "measures")
 )
 
 
@@ -41,11 +41,14 @@ def _row(record: Any, where: str) -> RoleRow:
     if not (type(layer) is type(head) and (layer is None or type(layer) is int) and type(n) is int):
         raise InputError(f"{where}: expected layer, head and n as whole numbers, got {layer!r}, {head!r}, {n!r}.")
     values: dict[str, Any] = {name: record.get(name) for name in NUMBERS if name in record}
+    measures = record.get("measures") or {}
+    if not isinstance(measures, dict) or not all(isinstance(value, int | float) for value in measures.values()):
+        raise InputError(f"{where}: measures is {measures!r:.60}, which does not fit.")
     for name, value in values.items():
         right = isinstance(value, str) if name == "baseline_word" else isinstance(value, int | float)
         if value is not None and not right:
             raise InputError(f"{where}: {name} is {value!r:.60}, which does not fit.")
-    return RoleRow(layer=layer, head=head, n=n, task=_task(record, where), **values)
+    return RoleRow(layer=layer, head=head, n=n, task=_task(record, where), measures=tuple(measures.items()), **values)
 
 
 def _task(record: dict[str, Any], where: str) -> Task:

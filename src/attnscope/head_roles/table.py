@@ -65,7 +65,7 @@ class RoleTable(Sequence[RoleRow]):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "RoleTable":
-        """The rows that save("….json") wrote, to show them. Raises UnreadableFile for a file that cannot be read, InputError
+        """The rows that save("….json") wrote to `path`, to show them. Raises UnreadableFile for a file that cannot be read, InputError
         for one that holds no rows."""
         return cls(read_rows(path), data="", notes=())
 
@@ -87,7 +87,7 @@ class RoleTable(Sequence[RoleRow]):
         return pd.DataFrame(self.records(every), columns=list(JSON_KEYS))
 
     def save(self, path: str | os.PathLike[str], every: bool = False, examples: bool = False) -> Path:
-        """Write the table: .json, .csv, .html, a report on one page, or .svg, .pdf, .png, a figure of the claims.
+        """Write the table to `path`: .json, .csv, .html, a report on one page, or .svg, .pdf, .png, a figure of the claims.
 
         `every`: the rows of every head, in .json and .csv. `examples`: beside the report, in a folder of its name with
         "_examples", a page for each example sentence, which opens on its head. Raises InputError for another ending, and for

@@ -108,7 +108,7 @@ class BatchNumbers:
                 number = whole.sum(-1, dtype=torch.float64).view(shape).cpu()
                 asked = {"entropy": number, "confidence": number, "distance": found.pop("all")}
                 if block.sink is not None:
-                    found["sink"], asked["sink"] = block.sink.view(shape), number
+                    found["sink"], asked["sink"] = block.sink.sum(-1).view(shape), number
                 for name, seen in columns.seen.items():
                     seeing = seen[rows] if len(seen) > 1 else seen
                     if len(block.counted) == 1:  # the same in every head

@@ -40,13 +40,13 @@ class Survey:
         return tuple(self.manifest["notes"])
 
     def table(self, name: str = "heads") -> Any:
-        """A table of pyarrow: "heads", "distributions", "examples", "documents" or "set_aside"."""
+        """A table of pyarrow by its `name`: "heads", "distributions", "examples", "documents" or "set_aside"."""
         if name not in TABLES:
             raise InputError(f"a survey has no table {name!r}: it has {', '.join(TABLES)}.")
         return parquet().read_table(self.folder / "tables" / f"{name}.parquet")
 
     def to_frame(self, name: str = "heads") -> Any:
-        """A table as a pandas DataFrame. Raises MissingDependency without pandas."""
+        """The table of this `name` as a pandas DataFrame. Raises MissingDependency without pandas."""
         try:
             import pandas  # noqa: F401
         except ImportError:
