@@ -7,10 +7,15 @@ from typing import Any
 
 from attnscope.errors import InputError, UnreadableFile
 from attnscope.head_roles.cases import TO_DEPENDENT, TO_HEAD, Task
+from attnscope.head_roles.content import CONTENT
+from attnscope.head_roles.images import NEAR, SINKS
+from attnscope.head_roles.links import link_task
 from attnscope.head_roles.relations import relation_task
 from attnscope.head_roles.rows import RoleRow
+from attnscope.head_roles.speech import ALIGNMENT
 from attnscope.head_roles.tasks import RULES
 
+KNOWN = {**RULES, **{task.relation: task for task in (CONTENT, ALIGNMENT, NEAR, *SINKS.values())}}
 NUMBERS = tuple(
     f.name
     for f in fields(RoleRow)
@@ -59,6 +64,9 @@ def _task(record: dict[str, Any], where: str) -> Task:
         )
     if direction in (TO_HEAD, TO_DEPENDENT):
         return relation_task(relation, direction)
-    if relation not in RULES:
-        raise InputError(f"{where}: {relation!r:.60} is no rule; expected one of {', '.join(RULES)}.")
-    return RULES[relation]
+    if relation in KNOWN:
+        return KNOWN[relation]
+    one, to, other = direction.partition(" to ")
+    if not to:
+        raise InputError(f"{where}: {relation!r:.60} is no rule; expected one of {', '.join(KNOWN)}.")
+    return link_task(relation, TO_HEAD, (one, other))
