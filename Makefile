@@ -60,9 +60,12 @@ test: $(VENV)/.dev $(ASSETS)  ## run every test; installs what they need, a brow
 	$(SAY) "Python tests: $(if $(AFTER),those that need the source,all), browser and notebooks too (some minutes)"
 	@browser=$$($(PY) tools/find_browser.py --install) && ATTNSCOPE_BROWSER="$$browser" $(PYTEST) $(if $(AFTER),$(REST)) $(ARGS)
 
+# The rooms whose numbers depend on torch's kernels.
+NUMERIC := $(addprefix tests/,attention bertviz capturing comparing payload statistics tracing views)
+
 portable: $(VENV)/.dev  ## unit and exactness tests with torch's plainest kernels, as on a processor without AVX2
 	$(SAY) "Unit and exactness tests under ATEN_CPU_CAPABILITY=default (some minutes)"
-	@ATEN_CPU_CAPABILITY=default $(PYTEST) -m '(unit or exactness) and not source' \
+	@ATEN_CPU_CAPABILITY=default $(PYTEST) $(NUMERIC) -m '(unit or exactness) and not (source or slow)' \
 	  $(if $(COVERAGE),--cov=attnscope --cov-report=json:.coverage.json) $(ARGS)
 	@$(if $(COVERAGE),printf '\n==> Lines that the tests reach\n'; $(PY) tools/coverage_report.py .coverage.json)
 
