@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from attnscope.head_roles.looking import reader_of
+from attnscope.head_roles.batches import read, reader_of, trace_of
 from attnscope.statistics.compute import sums_of
 from attnscope.statistics.pairs import Pairs
 from attnscope.surveys import model_batch
@@ -29,8 +29,8 @@ def texts(length=13):
 
 def alone(model, text):
     """By sums_of, the way that every trace goes: means by name, of all heads, and the strongest links."""
-    recorder = model_batch._run(model, [text])
-    trace = model_batch._trace(recorder, [text], 0)
+    recorder = read(model, [text])
+    trace = trace_of(recorder, [text], 0)
     means, links = {}, []
     for site in trace.sites:
         if site.kind != "self" or site.queries != site.keys:

@@ -185,11 +185,8 @@ def _run(
     with in_eval(model) as was_training, torch.no_grad():
         if was_training:
             notes.append("The model was in training mode; it was put in eval mode for this pass, so dropout is off.")
-        recorder.open()
-        try:
+        with recorder:
             outputs = model(**prepared.inputs)
-        finally:
-            recorder.close()
     _one_row(prepared.inputs, recorder.rows())
     tokens, target = (with_chances(one, outputs, tokenizer) for one in (prepared.tokens, prepared.target))
     return _named(recorder, replace(prepared, tokens=tokens, target=target), notes)

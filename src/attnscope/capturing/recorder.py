@@ -58,7 +58,7 @@ class Recorder:
         return self._recording.passes.count
 
     def open(self) -> None:
-        """Begin to record; `close` must follow. `capture` does both. Raises CaptureError for an unsupported
+        """Begin to record; `close` must follow. A with block does both. Raises CaptureError for an unsupported
         transformers.
         """
         self._recording.open()
@@ -66,6 +66,13 @@ class Recorder:
     def close(self) -> None:
         """Stop recording and take off every hook. What was recorded stays."""
         self._recording.close()
+
+    def __enter__(self) -> "Recorder":
+        self.open()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
 
     def trace(
         self,
@@ -202,9 +209,5 @@ def capture(
             model(**inputs)
         trace = recorder.trace(tokenizer=tokenizer, input_ids=inputs["input_ids"])
     """
-    recorder = Recorder(model, keep_passes, keep, layers, sites)
-    recorder.open()
-    try:
+    with Recorder(model, keep_passes, keep, layers, sites) as recorder:
         yield recorder
-    finally:
-        recorder.close()

@@ -15,11 +15,6 @@ def rerun(model: nn.Module, trace: Trace) -> Trace:
     `model`: the one that was traced. `trace`: one with `inputs`.
     """
     model = open_held(model, names=(trace.inputs or {}).keys()).model
-    recorder = Recorder(model, all_rows=True, own_thread=True)
-    with in_eval(model), torch.no_grad():
-        recorder.open()
-        try:
-            model(**dict(trace.inputs or {}))
-        finally:
-            recorder.close()
+    with in_eval(model), torch.no_grad(), Recorder(model, all_rows=True, own_thread=True) as recorder:
+        model(**dict(trace.inputs or {}))
     return recorder.trace(tokens=trace.tokens, target=trace.target)

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from attnscope.capturing import Recorder
 from attnscope.errors import CaptureError, InputError
+from attnscope.head_roles.batches import Head, heads_of, sites_of_text, vouch, weights_of
 from attnscope.head_roles.cases import CaseList, Cases, Task
 from attnscope.head_roles.find import Findings
-from attnscope.head_roles.looking import Head, Looks, gathered, reads_text, vouch
+from attnscope.head_roles.looking import Looks, gathered
 from attnscope.head_roles.plan import plan_of
 from attnscope.head_roles.rows import RoleRow
 from attnscope.head_roles.texts import Text
@@ -126,19 +127,14 @@ def _see(model: nn.Module, processor: Any, image: Any, number: int) -> Any:
 def _weights(model: nn.Module, prepared: list[Any]) -> Iterator[tuple[int, tuple[Head, ...], Tensor]]:
     with in_eval(model), torch.no_grad():
         for number, ready in enumerate(prepared):
-            recorder = Recorder(model, own_thread=True)
-            recorder.open()
-            try:
+            with Recorder(model, own_thread=True) as recorder:
                 model(**ready.inputs)
-            finally:
-                recorder.close()
             trace = recorder.trace(tokens=ready.tokens)
-            sites = [site for site in trace.sites if reads_text(site, len(ready.tokens))]
+            sites = sites_of_text(trace, len(ready.tokens))
             if not sites:
                 raise CaptureError(
                     f"{type(model).__name__} has no self-attention over all patches, so its heads have no roles."
                 )
             if number == 0:
                 vouch(sites)
-            heads = tuple((site.layer, head) for site in sites for head in range(site.heads))
-            yield number, heads, torch.cat([site.weights(None).float().cpu() for site in sites]).nan_to_num(0.0)
+            yield number, heads_of(sites), weights_of(sites)

@@ -1,27 +1,29 @@
 """Run a model over texts, and keep where every head looks from every word, and how much it gives to the right ones."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from attnscope.capturing import Recorder
 from attnscope.errors import CaptureError
 from attnscope.head_roles.alignment import Alignment
+from attnscope.head_roles.batches import (
+    Head,
+    batches_of,
+    heads_of,
+    read,
+    reader_of,
+    sites_of_text,
+    trace_of,
+    vouch,
+    weights_of,
+)
 from attnscope.head_roles.texts import Text
-from attnscope.models.encoding import accepts, wanted_by
 from attnscope.tracing.modules import in_eval
-from attnscope.tracing.site import Site
-from attnscope.tracing.tokens import Tokens
-
-TOKENS_AT_ONCE = 2048  # of a batch
-Head = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,77 +94,25 @@ class Looks:
         self.strength[:, here] = largest
 
 
-def reader_of(model: Any) -> nn.Module:
-    """The part of a model that reads a text: the encoder of one that has a decoder too."""
-    config = getattr(model, "config", None)
-    if getattr(config, "is_encoder_decoder", False) and hasattr(model, "get_encoder"):
-        return model.get_encoder()
-    return model
-
-
 def weights_of_texts(model: nn.Module, texts: Sequence[Text]) -> Iterator[tuple[int, tuple[Head, ...], Tensor]]:
     """(number of the text, heads, weights [N, T, T]) of every text, in batches of texts with as many tokens: no padding.
 
     Raises CaptureError where the weights do not reproduce what the model computed.
     """
-    by_length: dict[int, list[int]] = defaultdict(list)
-    for number, text in enumerate(texts):
-        by_length[len(text)].append(number)
     model = reader_of(model)
-    device = next(model.parameters()).device
     with in_eval(model), torch.no_grad():
-        for length, numbers in sorted(by_length.items()):
-            step = max(1, TOKENS_AT_ONCE // length)
-            for first in range(0, len(numbers), step):
-                batch = numbers[first : first + step]
-                yield from _batch(model, texts, batch, device)
-
-
-def _batch(
-    model: nn.Module, texts: Sequence[Text], batch: Sequence[int], device: torch.device
-) -> Iterator[tuple[int, tuple[Head, ...], Tensor]]:
-    inputs = {
-        name: torch.tensor([texts[n].inputs[name] for n in batch], device=device) for name in texts[batch[0]].inputs
-    }
-    inputs = wanted_by(model, inputs)
-    if accepts(model, "logits_to_keep"):
-        inputs["logits_to_keep"] = 1  # no logits are read
-    if accepts(model, "use_cache"):
-        inputs["use_cache"] = False
-    recorder = Recorder(model, own_thread=True)
-    recorder.open()
-    try:
-        model(**inputs)
-    finally:
-        recorder.close()
-    for row, number in enumerate(batch):
-        text = texts[number]
-        names = Tokens(tuple(map(str, text.ids)), tuple(text.ids), text.special)
-        trace = recorder.trace(tokens=names, index=row)
-        sites = [site for site in trace.sites if reads_text(site, len(text))]
-        if not sites:
-            raise CaptureError(
-                f"{type(model).__name__} has no self-attention over the tokens of a text, so its heads have no roles."
-            )
-        if row == 0:
-            vouch(sites)
-        heads = tuple((site.layer, head) for site in sites for head in range(site.heads))
-        yield number, heads, torch.cat([site.weights(None).float().cpu() for site in sites]).nan_to_num(0.0)
-
-
-def reads_text(site: Site, tokens: int) -> bool:
-    """Whether it is self-attention over all tokens of a text."""
-    return site.kind == "self" and site.queries == site.keys == tokens
-
-
-def vouch(sites: Sequence[Site]) -> None:
-    """Raises CaptureError where the weights do not reproduce what the model computed."""
-    for site in sites:
-        if (found := site.verify()).status == "failed":
-            raise CaptureError(
-                f"the weights of {site.name} do not reproduce what the model computed (error {found.max_error:.2g}, allowed "
-                f"{found.tolerance:.2g}), so nothing is said about its heads."
-            )
+        for batch in batches_of(texts):
+            together = [texts[number] for number in batch]
+            recorder = read(model, together)
+            for row, number in enumerate(batch):
+                sites = sites_of_text(trace_of(recorder, together, row), len(texts[number]))
+                if not sites:
+                    raise CaptureError(
+                        f"{type(model).__name__} has no self-attention over the tokens of a text, so its heads have no roles."
+                    )
+                if row == 0:
+                    vouch(sites)
+                yield number, heads_of(sites), weights_of(sites)
 
 
 def look(model: nn.Module, texts: Sequence[Text], readings: Sequence[Reading]) -> list[Looks]:

@@ -10,12 +10,12 @@ from torch import nn
 
 from attnscope.capturing import Recorder
 from attnscope.errors import CaptureError, InputError
+from attnscope.head_roles.batches import Head, vouch
 from attnscope.head_roles.cases import Task
 from attnscope.head_roles.evidence import sign_flip_p, wilson
 from attnscope.head_roles.find import Findings
 from attnscope.head_roles.halves import reported_half
 from attnscope.head_roles.judge import corrected
-from attnscope.head_roles.looking import Head, vouch
 from attnscope.head_roles.rows import FEWEST, RoleRow
 from attnscope.models.inputs import prepare
 from attnscope.statistics.sound import peaks_on_sound
@@ -96,12 +96,8 @@ def _hear(model: nn.Module, processor: Any, sound: Any, text: str, number: int) 
         model, tokenizer, text=None, text_pair=None, text_target=text, messages=None, inputs=inputs, generate=0, truncate=False,
         reader=processor,
     )  # fmt: skip
-    recorder = Recorder(model, own_thread=True)
-    recorder.open()
-    try:
+    with Recorder(model, own_thread=True) as recorder:
         model(**ready.inputs)
-    finally:
-        recorder.close()
     trace = recorder.trace(tokens=ready.tokens, target=ready.target)
     peaks, spreads, heads, sites = [], [], [], []
     for site in trace.sites:

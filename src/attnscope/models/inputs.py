@@ -90,7 +90,7 @@ def prepare(
         encoded = encode(tokenizer, text, text_pair, messages, continues=continues)
         notes += another_tokenizer(model, tokenizer)
         ready = wanted_by(model, encoded.inputs)
-    device = _device(model)
+    device = device_of(model)
     ready = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in ready.items()}
     read, named = ready.get("input_ids"), Tokens(())
     encoder_decoder = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
@@ -149,7 +149,7 @@ def prepare(
     )
 
 
-def _device(model: Any) -> torch.device:
+def device_of(model: Any) -> torch.device:
     """Where its inputs go: the device of its first parameter that is not kept elsewhere, as accelerate keeps some."""
     for parameter in model.parameters() if isinstance(model, nn.Module) else ():
         if not parameter.is_meta:

@@ -1,6 +1,5 @@
 """A worker computes shards: documents in, a part on the disk, a receipt back."""
 
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,18 +9,16 @@ import torch
 from torch import nn
 
 from attnscope.errors import AttnscopeError
-from attnscope.head_roles.looking import reader_of
+from attnscope.head_roles.batches import Head, batches_of, reader_of
 from attnscope.surveys.batch_numbers import COLUMN, NAMES, Numbers
 from attnscope.surveys.bins import MEASURED, WIDEST, counted
 from attnscope.surveys.encode import Encoder, Text
 from attnscope.surveys.examples import FIELDS, Examples, hash_of
-from attnscope.surveys.model_batch import Head, numbers_of
+from attnscope.surveys.model_batch import numbers_of
 from attnscope.surveys.parts import Part, Receipt, write_part
 from attnscope.surveys.settings import Settings, pinned
 from attnscope.surveys.shards import Shard
 from attnscope.tracing.modules import in_eval
-
-TOKENS_AT_ONCE = 2048  # of a batch
 
 
 class Worker:
@@ -89,17 +86,6 @@ class Worker:
         ids = sorted({one for text in texts for one in text.ids})
         known = dict(zip(ids, map(str, self.tokenizer.convert_ids_to_tokens(ids)), strict=True))
         return [([known[one] for one in text.ids], [*text.special]) for text in texts]
-
-
-def batches_of(texts: list[Text]) -> Iterator[list[int]]:
-    """Numbers of texts with as many tokens: no padding, so that a text's numbers do not depend on its neighbours'."""
-    by_length: dict[int, list[int]] = defaultdict(list)
-    for number, text in enumerate(texts):
-        by_length[len(text)].append(number)
-    for length, numbers in sorted(by_length.items()):
-        step = max(1, TOKENS_AT_ONCE // length)
-        for first in range(0, len(numbers), step):
-            yield numbers[first : first + step]
 
 
 class _ShardSums:
