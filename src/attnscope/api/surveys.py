@@ -11,6 +11,7 @@ from torch import nn
 
 from attnscope.capturing import may_attend, no_attention
 from attnscope.errors import CaptureError, InputError
+from attnscope.models.inputs import device_of
 from attnscope.models.length import max_positions
 from attnscope.surveys.arrow import arrow
 from attnscope.surveys.engines.local import local
@@ -89,7 +90,7 @@ def survey(
     arrow()
     folder = Path(out).expanduser()
     options = Options(shard, _window(model, window, held.limit), field, texts)
-    device = "cuda" if engine == "ray" and gpus_per_worker else next(model.parameters()).device.type
+    device = "cuda" if engine == "ray" and gpus_per_worker else device_of(model).type
     settings = settings_of(model, tokenizer, options, threads or _threads(folder, resume, engine), device)
     if engine == "ray":
         run = OnRay(model, tokenizer, settings, folder, RayOptions(workers, ray_address, gpus_per_worker))

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from attnscope.errors import InputError, MissingDependency
+from attnscope.errors import InputError
 from attnscope.head_roles.rows import JSON_KEYS, RoleRow
 from attnscope.head_roles.table import RoleTable
+from attnscope.statistics.frames import data_frame
 from attnscope.text.format import percent
 
 
@@ -46,14 +47,10 @@ class RoleCurves:
 
     def to_frame(self, every: bool = False) -> Any:
         """All rows as a pandas DataFrame with a column `checkpoint`. `every`: of every head."""
-        try:
-            import pandas as pd
-        except ImportError:
-            raise MissingDependency("to_frame() needs pandas", "roles") from None
         records = [
             {"checkpoint": name, **record} for name, table in self.tables.items() for record in table.records(every)
         ]
-        return pd.DataFrame(records, columns=["checkpoint", *JSON_KEYS])
+        return data_frame(records, columns=["checkpoint", *JSON_KEYS])
 
     def sentences(self) -> list[str]:
         """Of each role that the last checkpoint's evidence carries: how its head came to it."""

@@ -24,10 +24,10 @@ from attnscope.head_roles.tasks import probe_cases, probes, token_cases
 from attnscope.head_roles.texts import Text, read_plain, read_sentences
 from attnscope.head_roles.treebank import read_treebank
 from attnscope.models.length import check_ids, max_positions
+from attnscope.statistics.sink_tokens import MOST, TAKES
 from attnscope.text.format import count, listed
 
 LOOKED_AT_FIRST = 32  # texts that show whether the model is causal and has a sink
-SINK_TAKES, SINK_HEADS = 0.3, 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +180,7 @@ def _manner(model: nn.Module, texts: Sequence[Text]) -> tuple[bool, bool]:
         if not plain[number].special[0] and len(plain[number]) > 3:
             first, seen = first + weights[:, 1:, 0].mean(1).numpy(), seen + 1
     takes = np.asarray(first) / max(1, seen)
-    return not ahead, bool(seen) and float((takes > SINK_TAKES).mean()) > SINK_HEADS
+    return not ahead, bool(seen) and float((takes > TAKES).mean()) > MOST
 
 
 def _data(sentences: int, texts: int, drawn: int) -> str:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from attnscope.errors import InputError, MissingDependency
+from attnscope.errors import InputError
 from attnscope.head_roles.report_html import Report, fragment
 from attnscope.head_roles.rows import JSON_KEYS, RoleRow
 from attnscope.head_roles.saved import read_rows
 from attnscope.head_roles.sentence import sentence
 from attnscope.payload.atomic_write import write_atomically
+from attnscope.statistics.frames import data_frame
 
 FIGURES = (".svg", ".pdf", ".png")
 KINDS = (".json", ".csv", ".html", *FIGURES)
@@ -80,11 +81,7 @@ class RoleTable(Sequence[RoleRow]):
 
     def to_frame(self, every: bool = False) -> Any:
         """The rows as a pandas DataFrame; `every`: those of every head. Raises MissingDependency without pandas."""
-        try:
-            import pandas as pd
-        except ImportError:
-            raise MissingDependency("to_frame() needs pandas", "roles") from None
-        return pd.DataFrame(self.records(every), columns=list(JSON_KEYS))
+        return data_frame(self.records(every), columns=list(JSON_KEYS))
 
     def save(self, path: str | os.PathLike[str], every: bool = False, examples: bool = False) -> Path:
         """Write the table to `path`: .json, .csv, .html, a report on one page, or .svg, .pdf, .png, a figure of the claims.

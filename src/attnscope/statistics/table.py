@@ -9,8 +9,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from attnscope.errors import InputError, MissingDependency
+from attnscope.errors import InputError
 from attnscope.statistics.definitions import Statistic
+from attnscope.statistics.frames import data_frame
 
 SHOWN = 24  # rows of the table in a notebook
 
@@ -83,11 +84,7 @@ class StatisticsTable(Sequence[HeadStatistics]):
 
     def to_frame(self) -> Any:
         """The rows as a pandas DataFrame. Raises MissingDependency without pandas."""
-        try:
-            import pandas as pd
-        except ImportError:
-            raise MissingDependency("to_frame() needs pandas", "roles") from None
-        return pd.DataFrame(self.records(), columns=["stack", "layer", "head", *self.names])
+        return data_frame(self.records(), columns=["stack", "layer", "head", *self.names])
 
     def __repr__(self) -> str:
         return f"StatisticsTable({len(self.rows)} heads, {', '.join(self.names)})"

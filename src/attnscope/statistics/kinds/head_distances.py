@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnscope.attention.precision import without_autocast
-from attnscope.errors import InputError, MissingDependency
+from attnscope.errors import InputError
+from attnscope.statistics.frames import data_frame
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 
@@ -30,12 +31,8 @@ class HeadDistances:
 
     def to_frame(self) -> Any:
         """The distances as a pandas DataFrame with the heads' names. Raises MissingDependency without pandas."""
-        try:
-            import pandas as pd
-        except ImportError:
-            raise MissingDependency("to_frame() needs pandas", "roles") from None
         names = [f"L{layer}H{head}" for layer, head in self.heads]
-        return pd.DataFrame(self.distances.numpy(), index=names, columns=names)
+        return data_frame(self.distances.numpy(), index=names, columns=names)
 
 
 @without_autocast
