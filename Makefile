@@ -63,8 +63,8 @@ test: $(VENV)/.dev $(ASSETS)  ## run every test; installs what they need, a brow
 # The rooms whose numbers depend on torch's kernels.
 NUMERIC := $(addprefix tests/,attention bertviz capturing comparing payload statistics tracing views)
 
-portable: $(VENV)/.dev  ## unit and exactness tests with torch's plainest kernels, as on a processor without AVX2
-	$(SAY) "Unit and exactness tests under ATEN_CPU_CAPABILITY=default (some minutes)"
+portable: $(VENV)/.dev  ## tests of numbers with torch's plainest kernels, as on a processor without AVX2
+	$(SAY) "Tests of numbers under ATEN_CPU_CAPABILITY=default (some minutes)"
 	@ATEN_CPU_CAPABILITY=default $(PYTEST) $(NUMERIC) -m '(unit or exactness) and not (source or slow)' \
 	  $(if $(COVERAGE),--cov=attnscope --cov-report=json:.coverage.json) $(ARGS)
 	@$(if $(COVERAGE),printf '\n==> Lines that the tests reach\n'; $(PY) tools/coverage_report.py .coverage.json)
