@@ -17,7 +17,6 @@ from attnscope.capturing.listen.module_stack import Running, RunningModules
 from attnscope.capturing.listen.reads import is_ids
 from attnscope.capturing.passes import Passes
 from attnscope.capturing.probing import Probing
-from attnscope.capturing.read.attention_call import is_cross
 from attnscope.capturing.read.kv_cache import KeyKeeper, row_of
 from attnscope.capturing.read.value_probe import Probed
 from attnscope.capturing.records import ASKED, Pass, WeightsRecord, record_of
@@ -147,11 +146,6 @@ class Recording:
     def _wants(self, path: str) -> bool:
         return self.sites is None or any(path == wanted or path.startswith(wanted + ".") for wanted in self.sites)
 
-    def _is_cross(self, module: nn.Module, path: str, queries: int, keys: int) -> bool:
-        """For modules that call torch by themselves: other lengths are another sequence, unless a cache holds earlier
-        keys."""
-        return is_cross(module, path) or (queries != keys and not self.passes.cached)
-
     def record(self, call: AttentionCall) -> None:
         """Keep one attention call of this model.
 
@@ -160,18 +154,10 @@ class Recording:
         if not self._takes_this_thread():
             return
         path, size = self._paths[id(call.module)], (call.query.shape[2], call.key.shape[2])
-        cross = call.options.get("cross", is_cross(call.module, path))
-        if call.direct and not cross:
-            cross = self._is_cross(call.module, path, *size)
         alone = self.passes.depth == 0
-        if (entered := self.passes.enter_call(path, cross)) is None:
+        if (entered := self.passes.enter_attention(path, call)) is None:
             return
-        opened, place = entered
-        offset = None
-        if not cross and size[0] != size[1] and not self.passes.cached:
-            offset = opened.masks.read(call).row(0)[0].own_keys(*size)
-            cross = offset is None
-            opened.order[place] = path, cross
+        opened, place, cross, offset = entered
         if self.calls_torch and (running := self.running.caller()) is not None:
             cells = call.query.shape[0] * call.query.shape[1] * size[0] * size[1]
             opened.taken[running.turn].add((cells, size[1]))
@@ -238,7 +224,7 @@ class Recording:
         if opened is not None and running.turn in opened.complete:
             return  # the module computes them a second time, beside the attention that was recorded, to return them
         alone = self.passes.depth == 0
-        cross = self._is_cross(running.module, path, *size)
+        cross = self.passes.is_cross(running.module, path, *size)
         if (entered := self.passes.enter_call(path, cross)) is None:
             return
         opened, place = entered
@@ -258,7 +244,7 @@ class Recording:
     def _keep_probed(self, path: str, module: nn.Module, found: Probed) -> None:
         """Keep what a module said of its run when it was asked."""
         alone = self.passes.depth == 0
-        cross = self._is_cross(module, path, *found.weights.shape[2:])
+        cross = self.passes.is_cross(module, path, *found.weights.shape[2:])
         if (entered := self.passes.enter_call(path, cross)) is None:
             return
         opened, place = entered

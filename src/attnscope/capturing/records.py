@@ -187,6 +187,7 @@ def record_of(
     dropped = bool(call.options.get("dropout")) and drops
     if dropped:
         note = "dropout was active in this pass, so the model's output cannot be computed again"
+    note = call.edited or note
     return Record(
         place=place,
         path=path,
@@ -198,7 +199,7 @@ def record_of(
         softcap=call.options.get("softcap"),
         sinks=read_sinks(call),
         window=call.options.get("sliding_window"),
-        z=None if dropped or not len(rows) else z,
+        z=None if dropped or call.altered or not len(rows) else z,
         z_rows=rows,
         implementation=call.implementation,
         cross=cross,
