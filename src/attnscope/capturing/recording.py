@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from attnscope.capturing.listen import function_mode
 from attnscope.capturing.listen.attention_interface import AttentionCall, listen, listeners, stop_listening
 from attnscope.capturing.listen.detect import looks_like_attention
+from attnscope.capturing.listen.direct_calls import SOFTMAX
 from attnscope.capturing.listen.facts import Facts
 from attnscope.capturing.listen.fast_paths import FastPaths
 from attnscope.capturing.listen.module_stack import Running, RunningModules
@@ -194,11 +195,7 @@ class Recording:
         """
         opened = self.passes.current
         if opened is not None and looks_like_attention(running.module):
-            path = self._paths[id(running.module)]
-            opened.products.setdefault(path, False)
-            opened.made[running.turn].append((path, shape.numel(), shape[-1]))
-            if len(shape) <= 4:
-                opened.softmaxes.setdefault(running.turn, (set(), []))[0].add(tuple(shape[-2:]))
+            opened.saw_softmax(running.turn, self._paths[id(running.module)], shape)
 
     def left_out(self, running: Running) -> None:
         """Note a softmax that met its values, and whose axes or places are not known."""
@@ -228,10 +225,7 @@ class Recording:
         if (entered := self.passes.enter_call(path, cross)) is None:
             return
         opened, place = entered
-        sizes, places = opened.softmaxes.setdefault(running.turn, (set(), []))
-        sizes.add(size)
-        places.append(place)
-        opened.taken[running.turn].add((weights.numel(), size[1]))
+        opened.took_softmax(running.turn, place, weights.shape)
         if not self._wants(path):
             return
         if call is not None:
@@ -239,7 +233,7 @@ class Recording:
             return
         kept = weights.detach().clone()  # a copy: what the model does with it next is not known
         number = opened.calls[path] - 1
-        opened.records.append(WeightsRecord(place, path, number, kept, function_mode.SOFTMAX, cross))
+        opened.records.append(WeightsRecord(place, path, number, kept, SOFTMAX, cross))
 
     def _keep_probed(self, path: str, module: nn.Module, found: Probed) -> None:
         """Keep what a module said of its run when it was asked."""

@@ -57,9 +57,16 @@ class Visit(Protocol):
         """[B, H, Q, D], [B, Hkv, K, D] and [B, Hkv, K, Dv]: with what attention is to run; the same tensors where they stay."""
         ...
 
-    def output(self, call: AttentionCall, weights: Any, untouched: Callable[[], Tensor]) -> tuple[AttentionCall, Any]:
+    def output(
+        self, call: AttentionCall, weights: Any, untouched: Callable[[], Tensor] | None
+    ) -> tuple[AttentionCall, Any]:
         """The call with the output that the module is to get, [B, Q, H, Dv], and the weights that it returns beside it
-        (None where it returns none), [B, H, Q, K]. `untouched`: the output without `inputs` having changed anything."""
+        (None where it returns none), [B, H, Q, K]. `untouched`: runs attention on what `inputs` was given; None where it cannot
+        run twice."""
+        ...
+
+    def wrote(self, projection: Projection, written: Tensor) -> None:
+        """What W_O, where the call itself names it, made of that output, [B, Q, M]."""
         ...
 
 
