@@ -100,11 +100,11 @@ def _title(told: Mapping[str, Any]) -> str:
 
 def _words(made: Any, told: Mapping[str, Any], texts: int, width: float, height: float) -> None:
     font = prose_fonts()
-    title = textwrap.shorten(_title(told), int(width * 13), placeholder=" …")
+    title = textwrap.shorten(_title(told), int(width * 15), placeholder=" …")
     made.text(0.1 / width, 1 - 0.15 / height, title, size=8, weight="bold", color=TEXT, family=font, va="center")
     said = textwrap.shorten(
         f"clean {MINUS} edited, {told['measure']}, {count(texts, 'text')}; in its place: {told['reference']}",
-        int(width * 17),
+        int(width * 20),
         placeholder=" …",
     )
     made.text(0.1 / width, 1 - 0.32 / height, said, size=6.5, color=MUTED, family=font, va="center")
