@@ -15,7 +15,7 @@ from attnscope.render.figures.sheet import POINT, WIDE, Sheet
 from attnscope.statistics.definitions import BADGES, EFFECT, EFFECTS, NAMING, PAIR, ROLE, STATISTICS, plain_name
 from attnscope.statistics.query_row import pair_values, query_rows
 from attnscope.statistics.thumbnails import MASKED, STEPS, Thumbnails, thumbnails_of
-from attnscope.text.format import percent
+from attnscope.text.format import fixed, percent
 from attnscope.tracing.badges import badges_at, kinds_of
 
 SMALLEST, LARGEST = 0.13, 0.7  # inches of a thumbnail
@@ -249,7 +249,7 @@ class _Grid:
         if value is None:
             return "–"
         unit = next(s.unit for s in (*STATISTICS, ROLE, EFFECT, *PAIR) if s.name == self.scene.state.sort)
-        return percent(value) if unit == "part" else f"{value:.2f}"
+        return percent(value) if unit == "part" else fixed(value, 2)
 
 
 def _roles(scene: Scene) -> str:
