@@ -162,8 +162,6 @@ class ModelSession:
     def done(self, done: Done, bound: list[Bound]) -> None:
         """A call was edited."""
         note = self._receipts.add(done, bound)
-        for one in bound:
-            one.rule.missed = "; ".join(dict.fromkeys(one.here.missing)) if not one.rule.fired else ""
         call, self._took = done.call, note
         if call.projection is None:
             output = call.output if call.given is None else call.given
