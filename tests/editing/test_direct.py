@@ -54,7 +54,7 @@ class Attention(nn.Module):
             case "unknown":
                 order = torch.arange(T).flip(0)
                 z = torch.softmax(scores.index_select(-1, order), -1) @ v.index_select(-2, order)
-            case "pieces":
+            case _:  # in pieces
                 z = (q @ k[:, :, :2].mT).softmax(-1) @ v[:, :, :2] + (q @ k[:, :, 2:].mT).softmax(-1) @ v[:, :, 2:]
         return self.o(z.transpose(1, 2).flatten(2))
 

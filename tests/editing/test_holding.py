@@ -49,11 +49,10 @@ def test_a_cached_step_is_edited_as_the_whole_text_is(
 ) -> None:
     m = model(kind, implementation)
     stack = "decoder" if kind == "t5_generates" else None
-    if verb == "patch":
-        given = {"input_ids": ids(1, 13, seed=8)}
-        if stack:
-            given = {"input_ids": ids(1, 13), "decoder_input_ids": torch.tensor([[7]])}
-        trace = attnscope.trace(m, inputs=given)
+    other = {"input_ids": ids(1, 13, seed=8)}
+    if stack:
+        other = {"input_ids": ids(1, 13), "decoder_input_ids": torch.tensor([[7]])}
+    trace = attnscope.trace(m, inputs=other)
 
     def edits(edit: Any) -> None:
         head = edit.head("L1H1", stack=stack)
