@@ -84,11 +84,9 @@ def question_of(
     names = (_spelled(tokenizer, wanted), _spelled(tokenizer, other))
     decoder = bool(getattr(config, "is_encoder_decoder", False))
     at = None if decoder else _masked_position(tokenizer, inputs, kind)
-    if at is not None and (len(wanted) > 1 or len(other) > 1):
+    if at is not None and (long := next((i for i in (0, 1) if len((wanted, other)[i]) > 1), None)) is not None:
         raise InputError(
-            f"{names[0]!r} is {len(wanted)} tokens"
-            if len(wanted) > 1
-            else f"{names[1]!r} is {len(other)} tokens, and one is filled in at [MASK]. Give a word of one token."
+            f"expected one token to fill in, got {names[long]!r}, which is {len((wanted, other)[long])}. Give a word of one token."
         )
     if wanted == other:
         raise InputError(f"target and against are the same token, {names[0]!r}. Give two that differ.")
