@@ -36,8 +36,12 @@ _GPT2 = "transformer.h.{i}.attn"
 _T5 = "encoder.block.{i}.layer.0.SelfAttention"
 _T5_CROSS = "decoder.block.{i}.layer.1.EncDecAttention"
 LAYERS = {
-    "bert": _separate("encoder.layer.{i}.attention.self", "query key value", 3, 3, 7, "encoder.layer.{i}.attention.output.dense"),
-    "gpt2": Layers(_GPT2, (f"{_GPT2}.c_attn", 0), (f"{_GPT2}.c_attn", 21), (f"{_GPT2}.c_attn", 42), f"{_GPT2}.c_proj", 3, 3, 7),
+    "bert": _separate(
+        "encoder.layer.{i}.attention.self", "query key value", 3, 3, 7, "encoder.layer.{i}.attention.output.dense"
+    ),
+    "gpt2": Layers(
+        _GPT2, (f"{_GPT2}.c_attn", 0), (f"{_GPT2}.c_attn", 21), (f"{_GPT2}.c_attn", 42), f"{_GPT2}.c_proj", 3, 3, 7
+    ),
     "llama": _separate(_OF_LLAMA, "q_proj k_proj v_proj", 6, 2, 10, f"{_OF_LLAMA}.o_proj"),
     "gemma2": _separate(_OF_LLAMA, "q_proj k_proj v_proj", 6, 2, 14, f"{_OF_LLAMA}.o_proj"),
     "olmo2": _separate(_OF_LLAMA, "q_proj k_proj v_proj", 6, 2, 10, f"{_OF_LLAMA}.o_proj"),

@@ -53,7 +53,7 @@ class Addresses:
     def layers(self) -> Mapping[str | None, int]:
         """How many layers each stack has, as foreseen."""
         counts: dict[str | None, int] = {}
-        for place in {*self._foreseen.values()}:
+        for place in self._foreseen.values():
             counts[place.stack] = max(counts.get(place.stack, 0), place.layer + 1)
         return counts
 
@@ -63,6 +63,11 @@ class Addresses:
         `ended`: the pass. `used`: by the place of a call in it. Raises CaptureError where they differ.
         """
         actual = places_of(ended, self._model)
+        if pieces := [at for at in used if at not in actual]:
+            raise CaptureError(
+                f"{ended.order[pieces[0]][0]} attends in pieces, several softmaxes of different sizes in one run, so an edit of one of them is none of a "
+                "head. What a trace shows of it by its weights alone cannot be edited."
+            )
         wrong = [(place, actual[at]) for at, place in used.items() if at in actual and not _same(place, actual[at])]
         if not wrong:
             return

@@ -11,7 +11,7 @@ from torch import Tensor
 from attnscope.capturing.listen.attention_interface import AttentionCall
 from attnscope.capturing.read.attention_call import BatchRules
 from attnscope.capturing.read.stacks import Place
-from attnscope.editing.positions import Here
+from attnscope.editing.positions import Here, Position
 from attnscope.editing.recompute import Recomputed
 from attnscope.editing.rules import INPUTS, OF_KEYS, RECOMPUTED, Cut, Put, Rule, Times, Weights
 from attnscope.errors import InputError
@@ -197,26 +197,37 @@ class EditedCall:
 def where_of(bound: Bound, batch: int, covered: Bool[Tensor, " T"]) -> Bool[Tensor, "B T"]:
     """Where a rule of vectors holds, in every row of the batch: its positions, of those for which it has something."""
     rule, of_keys = bound.rule, bound.rule.change.link in OF_KEYS
-    chosen = bound.here.at(rule.positions, of_keys)
+    chosen = _at(bound, rule.positions, of_keys)
     where = (covered[None] if chosen is None else covered & _for_rows(chosen, batch, rule)).expand(batch, -1).clone()
     if rule.row is not None:
         where[[row for row in range(batch) if row != rule.row]] = False
     return where
 
 
+def _at(
+    bound: Bound, positions: tuple[Position, ...] | None, keys: bool = False, what: str = "positions"
+) -> Bool[Tensor, "b T"] | None:
+    """Which queries (or keys) of the call these are; of those that are not in the text the rule remembers why."""
+    found = bound.here.at(positions, keys, what)
+    if bound.here.missing:
+        bound.rule.missed = "; ".join(dict.fromkeys(bound.here.missing))
+        bound.here.missing.clear()
+    return found
+
+
 def _pairs(
     bound: Bound, batch: int, queries: int, keys: int
 ) -> tuple[Tensor | None, Callable[[int, int], Tensor | None]]:
     """Of a rule of scores or weights: its queries by row, [B, Q], and what it says of a row and head of the call, [Q, K]."""
-    rule, here = bound.rule, bound.here
+    rule = bound.rule
     if isinstance(rule.change, Cut):
-        query, key = here.at(rule.change.query, what="query"), here.at(rule.change.key, True, "key")
+        query, key = _at(bound, rule.change.query, what="query"), _at(bound, rule.change.key, True, "key")
         q = torch.ones(1, queries, dtype=torch.bool) if query is None else query
         k = torch.ones(1, keys, dtype=torch.bool) if key is None else key
         q, k = _for_rows(q, batch, rule).expand(batch, -1), _for_rows(k, batch, rule).expand(batch, -1)
         return None, lambda row, head: q[row][:, None] & k[row]
     assert isinstance(rule.change, Weights)
-    change, rows = rule.change, here.at(rule.positions)
+    change, rows = rule.change, _at(bound, rule.positions)
     rows = None if rows is None else _for_rows(rows, batch, rule).expand(batch, -1)
     if change.source is None:
         return rows, lambda row, head: None

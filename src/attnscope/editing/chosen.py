@@ -43,7 +43,7 @@ class ChosenHeads:
         """z = 0, before W_O: the heads write nothing (zero ablation)."""
         return self._add(Times(0.0), "off()")
 
-    def times(self, factor: float) -> Any:
+    def times(self, factor: Any) -> Any:
         """z · factor. `factor`: a number; 1 changes nothing, 0 is `off`. Raises InputError for what is no finite number."""
         number = float(factor) if isinstance(factor, (int, float)) or is_number(factor) else float("nan")
         if isinstance(factor, bool) or not abs(number) < float("inf"):
@@ -68,7 +68,7 @@ class ChosenHeads:
         k: Trace | None = None,
         v: Trace | None = None,
         weights: Trace | None = None,
-        align: Mapping[int, int] | None = None,
+        align: Any = None,
     ) -> Any:
         """What the same heads did in another text, in the place of what they do here (activation patching).
 
@@ -85,7 +85,9 @@ class ChosenHeads:
             raise InputError(
                 "patch takes a trace of the other text: patch(trace) for what the heads write, or q=, k=, v= or weights= for another link."
             )
-        if align is not None and not (align and all(map(is_number, [*align, *align.values()]))):
+        if align is not None and not (
+            isinstance(align, Mapping) and align and all(map(is_number, [*align, *align.values()]))
+        ):
             raise InputError(f"expected align as {{position here: position there}}, got {align!r:.60}.")
         found = None
         for link, trace in given.items():

@@ -21,6 +21,7 @@ class Session(Protocol):
 
     place: Any
     paused: bool
+    began: int | None
 
     def owns(self, module: nn.Module) -> bool: ...
     def bind(self, call: AttentionCall) -> list[Bound]: ...
@@ -94,6 +95,20 @@ class Desk:
             wrote,
             any(session.is_new(bound) for session, bound in concerned),
         )
+
+    @contextmanager
+    def goes_on_behind(self, began: int) -> Iterator[None]:
+        """A with block in which what is read is a text of `began` tokens and its continuation."""
+        place = here()
+        mine = [one for one in self._sessions if one.place == place]
+        before = [one.began for one in mine]
+        for one in mine:
+            one.began = began
+        try:
+            yield
+        finally:
+            for one, value in zip(mine, before, strict=True):
+                one.began = value
 
 
 DESK = Desk()

@@ -68,7 +68,7 @@ class Edit:
 
         `name`: such as "L18H6": layer 18, head 6. `stack`: "encoder", "decoder", "cross" or a tower's name, where the model has several.
         `positions`: where the edit is made, a position, a token as written, a slice, or several of these (None: everywhere): of queries, and of
-            keys where k or v is patched. They count in the text, with a cache too; negative ones from the end of the text so far.
+            keys where k or v is patched. They count in the text, with a cache too; negative ones from the end of the text as it was first read (the prompt).
 
         Raises InputError for a head or stack that is not there.
         """

@@ -4,6 +4,7 @@ score = log p(target) − log p(against)        for one token each this is the d
 score = log p(target)                         without an alternative
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from attnscope.editing.desk import DESK
 from attnscope.errors import InputError
 from attnscope.models.encoding import accepts
 from attnscope.tracing.modules import in_eval
@@ -82,11 +84,9 @@ def question_of(
     names = (_spelled(tokenizer, wanted), _spelled(tokenizer, other))
     decoder = bool(getattr(config, "is_encoder_decoder", False))
     at = None if decoder else _masked_position(tokenizer, inputs, kind)
-    if at is not None and (len(wanted) > 1 or len(other) > 1):
+    if at is not None and (long := next((i for i in (0, 1) if len((wanted, other)[i]) > 1), None)) is not None:
         raise InputError(
-            f"{names[0]!r} is {len(wanted)} tokens"
-            if len(wanted) > 1
-            else f"{names[1]!r} is {len(other)} tokens, and one is filled in at [MASK]. Give a word of one token."
+            f"expected one token to fill in, got {names[long]!r}, which is {len((wanted, other)[long])}. Give a word of one token."
         )
     if wanted == other:
         raise InputError(f"target and against are the same token, {names[0]!r}. Give two that differ.")
@@ -95,8 +95,7 @@ def question_of(
 
 def _masked_position(tokenizer: Any, inputs: Mapping[str, Any], kind: str) -> int | None:
     mask, ids = getattr(tokenizer, "mask_token_id", None), inputs.get("input_ids")
-    places = (ids[0] == mask).nonzero() if mask is not None and isinstance(ids, Tensor) else ()
-    if len(places):
+    if mask is not None and isinstance(ids, Tensor) and len(places := (ids[0] == mask).nonzero()):
         return int(places[0])
     if "MaskedLM" in kind:
         token = getattr(tokenizer, "mask_token", None) or "[MASK]"
@@ -110,7 +109,8 @@ def _ids(tokenizer: Any, given: Any, what: str, size: int) -> tuple[int, ...]:
             raise InputError(
                 f"{what} {given!r} is a text, and this edit has no tokenizer: attnscope.edit(model, tokenizer), or give an id."
             )
-        made = tokenizer(given, add_special_tokens=False)["input_ids"]
+        reads: Any = tokenizer  # callable() would narrow the type to a plain function
+        made: Any = reads(given, add_special_tokens=False)["input_ids"]
     else:
         made = [given] if hasattr(given, "__index__") and not isinstance(given, bool) else given
     try:
@@ -159,9 +159,17 @@ def names_of(tokenizer: Any, question: Question, ids: Sequence[int]) -> list[str
 
 def run(model: nn.Module, inputs: Mapping[str, Any], states: bool = False) -> Any:
     """One pass, in eval mode, without gradients. `states`: with the residual stream, where the model returns it."""
-    more = {"output_hidden_states": True} if states and accepts(model, "output_hidden_states") else {}
+    more = {"output_hidden_states": True} if states and _returns_states(model) else {}
     with in_eval(model), torch.no_grad():
         return model(**inputs, **more)
+
+
+def _returns_states(model: nn.Module) -> bool:
+    """Whether it returns the residual stream when it is asked to, as transformers' models do."""
+    if accepts(model, "output_hidden_states"):
+        return True
+    kinds = {one.kind for one in inspect.signature(model.forward).parameters.values()}
+    return hasattr(getattr(model, "config", None), "output_hidden_states") and inspect.Parameter.VAR_KEYWORD in kinds
 
 
 def answers(model: nn.Module, inputs: Mapping[str, Any], question: Question, outputs: Any = None) -> Answers:
@@ -191,7 +199,9 @@ def _log_probability(
     if len(ids) == 1:
         return first
     longer = continued(inputs, ids[:-1], question.decoder)
-    rows = run(model, longer).logits[:, -len(ids) + 1 :].float().log_softmax(-1)
+    name = "decoder_input_ids" if question.decoder else "input_ids"
+    with DESK.goes_on_behind(inputs[name].shape[1]):
+        rows = run(model, longer).logits[:, -len(ids) + 1 :].float().log_softmax(-1)
     rest = torch.tensor(ids[1:], device=rows.device)
     return first + rows.gather(2, rest.expand(len(rows), -1)[..., None])[..., 0].sum(1)
 

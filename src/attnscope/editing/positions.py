@@ -1,7 +1,8 @@
 """Positions in a text, as people name them: a number, a token as written, a slice, or several of these.
 
 Positions count in the text so far, as a trace does: in a step of cached generation the new token is not 0, but what stands behind
-the tokens that the cache holds. Negative numbers count from the end of the text so far.
+the tokens that the cache holds. Negative numbers count from the end of the text as it was first read, the prompt of a generation: what
+they name stays the same token. A slice without an end goes on over generated tokens.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +25,7 @@ def parse_positions(given: Any, what: str) -> tuple[Position, ...] | None:
     if given is None:
         return None
     several = isinstance(given, Iterable) and not isinstance(given, str)
-    found = tuple(given) if several else (given,)
+    found: tuple[Any, ...] = tuple(given) if several else (given,)
     if not found:
         raise InputError(f"{what} is empty: give a position, a token as written, a slice, or several of these.")
     for one in found:
@@ -61,21 +62,29 @@ class Here:
         """Which queries (or keys) of the call these are, for each row of the batch, or one for all rows; None: all."""
         if positions is None:
             return None
-        side, total = (self.keys, self.total_keys) if keys else (self.queries, self.total)
+        side = self.keys if keys else self.queries
+        total, began = (self.total_keys, self.began_keys) if keys else (self.total, self.began)
         tokens = (self.named_keys if keys else self.named) if any(isinstance(p, str) for p in positions) else None
         if tokens is None and (names := [p for p in positions if isinstance(p, str)]):
             raise InputError(f'{what} "{names[0]}" is a token, and {self.unnamed} Give its position.')
-        rows = [self._among(positions, side, total, one, what) for one in tokens or [None]]
+        rows = [self._among(positions, side, total, began, one, what) for one in tokens or [None]]
         return torch.stack(rows)
 
     def _among(
-        self, positions: tuple[Position, ...], side: Int[Tensor, " T"], total: int, tokens: Tokens | None, what: str
+        self,
+        positions: tuple[Position, ...],
+        side: Int[Tensor, " T"],
+        total: int,
+        began: int,
+        tokens: Tokens | None,
+        what: str,
     ) -> Bool[Tensor, " T"]:
         found = torch.zeros(len(side), dtype=torch.bool)
         for one in positions:
             if isinstance(one, slice):
                 wanted = torch.zeros(total, dtype=torch.bool)
-                wanted[one] = True
+                start, stop = (end if end is None or end >= 0 else max(0, end + began) for end in (one.start, one.stop))
+                wanted[start : stop : one.step] = True
                 inside = (side >= 0) & (side < total)
                 found |= inside & wanted[side.clamp(0, total - 1)]
                 continue
@@ -87,7 +96,7 @@ class Here:
                     self.missing.append(str(error))
                     continue
             else:
-                position = one + total if one < 0 else one
+                position = one + began if one < 0 else one
                 if not 0 <= position < total:
                     self.missing.append(f"{what} {one} is beyond the text, which has {total} tokens.")
             found |= side == position

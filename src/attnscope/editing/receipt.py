@@ -23,7 +23,7 @@ class EditedSite:
     `name`: "layer 18". `heads`: those edited. `calls`: how many calls were edited. `others_equal`: whether z is bit for bit what it was wherever no
     edit was made. `write_error`: largest |Σ over heads of what they write + b_O − what the output projection returned|, as a part of
     the largest that it returned, with z as edited; None where W_O is not known, and `note` says why. `write_tolerance`: the largest that
-    rounding explains.
+    rounding explains. `reached`: False where a layer took z as it was before the edit.
     """
 
     name: str
@@ -33,16 +33,23 @@ class EditedSite:
     write_error: float | None
     write_tolerance: float
     note: str = ""
+    reached: bool = True
 
     @property
     def passed(self) -> bool:
         """True where nothing that could be checked is wrong."""
-        return self.others_equal and (self.write_error is None or self.write_error <= self.write_tolerance)
+        return (
+            self.reached
+            and self.others_equal
+            and (self.write_error is None or self.write_error <= self.write_tolerance)
+        )
 
     def __str__(self) -> str:
         heads = ", ".join(map(str, self.heads[:8])) + (" …" if len(self.heads) > 8 else "")
         others = "all else bit-equal" if self.others_equal else "OTHER HEADS OR QUERIES CHANGED"
-        if self.write_error is None:
+        if not self.reached:
+            written = "THE MODEL WENT ON WITHOUT THE EDIT: a layer took the heads' output as it was before"
+        elif self.write_error is None:
             written = f"writes not checked: {self.note}"
         elif self.write_error <= self.write_tolerance:
             written = f"writes add up to {self.write_error:.1e}"
@@ -122,6 +129,7 @@ class _Site:
 
     heads: set[int]
     equal: bool = True
+    reached: bool = True
     calls: int = 0
     first: _Checked | None = None
     last: _Checked | None = None
@@ -152,17 +160,20 @@ class Receipts:
         """Whether these rules were not checked in this place yet."""
         return (bound[0].place, tuple(id(one.rule) for one in bound)) not in self._known
 
-    def add(self, done: Done, bound: Sequence[Bound]) -> Callable[[Took], None]:
-        """A call was edited; returns what takes the layer that takes its output."""
+    def add(self, done: Done, bound: Sequence[Bound]) -> tuple[Callable[[Took], None], Callable[[], None] | None]:
+        """A call was edited; returns whom to call with the layer that takes its output, and where one takes it as it was before (None where
+        the edit left the numbers as they were)."""
         call, place = done.call, bound[0].place
         self._known.add((place, tuple(id(one.rule) for one in bound)))
         site = self._sites.setdefault(place, _Site(set()))
         site.heads |= {head for one in bound for head in one.heads}
         site.calls += 1
         z, reference = call.output.detach(), done.reference.detach()
+        changed = False
         if z is not reference:
             same = ((z == reference) | (z.isnan() & reference.isnan())).all(-1).transpose(1, 2)  # [B, H, Q]
             site.equal &= bool((same | done.touched.to(same.device)).all())
+            changed = not bool(same.all())
         rows = written_rows(z.shape[1]).to(z.device)
         some = z[:, rows].permute(2, 0, 1, 3).flatten(1, 2)  # [H, B · R, Dv]
         checked = _Checked(some, len(z), call.query.dtype)
@@ -171,7 +182,10 @@ class Receipts:
         def note(took: Took) -> None:
             checked.took = took
 
-        return note
+        def dropped() -> None:
+            site.reached = False
+
+        return note, dropped if changed else None
 
     def receipt(self, rules: Sequence[Rule], model: tuple[str, ...] | None) -> EditReceipt:
         """Everything that was checked. `model`: what of it is other than before."""
@@ -182,6 +196,15 @@ class Receipts:
             name = f"{place.stack} layer {place.layer}" if place.stack else f"layer {place.layer}"
             worst, tolerance = max(errors, default=None), found[-1][1]
             sites.append(
-                EditedSite(name, tuple(sorted(site.heads)), site.calls, site.equal, worst, tolerance, found[-1][2])
+                EditedSite(
+                    name,
+                    tuple(sorted(site.heads)),
+                    site.calls,
+                    site.equal,
+                    worst,
+                    tolerance,
+                    found[-1][2],
+                    site.reached,
+                )
             )
         return EditReceipt(tuple((rule.name, rule.fired) for rule in rules), tuple(sites), model)

@@ -46,6 +46,7 @@ class ModelSession:
         receipts: Receipts,
     ) -> None:
         self.model, self.rules, self.place, self.paused = model, rules, here(), False
+        self.began: int | None = None
         self._facts, self._addresses, self._tokenizer, self._receipts = facts, addresses, tokenizer, receipts
         self._passes = Passes(1, facts.calls_torch)
         self._texts = Texts(bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False)))
@@ -171,13 +172,12 @@ class ModelSession:
 
     def done(self, done: Done, bound: list[Bound]) -> None:
         """A call was edited."""
-        note = self._receipts.add(done, bound)
-        for one in bound:
-            one.rule.missed = "; ".join(dict.fromkeys(one.here.missing)) if not one.rule.fired else ""
+        note, dropped = self._receipts.add(done, bound)
         call, self._took = done.call, note
         if call.projection is None:
             output = call.output if call.given is None else call.given
-            self._projections.expect(self.path_of(call.module), output, note)
+            instead = None if dropped is None else (done.reference, dropped)
+            self._projections.expect(self.path_of(call.module), output, note, instead)
 
     def wrote(self, projection: Any, written: Tensor) -> None:
         """W_O, where the call that was just edited names it, and what it made, [B, Q, M]."""
@@ -227,6 +227,8 @@ class ModelSession:
         if first == 0:
             self._began[place.stack] = total
         began = read.began if read.ids is not None and read.began is not None else self._began.get(place.stack, total)
+        if self.began is not None and (of_target or not self._both):
+            began = self.began
         named = self._names(read, total, place)
         named_keys = self._names(keys_read, total_keys, place)
         unnamed = self._unnamed(place)

@@ -27,7 +27,7 @@ class Read:
             goes_on = (
                 before is not None
                 and len(before) == len(ids)
-                and ids.shape[1] > before.shape[1]
+                and ids.shape[1] == before.shape[1] + 1  # a step of a generation without a cache
                 and torch.equal(ids[:, : before.shape[1]], before)
             )
             self.ids, self.began = ids, self.began if goes_on else ids.shape[1]

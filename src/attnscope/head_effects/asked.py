@@ -1,6 +1,7 @@
 """A text and what is asked of it, as passes: one of the text where target and alternative are single tokens, else one of the text with each continuation."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from attnscope.capturing.listen.facts import Facts
 from attnscope.editing.addresses import Addresses
+from attnscope.editing.desk import DESK
 from attnscope.editing.measure import Question, answers, continued, question_of, repeated, run
 from attnscope.editing.receipt import Receipts
 from attnscope.editing.session import ModelSession
@@ -34,11 +36,12 @@ class Watched:
 @dataclass(eq=False)
 class Reading:
     """One pass. `inputs`: of one row. `ids`: the continuation whose log-probability counts; None: the score of the question. `sign`: with which
-    it counts. `kept`: of the pass without edits."""
+    it counts. `length`: of the text before the continuation. `kept`: of the pass without edits."""
 
     inputs: Mapping[str, Any]
     ids: tuple[int, ...] | None = None
     sign: float = 1.0
+    length: int | None = None
     kept: Kept | None = None
 
 
@@ -84,7 +87,7 @@ def ask(watched: Watched, text: Any, target: Any, against: Any) -> Asked:
             if ids:
                 longer = continued(prepared.inputs, ids[:-1], question.decoder) if len(ids) > 1 else prepared.inputs
                 inputs = _last_logits(model, longer, len(ids)) if _reads_on(model) else longer
-                reading = Reading(inputs, ids, sign)
+                reading = Reading(inputs, ids, sign, _length(prepared.inputs, question.decoder))
                 made, _ = _keep(watched, reading)
                 asked.readings.append(reading)
                 asked.clean += sign * float(_of_continuation(made.logits, ids)[0])
@@ -122,7 +125,8 @@ def logits_of(watched: Watched, reading: Reading, first: int, rows: int) -> Tens
     inputs = repeated(reading.inputs, rows) if rows > 1 else dict(reading.inputs)
     assert inputs is not None
     assert reading.kept is not None
-    with from_block(reading.kept, first, rows):
+    behind = nullcontext() if reading.length is None else DESK.goes_on_behind(reading.length)
+    with behind, from_block(reading.kept, first, rows):
         return run(watched.model, inputs).logits
 
 
@@ -145,6 +149,10 @@ def _keep(watched: Watched, reading: Reading) -> tuple[Any, Mapping[tuple[str | 
             session.close()
     reading.kept = kept
     return outputs, receipts.sizes
+
+
+def _length(inputs: Mapping[str, Any], decoder: bool) -> int:
+    return inputs["decoder_input_ids" if decoder else "input_ids"].shape[1]
 
 
 def _reads_on(model: nn.Module) -> bool:

@@ -71,7 +71,7 @@ def edit_product(
     made = visit.inputs(call.query, call.key, call.value)
     old = call.output
     after = replace(call, query=made[0], key=made[1], value=made[2])
-    after = replace(after, output=_run_again(call, after))
+    after = replace(after, output=_run_again(call, after), given=None)
     after, _ = visit.output(after, None, lambda: old)
     changed = [
         h

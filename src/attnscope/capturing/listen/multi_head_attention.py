@@ -61,16 +61,18 @@ class _Seen:
         if self.call is not None:
             return q, k, v
         heads, batch = self._given["num_heads"], q.shape[1]
-        read = [x.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3) for x in (q, k, v)]
+        query, key, value = (x.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3) for x in (q, k, v))
         options, mask = _options(self._given, q, k, heads, batch)
-        self.call = AttentionCall(self._module, MULTI_HEAD, *read, mask, options, read[0], True, self._projection)
+        self.call = AttentionCall(
+            self._module, MULTI_HEAD, query, key, value, mask, options, query, True, self._projection
+        )
         if (visit := visit_of(self.call)) is None:
             return q, k, v
-        self._visit, made = visit, visit.inputs(*read)
+        self._visit, made = visit, visit.inputs(query, key, value)
         self.call = replace(self.call, query=made[0], key=made[1], value=made[2])
         q, k, v = (
             old if new is one else new.permute(2, 0, 1, 3).flatten(2)
-            for old, one, new in zip((q, k, v), read, made, strict=True)
+            for old, one, new in zip((q, k, v), (query, key, value), made, strict=True)
         )
         return q, k, v
 
