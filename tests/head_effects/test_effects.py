@@ -230,7 +230,6 @@ def test_broken_files(tmp_path: Any) -> None:
         ({"layers": 9}, "no layer 9"),
         ({"stack": "cross"}, "no stack 'cross'"),
         ({"resume": 3}, "expected resume"),
-        ({"target": None}, "needs a target"),
     ],
 )
 def test_bad_input(more: dict[str, Any], message: str) -> None:

@@ -14,7 +14,7 @@ from attnscope.editing.edit import Edit
 from attnscope.editing.means import mean_of
 from attnscope.editing.rules import Change, Put, Rule, Times
 from attnscope.errors import CaptureError, InputError
-from attnscope.head_effects.asked import Asked, Watched, ask, logits_of, scores
+from attnscope.head_effects.asked import Asked, OwnTokens, Watched, ask, logits_of, scores
 from attnscope.head_effects.blocks import blocks_of
 from attnscope.head_effects.progress import Progress
 from attnscope.head_effects.table import EffectTable
@@ -51,7 +51,8 @@ def effects(
     - `model`, `tokenizer`: as in attnscope.trace; the model has a head to predict with.
     - `texts`: a text, or several; each may be (text, target) or (text, target, against), or a mapping of inputs of one row.
     - `target`: the prediction that is asked about, as a text (" Mary"), an id or a label; a list of as many as there are texts: one for each. `against`:
-      the alternative, likewise; None: the log-probability of the target alone.
+      the alternative, likewise; None: the log-probability of the target alone. No target: the text itself, the mean log-probability of its tokens, of
+      causal models.
     - `how`: "mean" puts the mean of what the head writes in its place, "off" nothing (zero), a number multiplies what it writes. Each asks another
       question. `over`: the texts to take the mean of; None: the same texts. `by`: "all" takes one mean over all tokens, "position" one for each.
     - `each`: what is edited in turn: "head", "group" (heads that share keys and values) or "layer" (all its heads).
@@ -79,7 +80,7 @@ def effects(
                 measure = resume.measure if resume is not None else measure
                 continue
             asked = ask(watched, text, wanted, other)
-            measure, clean[number] = asked.question.measure, asked.clean
+            measure, clean[number] = asked.measure, asked.clean
             if number == 0 or not notes:
                 notes += _tried(watched, asked)
             starts = units_of(_kept(asked), watched.addresses, asked.sizes or {}, each, chosen, stack)
@@ -131,6 +132,7 @@ def cases_of(texts: Any, target: Any, against: Any) -> list[tuple[Any, Any, Any]
     )
     cases = []
     for text, its, alternative in zip(several, wanted, other, strict=True):
+        its = OwnTokens() if its is None else its
         if isinstance(text, tuple):
             if not 2 <= len(text) <= 3:
                 raise InputError(f"expected (text, target) or (text, target, against), got {len(text)} things.")
@@ -142,7 +144,7 @@ def cases_of(texts: Any, target: Any, against: Any) -> list[tuple[Any, Any, Any]
 
 
 def _per_text(given: Any, count: int, alone: bool, name: str) -> list[Any]:
-    if alone or given is None or isinstance(given, str) or is_number(given):
+    if alone or given is None or isinstance(given, (str, OwnTokens)) or is_number(given):
         return [given] * count
     found = list(given)
     if len(found) != count:
@@ -248,6 +250,8 @@ def asked_in_words(cases: Sequence[Any], watched: Watched) -> str:
 
     targets = {(repr(target), repr(other)): (target, other) for _, target, other in cases}
     target, other = next(iter(targets.values()))
+    if isinstance(target, OwnTokens):
+        return "the text itself"
     said = f"{word(target)}" + ("" if other is None else f" against {word(other)}")
     return said if len(targets) == 1 else f"{said}, and others by text"
 
