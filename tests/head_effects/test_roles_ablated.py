@@ -11,7 +11,7 @@ from attnscope.api.ablation import TEXTS
 from attnscope.errors import InputError
 from attnscope.head_effects.asked import OwnTokens
 from attnscope.head_roles.tasks import INDUCTION
-from tiny_models import ids, model
+from tiny_models import ids, inputs, model
 
 pytestmark = pytest.mark.exactness
 
@@ -43,8 +43,6 @@ def test_the_text_itself(first: int) -> None:
 
 @pytest.mark.parametrize("kind", ["bert_fills_in", "t5_generates"])
 def test_the_text_itself_is_a_target_of_causal_models(kind: str) -> None:
-    from tiny_models import inputs
-
     with pytest.raises(InputError, match="the text itself is no target"):
         attnscope.effects(model(kind), None, inputs(kind), how="off")
 
@@ -58,6 +56,7 @@ def test_the_columns_of_a_table_of_roles(shipped: Any, tmp_path: Any) -> None:
     path = tmp_path / "toy.conllu"
     path.write_text(known_heads.treebank(40), encoding="utf-8")
     table = attnscope.roles(*shipped, treebank=str(path), ablate="off")
+    assert isinstance(table, attnscope.RoleTable)
     claimed = {(row.name, row.relation): row for row in table.claimed}
     # of all heads only L0H0 writes anything: every other effect is 0, whatever the head looks at
     assert all(row.effect is not None for row in claimed.values())
@@ -74,6 +73,6 @@ def test_the_columns_of_a_table_of_roles(shipped: Any, tmp_path: Any) -> None:
 
 def test_what_cannot_be_ablated(shipped: Any) -> None:
     with pytest.raises(InputError, match="expected ablate"):
-        attnscope.roles(*shipped, ["a cat sat"], ablate="median")
+        attnscope.roles(shipped[0], shipped[1], ["a cat sat"], ablate="median")
     with pytest.raises(InputError, match="loss of a causal language model"):
         attnscope.roles(model("vit"), None, [], ablate="mean")
