@@ -11,7 +11,8 @@ from attnscope.capturing.listen.attention_interface import AttentionCall
 from attnscope.capturing.read.effective_projection import projection_of
 from attnscope.capturing.read.output_projection import Took, written_rows
 from attnscope.capturing.read.stacks import Place
-from attnscope.editing.apply import Bound, Done
+from attnscope.editing.apply import Done
+from attnscope.editing.bound import Bound
 from attnscope.editing.rules import Rule
 from attnscope.tracing.receipts import NOT_THE_SUM, sum_error, tolerance_of
 
