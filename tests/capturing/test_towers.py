@@ -298,6 +298,35 @@ def test_windows_are_laid_out() -> None:
         recorder.trace(index=2)
 
 
+def test_of_too_many_windows_as_many_are_shown_as_fit_from_any_one_on() -> None:
+    config = transformers.SwinConfig(
+        image_size=144, patch_size=4, embed_dim=14, depths=[1, 1], num_heads=[2, 7], window_size=4
+    )
+    config._attn_implementation = "eager"
+    model = transformers.SwinModel(config).eval()
+    tiny.spread(model)
+    image = pixels(1, 3, 144, 144)
+    with torch.no_grad(), attnscope.capture(model) as recorder:
+        theirs = model(pixel_values=image, output_attentions=True).attentions[0]  # [81 windows, 2, 16, 16]
+    first, late = recorder.trace(), recorder.trace(part=70)
+    for trace, start, corner in ((first, 0, "patch 0,0"), (late, 17, "patch 4,32")):
+        site = trace.site(0)
+        assert site.queries == 64 * 16
+        assert trace.key_tokens(site)[0] == corner
+        assert torch.allclose(site.weights()[:, 16:32, 16:32], theirs[start + 1], atol=1e-6)
+        assert trace.verify().passed
+        (note,) = (note for note in trace.notes if "too many to lay out" in note)
+        assert f"There are 81, too many to lay out: parts {start} to {start + 63} of 0 to 80 are shown" in note
+    inputs = {"pixel_values": image}
+    assert attnscope.trace(model, None, inputs=inputs, part=70).site(0).v.equal(late.site(0).v)
+    for wrong, message in (
+        (81, "part is 81; the parts are numbered from 0 to 80"),
+        (-1, "expected part"),
+    ):
+        with pytest.raises(InputError, match=message):
+            recorder.trace(part=wrong)
+
+
 def test_chunks_of_a_text_are_laid_out() -> None:
     """Canine calls its first layer once for each chunk. Each is compared with the model's own weights."""
     config = transformers.CanineConfig(

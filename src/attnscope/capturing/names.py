@@ -24,12 +24,12 @@ _FIRST = ("language_model", "text", "encoder", "vision", "decoder", None)
 
 @dataclass(frozen=True)
 class Placed:
-    """A site and where it stands. `parts`: of how many parts of the batch it is made; `shown`: how many of them it has."""
+    """A site and where it stands. `parts`: of how many parts of the batch it is made; `shown`: which of them it has."""
 
     site: Site
     place: Place
     parts: int = 1
-    shown: int = 1
+    shown: range = range(1)
 
     @property
     def is_whole(self) -> bool:
@@ -59,13 +59,13 @@ class _Names:
 
     def _made(self, placed: Placed, length: int) -> Tokens:
         model, path, reads = self.model, placed.site.path, self.reads
-        each = length // placed.shown
+        each = length // len(placed.shown)
         if placed.parts > 1:
             found = names_of_parts(model, path, reads, placed.parts, placed.shown, each)
-            return found or Tokens(tuple(f"part {i // each} · {i % each}" for i in range(length)))
+            return found or Tokens(tuple(f"part {part} · {i}" for part in placed.shown for i in range(each)))
         before = [one.site.queries for one in self.placed if one.site.path == path and one.site.call < placed.site.call]
         found = names_of_calls(model, path, reads, sum(before), length) or patches(model, path, reads.image, length)
-        return found or names_of_parts(model, path, reads, 1, 1, length) or numbers(length)
+        return found or names_of_parts(model, path, reads, 1, range(1), length) or numbers(length)
 
 
 def numbers(length: int) -> Tokens:

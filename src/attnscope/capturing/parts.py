@@ -15,7 +15,7 @@ from attnscope.capturing.listen.reads import Reads
 from attnscope.capturing.records import Pass, Record, WeightsRecord
 from attnscope.tracing.masks import BiasRule, MaskRule, rule_of
 
-MOST = 1024  # positions that are laid out; of more, the first part alone is shown
+_MOST = 1024  # positions that are laid out; of more, as many parts as fit
 
 
 def rows_of(reads: Reads, records: Sequence[Record | WeightsRecord]) -> int:
@@ -33,6 +33,15 @@ def parts_of(record: Record | WeightsRecord, reads: Reads, rows: int) -> int:
     """How many rows of this call are parts of one row of the pass; 1 where its rows are those of the pass."""
     whole = record.batch <= rows or record.batch % rows != 0 or (rows > 1 and record.batch in reads.first)
     return 1 if whole else record.batch // rows
+
+
+def shown_parts(record: Record | WeightsRecord, parts: int, first: int) -> range:
+    """Which of the `parts` are laid out: all, where they are not too long together, else as many as fit, from `first` on."""
+    weights = isinstance(record, WeightsRecord)
+    longest = max(record.weights.shape[2:] if weights else (record.query.shape[2], record.key_value(0)[0].shape[1]))
+    count = 1 if spreads(record) else min(parts, max(1, _MOST // longest))
+    start = min(first, parts - count)
+    return range(start, start + count)
 
 
 def chunks_of(chosen: Pass) -> list[list[Record]]:

@@ -10,19 +10,19 @@ from torch import Tensor
 
 from attnscope.capturing.names import Placed
 from attnscope.capturing.parts import (
-    MOST,
     block_bias,
     block_mask,
     block_weights,
     chunks_of,
     parts_of,
-    spreads,
+    shown_parts,
 )
 from attnscope.capturing.read.effective_projection import projection_of
 from attnscope.capturing.read.kv_cache import AlignedKeys
 from attnscope.capturing.read.output_projection import written_rows
 from attnscope.capturing.read.stacks import Place
 from attnscope.capturing.records import ASKED, Pass, Record, WeightsRecord
+from attnscope.errors import InputError
 from attnscope.tracing.site import Site
 from attnscope.tracing.weights_site import WeightsSite
 
@@ -44,11 +44,12 @@ Found = tuple[Record | WeightsRecord, Place]
 
 
 def placed_sites(
-    found: Sequence[Found], chosen: Pass, index: int, rows: int, names: int | None
+    found: Sequence[Found], chosen: Pass, index: int, rows: int, names: int | None, part: int = 0
 ) -> tuple[list[Placed], list[str]]:
-    """The sites of row `index` of `rows`, and what a reader must know of those that are made of parts."""
+    """The sites of row `index` of `rows`, and what a reader must know of those that are made of parts. `part`: the first of
+    them that is shown, where there are too many to lay out. Raises InputError where there are not so many."""
     totals = _totals(found, chosen, index, names)
-    placed, joined, cut, chunked = [], [], [], []
+    placed, chunked = [], []
     chunks = {id(one): each for each in chunks_of(chosen) for one in each}
     for record, place in found:
         if id(record) in chunks:
@@ -58,25 +59,47 @@ def placed_sites(
             continue
         parts = parts_of(record, chosen.reads, rows)
         first = index * parts if parts > 1 else index
-        keys = record.weights.shape[3] if isinstance(record, WeightsRecord) else record.key_value(0)[0].shape[1]
-        longest = parts * max(keys, (record.weights if isinstance(record, WeightsRecord) else record.query).shape[2])
-        shown = parts if longest <= MOST and not spreads(record) else 1
-        site = site_of(record, place, range(first, first + shown), totals.get(place.tower))
-        if parts > 1:
-            (joined if shown > 1 else cut).append(site.name)
+        shown = shown_parts(record, parts, part)
+        site = site_of(record, place, range(first + shown.start, first + shown.stop), totals.get(place.tower))
         placed.append(Placed(site, place, parts, shown))
-    apart = "are windows, frames, crops or the like: parts of one input, side by side in the batch, that do not see each other"
-    notes = []
-    if joined:
-        notes.append(f"The rows of {several(joined)} {apart}. They are laid out one after another.")
-    if cut:
-        notes.append(f"The rows of {several(cut)} {apart}. There are too many to lay out, so part 0 is shown alone.")
-    if chunked:
-        notes.append(
-            f"The model called {several(chunked)} once for each chunk of the text, and the chunks do not see each other. "
-            "They are laid out one after another."
+    most = max((one.parts for one in placed), default=1)
+    if part >= most:
+        least = (
+            f"the parts are numbered from 0 to {most - 1}"
+            if most > 1
+            else "this model attends over its input as a whole"
         )
-    return placed, notes
+        raise InputError(f"part is {part}; {least}. Leave it out to begin at the first.")
+    return placed, [*_notes(placed), *_chunk_note(chunked)]
+
+
+def _notes(placed: Sequence[Placed]) -> list[str]:
+    """Which parts of which sites are shown."""
+    apart = "are windows, frames, crops or the like: parts of one input, side by side in the batch, that do not see each other"
+    joined = [one.site.name for one in placed if one.parts > 1 and len(one.shown) == one.parts]
+    notes = [f"The rows of {several(joined)} {apart}. They are laid out one after another."] if joined else []
+    cut: dict[tuple[range, int], list[str]] = {}
+    for one in placed:
+        if len(one.shown) < one.parts:
+            cut.setdefault((one.shown, one.parts), []).append(one.site.name)
+    for (shown, parts), sites in cut.items():
+        few = f"part {shown.start}" if len(shown) == 1 else f"parts {shown.start} to {shown.stop - 1}"
+        notes.append(
+            f"The rows of {several(sites)} {apart}. There are {parts}, too many to lay out: {few} of 0 to {parts - 1} "
+            "are shown; part= of attnscope.trace or recorder.trace begins at another."
+        )
+    return notes
+
+
+def _chunk_note(chunked: Sequence[str]) -> list[str]:
+    if not chunked:
+        return []
+    return [
+        (
+            f"The model called {several(chunked)} once for each chunk of the text, and the chunks do not see each other. They are laid "
+            "out one after another."
+        )
+    ]
 
 
 def _totals(found: Sequence[Found], chosen: Pass, index: int, names: int | None) -> dict[str | None, int | None]:

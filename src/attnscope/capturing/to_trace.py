@@ -107,11 +107,12 @@ def trace_of(
     notes: Sequence[str],
     unrecorded: Sequence[str],
     inputs: Any,
+    part: int = 0,
 ) -> Trace:
-    """Row `index` of the batch as a trace."""
+    """Row `index` of the batch as a trace; of parts that are too many to lay out, those from `part` on."""
     records = [record for record, _ in found]
     rows = rows_of(chosen.reads, records)
-    placed, more = placed_sites(found, chosen, index, rows, len(named) if named is not None else None)
+    placed, more = placed_sites(found, chosen, index, rows, len(named) if named is not None else None, part)
     sites, named, target = name_sites(placed, model, chosen.reads, named, target)
     config = getattr(model, "config", None)
     info = ModelInfo(
