@@ -258,15 +258,19 @@ class Recording:
     def _keep_probed(self, path: str, module: nn.Module, found: Probed) -> None:
         """Keep what a module said of its run when it was asked."""
         alone = self.passes.depth == 0
-        cross = self._is_cross(module, path, *found.weights.shape[2:])
+        queries, keys = found.weights.shape[2:]
+        cross = self._is_cross(module, path, queries, keys - found.beside)
         if (entered := self.passes.enter_call(path, cross)) is None:
             return
         opened, place = entered
         if found.q is None or found.k is None:
-            record = WeightsRecord(place, path, opened.calls[path] - 1, found.weights, ASKED, cross)
+            offset = 0 if found.beside else None
+            record = WeightsRecord(place, path, opened.calls[path] - 1, found.weights, ASKED, cross, offset=offset)
             opened.records.append(record)
             return
         options = {"is_causal": False, "scaling": found.scaling}
-        tensors = found.q, found.k, found.v, found.weights > 0, options, found.z.transpose(1, 2)
+        seen = found.weights > 0
+        mask = seen if found.bias is None else found.bias.masked_fill(~seen, -torch.inf)
+        tensors = found.q, found.k, found.v, mask, options, found.z.transpose(1, 2)
         call = AttentionCall(module, ASKED, *tensors, direct=True, own_mask=True)
         self._add_record(call, opened, place, path, cross, alone)

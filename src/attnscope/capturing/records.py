@@ -74,7 +74,8 @@ class Record:
 
 @dataclass
 class WeightsRecord:
-    """A softmax over keys whose result was multiplied with values, for a whole batch. `weights`: [B, H, Q, K]."""
+    """A softmax over keys whose result was multiplied with values, for a whole batch. `weights`: [B, H, Q, K]. `offset`: as in
+    `Record`."""
 
     place: int
     path: str
@@ -84,6 +85,7 @@ class WeightsRecord:
     cross: bool
     direct: bool = True
     unknown: tuple[str, ...] = ()
+    offset: int | None = None
 
     @property
     def batch(self) -> int:
