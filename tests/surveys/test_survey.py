@@ -25,7 +25,7 @@ def sentences(count, seed=1):
 
 
 def run(out, corpus=None, model=None, **options):
-    options = {"shard": 16, "threads": 1, "quiet": True} | options
+    options = {"shard": 16, "threads": 1, "examples": 0, "quiet": True} | options
     corpus = sentences(70) if corpus is None else corpus
     return attnscope.survey(tiny("bert") if model is None else model, tokenizer(), corpus, out, **options)
 
@@ -165,7 +165,7 @@ def test_long_documents_are_read_in_windows(tmp_path):
     assert documents.tokens.max() <= 16
     assert documents.tokens[:-2].min() >= 8
     assert " ".join(documents.text[:-1]) == text  # nothing lost, nothing twice
-    assert "1 documents have more than 16 tokens" in found.notes[0]
+    assert "1 document has more than 16 tokens" in found.notes[0]
 
 
 def test_no_word_of_a_private_text_is_written(tmp_path):

@@ -26,6 +26,18 @@ from attnscope.cli.shared import load, quiet_option
 @click.option("--workers", type=click.IntRange(1), help="Workers of Ray.  [default: as many as there are cores]")
 @click.option("--ray-address", help="A cluster of Ray, such as auto.  [default: a Ray of this process]")
 @click.option("--gpus-per-worker", type=click.FloatRange(0), default=0, help="GPUs of each worker of Ray.")
+@click.option(
+    "--roles",
+    type=click.Path(dir_okay=False),
+    help="Roles of this model's heads, which the atlas shows: a file that attnscope roles --json wrote.",
+)
+@click.option(
+    "--examples",
+    type=click.IntRange(0),
+    default=40,
+    show_default=True,
+    help="Example texts that get a page of their own, at most, about 1 MB each.",
+)
 @click.option("--task", help="Task to load the model for, such as text-generation.  [default: the checkpoint's own]")
 @quiet_option
 def survey(
@@ -43,6 +55,8 @@ def survey(
     workers: int | None,
     ray_address: str | None,
     gpus_per_worker: float,
+    roles: str | None,
+    examples: int,
     task: str | None,
     quiet: bool,
 ) -> None:
@@ -70,8 +84,12 @@ def survey(
         workers=workers,
         ray_address=ray_address,
         gpus_per_worker=gpus_per_worker,
+        roles=None if roles is None else attnscope.RoleTable.load(roles),
+        examples=examples,
         quiet=quiet,
     )
     for note in found.notes:
         click.echo(note, err=True)
+    if not quiet:
+        click.echo(f"the atlas: {found.folder / 'index.html'}", err=True)
     click.echo(str(found.folder))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,6 +96,18 @@ def example_name(document: str) -> str:
     return f"{hashlib.sha256(document.encode()).hexdigest()[:16]}.html"
 
 
+def texts_of_examples(out: Path, most: int) -> dict[str, str]:
+    """At most `most` of the documents that are examples, with their text: those first that most heads have. {} of a survey
+    that publishes no texts."""
+    examples = _table(out, "examples")
+    heads = zip(examples["document"], examples["layer"], examples["head"], strict=True)
+    often = Counter(document for document, *_ in set(heads))
+    chosen = sorted(often, key=lambda document: (-often[document], example_name(document)))[:most]
+    rows = _table(out, "documents", [("document", "in", chosen)] if chosen else None)
+    texts = dict(zip(rows["document"], rows.get("text") or [""] * len(rows["document"]), strict=True))
+    return {document: texts[document] for document in chosen if texts.get(document)}
+
+
 def read_tables(out: Path) -> Tables:
     """Raises UnreadableFile where a table is missing or cannot be read, InputError where it holds no heads."""
     manifest = _manifest(out)
@@ -121,11 +134,11 @@ def _manifest(out: Path) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _table(out: Path, name: str) -> dict[str, list[Any]]:
+def _table(out: Path, name: str, filters: Any = None) -> dict[str, list[Any]]:
     path = out / "tables" / f"{name}.parquet"
     reader = parquet()
     try:
-        return reader.read_table(path).to_pydict()
+        return reader.read_table(path, filters=filters).to_pydict()
     except (OSError, ValueError) as error:
         raise UnreadableFile(
             f"{path} cannot be read: {error}. Run the survey again, or go on with it: --resume."
