@@ -38,6 +38,11 @@ from attnscope.cli.shared import load, quiet_option
     show_default=True,
     help="Example texts that get a page of their own, at most, about 1 MB each.",
 )
+@click.option(
+    "--headvis",
+    type=click.Path(file_okay=False),
+    help="Write it as JSON in the layout of HeadVis too, into this folder.",
+)
 @click.option("--task", help="Task to load the model for, such as text-generation.  [default: the checkpoint's own]")
 @quiet_option
 def survey(
@@ -57,6 +62,7 @@ def survey(
     gpus_per_worker: float,
     roles: str | None,
     examples: int,
+    headvis: str | None,
     task: str | None,
     quiet: bool,
 ) -> None:
@@ -88,6 +94,8 @@ def survey(
         examples=examples,
         quiet=quiet,
     )
+    if headvis is not None:
+        click.echo(f"for HeadVis: {found.save_headvis(headvis)}", err=True)
     for note in found.notes:
         click.echo(note, err=True)
     if not quiet:
