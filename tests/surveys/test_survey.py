@@ -237,3 +237,28 @@ def test_opening_a_survey_again(whole, tmp_path):
         again.table("words")
     with pytest.raises(UnreadableFile, match="holds no survey"):
         attnscope.Survey(tmp_path)
+
+
+@pytest.mark.exactness
+def test_statistics_on_request_are_those_of_the_traces(tmp_path):
+    names = ["entropy_normalised", "punctuation", "induction_mul", "previous_abs", "distance_variance", "share_first"]
+    found = run(tmp_path / "out", sentences(9), statistics=names)
+    assert found.manifest["options"]["statistics"] == names
+    tables = [
+        attnscope.trace(tiny("bert"), tokenizer(), text).statistics(names) for text in found.to_frame("documents").text
+    ]
+    heads = found.to_frame().set_index(["layer", "head"])
+    for place, row in enumerate(tables[0]):
+        for name in ("distance_variance", "entropy_normalised"):
+            values = [table[place][name] for table in tables]
+            weights = found.to_frame("documents").tokens if name == "entropy_normalised" else None
+            expected = np.average(values, weights=weights)  # over queries, or over texts
+            assert heads.loc[(row.layer, row.head), name] == pytest.approx(expected, rel=1e-6), name
+    spread = found.to_frame("distributions").groupby(["layer", "head", "statistic"])["count"].sum()
+    assert (spread[:, :, "previous_abs"] == found.documents).all()
+    assert {*names} - {"punctuation"} <= {*heads.columns}  # these texts have no punctuation
+    assert same(run(tmp_path / "out", sentences(9), statistics=names, resume=True), found)
+    with pytest.raises(InputError, match=r"options\.statistics was \[.*\], and is \[\]"):
+        run(tmp_path / "out", sentences(9), resume=True)
+    with pytest.raises(InputError, match="expected names of statistics on request, got 'entropy'"):
+        run(tmp_path / "other", statistics="entropy")

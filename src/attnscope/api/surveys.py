@@ -1,6 +1,7 @@
 """survey(): a corpus through a model, into tables and an atlas."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from attnscope.capturing import may_attend, no_attention
 from attnscope.errors import CaptureError, InputError
 from attnscope.models.inputs import device_of
 from attnscope.models.length import max_positions
+from attnscope.statistics.further.entries import FURTHER
 from attnscope.surveys.arrow import arrow
 from attnscope.surveys.atlas import write as write_atlas
 from attnscope.surveys.engines.local import local
@@ -43,6 +45,7 @@ def survey(
     field: str = "text",
     texts: bool = True,
     window: int | None = None,
+    statistics: Any = (),
     shard: int = SHARD,
     threads: int | None = None,
     workers: int | None = None,
@@ -66,6 +69,8 @@ def survey(
     - `texts`: False writes no word of the documents.
     - `window`: tokens that the model reads at once, at most; a longer document is read in pieces. None: what the model can
       read, at most 2,048.
+    - `statistics`: names of statistics on request ("entropy_normalised", "induction_mul", …) beside those of the model level;
+      they take a pass over the weights of each text, which is slower. One that is no mean over queries is averaged over texts.
     - `shard`: documents of a shard, at most. `threads`: of torch, in each worker; None: as many as torch has, one with Ray.
     - `engine`: "local" or "ray". Of Ray: `workers`, how many; `ray_address`, of a cluster; `gpus_per_worker`.
     - `roles`: a table of attnscope.roles, whose claims become badges in the atlas. `examples`: texts of which the atlas has
@@ -99,7 +104,7 @@ def survey(
         raise InputError(f"expected examples as a number from 0 on, got {examples!r}.")
     arrow()
     folder = Path(out).expanduser()
-    options = Options(shard, _window(model, window, held.limit), field, texts)
+    options = Options(shard, _window(model, window, held.limit), field, texts, _on_request(statistics))
     device = "cuda" if engine == "ray" and gpus_per_worker else device_of(model).type
     settings = settings_of(model, tokenizer, options, threads or _threads(folder, resume, engine), device)
     if engine == "ray":
@@ -117,6 +122,16 @@ def _threads(folder: Path, resume: bool, engine: str) -> int:
     if resume and (folder / NAME).exists():
         return int(read(folder)["threads"])
     return 1 if engine == "ray" else torch.get_num_threads()
+
+
+def _on_request(names: Any) -> tuple[str, ...]:
+    """Raises InputError for a name of no statistic on request."""
+    given = [names] if isinstance(names, str) or not isinstance(names, Iterable) else [*names]
+    if unknown := [name for name in given if not isinstance(name, str) or name not in FURTHER]:
+        raise InputError(
+            f"expected names of statistics on request, got {unknown[0]!r}; there are {', '.join(FURTHER)}."
+        )
+    return tuple(dict.fromkeys(given))
 
 
 def _window(model: nn.Module, asked: int | None, most: int | None) -> int | None:

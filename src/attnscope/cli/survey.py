@@ -19,6 +19,12 @@ from attnscope.cli.shared import load, quiet_option
 @click.option(
     "--window", type=click.IntRange(8), help="Tokens that the model reads at once.  [default: what it can, to 2048]"
 )
+@click.option(
+    "--statistic",
+    "statistics",
+    multiple=True,
+    help="A statistic on request, such as induction_mul; may be given several times.",
+)
 @click.option("--shard", type=click.IntRange(1), default=2048, show_default=True, help="Documents of a shard, at most.")
 @click.option(
     "--threads", type=click.IntRange(1), help="Threads of torch in each worker.  [default: torch's; 1 with Ray]"
@@ -55,6 +61,7 @@ def survey(
     field: str,
     no_texts: bool,
     window: int | None,
+    statistics: tuple[str, ...],
     shard: int,
     threads: int | None,
     workers: int | None,
@@ -85,6 +92,7 @@ def survey(
         field=field,
         texts=not no_texts,
         window=window,
+        statistics=statistics,
         shard=shard,
         threads=threads,
         workers=workers,

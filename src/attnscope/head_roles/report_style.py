@@ -54,6 +54,7 @@ table { width: 100%; border-collapse: collapse; font-size: .88rem; font-variant-
 th { position: sticky; top: 0; background: var(--ground); text-align: left; vertical-align: bottom; font-weight: 600; line-height: 1.25; z-index: 1; }
 th, td { padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); }
 th, td { white-space: nowrap; }
+th.measure { white-space: normal; min-width: 5.5rem; }
 td.strip-cell { min-width: 170px; }
 td.word-cell { max-width: 11rem; overflow: hidden; text-overflow: ellipsis; }
 td.number, th.number { text-align: right; white-space: nowrap; }

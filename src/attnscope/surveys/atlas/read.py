@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from attnscope.errors import InputError, UnreadableFile
-from attnscope.statistics.definitions import STATISTICS, Statistic
+from attnscope.statistics.definitions import Statistic
+from attnscope.statistics.request import EVERY
 from attnscope.surveys.arrow import parquet
 
-KNOWN = {one.name: one for one in STATISTICS}
 MORE = {
     "link_mean": Statistic(
         "link_mean", "strongest link, mean", "part", "The strongest link of a text, averaged over the texts."
@@ -118,7 +118,7 @@ def read_tables(out: Path) -> Tables:
     order = {head: place for place, head in enumerate(heads)}
     names = [name for name in columns if name not in NOT_SHOWN]
     statistics = tuple(
-        KNOWN.get(name) or MORE.get(name) or Statistic(name, name.replace("_", " "), "", "") for name in names
+        EVERY.get(name) or MORE.get(name) or Statistic(name, name.replace("_", " "), "", "") for name in names
     )
     values = np.array([[math.nan if v is None else float(v) for v in columns[name]] for name in names]).T
     return Tables(
