@@ -40,7 +40,7 @@ CLAIM: Column = ("claim", "mark", "down")
 # The measures that have a column, as far as the rows have them: of each line the first that there is.
 MEASURES = (
     (("copying_tokens", "copying of tokens"), ("copying", "copying")),
-    (("query_key_tokens", "q · k of a token with itself"), ("query_key", "q · k of its like")),
+    (("query_key_tokens", "q · k, same token"), ("query_key", "q · k, its like")),
     (("patch_distance", "distance, in patches"),),
     (("in_order", "order τ"),),
     (("time_spread", "spread, in s"),),
@@ -199,7 +199,7 @@ def _row(row: RoleRow, measures: Sequence[tuple[str, str]], columns: Sequence[Co
 
 def _score(row: RoleRow, name: str) -> str:
     value = dict(row.measures).get(name)
-    return "" if value is None else f"{value:.2f}".replace("-", "−")
+    return "" if value is None else f"{value:z.2f}".replace("-", "−")
 
 
 def signed(offset: int) -> str:

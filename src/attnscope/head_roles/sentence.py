@@ -55,11 +55,8 @@ def word_baseline(row: RoleRow) -> str:
     """ "12.0 % “.”": the best fixed word; "" without one."""
     if row.baseline_word_accuracy is None:
         return ""
-    return f"{percent(row.baseline_word_accuracy)} {_word(row)}"
-
-
-def _word(row: RoleRow) -> str:
-    return FIRST_WORD if row.baseline_word == FIRST_WORD else f"“{row.baseline_word}”"
+    word = FIRST_WORD.removeprefix("the ") if row.baseline_word == FIRST_WORD else f"“{row.baseline_word}”"
+    return f"{percent(row.baseline_word_accuracy)} {word}"
 
 
 def _unit(row: RoleRow) -> str:
