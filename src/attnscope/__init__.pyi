@@ -4,6 +4,7 @@ from ._version import __version__ as __version__
 from .api import compare as compare, roles as roles, show as show, survey as survey, trace as trace
 from .capturing import capture as capture
 from .doctor import check as check
+from .editing import Edit as Edit, Effect as Effect, edit as edit
 from .errors import (
     AddressError as AddressError,
     AttnscopeError as AttnscopeError,

@@ -229,8 +229,12 @@ KINDS: dict[str, Kind] = {
     ),
 }
 
-# For generate(): the same as T5, with a language-model head.
-VARIANTS = {"t5_generates": replace(KINDS["t5"], model="T5ForConditionalGeneration")}
+# Built for few tests alone: T5 and BERT with a head that predicts, and what differs little from the others.
+VARIANTS = {
+    "t5_generates": replace(KINDS["t5"], model="T5ForConditionalGeneration"),
+    "olmo2": Kind("Olmo2Config", "Olmo2ForCausalLM", _LLAMA, "model.layers.{i}.self_attn.o_proj", causal=True),
+    "bert_fills_in": replace(KINDS["bert"], model="BertForMaskedLM"),
+}
 
 TEXT = tuple(name for name, kind in KINDS.items() if kind.reads == "text")
 CAUSAL = tuple(name for name, kind in KINDS.items() if kind.causal)
