@@ -17,6 +17,7 @@ from attnscope.tracing.from_tensors.qkv import read_qkv
 from attnscope.tracing.places import check_flag, parse_layer
 from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.site import Site
+from attnscope.tracing.stream_table import StreamTable
 from attnscope.tracing.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Trace:
     `source`: what was traced, as the arguments of attnscope.load ("model" is the name) and attnscope.trace; {"inputs":
         True} stands for tensors, and what was left at its default is left out. None: not known.
     `badges`: roles of its heads that were found in other texts, see attnscope.roles; show(roles=…) adds them.
+    `stream_table`: how its residual stream became a prediction, at some positions; None where nobody asked.
     """
 
     sites: tuple[Site, ...]
@@ -67,6 +69,7 @@ class Trace:
     inputs: Mapping[str, Any] | None = field(default=None, repr=False)
     source: Mapping[str, Any] | None = field(default=None, repr=False)
     badges: tuple[Badge, ...] = field(default=(), repr=False)
+    stream_table: StreamTable | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sites", tuple(map(self._with_tokens, self.sites)))
