@@ -2,7 +2,7 @@
 
 from attnscope.api.comparing import compare, show_comparison
 from attnscope.api.head_roles import roles
-from attnscope.api.predicting import attribution_of, lens_of, predictions_of, with_stream_table
+from attnscope.api.predicting import attribution_of, lens_of, predictions_of, similarity_of, with_stream_table
 from attnscope.api.showing import show, show_trace
 from attnscope.api.surveys import survey
 from attnscope.api.tracing import FOR_STEPS, trace
@@ -23,6 +23,7 @@ __all__ = [
     "show",
     "show_comparison",
     "show_trace",
+    "similarity_of",
     "statistics_of",
     "survey",
     "trace",

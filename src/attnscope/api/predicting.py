@@ -5,11 +5,17 @@ from dataclasses import replace
 from typing import Any
 
 from attnscope.capturing import rerun_for_stream
-from attnscope.errors import NotCaptured
-from attnscope.predictions import attribution as attributing, lens as seeing, predict as predicting, table as tabling
+from attnscope.predictions import (
+    attribution as attributing,
+    lens as seeing,
+    predict as predicting,
+    similarity as comparing,
+    table as tabling,
+)
 from attnscope.predictions.attribution import Attribution
 from attnscope.predictions.lens import Lens
 from attnscope.predictions.predict import Predictions
+from attnscope.predictions.similarity import Similarity
 from attnscope.tracing.stream import spelled_by
 from attnscope.tracing.trace import Trace
 
@@ -29,6 +35,12 @@ def lens_of(trace: Trace, query: Any, layer: Any, top: Any, model: Any, tokenize
     return seeing.lens(with_stream(trace, model, tokenizer), query, layer, top)
 
 
+def similarity_of(trace: Trace, other: Any, pooling: Any, model: Any) -> Similarity:
+    """See Trace.similarity."""
+    second = with_stream(other, model, None) if isinstance(other, Trace) else other
+    return comparing.similarity(with_stream(trace, model, None), second, pooling)
+
+
 def with_stream_table(
     trace: Trace, positions: Sequence[int] | None = None, model: Any = None, tokenizer: Any = None
 ) -> Trace:
@@ -44,9 +56,6 @@ def with_stream(trace: Trace, model: Any, tokenizer: Any, positions: Sequence[in
     """The trace with its streams: those that it kept, else of one more run of `model` on its inputs."""
     if not trace.streams:
         if model is None:
-            raise NotCaptured(
-                'this trace does not hold the residual stream: trace again with keep={"stream"}, or pass model=… to run it once '
-                "more. A file does not keep it."
-            )
+            return trace  # which says what it lacks
         trace = rerun_for_stream(model, trace, positions)
     return trace if tokenizer is None else replace(trace, streams=spelled_by(trace.streams, tokenizer))

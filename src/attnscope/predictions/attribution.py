@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from attnscope.errors import InputError
 from attnscope.predictions.parts import parts_of
 from attnscope.predictions.readout import narrowed, readout
 from attnscope.predictions.streams import capped, checked, head_of, logits_of, stream_of
 from attnscope.predictions.targets import position_of, target_of
+from attnscope.statistics.frames import data_frame
 from attnscope.tracing.stream import forward
 from attnscope.tracing.stream_table import StreamBlock, StreamPart, StreamReceipt, Target
 from attnscope.tracing.trace import Trace
@@ -29,21 +31,14 @@ class Contribution:
 
 
 @dataclass(frozen=True, repr=False)
-class Attribution(Sequence[Contribution]):
-    """A logit, or the difference of two, as the sum of what each part of the residual stream added (readout.py has the formula).
+class Sum(Sequence[Contribution]):
+    """A number as the sum of contributions.
 
-    `position`: of the token at which the prediction stands. `target`, `against`: what is predicted, and the alternative (None: the logit
-    alone). `contributions`: one for each part, in the order in which they were written; the effect of a cap on the logits is the
-    last one. `logit`: the model's own number, after the cap. `receipt`: whether they add up.
+    `contributions`: one for each part, in the order in which they were written. `blocks`: those that wrote.
     """
 
-    position: int
-    target: Target
-    against: Target | None
     contributions: tuple[Contribution, ...]
     blocks: tuple[StreamBlock, ...]
-    logit: float
-    receipt: StreamReceipt
 
     def __len__(self) -> int:
         return len(self.contributions)
@@ -57,8 +52,8 @@ class Attribution(Sequence[Contribution]):
         return sum(one.value for one in self.contributions)
 
     def of(self, name: str) -> float:
-        """What the parts of a name add: "L2H8", "L2 MLP", or "L2 attention" for its heads and its bias. Raises KeyError for one that is
-        not there."""
+        """What the parts of a name add: "L2H8", "L2 MLP", or "L2 attention" for its heads and its bias. Raises InputError for one
+        that is not there."""
         block = next((at for at, one in enumerate(self.blocks) if one.name == name), None)
         found = [
             one.value
@@ -66,7 +61,8 @@ class Attribution(Sequence[Contribution]):
             if one.name == name or (block is not None and one.part.block == block)
         ]
         if not found:
-            raise KeyError(name)
+            names = [one.name for one in self.contributions]
+            raise InputError(f"there is no part {name!r}; the parts are {', '.join(names[:12])} … {names[-1]}.")
         return sum(found)
 
     def top(self, count: int = 10) -> tuple[Contribution, ...]:
@@ -75,8 +71,6 @@ class Attribution(Sequence[Contribution]):
 
     def to_frame(self) -> Any:
         """A DataFrame with a row for each part. Raises MissingDependency without pandas."""
-        from attnscope.statistics.frames import data_frame
-
         rows = [
             {
                 "part": one.name,
@@ -89,20 +83,34 @@ class Attribution(Sequence[Contribution]):
         ]
         return data_frame(rows)
 
+    def lines(self, own: float) -> list[str]:
+        """For people: the largest, the rest, and how far the sum is from the model's `own` number."""
+        top = self.top()
+        rest = self.total - sum(one.value for one in top)
+        more = [f"  {rest:+8.3f}  {len(self) - len(top)} other parts"] if len(self) > len(top) else []
+        error = f"  they add up to {self.total:+.4f}, {abs(self.total - own):.1e} from the model's own {own:+.4f}"
+        return [*(f"  {one.value:+8.3f}  {one.name}" for one in top), *more, error]
+
+
+@dataclass(frozen=True, repr=False)
+class Attribution(Sum):
+    """A logit, or the difference of two, as the sum of what each part of the residual stream added (readout.py has the formula).
+
+    `contributions`: one for each part, in the order in which they were written; the effect of a cap on the logits is the last
+    one. `blocks`: those that wrote. `position`: of the token at which the prediction stands. `target`, `against`: what is predicted, and the
+    alternative (None: the logit alone). `logit`: the model's own number, after the cap. `receipt`: whether they add up.
+    """
+
+    position: int
+    target: Target
+    against: Target | None
+    logit: float
+    receipt: StreamReceipt
+
     def __repr__(self) -> str:
         than = f" − logit({self.against.text!r})" if self.against is not None else ""
-        lines = [f"  {one.value:+8.3f}  {one.name}" for one in self.top()]
-        rest = self.total - sum(one.value for one in self.top())
-        more = [f"  {rest:+8.3f}  {len(self) - 10} other parts"] if len(self) > 10 else []
-        error = f"they add up to {self.total:+.4f}, {abs(self.total - self.logit):.1e} from the model's own {self.logit:+.4f}"
-        return "\n".join(
-            [
-                f"Attribution of logit({self.target.text!r}){than} at position {self.position}:",
-                *lines,
-                *more,
-                f"  {error}",
-            ]
-        )
+        first = f"Attribution of logit({self.target.text!r}){than} at position {self.position}:"
+        return "\n".join([first, *self.lines(self.logit)])
 
 
 def attribution(trace: Trace, target: Any, against: Any = None, query: Any = -1) -> Attribution:
@@ -132,4 +140,4 @@ def attribution(trace: Trace, target: Any, against: Any = None, query: Any = -1)
         found.append(Contribution(StreamPart("softcap", "softcap"), float(moved[0] - moved[1:].sum())))
     error = abs(sum(one.value for one in found) - own)
     receipt = replace(checked(stream), sum_error=error)
-    return Attribution(position, wanted, other, tuple(found), parts.blocks, own, receipt)
+    return Attribution(tuple(found), parts.blocks, position, wanted, other, own, receipt)

@@ -45,5 +45,7 @@ def _name(stream: Stream, leaf: Node, block: StreamBlock | None) -> str:
         return "embedding" if leaf is stream.states[0] else f"added at {label.path}"
     if block is not None:
         return f"{block.name} bias" if label.kind == "bias" else block.name
+    if label.layer is not None:
+        return f"L{label.layer} norm bias"
     behind = leaf.serial > stream.final.serial
     return "unembedding bias" if behind else "final norm bias"

@@ -7,6 +7,7 @@ from typing import Any
 from attnscope.errors import InputError, NotCaptured
 from attnscope.predictions.streams import logits_of, stream_of
 from attnscope.predictions.targets import position_of, read_tokens, text_of
+from attnscope.statistics.frames import data_frame
 from attnscope.tracing.places import is_number
 from attnscope.tracing.trace import Trace
 
@@ -46,8 +47,6 @@ class Predictions(Sequence[Prediction]):
 
     def to_frame(self) -> Any:
         """A DataFrame with a row for each. Raises MissingDependency without pandas."""
-        from attnscope.statistics.frames import data_frame
-
         return data_frame([vars(one) for one in self.predictions])
 
     def __repr__(self) -> str:

@@ -21,18 +21,20 @@ from attnscope.tracing.frozen import Cut, FrozenStep
 class Label:
     """What a leaf is. `kind`: "embedding", "heads" (the z of an attention, [H, Dv]), "attention" (what one wrote, whole), "mlp" or
     "bias". `layer`: of the block that it belongs to; None for what is of none. `cross`: of attention to another text. `path`: of the
-    module that made it. `call`: which call of that module."""
+    module that made it. `call`: which call of that module. `shared`: a bias of the layer that no block wrote, as of a norm
+    of the stream."""
 
     kind: str
     layer: int | None = None
     cross: bool = False
     path: str = ""
     call: int = 0
+    shared: bool = False
 
     @property
     def block(self) -> tuple[int, str] | None:
         """(layer, "attention", "cross" or "mlp"); None for what is of no block."""
-        if self.layer is None or self.kind == "embedding":
+        if self.layer is None or self.kind == "embedding" or self.shared:
             return None
         if self.kind == "mlp":
             return self.layer, "mlp"

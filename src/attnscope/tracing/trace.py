@@ -238,6 +238,21 @@ class Trace:
 
         return attnscope.api.attribution_of(self, target, against, query, model, tokenizer)
 
+    def similarity(self, other: Any, pooling: Any = "mean", *, model: Any = None) -> Any:
+        """How alike two texts are to a sentence-embedding model: the cosine of their pooled last states, as the sum of what each part
+        of this text's stream adds, with the norms and both lengths frozen.
+
+        `other`: the Trace of the second text, by the same model.
+        `pooling`: "mean" of all tokens, the "first" ([CLS]) or the "last".
+        `model`: the one that was traced; needed where a trace was made without keep={"stream"}.
+
+        Raises NotCaptured for a trace without its stream, CaptureError where a receipt fails, InputError for arguments that do not
+        fit.
+        """
+        import attnscope
+
+        return attnscope.api.similarity_of(self, other, pooling, model)
+
     def save(self, path: Any, projections: bool = False) -> None:
         """Write the trace to a file, whole or not at all; attnscope.load_trace reads it.
 

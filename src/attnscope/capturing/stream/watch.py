@@ -17,7 +17,9 @@ from attnscope.tracing.frozen import Scale
 from attnscope.tracing.stream import Head, Join, Label, Node, Returned, Stream
 
 LOGIT_BYTES = 16_000_000  # of the model's own logits, which the receipt compares with
-NO_LOGITS = "this model returns no logits: load it with a head (task=…), or ask for what needs none"
+NO_LOGITS = (
+    "this model returns no logits: load it with a head (task=…); of sentence embeddings, ask for trace.similarity(…)"
+)
 NOT_LINEAR = (
     "what this model returns is no linear function of its residual stream, even with its norms frozen: a function that bends "
     "stands between (the transform of a masked language model, the tanh of a pooler)"
@@ -177,11 +179,7 @@ class StreamWatcher:
             return Label("bias" if x is None else "embedding", path=module)
         _, layer, block = self._running[-1]
         if x is None:
-            cross = any(
-                self._within(module, path) and is_cross(self._model.get_submodule(path), path)
-                for path in self._attention
-            )
-            return Label("bias", layer, cross, module)
+            return Label("bias", layer, path=module, shared=True)
         for path in self._made.get(x, ()):
             near = next((one for one in self._attention if self._within(path, one, block)), None)
             if near is not None:
@@ -232,6 +230,8 @@ class StreamWatcher:
             made = ref is not None and _made_of(ref.node, last)
             if ref is not None and made and ref.flow == STREAM:
                 final = ref.node
+                if final.seen is None:
+                    final.seen = self._trail.keep(ref, tensor)
             elif ref is not None and made and ref.flow in (PROJECTED, CAPPED):
                 head, final = self._head(ref, last)
                 break
