@@ -202,11 +202,13 @@ class StreamWatcher:
         self._causal = causal if not cross else self._causal
         layer, stack = self._running[-1][1], self._stacks[self._running[-1][0]]
         label = Label("heads", layer, cross, path, call)
-        refs = self._trail.of(query), self._trail.of(key)
-        stack.queries[path, call] = tuple(  # type: ignore[assignment]
-            ref.node if ref is not None and ref.flow == PROJECTED and (ref.batch, ref.time) == (0, 2) else None
-            for ref in refs
-        )
+        # the call of a direct one has views of what the function was given
+        refs = self._trail.scored if direct else (self._trail.of(query), self._trail.of(key))
+        known = [
+            ref.node if ref is not None and ref.flow == PROJECTED and len(ref.node.width) == 2 else None for ref in refs
+        ]
+        stack.queries[path, call] = known[0], known[1]
+        self._trail.scored = None, None
         if direct:
             self._trail.next_is(label)
         else:
