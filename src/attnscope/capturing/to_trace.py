@@ -147,7 +147,10 @@ def streams_of(chosen: Pass, sites: Sequence[Site], row: int) -> tuple[tuple[Str
         if watched.stream is None:
             broken.append(f"The residual stream of {watched.path} could not be followed: {watched.broken}.")
         elif len(stacks) == 1:
-            found.append(replace(watched.stream, stack=stacks.pop(), row=row))
+            stack = stacks.pop()
+            first = next(site.query_offset for site in sites if site.stack == stack)
+            positions = tuple(first + position for position in watched.stream.positions)  # behind a cache
+            found.append(replace(watched.stream, stack=stack, row=row, positions=positions))
     return tuple(found), broken
 
 

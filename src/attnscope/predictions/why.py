@@ -109,7 +109,7 @@ def why(trace: Trace, layer: Any, head: Any, query: Any, key: Any, stack: str | 
     for stream in {id(one): one for one in (mine, theirs)}.values():
         checked(stream)
     group = number // (site.heads // site.kv_heads)
-    q_names, q_parts = _side(mine, q_node, number, row, "query bias")
+    q_names, q_parts = _side(mine, q_node, number, row + site.query_offset, "query bias")
     k_names, k_parts = _side(theirs, k_node, group, column, "key bias")
     table = site.scaling * q_parts @ k_parts.T
     chain = site.chain(number, row)
