@@ -182,6 +182,13 @@ class Passes:
         self.recorded.add(path)
         return opened, len(opened.order) - 1
 
+    def skipped(self, calls: Sequence[tuple[str, bool]]) -> None:
+        """Calls (path, cross or not) that the pass of this thread leaves out, as what came of them is known: they count as made."""
+        opened = self._running.current
+        if opened is not None:
+            opened.calls.update(path for path, _ in calls)
+            opened.order += calls
+
     def enter_attention(self, path: str, call: AttentionCall) -> EnteredCall | None:
         """As `enter_call`, with what q, k and the mask of the `call` tell. Its output is not looked at."""
         queries, keys = call.query.shape[2], call.key.shape[2]

@@ -45,6 +45,11 @@ class Addresses:
         return found
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """The module paths of what attends."""
+        return tuple(self._cross)
+
+    @property
     def layers(self) -> Mapping[str | None, int]:
         """How many layers each stack has, as foreseen."""
         counts: dict[str | None, int] = {}

@@ -5,7 +5,7 @@ There is one desk. It is the editor of the attention interface while some edit w
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
@@ -31,6 +31,7 @@ class Session(Protocol):
     def is_new(self, bound: list[Bound]) -> bool: ...
     def done(self, done: Done, bound: list[Bound]) -> None: ...
     def wrote(self, projection: Any, written: Any) -> None: ...
+    def skipped(self, calls: Sequence[tuple[str, bool]]) -> None: ...
 
 
 def here() -> tuple[int, Any]:
@@ -58,6 +59,13 @@ class Desk:
             self._sessions = tuple(one for one in self._sessions if one is not session)
             if not self._sessions:
                 edit_with(None)
+
+    def skipped(self, module: nn.Module, calls: Sequence[tuple[str, bool]]) -> None:
+        """A module of the model does not run in this pass, as what came of it is known: its calls (path, cross or not) count as made."""
+        place = here()
+        for one in self._sessions:
+            if one.place == place and not one.paused and one.owns(module):
+                one.skipped(calls)
 
     def visit(self, call: AttentionCall) -> EditedCall | None:
         """The edits of a call that is about to run; None where there are none."""

@@ -198,7 +198,7 @@ def _log_probability(
     first = logits.log_softmax(-1)[:, ids[0]]
     if len(ids) == 1:
         return first
-    longer = _continued(inputs, ids[:-1], question.decoder)
+    longer = continued(inputs, ids[:-1], question.decoder)
     name = "decoder_input_ids" if question.decoder else "input_ids"
     with DESK.goes_on_behind(inputs[name].shape[1]):
         rows = run(model, longer).logits[:, -len(ids) + 1 :].float().log_softmax(-1)
@@ -206,7 +206,7 @@ def _log_probability(
     return first + rows.gather(2, rest.expand(len(rows), -1)[..., None])[..., 0].sum(1)
 
 
-def _continued(inputs: Mapping[str, Any], ids: Sequence[int], decoder: bool) -> dict[str, Any]:
+def continued(inputs: Mapping[str, Any], ids: Sequence[int], decoder: bool) -> dict[str, Any]:
     """The inputs with more tokens behind the text (or behind what the decoder reads)."""
     longer, name = dict(inputs), "decoder_input_ids" if decoder else "input_ids"
     if not isinstance(longer.get(name), Tensor):

@@ -119,6 +119,12 @@ class ModelSession:
         if used and output is not None:  # None: an exception is on its way
             self._addresses.check(ended, used)
 
+    @property
+    def order(self) -> tuple[tuple[str, bool], ...]:
+        """The calls of the pass that runs now, so far: module path, cross attention or not."""
+        opened = self._passes.current
+        return () if opened is None else tuple(opened.order)
+
     # --- what the desk asks -------------------------------------------------------------------------------------------
 
     def owns(self, module: nn.Module) -> bool:
@@ -128,6 +134,10 @@ class ModelSession:
     def path_of(self, module: nn.Module) -> str:
         """The module's path in the model."""
         return self._facts.paths[id(module)]
+
+    def skipped(self, calls: Sequence[tuple[str, bool]]) -> None:
+        """The running pass leaves out these calls, as what came of them is known."""
+        self._passes.skipped(calls)
 
     def masks(self, call: AttentionCall) -> BatchRules:
         """The masks and biases of a call."""
