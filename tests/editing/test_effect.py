@@ -154,7 +154,7 @@ def test_a_mean_has_no_note_on_the_distribution() -> None:
 
 @torch.no_grad()
 def test_fill_ins_and_labels() -> None:
-    reader, m = tokenizer(), model("bert_fills_in")
+    reader, m = tokenizer(), model("bert_fills")
     with attnscope.edit(m, reader) as edit:
         edit.head("L1H2").off()
         effect = edit.effect("the cat [MASK] on the mat", target="sat", against="ran")
@@ -193,7 +193,7 @@ def test_a_model_without_a_head_to_predict_with() -> None:
     with pytest.raises(InputError, match="BertModel has no head to predict with"):
         asked(model("bert"), inputs=inputs("bert"), target=5)
     with pytest.raises(InputError, match=r"fills in \[MASK\], and the text has none"):
-        asked(model("bert_fills_in"), tokenizer(), "the cat sat", target="mat")
+        asked(model("bert_fills"), tokenizer(), "the cat sat", target="mat")
 
 
 def test_an_effect_without_an_edit() -> None:

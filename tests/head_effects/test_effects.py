@@ -13,13 +13,13 @@ from tiny_models import fresh_model, inputs, model, tokenizer
 
 pytestmark = pytest.mark.exactness
 
-FAMILIES = ("bert_fills_in", "gpt2", "llama", "gemma2", "olmo2", "t5_generates", "gpt_oss")
+FAMILIES = ("bert_fills", "gpt2", "llama", "gemma2", "olmo2", "t5_generates", "gpt_oss")
 
 
 def read_by(kind: str) -> tuple[Any, dict[str, torch.Tensor]]:
     """The tokenizer, where something is filled in, and the inputs."""
     x = dict(inputs(kind))
-    if kind != "bert_fills_in":
+    if kind != "bert_fills":
         return None, x
     x["input_ids"] = x["input_ids"].clone()
     x["input_ids"][0, 6] = tokenizer().mask_token_id

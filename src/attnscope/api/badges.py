@@ -17,10 +17,7 @@ from attnscope.tracing.trace import Trace
 def with_roles(traced: Trace, table: Any) -> Trace:
     """The trace with the claims of `table` as badges. Raises InputError for what is no table, or a table of heads that the
     trace does not have."""
-    if not isinstance(table, RoleTable):
-        raise InputError(
-            f"expected roles as a RoleTable, such as attnscope.roles(model, tokenizer, treebank=…), got {type(table).__name__}."
-        )
+    check_table(table)
     readers = [site for site in traced.sites if site.kind == "self"]
     stack = readers[0].stack if readers else None
     return _with(traced, badges_of(table, stack), "role", table.model)
@@ -55,3 +52,11 @@ def _with(traced: Trace, badges: Sequence[Badge], kind: str, model: str) -> Trac
     shown = replace(traced, badges=both, notes=notes)
     share(traced, shown)
     return shown
+
+
+def check_table(table: Any) -> None:
+    """Raises InputError for what is no RoleTable."""
+    if not isinstance(table, RoleTable):
+        raise InputError(
+            f"expected roles as a RoleTable, such as attnscope.roles(model, tokenizer, treebank=…), got {type(table).__name__}."
+        )

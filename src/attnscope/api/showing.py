@@ -35,6 +35,7 @@ def show(
     sites: Sequence[str] | str | None = None,
     keep: Collection[str] | None = None,
     truncate: bool = False,
+    part: int = 0,
     level: str = "head",
     layer: int | str | None = None,
     head: int | str | None = None,
@@ -67,6 +68,7 @@ def show(
     - `keep`: what to keep beside q, k and v: "x", "pre_rotary", "projections". None keeps what `steps` needs, for texts of
       up to 1,024 tokens.
     - `truncate`: True cuts a text that is too long for the model.
+    - `part`: of windows, frames or crops that are too many to lay out, the first that is shown, from 0.
 
     Where the view opens. What you leave out is chosen: a link between two different words that stands out. The view says why.
 
@@ -123,6 +125,7 @@ def show(
         sites=sites,
         keep=for_steps if keep is None else keep,
         truncate=truncate,
+        part=part,
     )
     return show_trace(
         traced,

@@ -10,22 +10,11 @@ from torch import Tensor
 
 from attnscope.capturing.listen.attention_interface import AttentionCall
 from attnscope.capturing.read.attention_call import BatchRules
-from attnscope.capturing.read.stacks import Place
-from attnscope.editing.positions import Here, Position
+from attnscope.editing.bound import Bound, check_length, groups_of, named, pairs_of, where_of
 from attnscope.editing.recompute import Recomputed
-from attnscope.editing.rules import INPUTS, OF_KEYS, RECOMPUTED, Along, Cut, Put, Rule, Times, Weights
+from attnscope.editing.rules import INPUTS, OF_KEYS, RECOMPUTED, Along, Put, Rule, Times
 from attnscope.errors import InputError
 from attnscope.tracing.output_projection import Projection
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A rule that holds for a call. `heads`: those of the call that it is of; `here`, `place`: where the call stands."""
-
-    rule: Rule
-    heads: tuple[int, ...]
-    here: Here
-    place: Place
 
 
 @dataclass(frozen=True)
@@ -64,7 +53,7 @@ class EditedCall:
             change = bound.rule.change
             if not isinstance(change, Put) or change.link not in INPUTS:
                 continue
-            own = _groups(bound, heads, groups) if change.link in OF_KEYS else bound.heads
+            own = groups_of(bound, heads, groups) if change.link in OF_KEYS else bound.heads
             old = given[change.link][:, own]
             new = self._put(bound, change, own, old)
             if new is not None:
@@ -127,7 +116,7 @@ class EditedCall:
         vectors = change.of(bound.place)
         if vectors is None:
             raise InputError(
-                f"{bound.rule.name} has nothing for {_named(bound.place)}: what it puts there was kept of other layers only. Trace all "
+                f"{bound.rule.name} has nothing for {named(bound.place)}: what it puts there was kept of other layers only. Trace all "
                 "layers."
             )
         if vectors.shape[2] != old.shape[3]:
@@ -173,7 +162,7 @@ class EditedCall:
         """z and the weights after rules of scores and of weights."""
         batch, queries, keys = z.shape[0], z.shape[1], call.key.shape[2]
         bound = [one for one in self._bound if one.rule.change.link in RECOMPUTED]
-        chosen = [(one, *_pairs(one, batch, queries, keys)) for one in bound]
+        chosen = [(one, *pairs_of(one, batch, queries, keys)) for one in bound]
         recomputed = Recomputed(call, self._masks(call), self._module)
         z = z.clone()
         weights = None if weights is None else weights.clone()
@@ -198,117 +187,8 @@ class EditedCall:
         return z, weights
 
 
-def where_of(bound: Bound, batch: int, covered: Bool[Tensor, " T"]) -> Bool[Tensor, "B T"]:
-    """Where a rule of vectors holds, in every row of the batch: its positions, of those for which it has something."""
-    rule, of_keys = bound.rule, bound.rule.change.link in OF_KEYS
-    chosen = _at(bound, rule.positions, of_keys)
-    where = (covered[None] if chosen is None else covered & _for_rows(chosen, batch, rule)).expand(batch, -1).clone()
-    if rule.row is not None:
-        where[[row for row in range(batch) if row != rule.row]] = False
-    return where
-
-
-def _at(
-    bound: Bound, positions: tuple[Position, ...] | None, keys: bool = False, what: str = "positions"
-) -> Bool[Tensor, "b T"] | None:
-    """Which queries (or keys) of the call these are; of those that are not in the text the rule remembers why."""
-    found = bound.here.at(positions, keys, what)
-    if bound.here.missing:
-        bound.rule.missed = "; ".join(dict.fromkeys(bound.here.missing))
-        bound.here.missing.clear()
-    return found
-
-
-def _pairs(
-    bound: Bound, batch: int, queries: int, keys: int
-) -> tuple[Tensor | None, Callable[[int, int], Tensor | None]]:
-    """Of a rule of scores or weights: its queries by row, [B, Q], and what it says of a row and head of the call, [Q, K]."""
-    rule = bound.rule
-    if isinstance(rule.change, Cut):
-        query, key = _at(bound, rule.change.query, what="query"), _at(bound, rule.change.key, True, "key")
-        q = torch.ones(1, queries, dtype=torch.bool) if query is None else query
-        k = torch.ones(1, keys, dtype=torch.bool) if key is None else key
-        q, k = _for_rows(q, batch, rule).expand(batch, -1), _for_rows(k, batch, rule).expand(batch, -1)
-        return None, lambda row, head: q[row][:, None] & k[row]
-    assert isinstance(rule.change, Weights)
-    change, rows = rule.change, _at(bound, rule.positions)
-    rows = None if rows is None else _for_rows(rows, batch, rule).expand(batch, -1)
-    if change.source is None:
-        return rows, lambda row, head: None
-    made: dict[int, Tensor] = {}
-
-    def of(row: int, head: int) -> Tensor:
-        if head not in made:
-            made[head] = _matrix(bound, change, head, keys)
-        return made[head]
-
-    return rows, of
-
-
-def _matrix(bound: Bound, change: Weights, head: int, keys: int) -> Float[Tensor, "Q K"]:
-    """The weights of a head for the queries and keys of this call; rows of NaN where there are none."""
-    assert change.source is not None
-    given, here = change.source(bound.place, head), bound.here
-    if given is None:
-        raise InputError(
-            f"{bound.rule.name} has no weights for head {head} of {_named(bound.place)}. Trace all layers."
-        )
-    check_length(bound, given.shape[0], here.began, True)
-    if given.shape[1] != here.began_keys:
-        raise InputError(
-            f"{bound.rule.name}: expected weights for {here.began_keys} keys, got {given.shape[1]}. Give a matrix of this text."
-        )
-    made = torch.full((len(here.queries), keys), torch.nan, dtype=given.dtype)
-    inside = here.queries < given.shape[0]
-    columns = (here.keys >= 0) & (here.keys < given.shape[1])
-    rows = torch.zeros(int(inside.sum()), keys, dtype=given.dtype)
-    rows[:, columns] = given.cpu()[here.queries[inside]][:, here.keys[columns]]
-    made[inside] = rows
-    return made
-
-
-def check_length(bound: Bound, length: int, began: int, exact: bool) -> None:
-    """Raises InputError where vectors or weights of one text are put into a text of another length."""
-    if began > length or (exact and began != length):
-        what = f"{length} positions, and this text has {began}"
-        raise InputError(
-            f"{bound.rule.name} has {what}, so nothing tells which belongs to which. Give align={{position here: position there, …}}, or a "
-            "text with as many tokens."
-            if exact
-            else f"{bound.rule.name} has {what}. Give longer texts, or by='all'."
-        )
-
-
-def _groups(bound: Bound, heads: int, groups: int) -> list[int]:
-    """The key/value heads of the chosen heads. Raises InputError where a group is chosen in part."""
-    each = heads // groups
-    found = sorted({head // each for head in bound.heads})
-    for group in found:
-        members = range(group * each, (group + 1) * each)
-        if not set(members) <= set(bound.heads):
-            layer, link = bound.place.layer, bound.rule.change.link
-            names = ", ".join(f'"L{layer}H{head}"' for head in members)
-            raise InputError(
-                f"{bound.rule.name}: the heads {names} share one {link} (key/value head {group} of layer {layer}), so it cannot be changed in some "
-                f"of them alone. Name the whole group: edit.heads({names})."
-            )
-    return found
-
-
-def _for_rows(where: Bool[Tensor, "b T"], batch: int, rule: Rule) -> Bool[Tensor, "b T"]:
-    if len(where) in (1, batch):
-        return where
-    raise InputError(
-        f"{rule.name} names tokens of {len(where)} rows, and attention ran on {batch}: nothing tells which is which. Give positions."
-    )
-
-
 def _with(x: Tensor, heads: Sequence[int], new: Tensor) -> Tensor:
     """`x` with other vectors in some heads, [B, H, T, D]."""
     made = x.clone()
     made[:, list(heads)] = new
     return made
-
-
-def _named(place: Place) -> str:
-    return f"{place.stack} layer {place.layer}" if place.stack else f"layer {place.layer}"

@@ -3,13 +3,14 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from attnscope.editing.rules import OF_KEYS, Put, Rule
 from attnscope.editing.selection import Head, Heads
 
 _TRIES = 64
 
-Sizes = Mapping[tuple[str | None, int], tuple[int, int]]  # by stack and layer: heads, key/value heads
+Sizes = Mapping[Any, tuple[int, int]]  # by stack and layer: heads, key/value heads
 Draw = dict[Head, Head]
 
 

@@ -12,7 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 
 from attnscope.capturing.listen.attention_interface import AttentionCall, edit_with
-from attnscope.editing.apply import Bound, Done, EditedCall
+from attnscope.editing.apply import Done, EditedCall
+from attnscope.editing.bound import Bound
 
 
 @runtime_checkable

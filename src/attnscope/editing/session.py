@@ -20,7 +20,8 @@ from attnscope.capturing.read.output_projection import ProjectionFinder, Took
 from attnscope.capturing.read.stacks import Place
 from attnscope.capturing.records import Pass
 from attnscope.editing.addresses import Addresses
-from attnscope.editing.apply import Bound, Done
+from attnscope.editing.apply import Done
+from attnscope.editing.bound import Bound
 from attnscope.editing.desk import DESK, here
 from attnscope.editing.positions import Here
 from attnscope.editing.receipt import Receipts
