@@ -28,7 +28,8 @@ def with_image_tokens(model: Any, named: Tokens, ready: Mapping[str, Any]) -> To
     for markers, size in _KINDS:
         ids = {getattr(config, name, None) for name in markers} - {None}
         places = [i for i, number in enumerate(named.ids) if number in ids]
-        for frame, grid in enumerate((places and _grids(model, places, ready, size)) or ()):
+        grids = _grids(model, places, ready, size) if places else None
+        for frame, grid in enumerate(grids or ()):
             before = f"frame {frame} " if size == "video_grid_thw" else ""
             names = (before + place for place in patch_places(grid.rows, grid.columns))
             strings |= dict(zip(grid.tokens, names, strict=True))
