@@ -244,4 +244,4 @@ def test_what_ran_and_could_not_be_read_is_named_to_every_reader() -> None:
     trace = recorder.trace()
     assert [site.path for site in trace.sites] == ["layers.0"]
     assert trace.unrecorded == ("layers.1",)
-    assert any(note.startswith("Not shown: layers.1.") for note in trace.notes)
+    assert any(note.startswith("Not shown: what looks like attention in layers.1.") for note in trace.notes)

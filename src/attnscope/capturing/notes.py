@@ -81,7 +81,7 @@ def unread_note(paths: Sequence[str]) -> list[str]:
     if not inner:
         return []
     named = several(inner)
-    return [f"Not shown: {named}. They look like attention and ran, and attnscope could not read them."]
+    return [f"Not shown: what looks like attention in {named}. It ran, and attnscope could not read it."]
 
 
 def left_out_notes(left_out: Set[str], recorded: Set[str]) -> list[str]:
