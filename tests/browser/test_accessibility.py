@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from attnscope.tracing.tokens import Tokens
-from attnscope.views.state import LEVELS
+from attnscope.views.levels import ALWAYS_THERE as LEVELS
 from levels_in import levels_there, open_level, switch_to
 from made_traces import made_trace, pictured
 

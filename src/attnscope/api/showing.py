@@ -14,6 +14,8 @@ from attnscope.tracing.site import Site, parse_head
 from attnscope.tracing.trace import Trace
 from attnscope.views.default_place import choose_opening
 from attnscope.views.state import State
+from attnscope.views.stream_column import target_named
+from attnscope.views.stream_place import on_stream
 from attnscope.views.validate import check_place as check_state
 from attnscope.views.view import View
 
@@ -69,7 +71,7 @@ def show(
 
     Where the view opens. What you leave out is chosen: a link between two different words that stands out. The view says why.
 
-    - `level`: "model", "head" (also "lines"), "matrix" (also "grid"), "neuron" or "steps".
+    - `level`: "stream" (of a trace with keep={"stream"}), "model", "head" (also "lines"), "matrix" (also "grid"), "neuron" or "steps".
     - `layer`: the layer's number, from 0; −1 is the last. `stack`: "encoder", "decoder" or "cross", where there are several.
     - `head`: the head's number, from 0, or a name such as "L2H8", which names the layer too.
     - `query`, `key`: a token's position, from 0, or the token as it is written.
@@ -97,6 +99,8 @@ def show(
       "matrix" or "lines".
     - `filter`: of two texts, that of the query and then that of the keys that are shown: "aa", "ab", "ba", "bb" or "all".
     - `dim`: the dimension, from 0, that the running dot product of the steps level has reached; None: the last.
+    - `target`, `against`: at the stream level, the token or label whose logit is added up, and the one whose logit is
+      subtracted: as text, or an id; None: the two most probable. `lens`: True draws the lens of every position as a grid.
     - `roles`: a RoleTable of attnscope.roles: the model level shows the roles that it claims, and sort="role" orders by
       them.
 
@@ -161,9 +165,14 @@ def show_trace(
     if roles is not None:
         traced = with_roles(traced, roles)
     chosen: Any = {**chosen_look(traced.tables), **look}
+    for name in ("target", "against"):
+        if name in chosen:
+            chosen[name] = target_named(traced, name, chosen[name])
     State(level, theme=theme, **chosen)  # raises for what no view can show
     check_place(layer, query, key)
     layer, number = parse_head(head, layer)
+    if level == "stream":
+        stack, layer, number, query = on_stream(traced, stack, layer, number, query, chosen)
     place = _place(traced, layer, number, query, key, stack)
     state = State(level, theme=theme, **chosen, **place)
     check_state(traced, state)
