@@ -20,6 +20,7 @@ from attnscope.tracing.held import module_of, open_held
 from attnscope.tracing.modules import in_eval
 from attnscope.tracing.pictures import with_pictures
 from attnscope.tracing.places import parse_keep, parse_layers, parse_sites
+from attnscope.tracing.stream import spelled_by
 from attnscope.tracing.trace import Trace
 
 # What the steps level needs to begin at x. This very object, passed as `keep`, is dropped for texts of more tokens.
@@ -69,7 +70,7 @@ def trace(
         attention to keep. None: all.
     - `keep`: what else to keep. "x" is the input of every layer (layers × T × M numbers), "pre_rotary" is q and k
       before rotary embedding (as large as q and k), "projections" are W_q, W_k and W_v (the model's parameters, not
-      copied).
+      copied), "stream" is the residual stream and what was written into it, for predictions, lens and attribution.
     - `truncate`: True cuts a text that is too long for the model, and a note of the trace says so.
 
     Raises InputError for arguments that do not fit, a text that is too long among them; CaptureError for a model that
@@ -134,7 +135,8 @@ def trace(
         "keep": None if for_steps else sorted(kept),
     }
     model = getattr(model, "_orig_mod", model)
-    made = replace(_run(model, tokenizer, prepared, layers, sites, kept), source=_source(model, given))
+    run = _run(model, tokenizer, prepared, layers, sites, kept)
+    made = replace(run, source=_source(model, given), streams=spelled_by(run.streams, tokenizer))
     return with_pictures(made, pictures_of(model, reader, prepared.inputs))
 
 

@@ -1,7 +1,7 @@
 """Recording: what is written down while a capture is open. A Recorder holds one and makes traces of it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,7 @@ from attnscope.capturing.to_trace import places_of
 class Recording:
     """Listens to the attention calls of one model, in every thread, and keeps a record of each.
 
-    `model`, `keep_passes`, `keep`, `layers`, `sites`, `all_rows`, `own_thread`: as for `Recorder`, checked; `facts`: of
+    `model`, `keep_passes`, `keep`, `layers`, `sites`, `all_rows`, `own_thread`, `stream_positions`: as for `Recorder`, checked; `facts`: of
     the model. `ran` holds the paths of the attention-like modules that ran; `calls_torch` tells whether some module calls torch's attention by
     itself.
     """
@@ -43,9 +43,11 @@ class Recording:
         sites: tuple[str, ...] | None,
         all_rows: bool,
         own_thread: bool,
+        stream_positions: Sequence[int] | None = None,
     ) -> None:
         self.model, self.layers, self.sites = model, layers, sites
         self._keep, self._all_rows, self._own_thread = keep, all_rows, own_thread
+        self._stream_positions = stream_positions
         self.calls_torch = facts.calls_torch
         self.passes = Passes(keep_passes, self.calls_torch)
         self.ran: set[str] = set()
@@ -75,7 +77,7 @@ class Recording:
         ]
         handles += [table.register_forward_pre_hook(self._saw_ids(path)) for path, table in self._facts.token_tables()]
         self._closers = [handle.remove for handle in handles]
-        self._surroundings = Surroundings(self.model, self._facts, self._keep)
+        self._surroundings = Surroundings(self.model, self._facts, self._keep, self._stream_positions)
         self._closers.append(self._surroundings.close)
         self._closers.append(lambda: stop_listening(self))
         self.passes.thread = threading.get_ident()
@@ -87,6 +89,7 @@ class Recording:
             self._closers.append(self.running.close)
             self._closers.append(FastPaths(self.model).close)
             self._closers.append(function_mode.enter(self))
+        self._surroundings.listen()
 
     def close(self) -> None:
         """Stop listening and take off every hook. What was recorded stays."""
@@ -128,10 +131,11 @@ class Recording:
         if self._takes_this_thread():
             self.passes.enter(module, module is self.model, args, kwargs or {})
 
-    def _leave(self, module: nn.Module, *_: Any) -> None:
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         ended = self.passes.leave(module)
         if ended is None:
             return
+        ended.streams = self._surroundings.streams(output)
         self._surroundings.forget()
         function_mode.forget()
         if self.layers is not None:  # which layer a call was, only the whole pass tells

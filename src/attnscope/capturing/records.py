@@ -15,6 +15,7 @@ from attnscope.capturing.read.attention_call import BatchRules, MaskReader, read
 from attnscope.capturing.read.kv_cache import KeyValue
 from attnscope.capturing.read.output_projection import Took, written_rows
 from attnscope.capturing.read.qkv_projections import Origin
+from attnscope.capturing.stream.watch import Watched
 from attnscope.tracing.receipts import tolerance_of
 
 ASKED = "asked for its weights"  # in place of an implementation's name
@@ -103,7 +104,7 @@ class Pass:
     `reads`: what it read. `softmaxes`: sizes and places of the softmaxes in one run of a module.
     `complete`: the runs of modules whose attention was recorded with q, k and v. `watched`: torch's own functions were
         watched as well. `ran`: paths of the attention-like modules that ran. `by_hooks`: of modules that hooks called by
-        themselves, whose calls are left out.
+        themselves, whose calls are left out. `streams`: the residual streams, where they were followed.
     """
 
     order: list[tuple[str, bool]] = field(default_factory=list)
@@ -120,6 +121,7 @@ class Pass:
     taken: defaultdict[int, set[tuple[int, int]]] = field(default_factory=lambda: defaultdict(set))
     by_hooks: set[str] = field(default_factory=set)
     products: dict[str, bool] = field(default_factory=dict)
+    streams: tuple[Watched, ...] = ()
     places: tuple[int, Any] = (
         -1,
         None,

@@ -21,6 +21,8 @@ from attnscope.capturing.records import ASKED, Pass, Record, WeightsRecord
 from attnscope.capturing.sites import Found, placed_sites
 from attnscope.errors import CaptureError, InputError
 from attnscope.tracing.modules import model_name
+from attnscope.tracing.site import Site
+from attnscope.tracing.stream import Stream
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import ModelInfo, Trace
 
@@ -132,7 +134,21 @@ def trace_of(
         *broken_numbers(sites),
         *without_projection(sites),
     )
-    return checked(Trace(tuple(sites), named, target, info, notes, tuple(unrecorded), inputs), records)
+    streams, broken = streams_of(chosen, sites, index)
+    trace = Trace(tuple(sites), named, target, info, (*notes, *broken), tuple(unrecorded), inputs, streams=streams)
+    return checked(trace, records)
+
+
+def streams_of(chosen: Pass, sites: Sequence[Site], row: int) -> tuple[tuple[Stream, ...], list[str]]:
+    """The residual streams of a row, each with the stack of its sites; and of those that could not be followed, why."""
+    found, broken = [], []
+    for watched in chosen.streams:
+        stacks = {site.stack for site in sites if site.path.startswith(watched.path + ".")} - {"cross"}
+        if watched.stream is None:
+            broken.append(f"The residual stream of {watched.path} could not be followed: {watched.broken}.")
+        elif len(stacks) == 1:
+            found.append(replace(watched.stream, stack=stacks.pop(), row=row))
+    return tuple(found), broken
 
 
 def unrecorded_of(chosen: Pass, ran: Set[str], recorded: Set[str]) -> list[str]:

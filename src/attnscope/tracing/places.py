@@ -10,7 +10,7 @@ from typing import Any
 
 from attnscope.errors import InputError
 
-KEEP = ("x", "pre_rotary", "projections")  # what a trace may keep besides q, k and v
+KEEP = ("x", "pre_rotary", "projections", "stream")  # what a trace may keep besides q, k and v
 
 
 def is_number(value: Any) -> bool:

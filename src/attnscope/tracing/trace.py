@@ -17,6 +17,7 @@ from attnscope.tracing.from_tensors.qkv import read_qkv
 from attnscope.tracing.places import check_flag, parse_layer
 from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.site import Site
+from attnscope.tracing.stream import Stream
 from attnscope.tracing.stream_table import StreamTable
 from attnscope.tracing.tokens import Tokens
 
@@ -57,6 +58,7 @@ class Trace:
     `source`: what was traced, as the arguments of attnscope.load ("model" is the name) and attnscope.trace; {"inputs":
         True} stands for tensors, and what was left at its default is left out. None: not known.
     `badges`: roles of its heads that were found in other texts, see attnscope.roles; show(roles=…) adds them.
+    `streams`: the residual stream of each stack, where keep={"stream"} asked for it; files do not hold it.
     `stream_table`: how its residual stream became a prediction, at some positions; None where nobody asked.
     """
 
@@ -69,6 +71,7 @@ class Trace:
     inputs: Mapping[str, Any] | None = field(default=None, repr=False)
     source: Mapping[str, Any] | None = field(default=None, repr=False)
     badges: tuple[Badge, ...] = field(default=(), repr=False)
+    streams: tuple[Stream, ...] = field(default=(), repr=False)
     stream_table: StreamTable | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -185,6 +188,70 @@ class Trace:
         import attnscope
 
         return attnscope.api.statistics_of(self, names, model)
+
+    def predictions(self, query: Any = -1, top: Any = 10, *, model: Any = None, tokenizer: Any = None) -> Any:
+        """What the model predicts at a token: the next tokens (causal models), what fills the place (masked language models), or
+        labels (classifiers); each with its logit, probability (softmax over all logits) and rank.
+
+        `query`: a position from 0 (negative ones count from the end), or a token as written.
+        `top`: how many.
+        `model`: the one that was traced; needed where the trace was made without keep={"stream"}, and run once more.
+        `tokenizer`: spells the predictions, where the trace was made without one.
+
+        Raises NotCaptured for a trace without its stream and a model without logits, InputError for arguments that do not fit.
+        """
+        import attnscope
+
+        return attnscope.api.predictions_of(self, query, top, model, tokenizer)
+
+    def lens(
+        self, query: Any = None, layer: Any = None, top: Any = 5, *, model: Any = None, tokenizer: Any = None
+    ) -> Any:
+        """The logit lens: what the model would predict if it stopped early, W_U · norm_f(x) of the stream x after the embedding and
+        after each layer, the final norm computed anew (nostalgebraist 2020). After the last layer it is the model's own prediction.
+
+        `query`: a token, as for `predictions`; None: all whose stream was kept.
+        `layer`: the state after so many layers, from 0 (the embedding); negative ones count from the end. None: all.
+        `top`: how many tokens of each. `model`, `tokenizer`: as for `predictions`.
+
+        Raises NotCaptured for a model without a head that is linear, CaptureError where the stream's receipt fails.
+        """
+        import attnscope
+
+        return attnscope.api.lens_of(self, query, layer, top, model, tokenizer)
+
+    def attribution(
+        self, target: Any, against: Any = None, query: Any = -1, *, model: Any = None, tokenizer: Any = None
+    ) -> Any:
+        """Which parts made a logit, or logit(target) − logit(against): the embedding, every head, every MLP and the biases. They add
+        up exactly; every norm that a part passes is frozen at its value (docs/predictions.md). The effect of a cap on the logits
+        is a row of its own.
+
+        `target`, `against`: tokens or labels as written (a word in a text usually begins with its space), or their ids; against
+            None: the logit alone.
+        `query`: the token at which the prediction stands, as for `predictions`. `model`, `tokenizer`: likewise.
+
+        Raises NotCaptured for a model whose head is not linear, CaptureError where the stream's receipt fails, InputError for
+        targets that are not one token.
+        """
+        import attnscope
+
+        return attnscope.api.attribution_of(self, target, against, query, model, tokenizer)
+
+    def similarity(self, other: Any, pooling: Any = "mean", *, model: Any = None) -> Any:
+        """How alike two texts are to a sentence-embedding model: the cosine of their pooled last states, as the sum of what each part
+        of this text's stream adds, with the norms and both lengths frozen.
+
+        `other`: the Trace of the second text, by the same model.
+        `pooling`: "mean" of all tokens, the "first" ([CLS]) or the "last".
+        `model`: the one that was traced; needed where a trace was made without keep={"stream"}.
+
+        Raises NotCaptured for a trace without its stream, CaptureError where a receipt fails, InputError for arguments that do not
+        fit.
+        """
+        import attnscope
+
+        return attnscope.api.similarity_of(self, other, pooling, model)
 
     def save(self, path: Any, projections: bool = False) -> None:
         """Write the trace to a file, whole or not at all; attnscope.load_trace reads it.
