@@ -188,7 +188,7 @@ def column_at(table: StreamTable, row: int, wanted: int | None, other: int | Non
     attributed = table.contributions is not None and target is not None and passed
 
     def value(part: int) -> float | None:
-        if not attributed:
+        if not attributed or table.contributions is None:
             return None
         given = table.contributions[row, part].double()
         return float(given[target] - (given[against] if against is not None else 0.0))
@@ -223,6 +223,13 @@ def folded(column: Column) -> list[Line]:
         if line is not None:
             out.append(line)
     return out
+
+
+def row_name(line: Line, part: bool = False) -> str:
+    """A row's name beside the number of its layer; a `part` of another row has its whole name."""
+    if line.folded:
+        return f"{line.folded} blocks"
+    return line.name if part or line.block is None else line.name.split(" ", 1)[1]
 
 
 def _together(run: list[Line]) -> Line:

@@ -4,7 +4,7 @@ import math
 
 from attnscope.text.format import count, fixed, listed, percent_in_words
 from attnscope.views.sentences.labels import Part, Token
-from attnscope.views.stream_column import Column, Line, parts_of
+from attnscope.views.stream_column import Column, Line, parts_of, shown
 
 MENTIONED = 0.1  # of the largest part
 
@@ -27,7 +27,7 @@ def _attributed(column: Column) -> list[Part]:
         over = " under " if difference < 0 else " over "
         lead = [Token(target.text), over, Token(against.text), f" by {fixed(abs(difference), 1)}"]
     sign = -1 if difference < 0 else 1
-    known = [(line, sign * line.value) for line in parts_of(column.lines) if _finite(line.value)]
+    known = [(line, sign * (line.value or 0.0)) for line in parts_of(column.lines) if _finite(line.value)]
     order = sorted(known, key=lambda one: -one[1])
     if not order or order[0][1] <= 0:
         return [*lead, ".", *_chance(column)]
@@ -72,6 +72,34 @@ def _changed(column: Column) -> list[Part]:
     grew = f"from {fixed(float(sizes[0]), 1)} to {fixed(float(sizes[-1]), 1)}"
     turned_most = f"{most.name} turns the stream most, by {fixed(most.turn or 0.0, 0)}°"
     return [f"{turned_most}; from the embedding to the end its length goes {grew}.", *_chance(column)]
+
+
+def sentence_of_lens(column: Column) -> list[Part]:
+    """ "From L29 on the lens reads Mary, at the end with 92 %; before that, from L23 on, the." """
+    table = column.table
+    assert table.lens_probabilities is not None
+    texts = [shown(text) for text in table.lens_text[column.row]]
+
+    def since(stage: int) -> int:
+        while stage > 0 and texts[stage - 1] == texts[stage]:
+            stage -= 1
+        return stage
+
+    begin = since(len(texts) - 1)
+    chance = percent_in_words(float(table.lens_probabilities[column.row, -1]))
+    said: list[Part] = [
+        f"From {stage_name(begin)} on the lens reads ",
+        Token(texts[-1]),
+        f", at the end with {chance}",
+    ]
+    if begin == 0:
+        return [*said, "."]
+    return [*said, f"; before that, from {stage_name(since(begin - 1))} on, ", Token(texts[begin - 1]), "."]
+
+
+def stage_name(stage: int) -> str:
+    """What a stage is called: 0 is the embedding, l + 1 layer l."""
+    return "the embedding" if stage == 0 else f"L{stage - 1}"
 
 
 def _finite(value: float | None) -> bool:
