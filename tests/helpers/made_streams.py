@@ -29,7 +29,11 @@ def made_table(predicts: bool = True) -> StreamTable:
     given = numbers(3, len(terms), columns)
     order = given.sum(1).argsort(descending=True)  # the most probable target first
     given = given.gather(2, order[:, None].expand_as(given))
-    targets = tuple(tuple(Target(10 * p + c, f" w{c}") for c in range(columns)) for p in range(3)) if predicts else ()
+    targets = (
+        tuple(tuple(Target(10 * p + c, f" w{10 * p + c}") for c in range(columns)) for p in range(3))
+        if predicts
+        else ()
+    )
     count = columns if predicts else 0
     logits = given.sum(1)[:, :count]
     return StreamTable(

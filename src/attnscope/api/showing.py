@@ -6,6 +6,7 @@ from typing import Any, Unpack
 from attnscope import render
 from attnscope.api.arguments import Look, check_look, check_place
 from attnscope.api.badges import with_roles
+from attnscope.api.stream_level import keeping_stream, with_table
 from attnscope.api.tracing import FOR_STEPS, trace
 from attnscope.errors import InputError
 from attnscope.statistics.sink_tokens import leading_key, set_aside
@@ -65,8 +66,8 @@ def show(
     - `generate`: up to so many tokens that the model adds to the text, or settings of its generate(). `ids`: what a
       generate() of your own returned.
     - `layers`, `sites`: numbers and module paths of the attention to keep; None keeps all.
-    - `keep`: what to keep beside q, k and v: "x", "pre_rotary", "projections". None keeps what `steps` needs, for texts of
-      up to 1,024 tokens.
+    - `keep`: what to keep beside q, k and v: "x", "pre_rotary", "projections", "stream". None keeps what `steps` needs, for
+      texts of up to 1,024 tokens, and the stream where `level` is "stream".
     - `truncate`: True cuts a text that is too long for the model.
 
     Where the view opens. What you leave out is chosen: a link between two different words that stands out. The view says why.
@@ -122,7 +123,7 @@ def show(
         ids=ids,
         layers=layers,
         sites=sites,
-        keep=for_steps if keep is None else keep,
+        keep=keeping_stream(level, for_steps) if keep is None else keep,
         truncate=truncate,
     )
     return show_trace(
@@ -162,6 +163,7 @@ def show_trace(
 ) -> View:
     """A View of a trace; `show` says what the arguments mean. Raises InputError for anything out of range."""
     check_look(look)
+    traced = with_table(traced, level)
     if roles is not None:
         traced = with_roles(traced, roles)
     chosen: Any = {**chosen_look(traced.tables), **look}

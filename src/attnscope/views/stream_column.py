@@ -273,9 +273,14 @@ def _lines(table: StreamTable, row: int, value: Callable[[int], float | None], a
                 **_sum([leaf for leaf in leaves if leaf.block == b], attributed),
             )
         )
-    lines += [leaf for leaf in leaves if leaf.block is None and leaf.kind != "embedding"]
-    if not attributed:
+    if not attributed:  # what is of no block has no turn and no length: nothing but what it adds
         return tuple(lines)
+    rest = [leaf for leaf in leaves if leaf.block is None and leaf.kind != "embedding"]
+    biases = [leaf for leaf in rest if leaf.kind == "bias"]
+    if len(biases) > 1:
+        rest = [leaf for leaf in rest if leaf.kind != "bias"]
+        lines.append(Line("bias", "other biases", **_sum(biases, attributed)))
+    lines += rest
     running, out = 0.0, []
     for line in lines:
         running += line.value or 0.0

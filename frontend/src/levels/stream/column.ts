@@ -148,8 +148,15 @@ function linesOf(table: StreamTable, row: number, value: (part: number) => numbe
     name: "embedding",
     stage: 0,
   };
-  const rest = leaves.filter(({ kind, block }) => block === null && kind !== "embedding");
-  const lines = [embedding, ...blocks, ...rest];
+  // what is of no block has no turn and no length: nothing but what it adds
+  const rest = attributed ? leaves.filter(({ kind, block }) => block === null && kind !== "embedding") : [];
+  const biases = rest.filter(({ kind }) => kind === "bias");
+  const other: Line = { ...summed(biases, attributed), id: "biases", kind: "bias", name: "other biases" };
+  const lines = [
+    embedding,
+    ...blocks,
+    ...(biases.length > 1 ? [other, ...rest.filter(({ kind }) => kind !== "bias")] : rest),
+  ];
   let running = 0;
   for (const line of lines) {
     if (line.value === null) continue;

@@ -102,6 +102,13 @@ def stage_name(stage: int) -> str:
     return "the embedding" if stage == 0 else f"L{stage - 1}"
 
 
+def _small(error: float) -> str:
+    """2.1e-7, as the page writes it."""
+    if error == 0 or 0.01 <= error < 1000:
+        return f"{float(f'{error:.2g}'):g}"
+    return f"{error:.1e}".replace(".0e", "e").replace("e-0", "e-").replace("e+0", "e")
+
+
 def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
@@ -117,11 +124,11 @@ def receipt_of_stream(column: Column) -> str:
         parts = count(len(column.table.parts), "part")
         said.append(f"{parts} add up to {fixed(total, 3)}; {what} is {fixed(column.difference, 3)}.")
     if column.mine is not None:
-        said.append(f"Largest difference of a sum from its logit: {column.mine:.1e}.")
+        said.append(f"Largest difference of a sum from its logit: {_small(column.mine)}.")
     said.append(
         "The embedding and all that was written, against what the model's final norm received: "
-        f"{given.stream_error:.1e} of the largest number."
+        f"{_small(given.stream_error)} of the largest number."
     )
     if given.logit_error is not None:
-        said.append(f"Logits from that sum, against the model's own: {given.logit_error:.1e}.")
-    return " ".join([*said, f"Up to {given.tolerance:.0e} is rounding."])
+        said.append(f"Logits from that sum, against the model's own: {_small(given.logit_error)}.")
+    return " ".join([*said, f"Up to {_small(given.tolerance)} is rounding."])
