@@ -119,7 +119,7 @@ export class Predictions {
     setAttribute(row.choose, "aria-pressed", compares ? String(part === "target") : null);
     row.other.hidden = !compares;
     setAttribute(row.other, "aria-pressed", String(part === "against"));
-    setAttribute(row.other, "aria-label", `compare with ${one.text}`);
+    setAttribute(row.other, "aria-label", `vs ${one.text}: compare with it`);
   }
 
   /** The two change places where the reader chooses the one that is there. */

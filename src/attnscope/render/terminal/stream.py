@@ -43,7 +43,7 @@ def _rows(column: Column, width: int, glyphs: Glyphs) -> Table:
     room = width - BESIDE - (LENS if lens else 0)
     half = min(HALF, max(2, room // (2 if attributed else 1)))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    titles = ("", "block", _cut(f"adds to {column.pair}" if attributed else "turns x by", 2 * half + 8, glyphs), "")
+    titles = ("", "block", _cut(f"adds to {column.pair}" if attributed else "turns x by", max(5, 2 * half), glyphs), "")
     for title, justify in zip(
         (*titles, "sum" if attributed else "‖x‖"), ("right", "left", "left", "right", "right"), strict=True
     ):
