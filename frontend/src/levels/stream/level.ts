@@ -2,7 +2,6 @@
 
 import { button, h, setAttribute, setText } from "../../base/dom";
 import { explained } from "../../base/explained";
-import { domainEnd, ranges } from "../../base/format";
 import type { Site } from "../../data/metadata";
 import type { Source } from "../../data/source";
 import { type StreamTable, streamOf } from "../../data/stream";
@@ -17,12 +16,14 @@ import { tableOf } from "./data-table";
 import { exportLens, exportSvg } from "./export-svg";
 import { folded } from "./folding";
 import { LensGrid } from "./lens-grid";
+import { heldAt, NotHeld } from "./not-held";
 import { Positions } from "./positions";
 import { Predictions } from "./predictions";
 import { FAILED, receiptRow } from "./receipt";
 import { endsOf, Rows } from "./rows";
 import { sentenceOf, sentenceOfLens } from "./sentence";
 import css from "./style.css";
+import { legendsOf, titlesOf } from "./titles";
 
 export class StreamLevel implements Level {
   readonly name = "stream";
@@ -38,7 +39,7 @@ export class StreamLevel implements Level {
   private readonly lensTool: HTMLButtonElement;
   private readonly wholeTool: HTMLButtonElement;
   private readonly tableTool: HTMLButtonElement;
-  private readonly missing = h("div", { class: "message", role: "note", "data-not-held": true });
+  private readonly missing: NotHeld;
   private readonly warning = h("p", { class: "stream-failed", role: "alert" });
   private readonly note = h("p", { class: "stream-note" });
   private readonly titles = h("div", { class: "stream-titles", "aria-hidden": "true" });
@@ -68,6 +69,7 @@ export class StreamLevel implements Level {
       say,
       choose: (target, against) => actions.set({ target, against }),
     });
+    this.missing = new NotHeld(table, this.labels, this.site, go);
     this.rows = new Rows({
       say,
       toggle: (line) => this.toggle(line),
@@ -89,7 +91,7 @@ export class StreamLevel implements Level {
     this.middle = h("section", { class: "stream-middle" }, this.warning, this.titles, this.rows.element, this.receipt);
     this.body = h("div", { class: "stream-body" }, this.positions.element, this.middle, this.predictions.element);
     this.body.toggleAttribute("data-predicts", note.targets.length > 0);
-    this.element.append(this.missing, this.note, this.body, this.lens.element, this.figures.element);
+    this.element.append(this.missing.element, this.note, this.body, this.lens.element, this.figures.element);
   }
 
   get keys(): string {
@@ -114,7 +116,7 @@ export class StreamLevel implements Level {
     setAttribute(this.lensTool, "aria-pressed", String(lens));
     this.body.hidden = lens;
     this.lens.element.hidden = !lens;
-    this.drawMissing(scene, row);
+    this.missing.draw(scene, row);
     this.positions.draw(row);
     const column = this.columnOf(scene);
     this.middle.hidden = this.predictions.element.hidden = !column;
@@ -133,7 +135,7 @@ export class StreamLevel implements Level {
     this.rows.element.hidden = this.titles.hidden = this.tableTool.hidden = failed;
     this.middle.toggleAttribute("data-bare", !column.lens.length);
     this.rows.draw(column, this.linesOf(column), this.opened, this.isSelected(scene), endsOf(column));
-    this.drawTitles(column);
+    this.titles.replaceChildren(...titlesOf(column));
     this.receipt.replaceChildren(receiptRow(column, this.table.note.receipt));
     if (this.figures.open) this.figures.draw(() => tableOf(column, this.where(scene)));
   }
@@ -142,25 +144,13 @@ export class StreamLevel implements Level {
     this.scene = scene; // the frame asks for the sentence first, then for the keys
     const column = this.columnOf(scene);
     if (column) return this.isLens(scene) ? sentenceOfLens(column) : sentenceOf(column);
-    return [`The stream is held at ${this.held()}, and not at the query `, ...this.query(scene), "."];
+    return [`The stream is held at ${heldAt(this.table)}, and not at the query `, ...this.query(scene), "."];
   }
 
   legends(scene: Scene): Legend[] {
-    const column = this.columnOf(scene);
-    const legends: Legend[] = [];
-    if (column?.attributed && !this.isLens(scene)) {
-      const ends = endsOf(column);
-      legends.push({
-        swatch: "sign",
-        said: [
-          ["adds", `±${domainEnd(ends.value)}`],
-          ["sum so far", `±${domainEnd(ends.running)}`],
-        ],
-      });
-    }
-    if (this.table.note.targets.length || this.table.note.lens_text.length)
-      legends.push({ swatch: "ink", said: [["probability", "0 … 100 %"]] });
-    return legends;
+    const { targets, lens_text } = this.table.note;
+    const column = this.isLens(scene) ? null : this.columnOf(scene);
+    return legendsOf(column, targets.length > 0 || lens_text.length > 0);
   }
 
   look(): void {}
@@ -264,11 +254,6 @@ export class StreamLevel implements Level {
     if (this.scene) this.draw(this.scene);
   }
 
-  private held(): string {
-    const { positions } = this.table.note;
-    return `${positions.length === 1 ? "position" : "positions"} ${ranges(positions)}`;
-  }
-
   private query({ queryLabels, query }: Scene): Part[] {
     const label = queryLabels[query];
     return [{ token: label.text, key: null, special: label.special, at: query }];
@@ -278,46 +263,11 @@ export class StreamLevel implements Level {
     return `${inLine(queryLabels[query])} at ${query}`;
   }
 
-  private drawMissing(scene: Scene, row: number): void {
-    this.missing.hidden = row >= 0;
-    if (row >= 0) return;
-    const other = scene.site.query_tokens !== this.site.query_tokens;
-    const nearest = other ? (this.table.note.positions.at(-1) as number) : this.table.nearest(scene.query);
-    const whose = other ? ` of the ${this.table.note.stack ?? "other text"}` : "";
-    this.missing.replaceChildren(
-      `This trace holds the stream${whose} at ${this.held()}. `,
-      button(`go to “${inLine(this.labels[nearest])}” at ${nearest}`, { class: "link", "data-nearest": nearest }, () =>
-        this.go(nearest),
-      ),
-    );
-  }
-
   /** What a reader must know beside the numbers. */
   private said(column: Column | null): string {
     const { note } = this.table;
     if (!column || column.attributed || !column.receipt.passed) return "";
     return note.refused ? `Nothing is attributed to a logit: ${note.refused}.`.replace(/\.\.$/, ".") : "";
-  }
-
-  private drawTitles(column: Column): void {
-    const { target, against, attributed, lens } = column;
-    const ends = endsOf(column);
-    const title = (name: string, domain: string, kind: string) =>
-      h("span", { class: `stream-title ${kind}` }, h("b", {}, name), " ", h("span", {}, domain));
-    const to = against ? `${target?.text} − ${against.text}` : `logit of ${target?.text}`;
-    this.titles.replaceChildren(
-      title("block", "", "stream-title-block"),
-      ...(attributed
-        ? [
-            title(`adds to ${to}`, `±${domainEnd(ends.value)}`, "stream-title-bar"),
-            title("sum so far", `±${domainEnd(ends.running)}`, "stream-title-track"),
-          ]
-        : [
-            title("turns x by", `0 … ${domainEnd(ends.value)}°`, "stream-title-bar"),
-            title("‖x‖ after the layer", `0 … ${domainEnd(ends.running)}`, "stream-title-track"),
-          ]),
-      title(lens.length ? "lens" : "", "", "stream-title-lens"),
-    );
   }
 
   private toggleTable(): void {
