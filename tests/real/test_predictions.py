@@ -26,14 +26,14 @@ def smollm2() -> Any:
 
 @pytest.fixture(scope="module")
 def trace(smollm2: Any) -> Any:
-    return attnscope.trace(*smollm2, PROMPT.format(a="Mary", b="John"), keep={"stream"})
+    return attnscope.trace(smollm2[0], smollm2[1], PROMPT.format(a="Mary", b="John"), keep={"stream"})
 
 
 def test_the_heads_that_name_the_indirect_object(smollm2: Any) -> None:
     sums = dict.fromkeys(FOUND, 0.0)
     texts = [(PROMPT.format(a=a, b=b), a, b) for a, b in NAMES]
     for text, a, b in texts:
-        traced = attnscope.trace(*smollm2, text, keep={"stream"})
+        traced = attnscope.trace(smollm2[0], smollm2[1], text, keep={"stream"})
         assert traced.predictions(top=1)[0].text == f" {a}"
         found = traced.attribution(f" {a}", f" {b}")
         assert found.logit > 1
