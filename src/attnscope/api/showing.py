@@ -5,7 +5,7 @@ from typing import Any, Unpack
 
 from attnscope import render
 from attnscope.api.arguments import Look, check_look, check_place
-from attnscope.api.badges import with_roles
+from attnscope.api.badges import with_effects, with_roles
 from attnscope.api.tracing import FOR_STEPS, trace
 from attnscope.errors import InputError
 from attnscope.statistics.sink_tokens import leading_key, set_aside
@@ -35,6 +35,7 @@ def show(
     sites: Sequence[str] | str | None = None,
     keep: Collection[str] | None = None,
     truncate: bool = False,
+    part: int = 0,
     level: str = "head",
     layer: int | str | None = None,
     head: int | str | None = None,
@@ -47,6 +48,7 @@ def show(
     steps: str = "head",
     exact: bool = False,
     roles: Any = None,
+    effects: Any = None,
     **look: Unpack[Look],
 ) -> View:
     """Trace a text and return a View of the trace. A notebook cell draws it; `view.open()` and `view.save(path)` write it.
@@ -66,6 +68,7 @@ def show(
     - `keep`: what to keep beside q, k and v: "x", "pre_rotary", "projections". None keeps what `steps` needs, for texts of
       up to 1,024 tokens.
     - `truncate`: True cuts a text that is too long for the model.
+    - `part`: of windows, frames or crops that are too many to lay out, the first that is shown, from 0.
 
     Where the view opens. What you leave out is chosen: a link between two different words that stands out. The view says why.
 
@@ -99,6 +102,8 @@ def show(
     - `dim`: the dimension, from 0, that the running dot product of the steps level has reached; None: the last.
     - `roles`: a RoleTable of attnscope.roles: the model level shows the roles that it claims, and sort="role" orders by
       them.
+    - `effects`: an EffectTable of attnscope.effects: the model level shows the heads that leave their band, and sort="effect" orders by
+      the effect.
 
     Raises InputError for arguments that do not fit, and CaptureError for a model that attnscope cannot trace. Drawing and
     saving raise what View.save says.
@@ -120,6 +125,7 @@ def show(
         sites=sites,
         keep=for_steps if keep is None else keep,
         truncate=truncate,
+        part=part,
     )
     return show_trace(
         traced,
@@ -135,6 +141,7 @@ def show(
         steps=steps,
         exact=exact,
         roles=roles,
+        effects=effects,
         **look,
     )
 
@@ -154,12 +161,15 @@ def show_trace(
     steps: str = "head",
     exact: bool = False,
     roles: Any = None,
+    effects: Any = None,
     **look: Unpack[Look],
 ) -> View:
     """A View of a trace; `show` says what the arguments mean. Raises InputError for anything out of range."""
     check_look(look)
     if roles is not None:
         traced = with_roles(traced, roles)
+    if effects is not None:
+        traced = with_effects(traced, effects)
     chosen: Any = {**chosen_look(traced.tables), **look}
     State(level, theme=theme, **chosen)  # raises for what no view can show
     check_place(layer, query, key)

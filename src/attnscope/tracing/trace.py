@@ -314,6 +314,7 @@ class Trace:
         filter: str = "all",
         dim: int | None = None,
         roles: Any = None,
+        effects: Any = None,
     ) -> Any:
         """A View of this trace, which a notebook cell draws; `view.open()` and `view.save(path)` write it.
 
@@ -344,6 +345,7 @@ class Trace:
         `filter`: of two texts, that of the query and then that of the keys shown: "aa", "ab", "ba", "bb" or "all".
         `dim`: the dimension, from 0, that the running dot product of the steps level has reached; None: the last.
         `roles`: a RoleTable of attnscope.roles: the model level shows the roles that it claims, and sort="role" orders by them.
+        `effects`: an EffectTable of attnscope.effects: the model level shows the heads that leave their band, and sort="effect" orders by the effect.
 
         Raises InputError for arguments that do not fit.
         """
@@ -376,6 +378,7 @@ class Trace:
             filter=filter,
             dim=dim,
             roles=roles,
+            effects=effects,
             **chosen,
         )
 
