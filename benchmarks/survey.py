@@ -71,7 +71,7 @@ def survey(count: int, engine: str = "local", workers: int = 1) -> dict[str, flo
     model, tokenizer = attnscope.load("demo")
     texts = sentences(count)
     with tempfile.TemporaryDirectory() as folder:
-        attnscope.survey(model, tokenizer, texts[:64], f"{folder}/warm", threads=1, quiet=True)
+        attnscope.survey(model, tokenizer, texts[:64], f"{folder}/warm", threads=1, examples=0, quiet=True)
         if engine == "ray":
             import ray
 
@@ -79,7 +79,7 @@ def survey(count: int, engine: str = "local", workers: int = 1) -> dict[str, flo
         begun, wall = time.process_time(), time.perf_counter()
         found = attnscope.survey(
             model, tokenizer, texts, f"{folder}/out", threads=1, shard=SHARD // 4 if workers > 1 else SHARD,
-            engine=engine, workers=workers, quiet=True,
+            engine=engine, workers=workers, examples=0, quiet=True,
         )  # fmt: skip
         taken = {"seconds": time.process_time() - begun, "wall": time.perf_counter() - wall}
     return taken | {"tokens": found.tokens}
@@ -109,7 +109,7 @@ def memory(megabytes: float) -> dict[str, float]:
                 left -= len(text)
 
     with tempfile.TemporaryDirectory() as folder:
-        found = attnscope.survey(model, tokenizer, corpus(), f"{folder}/out", threads=1, quiet=True)
+        found = attnscope.survey(model, tokenizer, corpus(), f"{folder}/out", threads=1, examples=0, quiet=True)
     return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "texts": found.documents}
 
 

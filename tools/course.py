@@ -62,7 +62,9 @@ def exported(name: str) -> nbformat.NotebookNode:
             cell.source = _relink(cell.source)
     badge = new_markdown_cell(f"[![Open in Colab](attachment:open-in-colab.svg)]({colab(name)})")
     badge["attachments"] = {"open-in-colab.svg": {"image/svg+xml": _badge()}}
-    notebook.cells[:0] = [badge, new_code_cell(INSTALL)]
+    surveys = any("attnscope.survey(" in cell.source for cell in notebook.cells if cell.cell_type == "code")
+    install = INSTALL + (' "attnscope[survey]"' if surveys else "")
+    notebook.cells[:0] = [badge, new_code_cell(install)]
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"
     notebook.metadata = nbformat.from_dict(

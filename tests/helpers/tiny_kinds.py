@@ -236,7 +236,7 @@ VARIANTS = {
     "t5_generates": replace(KINDS["t5"], model="T5ForConditionalGeneration"),
     "bert_fills": replace(KINDS["bert"], model="BertForMaskedLM"),
     "bert_labels": replace(KINDS["bert"], model="BertForSequenceClassification"),
-    "olmo2": Kind("Olmo2Config", "Olmo2ForCausalLM", _WIDE, causal=True),
+    "olmo2": Kind("Olmo2Config", "Olmo2ForCausalLM", _WIDE, "model.layers.{i}.self_attn.o_proj", causal=True),
     "granite": Kind(
         "GraniteConfig",
         "GraniteForCausalLM",

@@ -177,3 +177,48 @@ def test_a_stream_that_cannot_be_followed_is_refused_with_the_reason() -> None:
     assert any("model.layers.0 returns is no sum" in note for note in trace.notes)
     with pytest.raises(CaptureError, match="could not be followed"):
         trace.predictions(model=model)
+
+
+def test_a_step_with_a_cache_keeps_its_own_position() -> None:
+    model, ids = tiny.model("llama"), tiny.ids(1, 13)
+    with torch.no_grad(), attnscope.capture(model, keep={"stream"}) as recorder:
+        first = model(ids[:, :12], use_cache=True)
+        model(ids[:, 12:], past_key_values=first.past_key_values)
+    trace = recorder.trace(input_ids=ids)
+    assert trace.streams[0].positions == (12,)
+    whole = attnscope.trace(model, None, inputs={"input_ids": ids}, keep={"stream"}).attribution(5, 7)
+    found = trace.attribution(5, 7, query=12)
+    assert [one.value for one in found] == pytest.approx([one.value for one in whole], abs=1e-4)
+    with pytest.raises(InputError, match="kept for 1 others"):
+        trace.attribution(5, query=3)
+
+
+def test_a_pass_inside_a_pass_does_not_shift_layers() -> None:
+    model, inputs = tiny.fresh_model("llama"), inputs_of("llama")
+    inside: list[int] = []
+
+    def hook(*_: Any) -> None:
+        if not inside:
+            inside.append(1)
+            model(tiny.ids(1, 5, 9))
+
+    handle = model.model.layers[1].register_forward_pre_hook(hook)
+    with torch.no_grad(), attnscope.capture(model, keep={"stream"}) as recorder:
+        model(**inputs)
+    handle.remove()
+    trace = recorder.trace()
+    assert all(stream.layers == 2 and checked(stream).passed for stream in trace.streams)
+    assert trace.streams or any("residual stream" in note for note in trace.notes)
+
+
+def test_another_thread_is_left_alone() -> None:
+    import threading
+
+    model, found = tiny.fresh_model("llama"), []
+    with torch.no_grad(), attnscope.capture(model, keep={"stream"}) as recorder:
+        thread = threading.Thread(target=lambda: found.append(model(**inputs_of("llama")).logits))
+        thread.start()
+        thread.join()
+        assert recorder.trace().streams == ()
+        model(**inputs_of("llama"))
+    assert len(recorder.trace().streams) == 1

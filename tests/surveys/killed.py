@@ -20,7 +20,9 @@ def corpus():
 
 
 def run(out):
-    attnscope.survey(model("bert"), tokenizer(), corpus(), out, shard=10, threads=1, resume=True, quiet=True)
+    attnscope.survey(
+        model("bert"), tokenizer(), corpus(), out, shard=10, threads=1, resume=True, examples=0, quiet=True
+    )
 
 
 def child(out):

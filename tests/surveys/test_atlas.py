@@ -1,5 +1,6 @@
 """The pages of an atlas against the tables that they are made of, and in a browser, from disk."""
 
+import json
 import re
 
 import pyarrow.parquet as pq
@@ -13,7 +14,7 @@ from attnscope.head_roles.rows import RoleRow
 from attnscope.surveys.atlas import example_name, write
 from attnscope.surveys.atlas.index_page import index_page
 from attnscope.surveys.atlas.read import read_tables
-from made_survey import made_survey
+from made_survey import WORDS, made_survey
 
 ROLE = RoleRow(1, 2, relation_task("obj", TO_HEAD), 0.75, 0.7, 0.8, 100, 1, 0.1, p_adjusted=0.001, weight=0.5)
 
@@ -66,6 +67,25 @@ def test_what_cannot_be_read(tmp_path):
     (made / "tables" / "examples.parquet").write_bytes(b"PAR1")
     with pytest.raises(UnreadableFile, match=r"examples\.parquet"):
         write(made)
+
+
+def test_the_layout_of_headvis(tmp_path):
+    survey = attnscope.Survey(made_survey(tmp_path / "survey", 3, 5))
+    data = survey.save_headvis(tmp_path / "headvis")
+    assert data == tmp_path / "headvis" / "data"
+    config, points = (json.loads((data / name).read_text()) for name in ("config.json", "scatter_data.json"))
+    assert (config["model"], config["n_layers"], config["n_heads"]) == ("made-model", 3, 5)
+    rows = survey.table().to_pylist()
+    names = [one["name"] for one in config["metrics"]]
+    assert [{n: p[n] for n in names} for p in points] == [{n: row[n] for n in names} for row in rows]
+    assert {path.name for path in (data / "heads").iterdir()} == {f"{point['id']}.json" for point in points}
+    head = json.loads((data / "heads" / "L2H4.json").read_text())
+    shown = [row for row in survey.table("examples").to_pylist() if (row["layer"], row["head"]) == (2, 4)]
+    assert sum(map(len, head["examples"].values())) == len(shown)
+    one = head["examples"]["random"][0]
+    assert one["tokens"][one["query_in_tokens"]] in WORDS
+    counts = survey.to_frame("distributions").query("layer == 2 and head == 4 and statistic == 'entropy'")["count"]
+    assert sum(one["count"] for one in head["distributions"]["entropy"]) == counts.sum()
 
 
 @pytest.mark.browser

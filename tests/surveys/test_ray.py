@@ -21,7 +21,7 @@ def corpus(count=240):
 
 
 def run(out, documents=None, **options):
-    options = {"shard": 20, "threads": 1, "quiet": True} | options
+    options = {"shard": 20, "threads": 1, "examples": 0, "quiet": True} | options
     return attnscope.survey(tiny("bert"), tokenizer(), documents or corpus(), out, **options)
 
 
@@ -80,7 +80,15 @@ def test_a_worker_that_dies_again_and_again_is_told(tmp_path, cluster, monkeypat
     monkeypatch.setattr("attnscope.surveys.engines.on_ray._Actor", Dying)
     with pytest.raises(AttnscopeError, match=r"the worker of shard \d .* died 3 times"):
         attnscope.survey(
-            tiny_model, tokenizer(), corpus(40), tmp_path / "out", engine="ray", workers=1, shard=20, quiet=True
+            tiny_model,
+            tokenizer(),
+            corpus(40),
+            tmp_path / "out",
+            engine="ray",
+            workers=1,
+            shard=20,
+            examples=0,
+            quiet=True,
         )
     monkeypatch.undo()
     found = run(tmp_path / "out", corpus(40), resume=True)  # what was begun on Ray goes on here

@@ -25,7 +25,7 @@ def sentences(count, seed=1):
 
 
 def run(out, corpus=None, model=None, **options):
-    options = {"shard": 16, "threads": 1, "quiet": True} | options
+    options = {"shard": 16, "threads": 1, "examples": 0, "quiet": True} | options
     corpus = sentences(70) if corpus is None else corpus
     return attnscope.survey(tiny("bert") if model is None else model, tokenizer(), corpus, out, **options)
 
@@ -165,7 +165,7 @@ def test_long_documents_are_read_in_windows(tmp_path):
     assert documents.tokens.max() <= 16
     assert documents.tokens[:-2].min() >= 8
     assert " ".join(documents.text[:-1]) == text  # nothing lost, nothing twice
-    assert "1 documents have more than 16 tokens" in found.notes[0]
+    assert "1 document has more than 16 tokens" in found.notes[0]
 
 
 def test_no_word_of_a_private_text_is_written(tmp_path):
@@ -237,3 +237,28 @@ def test_opening_a_survey_again(whole, tmp_path):
         again.table("words")
     with pytest.raises(UnreadableFile, match="holds no survey"):
         attnscope.Survey(tmp_path)
+
+
+@pytest.mark.exactness
+def test_statistics_on_request_are_those_of_the_traces(tmp_path):
+    names = ["entropy_normalised", "punctuation", "induction_mul", "previous_abs", "distance_variance", "share_first"]
+    found = run(tmp_path / "out", sentences(9), statistics=names)
+    assert found.manifest["options"]["statistics"] == names
+    tables = [
+        attnscope.trace(tiny("bert"), tokenizer(), text).statistics(names) for text in found.to_frame("documents").text
+    ]
+    heads = found.to_frame().set_index(["layer", "head"])
+    for place, row in enumerate(tables[0]):
+        for name in ("distance_variance", "entropy_normalised"):
+            values = [table[place][name] for table in tables]
+            weights = found.to_frame("documents").tokens if name == "entropy_normalised" else None
+            expected = np.average(values, weights=weights)  # over queries, or over texts
+            assert heads.loc[(row.layer, row.head), name] == pytest.approx(expected, rel=1e-6), name
+    spread = found.to_frame("distributions").groupby(["layer", "head", "statistic"])["count"].sum()
+    assert (spread[:, :, "previous_abs"] == found.documents).all()
+    assert {*names} - {"punctuation"} <= {*heads.columns}  # these texts have no punctuation
+    assert same(run(tmp_path / "out", sentences(9), statistics=names, resume=True), found)
+    with pytest.raises(InputError, match=r"options\.statistics was \[.*\], and is \[\]"):
+        run(tmp_path / "out", sentences(9), resume=True)
+    with pytest.raises(InputError, match="expected names of statistics on request, got 'entropy'"):
+        run(tmp_path / "other", statistics="entropy")

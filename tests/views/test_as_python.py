@@ -29,7 +29,9 @@ def model(given: dict[str, str]) -> ModelInfo:
 @pytest.mark.parametrize("case", CASES["views"], ids=lambda case: case["name"])
 def test_a_view(case: dict[str, Any]) -> None:
     given = State(**case["state"])
-    code = python(case["source"], model(case["model"]), given, case.get("look"), bool(case.get("sites")))
+    badges = [badge for site in case.get("sites", []) for head in site["roles"] for badge in head]
+    kinds = {badge.get("kind", "role") for badge in badges}
+    code = python(case["source"], model(case["model"]), given, case.get("look"), kinds)
     assert code == case["said"]
     ast.parse(code)
 

@@ -123,6 +123,8 @@ export interface Role {
   sentence: string;
   value: number;
   rests: boolean;
+  /** Of an effect, `value` is clean − edited, and it rests within its band; left out of a role. */
+  kind?: "effect";
 }
 
 /** weights and shares [H, K], writes [H]: ‖write‖; null where it is not known. */

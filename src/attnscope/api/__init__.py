@@ -2,7 +2,7 @@
 
 from attnscope.api.comparing import compare, show_comparison
 from attnscope.api.head_roles import roles
-from attnscope.api.predicting import attribution_of, lens_of, predictions_of, similarity_of, with_stream_table
+from attnscope.api.predicting import attribution_of, lens_of, predictions_of, similarity_of, why_of, with_stream_table
 from attnscope.api.showing import show, show_trace
 from attnscope.api.surveys import survey
 from attnscope.api.tracing import FOR_STEPS, trace
@@ -27,5 +27,6 @@ __all__ = [
     "statistics_of",
     "survey",
     "trace",
+    "why_of",
     "with_stream_table",
 ]

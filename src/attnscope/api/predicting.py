@@ -11,11 +11,13 @@ from attnscope.predictions import (
     predict as predicting,
     similarity as comparing,
     table as tabling,
+    why as asking,
 )
 from attnscope.predictions.attribution import Attribution
 from attnscope.predictions.lens import Lens
 from attnscope.predictions.predict import Predictions
 from attnscope.predictions.similarity import Similarity
+from attnscope.predictions.why import Why
 from attnscope.tracing.stream import spelled_by
 from attnscope.tracing.trace import Trace
 
@@ -33,6 +35,11 @@ def attribution_of(trace: Trace, target: Any, against: Any, query: Any, model: A
 def lens_of(trace: Trace, query: Any, layer: Any, top: Any, model: Any, tokenizer: Any) -> Lens:
     """See Trace.lens."""
     return seeing.lens(with_stream(trace, model, tokenizer), query, layer, top)
+
+
+def why_of(trace: Trace, layer: Any, head: Any, query: Any, key: Any, stack: Any, model: Any) -> Why:
+    """See Trace.why."""
+    return asking.why(with_stream(trace, model, None), layer, head, query, key, stack)
 
 
 def similarity_of(trace: Trace, other: Any, pooling: Any, model: Any) -> Similarity:

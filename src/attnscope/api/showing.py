@@ -5,7 +5,7 @@ from typing import Any, Unpack
 
 from attnscope import render
 from attnscope.api.arguments import Look, check_look, check_place
-from attnscope.api.badges import with_roles
+from attnscope.api.badges import with_effects, with_roles
 from attnscope.api.stream_level import keeping_stream, with_table
 from attnscope.api.tracing import FOR_STEPS, trace
 from attnscope.errors import InputError
@@ -38,6 +38,7 @@ def show(
     sites: Sequence[str] | str | None = None,
     keep: Collection[str] | None = None,
     truncate: bool = False,
+    part: int = 0,
     level: str = "head",
     layer: int | str | None = None,
     head: int | str | None = None,
@@ -50,6 +51,7 @@ def show(
     steps: str = "head",
     exact: bool = False,
     roles: Any = None,
+    effects: Any = None,
     **look: Unpack[Look],
 ) -> View:
     """Trace a text and return a View of the trace. A notebook cell draws it; `view.open()` and `view.save(path)` write it.
@@ -69,6 +71,7 @@ def show(
     - `keep`: what to keep beside q, k and v: "x", "pre_rotary", "projections", "stream". None keeps what `steps` needs, for
       texts of up to 1,024 tokens, and the stream where `level` is "stream".
     - `truncate`: True cuts a text that is too long for the model.
+    - `part`: of windows, frames or crops that are too many to lay out, the first that is shown, from 0.
 
     Where the view opens. What you leave out is chosen: a link between two different words that stands out. The view says why.
 
@@ -104,6 +107,8 @@ def show(
       subtracted: as text, or an id; None: the two most probable. `lens`: True draws the lens of every position as a grid.
     - `roles`: a RoleTable of attnscope.roles: the model level shows the roles that it claims, and sort="role" orders by
       them.
+    - `effects`: an EffectTable of attnscope.effects: the model level shows the heads that leave their band, and sort="effect" orders by
+      the effect.
 
     Raises InputError for arguments that do not fit, and CaptureError for a model that attnscope cannot trace. Drawing and
     saving raise what View.save says.
@@ -125,6 +130,7 @@ def show(
         sites=sites,
         keep=keeping_stream(level, for_steps) if keep is None else keep,
         truncate=truncate,
+        part=part,
     )
     return show_trace(
         traced,
@@ -140,6 +146,7 @@ def show(
         steps=steps,
         exact=exact,
         roles=roles,
+        effects=effects,
         **look,
     )
 
@@ -159,6 +166,7 @@ def show_trace(
     steps: str = "head",
     exact: bool = False,
     roles: Any = None,
+    effects: Any = None,
     **look: Unpack[Look],
 ) -> View:
     """A View of a trace; `show` says what the arguments mean. Raises InputError for anything out of range."""
@@ -166,6 +174,8 @@ def show_trace(
     traced = with_table(traced, level)
     if roles is not None:
         traced = with_roles(traced, roles)
+    if effects is not None:
+        traced = with_effects(traced, effects)
     chosen: Any = {**chosen_look(traced.tables), **look}
     for name in ("target", "against"):
         if name in chosen:
@@ -173,14 +183,13 @@ def show_trace(
     State(level, theme=theme, **chosen)  # raises for what no view can show
     check_place(layer, query, key)
     layer, number = parse_head(head, layer)
+    named = number is not None
     if level == "stream":
         stack, layer, number, query = on_stream(traced, stack, layer, number, query, chosen)
     place = _place(traced, layer, number, query, key, stack)
     state = State(level, theme=theme, **chosen, **place)
     check_state(traced, state)
-    return View(
-        traced, state, render.HOSTS, static=static, max_mb=max_mb, steps=steps, exact=exact, chosen=number is not None
-    )
+    return View(traced, state, render.HOSTS, static=static, max_mb=max_mb, steps=steps, exact=exact, chosen=named)
 
 
 def _place(

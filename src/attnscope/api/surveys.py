@@ -1,19 +1,22 @@
 """survey(): a corpus through a model, into tables and an atlas."""
 
 import os
-from importlib import import_module
-from importlib.util import find_spec
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from attnscope.api.badges import check_table
+from attnscope.api.example_pages import write_example_pages
 from attnscope.capturing import may_attend, no_attention
 from attnscope.errors import CaptureError, InputError
 from attnscope.models.inputs import device_of
 from attnscope.models.length import max_positions
+from attnscope.statistics.further.entries import FURTHER
 from attnscope.surveys.arrow import arrow
+from attnscope.surveys.atlas import write as write_atlas
 from attnscope.surveys.engines.local import local
 from attnscope.surveys.engines.on_ray import OnRay, RayOptions
 from attnscope.surveys.manifest import NAME, read
@@ -27,7 +30,7 @@ from attnscope.tracing.places import check_flag, is_number
 ENGINES = ("local", "ray")
 SHARD = 2048  # documents
 LONGEST_WINDOW = 2048  # tokens, where nobody says: the work grows with its square
-ATLAS = "attnscope.surveys.atlas"
+PAGES = 40  # of example texts
 
 
 def survey(
@@ -42,14 +45,18 @@ def survey(
     field: str = "text",
     texts: bool = True,
     window: int | None = None,
+    statistics: Any = (),
     shard: int = SHARD,
     threads: int | None = None,
     workers: int | None = None,
     ray_address: str | None = None,
     gpus_per_worker: float = 0,
+    roles: Any = None,
+    examples: int = PAGES,
     quiet: bool = False,
 ) -> Survey:
-    """The statistics of every head over a whole corpus, with distributions and examples, in the folder `out`.
+    """The statistics of every head over a whole corpus, with distributions and examples, in the folder `out`, and an atlas
+    of them: `out`/index.html, with a page for each head.
 
     - `model`, `tokenizer`: as in attnscope.trace.
     - `corpus`: a path to text (a document a line), JSONL, CSV, Parquet or CoNLL-U (a document a sentence), a folder of
@@ -62,8 +69,12 @@ def survey(
     - `texts`: False writes no word of the documents.
     - `window`: tokens that the model reads at once, at most; a longer document is read in pieces. None: what the model can
       read, at most 2,048.
+    - `statistics`: names of statistics on request ("entropy_normalised", "induction_mul", …) beside those of the model level;
+      they take a pass over the weights of each text, which is slower. One that is no mean over queries is averaged over texts.
     - `shard`: documents of a shard, at most. `threads`: of torch, in each worker; None: as many as torch has, one with Ray.
     - `engine`: "local" or "ray". Of Ray: `workers`, how many; `ray_address`, of a cluster; `gpus_per_worker`.
+    - `roles`: a table of attnscope.roles, whose claims become badges in the atlas. `examples`: texts of which the atlas has
+      a page of their own, in the instrument, at most; those first that most heads have as an example. 0: none.
     - `quiet`: print no progress on stderr.
 
     Raises InputError for a corpus without a usable text, a folder that is taken and a resumed survey of another
@@ -87,9 +98,13 @@ def survey(
     for name, number in (("window", window), ("shard", shard), ("threads", threads), ("workers", workers)):
         if number is not None and (not is_number(number) or int(number) < 1 + 7 * (name == "window")):
             raise InputError(f"expected {name} as a number from {8 if name == 'window' else 1} on, got {number!r}.")
+    if roles is not None:
+        check_table(roles)
+    if not is_number(examples) or int(examples) < 0:
+        raise InputError(f"expected examples as a number from 0 on, got {examples!r}.")
     arrow()
     folder = Path(out).expanduser()
-    options = Options(shard, _window(model, window, held.limit), field, texts)
+    options = Options(shard, _window(model, window, held.limit), field, texts, _on_request(statistics))
     device = "cuda" if engine == "ray" and gpus_per_worker else device_of(model).type
     settings = settings_of(model, tokenizer, options, threads or _threads(folder, resume, engine), device)
     if engine == "ray":
@@ -98,8 +113,8 @@ def survey(
         worker = Worker(model, tokenizer, settings, folder)
         run = lambda shards: local(worker, shards)  # noqa: E731
     run_survey(corpus, folder, settings, run, resume=resume, tolerate=tolerate, quiet=quiet)
-    if find_spec(ATLAS) is not None:
-        import_module(ATLAS).write(folder)
+    write_example_pages(folder, model, tokenizer, roles, int(examples), quiet)
+    write_atlas(folder, roles)
     return Survey(folder)
 
 
@@ -107,6 +122,16 @@ def _threads(folder: Path, resume: bool, engine: str) -> int:
     if resume and (folder / NAME).exists():
         return int(read(folder)["threads"])
     return 1 if engine == "ray" else torch.get_num_threads()
+
+
+def _on_request(names: Any) -> tuple[str, ...]:
+    """Raises InputError for a name of no statistic on request."""
+    given = [names] if isinstance(names, str) or not isinstance(names, Iterable) else [*names]
+    if unknown := [name for name in given if not isinstance(name, str) or name not in FURTHER]:
+        raise InputError(
+            f"expected names of statistics on request, got {unknown[0]!r}; there are {', '.join(FURTHER)}."
+        )
+    return tuple(dict.fromkeys(given))
 
 
 def _window(model: nn.Module, asked: int | None, most: int | None) -> int | None:

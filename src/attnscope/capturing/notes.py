@@ -4,7 +4,7 @@ from collections.abc import Sequence, Set
 
 import torch
 
-from attnscope.capturing.listen.function_mode import MULTI_HEAD
+from attnscope.capturing.listen.multi_head_attention import MULTI_HEAD
 from attnscope.capturing.records import Pass
 from attnscope.capturing.sites import NO_VECTORS, several
 from attnscope.tracing.masks import MaskRule

@@ -19,7 +19,7 @@ from attnscope.capturing.to_trace import trace_of, unrecorded_of, wanted_of
 from attnscope.capturing.whole_batch import whole_batch
 from attnscope.errors import CaptureError, InputError
 from attnscope.tracing.held import module_of
-from attnscope.tracing.places import parse_keep, parse_layers, parse_sites
+from attnscope.tracing.places import parse_keep, parse_layers, parse_part, parse_sites
 from attnscope.tracing.site import Site
 from attnscope.tracing.stream import spelled_by
 from attnscope.tracing.tokens import Tokens
@@ -91,6 +91,7 @@ class Recorder:
         name: str = "",
         notes: Sequence[str] = (),
         inputs: Mapping[str, Any] | None = None,
+        part: int = 0,
     ) -> Trace:
         """A Trace of one row of the batch in one of the kept passes.
 
@@ -103,10 +104,10 @@ class Recorder:
         `name`: what to call the model (default: what its configuration says).
         `notes`: sentences that every view of the trace shows.
         `inputs`: the model's inputs, kept for `Trace.verify(full=True)`.
+        `part`: of windows, frames or crops that are too many to lay out (beyond 1,024 positions), the first that is shown, from 0.
 
         Raises CaptureError where nothing was recorded or an argument of attention is not understood, and InputError
-        where
-        `index`, `forward`, the tokens, layers= or sites= do not fit.
+        where `index`, `forward`, `part`, the tokens, layers= or sites= do not fit.
         """
         recording, passes = self._recording, self._recording.passes
         if not any(kept.order for kept in passes.kept):
@@ -150,6 +151,7 @@ class Recorder:
             notes=[*notes, *more, *mixer_note(mixers)],
             unrecorded=unrecorded,
             inputs=inputs,
+            part=parse_part(part),
         )
         return replace(made, streams=spelled_by(made.streams, tokenizer)) if made.streams else made
 

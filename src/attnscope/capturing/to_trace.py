@@ -15,7 +15,7 @@ from attnscope.capturing.notes import (
     left_out_notes,
     without_projection,
 )
-from attnscope.capturing.parts import rows_of
+from attnscope.capturing.parts import chunks_of, rows_of
 from attnscope.capturing.read.stacks import Call, Place, stack_places
 from attnscope.capturing.records import ASKED, Pass, Record, WeightsRecord
 from attnscope.capturing.sites import Found, placed_sites
@@ -41,12 +41,13 @@ def _places_of(chosen: Pass, model: nn.Module) -> dict[int, Place]:
     number: Counter[str] = Counter()
     order: dict[int, Call] = {}
     paths = _registered(chosen, model)
+    later = {one.place: each[0].place for each in chunks_of(chosen) for one in each[1:]}
     for place, (path, cross) in enumerate(chosen.order):
         if path in paths:
             call = Call(paths[path][number[path]], cross, 0)
         else:
             call = Call(path, cross, number[path])
-        if place not in partial:
+        if place not in partial and place not in later:
             order[place] = call
         number[path] += 1
     layers = getattr(config, "num_hidden_layers", None)
@@ -56,7 +57,8 @@ def _places_of(chosen: Pass, model: nn.Module) -> dict[int, Place]:
         layers if isinstance(layers, int) else None,
         bool(getattr(config, "is_decoder", False)),
     )
-    return dict(zip(order, names, strict=True))
+    places = dict(zip(order, names, strict=True))
+    return places | {place: places[first] for place, first in later.items() if first in places}
 
 
 def _registered(chosen: Pass, model: nn.Module) -> dict[str, list[str]]:
@@ -107,11 +109,12 @@ def trace_of(
     notes: Sequence[str],
     unrecorded: Sequence[str],
     inputs: Any,
+    part: int = 0,
 ) -> Trace:
-    """Row `index` of the batch as a trace."""
+    """Row `index` of the batch as a trace; of parts that are too many to lay out, those from `part` on."""
     records = [record for record, _ in found]
     rows = rows_of(chosen.reads, records)
-    placed, more = placed_sites(found, chosen, index, rows, len(named) if named is not None else None)
+    placed, more = placed_sites(found, chosen, index, rows, len(named) if named is not None else None, part)
     sites, named, target = name_sites(placed, model, chosen.reads, named, target)
     config = getattr(model, "config", None)
     info = ModelInfo(
@@ -147,7 +150,10 @@ def streams_of(chosen: Pass, sites: Sequence[Site], row: int) -> tuple[tuple[Str
         if watched.stream is None:
             broken.append(f"The residual stream of {watched.path} could not be followed: {watched.broken}.")
         elif len(stacks) == 1:
-            found.append(replace(watched.stream, stack=stacks.pop(), row=row))
+            stack = stacks.pop()
+            first = next(site.query_offset for site in sites if site.stack == stack)
+            positions = tuple(first + position for position in watched.stream.positions)  # behind a cache
+            found.append(replace(watched.stream, stack=stack, row=row, positions=positions))
     return tuple(found), broken
 
 

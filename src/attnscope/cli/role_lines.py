@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from attnscope.head_roles.sentence import offset_in_words, shares
+from attnscope.head_roles.sentence import baseline, shares, word_baseline
 from attnscope.head_roles.table import RoleTable
 from attnscope.text.format import percent
 
@@ -15,7 +15,7 @@ def print_roles(console: Any, table: RoleTable, every: bool) -> None:
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("head", "role", "direction"):
         drawn.add_column(title)
-    for title in ("right", "fixed offset", "p", ""):
+    for title in ("right", "fixed offset", "fixed word", "p", ""):
         drawn.add_column(title, justify="right" if title else "left")
     for row in table.by_head if every else table.rows:
         drawn.add_row(
@@ -23,8 +23,8 @@ def print_roles(console: Any, table: RoleTable, every: bool) -> None:
             row.relation,
             row.direction,
             f"{percent(row.weight)} of weight" if row.task.by_weight and row.weight is not None else shares(row),
-            "" if row.baseline_accuracy is None or row.baseline_offset is None
-            else f"{percent(row.baseline_accuracy)} {offset_in_words(row.baseline_offset)}",
+            baseline(row),
+            word_baseline(row),
             "" if row.p_adjusted is None else f"{row.p_adjusted:.3g}",
             "✓" if row.claimed else "",
         )  # fmt: skip

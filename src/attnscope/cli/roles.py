@@ -1,5 +1,7 @@
 """attnscope roles: what the heads of a model do, with the evidence."""
 
+from pathlib import Path
+
 import click
 
 from attnscope.cli.shared import console, load, quiet_option
@@ -14,50 +16,54 @@ from attnscope.text.status import status
     type=click.Path(dir_okay=False),
     help="A CoNLL-U file, for every relation in both directions; may be given several times.",
 )
-@click.option("--corpus", type=click.Path(dir_okay=False), help="A file with one text a line.")
+@click.option(
+    "--corpus",
+    type=click.Path(),
+    help="A file with one text a line. Of a model that sees: a folder of pictures. Of one that hears: a folder of .wav files, "
+    "each beside a .txt with what is said in it.",
+)
+@click.option(
+    "--links",
+    type=click.Path(dir_okay=False),
+    help="Relations of your own: JSON, on each line a text and its pairs of places.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
 @click.option("--all", "every", is_flag=True, help="The rows of every head, best first on the choosing half.")
 @click.option("--html", type=click.Path(dir_okay=False), help="Write the report on one page to this file.")
+@click.option("--examples", is_flag=True, help="With --html: a page for each example, which opens on its head.")
 @click.option("--task", help="Task to load the model for, such as text-generation.  [default: the checkpoint's own]")
 @quiet_option
 def roles(
     model: str,
     treebank: tuple[str, ...],
     corpus: str | None,
+    links: str | None,
     as_json: bool,
     every: bool,
     html: str | None,
+    examples: bool,
     task: str | None,
     quiet: bool,
 ) -> None:
-    """Say what each head does: relations of a treebank, places, special tokens, copies, induction.
+    """Say what each head does: relations of a treebank or of your own, places, special tokens, copies, induction; patches
+    near by; the order of a sound.
 
     Heads are chosen on one half of the documents and reported on the other, beside the best fixed offset. Layers and heads
     count from 0.
     """
-    texts = None if corpus is None else _lines(corpus)
     loaded, tokenizer = load(model, quiet, task=task)
     with status("looking …", quiet):
         from attnscope.api.head_roles import role_table
+        from attnscope.head_roles.files import corpus_of, links_of
 
-        table = role_table(loaded, tokenizer, texts, list(treebank) or None, every)
+        texts = None if corpus is None else corpus_of(Path(corpus), loaded, tokenizer)
+        given = None if links is None else links_of(Path(links))
+        table = role_table(loaded, tokenizer, texts, list(treebank) or None, every, given)
     if html is not None:
-        click.echo(str(table.save(html)), err=as_json)
+        click.echo(str(table.save(html, examples=examples)), err=as_json)
     if as_json:
         click.echo(table.to_json(every))
     elif html is None:
         from attnscope.cli.role_lines import print_roles
 
         print_roles(console(), table, every)
-
-
-def _lines(path: str) -> list[str]:
-    from pathlib import Path
-
-    from attnscope.errors import UnreadableFile
-
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnreadableFile(f"the corpus {path} cannot be read as text in UTF-8: {error}.") from error
-    return [line for line in text.splitlines() if line.strip()]

@@ -1,7 +1,7 @@
 """Texts of equal length through a model, without padding, and the attention over their tokens."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -51,8 +51,8 @@ def batches_of(texts: Sequence[Sized]) -> Iterator[list[int]]:
             yield numbers[first : first + step]
 
 
-def read(model: nn.Module, texts: Sequence[Readable]) -> Recorder:
-    """One pass over texts with as many tokens, recorded. No logits are asked for, and no cache."""
+def read(model: nn.Module, texts: Sequence[Readable], keep: Collection[str] = ()) -> Recorder:
+    """One pass over texts with as many tokens, recorded. No logits are asked for, and no cache. `keep`: see attnscope.trace."""
     device = device_of(model)
     inputs: dict[str, Any] = {
         name: torch.tensor([text.inputs[name] for text in texts], device=device) for name in texts[0].inputs
@@ -62,7 +62,7 @@ def read(model: nn.Module, texts: Sequence[Readable]) -> Recorder:
         inputs["logits_to_keep"] = 1
     if accepts(model, "use_cache"):
         inputs["use_cache"] = False
-    with Recorder(model, own_thread=True) as recorder:
+    with Recorder(model, keep=keep, own_thread=True) as recorder:
         model(**inputs)
     return recorder
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnscope.errors import InputError
-from attnscope.head_roles.rows import JSON_KEYS, RoleRow
+from attnscope.head_roles.rows import RoleRow, flat
 from attnscope.head_roles.table import RoleTable
 from attnscope.statistics.frames import data_frame
 from attnscope.text.format import percent
@@ -50,7 +50,11 @@ class RoleCurves:
         records = [
             {"checkpoint": name, **record} for name, table in self.tables.items() for record in table.records(every)
         ]
-        return data_frame(records, columns=["checkpoint", *JSON_KEYS])
+        rows, keys = flat(records)
+        return data_frame(
+            [{"checkpoint": record["checkpoint"], **row} for record, row in zip(records, rows, strict=True)],
+            columns=["checkpoint", *keys],
+        )
 
     def sentences(self) -> list[str]:
         """Of each role that the last checkpoint's evidence carries: how its head came to it."""

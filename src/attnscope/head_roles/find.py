@@ -12,6 +12,7 @@ from torch import nn
 
 from attnscope.errors import InputError
 from attnscope.head_roles.baselines import Places
+from attnscope.head_roles.by_weights import scores_by_head, with_scores
 from attnscope.head_roles.cases import Cases, Task, relation_cases
 from attnscope.head_roles.content import content_rows
 from attnscope.head_roles.examples import readable
@@ -100,8 +101,13 @@ def find_roles(
         best, all_heads = content_rows(model, texts, causal)
         rows += best
         by_head += all_heads
+    scores = scores_by_head(model, texts or drawn)
     return Findings(
-        tuple(rows), tuple(by_head), _data(sentences, len(texts) - sentences, len(drawn)), tuple(notes), tuple(texts)
+        with_scores(rows, scores),
+        with_scores(by_head, scores),
+        _data(sentences, len(texts) - sentences, len(drawn)),
+        tuple(notes),
+        tuple(texts),
     )
 
 

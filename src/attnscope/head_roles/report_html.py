@@ -5,10 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from attnscope.head_roles.rows import RoleRow
-from attnscope.head_roles.sentence import offset_in_words, shares
+from attnscope.head_roles.sentence import baseline, shares, word_baseline
 from attnscope.text.format import percent
 
-TITLES = ("head", "role", "direction", "right on the other half", "best fixed offset", "p (Holm)", "of all its links")
+TITLES = (
+    "head", "role", "direction", "right on the other half", "best fixed offset", "best fixed word", "p (Holm)", "of all its links",
+)  # fmt: skip
 _TABLE = "border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.92em"
 _CELL = "padding:3px 14px 3px 0;text-align:left;vertical-align:top;background:none;color:inherit"
 _BAR = "display:inline-block;height:.6em;background:currentColor;opacity:.45;vertical-align:baseline;margin-right:.5em"
@@ -37,15 +39,12 @@ def fragment(report: Report) -> str:
 
 
 def _row(row: RoleRow) -> str:
-    offset = ""
-    if row.baseline_accuracy is not None and row.baseline_offset is not None:
-        offset = f"{percent(row.baseline_accuracy)} {offset_in_words(row.baseline_offset)}"
     right = shares(row)
     if row.task.by_weight and row.weight is not None:
         right = f"{percent(row.weight)} of its weight (n = {row.n})"
     share = row.weight if row.task.by_weight else row.accuracy
     bar = f"<span style='{_BAR};width:{4 * (share or 0):.2f}em'></span>"
-    cells = [row.name or "none", row.relation, row.direction, right, offset]
+    cells = [row.name or "none", row.relation, row.direction, right, baseline(row), word_baseline(row)]
     cells += [
         "" if row.p_adjusted is None else f"{row.p_adjusted:.2g}",
         "" if row.fits_all is None else percent(row.fits_all),

@@ -2,7 +2,7 @@
 one script by their hashes. Words of sentences are text, never markup."""
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from attnscope.head_roles.examples import MISSED, Example
@@ -10,9 +10,10 @@ from attnscope.head_roles.names import short_name
 from attnscope.head_roles.report_html import Report
 from attnscope.head_roles.report_style import SCRIPT, STYLE
 from attnscope.head_roles.rows import RoleRow
-from attnscope.head_roles.sentence import sentence, shares
+from attnscope.head_roles.sentence import baseline, sentence, shares, word_baseline
 from attnscope.head_roles.strip import strip
 from attnscope.render.page.html import sha256
+from attnscope.statistics.from_weights.scores import SCORES
 from attnscope.text.format import percent
 
 NEAR = 7  # places around the query, its key and the right ones that are shown of a long text
@@ -23,7 +24,9 @@ _LEGEND = (
     ("word", "nearest place of the best fixed word"),
 )
 # title, class, what a first click does: "down" the largest first, "up" the smallest
-COLUMNS = (
+BY_WEIGHTS = {one.name for one in SCORES}
+Column = tuple[str, str, str]
+COLUMNS: tuple[Column, ...] = (
     ("head", "", "up"),
     ("role", "", "up"),
     ("0 to 100 %", "strip-cell", ""),
@@ -32,7 +35,15 @@ COLUMNS = (
     ("best fixed word", "word-cell", "down"),
     ("p (Holm)", "p number", "up"),
     ("of all its links", "all number", "down"),
-    ("claim", "mark", "down"),
+)
+CLAIM: Column = ("claim", "mark", "down")
+# The measures that have a column, as far as the rows have them: of each line the first that there is.
+MEASURES = (
+    (("copying_tokens", "copying of tokens"), ("copying", "copying")),
+    (("query_key_tokens", "q · k, same token"), ("query_key", "q · k, its like")),
+    (("patch_distance", "distance, in patches"),),
+    (("in_order", "order τ"),),
+    (("time_spread", "spread, in s"),),
 )
 
 
@@ -110,21 +121,36 @@ def _cut(one: Example) -> list[tuple[str, int]]:
     return kept
 
 
+def _measures(report: Report) -> tuple[tuple[str, str], ...]:
+    """(name, title) of the measures that get a column."""
+    there = {name for row in report.rows for name, _ in row.measures}
+    found = (next((one for one in group if one[0] in there), None) for group in MEASURES)
+    return tuple(one for one in found if one is not None)
+
+
 def _table(report: Report) -> str:
+    measures = _measures(report)
+    columns = (*COLUMNS, *((title, "measure number", "down") for _, title in measures), CLAIM)
     heads = "".join(
-        f'<th scope="col" class="{name}" data-first="{first}">{title}</th>' for title, name, first in COLUMNS
+        f'<th scope="col" class="{name}" data-first="{first}">{title}</th>' for title, name, first in columns
     )
-    offered = "".join(f'<option value="{at}">{title}</option>' for at, (title, _, first) in enumerate(COLUMNS) if first)
+    offered = "".join(f'<option value="{at}">{title}</option>' for at, (title, _, first) in enumerate(columns) if first)
     legend = "".join(
         f'<span><svg width="14" height="14" aria-hidden="true">{_mark(name)}</svg>{words}</span>'
         for name, words in _LEGEND
     )
-    rows = "".join(map(_row, report.rows))
+    rows = "".join(_row(row, measures, columns) for row in report.rows)
+    by_weights = (
+        '<p class="about">Copying and q · k are read off a head\'s weights alone, from −1 to 1 (Elhage et al. 2021). They decide nothing: a head '
+        "may copy tokens with a negative score.</p>"
+        if any(name in BY_WEIGHTS for name, _ in measures)
+        else ""
+    )
     return (
         f'<h2>Everything that was asked</h2><p class="about">One row for each relation and direction and each other rule, of the head that the '
         f'choosing half names. A ✓ marks the rows whose evidence carries a claim.</p><p class="legend">{legend}</p>'
         f'<label class="chosen-order" hidden>order <select>{offered}</select></label>'
-        f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>{by_weights}"
     )
 
 
@@ -135,16 +161,15 @@ def _mark(name: str) -> str:
     return f'{bar}<circle class="{name}" cx="7" cy="7" r="3.5"/>'
 
 
-def _row(row: RoleRow) -> str:
+def _row(row: RoleRow, measures: Sequence[tuple[str, str]], columns: Sequence[Column]) -> str:
     share = row.weight if row.task.by_weight else row.accuracy
     right = (
         f"{percent(row.weight)} of its weight" if row.task.by_weight and row.weight is not None else shares(row)
     )  # fmt: skip
     offset, word = row.baseline_accuracy, row.baseline_word_accuracy
-    by_offset = (
-        "" if offset is None or row.baseline_offset is None else f"{percent(offset)} at {signed(row.baseline_offset)}"
-    )
-    by_word = "" if word is None else f"{percent(word)} “{row.baseline_word}”"
+    by_offset = baseline(row)
+    if offset is not None and row.baseline_offset is not None:
+        by_offset = f"{percent(offset)} at {signed(row.baseline_offset)}"
     p = "" if row.p_adjusted is None else "< 0.001" if row.p_adjusted < 0.001 else f"{row.p_adjusted:.3f}"
     place = "" if row.layer is None or row.head is None else f"{row.layer * 1_000_000 + row.head}"
     name = html.escape(short_name(row))
@@ -155,9 +180,10 @@ def _row(row: RoleRow) -> str:
         (strip(row), "", ""),
         (html.escape(right), _number(share), ""),
         (html.escape(by_offset), _number(offset), "offset"),
-        (html.escape(by_word), _number(word), "word"),
+        (html.escape(word_baseline(row)), _number(word), "word"),
         (p, _number(row.p_adjusted), "p"),
         ("" if row.fits_all is None else percent(row.fits_all), _number(row.fits_all), "of all its links"),
+        *((_score(row, name), _number(dict(row.measures).get(name)), title) for name, title in measures),
         (
             '<span class="yes" role="img" aria-label="claimed"></span>' if row.claimed else "",
             "1" if row.claimed else "0",
@@ -166,9 +192,14 @@ def _row(row: RoleRow) -> str:
     )
     drawn = "".join(
         f'<td class="{name}" data-sort="{key}"' + (f' data-label="{label}">' if label else ">") + f"{text}</td>"
-        for (text, key, label), (_, name, _) in zip(cells, COLUMNS, strict=True)
+        for (text, key, label), (_, name, _) in zip(cells, columns, strict=True)
     )
     return f'<tr class="{"claimed" if row.claimed else ""}" data-row="{row.name}">{drawn}</tr>'
+
+
+def _score(row: RoleRow, name: str) -> str:
+    value = dict(row.measures).get(name)
+    return "" if value is None else f"{value:z.2f}".replace("-", "−")
 
 
 def signed(offset: int) -> str:

@@ -14,7 +14,7 @@ STYLE = (
 """
     """
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 71rem; padding: 2.5rem 1.5rem 4rem; background: var(--ground); color: var(--text);
+body { margin: 0 auto; max-width: 74rem; padding: 2.5rem 1.5rem 4rem; background: var(--ground); color: var(--text);
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { margin: 0 0 .5rem; font-size: 1.75rem; line-height: 1.2; letter-spacing: -.01em; text-wrap: balance; }
 h2 { margin: 3rem 0 .25rem; font-size: 1.2rem; }
@@ -52,11 +52,15 @@ a:hover { color: var(--text); }
 .legend span { display: inline-flex; align-items: center; gap: .45em; }
 table { width: 100%; border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th { position: sticky; top: 0; background: var(--ground); text-align: left; vertical-align: bottom; font-weight: 600; line-height: 1.25; z-index: 1; }
-th, td { padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); }
-th, td { white-space: nowrap; }
-td.strip-cell { min-width: 170px; }
-td.word-cell { max-width: 11rem; overflow: hidden; text-overflow: ellipsis; }
-td.number, th.number { text-align: right; white-space: nowrap; }
+th, td { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); }
+td { white-space: nowrap; }
+td:nth-child(2), td.offset-cell { white-space: normal; }
+td.offset-cell { min-width: 6.9rem; }
+th.p, th.all, th.measure { max-width: 5.2rem; }
+td.strip-cell { min-width: 165px; }
+td.word-cell { max-width: 8.5rem; overflow: hidden; text-overflow: ellipsis; }
+th:first-child { white-space: nowrap; }
+td.number, th.number { text-align: right; }
 th button { all: unset; cursor: pointer; padding: .3rem 0; }
 th button:focus-visible { outline: 2px solid var(--text); outline-offset: 2px; }
 th button::after { content: " ↕"; color: var(--strong-line); }
@@ -68,7 +72,8 @@ tr:not(.claimed) td { color: var(--muted); }
 tr:not(.claimed) .dot { fill: var(--pale-ink); }
 .yes::before { content: "✓"; color: var(--text); }
 .chosen-order { display: none; }
-@media (max-width: 860px) {
+@media (max-width: 1180px) and (min-width: 1061px) { .measure { display: none; } }
+@media (max-width: 1060px) {
   thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   .chosen-order { display: flex; align-items: center; gap: .6em; margin: .8rem 0; font-size: .9rem; }
   .chosen-order select { font: inherit; min-height: 2.2rem; background: var(--raised); color: inherit; border: 1px solid var(--strong-line); border-radius: 4px; }
@@ -82,6 +87,9 @@ tr:not(.claimed) .dot { fill: var(--pale-ink); }
   td.offset-cell, td.word-cell { grid-column: 2 / -1; }
   td.p, td.all { grid-column: auto; }
   td.p { grid-column: 2; }
+  td.offset-cell { min-width: 0; }
+  td.measure { grid-column: 2; }
+  td.measure + td.measure { grid-column: 3; }
   td:empty, td.mark { display: none; }
 }
 @media (max-width: 560px) {
@@ -96,6 +104,7 @@ tr:not(.claimed) .dot { fill: var(--pale-ink); }
   tbody tr { grid-template-columns: 3.6rem minmax(0, 1fr); }
   td.strip-cell { grid-column: 2; grid-row: auto; }
   td.share, td.all { grid-column: 2; }
+  td.measure { display: none; }
 }
 @media print { th { position: static; } a.open { display: none; } .claims li, tr { break-inside: avoid; } }
 """

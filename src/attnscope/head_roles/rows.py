@@ -1,5 +1,6 @@
 """One row of a role table: a head, what it was asked for, how often it was right, and what that is compared with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,3 +98,11 @@ class RoleRow:
     def as_json(self) -> dict[str, Any]:
         """The row by the keys JSON_KEYS."""
         return {**{key: getattr(self, key) for key in JSON_KEYS}, "measures": dict(self.measures)}
+
+
+def flat(records: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The records of rows with each measure as a key of its own, and all keys in order."""
+    plain = [key for key in JSON_KEYS if key != "measures"]
+    keys = dict.fromkeys((*plain, *(name for record in records for name in record["measures"])))
+    rows = [{**record, **record["measures"]} for record in records]
+    return [{key: row.get(key) for key in keys} for row in rows], [*keys]

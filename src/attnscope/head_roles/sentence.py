@@ -43,6 +43,26 @@ def offset_in_words(offset: int, unit: str = "word") -> str:
     return f"{abs(offset)} {unit}s {'on' if offset > 0 else 'back'}"
 
 
+def baseline(row: RoleRow) -> str:
+    """ "36.1 % the next word", "12.0 % the other way round": the best fixed offset, or what stands in its place; "" without one."""
+    if row.baseline_accuracy is None or (row.baseline_offset is None and not row.task.against):
+        return ""
+    what = row.task.against or offset_in_words(row.baseline_offset or 0, _unit(row))
+    return f"{percent(row.baseline_accuracy)} {what}"
+
+
+def word_baseline(row: RoleRow) -> str:
+    """ "12.0 % “.”": the best fixed word; "" without one."""
+    if row.baseline_word_accuracy is None:
+        return ""
+    word = FIRST_WORD.removeprefix("the ") if row.baseline_word == FIRST_WORD else f"“{row.baseline_word}”"
+    return f"{percent(row.baseline_word_accuracy)} {word}"
+
+
+def _unit(row: RoleRow) -> str:
+    return "word" if row.task.kind == "relation" else "token"
+
+
 def _measures(row: RoleRow) -> str:
     return "".join(f" {MEASURES[name].format(value)}." for name, value in row.measures if name in MEASURES)
 
@@ -53,12 +73,13 @@ def _against(row: RoleRow) -> str:
         return f" against {percent(row.baseline_accuracy)} {row.task.against}{p}."
     if row.baseline_accuracy is None or row.baseline_offset is None:
         return "."
-    unit = "word" if row.task.kind == "relation" else "token"
     word = ""
     if row.baseline_word_accuracy is not None and row.baseline_word_accuracy > row.baseline_accuracy:
         which = FIRST_WORD if row.baseline_word == FIRST_WORD else f"the nearest “{row.baseline_word}”"
         word = f" and {percent(row.baseline_word_accuracy)} for {which}"
-    return f" against {percent(row.baseline_accuracy)} for “{offset_in_words(row.baseline_offset, unit)}”{word}{p}."
+    return (
+        f" against {percent(row.baseline_accuracy)} for “{offset_in_words(row.baseline_offset, _unit(row))}”{word}{p}."
+    )
 
 
 def _slice(row: RoleRow) -> str:

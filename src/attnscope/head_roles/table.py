@@ -10,7 +10,7 @@ from typing import Any
 
 from attnscope.errors import InputError
 from attnscope.head_roles.report_html import Report, fragment
-from attnscope.head_roles.rows import JSON_KEYS, RoleRow
+from attnscope.head_roles.rows import RoleRow, flat
 from attnscope.head_roles.saved import read_rows
 from attnscope.head_roles.sentence import sentence
 from attnscope.payload.atomic_write import write_atomically
@@ -80,8 +80,10 @@ class RoleTable(Sequence[RoleRow]):
         return json.dumps(self.records(every), ensure_ascii=False, indent=1)
 
     def to_frame(self, every: bool = False) -> Any:
-        """The rows as a pandas DataFrame; `every`: those of every head. Raises MissingDependency without pandas."""
-        return data_frame(self.records(every), columns=list(JSON_KEYS))
+        """The rows as a pandas DataFrame, each measure a column of its own; `every`: those of every head. Raises
+        MissingDependency without pandas."""
+        records, keys = flat(self.records(every))
+        return data_frame(records, columns=keys)
 
     def save(self, path: str | os.PathLike[str], every: bool = False, examples: bool = False) -> Path:
         """Write the table to `path`: .json, .csv, .html, a report on one page, or .svg, .pdf, .png, a figure of the claims.
@@ -158,8 +160,9 @@ def _csv(records: Sequence[dict[str, Any]]) -> str:
     import csv
     import io
 
-    out, keys = io.StringIO(), list[str](JSON_KEYS)
+    out = io.StringIO()
+    rows, keys = flat(records)
     writer = csv.DictWriter(out, keys, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({**record, "measures": json.dumps(record["measures"])} for record in records)
+    writer.writerows(rows)
     return out.getvalue()

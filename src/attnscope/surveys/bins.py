@@ -5,15 +5,20 @@ import math
 import numpy as np
 
 from attnscope.statistics.definitions import STATISTICS
-from attnscope.surveys.batch_numbers import NAMES
+from attnscope.statistics.further.entries import FURTHER
 
-MEASURED = (*NAMES, "link")  # what is counted of each document
+LINK = "link"  # counted of each document beside the means
+_BY_FACTORS = np.array([0.0, *(2 ** (n / 2) for n in range(-2, 33))])
 _BY_UNIT = {
     "part": np.linspace(0, 1, 21),
     "nats": np.linspace(0, 12, 49),
-    "tokens": np.array([0.0, *(2 ** (n / 2) for n in range(-2, 33))]),
+    "tokens": _BY_FACTORS,
+    "tokens²": _BY_FACTORS**2,
+    "patches": _BY_FACTORS,
+    "s": _BY_FACTORS / 64,
+    "": np.linspace(-1, 1, 41),
 }
-EDGES = {s.name: _BY_UNIT[s.unit] for s in STATISTICS if s.name in MEASURED}
+EDGES = {s.name: _BY_UNIT[s.unit] for s in (*STATISTICS, *(entry.statistic for entry in FURTHER.values()))}
 WIDEST = max(len(edges) - 1 for edges in EDGES.values())
 
 

@@ -25,6 +25,15 @@ def write_whole(path: Path, data: "bytes | memoryview") -> None:
         raise failed(path, error) from error
 
 
+def folder_at(path: Path) -> Path:
+    """The folder, made where it is not there. Raises OutputError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise failed(path, error) from error
+    return path
+
+
 def failed(path: Path, error: OSError) -> OutputError:
     """What to say of a file that cannot be written."""
     return OutputError(

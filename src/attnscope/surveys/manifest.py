@@ -10,6 +10,7 @@ from attnscope.errors import InputError, UnreadableFile
 from attnscope.surveys.files import sweep, write_whole
 from attnscope.surveys.parts import Receipt
 from attnscope.surveys.settings import Settings
+from attnscope.text.format import count
 
 FORMAT = 1
 NAME = "manifest.json"
@@ -35,10 +36,11 @@ class Manifest:
 
     def note_windows(self) -> None:
         """Say it where documents were longer than the model reads at once."""
-        count = sum(one.windowed for one in self.receipts.values())
-        if count:
+        number = sum(one.windowed for one in self.receipts.values())
+        if number:
             window = self.settings.options.window
-            note = f"{count:,} documents have more than {window:,} tokens, and were read in windows of so many, each a text."
+            have, were = ("have", "were") if number != 1 else ("has", "was")
+            note = f"{count(number, 'document')} {have} more than {window:,} tokens, and {were} read in windows of so many, each a text."
             self.notes = (*(one for one in self.notes if "read in windows" not in one), note)
 
     def write(self, finished: bool = False) -> None:

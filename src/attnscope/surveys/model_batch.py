@@ -1,6 +1,7 @@
 """Texts of equal length through the model, and what the weights of its heads come to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -10,15 +11,40 @@ from attnscope.errors import AttnscopeError, CaptureError
 from attnscope.head_roles.batches import Head, heads_of, read, sites_of_text, trace_of, vouch
 from attnscope.surveys.batch_numbers import LONGEST, BatchNumbers, Numbers, TokenCells, numbers_of_text
 from attnscope.surveys.encode import Text
+from attnscope.surveys.further_numbers import further_numbers
+from attnscope.tracing.tokens import Tokens
 
 
-def numbers_of(model: nn.Module, texts: Sequence[Text], checked: int) -> tuple[tuple[Head, ...], Numbers]:
+def numbers_of(
+    model: nn.Module,
+    texts: Sequence[Text],
+    checked: int,
+    further: Sequence[str] = (),
+    named: Callable[[Text], Tokens] | None = None,
+) -> tuple[tuple[Head, ...], Numbers]:
     """The heads, and their statistics in each of the texts, which have as many tokens: no padding.
 
-    `checked`: whose receipt is looked at. Raises CaptureError where the weights do not reproduce what the model computed,
+    `checked`: whose receipt is looked at. `further`: statistics on request, behind the others. `named`: the tokens of a text
+    by their pieces, for these. Raises CaptureError where the weights do not reproduce what the model computed,
     or where it has no attention over the tokens of a text.
     """
     recorder = read(model, texts)
+    heads, numbers = _of_model_level(model, recorder, texts, checked)
+    if not further or named is None:
+        return heads, numbers
+    pairs = [
+        further_numbers(sites_of_text(trace_of(recorder, texts, row), len(text)), named(text), further)
+        for row, text in enumerate(texts)
+    ]
+    values, counts = (torch.stack(parts) for parts in zip(*pairs, strict=True))
+    more = {"values": torch.cat([numbers.values, values], -1), "counts": torch.cat([numbers.counts, counts], -1)}
+    return heads, replace(numbers, **more)
+
+
+def _of_model_level(
+    model: nn.Module, recorder: Recorder, texts: Sequence[Text], checked: int
+) -> tuple[tuple[Head, ...], Numbers]:
+    """The statistics of NAMES."""
     trace = trace_of(recorder, texts, checked)
     sites = sites_of_text(trace, len(texts[0]))
     if not sites:

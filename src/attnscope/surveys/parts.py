@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attnscope.surveys.arrow import arrow, parquet
-from attnscope.surveys.bins import MEASURED, WIDEST
+from attnscope.surveys.bins import WIDEST
 from attnscope.surveys.files import write_whole
 
 FORMAT = 1
@@ -35,12 +35,13 @@ class Receipt:
 
 @dataclass
 class Part:
-    """Of one shard. `values`, `counts`: [heads, statistics], sums over queries and of how many. `bins`: [measured, heads,
-    bins] counts of documents. `link`: [3, heads], the largest strongest link, their sum over documents and how many.
+    """Of one shard. `names`: its statistics. `values`, `counts`: [heads, statistics], sums over queries and of how many. `bins`:
+    [statistics and the strongest link, heads, bins] counts of documents. `link`: [3, heads], the largest strongest link, their sum over documents and how many.
     `examples`: columns. `documents`: (id, source, row, tokens, text). `pieces`: by the place of a document among them, its
     tokens and which of them are special. `aside`: (source, row, reason)."""
 
     receipt: Receipt
+    names: tuple[str, ...]
     heads: tuple[tuple[int, int], ...]
     values: "np.ndarray"
     counts: "np.ndarray"
@@ -68,7 +69,7 @@ def write_part(folder: Path, part: Part) -> None:
     columns["piece_place"] = pa.array([*part.pieces], pa.int64())
     columns["pieces"] = pa.array([pieces for pieces, _ in part.pieces.values()], pa.list_(pa.string()))
     columns["special"] = pa.array([special for _, special in part.pieces.values()], pa.list_(pa.bool_()))
-    about = {"format": FORMAT, "receipt": asdict(part.receipt), "heads": part.heads}
+    about = {"format": FORMAT, "receipt": asdict(part.receipt), "names": part.names, "heads": part.heads}
     rows = {name: _one_row(pa, values) for name, values in columns.items()}
     table = pa.table(rows).replace_schema_metadata({ABOUT: json.dumps(about)})
     buffer = pa.BufferOutputStream()
@@ -97,6 +98,7 @@ def read_receipt(folder: Path, number: int) -> Receipt | None:
 def read_part(folder: Path, number: int) -> Part:
     table = parquet().read_table(part_path(folder, number))
     about = _about(table.schema)
+    names: tuple[str, ...] = tuple(about["names"])
     heads = tuple((layer, head) for layer, head in about["heads"])
 
     def column(name: str) -> Any:
@@ -108,10 +110,11 @@ def read_part(folder: Path, number: int) -> Part:
     count = len(heads)
     return Part(
         Receipt(**about["receipt"]),
+        names,
         heads,
         numbers("values", count, -1) if count else np.zeros((0, 0)),
         numbers("counts", count, -1) if count else np.zeros((0, 0)),
-        numbers("bins", len(MEASURED), count, WIDEST),
+        numbers("bins", len(names) + 1, count, WIDEST),
         numbers("link", 3, count),
         [column(f"example_{place}").to_numpy(zero_copy_only=False) for place in range(6)],
         [*zip(*(column(f"document_{n}").to_pylist() for n in range(5)), strict=True)],

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from attnscope.errors import InputError, MissingDependency
+from attnscope.errors import InputError
+from attnscope.statistics.frames import need_pandas
 from attnscope.surveys.arrow import parquet
+from attnscope.surveys.atlas import write_headvis
 from attnscope.surveys.manifest import read
 
 TABLES = ("heads", "distributions", "examples", "documents", "set_aside")
@@ -47,11 +49,15 @@ class Survey:
 
     def to_frame(self, name: str = "heads") -> Any:
         """The table of this `name` as a pandas DataFrame. Raises MissingDependency without pandas."""
-        try:
-            import pandas  # noqa: F401
-        except ImportError:
-            raise MissingDependency("data frames need pandas", "roles") from None
+        need_pandas()
         return self.table(name).to_pandas()
+
+    def save_headvis(self, folder: Any) -> Path:
+        """Write the survey as JSON in the layout of HeadVis, into `folder`/data. Returns that folder.
+
+        Raises OutputError where a file cannot be written, InputError for a survey without heads.
+        """
+        return write_headvis(self.folder, Path(folder))
 
     def __repr__(self) -> str:
         aside = f", {self.set_aside:,} set aside" if self.set_aside else ""

@@ -26,12 +26,14 @@ WHERE = ("torch", "transformers", "device", "threads", "cpu")  # rounding may di
 @dataclass(frozen=True)
 class Options:
     """`shard`: documents of a shard, at most. `window`: tokens that the model reads at once; None: any number. `field`:
-    names the text in a row. `texts`: whether the documents' own words are written."""
+    names the text in a row. `texts`: whether the documents' own words are written. `statistics`: names of those on request,
+    beside those of the model level."""
 
     shard: int
     window: int | None
     field: str
     texts: bool
+    statistics: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def settings_of(model: nn.Module, tokenizer: Any, options: Options, threads: int
         "code": {"version": __version__, "source": code_digest()},
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
         "implementation": str(getattr(getattr(model, "config", None), "_attn_implementation", "")),
-        "options": asdict(options),
+        "options": {**asdict(options), "statistics": [*options.statistics]},  # as JSON has it
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "device": device,

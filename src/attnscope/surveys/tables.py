@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 
 from attnscope.surveys.arrow import arrow
-from attnscope.surveys.batch_numbers import NAMES
-from attnscope.surveys.bins import EDGES, MEASURED, bounds
+from attnscope.surveys.bins import EDGES, LINK, bounds
 from attnscope.surveys.examples import BINS, GROUPS, Examples
 from attnscope.surveys.parts import Part
 from attnscope.tracing.tokens import Tokens
@@ -31,14 +30,14 @@ def _heads(total: Part) -> Any:
     pa = arrow()
     layer, head = np.array(total.heads, dtype=np.int32).T
     columns: dict[str, Any] = {"layer": layer, "head": head}
-    for place, name in enumerate(NAMES):
+    for place, name in enumerate(total.names):
         values, counts = total.values[:, place], total.counts[:, place]
         if counts.any():
             columns[name] = _or_null(values, counts)
     largest, added, documents = total.link
     columns["link"] = pa.array(largest, mask=documents == 0)
     columns["link_mean"] = _or_null(added, documents)
-    columns["queries"] = total.counts[:, NAMES.index("confidence")].astype(np.int64)
+    columns["queries"] = total.counts[:, total.names.index("confidence")].astype(np.int64)
     return pa.table(columns)
 
 
@@ -50,7 +49,7 @@ def _distributions(total: Part) -> Any:
     pa = arrow()
     layer, head = np.array(total.heads, dtype=np.int32).T
     parts: list[dict[str, Any]] = []
-    for place, name in enumerate(MEASURED):
+    for place, name in enumerate((*total.names, LINK)):
         bins = len(EDGES[name]) - 1
         counts = total.bins[place, :, :bins]
         if not counts.any():

@@ -10,8 +10,8 @@ from torch import nn
 
 from attnscope.errors import AttnscopeError
 from attnscope.head_roles.batches import Head, batches_of, reader_of
-from attnscope.surveys.batch_numbers import COLUMN, NAMES, Numbers
-from attnscope.surveys.bins import MEASURED, WIDEST, counted
+from attnscope.surveys.batch_numbers import NAMES, Numbers
+from attnscope.surveys.bins import LINK, WIDEST, counted
 from attnscope.surveys.encode import Encoder, Text
 from attnscope.surveys.examples import FIELDS, Examples, hash_of
 from attnscope.surveys.model_batch import numbers_of
@@ -19,6 +19,7 @@ from attnscope.surveys.parts import Part, Receipt, write_part
 from attnscope.surveys.settings import Settings, pinned
 from attnscope.surveys.shards import Shard
 from attnscope.tracing.modules import in_eval
+from attnscope.tracing.tokens import Tokens
 
 
 class Worker:
@@ -27,6 +28,7 @@ class Worker:
     def __init__(self, model: nn.Module, tokenizer: Any, settings: Settings, folder: Path) -> None:
         self.model, self.settings, self.folder = reader_of(model), settings, folder
         self.tokenizer, self.encoder = tokenizer, Encoder(tokenizer, settings.options.window)
+        self.names = (*NAMES, *settings.options.statistics)
 
     def run(self, shard: Shard) -> Receipt:
         """Compute a shard and write its part."""
@@ -37,7 +39,7 @@ class Worker:
 
     def _part(self, shard: Shard) -> Part:
         texts, aside = self.encoder.texts(shard.documents)
-        sums, failed = _ShardSums(texts), dict[int, str]()
+        sums, failed = _ShardSums(texts, self.names), dict[int, str]()
         for batch in batches_of(texts):
             for numbers, heads, found in self._tried(texts, batch, shard.number, failed):
                 sums.add(numbers, heads, found)
@@ -63,7 +65,7 @@ class Worker:
             windowed=len({(t.source, t.row) for t in texts if "#" in t.name.removeprefix(f"{t.source}:{t.row}")}),
         )
         columns = [examples.columns[name] for name in FIELDS]
-        return Part(receipt, *sums.finished(), columns, documents, pieces, aside)
+        return Part(receipt, self.names, *sums.finished(), columns, documents, pieces, aside)
 
     def _tried(
         self, texts: list[Text], batch: list[int], shard: int, failed: dict[int, str]
@@ -71,7 +73,8 @@ class Worker:
         """The numbers of a batch; where it fails, of each of its texts, and the reasons of those that fail alone."""
         try:
             checked = (shard + batch[0]) % len(batch)
-            yield batch, *numbers_of(self.model, [texts[number] for number in batch], checked)
+            further = self.names[len(NAMES) :]
+            yield batch, *numbers_of(self.model, [texts[number] for number in batch], checked, further, self._tokens)
         except Exception as error:  # of the model's own code, or a receipt
             if len(batch) > 1:
                 for number in batch:
@@ -80,6 +83,10 @@ class Worker:
             said = str(error).strip().splitlines() or [""]
             reason = said[0][:300] if isinstance(error, AttnscopeError) else f"{type(error).__name__}: {said[0][:200]}"
             failed[batch[0]] = reason
+
+    def _tokens(self, text: Text) -> Tokens:
+        """Named by their pieces, which some statistics ask for."""
+        return Tokens(tuple(map(str, self.tokenizer.convert_ids_to_tokens(text.ids))), tuple(text.ids), text.special)
 
     def _pieces(self, texts: list[Text]) -> list[tuple[list[str], list[bool]]]:
         """Of each text its tokens, and which are special. Some tokenizers are slow at each call: one for all of them."""
@@ -91,15 +98,16 @@ class Worker:
 class _ShardSums:
     """What the texts of a shard come to, batch by batch."""
 
-    def __init__(self, texts: list[Text]) -> None:
+    def __init__(self, texts: list[Text], names: tuple[str, ...]) -> None:
+        self.names = names
         self.heads: tuple[Head, ...] = ()
         self.hashes = np.array([hash_of(text.name) for text in texts], dtype=np.uint64)
         self.examples = Examples()
         self._start(0)
 
     def _start(self, heads: int) -> None:
-        self.values, self.counts = (np.zeros((heads, len(NAMES))) for _ in range(2))
-        self.bins = np.zeros((len(MEASURED), heads, WIDEST), dtype=np.int64)
+        self.values, self.counts = (np.zeros((heads, len(self.names))) for _ in range(2))
+        self.bins = np.zeros((len(self.names) + 1, heads, WIDEST), dtype=np.int64)
         self.link = np.zeros((3, heads))
 
     def add(self, numbers: list[int], heads: tuple[Head, ...], found: Numbers) -> None:
@@ -115,8 +123,9 @@ class _ShardSums:
         with np.errstate(invalid="ignore", divide="ignore"):
             means = np.where(counts > 0, values / counts, np.nan)
         strongest = np.where(link > 0, link, np.nan).astype(np.float64)
-        for place, name in enumerate(MEASURED):
-            self.bins[place] += counted(name, means[:, :, COLUMN[name]] if name in COLUMN else strongest)
+        for place, name in enumerate(self.names):
+            self.bins[place] += counted(name, means[:, :, place])
+        self.bins[-1] += counted(LINK, strongest)
         self.link[0] = np.maximum(self.link[0], link.max(0))
         self.link[1] += np.nansum(strongest, 0)
         self.link[2] += (link > 0).sum(0)

@@ -75,6 +75,13 @@ def parse_layers(layers: Any) -> tuple[int, ...] | None:
     return tuple(dict.fromkeys(parse_layer(layer, "layers") for layer in given))
 
 
+def parse_part(part: Any) -> int:
+    """The first window, frame or crop to show, from 0. Raises InputError for what is no such number."""
+    if not is_number(part) or operator.index(part) < 0:
+        raise InputError(f"expected part as a number from 0 on, got {part!r:.60}.")
+    return operator.index(part)
+
+
 def parse_sites(sites: Any) -> tuple[str, ...] | None:
     """Module paths of the attention to keep: from a sequence, or from one path. None: all. Raises InputError."""
     if sites is None:

@@ -253,6 +253,23 @@ class Trace:
 
         return attnscope.api.similarity_of(self, other, pooling, model)
 
+    def why(
+        self, head: Any, query: Any, key: Any, *, layer: Any = None, stack: str | None = None, model: Any = None
+    ) -> Any:
+        """Why a head attends: scaling · q · k of one query and key, split exactly by where q and k come from: the embedding, earlier
+        heads and MLPs, biases, on either side. Norms are frozen at their values. What follows (softcap, position bias) has rows of its
+        own.
+
+        `head`: a name such as "L2H8", or a number beside `layer`. `stack`: as for `site`.
+        `query`, `key`: positions, or tokens as written.
+        `model`: the one that was traced; needed where the trace was made without keep={"stream"}.
+
+        Raises NotCaptured where q and k could not be followed, CaptureError where the table does not add up to the model's own score.
+        """
+        import attnscope
+
+        return attnscope.api.why_of(self, layer, head, query, key, stack, model)
+
     def save(self, path: Any, projections: bool = False) -> None:
         """Write the trace to a file, whole or not at all; attnscope.load_trace reads it.
 
@@ -300,6 +317,7 @@ class Trace:
         against: int | str | None = None,
         lens: bool = False,
         roles: Any = None,
+        effects: Any = None,
     ) -> Any:
         """A View of this trace, which a notebook cell draws; `view.open()` and `view.save(path)` write it.
 
@@ -332,6 +350,7 @@ class Trace:
         `target`, `against`: at the stream level, the token or label whose logit is added up, and the one whose logit is
             subtracted: as text, or an id; None: the two most probable. `lens`: True draws the lens of every position as a grid.
         `roles`: a RoleTable of attnscope.roles: the model level shows the roles that it claims, and sort="role" orders by them.
+        `effects`: an EffectTable of attnscope.effects: the model level shows the heads that leave their band, and sort="effect" orders by the effect.
 
         Raises InputError for arguments that do not fit.
         """
@@ -367,6 +386,7 @@ class Trace:
             against=against,
             lens=lens,
             roles=roles,
+            effects=effects,
             **chosen,
         )
 

@@ -6,7 +6,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from attnscope.comparing.comparison import Comparison
 from attnscope.errors import InputError
-from attnscope.statistics.definitions import PAIR, ROLE, STATISTICS
+from attnscope.statistics.definitions import EFFECT, PAIR, ROLE, STATISTICS
+from attnscope.tracing.badges import kinds_of
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 from attnscope.views.state import State
@@ -29,11 +30,16 @@ def check_place(trace: Trace, state: State) -> None:
     if state.level == "stream":
         stream_of(trace)
     queries = range(site.query_offset, site.query_offset + site.queries)
-    if state.sort == ROLE.name and not trace.badges:
+    kinds = kinds_of(trace.badges)
+    if state.sort == EFFECT.name and "effect" not in kinds:
+        raise InputError(
+            f"sort is {state.sort!r}, and this view has no effects: give them, show(effects=attnscope.effects(model, tokenizer, …))."
+        )
+    if state.sort == ROLE.name and "role" not in kinds:
         raise InputError(
             f"sort is {state.sort!r}, and this view has no roles: give them, show(roles=attnscope.roles(model, tokenizer, …))."
         )
-    orders = (*STATISTICS, *PAIR, *([ROLE] if trace.badges else []))
+    orders = (*STATISTICS, *PAIR, *(s for s in (ROLE, EFFECT) if s.name in kinds))
     _check(state, site, site.heads, queries, site.keys, ("layer", *(s.name for s in orders)))
 
 

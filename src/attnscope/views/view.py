@@ -15,6 +15,7 @@ from attnscope.payload.atomic_write import write_atomically
 from attnscope.payload.held import as_held
 from attnscope.payload.paths import as_path
 from attnscope.text.characters import printable
+from attnscope.tracing.badges import kinds_of
 from attnscope.tracing.places import check_flag, parse_head, parse_layer
 from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.silence import chosen_look
@@ -316,7 +317,7 @@ class View:
         if self.pair is not None:
             return python_of_comparison(self.trace, self.pair.other, self.state)
         trace = self.trace
-        return python(trace.source, trace.model, self.state, chosen_look(trace.tables), bool(trace.badges))
+        return python(trace.source, trace.model, self.state, chosen_look(trace.tables), kinds_of(trace.badges))
 
     @classmethod
     def from_url(cls, url: str, trace: Any) -> "View":

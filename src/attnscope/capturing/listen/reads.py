@@ -27,6 +27,20 @@ class Reads:
     sizes: tuple[tuple[int, int, int], ...] = ()
     cached: bool = False
 
+    def padded(self, count: int) -> tuple[int, ...]:
+        """The `count` ids that the model itself put behind those it was given, up to a multiple of its window (Longformer), or
+        looked up alone (LED); () where it did not."""
+        ids = self.given.get("input_ids")
+        if ids is None or not ids.numel() or count < 1:
+            return ()
+        rows, length = ids.shape
+        for _, read in self.tables:
+            whole = read.shape == (rows, length + count) and bool((read[:, :length] == ids).all())
+            behind = read[:, length:] if whole else read
+            if behind.shape == (rows, count) and bool((behind == behind[0, 0]).all()):
+                return tuple(behind[0].tolist())
+        return ()
+
 
 def _by_name(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a forward, by name."""

@@ -54,6 +54,7 @@ _NAMES: dict[str, tuple[Any, ...]] = {
         torch.baddbmm,
         F.multi_head_attention_forward,
     ),
+    "copy": (Tensor.copy_,),
     "expand": (Tensor.expand, Tensor.expand_as),
 }
 

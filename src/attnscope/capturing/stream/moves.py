@@ -143,6 +143,31 @@ def _expand(trail: Follows, result: Any, args: Any, kwargs: Any) -> None:
     return trail.follow(result, ref, None if after == ref.node.width else Expand(ref.node.width, after))
 
 
+def _copy(trail: Follows, result: Any, args: Any, kwargs: Any) -> None:
+    """A part of a new tensor is filled: x[..., a:b].copy_(y), as DeepSeek puts its keys together."""
+    part, source = args[0], args[1] if len(args) > 1 else None
+    ref, whole = trail.of(source), part._base
+    if ref is None or whole is None or source is None or source.ndim != part.ndim or whole.ndim != part.ndim:
+        return trail.lost(result)
+    same = (
+        part.shape[:-1] == whole.shape[:-1]
+        and part.stride() == whole.stride()
+        and whole.ndim - 1 not in (ref.batch, ref.time)
+    )
+    if not same or (part.shape[ref.batch], part.shape[ref.time]) != ref.size:
+        return trail.lost(whole)
+    first = (part.storage_offset() - whole.storage_offset()) // whole.stride()[-1]
+    trailing = ref.trailing(whole.ndim)
+    width, narrow = (tuple(x.shape[a] for a in trailing) for x in (whole, part))
+    node, before = ref.node, trail.of(whole)
+    if node.width != narrow:
+        node = trail.sum_of(part, ref, ref.flow, (node, Expand(node.width, narrow)))
+    index = (*[slice(None)] * (len(width) - 1), slice(first, first + narrow[-1]))
+    earlier = [] if before is None else [(before.node, None)]
+    trail.sum_of(whole, ref, ref.flow, *earlier, (node, Place(Take(width, narrow, index))))
+    return None
+
+
 MOVES: dict[str, Callable[[Follows, Any, Any, Any], None]] = {
     "reshape": _reshape,
     "transpose": _transpose,
@@ -153,4 +178,5 @@ MOVES: dict[str, Callable[[Follows, Any, Any, Any], None]] = {
     "cat": _cat,
     "stack": _stack,
     "expand": _expand,
+    "copy": _copy,
 }

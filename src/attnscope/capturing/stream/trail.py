@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -47,13 +48,15 @@ class StreamTrail(TorchFunctionMode):
     """Follows the tensors that `begin` and `heads` name, in the thread that entered it.
 
     `label`: says what a tensor is that meets the stream as a whole; of None, what a bias is that is added now. `positions`: of
-    the tokens whose numbers are kept; None: of all.
+    the tokens whose numbers are kept; None: of all. `joins`: what was added to a stream, in order. `scored`: q and k of the product that
+    was made last.
     """
 
     def __init__(self, label: Callable[[Tensor | None], Label], positions: Sequence[int] | None = None) -> None:
         super().__init__()
         self._label, self._positions = label, None if positions is None else list(positions)
         self._waiting: tuple[Label, int] | None = None
+        self.scored: tuple[Ref | None, Ref | None] = (None, None)
         self._refs: Any = WeakTensorKeyDictionary()
         self._serial = 0
         self.joins: list[Join] = []
@@ -65,6 +68,8 @@ class StreamTrail(TorchFunctionMode):
             return func(*args, **kwargs)
         handle = getattr(self, f"_{name}", None)
         operands = [self._operand(one, func in CHANGES_IN_PLACE and place == 0) for place, one in enumerate(args[:2])]
+        if func is F.scaled_dot_product_attention:
+            self.scored = operands[0].ref, operands[1].ref
         result = func(*args, **kwargs)
         if self._waiting is not None:
             if isinstance(result, Tensor) and result.ndim == 4:
@@ -375,6 +380,9 @@ class StreamTrail(TorchFunctionMode):
 
     def _matmul(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
         if len(args) == 2:
+            first, second = operands[0].ref, operands[1].ref
+            if first is not None and second is not None:
+                self.scored = first, second
             self._project(result, operands[0], args[1], None, True)
 
     def _project(self, result: Any, main: Operand, weight: Any, bias: Any, flipped: bool) -> None:
@@ -383,10 +391,11 @@ class StreamTrail(TorchFunctionMode):
         plain = (
             isinstance(weight, Tensor) and weight.ndim == 2 and weight.is_floating_point() and self.of(weight) is None
         )
-        if ref is None or flow is None or not plain or len(ref.node.width) != 1:
+        if ref is None or flow is None or not plain or main.value.ndim - 1 in (ref.batch, ref.time):
             return self.lost(result)
         step = Linear(weight.detach(), flipped)
         if bias is None:
             return self.follow(result, ref, step, flow)
-        self.sum_of(result, ref, flow, (ref.node, step), (self._constant(bias, ref), None))
+        wide = bias.detach().expand(*ref.node.width[:-1], len(bias))
+        self.sum_of(result, ref, flow, (ref.node, step), (self._constant(wide, ref), None))
         return None

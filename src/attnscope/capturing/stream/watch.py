@@ -77,11 +77,12 @@ class StreamWatcher:
         self._modules: list[str] = []
         self._norms: dict[Node, tuple[str, Node]] = {}
         self._handles: list[Any] = []
-        blocks = {block: path for path, several in blocks_of(facts).items() for block in several}
+        lists = blocks_of(facts)
+        blocks = {block: path for path, several in lists.items() for block in several}
         for path, module in model.named_modules():
             self._handles.append(module.register_forward_pre_hook(self._entered(path), with_kwargs=True))
             if path in blocks:
-                hook = self._begins(blocks[path], path)
+                hook = self._begins(blocks[path], path, lists[blocks[path]][0])
                 self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
             ends = self._ends(blocks[path]) if path in blocks else None
             self._handles.append(module.register_forward_hook(self._left(path, ends), with_kwargs=True))
@@ -93,6 +94,7 @@ class StreamWatcher:
     def close(self) -> None:
         for handle in self._handles:
             handle.remove()
+        self._thread = threading.get_ident()
         self.forget()
         above = []
         while self._trail in _get_current_function_mode_stack():  # captures may overlap without nesting
@@ -103,6 +105,8 @@ class StreamWatcher:
 
     def forget(self) -> None:
         """The pass has ended."""
+        if not self._here:
+            return
         self._trail.forget()
         self._stacks, self._running, self._modules, self._norms = {}, [], [], {}
 
@@ -138,7 +142,7 @@ class StreamWatcher:
 
         return hook
 
-    def _begins(self, path: str, block: str) -> Callable[..., None]:
+    def _begins(self, path: str, block: str, first: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
             if not self._here:
                 return
@@ -149,6 +153,8 @@ class StreamWatcher:
                 return
             if x is None:
                 stack.broken = f"{block} is not given one tensor [batch, tokens, width]"
+            elif not stack.states and block != first:
+                stack.broken = f"{block} ran before {first}"
             elif not stack.states:
                 stack.states.append(self._trail.begin(x, Label("embedding", path=path)).node)
                 stack.length = x.shape[1]
@@ -159,9 +165,12 @@ class StreamWatcher:
 
     def _ends(self, path: str) -> Callable[[Any], None]:
         def ends(output: Any) -> None:
-            stack = self._stacks[path]
+            stack = self._stacks.get(path)
+            if stack is None or not self._running:
+                return  # a pass inside this one has ended meanwhile
             *_, block = self._running.pop()
-            x = output if isinstance(output, Tensor) else next((o for o in output if isinstance(o, Tensor)), None)
+            several = output if isinstance(output, (tuple, list)) else (output,)
+            x = next((one for one in several if isinstance(one, Tensor)), None)
             ref = self._trail.of(x)
             if ref is None or ref.flow != STREAM:
                 stack.broken = stack.broken or f"what {block} returns is no sum that could be followed"
@@ -202,11 +211,13 @@ class StreamWatcher:
         self._causal = causal if not cross else self._causal
         layer, stack = self._running[-1][1], self._stacks[self._running[-1][0]]
         label = Label("heads", layer, cross, path, call)
-        refs = self._trail.of(query), self._trail.of(key)
-        stack.queries[path, call] = tuple(  # type: ignore[assignment]
-            ref.node if ref is not None and ref.flow == PROJECTED and (ref.batch, ref.time) == (0, 2) else None
-            for ref in refs
-        )
+        # the call of a direct one has views of what the function was given
+        refs = self._trail.scored if direct else (self._trail.of(query), self._trail.of(key))
+        known = [
+            ref.node if ref is not None and ref.flow == PROJECTED and len(ref.node.width) == 2 else None for ref in refs
+        ]
+        stack.queries[path, call] = known[0], known[1]
+        self._trail.scored = None, None
         if direct:
             self._trail.next_is(label)
         else:
@@ -216,7 +227,7 @@ class StreamWatcher:
 
     def streams(self, output: Any) -> tuple[Watched, ...]:
         """Those of the pass that has just ended. `output`: what the model returned."""
-        return tuple(self._stream(stack, output) for stack in self._stacks.values())
+        return tuple(self._stream(stack, output) for stack in self._stacks.values()) if self._here else ()
 
     def _stream(self, stack: _Stack, output: Any) -> Watched:
         if not stack.broken and len(stack.states) < 2:

@@ -26,6 +26,13 @@ class Sum(ABC):
     def finish(self) -> tuple[float | None, ...]:
         """A number per head; None where no query counted."""
 
+    def over_texts(self) -> tuple[Tensor, Tensor]:
+        """By head, what is added up over texts and of how many it is the sum: the mean of many texts is one over the other. A
+        number that is no mean over queries counts once a text."""
+        found = self.finish()
+        values = torch.tensor([0.0 if value is None else value for value in found], dtype=torch.float64)
+        return values, torch.tensor([value is not None for value in found], dtype=torch.float64)
+
 
 class Ratio(Sum):
     """One sum over queries divided by another: a mean, in most cases. `of_block` gives both, by head."""
@@ -41,6 +48,9 @@ class Ratio(Sum):
 
     def merge(self, other: "Ratio") -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         self.values, self.counts = self.values + other.values, self.counts + other.counts
+
+    def over_texts(self) -> tuple[Tensor, Tensor]:
+        return self.values, self.counts
 
     def finish(self) -> tuple[float | None, ...]:
         pairs = zip(self.values.tolist(), self.counts.tolist(), strict=True)

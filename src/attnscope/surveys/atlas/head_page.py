@@ -22,7 +22,7 @@ nav { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; margin-bottom: 1.25re
 .statistics h3 { display: flex; justify-content: space-between; gap: 1rem; margin: 0; font-size: .92rem; font-weight: 400; }
 .statistics b { white-space: nowrap; }
 .statistics .rank { margin: 0; font-size: .8rem; color: var(--muted); }
-.legend { font-size: .85rem; color: var(--muted); }
+.legend { margin-bottom: .9rem; font-size: .85rem; color: var(--muted); }
 .legend i { display: inline-block; width: 1.1em; height: .7em; margin-right: .3em; vertical-align: baseline; background: var(--pale-ink); }
 .legend i.all { height: 0; border-top: 2px solid var(--text); background: none; vertical-align: middle; }
 .beside { display: grid; grid-template-columns: minmax(0, 3fr) minmax(0, 2fr); gap: 0 3rem; }

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from attnscope.errors import InputError, UnreadableFile
-from attnscope.statistics.definitions import STATISTICS, Statistic
+from attnscope.statistics.definitions import Statistic
+from attnscope.statistics.request import EVERY
 from attnscope.surveys.arrow import parquet
 
-KNOWN = {one.name: one for one in STATISTICS}
 MORE = {
     "link_mean": Statistic(
         "link_mean", "strongest link, mean", "part", "The strongest link of a text, averaged over the texts."
@@ -95,6 +96,18 @@ def example_name(document: str) -> str:
     return f"{hashlib.sha256(document.encode()).hexdigest()[:16]}.html"
 
 
+def texts_of_examples(out: Path, most: int) -> dict[str, str]:
+    """At most `most` of the documents that are examples, with their text: those first that most heads have. {} of a survey
+    that publishes no texts."""
+    examples = _table(out, "examples")
+    heads = zip(examples["document"], examples["layer"], examples["head"], strict=True)
+    often = Counter(document for document, *_ in set(heads))
+    chosen = sorted(often, key=lambda document: (-often[document], example_name(document)))[:most]
+    rows = _table(out, "documents", [("document", "in", chosen)] if chosen else None)
+    texts = dict(zip(rows["document"], rows.get("text") or [""] * len(rows["document"]), strict=True))
+    return {document: texts[document] for document in chosen if texts.get(document)}
+
+
 def read_tables(out: Path) -> Tables:
     """Raises UnreadableFile where a table is missing or cannot be read, InputError where it holds no heads."""
     manifest = _manifest(out)
@@ -105,7 +118,7 @@ def read_tables(out: Path) -> Tables:
     order = {head: place for place, head in enumerate(heads)}
     names = [name for name in columns if name not in NOT_SHOWN]
     statistics = tuple(
-        KNOWN.get(name) or MORE.get(name) or Statistic(name, name.replace("_", " "), "", "") for name in names
+        EVERY.get(name) or MORE.get(name) or Statistic(name, name.replace("_", " "), "", "") for name in names
     )
     values = np.array([[math.nan if v is None else float(v) for v in columns[name]] for name in names]).T
     return Tables(
@@ -121,11 +134,11 @@ def _manifest(out: Path) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _table(out: Path, name: str) -> dict[str, list[Any]]:
+def _table(out: Path, name: str, filters: Any = None) -> dict[str, list[Any]]:
     path = out / "tables" / f"{name}.parquet"
     reader = parquet()
     try:
-        return reader.read_table(path).to_pydict()
+        return reader.read_table(path, filters=filters).to_pydict()
     except (OSError, ValueError) as error:
         raise UnreadableFile(
             f"{path} cannot be read: {error}. Run the survey again, or go on with it: --resume."
