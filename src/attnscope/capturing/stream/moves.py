@@ -147,7 +147,7 @@ def _copy(trail: Follows, result: Any, args: Any, kwargs: Any) -> None:
     """A part of a new tensor is filled: x[..., a:b].copy_(y), as DeepSeek puts its keys together."""
     part, source = args[0], args[1] if len(args) > 1 else None
     ref, whole = trail.of(source), part._base
-    if ref is None or whole is None or source.ndim != part.ndim or whole.ndim != part.ndim:
+    if ref is None or whole is None or source is None or source.ndim != part.ndim or whole.ndim != part.ndim:
         return trail.lost(result)
     same = (
         part.shape[:-1] == whole.shape[:-1]
