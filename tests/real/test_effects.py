@@ -26,7 +26,8 @@ def smollm2() -> tuple[Any, Any]:
 def test_heads_that_move_names(smollm2: Any) -> None:
     """Ranges around what was measured with other tools."""
     cases = [(PROMPT.format(a, b), f" {a}", f" {b}") for a, b in (("Mary", "John"), ("John", "Mary"))]
-    table = attnscope.effects(*smollm2, cases, how="off", layers=[16, 22, 23, 24, 28, 29])
+    model, tokenizer = smollm2
+    table = attnscope.effects(model, tokenizer, cases, how="off", layers=[16, 22, 23, 24, 28, 29])
     ranges = {
         "L23H3": (2.2, 4.2),
         "L29H1": (0.8, 2.4),
