@@ -149,7 +149,7 @@ class Recorder:
             named,
             target,
             name=name,
-            notes=[*notes, *more, *mixer_note(mixers), *unread_note(unread)],
+            notes=[*notes, *more, *mixer_note(mixers), *unread_note(unread, chosen.too_long)],
             unrecorded=unrecorded,
             inputs=inputs,
             part=parse_part(part),
