@@ -266,7 +266,7 @@ def test_gradients_flow_through_an_edit() -> None:
 def test_places_are_those_of_a_trace() -> None:
     """Of a model that mixes tokens by other means in its first layer; and of one whose stack has its name from the sizes alone."""
     x = torch.randn(1, 7, 15)
-    hybrid = parts.Layers(torch.nn.Linear(15, 15), parts.Attention()).eval()
+    hybrid: Any = parts.Layers(torch.nn.Linear(15, 15), parts.Attention()).eval()
     hybrid.config = SimpleNamespace(num_hidden_layers=2)
     with attnscope.edit(hybrid) as edit:
         edit.head("L1H2").off()

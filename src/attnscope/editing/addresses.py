@@ -34,8 +34,8 @@ class Addresses:
     @property
     def _learned(self) -> dict[Key, Place]:
         """The places of the calls of a pass that ran; empty where none did."""
-        seen = self._facts.passes.get("widest")
-        if seen is not self._known[0]:
+        seen: Pass | None = self._facts.passes.get("widest")
+        if seen is not None and seen is not self._known[0]:
             self._known = seen, _keyed(seen, places_of(seen, self._model))
         return self._known[1]
 
