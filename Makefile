@@ -26,7 +26,7 @@ PY     := $(VENV)/bin/python
 QUIET  := $(shell [ -t 2 ] || echo --quiet)
 INDEX  := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 OLDEST := $(shell sed -n 's/.*"transformers>=\([0-9.]*\),.*/\1/p' pyproject.toml).*
-PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadfile
+PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder   # see tests/conftest.py
 PIP    := -m pip install --disable-pip-version-check $(QUIET) $(INDEX) --constraint constraints.txt
 NPM    := tools/with-node npm --prefix frontend
 ASSETS := src/attnscope/static/page.js src/attnscope/static/widget.js src/attnscope/static/serve.js
@@ -61,7 +61,7 @@ test: $(VENV)/.dev $(ASSETS)  ## run every test; installs what they need, a brow
 	@browser=$$($(PY) tools/find_browser.py --install) && ATTNSCOPE_BROWSER="$$browser" $(PYTEST) $(if $(AFTER),$(REST)) $(ARGS)
 
 # The rooms whose numbers depend on torch's kernels.
-NUMERIC := $(addprefix tests/,attention bertviz capturing comparing payload statistics tracing views)
+NUMERIC := $(addprefix tests/,attention capturing statistics tracing)
 
 portable: $(VENV)/.dev  ## tests of numbers with torch's plainest kernels, as on a processor without AVX2
 	$(SAY) "Tests of numbers under ATEN_CPU_CAPABILITY=default (some minutes)"

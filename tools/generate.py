@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attnscope.render.figures import colours
-from attnscope.statistics.definitions import BADGES, CLEAR, NAMING, PAIR, PLAIN_NAMES
+from attnscope.statistics.definitions import BADGES, CLEAR, EFFECTS, NAMING, PAIR, PLAIN_NAMES
 from attnscope.views import levels
 from attnscope.views.sentences.columns import COLUMNS, SHORT
 from attnscope.views.sentences.notes import NOTES
@@ -80,7 +80,14 @@ def words_json() -> str:
     plain = {"clear": CLEAR, "said": NAMING, "names": [list(one) for one in PLAIN_NAMES]}
     columns = {one.name: {"title": one.title, "short": SHORT[one.name]} for one in COLUMNS}
     return _json(
-        {"levels": entries, "columns": columns, "notes": NOTES, "pair": pair, "plain": plain, "roles": {"said": BADGES}}
+        {
+            "levels": entries,
+            "columns": columns,
+            "notes": NOTES,
+            "pair": pair,
+            "plain": plain,
+            "roles": {"said": BADGES, "effects": EFFECTS},
+        }
     )
 
 

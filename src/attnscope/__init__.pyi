@@ -4,6 +4,7 @@ from ._version import __version__ as __version__
 from .api import compare as compare, roles as roles, show as show, survey as survey, trace as trace
 from .capturing import capture as capture
 from .doctor import check as check
+from .editing import Edit as Edit, Effect as Effect, edit as edit
 from .errors import (
     AddressError as AddressError,
     AttnscopeError as AttnscopeError,
@@ -16,6 +17,7 @@ from .errors import (
     PayloadError as PayloadError,
     UnreadableFile as UnreadableFile,
 )
+from .head_effects import EffectTable as EffectTable, effects as effects
 from .head_roles.table import RoleTable as RoleTable
 from .models.loading import load as load
 from .payload.codec import load_trace as load_trace

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import attnscope
 import tiny_models as tiny
+import tiny_tokenizers
 from attnscope.errors import InputError
 
 _TEXT = {
@@ -295,6 +296,94 @@ def test_windows_are_laid_out() -> None:
     assert any("windows" in note for note in trace.notes)
     with pytest.raises(InputError, match="the batch of that pass has 2 rows"):
         recorder.trace(index=2)
+
+
+def test_of_too_many_windows_as_many_are_shown_as_fit_from_any_one_on() -> None:
+    config = transformers.SwinConfig(
+        image_size=144, patch_size=4, embed_dim=14, depths=[1, 1], num_heads=[2, 7], window_size=4
+    )
+    config._attn_implementation = "eager"
+    model = transformers.SwinModel(config).eval()
+    tiny.spread(model)
+    image = pixels(1, 3, 144, 144)
+    with torch.no_grad(), attnscope.capture(model) as recorder:
+        theirs = model(pixel_values=image, output_attentions=True).attentions[0]  # [81 windows, 2, 16, 16]
+    first, late = recorder.trace(), recorder.trace(part=70)
+    for trace, start, corner in ((first, 0, "patch 0,0"), (late, 17, "patch 4,32")):
+        site = trace.site(0)
+        assert site.queries == 64 * 16
+        assert trace.key_tokens(site)[0] == corner
+        assert torch.allclose(site.weights()[:, 16:32, 16:32], theirs[start + 1], atol=1e-6)
+        assert trace.verify().passed
+        (note,) = (note for note in trace.notes if "too many to lay out" in note)
+        assert f"There are 81, too many to lay out: parts {start} to {start + 63} of 0 to 80 are shown" in note
+    inputs = {"pixel_values": image}
+    assert attnscope.trace(model, None, inputs=inputs, part=70).site(0).v.equal(late.site(0).v)
+    for wrong, message in (
+        (81, "part is 81; the parts are numbered from 0 to 80"),
+        (-1, "expected part"),
+    ):
+        with pytest.raises(InputError, match=message):
+            recorder.trace(part=wrong)
+
+
+def test_chunks_of_a_text_are_laid_out() -> None:
+    """Canine calls its first layer once for each chunk. Each is compared with the model's own weights."""
+    config = transformers.CanineConfig(
+        hidden_size=24, num_hidden_layers=1, num_attention_heads=3, intermediate_size=13, max_position_embeddings=90,
+        num_hash_buckets=90, downsampling_rate=4, local_transformer_stride=16,
+    )  # fmt: skip
+    model = transformers.CanineModel(config).eval()
+    tiny.spread(model)
+    ids = torch.randint(5, 90, (2, 37), generator=torch.Generator().manual_seed(4))
+    seen = torch.ones_like(ids)
+    seen[1, 34:] = 0
+    theirs: list[torch.Tensor] = []
+    own = model.initial_char_encoder.layer[0].attention.self
+    handle = own.register_forward_hook(lambda _, args, kwargs, out: theirs.append(out[1][1]), with_kwargs=True)
+    with torch.no_grad():
+        model(ids, attention_mask=seen, output_attentions=True)
+        handle.remove()
+        with attnscope.capture(model) as recorder:
+            model(ids, attention_mask=seen)
+    trace = recorder.trace(input_ids=ids, index=1)
+    assert [site.name for site in trace.sites][:2] == ["initial_char_encoder layer 0", "encoder layer 0"]
+    assert trace.verify().passed
+    site = trace.sites[0]
+    assert torch.allclose(
+        site.weights(), torch.stack([torch.block_diag(*heads) for heads in zip(*theirs, strict=True)]), atol=1e-6
+    )
+    assert trace.key_tokens(site) is trace.tokens
+    assert any("once for each chunk of the text" in note for note in trace.notes)
+    seen[1, 32:] = 0  # the queries of the last chunk see nothing, and spread over it: it can be shown alone only
+    with torch.no_grad(), attnscope.capture(model) as recorder:
+        model(ids, attention_mask=seen)
+    trace = recorder.trace(input_ids=ids, index=1)
+    assert trace.sites[2].name == "initial_char_encoder call 3 layer 0"
+    assert trace.verify().passed
+
+
+@pytest.mark.parametrize("kind", ["longformer", "led"])
+def test_what_a_model_puts_behind_a_text_to_fill_a_window_is_padding(kind: str) -> None:
+    width = {"attention_window": 4, "vocab_size": 97}
+    if kind == "longformer":
+        longformer = {"hidden_size": 15, "num_attention_heads": 3, "num_hidden_layers": 1, "intermediate_size": 7}
+        model: Any = transformers.LongformerModel(transformers.LongformerConfig(**longformer, **width))
+    else:
+        heads = {f"{part}_attention_heads": 3 for part in ("encoder", "decoder")}
+        layers = {f"{part}_layers": 1 for part in ("encoder", "decoder")}
+        led = {"d_model": 15, "encoder_ffn_dim": 7, "decoder_ffn_dim": 7, **heads, **layers}
+        model = transformers.LEDModel(transformers.LEDConfig(**led, **width))
+    trace = attnscope.trace(model.eval(), tiny_tokenizers.begins(), "the cat sat on the mat")
+    assert trace.tokens.shown == ("<s>", "the", "cat", "sat", "on", "the", "mat", "[PAD]")
+    assert (trace.tokens.words[-2:], trace.tokens.special[-2:]) == ((5, None), (False, True))
+    assert trace.verify().passed
+    assert trace.sites[0].keys == 8
+    assert not trace.sites[0].weights()[..., 7].any()
+    if kind == "led":
+        assert trace.key_tokens(trace.site(0, "cross")).shown == trace.tokens.shown[:7]
+    view = trace.show()
+    assert view.state.query < 7
 
 
 def test_images_of_one_text() -> None:

@@ -155,3 +155,93 @@ def test_longformer_with_and_without_global_attention() -> None:
         assert close(weights[:, 5], torch.einsum("hd,hkd->hk", q, k).softmax(-1), magnitude=1)
         local = (weights @ heads(looks_at.value)).transpose(0, 1).flatten(1)
     assert torch.allclose(local[:5], taken["z"][0, :5], atol=1e-5)
+
+
+def test_bigbird_in_blocks_has_q_and_k_and_a_bias_for_keys_that_count_several_times() -> None:
+    from transformers import BigBirdConfig, BigBirdModel
+
+    config = BigBirdConfig(
+        vocab_size=79, hidden_size=M, num_attention_heads=H, num_hidden_layers=2, intermediate_size=7, max_position_embeddings=64,
+        attention_type="block_sparse", block_size=4, num_random_blocks=2, pad_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(2)
+    model = BigBirdModel(config).eval()
+    for layer in (module for module in model.modules() if isinstance(module, nn.Linear)):
+        nn.init.normal_(layer.weight, 0, 0.5)
+    ids = torch.randint(3, 79, (2, 53))
+    went_in: list[Tensor] = []
+    for layer in model.encoder.layer:
+        layer.attention.self.register_forward_pre_hook(lambda _, args: went_in.append(args[0][1]))
+    with torch.no_grad(), attnscope.capture(model) as recorder:
+        model(ids)
+    trace = recorder.trace(input_ids=ids, index=1)
+    assert trace.tokens.strings[:53] == tuple(f"#{i}" for i in ids[1].tolist())
+    assert trace.tokens.strings[53:] == ("[PAD]",) * 3  # the model itself fills up the last block
+    assert trace.tokens.special == (False,) * 53 + (True,) * 3
+    block = torch.arange(56) // 4
+    times = ((block[:, None] - block).abs() <= 1).float()  # how often a query sees a key
+    times[:, -4:] = times[:4] = times[-4:] = 1
+    times[4:-4, :4] = 3  # in eval mode the two random blocks are the first one again
+    times[:, 53:] = times[53:] = 0
+    for number, (site, x) in enumerate(zip(trace.sites, went_in, strict=True)):
+        own = model.encoder.layer[number].attention.self
+        q, k = (layer(x).detach().unflatten(-1, (H, D)).transpose(0, 1) for layer in (own.query, own.key))
+        shares = times * (q @ k.mT / D**0.5).exp()
+        assert site.verify().status == "exact"
+        assert close(site.weights()[:, :53], (shares / shares.sum(-1, keepdim=True))[:, :53], magnitude=1)
+        assert not site.weights()[:, 53:].any()
+        bias = site.position_bias
+        assert bias is not None
+        assert bias.cells is not None
+        assert torch.allclose(bias.cells[0][times > 0].exp(), times[times > 0])
+
+
+def test_global_tokens_of_longt5_stand_behind_those_of_the_text() -> None:
+    from transformers import LongT5Config, LongT5EncoderModel
+
+    config = LongT5Config(
+        vocab_size=79, d_model=M, d_kv=D, num_heads=H, num_layers=1, d_ff=7, encoder_attention_type="transient-global",
+        local_radius=4, global_block_size=6,
+    )  # fmt: skip
+    torch.manual_seed(2)
+    model = LongT5EncoderModel(config).eval()
+    ids = torch.randint(3, 79, (1, 23))
+    with torch.no_grad():
+        (blocks,) = model(ids, output_attentions=True).attentions  # [B, blocks, H, 5, 3 · 5 + 3]
+        with attnscope.capture(model) as recorder:
+            model(ids)
+    trace = recorder.trace(input_ids=ids)
+    (site,) = trace.sites
+    assert trace.unrecorded == ()
+    assert site.weights_only
+    assert site.kind == "self"
+    assert (site.queries, site.keys, site.query_offset) == (23, 26, 0)
+    assert trace.key_tokens(site).strings[23:] == ("key 23", "key 24", "key 25")
+    assert "3 more keys behind those of the tokens" in site.note
+    expected = torch.zeros(H, 25, 40)  # the block before the first, the text, and the block behind the last
+    for block in range(5):
+        expected[:, 5 * block : 5 * block + 5, 5 * block : 5 * block + 15] = blocks[0, block, :, :, :15]
+    weights = site.weights()
+    assert close(weights[..., :23], expected[:, :23, 5:28], magnitude=1)
+    assert close(weights[..., 23:], blocks[0].transpose(0, 1).flatten(1, 2)[:, :23, 15:], magnitude=1)
+    with attnscope.capture(model) as recorder:
+        model(ids.repeat(2, 1), attention_mask=torch.tensor([[1] * 23, [1] * 17 + [0] * 6]))
+    assert not recorder.trace(index=1).sites[0].weights()[..., 17:23].any()
+
+
+class CubedAttention(BandAttention):
+    """Values that are not linear in what any layer gives."""
+
+    def split(self, x: Tensor) -> tuple[Tensor, ...]:
+        q, k, v = super().split(x)
+        return q, k, v**3
+
+
+def test_what_ran_and_could_not_be_read_is_named_to_every_reader() -> None:
+    model = parts.Layers(BandAttention(), CubedAttention()).eval()
+    with torch.no_grad(), attnscope.capture(model) as recorder:
+        model(torch.randn(B, T, M))
+    trace = recorder.trace()
+    assert [site.path for site in trace.sites] == ["layers.0"]
+    assert trace.unrecorded == ("layers.1",)
+    assert any(note.startswith("Not shown: what looks like attention in layers.1.") for note in trace.notes)

@@ -24,6 +24,14 @@ KEEP = (
     "mask: 0 = do not attend",
     "mask: False values are masked out",
     "mask: True means that a token takes part in attention",
+    "mask: True means the position takes part in attention",
+    "mask: a value of 1 lets the key through",
+    "mask: nonzero = visible",
+    "mask: False entries get -inf",
+    "mask: where it is False the score is set to -inf",
+    "mask: True selects keys",
+    "mask: keys whose mask is True remain",
+    "mask: 1 is open, 0 is closed",
 )
 DROP = (
     "mask: True = padding",
@@ -35,6 +43,13 @@ DROP = (
     "mask: 1 if the position is not a token",
     "mask: False for real tokens",
     "mask: 1 where the token is invalid",
+    "mask: True values are filled with -inf",
+    "mask: 0 for tokens we keep, 1 for tokens we throw away",
+    "mask: True where a query may not look",
+    "mask: where True, the score becomes -inf",
+    "mask: 1 discards a key",
+    "mask: True prevents attention",
+    "mask: boolean, True means the position does not take part in attention",
 )
 NOTHING = ("mask: (batch, length)", "mask: True = keep, and 1 is padding", "1 = keep", "mask: 0 = keep, -inf = drop")
 
@@ -55,6 +70,9 @@ def test_what_axes_a_mask_has():
     assert stated_axes('"""q: (batch, length, size); keep (B, seq_len): bool"""', "keep") == "(B, seq_len)"
     assert stated_axes("# mask: (B, 1, 1, T)", "mask") is None
     assert stated_axes("# q: (batch, length)", "mask") is None
+    assert stated_axes('"""Q: (n, d), K: (m, d), mask: (n, m)"""', "mask") is None  # n counts queries here
+    assert stated_axes('"""x: (b, n, d); mask: (b, n)"""', "mask") == "(b, n)"
+    assert stated_axes('"""x: (n, t, d); mask: (n, t)"""', "mask") == "(n, t)"
 
 
 CODE = """

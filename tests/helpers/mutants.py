@@ -19,6 +19,7 @@ import torch
 from rich.console import Console
 
 import attnscope
+import made_streams
 import made_traces
 import tiny_models as tiny
 from attnscope.errors import AttnscopeError
@@ -64,6 +65,7 @@ def seeds() -> list[bytes]:
         encode(made_traces.sounding()),
         encode(made_traces.filmed()),
         encode(traced("bert"), projections=True),
+        encode(made_streams.streamed()),
     ]
 
 

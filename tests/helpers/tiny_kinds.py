@@ -229,8 +229,96 @@ KINDS: dict[str, Kind] = {
     ),
 }
 
-# For generate(): the same as T5, with a language-model head.
-VARIANTS = {"t5_generates": replace(KINDS["t5"], model="T5ForConditionalGeneration")}
+_WIDE = {**_LLAMA, "hidden_size": 60}  # of these the head size is the width over the heads
+
+# The same with a head, and architectures whose blocks write into the stream in other ways: in parallel, with norms behind them, with factors.
+VARIANTS = {
+    "t5_generates": replace(KINDS["t5"], model="T5ForConditionalGeneration"),
+    "bert_fills": replace(KINDS["bert"], model="BertForMaskedLM"),
+    "bert_labels": replace(KINDS["bert"], model="BertForSequenceClassification"),
+    "olmo2": Kind("Olmo2Config", "Olmo2ForCausalLM", _WIDE, "model.layers.{i}.self_attn.o_proj", causal=True),
+    "granite": Kind(
+        "GraniteConfig",
+        "GraniteForCausalLM",
+        {
+            **_WIDE,
+            "residual_multiplier": 0.22,
+            "embedding_multiplier": 3.0,
+            "logits_scaling": 4.0,
+            "attention_multiplier": 0.3,
+        },
+        causal=True,
+    ),
+    "cohere": Kind("CohereConfig", "CohereForCausalLM", {**_WIDE, "logit_scale": 0.25}, causal=True),
+    "gptj": Kind(
+        "GPTJConfig",
+        "GPTJForCausalLM",
+        {
+            "vocab_size": VOCABULARY,
+            "n_embd": 30,
+            "n_layer": 2,
+            "n_head": 3,
+            "rotary_dim": 4,
+            "n_inner": 53,
+            "n_positions": 61,
+            "bos_token_id": 2,
+            "eos_token_id": 3,
+        },
+        causal=True,
+        implementations=("eager",),
+    ),
+    "falcon": Kind(
+        "FalconConfig",
+        "FalconForCausalLM",
+        {
+            "vocab_size": VOCABULARY,
+            "hidden_size": 60,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 6,
+            "num_kv_heads": 2,
+            "new_decoder_architecture": True,
+            "alibi": False,
+            "bos_token_id": 2,
+            "eos_token_id": 3,
+            "pad_token_id": PAD,
+        },
+        causal=True,
+    ),
+    "deepseek": Kind(
+        "DeepseekV3Config",
+        "DeepseekV3ForCausalLM",
+        {
+            **_LLAMA,
+            "num_key_value_heads": 6,
+            "q_lora_rank": 11,
+            "kv_lora_rank": 13,
+            "head_dim": 6,
+            "qk_rope_head_dim": 6,
+            "qk_nope_head_dim": 10,
+            "v_head_dim": 7,
+            "n_routed_experts": 4,
+            "num_experts_per_tok": 2,
+            "n_group": 2,
+            "topk_group": 1,
+            "first_k_dense_replace": 1,
+            "moe_intermediate_size": 17,
+            "n_shared_experts": 1,
+        },
+        causal=True,
+    ),
+    "gated": Kind(
+        "Qwen3NextConfig",
+        "Qwen3NextForCausalLM",
+        {
+            **_WIDE,
+            "num_experts": 3,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 17,
+            "layer_types": ["full_attention", "full_attention"],
+        },
+        causal=True,
+    ),
+}
 
 TEXT = tuple(name for name, kind in KINDS.items() if kind.reads == "text")
 CAUSAL = tuple(name for name, kind in KINDS.items() if kind.causal)

@@ -65,7 +65,7 @@ def ids(rows: int = 1, length: int = 13, seed: int = 0) -> Tensor:
 
 def inputs(name: str, length: int = 13) -> dict[str, Tensor]:
     """Inputs of one row that fit the kind."""
-    match KINDS[name].reads:
+    match (KINDS | VARIANTS)[name].reads:
         case "image":
             return {"pixel_values": torch.randn(1, 3, 15, 15, generator=torch.Generator().manual_seed(5))}
         case "pair":
@@ -84,7 +84,7 @@ def padded_batch(side: str, length: int = 13, shorter: int = 8) -> dict[str, Ten
 
 def projection_paths(name: str) -> list[str]:
     """The module path of W_O of every attention call, in order."""
-    kind = KINDS[name]
+    kind = (KINDS | VARIANTS)[name]
     assert kind.projection is not None
     return [kind.projection.format(i=i) for i in range(kind.layers)]
 

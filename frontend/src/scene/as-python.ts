@@ -78,9 +78,14 @@ export function python(meta: Metadata, state: State): string {
     if (always || !same(state[name], initial[name])) shown.push([name, state[name]]);
   }
   const { lines, what, given } = opening(meta);
-  if (meta.sites?.some(({ roles }) => roles?.some((of) => of.length))) {
+  const badges = meta.sites?.flatMap(({ roles }) => roles?.flat() ?? []) ?? [];
+  if (badges.some(({ kind }) => !kind)) {
     lines.push("# table: the roles of its heads, as you made it with attnscope.roles");
     given.push("roles=table");
+  }
+  if (badges.some(({ kind }) => kind === "effect")) {
+    lines.push("# effects: of its heads, as you measured them with attnscope.effects");
+    given.push("effects=effects");
   }
   let view = `view = ${call(what, [...given, ...named(shown)])}`;
   // show pins a key; at(key=None) lets it go, and the strongest one is followed

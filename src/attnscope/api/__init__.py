@@ -2,6 +2,7 @@
 
 from attnscope.api.comparing import compare, show_comparison
 from attnscope.api.head_roles import roles
+from attnscope.api.predicting import attribution_of, lens_of, predictions_of, similarity_of, why_of, with_stream_table
 from attnscope.api.showing import show, show_trace
 from attnscope.api.surveys import survey
 from attnscope.api.tracing import FOR_STEPS, trace
@@ -12,14 +13,20 @@ from attnscope.statistics.request import statistics_of
 __all__ = [
     "FOR_STEPS",
     "arrays",
+    "attribution_of",
     "compare",
+    "lens_of",
+    "predictions_of",
     "rerun",
     "roles",
     "save",
     "show",
     "show_comparison",
     "show_trace",
+    "similarity_of",
     "statistics_of",
     "survey",
     "trace",
+    "why_of",
+    "with_stream_table",
 ]

@@ -1,12 +1,16 @@
-"""A trace with the roles of its heads."""
+"""A trace with the roles and the effects of its heads."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from attnscope.errors import InputError
+from attnscope.head_effects.badges import badges_of_effects
+from attnscope.head_effects.table import EffectTable
 from attnscope.head_roles.badges import badges_of
 from attnscope.head_roles.table import RoleTable
 from attnscope.statistics.thumbnails import share
+from attnscope.tracing.badges import Badge
 from attnscope.tracing.trace import Trace
 
 
@@ -16,18 +20,36 @@ def with_roles(traced: Trace, table: Any) -> Trace:
     check_table(table)
     readers = [site for site in traced.sites if site.kind == "self"]
     stack = readers[0].stack if readers else None
-    badges = badges_of(table, stack)
-    heads = {site.layer: site.heads for site in readers if site.stack == stack}
+    return _with(traced, badges_of(table, stack), "role", table.model)
+
+
+def with_effects(traced: Trace, table: Any) -> Trace:
+    """The trace with the effects of `table`: of the heads that leave their band as badges, of all as a statistic. Raises InputError for what is no
+    table, or a table of heads that the trace does not have."""
+    if not isinstance(table, EffectTable):
+        raise InputError(
+            f"expected effects as an EffectTable, such as attnscope.effects(model, tokenizer, texts, target=…), got {type(table).__name__}."
+        )
+    return _with(traced, badges_of_effects(table), "effect", table.model)
+
+
+def _with(traced: Trace, badges: Sequence[Badge], kind: str, model: str) -> Trace:
+    """The trace with badges of one kind, beside those of the other."""
+    heads = {(site.stack, site.layer): site.heads for site in traced.sites}
     for badge in badges:
-        if badge.head >= heads.get(badge.layer, 0):
+        if badge.head >= heads.get((badge.stack, badge.layer), 0):
+            layers = ", ".join(str(layer) for stack, layer in heads if stack == badge.stack) or "no such stack"
+            most = max((count for (stack, _), count in heads.items() if stack == badge.stack), default=0)
             raise InputError(
-                f"these roles are of another model: they name layer {badge.layer} head {badge.head}, and this trace has "
-                f"layers {', '.join(map(str, heads))} of {max(heads.values(), default=0)} heads. Give the roles of this model."
+                f"these {kind}s are of another model: they name {badge.stack or ''}{' ' if badge.stack else ''}layer {badge.layer} head {badge.head}, and "
+                f"this trace has layers {layers} of {most} heads. Give the {kind}s of this model."
             )
     notes = traced.notes
-    if table.model and traced.model.name and table.model != traced.model.name:
-        notes = (*notes, f"The roles are those of {table.model}; this is {traced.model.name}.")
-    shown = replace(traced, badges=badges, notes=notes)
+    if model and traced.model.name and model.rstrip("/").split("/")[-1] != traced.model.name.rstrip("/").split("/")[-1]:
+        notes = (*notes, f"The {kind}s are those of {model}; this is {traced.model.name}.")
+    others = tuple(badge for badge in traced.badges if badge.kind != kind)
+    both = (*others, *badges) if kind == "effect" else (*badges, *others)
+    shown = replace(traced, badges=both, notes=notes)
     share(traced, shown)
     return shown
 

@@ -19,7 +19,8 @@ from attnscope.models.loading import loaded_as
 from attnscope.tracing.held import module_of, open_held
 from attnscope.tracing.modules import in_eval
 from attnscope.tracing.pictures import with_pictures
-from attnscope.tracing.places import parse_keep, parse_layers, parse_sites
+from attnscope.tracing.places import parse_keep, parse_layers, parse_part, parse_sites
+from attnscope.tracing.stream import spelled_by
 from attnscope.tracing.trace import Trace
 
 # What the steps level needs to begin at x. This very object, passed as `keep`, is dropped for texts of more tokens.
@@ -44,6 +45,7 @@ def trace(
     sites: Sequence[str] | str | None = None,
     keep: Collection[str] | None = (),
     truncate: bool = False,
+    part: int = 0,
 ) -> Trace:
     """Run `model` once on a text or an image and keep what its attention did. The pass is in eval mode, without gradients.
 
@@ -69,8 +71,10 @@ def trace(
         attention to keep. None: all.
     - `keep`: what else to keep. "x" is the input of every layer (layers × T × M numbers), "pre_rotary" is q and k
       before rotary embedding (as large as q and k), "projections" are W_q, W_k and W_v (the model's parameters, not
-      copied).
+      copied), "stream" is the residual stream and what was written into it, for predictions, lens and attribution.
     - `truncate`: True cuts a text that is too long for the model, and a note of the trace says so.
+    - `part`: of windows, frames or crops of an image or a video that are too many to lay out (beyond 1,024 positions), the
+      first that is shown, from 0. A note of the trace says which are.
 
     Raises InputError for arguments that do not fit, a text that is too long among them; CaptureError for a model that
     is compiled, has no attention, or attends in a way that attnscope cannot reproduce.
@@ -100,7 +104,7 @@ def trace(
     if not may_attend(model):
         raise CaptureError(f"{type(model).__name__} cannot be traced: {no_attention(model)}")
     for_steps = keep is FOR_STEPS
-    layers, sites, kept = parse_layers(layers), parse_sites(sites), parse_keep(keep)
+    layers, sites, kept, part = parse_layers(layers), parse_sites(sites), parse_keep(keep), parse_part(part)
     prepared = prepare(
         model,
         tokenizer,
@@ -131,10 +135,12 @@ def trace(
         "layers": layers,
         "sites": sites,
         "truncate": truncate,
+        "part": part,
         "keep": None if for_steps else sorted(kept),
     }
     model = getattr(model, "_orig_mod", model)
-    made = replace(_run(model, tokenizer, prepared, layers, sites, kept), source=_source(model, given))
+    run = _run(model, tokenizer, prepared, layers, sites, kept, part)
+    made = replace(run, source=_source(model, given), streams=spelled_by(run.streams, tokenizer))
     return with_pictures(made, pictures_of(model, reader, prepared.inputs))
 
 
@@ -178,6 +184,7 @@ def _run(
     layers: Sequence[int] | None,
     sites: Sequence[str] | None,
     keep: frozenset[str],
+    part: int,
 ) -> Trace:
     """One forward pass in eval mode, without gradients and without a cache."""
     recorder = Recorder(model, keep=keep, layers=layers, sites=sites, own_thread=True)
@@ -189,12 +196,12 @@ def _run(
             outputs = model(**prepared.inputs)
     _one_row(prepared.inputs, recorder.rows())
     tokens, target = (with_chances(one, outputs, tokenizer) for one in (prepared.tokens, prepared.target))
-    return _named(recorder, replace(prepared, tokens=tokens, target=target), notes)
+    return _named(recorder, replace(prepared, tokens=tokens, target=target), notes, part)
 
 
-def _named(recorder: Recorder, prepared: Prepared, notes: list[str]) -> Trace:
+def _named(recorder: Recorder, prepared: Prepared, notes: list[str], part: int) -> Trace:
     """The trace; where the names of what was read are not those of the positions, numbers are, and a note says so."""
-    given = {"name": prepared.name, "inputs": prepared.inputs}
+    given = {"name": prepared.name, "inputs": prepared.inputs, "part": part}
     if not len(prepared.tokens):  # positions get numbers for names
         return recorder.trace(target=prepared.target, notes=notes, **given)
     try:

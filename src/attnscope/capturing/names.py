@@ -16,7 +16,7 @@ from attnscope.capturing.read.stacks import Place, shared_parts
 from attnscope.errors import InputError
 from attnscope.tracing.grids import grid_from, height_and_width, patch_places
 from attnscope.tracing.site import Site
-from attnscope.tracing.tokens import Tokens
+from attnscope.tracing.tokens import Tokens, padded_with
 
 # Of several towers, the one that a text given without ids is for: the first of these.
 _FIRST = ("language_model", "text", "encoder", "vision", "decoder", None)
@@ -24,12 +24,12 @@ _FIRST = ("language_model", "text", "encoder", "vision", "decoder", None)
 
 @dataclass(frozen=True)
 class Placed:
-    """A site and where it stands. `parts`: of how many parts of the batch it is made; `shown`: how many of them it has."""
+    """A site and where it stands. `parts`: of how many parts of the batch it is made; `shown`: which of them it has."""
 
     site: Site
     place: Place
     parts: int = 1
-    shown: int = 1
+    shown: range = range(1)
 
     @property
     def is_whole(self) -> bool:
@@ -59,13 +59,13 @@ class _Names:
 
     def _made(self, placed: Placed, length: int) -> Tokens:
         model, path, reads = self.model, placed.site.path, self.reads
-        each = length // placed.shown
+        each = length // len(placed.shown)
         if placed.parts > 1:
             found = names_of_parts(model, path, reads, placed.parts, placed.shown, each)
-            return found or Tokens(tuple(f"part {i // each} · {i % each}" for i in range(length)))
+            return found or Tokens(tuple(f"part {part} · {i}" for part in placed.shown for i in range(each)))
         before = [one.site.queries for one in self.placed if one.site.path == path and one.site.call < placed.site.call]
         found = names_of_calls(model, path, reads, sum(before), length) or patches(model, path, reads.image, length)
-        return found or names_of_parts(model, path, reads, 1, 1, length) or numbers(length)
+        return found or names_of_parts(model, path, reads, 1, range(1), length) or numbers(length)
 
 
 def numbers(length: int) -> Tokens:
@@ -91,10 +91,12 @@ def name_sites(
     elif beside is not None:
         target = numbers(beside)
     if named is None:
-        own = [one for one in placed if one.place.tower == main and one.site.kind == "self" and one.site.keys == length]
-        named = names.of(own[0], main, length) if own and length else numbers(length or 0)
+        its = [one for one in placed if one.place.tower == main and one.site.kind == "self" and one.site.keys == length]
+        named = names.of(its[0], main, length) if its and length else numbers(length or 0)
     elif any(one.site.query_offset for one in placed) and len(named) == (length or 0) + 1:
         named = named.select(range(len(named) - 1))  # generate() returns one token more than the model has read
+    own = len(named)
+    named = padded_with(named, reads.padded((length or 0) - own))
     _check_length(named, length)
 
     def axis(one: Placed, tower: str | None, length: int, reaches: int) -> Tokens:
@@ -103,6 +105,8 @@ def name_sites(
             return named
         if one.is_whole and second is not None and tower == second and target is not None and reaches <= len(target):
             return target
+        if one.is_whole and tower == main and named is not None and length == own:  # cut again before it is read
+            return named.select(range(own))
         if one.is_whole and tower == main and named is not None and reaches <= len(named) < length:
             return _longer(named, length)
         return names.of(one, tower, length)

@@ -4,7 +4,7 @@ from collections.abc import Sequence, Set
 
 import torch
 
-from attnscope.capturing.listen.function_mode import MULTI_HEAD
+from attnscope.capturing.listen.multi_head_attention import MULTI_HEAD
 from attnscope.capturing.records import Pass
 from attnscope.capturing.sites import NO_VECTORS, several
 from attnscope.tracing.masks import MaskRule
@@ -73,6 +73,15 @@ def hook_notes(paths: Set[str]) -> list[str]:
     return [
         f"A hook called {named} on an input of its own during this pass. That is no part of the model's own pass, and not shown."
     ]
+
+
+def unread_note(paths: Sequence[str]) -> list[str]:
+    """Which modules ran and may attend, without a record of it: the innermost of them, where one is a part of the other."""
+    inner = [path for path in paths if not any(other.startswith(f"{path}.") for other in paths)]
+    if not inner:
+        return []
+    named = several(inner)
+    return [f"Not shown: what looks like attention in {named}. It ran, and attnscope could not read it."]
 
 
 def left_out_notes(left_out: Set[str], recorded: Set[str]) -> list[str]:

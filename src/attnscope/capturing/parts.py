@@ -1,9 +1,10 @@
-"""Windows, frames and crops: rows of a batch that are parts of one row of what the model was given.
+"""Windows, frames, crops and chunks: parts of one row of what the model was given.
 
-Swin puts its windows there, TimeSformer the frames of a video, Idefics3 the crops of an image. They are laid out one
-after another, each seeing itself alone, so that no part poses as the whole.
+Swin puts its windows into the batch, TimeSformer the frames of a video, Idefics3 the crops of an image; Canine calls a layer once for
+each chunk of its text. They are laid out one after another, each seeing itself alone, so that no part poses as the whole.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
@@ -11,10 +12,10 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from attnscope.capturing.listen.reads import Reads
-from attnscope.capturing.records import Record, WeightsRecord
+from attnscope.capturing.records import Pass, Record, WeightsRecord
 from attnscope.tracing.masks import BiasRule, MaskRule, rule_of
 
-MOST = 1024  # positions that are laid out; of more, the first part alone is shown
+_MOST = 1024  # positions that are laid out; of more, as many parts as fit
 
 
 def rows_of(reads: Reads, records: Sequence[Record | WeightsRecord]) -> int:
@@ -34,28 +35,73 @@ def parts_of(record: Record | WeightsRecord, reads: Reads, rows: int) -> int:
     return 1 if whole else record.batch // rows
 
 
-def one_after_another(tensor: Shaped[Tensor, "B H T *rest"], parts: range) -> Shaped[Tensor, "H P_T *rest"]:
-    """These rows of a batch of heads, joined along their positions."""
-    return tensor[parts.start : parts.stop].transpose(0, 1).flatten(1, 2)
+def shown_parts(record: Record | WeightsRecord, parts: int, first: int) -> range:
+    """Which of the `parts` are laid out: all, where they are not too long together, else as many as fit, from `first` on."""
+    weights = isinstance(record, WeightsRecord)
+    longest = max(record.weights.shape[2:] if weights else (record.query.shape[2], record.key_value(0)[0].shape[1]))
+    count = 1 if spreads(record) else min(parts, max(1, _MOST // longest))
+    start = min(first, parts - count)
+    return range(start, start + count)
 
 
-def block_mask(rules: Sequence[MaskRule], queries: int, keys: int) -> MaskRule:
-    """Each part sees what its own rule lets it see of itself, and nothing of the others."""
-    rows = torch.arange(queries)
-    each = [rule.allowed(rows, keys).reshape(-1, queries, keys) for rule in rules]
+def chunks_of(chosen: Pass) -> list[list[Record]]:
+    """Of modules that were called once for each chunk of the text: their calls, one after another.
+
+    They are chunks where each call attends within itself, and all together are as long as what the model was given.
+    """
+    reads, calls = chosen.reads, defaultdict(list)
+    for record in chosen.records:
+        calls[record.path].append(record)
+    ids = reads.given.get("input_ids")
+    whole = reads.second if ids is None else {ids.shape[1]}
+    several = [each for each in calls.values() if len(each) > 1]
+    if not several or reads.cached or reads.image is not None or reads.sizes:
+        return []
+    found = []
+    for each in several:
+        calls = [one for one in each if isinstance(one, Record) and _within_itself(one)]
+        whole_text = len(calls) == len(each) and sum(one.query.shape[2] for one in calls) in whole
+        if whole_text and not any(map(spreads, calls)):
+            found.append(calls)
+    return found
+
+
+def _within_itself(record: Record) -> bool:
+    return not record.cross and record.key_value(0)[0].shape[1] == record.query.shape[2]
+
+
+def spreads(record: Record | WeightsRecord) -> bool:
+    """Whether there is a query without any key, that spreads over all of its part: over other parts too, if they were joined."""
+    if not isinstance(record, Record):
+        return False
+    rules = [rule for rule, _ in record.rules.pairs if rule.uniform_empty_rows]
+    if not rules:
+        return False
+    rows, keys = torch.arange(record.query.shape[2]), record.key_value(0)[0].shape[1]
+    return not all(bool(rule.allowed(rows, keys).any(-1).all()) for rule in rules)
+
+
+def block_mask(rules: Sequence[MaskRule], sizes: Sequence[tuple[int, int]]) -> MaskRule:
+    """Each part sees what its own rule lets it see of itself, and nothing of the others. `sizes`: Q and K of each."""
+    each = [
+        rule.allowed(torch.arange(queries), keys).reshape(-1, queries, keys)
+        for rule, (queries, keys) in zip(rules, sizes, strict=True)
+    ]
     heads = max(map(len, each))
     return rule_of(_blocks([one.expand(heads, -1, -1) for one in each]))
 
 
-def block_bias(biases: Sequence[BiasRule | None], queries: int, keys: int) -> BiasRule | None:
-    """The position biases of the parts, at their places."""
-    there = next((bias for bias in biases if bias is not None), None)
-    if there is None:
+def block_bias(biases: Sequence[BiasRule | None], sizes: Sequence[tuple[int, int]]) -> BiasRule | None:
+    """The position biases of the parts, at their places. `sizes`: Q and K of each."""
+    each = [
+        None if bias is None else bias.values(torch.arange(queries), queries, keys, None).float()
+        for bias, (queries, keys) in zip(biases, sizes, strict=True)
+    ]
+    heads = max((len(one) for one in each if one is not None), default=0)
+    if not heads:
         return None
-    rows = torch.arange(queries)
-    each = [None if bias is None else bias.values(rows, queries, keys, None) for bias in biases]
-    shape = next(one.shape for one in each if one is not None)
-    return BiasRule(cells=_blocks([torch.zeros(shape) if one is None else one.float() for one in each]))
+    filled = (torch.zeros(1, *size) if one is None else one for one, size in zip(each, sizes, strict=True))
+    return BiasRule(cells=_blocks([one.expand(heads, -1, -1) for one in filled]))
 
 
 def block_weights(weights: Float[Tensor, "P H Q K"]) -> Float[Tensor, "H P_Q P_K"]:
@@ -63,7 +109,7 @@ def block_weights(weights: Float[Tensor, "P H Q K"]) -> Float[Tensor, "H P_Q P_K
     return _blocks(list(weights))
 
 
-def _blocks(each: Sequence[Shaped[Tensor, "H Q K"]]) -> Shaped[Tensor, "H P_Q P_K"]:
+def _blocks(each: Sequence[Shaped[Tensor, "H _ _"]]) -> Shaped[Tensor, "H P_Q P_K"]:
     return torch.stack([torch.block_diag(*(one[head] for one in each)) for head in range(len(each[0]))]).to(
         each[0].dtype
     )

@@ -8,15 +8,16 @@ import asyncio
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from attnscope.capturing.listen.attention_interface import AttentionCall
 from attnscope.capturing.listen.hooks import called_by_hook
 from attnscope.capturing.listen.reads import reads_of
-from attnscope.capturing.read.attention_call import MaskReader
+from attnscope.capturing.read.attention_call import MaskReader, is_cross
 from attnscope.capturing.records import Pass
 
 
@@ -37,6 +38,16 @@ class _Running:
         self.entered: list[_Entered] = []
         self.current: Pass | None = None
         self.waiting: list[tuple[str, Tensor]] = []
+
+
+class EnteredCall(NamedTuple):
+    """Where a call belongs: its pass, its place there, whether its keys are of another sequence, and the position of query 0 among
+    the keys, where the mask tells it."""
+
+    opened: Pass
+    place: int
+    cross: bool
+    offset: int | None
 
 
 class _Thread(threading.local):
@@ -170,6 +181,34 @@ class Passes:
         opened.order.append((path, cross))
         self.recorded.add(path)
         return opened, len(opened.order) - 1
+
+    def skipped(self, calls: Sequence[tuple[str, bool]]) -> None:
+        """Calls (path, cross or not) that the pass of this thread leaves out, as what came of them is known: they count as made."""
+        opened = self._running.current
+        if opened is not None:
+            opened.calls.update(path for path, _ in calls)
+            opened.order += calls
+
+    def enter_attention(self, path: str, call: AttentionCall) -> EnteredCall | None:
+        """As `enter_call`, with what q, k and the mask of the `call` tell. Its output is not looked at."""
+        queries, keys = call.query.shape[2], call.key.shape[2]
+        cross = call.options.get("cross", is_cross(call.module, path))
+        if call.direct and not cross:
+            cross = self.is_cross(call.module, path, queries, keys)
+        if (entered := self.enter_call(path, cross)) is None:
+            return None
+        opened, place = entered
+        offset = None
+        if not cross and queries != keys and not self.cached:
+            offset = opened.masks.read(call).row(0)[0].own_keys(queries, keys)
+            cross = offset is None
+            opened.order[place] = path, cross
+        return EnteredCall(opened, place, cross, offset)
+
+    def is_cross(self, module: nn.Module, path: str, queries: int, keys: int) -> bool:
+        """For modules that call torch by themselves: other lengths are another sequence, unless a cache holds earlier
+        keys."""
+        return is_cross(module, path) or (queries != keys and not self.cached)
 
     def forget_masks(self) -> None:
         """Let go of the mask tensors, which only a running pass needs."""

@@ -7,10 +7,12 @@ all there is. README.md beside this file says why this is hard.
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, SupportsIndex
 
 from attnscope.capturing.given import given_names, ids_read, matched, names_of_read
 from attnscope.capturing.mixers import mixer_note, told_apart
+from attnscope.capturing.notes import unread_note
 from attnscope.capturing.parts import rows_of
 from attnscope.capturing.recording import Recording
 from attnscope.capturing.refusals import check_model, nothing_recorded
@@ -18,8 +20,9 @@ from attnscope.capturing.to_trace import trace_of, unrecorded_of, wanted_of
 from attnscope.capturing.whole_batch import whole_batch
 from attnscope.errors import CaptureError, InputError
 from attnscope.tracing.held import module_of
-from attnscope.tracing.places import parse_keep, parse_layers, parse_sites
+from attnscope.tracing.places import parse_keep, parse_layers, parse_part, parse_sites
 from attnscope.tracing.site import Site
+from attnscope.tracing.stream import spelled_by
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import Trace
 from attnscope.tracing.virtual import with_virtual
@@ -31,6 +34,7 @@ class Recorder:
     `model`, `keep_passes`, `keep`, `layers`, `sites`: see `capture`.
     `all_rows`: keep the output of every query row, not of a sample.
     `own_thread`: record only passes of the thread that opened it.
+    `stream_positions`: of the tokens whose residual stream is kept, where `keep` names it (None: all).
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Recorder:
         sites: Sequence[str] | str | None = None,
         all_rows: bool = False,
         own_thread: bool = False,
+        stream_positions: Sequence[int] | None = None,
     ) -> None:
         if isinstance(keep_passes, bool) or not hasattr(keep_passes, "__index__") or keep_passes < 1:
             raise InputError(f"expected keep_passes as a number from 1 on, got {keep_passes!r}.")
@@ -50,7 +55,8 @@ class Recorder:
         facts = check_model(model)
         numbers = None if chosen is None else frozenset(chosen)
         self.model = model
-        self._recording = Recording(model, facts, keep_passes, kept, numbers, paths, all_rows, own_thread)
+        settings = all_rows, own_thread, stream_positions
+        self._recording = Recording(model, facts, keep_passes, kept, numbers, paths, *settings)
 
     @property
     def passes(self) -> int:
@@ -86,6 +92,7 @@ class Recorder:
         name: str = "",
         notes: Sequence[str] = (),
         inputs: Mapping[str, Any] | None = None,
+        part: int = 0,
     ) -> Trace:
         """A Trace of one row of the batch in one of the kept passes.
 
@@ -98,10 +105,10 @@ class Recorder:
         `name`: what to call the model (default: what its configuration says).
         `notes`: sentences that every view of the trace shows.
         `inputs`: the model's inputs, kept for `Trace.verify(full=True)`.
+        `part`: of windows, frames or crops that are too many to lay out (beyond 1,024 positions), the first that is shown, from 0.
 
         Raises CaptureError where nothing was recorded or an argument of attention is not understood, and InputError
-        where
-        `index`, `forward`, the tokens, layers= or sites= do not fit.
+        where `index`, `forward`, `part`, the tokens, layers= or sites= do not fit.
         """
         recording, passes = self._recording, self._recording.passes
         if not any(kept.order for kept in passes.kept):
@@ -133,8 +140,8 @@ class Recorder:
         if named is not None and tokens is None:
             named, target = with_virtual(self.model, named, target)
         unrecorded = unrecorded_of(chosen, recording.ran, passes.recorded)
-        mixers = told_apart(self.model, unrecorded, chosen)[1]
-        return trace_of(
+        unread, mixers = told_apart(self.model, unrecorded, chosen)
+        made = trace_of(
             chosen,
             found,
             self.model,
@@ -142,10 +149,12 @@ class Recorder:
             named,
             target,
             name=name,
-            notes=[*notes, *more, *mixer_note(mixers)],
+            notes=[*notes, *more, *mixer_note(mixers), *unread_note(unread)],
             unrecorded=unrecorded,
             inputs=inputs,
+            part=parse_part(part),
         )
+        return replace(made, streams=spelled_by(made.streams, tokenizer)) if made.streams else made
 
     def mixers(self) -> tuple[list[str], dict[str, str]]:
         """Of the modules that look like attention, and of which the last pass recorded nothing: the paths of those that may
@@ -198,7 +207,8 @@ def capture(
     `keep_passes`: how many of the last passes to keep, from 1.
     `keep`: what to keep besides q, k and v. "x": the input of each attention module, T × M numbers a layer.
         "pre_rotary": q and k before rotary embedding, as much as q and k. "projections": W_q, W_k and W_v, references
-        to the model's parameters, and with them what "pre_rotary" keeps.
+        to the model's parameters, and with them what "pre_rotary" keeps. "stream": the residual stream of the thread that
+        opened the capture, some (6 × M + heads × head size) × T numbers a layer.
     `layers`: numbers of the layers to keep (None: all); one number or "L5" is one layer.
     `sites`: module paths of the attention to keep (None: all); a path stands for all below it.
 

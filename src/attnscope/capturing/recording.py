@@ -1,7 +1,7 @@
 """Recording: what is written down while a capture is open. A Recorder holds one and makes traces of it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from attnscope.capturing.listen import function_mode
 from attnscope.capturing.listen.attention_interface import AttentionCall, listen, listeners, stop_listening
 from attnscope.capturing.listen.detect import looks_like_attention
+from attnscope.capturing.listen.direct_calls import SOFTMAX
 from attnscope.capturing.listen.facts import Facts
 from attnscope.capturing.listen.fast_paths import FastPaths
 from attnscope.capturing.listen.module_stack import Running, RunningModules
 from attnscope.capturing.listen.reads import is_ids
 from attnscope.capturing.passes import Passes
 from attnscope.capturing.probing import Probing
-from attnscope.capturing.read.attention_call import is_cross
 from attnscope.capturing.read.kv_cache import KeyKeeper, row_of
 from attnscope.capturing.read.value_probe import Probed
 from attnscope.capturing.records import ASKED, Pass, WeightsRecord, record_of
@@ -28,7 +28,7 @@ from attnscope.capturing.to_trace import places_of
 class Recording:
     """Listens to the attention calls of one model, in every thread, and keeps a record of each.
 
-    `model`, `keep_passes`, `keep`, `layers`, `sites`, `all_rows`, `own_thread`: as for `Recorder`, checked; `facts`: of
+    `model`, `keep_passes`, `keep`, `layers`, `sites`, `all_rows`, `own_thread`, `stream_positions`: as for `Recorder`, checked; `facts`: of
     the model. `ran` holds the paths of the attention-like modules that ran; `calls_torch` tells whether some module calls torch's attention by
     itself.
     """
@@ -43,9 +43,11 @@ class Recording:
         sites: tuple[str, ...] | None,
         all_rows: bool,
         own_thread: bool,
+        stream_positions: Sequence[int] | None = None,
     ) -> None:
         self.model, self.layers, self.sites = model, layers, sites
         self._keep, self._all_rows, self._own_thread = keep, all_rows, own_thread
+        self._stream_positions = stream_positions
         self.calls_torch = facts.calls_torch
         self.passes = Passes(keep_passes, self.calls_torch)
         self.ran: set[str] = set()
@@ -75,7 +77,7 @@ class Recording:
         ]
         handles += [table.register_forward_pre_hook(self._saw_ids(path)) for path, table in self._facts.token_tables()]
         self._closers = [handle.remove for handle in handles]
-        self._surroundings = Surroundings(self.model, self._facts, self._keep)
+        self._surroundings = Surroundings(self.model, self._facts, self._keep, self._stream_positions)
         self._closers.append(self._surroundings.close)
         self._closers.append(lambda: stop_listening(self))
         self.passes.thread = threading.get_ident()
@@ -87,6 +89,7 @@ class Recording:
             self._closers.append(self.running.close)
             self._closers.append(FastPaths(self.model).close)
             self._closers.append(function_mode.enter(self))
+        self._surroundings.listen()
 
     def close(self) -> None:
         """Stop listening and take off every hook. What was recorded stays."""
@@ -128,10 +131,11 @@ class Recording:
         if self._takes_this_thread():
             self.passes.enter(module, module is self.model, args, kwargs or {})
 
-    def _leave(self, module: nn.Module, *_: Any) -> None:
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         ended = self.passes.leave(module)
         if ended is None:
             return
+        ended.streams = self._surroundings.streams(output)
         self._surroundings.forget()
         function_mode.forget()
         if self.layers is not None:  # which layer a call was, only the whole pass tells
@@ -147,11 +151,6 @@ class Recording:
     def _wants(self, path: str) -> bool:
         return self.sites is None or any(path == wanted or path.startswith(wanted + ".") for wanted in self.sites)
 
-    def _is_cross(self, module: nn.Module, path: str, queries: int, keys: int) -> bool:
-        """For modules that call torch by themselves: other lengths are another sequence, unless a cache holds earlier
-        keys."""
-        return is_cross(module, path) or (queries != keys and not self.passes.cached)
-
     def record(self, call: AttentionCall) -> None:
         """Keep one attention call of this model.
 
@@ -160,18 +159,10 @@ class Recording:
         if not self._takes_this_thread():
             return
         path, size = self._paths[id(call.module)], (call.query.shape[2], call.key.shape[2])
-        cross = call.options.get("cross", is_cross(call.module, path))
-        if call.direct and not cross:
-            cross = self._is_cross(call.module, path, *size)
         alone = self.passes.depth == 0
-        if (entered := self.passes.enter_call(path, cross)) is None:
+        if (entered := self.passes.enter_attention(path, call)) is None:
             return
-        opened, place = entered
-        offset = None
-        if not cross and size[0] != size[1] and not self.passes.cached:
-            offset = opened.masks.read(call).row(0)[0].own_keys(*size)
-            cross = offset is None
-            opened.order[place] = path, cross
+        opened, place, cross, offset = entered
         if self.calls_torch and (running := self.running.caller()) is not None:
             cells = call.query.shape[0] * call.query.shape[1] * size[0] * size[1]
             opened.taken[running.turn].add((cells, size[1]))
@@ -208,11 +199,7 @@ class Recording:
         """
         opened = self.passes.current
         if opened is not None and looks_like_attention(running.module):
-            path = self._paths[id(running.module)]
-            opened.products.setdefault(path, False)
-            opened.made[running.turn].append((path, shape.numel(), shape[-1]))
-            if len(shape) <= 4:
-                opened.softmaxes.setdefault(running.turn, (set(), []))[0].add(tuple(shape[-2:]))
+            opened.saw_softmax(running.turn, self._paths[id(running.module)], shape)
 
     def left_out(self, running: Running) -> None:
         """Note a softmax that met its values, and whose axes or places are not known."""
@@ -238,14 +225,11 @@ class Recording:
         if opened is not None and running.turn in opened.complete:
             return  # the module computes them a second time, beside the attention that was recorded, to return them
         alone = self.passes.depth == 0
-        cross = self._is_cross(running.module, path, *size)
+        cross = self.passes.is_cross(running.module, path, *size)
         if (entered := self.passes.enter_call(path, cross)) is None:
             return
         opened, place = entered
-        sizes, places = opened.softmaxes.setdefault(running.turn, (set(), []))
-        sizes.add(size)
-        places.append(place)
-        opened.taken[running.turn].add((weights.numel(), size[1]))
+        opened.took_softmax(running.turn, place, weights.shape)
         if not self._wants(path):
             return
         if call is not None:
@@ -253,20 +237,24 @@ class Recording:
             return
         kept = weights.detach().clone()  # a copy: what the model does with it next is not known
         number = opened.calls[path] - 1
-        opened.records.append(WeightsRecord(place, path, number, kept, function_mode.SOFTMAX, cross))
+        opened.records.append(WeightsRecord(place, path, number, kept, SOFTMAX, cross))
 
     def _keep_probed(self, path: str, module: nn.Module, found: Probed) -> None:
         """Keep what a module said of its run when it was asked."""
         alone = self.passes.depth == 0
-        cross = self._is_cross(module, path, *found.weights.shape[2:])
+        queries, keys = found.weights.shape[2:]
+        cross = self.passes.is_cross(module, path, queries, keys - found.beside)
         if (entered := self.passes.enter_call(path, cross)) is None:
             return
         opened, place = entered
         if found.q is None or found.k is None:
-            record = WeightsRecord(place, path, opened.calls[path] - 1, found.weights, ASKED, cross)
+            offset = 0 if found.beside else None
+            record = WeightsRecord(place, path, opened.calls[path] - 1, found.weights, ASKED, cross, offset=offset)
             opened.records.append(record)
             return
         options = {"is_causal": False, "scaling": found.scaling}
-        tensors = found.q, found.k, found.v, found.weights > 0, options, found.z.transpose(1, 2)
+        seen = found.weights > 0
+        mask = seen if found.bias is None else found.bias.masked_fill(~seen, -torch.inf)
+        tensors = found.q, found.k, found.v, mask, options, found.z.transpose(1, 2)
         call = AttentionCall(module, ASKED, *tensors, direct=True, own_mask=True)
         self._add_record(call, opened, place, path, cross, alone)

@@ -11,10 +11,18 @@ from torch import Tensor
 
 from attnscope.capturing.listen.attention_interface import AttentionCall
 from attnscope.capturing.listen.reads import Reads
-from attnscope.capturing.read.attention_call import BatchRules, MaskReader, read_sinks, unknown_tensors
+from attnscope.capturing.read.attention_call import (
+    BatchRules,
+    MaskReader,
+    dropout_of,
+    read_sinks,
+    scaling_of,
+    unknown_tensors,
+)
 from attnscope.capturing.read.kv_cache import KeyValue
 from attnscope.capturing.read.output_projection import Took, written_rows
 from attnscope.capturing.read.qkv_projections import Origin
+from attnscope.capturing.stream.watch import Watched
 from attnscope.tracing.receipts import tolerance_of
 
 ASKED = "asked for its weights"  # in place of an implementation's name
@@ -74,7 +82,8 @@ class Record:
 
 @dataclass
 class WeightsRecord:
-    """A softmax over keys whose result was multiplied with values, for a whole batch. `weights`: [B, H, Q, K]."""
+    """A softmax over keys whose result was multiplied with values, for a whole batch. `weights`: [B, H, Q, K]. `offset`: as in
+    `Record`."""
 
     place: int
     path: str
@@ -84,6 +93,7 @@ class WeightsRecord:
     cross: bool
     direct: bool = True
     unknown: tuple[str, ...] = ()
+    offset: int | None = None
 
     @property
     def batch(self) -> int:
@@ -103,7 +113,7 @@ class Pass:
     `reads`: what it read. `softmaxes`: sizes and places of the softmaxes in one run of a module.
     `complete`: the runs of modules whose attention was recorded with q, k and v. `watched`: torch's own functions were
         watched as well. `ran`: paths of the attention-like modules that ran. `by_hooks`: of modules that hooks called by
-        themselves, whose calls are left out.
+        themselves, whose calls are left out. `streams`: the residual streams, where they were followed.
     """
 
     order: list[tuple[str, bool]] = field(default_factory=list)
@@ -120,10 +130,26 @@ class Pass:
     taken: defaultdict[int, set[tuple[int, int]]] = field(default_factory=lambda: defaultdict(set))
     by_hooks: set[str] = field(default_factory=set)
     products: dict[str, bool] = field(default_factory=dict)
+    streams: tuple[Watched, ...] = ()
     places: tuple[int, Any] = (
         -1,
         None,
     )  # stack and layer of every call, and how much had been noted when they were read
+
+    def saw_softmax(self, turn: int, path: str, shape: torch.Size) -> None:
+        """A softmax over keys in one run of a module, whether it is multiplied with values or not. `shape`: of its result; with
+        more than four axes it is no one attention."""
+        self.products.setdefault(path, False)
+        self.made[turn].append((path, shape.numel(), shape[-1]))
+        if len(shape) <= 4:
+            self.softmaxes.setdefault(turn, (set(), []))[0].add(tuple(shape[-2:]))
+
+    def took_softmax(self, turn: int, place: int, shape: torch.Size) -> None:
+        """The weights of a softmax, [B, H, Q, K], were multiplied with values: a call of the pass."""
+        sizes, places = self.softmaxes.setdefault(turn, (set(), []))
+        sizes.add(tuple(shape[-2:]))
+        places.append(place)
+        self.taken[turn].add((shape.numel(), shape[-1]))
 
     @property
     def passed_over(self) -> set[str]:
@@ -181,12 +207,10 @@ def record_of(
     rows = torch.arange(query.shape[2]) if all_rows else sampled_rows(query.shape[2])
     rows, note = _without_nan(rows, z) if call.direct else (rows, "")
     z = z if len(rows) == z.shape[1] else z[:, rows.to(z.device)]
-    scaling = call.options.get("scaling")
-    # transformers' eager function drops in training only, the others whatever the call says
-    drops = call.direct or call.module.training or call.implementation != "eager"
-    dropped = bool(call.options.get("dropout")) and drops
+    dropped = dropout_of(call)
     if dropped:
         note = "dropout was active in this pass, so the model's output cannot be computed again"
+    note = call.edited or note
     return Record(
         place=place,
         path=path,
@@ -194,11 +218,11 @@ def record_of(
         query=query,
         key_value=key_value,
         rules=masks.read(call),
-        scaling=float(query.shape[-1] ** -0.5 if scaling is None else scaling),
+        scaling=scaling_of(call),
         softcap=call.options.get("softcap"),
         sinks=read_sinks(call),
         window=call.options.get("sliding_window"),
-        z=None if dropped or not len(rows) else z,
+        z=None if dropped or call.altered or not len(rows) else z,
         z_rows=rows,
         implementation=call.implementation,
         cross=cross,

@@ -1,5 +1,6 @@
 """From the records of a pass to sites: one row of the batch, or the rows that are parts of it."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,18 +10,19 @@ from torch import Tensor
 
 from attnscope.capturing.names import Placed
 from attnscope.capturing.parts import (
-    MOST,
     block_bias,
     block_mask,
     block_weights,
-    one_after_another,
+    chunks_of,
     parts_of,
+    shown_parts,
 )
 from attnscope.capturing.read.effective_projection import projection_of
 from attnscope.capturing.read.kv_cache import AlignedKeys
 from attnscope.capturing.read.output_projection import written_rows
 from attnscope.capturing.read.stacks import Place
 from attnscope.capturing.records import ASKED, Pass, Record, WeightsRecord
+from attnscope.errors import InputError
 from attnscope.tracing.site import Site
 from attnscope.tracing.weights_site import WeightsSite
 
@@ -42,33 +44,62 @@ Found = tuple[Record | WeightsRecord, Place]
 
 
 def placed_sites(
-    found: Sequence[Found], chosen: Pass, index: int, rows: int, names: int | None
+    found: Sequence[Found], chosen: Pass, index: int, rows: int, names: int | None, part: int = 0
 ) -> tuple[list[Placed], list[str]]:
-    """The sites of row `index` of `rows`, and what a reader must know of those that are made of parts."""
+    """The sites of row `index` of `rows`, and what a reader must know of those that are made of parts. `part`: the first of
+    them that is shown, where there are too many to lay out. Raises InputError where there are not so many."""
     totals = _totals(found, chosen, index, names)
-    placed, joined, cut = [], [], []
+    placed, chunked = [], []
+    chunks = {id(one): each for each in chunks_of(chosen) for one in each}
     for record, place in found:
+        if id(record) in chunks:
+            if record is (calls := chunks[id(record)])[0]:
+                placed.append(Placed(_site_of_parts([(one, index) for one in calls], place), place))
+                chunked.append(placed[-1].site.name)
+            continue
         parts = parts_of(record, chosen.reads, rows)
         first = index * parts if parts > 1 else index
-        keys = record.weights.shape[3] if isinstance(record, WeightsRecord) else record.key_value(0)[0].shape[1]
-        longest = parts * max(keys, (record.weights if isinstance(record, WeightsRecord) else record.query).shape[2])
-        shown = parts if longest <= MOST and not _spreads(record) else 1
-        site = site_of(record, place, range(first, first + shown), totals.get(place.tower))
-        if parts > 1:
-            (joined if shown > 1 else cut).append(site.name)
+        shown = shown_parts(record, parts, part)
+        site = site_of(record, place, range(first + shown.start, first + shown.stop), totals.get(place.tower))
         placed.append(Placed(site, place, parts, shown))
+    most = max((one.parts for one in placed), default=1)
+    if part >= most:
+        least = (
+            f"the parts are numbered from 0 to {most - 1}"
+            if most > 1
+            else "this model attends over its input as a whole"
+        )
+        raise InputError(f"part is {part}; {least}. Leave it out to begin at the first.")
+    return placed, [*_notes(placed), *_chunk_note(chunked)]
+
+
+def _notes(placed: Sequence[Placed]) -> list[str]:
+    """Which parts of which sites are shown."""
     apart = "are windows, frames, crops or the like: parts of one input, side by side in the batch, that do not see each other"
-    notes = []
-    if joined:
-        notes.append(f"The rows of {several(joined)} {apart}. They are laid out one after another.")
-    if cut:
-        notes.append(f"The rows of {several(cut)} {apart}. There are too many to lay out, so part 0 is shown alone.")
-    return placed, notes
+    joined = [one.site.name for one in placed if one.parts > 1 and len(one.shown) == one.parts]
+    notes = [f"The rows of {several(joined)} {apart}. They are laid out one after another."] if joined else []
+    cut: dict[tuple[range, int], list[str]] = {}
+    for one in placed:
+        if len(one.shown) < one.parts:
+            cut.setdefault((one.shown, one.parts), []).append(one.site.name)
+    for (shown, parts), sites in cut.items():
+        few = f"part {shown.start}" if len(shown) == 1 else f"parts {shown.start} to {shown.stop - 1}"
+        notes.append(
+            f"The rows of {several(sites)} {apart}. There are {parts}, too many to lay out: {few} of 0 to {parts - 1} "
+            "are shown; part= of attnscope.trace or recorder.trace begins at another."
+        )
+    return notes
 
 
-def _spreads(record: Record | WeightsRecord) -> bool:
-    """Whether a query without any key spreads over all keys, those of other parts among them if they were joined."""
-    return isinstance(record, Record) and any(rule.uniform_empty_rows for rule, _ in record.rules.pairs)
+def _chunk_note(chunked: Sequence[str]) -> list[str]:
+    if not chunked:
+        return []
+    return [
+        (
+            f"The model called {several(chunked)} once for each chunk of the text, and the chunks do not see each other. They are laid "
+            "out one after another."
+        )
+    ]
 
 
 def _totals(found: Sequence[Found], chosen: Pass, index: int, names: int | None) -> dict[str | None, int | None]:
@@ -90,13 +121,20 @@ def site_of(record: Record | WeightsRecord, place: Place, rows: range, total: in
 
     `total`: how many tokens its tower has read so far, None where that is not known.
     """
-    if len(rows) > 1:
-        return _site_of_parts(record, place, rows)
     index = rows.start
+    if len(rows) > 1:
+        if isinstance(record, Record):
+            return _site_of_parts([(record, row) for row in rows], place)
+        return WeightsSite(
+            given=block_weights(record.weights[rows.start : rows.stop]), note=NO_VECTORS, **_at(record, place)
+        )
     at = _at(record, place)
     if isinstance(record, WeightsRecord):
         note = f"{PIECES}; no q and k give them" if record.implementation == ASKED else NO_VECTORS
-        return WeightsSite(given=_row(record.weights, index), note=note, **at)
+        weights = _row(record.weights, index)
+        if record.offset == 0:
+            note = f"{note}; {_more_keys(weights.shape[2] - weights.shape[1])}"
+        return WeightsSite(given=weights, note=note, offset=record.offset, **at)
     k, v = record.key_value(index)
     aligned = AlignedKeys(k, v, *record.rules.row(index))
     q = _row(record.query, index)
@@ -111,8 +149,7 @@ def site_of(record: Record | WeightsRecord, place: Place, rows: range, total: in
                 "and masked"
             )
     if record.offset == 0:
-        count = aligned.k.shape[1] - q.shape[1]
-        note = note or f"the model puts {count} more key{'s' if count > 1 else ''} behind those of the tokens"
+        note = note or _more_keys(aligned.k.shape[1] - q.shape[1])
     if record.implementation == ASKED:
         note = note or PIECES
     if record.z_was_changed():
@@ -130,7 +167,7 @@ def site_of(record: Record | WeightsRecord, place: Place, rows: range, total: in
         sinks=record.sinks,
         z=z,
         z_rows=None if z is None else record.z_rows,
-        **({"no_projection": CHANGED} if record.z_was_changed() else _projection(record, z, rows)),
+        **({"no_projection": CHANGED} if record.z_was_changed() else _projection([(record, index)], z)),
         x=_row(record.x, index) if record.x is not None and record.x.ndim == 3 else None,
         x_keys=None
         if record.x_keys is None or record.x_keys.shape[1] != aligned.k.shape[1]
@@ -145,35 +182,40 @@ def site_of(record: Record | WeightsRecord, place: Place, rows: range, total: in
     )
 
 
+def _more_keys(count: int) -> str:
+    return f"the model puts {count} more key{'s' if count > 1 else ''} behind those of the tokens"
+
+
 def _at(record: Record | WeightsRecord, place: Place) -> dict[str, Any]:
     kind = "cross" if record.cross else "self"
     return {"path": record.path, "call": record.call, "kind": kind, "stack": place.stack, "layer": place.layer}
 
 
-def _site_of_parts(record: Record | WeightsRecord, place: Place, rows: range) -> Site:
+def _site_of_parts(parts: Sequence[tuple[Record, int]], place: Place) -> Site:
+    """Rows of calls, one after another, each of which sees itself alone."""
+    record, index = parts[0]
     at = _at(record, place)
-    if isinstance(record, WeightsRecord):
-        return WeightsSite(given=block_weights(record.weights[rows.start : rows.stop]), note=NO_VECTORS, **at)
-    q = one_after_another(record.query, rows)
-    each = [record.key_value(index) for index in rows]
-    rules = [record.rules.row(index) for index in rows]
-    queries, keys = record.query.shape[2], each[0][0].shape[1]
+    each = [one.key_value(row) for one, row in parts]
+    rules = [one.rules.row(row) for one, row in parts]
+    q = torch.cat([_row(one.query, row) for one, row in parts], dim=1)
+    sizes = [(one.query.shape[2], k.shape[1]) for (one, _), (k, _) in zip(parts, each, strict=True)]
+    starts = _starts(parts)
     z = z_rows = None
-    if record.z is not None:
-        z = one_after_another(record.z.transpose(1, 2), rows)
-        z_rows = torch.cat([record.z_rows + number * queries for number in range(len(rows))])
+    if all(one.z is not None for one, _ in parts):
+        z = torch.cat([_row(one.z, row).transpose(0, 1) for one, row in parts if one.z is not None], dim=1)
+        z_rows = torch.cat([one.z_rows + start for (one, _), start in zip(parts, starts, strict=True)])
     return Site(
         q=q,
         k=torch.cat([k for k, _ in each], dim=1),
         v=torch.cat([v for _, v in each], dim=1),
         scaling=record.scaling,
         softcap=record.softcap,
-        mask=block_mask([rule for rule, _ in rules], queries, keys),
-        position_bias=block_bias([bias for _, bias in rules], queries, keys),
+        mask=block_mask([rule for rule, _ in rules], sizes),
+        position_bias=block_bias([bias for _, bias in rules], sizes),
         sinks=record.sinks,
         z=z,
         z_rows=z_rows,
-        **_projection(record, None if record.z is None else _row(record.z, rows.start).transpose(0, 1), rows),
+        **_projection(parts, None if record.z is None else _row(record.z, index).transpose(0, 1)),
         dtype=None if record.coarsest == q.dtype else record.coarsest,
         note=record.note,
         offset=0,
@@ -181,19 +223,26 @@ def _site_of_parts(record: Record | WeightsRecord, place: Place, rows: range) ->
     )
 
 
-def _projection(record: Record, z: Tensor | None, rows: range) -> dict[str, Any]:
+def _starts(parts: Sequence[tuple[Record, int]]) -> list[int]:
+    """The position of the first query of each part."""
+    return [0, *itertools.accumulate(one.query.shape[2] for one, _ in parts)][:-1]
+
+
+def _projection(parts: Sequence[tuple[Record, int]], z: Tensor | None) -> dict[str, Any]:
     """W_O as far as it may be claimed, and what the output projection returned for a few queries of these rows. `z`: of the
     first row, [H, R, Dv]."""
+    record = parts[0][0]
     took = record.took
     if took is None:
         return {}
-    written = None if took.written is None or z is None else [_row(took.written, index) for index in rows]
-    queries = record.query.shape[2]
-    chosen = written_rows(queries)
+    written = [
+        _row(one.took.written, row) for one, row in parts if one.took is not None and one.took.written is not None
+    ]
+    chosen = written_rows(record.query.shape[2])
 
     def sample() -> tuple[Tensor, Tensor] | None:
         """z and what was written, of the queries for which both are kept."""
-        if z is None or written is None:
+        if z is None or not written:
             return None
         both = torch.isin(chosen, record.z_rows).to(written[0].device)
         return z[:, torch.isin(record.z_rows, chosen).to(z.device)], written[0][both]
@@ -205,9 +254,9 @@ def _projection(record: Record, z: Tensor | None, rows: range) -> dict[str, Any]
             projection, reason = None, "the layer that takes z next does not take the heads' outputs side by side"
     if projection is None:
         return {"no_projection": reason}
-    if written is None:
+    if z is None or len(written) < len(parts):
         return {"projection": projection}
-    places = [chosen + number * queries for number in range(len(rows))]
+    places = [written_rows(one.query.shape[2]) + start for (one, _), start in zip(parts, _starts(parts), strict=True)]
     return {"projection": projection, "written": torch.cat(written), "written_rows": torch.cat(places)}
 
 

@@ -1,7 +1,11 @@
-"""What is read around a call, beside its own arguments: x, q and k before rotary embedding, W_q, W_k, W_v and W_O."""
+"""What is read around a call, beside its own arguments: x, q and k before rotary embedding, W_q, W_k, W_v and W_O, and the
+residual stream."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from attnscope.capturing.listen.attention_interface import AttentionCall
@@ -10,27 +14,43 @@ from attnscope.capturing.read.inputs_and_rotary import InputWatcher, RotaryWatch
 from attnscope.capturing.read.output_projection import ProjectionFinder
 from attnscope.capturing.read.qkv_projections import OriginFinder, sources
 from attnscope.capturing.records import Record
+from attnscope.capturing.stream.watch import StreamWatcher, Watched
 
 
 class Surroundings:
-    """Hooks on a model for what `keep` names, and for W_O, which is always looked for."""
+    """Hooks on a model for what `keep` names, and for W_O, which is always looked for. `positions`: of the tokens whose stream is
+    kept; None: all."""
 
-    def __init__(self, model: nn.Module, facts: Facts, keep: frozenset[str]) -> None:
+    def __init__(
+        self, model: nn.Module, facts: Facts, keep: frozenset[str], positions: Sequence[int] | None = None
+    ) -> None:
         self._keep = keep
         self._projections = ProjectionFinder(model, facts)
         self._inputs = InputWatcher(model) if "x" in keep else None
         self._rotary = RotaryWatcher(model) if keep & {"pre_rotary", "projections"} else None
         self._origins = OriginFinder(model) if "projections" in keep else None
+        self._stream = StreamWatcher(model, facts, positions) if "stream" in keep else None
+
+    def listen(self) -> None:
+        """Everything else listens by now."""
+        if self._stream is not None:
+            self._stream.listen()
 
     def close(self) -> None:
         """Take all hooks off."""
-        for watcher in (self._origins, self._rotary, self._inputs, self._projections):
+        for watcher in (self._stream, self._origins, self._rotary, self._inputs, self._projections):
             if watcher is not None:
                 watcher.close()
 
     def forget(self) -> None:
         """The pass has ended: no linear layer of it takes the latest output any more."""
         self._projections.forget()
+        if self._stream is not None:
+            self._stream.forget()
+
+    def streams(self, output: Any) -> tuple[Watched, ...]:
+        """The residual streams of the pass that has just ended. `output`: what the model returned."""
+        return () if self._stream is None else self._stream.streams(output)
 
     def add_to(self, record: Record, call: AttentionCall) -> None:
         """Complete the record of a call that has just run; W_O follows when the next layer runs."""
@@ -45,6 +65,12 @@ class Surroundings:
             found = self._origins.of(*given, record.pre_rotary)
             record.x, record.x_keys = sources(found, record.x) if "x" in self._keep else (None, None)
             record.origins = {name: replace(origin, x=None) for name, origin in found.items()}
+        if self._stream is not None:
+            queries, keys = call.query.shape[2], call.key.shape[2]
+            first = record.rules.row(0)[0].allowed(torch.tensor([0]), keys)
+            causal = not bool(first[..., 1 + keys - queries :].any())
+            given = call.query, call.key, call.output, call.direct
+            self._stream.attended(record.path, record.call, record.cross, causal, *given)
         if record.took is None:
             output = call.output if call.given is None else call.given
             self._projections.expect(record.path, output, lambda took: setattr(record, "took", took))

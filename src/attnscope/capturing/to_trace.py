@@ -15,12 +15,14 @@ from attnscope.capturing.notes import (
     left_out_notes,
     without_projection,
 )
-from attnscope.capturing.parts import rows_of
+from attnscope.capturing.parts import chunks_of, rows_of
 from attnscope.capturing.read.stacks import Call, Place, stack_places
 from attnscope.capturing.records import ASKED, Pass, Record, WeightsRecord
 from attnscope.capturing.sites import Found, placed_sites
 from attnscope.errors import CaptureError, InputError
 from attnscope.tracing.modules import model_name
+from attnscope.tracing.site import Site
+from attnscope.tracing.stream import Stream
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import ModelInfo, Trace
 
@@ -39,12 +41,13 @@ def _places_of(chosen: Pass, model: nn.Module) -> dict[int, Place]:
     number: Counter[str] = Counter()
     order: dict[int, Call] = {}
     paths = _registered(chosen, model)
+    later = {one.place: each[0].place for each in chunks_of(chosen) for one in each[1:]}
     for place, (path, cross) in enumerate(chosen.order):
         if path in paths:
             call = Call(paths[path][number[path]], cross, 0)
         else:
             call = Call(path, cross, number[path])
-        if place not in partial:
+        if place not in partial and place not in later:
             order[place] = call
         number[path] += 1
     layers = getattr(config, "num_hidden_layers", None)
@@ -54,7 +57,8 @@ def _places_of(chosen: Pass, model: nn.Module) -> dict[int, Place]:
         layers if isinstance(layers, int) else None,
         bool(getattr(config, "is_decoder", False)),
     )
-    return dict(zip(order, names, strict=True))
+    places = dict(zip(order, names, strict=True))
+    return places | {place: places[first] for place, first in later.items() if first in places}
 
 
 def _registered(chosen: Pass, model: nn.Module) -> dict[str, list[str]]:
@@ -105,11 +109,12 @@ def trace_of(
     notes: Sequence[str],
     unrecorded: Sequence[str],
     inputs: Any,
+    part: int = 0,
 ) -> Trace:
-    """Row `index` of the batch as a trace."""
+    """Row `index` of the batch as a trace; of parts that are too many to lay out, those from `part` on."""
     records = [record for record, _ in found]
     rows = rows_of(chosen.reads, records)
-    placed, more = placed_sites(found, chosen, index, rows, len(named) if named is not None else None)
+    placed, more = placed_sites(found, chosen, index, rows, len(named) if named is not None else None, part)
     sites, named, target = name_sites(placed, model, chosen.reads, named, target)
     config = getattr(model, "config", None)
     info = ModelInfo(
@@ -132,7 +137,24 @@ def trace_of(
         *broken_numbers(sites),
         *without_projection(sites),
     )
-    return checked(Trace(tuple(sites), named, target, info, notes, tuple(unrecorded), inputs), records)
+    streams, broken = streams_of(chosen, sites, index)
+    trace = Trace(tuple(sites), named, target, info, (*notes, *broken), tuple(unrecorded), inputs, streams=streams)
+    return checked(trace, records)
+
+
+def streams_of(chosen: Pass, sites: Sequence[Site], row: int) -> tuple[tuple[Stream, ...], list[str]]:
+    """The residual streams of a row, each with the stack of its sites; and of those that could not be followed, why."""
+    found, broken = [], []
+    for watched in chosen.streams:
+        stacks = {site.stack for site in sites if site.path.startswith(watched.path + ".")} - {"cross"}
+        if watched.stream is None:
+            broken.append(f"The residual stream of {watched.path} could not be followed: {watched.broken}.")
+        elif len(stacks) == 1:
+            stack = stacks.pop()
+            first = next(site.query_offset for site in sites if site.stack == stack)
+            positions = tuple(first + position for position in watched.stream.positions)  # behind a cache
+            found.append(replace(watched.stream, stack=stack, row=row, positions=positions))
+    return tuple(found), broken
 
 
 def unrecorded_of(chosen: Pass, ran: Set[str], recorded: Set[str]) -> list[str]:

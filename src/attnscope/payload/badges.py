@@ -18,6 +18,7 @@ def badges_to_json(trace: Trace, site: Site) -> list[list[dict[str, Any]]]:
                 "sentence": badge.sentence,
                 "value": float(f"{badge.value:.6g}"),
                 "rests": badge.rests,
+                **({} if badge.kind == "role" else {"kind": badge.kind}),
             }
             for badge in badges
         ]
@@ -28,7 +29,16 @@ def badges_to_json(trace: Trace, site: Site) -> list[list[dict[str, Any]]]:
 def badges_from_json(meta: Mapping[str, Any]) -> tuple[Badge, ...]:
     """Those of the sites that the bytes hold."""
     return tuple(
-        Badge(site["stack"], site["layer"], head, one["name"], one["sentence"], float(one["value"]), one["rests"])
+        Badge(
+            site["stack"],
+            site["layer"],
+            head,
+            one["name"],
+            one["sentence"],
+            float(one["value"]),
+            one["rests"],
+            one.get("kind", "role"),
+        )
         for site in meta["sites"]
         if site.get("held")
         for head, badges in enumerate(site.get("roles", ()))
@@ -43,6 +53,14 @@ def check_badges(site: Mapping[str, Any], what: str) -> None:
             text(entry(badge, "name", what), f"{what}, name of a role")
             text(entry(badge, "sentence", what), f"{what}, sentence of a role")
             flag(entry(badge, "rests", what), f"{what}, rests")
-            value = entry(badge, "value", what)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            value, kind = entry(badge, "value", what), badge.get("kind", "role")
+            if kind not in ("role", "effect"):
+                raise ValueError(f"{what}: a badge is {str(kind)[:40]}, and not a role or an effect")
+            most = 1 if kind == "role" else float("inf")
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not -most < value <= most
+                or (kind == "role" and value < 0)
+            ):
                 raise ValueError(f"{what}: the value of a role is {str(value)[:40]}, and no number from 0 to 1")

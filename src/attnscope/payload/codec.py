@@ -26,6 +26,7 @@ from attnscope.payload.held import Held
 from attnscope.payload.plain_json import plain, receipt_to_json, tokens_from_json, tokens_to_json
 from attnscope.payload.reading import open_file, read_whole
 from attnscope.payload.site_codec import describe_site, named_of, put_projection, put_site, site_from_json
+from attnscope.payload.stream import put_stream, stream_from_json
 from attnscope.payload.validate import check, check_trace
 from attnscope.statistics import thumbnails
 from attnscope.statistics.query_row import QueryRows, query_rows
@@ -127,6 +128,8 @@ def encode(
         "look": chosen_look(trace.tables),
         **({**thumbnails.words_of(small), "step_names": step_names()} if thumbs else {}),
     }
+    if trace.stream_table is not None and (thumbs or steps is None):
+        meta["stream"] = put_stream(tensors, trace.stream_table)
     contiguous = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     text = f'{_json(meta)[:-1]},"tokens":{written["tokens"]},"sites":[{",".join(sites)}]}}'
     return safetensors.torch.save(contiguous, {FORMAT: text})
@@ -191,6 +194,7 @@ def _trace_of(header: Header, data: Callable[[], bytes]) -> Trace:
             tuple(meta.get("unrecorded", ())),
             source=meta.get("source"),
             badges=badges_from_json(meta),
+            stream_table=stream_from_json(meta, tensors),
         )
         check_trace(trace)
         return trace

@@ -10,6 +10,7 @@ from typing import Any
 from attnscope.payload.badges import check_badges
 from attnscope.payload.fields import entry, flag, one_of, plain_values, real, several, text, whole
 from attnscope.payload.header import Layout
+from attnscope.payload.stream import check_positions, check_stream
 from attnscope.payload.validate_tokens import check_tokens
 from attnscope.tracing.trace import Trace
 from attnscope.tracing.weights_site import WeightsSite
@@ -38,6 +39,8 @@ def check(meta: Mapping[str, Any], layouts: Mapping[str, Layout]) -> None:
             text(note, name)
     if (source := meta.get("source")) is not None and not isinstance(plain_values(source, "source"), dict):
         raise ValueError("source is not a table of entries")
+    if (stream := meta.get("stream")) is not None:
+        check_stream(stream, layouts)
     for index, site in enumerate(several(entry(meta, "sites", "it"), "sites")):
         what = f"site {index}"
         _check_place(site, index, what, len(tables))
@@ -52,6 +55,7 @@ def check_trace(trace: Trace) -> None:
 
     Raises ValueError.
     """
+    check_positions(trace)
     for site in trace.sites:
         if site.z_rows is not None:
             rows = site.z_rows

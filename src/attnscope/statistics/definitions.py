@@ -189,6 +189,15 @@ BADGES = (
     "A badge is a role that the evidence carries, found in other texts: ↑ from a word to the word that it depends on, "
     "↓ to one that depends on it."
 )
+# Of heads whose effects were measured (attnscope.effects): there only where a trace carries them.
+EFFECT = Statistic(
+    "effect",
+    "effect",
+    "",
+    "How much less the model expects the target when the head is edited: clean − edited, measured by attnscope.effects. Positive: the head pushes "
+    "to the target.",
+)
+EFFECTS = "A badge “effect” says that an edit of the head does more, or less, than the same edit of every other head near it (its band)."
 
 CLEAR = 0.5  # of the weight, on average: from here on a head has a plain name
 # A plain name and the statistic behind it; the first that is clear counts.

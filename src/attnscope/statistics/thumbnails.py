@@ -15,11 +15,11 @@ from torch import Tensor
 
 from attnscope.attention.precision import without_autocast
 from attnscope.statistics.compute import HeadNumbers, Peaks, sums_of
-from attnscope.statistics.definitions import ROLE, STATISTICS, in_payload
+from attnscope.statistics.definitions import EFFECT, ROLE, STATISTICS, in_payload
 from attnscope.statistics.pairs import Pairs
 from attnscope.statistics.sound import walk_along
 from attnscope.statistics.totals import Means, in_order
-from attnscope.tracing.badges import best_values
+from attnscope.tracing.badges import best_values, effects_at, kinds_of
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 
@@ -75,10 +75,13 @@ def thumbnails_at(trace: Trace, index: int) -> Thumbnails:
         heard = walk_along(site, trace.query_tokens(site), trace.key_tokens(site))
         shelf.sites[index] = _thumbnails(site, numbers, heard)
     found = shelf.sites[index]
-    if not trace.badges:
-        return found
-    roles = best_values(trace.badges, trace.sites[index])
-    return replace(found, statistics={**found.statistics, ROLE.name: roles})
+    kinds, site = kinds_of(trace.badges), trace.sites[index]
+    more = {
+        statistic.name: values(trace.badges, site)
+        for statistic, values in ((ROLE, best_values), (EFFECT, effects_at))
+        if statistic.name in kinds
+    }
+    return replace(found, statistics={**found.statistics, **more}) if more else found
 
 
 def pairs_at(trace: Trace, index: int) -> Pairs:
@@ -151,7 +154,7 @@ def describe(thumbnails: Thumbnails, tensor: str) -> dict:
 
 def words_of(every: tuple[Thumbnails, ...]) -> dict[str, dict[str, str]]:
     """Titles, units and sentences of the statistics that these have, in order."""
-    return in_payload(tuple(s for s in (*STATISTICS, ROLE) if any(s.name in one.statistics for one in every)))
+    return in_payload(tuple(s for s in (*STATISTICS, ROLE, EFFECT) if any(s.name in one.statistics for one in every)))
 
 
 def _short(value: float | None) -> float | None:

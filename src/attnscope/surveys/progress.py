@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attnscope.surveys.parts import Receipt
+from attnscope.text.format import duration
 
 EVERY = 10.0  # seconds between two lines where stderr is no terminal
 
@@ -52,7 +53,7 @@ class Progress:
             parts.append(f"{self.aside:,} set aside")
         if self.whole and self.done > self.known:
             left = max(0.0, self.whole - self.done) * seconds / (self.done - self.known)
-            parts.append(f"about {_duration(left)} left")
+            parts.append(f"about {duration(left)} left")
         return ", ".join(parts)
 
     def close(self) -> None:
@@ -73,9 +74,3 @@ def size_of(corpus: Any) -> int | None:
     if not files or any(file.suffix == ".parquet" for file in files):
         return None
     return sum(file.stat().st_size for file in files if file.is_file())
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

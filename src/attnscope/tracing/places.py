@@ -10,7 +10,7 @@ from typing import Any
 
 from attnscope.errors import InputError
 
-KEEP = ("x", "pre_rotary", "projections")  # what a trace may keep besides q, k and v
+KEEP = ("x", "pre_rotary", "projections", "stream")  # what a trace may keep besides q, k and v
 
 
 def is_number(value: Any) -> bool:
@@ -73,6 +73,13 @@ def parse_layers(layers: Any) -> tuple[int, ...] | None:
     if not given:
         raise InputError("layers is empty, and then nothing is left to keep: give numbers from 0, or None for all.")
     return tuple(dict.fromkeys(parse_layer(layer, "layers") for layer in given))
+
+
+def parse_part(part: Any) -> int:
+    """The first window, frame or crop to show, from 0. Raises InputError for what is no such number."""
+    if not is_number(part) or operator.index(part) < 0:
+        raise InputError(f"expected part as a number from 0 on, got {part!r:.60}.")
+    return operator.index(part)
 
 
 def parse_sites(sites: Any) -> tuple[str, ...] | None:

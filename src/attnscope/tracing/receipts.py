@@ -10,6 +10,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from attnscope.text.characters import printable
+from attnscope.tracing.output_projection import Projection
 from attnscope.tracing.query_blocks import query_blocks
 
 # Largest |recomputed - returned| / largest |returned| that rounding explains, by the dtype the model computed in.
@@ -225,11 +226,19 @@ def _write_error(
         return site.stored.error, site.stored.tolerance
     if site.projection is None or site.written is None or not len(site.written):
         return None, None
-    returned = site.written.float()
-    made = site.projection.total(recompute(site.written_rows.cpu())).to(returned.device)
+    error = sum_error(site.projection, recompute(site.written_rows.cpu()), site.written)
+    return error, max(tolerance, tolerance_of(site.written.dtype))
+
+
+def sum_error(projection: Projection, z: Float[Tensor, "H R Dv"], written: Float[Tensor, "R M"]) -> float:
+    """Largest |Σ over heads z · W_O[h] + b_O − what the output projection returned|, as a part of the largest that it returned.
+
+    `z`: the heads' outputs at some queries. `written`: what the projection returned there."""
+    returned = written.float()
+    made = projection.total(z).to(returned.device)
     finite = torch.isfinite(returned) & torch.isfinite(made)
     error, largest = _max(finite, returned - made), _max(finite, returned)
-    return error / largest if largest else error, max(tolerance, tolerance_of(site.written.dtype))
+    return error / largest if largest else error
 
 
 def _max(where: Shaped[Tensor, "*s"], values: Float[Tensor, "*s"]) -> float:

@@ -228,6 +228,16 @@ def continued_by(tokens: Tokens, tokenizer: Any, ids: Sequence[int]) -> Tokens:
     )
 
 
+def padded_with(tokens: Tokens, ids: Sequence[int]) -> Tokens:
+    """The tokens of a text, and the padding that a model put behind them, named "[PAD]"."""
+    count = len(ids)
+    fills = {"strings": "[PAD]", "shown": "[PAD]", "special": True, "words": None, "turns": None, "probability": None}
+    fills |= {"runner_up": None, "segments": tokens.segments[-1:] and tokens.segments[-1]}
+    fills |= {"offsets": (len(tokens.text),) * 2}
+    more = {name: own + (fill,) * count for name, fill in fills.items() if (own := getattr(tokens, name))}
+    return replace(tokens, **more, ids=tokens.ids and tokens.ids + tuple(ids))
+
+
 def tokens_of_strings(strings: Sequence[str]) -> Tokens:
     """Tokens of which nothing but their spelling is known: [CLS] and its like are taken for special by their brackets,
     and pieces are joined into words by their own marks."""

@@ -17,6 +17,8 @@ from attnscope.tracing.from_tensors.qkv import read_qkv
 from attnscope.tracing.places import check_flag, parse_layer
 from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.site import Site
+from attnscope.tracing.stream import Stream
+from attnscope.tracing.stream_table import StreamTable
 from attnscope.tracing.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ class Trace:
     `source`: what was traced, as the arguments of attnscope.load ("model" is the name) and attnscope.trace; {"inputs":
         True} stands for tensors, and what was left at its default is left out. None: not known.
     `badges`: roles of its heads that were found in other texts, see attnscope.roles; show(roles=…) adds them.
+    `streams`: the residual stream of each stack, where keep={"stream"} asked for it; files do not hold it.
+    `stream_table`: how its residual stream became a prediction, at some positions; None where nobody asked.
     """
 
     sites: tuple[Site, ...]
@@ -67,6 +71,8 @@ class Trace:
     inputs: Mapping[str, Any] | None = field(default=None, repr=False)
     source: Mapping[str, Any] | None = field(default=None, repr=False)
     badges: tuple[Badge, ...] = field(default=(), repr=False)
+    streams: tuple[Stream, ...] = field(default=(), repr=False)
+    stream_table: StreamTable | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sites", tuple(map(self._with_tokens, self.sites)))
@@ -183,6 +189,87 @@ class Trace:
 
         return attnscope.api.statistics_of(self, names, model)
 
+    def predictions(self, query: Any = -1, top: Any = 10, *, model: Any = None, tokenizer: Any = None) -> Any:
+        """What the model predicts at a token: the next tokens (causal models), what fills the place (masked language models), or
+        labels (classifiers); each with its logit, probability (softmax over all logits) and rank.
+
+        `query`: a position from 0 (negative ones count from the end), or a token as written.
+        `top`: how many.
+        `model`: the one that was traced; needed where the trace was made without keep={"stream"}, and run once more.
+        `tokenizer`: spells the predictions, where the trace was made without one.
+
+        Raises NotCaptured for a trace without its stream and a model without logits, InputError for arguments that do not fit.
+        """
+        import attnscope
+
+        return attnscope.api.predictions_of(self, query, top, model, tokenizer)
+
+    def lens(
+        self, query: Any = None, layer: Any = None, top: Any = 5, *, model: Any = None, tokenizer: Any = None
+    ) -> Any:
+        """The logit lens: what the model would predict if it stopped early, W_U · norm_f(x) of the stream x after the embedding and
+        after each layer, the final norm computed anew (nostalgebraist 2020). After the last layer it is the model's own prediction.
+
+        `query`: a token, as for `predictions`; None: all whose stream was kept.
+        `layer`: the state after so many layers, from 0 (the embedding); negative ones count from the end. None: all.
+        `top`: how many tokens of each. `model`, `tokenizer`: as for `predictions`.
+
+        Raises NotCaptured for a model without a head that is linear, CaptureError where the stream's receipt fails.
+        """
+        import attnscope
+
+        return attnscope.api.lens_of(self, query, layer, top, model, tokenizer)
+
+    def attribution(
+        self, target: Any, against: Any = None, query: Any = -1, *, model: Any = None, tokenizer: Any = None
+    ) -> Any:
+        """Which parts made a logit, or logit(target) − logit(against): the embedding, every head, every MLP and the biases. They add
+        up exactly; every norm that a part passes is frozen at its value (docs/predictions.md). The effect of a cap on the logits
+        is a row of its own.
+
+        `target`, `against`: tokens or labels as written (a word in a text usually begins with its space), or their ids; against
+            None: the logit alone.
+        `query`: the token at which the prediction stands, as for `predictions`. `model`, `tokenizer`: likewise.
+
+        Raises NotCaptured for a model whose head is not linear, CaptureError where the stream's receipt fails, InputError for
+        targets that are not one token.
+        """
+        import attnscope
+
+        return attnscope.api.attribution_of(self, target, against, query, model, tokenizer)
+
+    def similarity(self, other: Any, pooling: Any = "mean", *, model: Any = None) -> Any:
+        """How alike two texts are to a sentence-embedding model: the cosine of their pooled last states, as the sum of what each part
+        of this text's stream adds, with the norms and both lengths frozen.
+
+        `other`: the Trace of the second text, by the same model.
+        `pooling`: "mean" of all tokens, the "first" ([CLS]) or the "last".
+        `model`: the one that was traced; needed where a trace was made without keep={"stream"}.
+
+        Raises NotCaptured for a trace without its stream, CaptureError where a receipt fails, InputError for arguments that do not
+        fit.
+        """
+        import attnscope
+
+        return attnscope.api.similarity_of(self, other, pooling, model)
+
+    def why(
+        self, head: Any, query: Any, key: Any, *, layer: Any = None, stack: str | None = None, model: Any = None
+    ) -> Any:
+        """Why a head attends: scaling · q · k of one query and key, split exactly by where q and k come from: the embedding, earlier
+        heads and MLPs, biases, on either side. Norms are frozen at their values. What follows (softcap, position bias) has rows of its
+        own.
+
+        `head`: a name such as "L2H8", or a number beside `layer`. `stack`: as for `site`.
+        `query`, `key`: positions, or tokens as written.
+        `model`: the one that was traced; needed where the trace was made without keep={"stream"}.
+
+        Raises NotCaptured where q and k could not be followed, CaptureError where the table does not add up to the model's own score.
+        """
+        import attnscope
+
+        return attnscope.api.why_of(self, layer, head, query, key, stack, model)
+
     def save(self, path: Any, projections: bool = False) -> None:
         """Write the trace to a file, whole or not at all; attnscope.load_trace reads it.
 
@@ -226,14 +313,18 @@ class Trace:
         thumbs: str = "matrix",
         filter: str = "all",
         dim: int | None = None,
+        target: int | str | None = None,
+        against: int | str | None = None,
+        lens: bool = False,
         roles: Any = None,
+        effects: Any = None,
     ) -> Any:
         """A View of this trace, which a notebook cell draws; `view.open()` and `view.save(path)` write it.
 
         Where it opens. What you leave out is chosen: a link between two different words that stands out. The view says
         why.
 
-        `level`: "model", "head" (also "lines"), "matrix" (also "grid"), "neuron" or "steps".
+        `level`: "stream" (where the trace keeps it), "model", "head" (also "lines"), "matrix" (also "grid"), "neuron" or "steps".
         `layer`: a number from 0, -1 for the last, or a name such as "L2". `stack`: "encoder", "decoder" or "cross".
         `head`: a number from 0, or a name such as "L2H8", which names the layer too.
         `query`, `key`: a token's position, from 0, or the token as written.
@@ -256,7 +347,10 @@ class Trace:
             "matrix" or "lines".
         `filter`: of two texts, that of the query and then that of the keys shown: "aa", "ab", "ba", "bb" or "all".
         `dim`: the dimension, from 0, that the running dot product of the steps level has reached; None: the last.
+        `target`, `against`: at the stream level, the token or label whose logit is added up, and the one whose logit is
+            subtracted: as text, or an id; None: the two most probable. `lens`: True draws the lens of every position as a grid.
         `roles`: a RoleTable of attnscope.roles: the model level shows the roles that it claims, and sort="role" orders by them.
+        `effects`: an EffectTable of attnscope.effects: the model level shows the heads that leave their band, and sort="effect" orders by the effect.
 
         Raises InputError for arguments that do not fit.
         """
@@ -288,7 +382,11 @@ class Trace:
             thumbs=thumbs,
             filter=filter,
             dim=dim,
+            target=target,
+            against=against,
+            lens=lens,
             roles=roles,
+            effects=effects,
             **chosen,
         )
 
@@ -323,6 +421,9 @@ class Trace:
         thumbs: str = "matrix",
         filter: str = "all",
         dim: int | None = None,
+        target: int | str | None = None,
+        against: int | str | None = None,
+        lens: bool = False,
         roles: Any = None,
     ) -> Any:
         """A level drawn with matplotlib; returns the axes, whose `child_axes` hold the parts.
@@ -333,7 +434,7 @@ class Trace:
         `level`, `layer`, `head`, `query`, `key`, `stack`, `theme`, `static`, `max_mb`, `steps`, `exact`, `heads`,
             `average`,
         `queries`, `combine`, `threshold`, `quantity`, `log`, `words`, `special`, `sort`, `thumbs`, `filter`, `dim`,
-            `roles`: as in `show`.
+            `target`, `against`, `lens`, `roles`: as in `show`.
 
         Raises InputError for arguments that do not fit, and for axes that are too small; MissingDependency without
         matplotlib.
@@ -363,6 +464,9 @@ class Trace:
             thumbs=thumbs,
             filter=filter,
             dim=dim,
+            target=target,
+            against=against,
+            lens=lens,
             roles=roles,
         )
         return view.plot(ax, width=width, title=title, sums=sums)

@@ -5,7 +5,7 @@ The page has its own copy in scene/as-python.ts; tests/cases/as_python.json hold
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from attnscope.text.characters import printable
@@ -28,12 +28,12 @@ def python(
     model: ModelInfo,
     state: State,
     chosen: Mapping[str, Any] | None = None,
-    roles: bool = False,
+    kinds: Collection[str] = (),
 ) -> str:
     """Lines that load, trace and show. What cannot be written down (tensors, your own model) is a comment.
 
-    `chosen`: fields that `show` sets by itself for this trace; they are written where the state has another value. `roles`:
-    the view shows roles of heads.
+    `chosen`: fields that `show` sets by itself for this trace; they are written where the state has another value. `kinds`:
+    of the badges that the view shows.
     """
     chosen = chosen or {}
     shown = [
@@ -43,9 +43,12 @@ def python(
         and ((value := getattr(state, row.name)) != chosen.get(row.name, row.default) or row.metadata["always"])
     ]
     lines, what, given = _opening(source, model)
-    if roles:
+    if "role" in kinds:
         lines.append("# table: the roles of its heads, as you made it with attnscope.roles")
         given.append("roles=table")
+    if "effect" in kinds:
+        lines.append("# effects: of its heads, as you measured them with attnscope.effects")
+        given.append("effects=effects")
     view = f"view = {_call(what, [*given, *_named(shown)])}"
     if state.key is None:  # show pins a key; at(key=None) lets it go, and the strongest one is followed
         view += "\nview = view.at(key=None)"

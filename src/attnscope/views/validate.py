@@ -6,10 +6,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 from attnscope.comparing.comparison import Comparison
 from attnscope.errors import InputError
-from attnscope.statistics.definitions import PAIR, ROLE, STATISTICS
+from attnscope.statistics.definitions import EFFECT, PAIR, ROLE, STATISTICS
+from attnscope.tracing.badges import kinds_of
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 from attnscope.views.state import State
+from attnscope.views.stream_column import stream_of
 
 
 def check_fields(url: str) -> None:
@@ -22,19 +24,31 @@ def check_fields(url: str) -> None:
 
 
 def check_place(trace: Trace, state: State) -> None:
-    """Raises InputError for a stack, layer, head, query, key, dimension or statistic that is not there, naming the range."""
+    """Raises InputError for a stack, layer, head, query, key, dimension or statistic that is not there, naming the range;
+    NotCaptured for the level stream where the trace does not hold it."""
     site = site_at(trace, state.layer, state.stack)
+    if state.level == "stream":
+        stream_of(trace)
     queries = range(site.query_offset, site.query_offset + site.queries)
-    if state.sort == ROLE.name and not trace.badges:
+    kinds = kinds_of(trace.badges)
+    if state.sort == EFFECT.name and "effect" not in kinds:
+        raise InputError(
+            f"sort is {state.sort!r}, and this view has no effects: give them, show(effects=attnscope.effects(model, tokenizer, …))."
+        )
+    if state.sort == ROLE.name and "role" not in kinds:
         raise InputError(
             f"sort is {state.sort!r}, and this view has no roles: give them, show(roles=attnscope.roles(model, tokenizer, …))."
         )
-    orders = (*STATISTICS, *PAIR, *([ROLE] if trace.badges else []))
+    orders = (*STATISTICS, *PAIR, *(s for s in (ROLE, EFFECT) if s.name in kinds))
     _check(state, site, site.heads, queries, site.keys, ("layer", *(s.name for s in orders)))
 
 
 def check_compared(comparison: Comparison, state: State) -> None:
     """The same of a comparison, whose sides share their layers: in B − A, queries and keys count along the merged row."""
+    if state.level == "stream":
+        if state.side == "difference":
+            raise InputError("a comparison shows no stream of B − A: give side='a' or 'b', or another level.")
+        stream_of(comparison.a if state.side == "a" else comparison.b)
     site_at(comparison.a, state.layer, state.stack)
     pair = comparison.site_pair(state.layer, state.stack)
     sorts = ("change", "layer", *(s.name for s in (*STATISTICS, *PAIR)))

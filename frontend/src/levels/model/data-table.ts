@@ -17,10 +17,11 @@ export class HeadDataTable {
   draw(heads: Head[], order: string): void {
     if (this.element.hidden) return;
     const { statistics } = this;
-    const { anyRoles } = statistics;
+    const anyRoles = statistics.any("role");
     const rolesOf = (head: Head) =>
       statistics
         .roles(head)
+        .filter(({ kind }) => !kind)
         .map(({ name }) => name)
         .join("; ");
     const more = (i: number) => (anyRoles ? [rolesOf(heads[i])] : []);

@@ -4,7 +4,7 @@ import type { Role } from "../../data/metadata";
 import { type Head, nameOf } from "./heads";
 import { at, find, type Line, type Place, type Plan, step } from "./layout";
 import { type Look, paint } from "./paint";
-import type { Statistics } from "./statistics";
+import { badgeSaid, type Statistics } from "./statistics";
 
 const NEAR = 400; // pixels beyond the viewport
 export const NAMED_FROM = 60; // pixels of a thumbnail with room for a name
@@ -215,7 +215,7 @@ export class Grid {
     setAttribute(
       this.cell,
       "aria-label",
-      `${[nameOf(head), this.statistics.plainName(head), ...this.statistics.roles(head).map(({ name }) => `role ${name}`)].filter(Boolean).join(", ")}${value}${this.host.absent(head) ? ", not in this page" : ""}`,
+      `${[nameOf(head), this.statistics.plainName(head), ...this.statistics.roles(head).map(badgeSaid)].filter(Boolean).join(", ")}${value}${this.host.absent(head) ? ", not in this page" : ""}`,
     );
     this.keys.toggleAttribute("data-hovered", this.hovered !== null);
   }

@@ -6,13 +6,14 @@ import type { Scene } from "../../scene/scene";
 import { asText } from "../../scene/text";
 import { linkSaid } from "./finding";
 import { type Head, nameOf, type PixelRange, sampleSaid } from "./heads";
-import type { Statistics } from "./statistics";
+import { badgeSaid, type Statistics } from "./statistics";
 
 /** What a reader should know of what is shown. */
 export function notesOf({ state }: Scene, statistics: Statistics, { sampled }: PixelRange): string[] {
   const said: string[] = [];
   if (statistics.heads.some((head) => statistics.plainName(head))) said.push(plain.said);
-  if (statistics.anyRoles) said.push(roles.said);
+  if (statistics.any("role")) said.push(roles.said);
+  if (statistics.any("effect")) said.push(roles.effects);
   if (statistics.has(state.sort)) said.push(`${statistics.words(state.sort)}`);
   else if (state.sort !== "layer")
     said.push(`There is no statistic “${state.sort}” here, so the heads stand by layer.`);
@@ -52,6 +53,6 @@ export function headSaid(
     ...(link ? [`${signed ? "changed most:" : "strongest link"} ${asText(linkSaid(head, link, labels))}`] : []),
     ...known(others.filter((name) => name !== order)),
   ];
-  const names = [...statistics.roles(head).map(({ name }) => `role ${name}`), statistics.plainName(head)];
+  const names = [...statistics.roles(head).map(badgeSaid), statistics.plainName(head)];
   return [nameOf(head), ...names.filter(Boolean), ...said].join(" · ");
 }

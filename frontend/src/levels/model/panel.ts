@@ -136,11 +136,16 @@ export class Panel {
     const roles = this.statistics.roles(head);
     this.roles.hidden = roles.length === 0;
     this.roles.replaceChildren(
-      ...roles.map(({ name, sentence, value, rests }, i) =>
+      ...roles.map(({ name, sentence, value, rests, kind }, i) =>
         h(
           "details",
           { "data-role": name, "data-value": value, name: "role", open: i === 0 && !rests && !this.low },
-          h("summary", {}, h("span", { class: rests ? "model-rests" : "model-badge" }, name), ` ${percent(value)}`),
+          h(
+            "summary",
+            {},
+            h("span", { class: rests ? "model-rests" : "model-badge" }, name),
+            kind ? "" : ` ${percent(value)}`,
+          ),
           h("p", {}, sentence),
         ),
       ),

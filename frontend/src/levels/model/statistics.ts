@@ -8,6 +8,9 @@ import { isPairName, type PairName, type PairNumbers } from "./pair-numbers";
 
 const PAIR = Object.keys(texts) as PairName[];
 
+/** A badge in words. */
+export const badgeSaid = ({ name, kind }: Role): string => (kind ? name : `role ${name}`);
+
 export class Statistics {
   private readonly own: string[];
   private readonly sorted = new Map<string, number[]>();
@@ -47,8 +50,9 @@ export class Statistics {
     return this.roles(head).filter(({ rests }) => !rests);
   }
 
-  get anyRoles(): boolean {
-    return this.heads.some((head) => this.roles(head).length);
+  /** Whether some head has a badge of this kind. */
+  any(kind: "role" | "effect"): boolean {
+    return this.heads.some((head) => this.roles(head).some((one) => (one.kind ?? "role") === kind));
   }
 
   has(name: string): boolean {

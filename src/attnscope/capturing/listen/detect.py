@@ -25,7 +25,12 @@ HELPERS_DEEP = 3  # how far functions that a method calls are followed
 
 def looks_like_attention(module: nn.Module) -> bool:
     """By its class name, because it is torch's own, or because its code asks for transformers' interface."""
-    return _named_attention(type(module)) or "interface" in _uses(type(module))
+    return _named_attention(type(module)) or attends_by_interface(module)
+
+
+def attends_by_interface(module: nn.Module) -> bool:
+    """Whether this module's own code asks for transformers' interface."""
+    return "interface" in _uses(type(module))
 
 
 @functools.cache

@@ -9,9 +9,10 @@ so outputs agree with a plain pass to 4 ulp only: the mode is entered for models
 thread serves all captures of that thread.
 """
 
+import functools
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -22,13 +23,10 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack,
 from attnscope.capturing.listen import multi_head_attention
 from attnscope.capturing.listen.attention_interface import AttentionCall, within_interface
 from attnscope.capturing.listen.axes import heads_behind, in_axes, share_keys
+from attnscope.capturing.listen.direct_calls import SOFTMAX, edit_product, run_attention
 from attnscope.capturing.listen.module_stack import Running, RunningModules
 from attnscope.capturing.listen.score_steps import FOLLOWED, Scores
 from attnscope.capturing.listen.score_trail import PRODUCTS, ScoreTrail, plain_operands, proves, values_of
-
-SDPA = "F.scaled_dot_product_attention"
-MULTI_HEAD = "F.multi_head_attention_forward"
-SOFTMAX = "softmax"
 
 _SOFTMAXES = (F.softmax, torch.softmax, torch.special.softmax, Tensor.softmax)
 _WAITING = 4  # softmaxes that were not multiplied with values yet
@@ -98,18 +96,17 @@ class FunctionMode(TorchFunctionMode):
         return [(watcher, running) for watcher, running in found if running is not None]
 
     def _attention(self, callers: _Callers, func: Any, args: Any, kwargs: Any) -> Any:
-        result = func(*args, **kwargs)
+        result, call = run_attention(callers[0][1].module, func, args, kwargs)
         for watcher, running in callers:
-            if (call := _read_attention(running.module, result, *args, **kwargs)) is not None:
-                watcher.record(call)
+            if call is not None:
+                watcher.record(replace(call, module=running.module))
         return result
 
     def _multi_head(self, callers: _Callers, func: Any, args: Any, kwargs: Any) -> Any:
-        result, seen = multi_head_attention.run(func, args, kwargs)
+        result, call = multi_head_attention.run(func, args, kwargs, callers[0][1].module)
         for watcher, running in callers:
-            if seen is not None:
-                tensors = seen.query, seen.key, seen.value, seen.mask, seen.options, seen.output
-                watcher.record(AttentionCall(running.module, MULTI_HEAD, *tensors, True, seen.projection, seen.written))
+            if call is not None:
+                watcher.record(replace(call, module=running.module))
         return result
 
     def _softmax(self, callers: _Callers, func: Any, args: Any, kwargs: Any) -> Any:
@@ -139,17 +136,20 @@ class FunctionMode(TorchFunctionMode):
             self._trail.begin(func, args, kwargs, result, callers[0][1].turn)
             return result
         self._waiting.remove(found)
+        module = callers[0][1].module
+        split = _split(found.weights, module)
+        values = values_of(func, plain_operands(args), found.weights, _holds, result)
+        call = None
+        if split is not None and found.scores is not None and values is not None:
+            call = _followed(module, found.scores, found.weights, split, *values)
+        if split is not None and (call is not None or found.weights.ndim <= 4):
+            lay = functools.partial(_laid, func, args, found.weights, module, split.shape[:2])
+            result, call = edit_product(call, module, split, lay, result)
         for watcher, running in callers:
-            turned = heads_behind(found.weights, running.module)
-            if turned is None or (split := in_axes(turned, running.module)) is None:
+            if split is None:
                 continue
-            call = None
-            if found.scores is not None and (
-                values := values_of(func, plain_operands(args), found.weights, _holds, result)
-            ):
-                call = _followed(running.module, found.scores, found.weights, split, *values)
             if call is not None or found.weights.ndim <= 4:
-                watcher.record_weights(running, split, call)
+                watcher.record_weights(running, split, None if call is None else replace(call, module=running.module))
             else:
                 watcher.left_out(running)
         return result
@@ -161,6 +161,21 @@ class FunctionMode(TorchFunctionMode):
                 if any(same(operand, one.weights) for operand in operands):
                     return one
         return None
+
+
+def _split(weights: Tensor, module: nn.Module) -> Tensor | None:
+    """The weights of a softmax as [B, H, Q, K]."""
+    turned = heads_behind(weights, module)
+    return None if turned is None else in_axes(turned, module)
+
+
+def _laid(func: Any, args: Any, weights: Tensor, module: nn.Module, lead: Any, result: Tensor) -> Tensor:
+    """The product of weights and values as [B, H, Q, Dv], a view where it can be one."""
+    values = values_of(func, plain_operands(args), weights, _holds, result)
+    assert values is not None
+    turned = heads_behind(values[2], module) if weights.ndim > 4 else values[2]
+    assert turned is not None
+    return turned.reshape(*lead, *turned.shape[-2:])
 
 
 def _followed(
@@ -224,38 +239,6 @@ def _is(operand: Tensor, weights: Tensor) -> bool:
 def _holds(operand: Tensor, weights: Tensor) -> bool:
     """Whether these are the weights, perhaps after a dropout, in another dtype, or with batch and heads joined."""
     return operand.numel() == weights.numel() and operand.shape[-2:] == weights.shape[-2:]
-
-
-def _read_attention(
-    module: nn.Module,
-    output: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    *,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> AttentionCall | None:
-    """torch's own signature. None for tensors that have no such axes (nested ones)."""
-    if query.is_nested or key.is_nested or value.is_nested:
-        return None
-    if query.ndim > 4:  # windows, axes and frames are rows of the batch
-        leading = query.shape[:-3]
-        key, value = (x.expand(*leading, *x.shape[-3:]) for x in (key, value))
-        if attn_mask is not None:
-            attn_mask = attn_mask.expand(*leading, *((1,) * (3 - attn_mask.ndim)), *attn_mask.shape[-3:])
-    elif attn_mask is not None and query.ndim == 4:
-        attn_mask = attn_mask.reshape((1,) * (4 - attn_mask.ndim) + tuple(attn_mask.shape))
-    parts = [in_axes(x, module) for x in (query, key, value, output)]
-    mask = attn_mask if attn_mask is None else in_axes(torch.atleast_2d(attn_mask), module)
-    q, k, v, z = parts
-    if q is None or k is None or v is None or z is None or (mask is None) != (attn_mask is None):
-        return None
-    options = {"is_causal": is_causal, "scaling": scale, "dropout": dropout_p}
-    return AttentionCall(module, SDPA, q, k, v, mask, options, z.transpose(1, 2), direct=True)
 
 
 # --- entering and leaving ---------------------------------------------------------------------------------------------

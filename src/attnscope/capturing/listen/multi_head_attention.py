@@ -6,70 +6,108 @@ joined heads. Nothing else changes, and nothing is patched that another thread c
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from inspect import signature
 from types import FunctionType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from attnscope.capturing.listen.attention_interface import AttentionCall, Visit, visit_of
 from attnscope.tracing.output_projection import Projection
 
+MULTI_HEAD = "F.multi_head_attention_forward"
 _WATCHED = ("_in_projection_packed", "_in_projection", "linear")
 
 
-@dataclass(frozen=True)
-class Seen:
-    """`query`: [B, H, Q, D]; `key`, `value`: [B, H, K, D]; `mask`: None, or [B or 1, H or 1, Q or 1, K]; `output`: [B,
-    Q, H, D]; `written`: what the output layer made of it, [B, Q, M].
-    """
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    mask: Tensor | None
-    options: dict[str, Any]
-    output: Tensor
-    projection: Projection
-    written: Tensor
-
-
-def run(function: Any, args: Any, kwargs: Any) -> tuple[Any, Seen | None]:
-    """The function's own result, and what was seen on the way (None where another torch is built otherwise)."""
+def run(function: Any, args: Any, kwargs: Any, module: nn.Module) -> tuple[Any, AttentionCall | None]:
+    """The function's own result, edited where an editor wants it, and what was seen on the way (None where another torch is
+    built otherwise). `module`: that calls it."""
     code = getattr(function, "__code__", None)
     if code is None or not set(_WATCHED) <= set(code.co_names):
         return function(*args, **kwargs), None
-    made: list[tuple[Tensor, Tensor, Tensor]] = []
-    joined: list[tuple[Tensor, Tensor]] = []
+    bound = signature(function).bind(*args, **kwargs)
+    bound.apply_defaults()
+    seen = _Seen(module, bound.arguments)
     names = dict(function.__globals__)
 
     def remember(projection: Any) -> Any:
-        def project(*args: Any) -> Any:
-            made.append(projection(*args))
-            return made[-1]
-
-        return project
+        return lambda *args: seen.projected(*projection(*args))
 
     def linear(x: Tensor, *parameters: Any) -> Tensor:
-        joined.append((x, function.__globals__["linear"](x, *parameters)))
-        return joined[-1][1]
+        x = seen.joined(x)
+        return seen.wrote(function.__globals__["linear"](x, *parameters))
 
     names |= {name: remember(names[name]) for name in _WATCHED[:2]}
     names |= {"linear": linear, "has_torch_function": lambda _: False}
     inside = FunctionType(code, names, function.__name__, function.__defaults__, function.__closure__)
     inside.__kwdefaults__ = function.__kwdefaults__
     result = inside(*args, **kwargs)
-    bound = signature(function).bind(*args, **kwargs)
-    bound.apply_defaults()
-    return result, _seen(bound.arguments, *made[0], *joined[0]) if made and joined else None
+    return result, seen.call
 
 
-def _seen(given: Mapping[str, Any], q: Tensor, k: Tensor, v: Tensor, joined: Tensor, made: Tensor) -> Seen:
-    """`q`, `k`, `v`: [T, B, E]; `joined`: [Q · B, E]; `made` of it: [Q · B, M]."""
-    heads, batch = given["num_heads"], q.shape[1]
-    query, key, value = (x.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3) for x in (q, k, v))
-    output = joined.unflatten(-1, (heads, -1)).unflatten(0, (-1, batch)).transpose(0, 1)
+class _Seen:
+    """One run, as it goes by. `query`: [B, H, Q, D]; `key`, `value`: [B, H, K, D]; the mask: None, or [B or 1, H or 1, Q or 1, K]; the
+    output: [B, Q, H, D], and what the output layer made of it, [B, Q, M]."""
+
+    def __init__(self, module: nn.Module, given: Mapping[str, Any]) -> None:
+        self._module, self._given = module, given
+        self._visit: Visit | None = None
+        self.call: AttentionCall | None = None
+
+    def projected(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k and v as the layers made them, [T, B, E] each; returned as attention gets them."""
+        if self.call is not None:
+            return q, k, v
+        heads, batch = self._given["num_heads"], q.shape[1]
+        query, key, value = (x.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3) for x in (q, k, v))
+        options, mask = _options(self._given, q, k, heads, batch)
+        self.call = AttentionCall(
+            self._module, MULTI_HEAD, query, key, value, mask, options, query, True, self._projection
+        )
+        if (visit := visit_of(self.call)) is None:
+            return q, k, v
+        self._visit, made = visit, visit.inputs(query, key, value)
+        self.call = replace(self.call, query=made[0], key=made[1], value=made[2])
+        q, k, v = (
+            old if new is one else new.permute(2, 0, 1, 3).flatten(2)
+            for old, one, new in zip((q, k, v), (query, key, value), made, strict=True)
+        )
+        return q, k, v
+
+    @property
+    def _projection(self) -> Projection:
+        return Projection(self._given["out_proj_weight"], self._given["out_proj_bias"])
+
+    def joined(self, x: Tensor) -> Tensor:
+        """The heads' outputs side by side, [Q · B, E]; returned as the output layer gets them."""
+        if self.call is None:
+            return x
+        heads, batch = self.call.query.shape[1], self.call.query.shape[0]
+        output = x.unflatten(-1, (heads, -1)).unflatten(0, (-1, batch)).transpose(0, 1)
+        self.call = replace(self.call, output=output)
+        if self._visit is None:
+            return x
+
+        self.call, _ = self._visit.output(self.call, None, None)  # torch runs once
+        return self.call.output.transpose(0, 1).reshape(x.shape)
+
+    def wrote(self, made: Tensor) -> Tensor:
+        """What the output layer made, [Q · B, M]."""
+        if self.call is not None:
+            batch = self.call.query.shape[0]
+            written = made.unflatten(0, (-1, batch)).transpose(0, 1)
+            self.call = replace(self.call, written=written)
+            if self._visit is not None:
+                self._visit.wrote(self._projection, written)
+        return made
+
+
+def _options(
+    given: Mapping[str, Any], q: Tensor, k: Tensor, heads: int, batch: int
+) -> tuple[dict[str, Any], Tensor | None]:
+    """The options of the call, and its mask. `q`, `k`: [T, B, E]."""
     causal = given["is_causal"] and given["key_padding_mask"] is None and not given["need_weights"]
     options = {
         "is_causal": causal,
@@ -82,10 +120,8 @@ def _seen(given: Mapping[str, Any], q: Tensor, k: Tensor, v: Tensor, joined: Ten
     if given["add_zero_attn"] and not (causal and len(q) <= len(k)):
         options["s_aux"] = torch.zeros(heads, device=q.device)
     options |= {n: given[n] for n in ("bias_k", "bias_v", "static_k", "static_v") if given[n] is not None}
-    mask = None if causal else _merged(given["attn_mask"], given["key_padding_mask"], batch, heads, query.dtype)
-    projection = Projection(given["out_proj_weight"], given["out_proj_bias"])
-    written = made.unflatten(0, (-1, batch)).transpose(0, 1)
-    return Seen(query, key, value, mask, options, output, projection, written)
+    mask = None if causal else _merged(given["attn_mask"], given["key_padding_mask"], batch, heads, q.dtype)
+    return options, mask
 
 
 def _merged(attn_mask: Tensor | None, padding: Tensor | None, batch: int, heads: int, dtype: Any) -> Tensor | None:

@@ -153,6 +153,19 @@ def read_sinks(call: AttentionCall) -> Tensor | None:
     return sinks.detach().reshape(-1) if isinstance(sinks, Tensor) else None
 
 
+def scaling_of(call: AttentionCall) -> float:
+    """What q · k is multiplied by: 1/√D where the call does not say."""
+    scaling = call.options.get("scaling")
+    return float(call.query.shape[-1] ** -0.5 if scaling is None else scaling)
+
+
+def dropout_of(call: AttentionCall) -> bool:
+    """Whether weights are dropped in this call."""
+    # transformers' eager function drops in training only, the others whatever the call says
+    drops = call.direct or call.module.training or call.implementation != "eager"
+    return bool(call.options.get("dropout")) and drops
+
+
 def sinks_by_query(call: AttentionCall) -> Tensor | None:
     """Logits that join the softmax, one for each query, [B, H, Q, 1]; None where there are none, or one for each head."""
     sinks = call.options.get("sinks")

@@ -47,7 +47,8 @@ def written_rows(queries: int) -> Tensor:
 @dataclass
 class _Waiting:
     """A call whose output was not taken yet, or just now. Holding `output`, [B, Q, H, Dv], keeps its storage from being
-    given to another tensor until then; `taken` is what the first taker was given."""
+    given to another tensor until then; `taken` is what the first taker was given. `instead`: a tensor that no layer should take, and
+    whom to call where one does."""
 
     path: str
     output: Tensor | None
@@ -56,6 +57,7 @@ class _Waiting:
     found: _Found
     takers: list[tuple[nn.Module, Took]]
     taken: Callable[[], Tensor | None] = lambda: None
+    instead: tuple[Tensor, Callable[[], None]] | None = None
 
     def is_given(self, x: Tensor) -> bool:
         if self.output is not None:
@@ -80,9 +82,16 @@ class ProjectionFinder:
             handle.remove()
         self._handles, self._hooked, self._all = [], set(), False
 
-    def expect(self, path: str, output: Tensor, found: _Found) -> None:
+    def expect(
+        self,
+        path: str,
+        output: Tensor,
+        found: _Found,
+        instead: tuple[Tensor, Callable[[], None]] | None = None,
+    ) -> None:
         """Call `found` with what takes `output`, [B, Q, H, Dv], of the module at this path next in this thread, and again
-        where a module around it turns out to belong to it; only the latest call waits."""
+        where a module around it turns out to belong to it; only the latest call waits. `instead`: of an edited output what
+        it was before, and whom to call where that is taken."""
         self.forget()
         known = [one() for one in self._known.get(path, ())]
         if known and None not in known:
@@ -90,7 +99,7 @@ class ProjectionFinder:
         elif not self._all:
             self._all = True
             self._hook(modules_of(self._model))
-        self._waiting.entry = _Waiting(path, output, output.shape, output.stride(), found, [])
+        self._waiting.entry = _Waiting(path, output, output.shape, output.stride(), found, [], instead=instead)
 
     def forget(self) -> None:
         entry: _Waiting | None = getattr(self._waiting, "entry", None)
@@ -111,6 +120,8 @@ class ProjectionFinder:
         if entry is None or not isinstance(output, Tensor):
             return
         given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        if entry.instead is not None and not entry.takers and len(given) == 1 and _same(given[0], entry.instead[0]):
+            entry.instead[1]()
         if len(given) != 1 or not entry.is_given(given[0]) or _storage(output) == _storage(given[0]):
             return
         if id(module) not in self._projects and not any(map(may_project, modules_of(module))):

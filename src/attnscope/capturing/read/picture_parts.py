@@ -16,8 +16,8 @@ _STAGES = 6  # after each of which an image is half as high and wide
 _BEFORE = ("[CLS]", "[DIST]")
 
 
-def names_of_parts(model: nn.Module, path: str, reads: Reads, parts: int, shown: int, each: int) -> Tokens | None:
-    """The positions of the first `shown` of `parts` parts, of `each` positions; None where nothing tells their places."""
+def names_of_parts(model: nn.Module, path: str, reads: Reads, parts: int, shown: range, each: int) -> Tokens | None:
+    """The positions of those parts that are `shown`, out of `parts` of `each` positions; None where nothing tells their places."""
     return _frames(model, path, reads, parts, shown, each) or _windows(model, path, reads, parts, shown, each)
 
 
@@ -34,13 +34,24 @@ def names_of_calls(model: nn.Module, path: str, reads: Reads, first: int, length
     if order is None or first + length > len(order):
         return None
     shapes = [(rows, columns) for frames, rows, columns in reads.sizes for _ in range(frames)]
+    called = _called(reads)
     placed: dict[int, dict[int, int]] = {}
     names = []
     for position, (image, row, column) in enumerate(order[first : first + length]):
-        names.append(f"{f'image {image} ' if len(shapes) > 1 else ''}patch {row},{column}")
+        names.append(f"{called[image]}patch {row},{column}")
         placed.setdefault(image, {})[row * shapes[image][1] + column] = position
     grids = [_grid(*shapes[image], places, image) for image, places in placed.items()]
     return Tokens(tuple(names), special=(False,) * length, grids=tuple(grids))
+
+
+def _called(reads: Reads) -> list[str]:
+    """What each image and each frame of a video is called, in order, before the names of its patches."""
+    stills, films = len(reads.sizes) - reads.videos, reads.sizes[len(reads.sizes) - reads.videos :]
+    images = sum(frames for frames, _, _ in reads.sizes[:stills])
+    named = [f"image {number} " if images > 1 else "" for number in range(images)]
+    for number, (frames, _, _) in enumerate(films):
+        named += [f"{f'video {number} ' if len(films) > 1 else ''}frame {frame} " for frame in range(frames)]
+    return named
 
 
 def _grid(rows: int, columns: int, positions: dict[int, int], number: int | None = None) -> PatchGrid:
@@ -75,7 +86,7 @@ def _patches(model: nn.Module, path: str, reads: Reads) -> tuple[Any, int, int] 
     return None
 
 
-def _frames(model: nn.Module, path: str, reads: Reads, parts: int, shown: int, each: int) -> Tokens | None:
+def _frames(model: nn.Module, path: str, reads: Reads, parts: int, shown: range, each: int) -> Tokens | None:
     """Each part is a frame of a video or a tile of an image, or a place in all the frames (attention over time)."""
     found = _patches(model, path, reads)
     if found is None or reads.frames is None or reads.frames < 2:
@@ -88,21 +99,24 @@ def _frames(model: nn.Module, path: str, reads: Reads, parts: int, shown: int, e
     before = each - len(places)
     if parts == frames and 0 <= before <= len(_BEFORE):
         own = [*_BEFORE[:before], *places]
-        special = ((True,) * before + (False,) * len(places)) * shown
+        special = ((True,) * before + (False,) * len(places)) * len(shown)
         grids = [
-            _grid(rows, columns, {i: part * each + before + i for i in range(len(places))}, part)
-            for part in range(shown)
+            _grid(rows, columns, {i: place * each + before + i for i in range(len(places))}, part)
+            for place, part in enumerate(shown)
         ]
-        names = [f"{what} {part} {name}" for part in range(shown) for name in own]
+        names = [f"{what} {part} {name}" for part in shown for name in own]
         return Tokens(tuple(names), special=special, grids=tuple(grids))
     if parts == len(places) and each == frames:
-        names = [f"frame {frame} {place}" for place in places[:shown] for frame in range(frames)]
-        grids = [_grid(rows, columns, {i: i * frames + frame for i in range(shown)}, frame) for frame in range(frames)]
+        names = [f"frame {frame} {places[part]}" for part in shown for frame in range(frames)]
+        grids = [
+            _grid(rows, columns, {part: i * frames + frame for i, part in enumerate(shown)}, frame)
+            for frame in range(frames)
+        ]
         return Tokens(tuple(names), special=(False,) * len(names), grids=tuple(grids))
     return None
 
 
-def _windows(model: nn.Module, path: str, reads: Reads, parts: int, shown: int, each: int) -> Tokens | None:
+def _windows(model: nn.Module, path: str, reads: Reads, parts: int, shown: range, each: int) -> Tokens | None:
     """Each part is a square window of the image (Swin and its kin, SAM, ViTDet), row by row; a block may have moved the
     image by its `shift_size` before it was cut."""
     block, found, side = _block(model, path), _patches(model, path, reads), math.isqrt(each)
@@ -120,7 +134,12 @@ def _windows(model: nn.Module, path: str, reads: Reads, parts: int, shown: int, 
     high, wide = (-(-length // side) * side for length in (rows, columns))
     shift = int(getattr(block, "shift_size", 0))
     places = torch.arange(high * wide).view(high, wide).roll((-shift, -shift), (0, 1))
-    cut = places.view(high // side, side, wide // side, side).transpose(1, 2).reshape(parts, each)[:shown].flatten()
+    cut = (
+        places.view(high // side, side, wide // side, side)
+        .transpose(1, 2)
+        .reshape(parts, each)[shown.start : shown.stop]
+        .flatten()
+    )
     names, positions = [], {}
     for position, (row, column) in enumerate(divmod(place, wide) for place in cut.tolist()):
         inside = row < rows and column < columns

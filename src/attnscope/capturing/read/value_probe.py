@@ -4,12 +4,16 @@ Given its queries and keys, attention is linear in its values: z = weights · v,
 sorted chunks, in blocks, in a function that no mode sees). So a copy of the module without hooks runs again on the same
 inputs, and the layer that makes v returns zeros and a one: row j of head h is the d-th unit vector. What comes out for query i is the weight
 of key j, at their true places. Nothing is believed: the weights times the model's own v must give its own z, and be shares. Where they
-are also the softmax of two layers' products, at the places that they do not leave out, those are q and k.
+are also the softmax of two layers' products, at the places that they do not leave out, those are q and k. A key may count
+several times in that softmax (BigBird's random blocks, in eval mode, are all the first one): the bias of one that counts n times is log n.
+
+A layer of values may run twice: for the tokens, and for what the module makes of them (LongT5's global tokens, one for a
+block). The latter are keys behind those of the tokens.
 """
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,30 +27,33 @@ from attnscope.tracing.modules import is_linear
 MOST_RUNS = 96  # of the module, one for as many keys as a head has numbers
 MOST_NUMBERS = 2**24  # weights of one run, over all heads: 64 MB
 _CLOSE = 1e-4  # of the largest number
+_MOST_TIMES = 64  # that a key counts in one softmax
 _PLAIN = (bool, int, float, str, Tensor, type(None))
 
 
 @dataclass(frozen=True)
 class Probed:
-    """The weights of one run, and z; q, k and v where they were found: [B, H, T, D] each. `scaling`: of q · k."""
+    """The weights of one run, and z; v of the tokens, q and k where they were found: [B, H, T, D] each. `scaling`: of q · k.
+    `bias`: added to it. `beside`: how many of the keys stand behind those of the tokens."""
 
     weights: Float[Tensor, "B H Q K"]
-    v: Float[Tensor, "B H K D"]
+    v: Float[Tensor, "B H T D"]
     z: Float[Tensor, "B H Q D"]
     q: Tensor | None = None
     k: Tensor | None = None
     scaling: float = 1.0
+    bias: Float[Tensor, "B Hb Q K"] | None = None
+    beside: int = 0
 
 
 class _Layer(nn.Module):
-    """A linear layer, with what it took and gave. `instead`: what it gives in the place of its own output."""
+    """A linear layer, with what it took and gave in each of its runs. `instead`: what it gives in the place of its output."""
 
-    def __init__(self, inner: nn.Module, order: list["_Layer"]) -> None:
+    def __init__(self, inner: nn.Module, order: list["_Run"]) -> None:
         super().__init__()
-        self.inner, self.order, self.runs = inner, order, 0
-        self.taken: Tensor | None = None
-        self.given: Tensor | None = None
-        self.instead: Tensor | None = None
+        self.inner, self.order = inner, order
+        self.instead: dict[int, Tensor] = {}
+        self.ran = 0
 
     def __getattr__(self, name: str) -> Any:  # a module may read the weight of its layer
         try:
@@ -55,12 +62,21 @@ class _Layer(nn.Module):
             return getattr(super().__getattr__("inner"), name)
 
     def forward(self, x: Tensor, *more: Any) -> Tensor:
-        self.taken, self.runs = x, self.runs + 1
+        number, self.ran = self.ran, self.ran + 1
         given = self.inner(x, *more)
-        self.order.append(self)
-        given = given if self.instead is None else self.instead.to(given.dtype)
-        self.given = given
+        given = self.instead[number].to(given.dtype) if number in self.instead else given
+        self.order.append(_Run(self, number, x, given))
         return given
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run of a layer: the `number`-th in a run of the module, what it took and gave. Runs of the same place are equal."""
+
+    layer: _Layer
+    number: int
+    taken: Tensor = field(compare=False)
+    given: Tensor = field(compare=False)
 
 
 def repeatable(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
@@ -98,10 +114,10 @@ def probe(
         first = asked.run()
         if first is None or asked.hidden is None or (own := _first_tensor(output)) is None or not _same(first, own):
             return None
-        once = [layer for layer in asked.order if layer.runs == 1 and layer.given is not None and layer.given.ndim == 3]
+        runs = [run for run in asked.order if run.given.ndim == 3]
         # The last layer takes z, or z is what comes out.
-        for out in (*reversed(once), None):
-            values = _Values.of(once, out, asked)
+        for out in (*reversed(runs), None):
+            values = _Values.of(runs, out, asked)
             if values is not None and (found := values.weights(asked)) is not None:
                 return found
     return None
@@ -111,25 +127,26 @@ class _Asked:
     """A copy of the module without hooks, which shares its parameters."""
 
     def __init__(self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], random: Tensor) -> None:
-        self.order: list[_Layer] = []
+        self.order: list[_Run] = []
         self._args, self._kwargs, self._random = args, kwargs, random
         self.heads = heads_named_by(module) or 1
         self.hidden = next((x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.ndim == 3), None)
         self._module = _bare(module, self.order)
 
-    def run(self, instead: Mapping["_Layer", Tensor] | None = None, to: "_Layer | None" = None) -> Tensor | None:
-        """The module's output, or what the layer `to` took; with `instead` in the place of what layers give."""
+    def run(self, instead: Mapping[_Run, Tensor] | None = None, to: _Run | None = None) -> Tensor | None:
+        """The module's output, or what `to` took; with `instead` in the place of what runs of layers give."""
         self.order.clear()
         for one in self._module.modules():
             if isinstance(one, _Layer):
-                one.runs, one.instead = 0, (instead or {}).get(one)
+                one.ran = 0
+                one.instead = {run.number: x for run, x in (instead or {}).items() if run.layer is one}
         torch.random.set_rng_state(self._random)
         args, kwargs = copied(tuple(self._args)), {name: copied(x) for name, x in self._kwargs.items()}
         came = _first_tensor(self._module.forward(*args, **kwargs))
-        return came if to is None else to.taken
+        return came if to is None else next((run.taken for run in self.order if run == to), None)
 
 
-def _bare(module: nn.Module, order: list[_Layer]) -> nn.Module:
+def _bare(module: nn.Module, order: list[_Run]) -> nn.Module:
     plain = copy.copy(module)
     plain.__dict__ = dict(module.__dict__)
     for name, value in module.__dict__.items():
@@ -159,51 +176,50 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class _Values:
-    """`layers`: their outputs, `given`, are v, [B, T, W], or [T, B, W] where `turned`; several where some queries have values of
-    their own (global ones). `out`: the layer that takes z; None: z is the output. `others`: what the other layers of that shape give."""
+    """`runs`: the outputs of these are v, [B, T, W], or [T, B, W] where `turned`; several where some queries have values of
+    their own (global ones), or where the last of them stand for keys behind those of the tokens. `out`: the one that takes z; None: z
+    is the output. `others`: what the other layers of that width give."""
 
-    layers: tuple[_Layer, ...]
-    given: tuple[Tensor, ...]
+    runs: tuple[_Run, ...]
     turned: bool
-    out: _Layer | None
+    out: _Run | None
     z: Tensor
     heads: int
     others: tuple[Tensor, ...]
 
     @staticmethod
-    def of(once: Sequence[_Layer], out: _Layer | None, asked: _Asked) -> "_Values | None":
+    def of(runs: Sequence[_Run], out: _Run | None, asked: _Asked) -> "_Values | None":
         """The layers in whose outputs z is linear, if together they make all of it."""
         z = asked.run(to=out)
-        before = once if out is None else once[: once.index(out)]
-        given = {layer: layer.given for layer in before if layer.given is not None}
-        taken = {layer: layer.taken for layer in before}
+        before = runs if out is None else runs[: runs.index(out)]
         if z is None or not bool(z.any()):
             return None
-        layers = [layer for layer, own in given.items() if not _same(own, z) and _linear(layer, own, out, z, asked)]
-        if not layers:
-            return None
-        shape = given[layers[0]].shape
-        layers = [layer for layer in layers if given[layer].shape == shape]
-        twice = asked.run({layer: given[layer] * 2 for layer in layers}, out)
-        none = asked.run({layer: given[layer] * 0 for layer in layers}, out)
-        if twice is None or none is None or not _same(twice, z * 2) or bool(none.abs().max() > _CLOSE * z.abs().max()):
-            return None
+        linear = [run for run in before if not _same(run.given, z) and _linear(run, out, z, asked)]
         hidden = asked.hidden
         assert hidden is not None
         batch, length = hidden.shape[:2]
-        if shape[-1] % asked.heads or shape[:2] not in ((batch, length), (length, batch)):
+        tokens = [run for run in linear if run.given.shape[:2] in ((batch, length), (length, batch))]
+        tokens = [run for run in tokens if run.given.shape == tokens[0].given.shape]
+        if not tokens or (width := tokens[0].given.shape[-1]) % asked.heads:
             return None
-        first = taken[layers[0]]
-        turned = shape[:2] != (batch, length) or (batch == length and first is not None and not _same(first, hidden))
-        others = tuple(own for layer, own in given.items() if own.shape == shape and layer not in layers)
-        return _Values(tuple(layers), tuple(given[one] for one in layers), turned, out, z, asked.heads, others)
+        first = tokens[0]
+        turned = first.given.shape[:2] != (batch, length) or (batch == length and not _same(first.taken, hidden))
+        beside = [run for run in linear if run not in tokens and run.given.shape[::2] == (batch, width) and not turned]
+        chosen = (*tokens, *beside)
+        twice = asked.run({run: run.given * 2 for run in chosen}, out)
+        none = asked.run({run: run.given * 0 for run in chosen}, out)
+        if twice is None or none is None or not _same(twice, z * 2) or bool(none.abs().max() > _CLOSE * z.abs().max()):
+            return None
+        others = (run for run in before if run not in chosen and run.given.shape == first.given.shape)
+        return _Values(chosen, turned, out, z, asked.heads, tuple(run.given for run in others))
 
     def in_axes(self, x: Tensor) -> Tensor | None:
         """What a layer gave, or z, as [B, H, T, D]."""
-        length, batch = self.given[0].shape[:2] if self.turned else self.given[0].shape[1::-1]
+        own = self.runs[0].given
+        length, batch = own.shape[:2] if self.turned else own.shape[1::-1]
         if x.ndim == 4 and x.shape[-2] == self.heads:
             x = x.flatten(-2)
-        if x.ndim != 3 or x.shape[-1] != self.given[0].shape[-1]:
+        if x.ndim != 3 or x.shape[-1] != own.shape[-1]:
             return None
         if self.turned and x.shape[:2] == (length, batch) and (x is not self.z or length != batch):
             x = x.transpose(0, 1)  # z may be turned back already
@@ -211,38 +227,43 @@ class _Values:
 
     def weights(self, asked: _Asked) -> Probed | None:
         """The weights of every query, where they are shares and make z of v."""
-        z, values = self.in_axes(self.z), [self.in_axes(given) for given in self.given]
+        z, values = self.in_axes(self.z), [self.in_axes(run.given) for run in self.runs]
         if z is None or values[0] is None:
             return None
-        batch, heads, keys, size = values[0].shape
+        batch, heads, length, size = values[0].shape
+        keys = sum(v.shape[2] for v in values if v is not None and v.shape[2] != length) + length
         if keys > MOST_RUNS * size or batch * heads * z.shape[2] * keys > MOST_NUMBERS:
             return None  # too long a text to hold every weight of it
-        parts = [self._weights_on(number, z, asked) for number in range(len(self.layers))]
         found, made = torch.zeros(()), torch.zeros(())
-        for part, v in zip(parts, values, strict=True):
+        behind = []
+        for run, v in zip(self.runs, values, strict=True):
+            part = None if v is None else self._weights_on(run, v, z, asked)
             if part is None or v is None:
                 return None
-            found, made = found + part, made + part @ v.float()
+            made = made + part @ v.float()
+            if v.shape[2] == length:
+                found = found + part
+            else:
+                behind.append(part)
+        found = torch.cat([found, *behind], -1)
         if not _are_shares(found) or not _same(made, z.float()):
             return None
         found = found.clamp_min(0)
-        q, k, scaling = self._vectors(found) if len(parts) == 1 else (None, None, 1.0)
-        return Probed(found, values[0], z, q, k, scaling)
+        q, k, scaling, bias = self._vectors(found) if len(values) == 1 else (None, None, 1.0, None)
+        return Probed(found, values[0], z, q, k, scaling, bias, keys - length)
 
-    def _weights_on(self, number: int, z: Tensor, asked: _Asked) -> Tensor | None:
-        """How much of each key's value comes out at each query, of one of the layers, [B, H, Q, K]."""
-        v = self.in_axes(self.given[number])
-        assert v is not None
+    def _weights_on(self, run: _Run, v: Tensor, z: Tensor, asked: _Asked) -> Tensor | None:
+        """How much of each key's value comes out at each query, of one of the runs, [B, H, Q, K]."""
         batch, heads, keys, size = v.shape
         found = torch.zeros(batch, heads, z.shape[2], keys, device=v.device)
-        instead = {layer: torch.zeros_like(given) for layer, given in zip(self.layers, self.given, strict=True)}
+        instead = {other: torch.zeros_like(other.given) for other in self.runs}
         for first in range(0, keys, size):
             many = min(size, keys - first)
             coded = torch.zeros_like(v)
             places = torch.arange(many, device=v.device)
             coded[:, :, first + places, places] = 1
             given = coded.transpose(1, 2).flatten(-2)
-            instead[self.layers[number]] = (given.transpose(0, 1) if self.turned else given).contiguous()
+            instead[run] = (given.transpose(0, 1) if self.turned else given).contiguous()
             came = asked.run(instead, self.out)
             came = None if came is None else self.in_axes(came)
             if came is None or came.shape != z.shape:
@@ -250,24 +271,38 @@ class _Values:
             found[..., first : first + many] = came[..., :many].float()
         return found
 
-    def _vectors(self, weights: Tensor) -> tuple[Tensor | None, Tensor | None, float]:
-        """q, k and the scaling of two of the other layers that give these weights, where they are not 0."""
+    def _vectors(self, weights: Tensor) -> tuple[Tensor | None, Tensor | None, float, Tensor | None]:
+        """q, k, the scaling and the bias of two of the other layers that give these weights, where they are not 0."""
         sides = [side for other in self.others if (side := self.in_axes(other)) is not None]
         seen = weights > 0
         if 2 * int((seen.sum(-1) > 1).sum()) <= int(seen.any(-1).sum()):
-            return None, None, 1.0  # any q and k give the weights of a query that sees one key
+            return None, None, 1.0, None  # any q and k give the weights of a query that sees one key
         for q in sides:
             for k in sides:
                 for scaling in (q.shape[-1] ** -0.5, 1.0):
                     scores = (q.float() @ k.float().mT * scaling).masked_fill(~seen, -torch.inf)
                     if _same(scores.softmax(-1).nan_to_num(0), weights):
-                        return q, k, scaling
-        return None, None, 1.0
+                        return q, k, scaling, None
+                    if (bias := _counted(scores, weights)) is not None:
+                        return q, k, scaling, bias
+        return None, None, 1.0, None
 
 
-def _linear(layer: _Layer, own: Tensor, out: _Layer | None, z: Tensor, asked: _Asked) -> bool:
-    """Whether z is linear in what this layer gives, and depends on it."""
-    twice, none = asked.run({layer: own * 2}, out), asked.run({layer: own * 0}, out)
+def _counted(scores: Tensor, weights: Tensor) -> Tensor | None:
+    """log n, where each key counts n times in the softmax of these scores, [B, 1, Q, K]; None where that does not give the weights."""
+    seen = weights > 0
+    times = (weights.log() - scores).masked_fill(~seen, torch.inf)  # log n, and one number more for each query and head
+    times = (times - times.amin(-1, keepdim=True)).exp().masked_fill(~seen, 1).nan_to_num(1)
+    whole = times[:, :1].round()
+    if bool(whole.max() > _MOST_TIMES) or bool(((times - whole).abs() > 0.01 * whole).any()):
+        return None
+    bias = whole.log()
+    return bias if _same((scores + bias).softmax(-1).nan_to_num(0), weights) else None
+
+
+def _linear(run: _Run, out: _Run | None, z: Tensor, asked: _Asked) -> bool:
+    """Whether z is linear in what this run gave, and depends on it."""
+    twice, none = asked.run({run: run.given * 2}, out), asked.run({run: run.given * 0}, out)
     if twice is None or none is None or twice.shape != z.shape:
         return False
     change = z - none
@@ -275,8 +310,9 @@ def _linear(layer: _Layer, own: Tensor, out: _Layer | None, z: Tensor, asked: _A
 
 
 def _are_shares(weights: Tensor) -> bool:
-    """Whether these are numbers from 0 whose rows add up to 1 (or to 0, of a query without a key), and some query sees more than
-    itself: of the last layer of a module the output is its own, which is no attention."""
+    """Whether these are numbers from 0 whose rows add up to 1, and some query sees more than itself: of the last layer of a module the
+    output is its own, which is no attention. Less than 1 is for padding: it sees no key, or (LongT5) what fills up a block."""
     total = weights.sum(-1)
-    shares = bool(((total - 1).abs() < 1e-3).logical_or(total.abs() < 1e-6).all()) and bool(weights.min() >= -_CLOSE)
+    whole = ((total - 1).abs() < 1e-3).flatten(1).any(1)
+    shares = bool(weights.min() >= -_CLOSE) and bool(total.max() < 1.001) and bool(whole.all())
     return shares and bool((weights.amax(-1) < 0.999).logical_and(total > 0.5).any())

@@ -23,6 +23,7 @@ _LEFT_OUT = re.compile(
     re.I,
 )
 _OF_T5 = re.compile(r"relative_attention_bias|\b[mM]?T5|\bnum_buckets\b|\b_?rel(ative)?(_pos\w*)?_buckets?\b")
+_SCALE = re.compile(r"scal|sqrt|√|\*\*\s*\(?-?\s*(0?\.5|1\s*/\s*2)", re.I)  # a code that means to scale says so
 _FILLED = {"mask-multiplied": "mask-filled-with-zero", "causal-multiplied": "causal-filled-with-zero"}
 SAME_SCALE = 1e-3  # a search for the scale comes no nearer
 
@@ -49,6 +50,8 @@ def add(case: Case, mistake: Mistake, fit: Fit, run: Run) -> None:
         id = "length-first-assumed"
     if id == "scale-missing" and left_unscaled(case.text):
         id = "scale-left-out"
+    elif id == "scale-missing" and _has_learned_bias(fit) and not _SCALE.search(case.text):
+        id = "scale-unstated"
     words = {"queries": fit.invocation.queries_dim, "shape": fit.invocation.shape}
     words["sources"] = SOURCES.get(mistake.change.get("sources", ()), "")
     words |= {"power": f"{mistake.change.get('power', 1):g}", "shift": mistake.change.get("shift", 0)}
@@ -61,6 +64,14 @@ def left_unscaled(text: str) -> bool:
     """Whether comments or docstrings say that the scores are not scaled on purpose, or the code is T5's: by its name, by the name of its
     bias, or by distances in buckets."""
     return bool(_LEFT_OUT.search(prose(text)) or _OF_T5.search(text))
+
+
+def _has_learned_bias(fit: Fit) -> bool:
+    """Whether a bias was measured beside q · k, and the module has a table that it may be from: numbers for each head."""
+    module, heads = fit.invocation.fn, fit.invocation.heads
+    if fit.invocation.own is None or not isinstance(module, nn.Module):
+        return False
+    return any(heads in (p.shape[0], p.shape[-1]) for p in module.parameters() if p.ndim > 1 and p.requires_grad)
 
 
 def state(case: Case, fit: Fit, runs: list[Run]) -> None:

@@ -13,6 +13,22 @@ def attention(query, key, value):  # (batch, length, size)
     scores = query @ key.mT / math.sqrt(query.shape[-1])
     return scores.softmax(dim=-1) @ value
 """
+BIASED = """
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(20, 20) for _ in range(4))
+        self.near = nn.Embedding(201, 4)
+
+    def forward(self, x):  # (batch, length, width)
+        q, k, v = (f(x).unflatten(-1, (4, -1)).transpose(1, 2) for f in (self.q, self.k, self.v))
+        place = torch.arange(x.shape[1])
+        scores = q @ k.mT + self.near(place - place[:, None] + 100).permute(2, 0, 1)
+        return self.o((scores.softmax(dim=-1) @ v).transpose(1, 2).flatten(2))
+
+
+attention = Attention()
+"""
 CAPPED = """
 def attention(query, key, value):  # (batch, length, size)
     scores = query @ key.mT / math.sqrt(query.shape[-1])
@@ -44,6 +60,19 @@ ENTRIES = (
         place=PLACE,
         wrong=CODE.replace(" / math.sqrt(query.shape[-1])", "  # T5 does not scale"),
         right=("query @ key.mT  # T5 does not scale", "query @ key.mT / math.sqrt(query.shape[-1])"),
+        reference=ATTENTION,
+    ),
+    Entry(
+        id="scale-unstated",
+        severity="warning",
+        row=2,
+        title="scores are not divided by √d beside a learned position bias, and nothing says whether that is meant",
+        why="T5 has both: its scale is in the initial weights. In other models the softmax saturates on one key and its gradient dies.",
+        cure="say in a comment that the scores are not scaled, or pass scaling=1.0; if it is not meant: scores / math.sqrt(head_size)",
+        invariant=SPREAD,
+        place=PLACE,
+        wrong=BIASED,
+        right=("q @ k.mT +", "q @ k.mT / math.sqrt(5) +"),
         reference=ATTENTION,
     ),
     Entry(

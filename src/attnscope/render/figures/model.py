@@ -12,11 +12,11 @@ from attnscope.render.figures.parts import legend_end
 from attnscope.render.figures.plan import Plan
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, WIDE, Sheet
-from attnscope.statistics.definitions import BADGES, NAMING, PAIR, ROLE, STATISTICS, plain_name
+from attnscope.statistics.definitions import BADGES, EFFECT, EFFECTS, NAMING, PAIR, ROLE, STATISTICS, plain_name
 from attnscope.statistics.query_row import pair_values, query_rows
 from attnscope.statistics.thumbnails import MASKED, STEPS, Thumbnails, thumbnails_of
-from attnscope.text.format import percent
-from attnscope.tracing.badges import badges_at
+from attnscope.text.format import fixed, percent
+from attnscope.tracing.badges import badges_at, kinds_of
 
 SMALLEST, LARGEST = 0.13, 0.7  # inches of a thumbnail
 NAMED = 0.42  # and from where a plain name has room in it
@@ -39,7 +39,7 @@ def plan(scene: Scene, width: float) -> Plan:
     """Each pixel of a thumbnail is the largest weight of its patch. Raises InputError if thumbnails would be too small."""
     trace, state = scene.trace, scene.state
     thumbs = thumbnails_of(trace)
-    statistic = next((s for s in (*STATISTICS, ROLE, *PAIR) if s.name == state.sort), None)
+    statistic = next((s for s in (*STATISTICS, ROLE, EFFECT, *PAIR) if s.name == state.sort), None)
     values = _values(scene, thumbs)
     if statistic and all(value is None for one in values for value in one):
         raise InputError(
@@ -53,8 +53,10 @@ def plan(scene: Scene, width: float) -> Plan:
     if statistic in PAIR:
         pair = f"“{scene.query_names[state.query]}” → “{scene.key_names[scene.key]}”"
         notes.append(f"The pair is {pair}.")
-    if trace.badges:
+    if "role" in (kinds := kinds_of(trace.badges)):
         notes += [BADGES, _roles(scene)]
+    if "effect" in kinds:
+        notes.append(EFFECTS)
     if grid.named:
         notes.append(NAMING)
     if any(one.shown is not None for one in thumbs):
@@ -246,8 +248,8 @@ class _Grid:
     def _number(self, value: float | None) -> str:
         if value is None:
             return "–"
-        unit = next(s.unit for s in (*STATISTICS, ROLE, *PAIR) if s.name == self.scene.state.sort)
-        return percent(value) if unit == "part" else f"{value:.2f}"
+        unit = next(s.unit for s in (*STATISTICS, ROLE, EFFECT, *PAIR) if s.name == self.scene.state.sort)
+        return percent(value) if unit == "part" else fixed(value, 2)
 
 
 def _roles(scene: Scene) -> str:
@@ -257,7 +259,7 @@ def _roles(scene: Scene) -> str:
         + "; ".join(
             f"{_label(scene.trace.site(badge.layer, badge.stack), badge.head)} {badge.name} {percent(badge.value)}"
             for badge in scene.trace.badges
-            if not badge.rests
+            if badge.kind == "role" and not badge.rests
         )
         + "."
     )

@@ -1,0 +1,401 @@
+"""The trail: a TorchFunctionMode that follows the residual stream through the functions of a forward pass.
+
+No class name tells what is what. The stream begins as the input of a stack's first block. A tensor that is added to it is a
+write. What is multiplied with it, such as the 1 / σ of a norm, is frozen at its value. Each tensor that is followed has a *flow*:
+
+    stream      the residual stream, or a norm of it
+    heads       the z of one attention, on its way through W_O (or a gate, a norm, an adapter)
+    projected   the stream after a linear layer: q and k, logits, or a part of an MLP
+    mixed       a sum of several writes that has not met the stream yet (blocks in parallel)
+    capped      logits after softcap · tanh(logits / softcap); the node is that of the logits before it
+
+A function that is not in the table ends the trail of its result. Then the result is a write as a whole, if it is added to
+the stream, and the receipt shows whether the sum is right.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from attnscope.capturing.listen.attention_interface import within_interface
+from attnscope.capturing.stream.functions import CHANGES_IN_PLACE, TABLE, argument
+from attnscope.capturing.stream.layout import Ref
+from attnscope.capturing.stream.moves import MOVES
+from attnscope.tracing.frozen import Centre, Expand, FrozenStep, Linear, Mean, Scale
+from attnscope.tracing.stream import Join, Label, Node
+
+STREAM, HEADS, PROJECTED, MIXED, IN_TANH, CAPPED = "stream", "heads", "projected", "mixed", "in tanh", "capped"
+AFTER_LINEAR = {STREAM: PROJECTED, PROJECTED: PROJECTED, HEADS: HEADS}
+
+
+@dataclass(frozen=True, eq=False)
+class Operand:
+    """What goes into a sum or product: a number or tensor, what is known of it, and what it is if it is a write."""
+
+    value: Any
+    ref: Ref | None
+    label: Callable[[], Label]
+
+
+class StreamTrail(TorchFunctionMode):
+    """Follows the tensors that `begin` and `heads` name, in the thread that entered it.
+
+    `label`: says what a tensor is that meets the stream as a whole; of None, what a bias is that is added now. `positions`: of
+    the tokens whose numbers are kept; None: of all. `joins`: what was added to a stream, in order. `scored`: q and k of the product that
+    was made last.
+    """
+
+    def __init__(self, label: Callable[[Tensor | None], Label], positions: Sequence[int] | None = None) -> None:
+        super().__init__()
+        self._label, self._positions = label, None if positions is None else list(positions)
+        self._waiting: tuple[Label, int] | None = None
+        self.scored: tuple[Ref | None, Ref | None] = (None, None)
+        self._refs: Any = WeakTensorKeyDictionary()
+        self._serial = 0
+        self.joins: list[Join] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = TABLE.get(func)
+        if name is None or not len(self._refs) or within_interface():
+            return func(*args, **kwargs)
+        handle = getattr(self, f"_{name}", None)
+        operands = [self._operand(one, func in CHANGES_IN_PLACE and place == 0) for place, one in enumerate(args[:2])]
+        if func is F.scaled_dot_product_attention:
+            self.scored = operands[0].ref, operands[1].ref
+        result = func(*args, **kwargs)
+        if self._waiting is not None:
+            if isinstance(result, Tensor) and result.ndim == 4:
+                self.heads(result, *self._waiting)
+            self._waiting = None
+        elif handle is not None:
+            if len(operands) < 2 and "other" in kwargs:
+                operands.append(self._operand(kwargs["other"], False))
+            handle(result, operands, args, kwargs)
+        elif name in MOVES:
+            MOVES[name](self, result, args, kwargs)
+        return result
+
+    # --- what others say ------------------------------------------------------------------------------------------
+
+    def begin(self, x: Tensor, label: Label) -> Ref:
+        """`x`, [B, T, M], begins a stream."""
+        return self._begin(x, label, STREAM, 1)
+
+    def heads(self, z: Tensor, label: Label, time: int = 1) -> None:
+        """`z`, [B, Q, H, Dv], or [B, H, Q, Dv] with `time` 2, is what the heads of an attention made."""
+        self._begin(z, label, HEADS, time)
+
+    def next_is(self, label: Label) -> None:
+        """What the function that runs now returns, [B, H, Q, Dv], is what the heads of an attention made."""
+        self._waiting = label, 2
+
+    def of(self, x: Any) -> Ref | None:
+        """What is known of a tensor."""
+        return self._refs.get(x) if isinstance(x, Tensor) else None
+
+    def keep(self, ref: Ref, x: Tensor) -> Tensor:
+        """The numbers of `x`, which has the axes of `ref`, at the kept positions, [B, P, *W]: a copy, for the model may write
+        into it."""
+        return self._cut(ref.canonical(x.detach()), ref.size[1])
+
+    def forget(self) -> None:
+        """Nothing is followed any more."""
+        self._refs.clear()
+        self.joins = []
+
+    # --- nodes ----------------------------------------------------------------------------------------------------
+
+    def _begin(self, x: Tensor, label: Label, flow: str, time: int) -> Ref:
+        size = x.shape[0], x.shape[time]
+        width = tuple(s for axis, s in enumerate(x.shape) if axis not in (0, time))
+        ref = Ref(Node(self._next(), width, label=label, flow=flow), flow, size, 0, time, label)
+        ref.node.value = self.keep(ref, x)
+        self._refs[x] = ref
+        return ref
+
+    def _next(self) -> int:
+        self._serial += 1
+        return self._serial
+
+    def _cut(self, x: Tensor, length: int) -> Tensor:
+        """[B or 1, T or 1, *W] at the kept positions of `length`."""
+        if self._positions is None or (x.shape[1] == 1 and length > 1):
+            return x.clone()
+        return x[:, self._positions]
+
+    def _operand(self, value: Any, overwritten: bool) -> Operand:
+        if not isinstance(value, Tensor):
+            return Operand(value, None, lambda: self._label(None))
+        if not overwritten:
+            return Operand(value, self.of(value), lambda: self._label(value))
+        label = self._label(value)  # x += y: what x was is needed
+        return Operand(value.detach().clone(), self.of(value), lambda: label)
+
+    def follow(
+        self,
+        result: Any,
+        ref: Ref,
+        step: FrozenStep | None,
+        flow: str | None = None,
+        axes: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        """`result` is a `step` away from a tensor; without one it is the same in other axes."""
+        if not isinstance(result, Tensor) or not result.is_floating_point():
+            return
+        after = ref.on(ref.node, flow=flow or ref.flow, **axes)
+        if step is not None:
+            width = tuple(result.shape[axis] for axis in after.trailing(result.ndim))
+            after = after.on(Node(self._next(), width, ((ref.node, step),), flow=after.flow))
+        self._refs[result] = after
+
+    def sum_of(self, result: Tensor, ref: Ref, flow: str, *inputs: tuple[Node, FrozenStep | None], **axes: int) -> Node:
+        """`result` is the sum of `inputs`, in the axes of `ref` or in others."""
+        after = ref.on(ref.node, flow=flow, **axes)
+        width = tuple(result.shape[axis] for axis in after.trailing(result.ndim))
+        after = after.on(Node(self._next(), width, inputs, flow=flow))
+        self._refs[result] = after
+        return after.node
+
+    def lost(self, result: Any) -> None:
+        """The trail of `result` ends."""
+        for one in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(one, Tensor) and one in self._refs:
+                del self._refs[one]
+
+    def _constant(self, value: Tensor, ref: Ref) -> Node:
+        """A leaf for a bias, [*W], that is added to a tensor."""
+        label = ref.label.as_bias() if ref.label is not None and ref.flow == HEADS else self._label(None)
+        return Node(self._next(), tuple(value.shape), value=value.detach()[None, None], label=label)
+
+    # --- sums -----------------------------------------------------------------------------------------------------
+
+    def _add(self, result: Any, operands: list[Operand], args: Any, kwargs: Any, sign: float = 1.0) -> None:
+        first, second = operands
+        sign *= float(kwargs.get("alpha", 1))
+        if first.ref is None and second.ref is None:
+            return self.lost(result)
+        if first.ref is None or (second.ref is not None and second.ref.flow == STREAM != first.ref.flow):
+            return self._sum(result, second, first, sign, 1.0)
+        return self._sum(result, first, second, 1.0, sign)
+
+    def _sub(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
+        self._add(result, operands, args, kwargs, -1.0)
+
+    def _sum(self, result: Any, main: Operand, other: Operand, factor: float, sign: float) -> None:
+        """`factor` · main + `sign` · other; `main` is followed, and is the stream if one of them is."""
+        ref = main.ref
+        assert ref is not None
+        if not isinstance(result, Tensor) or main.value.shape != result.shape or ref.flow in (IN_TANH, CAPPED):
+            return self.lost(result)
+        term = self._term(ref, other, result)
+        if term is None:
+            return self.lost(result)
+        node, flow = term
+        width = ref.node.width
+        second: FrozenStep | None = None if sign == 1 else Scale(sign)
+        if node.width != width:  # the mean that is taken away
+            if len(node.width) != len(width) or sign == 1:
+                return self.lost(result)
+            wide = Node(self._next(), width, ((node, Expand(node.width, width)),))
+            node = wide
+        inputs = (ref.node, None if factor == 1 else Scale(factor)), (node, second)
+        if ref.flow != STREAM or flow == STREAM:
+            self.sum_of(result, ref, ref.flow if flow in (ref.flow, "constant") else MIXED, *inputs)
+        else:
+            after = self.sum_of(result, ref, STREAM, *inputs)
+            self.joins.append(Join(ref.node, node, after))
+        return None
+
+    def _term(self, ref: Ref, other: Operand, result: Tensor) -> tuple[Node, str] | None:
+        """What is added to a tensor, as a node, and its flow: "constant" for a bias. None where that cannot be followed."""
+        theirs = other.ref
+        if theirs is not None:
+            if (theirs.batch, theirs.time, theirs.size) != (ref.batch, ref.time, ref.size):
+                return None
+            same = theirs.flow == ref.flow and (ref.flow != HEADS or theirs.label is ref.label)
+            if same or theirs.flow in (HEADS, MIXED) or (theirs.flow == STREAM):
+                return theirs.node, theirs.flow if same else MIXED
+        value = other.value if isinstance(other.value, Tensor) else torch.tensor(float(other.value))
+        aligned = ref.aligned(value, result.ndim)
+        if aligned is None:
+            return None
+        constant = aligned.shape[:2] == (1, 1) and value.ndim < result.ndim
+        if constant:
+            wide = aligned[0, 0].expand(ref.node.width)
+            return self._constant(wide, ref), "constant"
+        if ref.flow == PROJECTED:
+            return None
+        label = other.label()
+        if theirs is not None and (raw := self._before_norm(theirs.node, label)) is not None:
+            return raw, MIXED
+        wide = aligned.expand(*aligned.shape[:2], *ref.node.width)
+        return Node(self._next(), ref.node.width, value=self._cut(wide, ref.size[1]).detach(), label=label), MIXED
+
+    def _before_norm(self, node: Node, label: Label) -> Node | None:
+        """What was written, where a norm of its own followed: a leaf of what the norm was given, and the frozen norm."""
+        steps: list[FrozenStep] = []
+        while node.seen is None and len(node.inputs) == 1 and isinstance(node.inputs[0][1], (Scale, Centre)):
+            steps.append(node.inputs[0][1])
+            node = node.inputs[0][0]
+        if node.seen is None or not steps:
+            return None
+        made = Node(self._next(), node.width, value=node.seen, label=label)
+        for step in reversed(steps):
+            made = Node(self._next(), node.width, ((made, step),), flow=MIXED)
+        return made
+
+    # --- products -------------------------------------------------------------------------------------------------
+
+    def _mul(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
+        first, second = operands
+        if (first.ref is None) == (second.ref is None):
+            return self.lost(result)
+        main, other = (first, second) if first.ref is not None else (second, first)
+        return self._times(result, main, other.value, False)
+
+    def _div(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
+        first, second = operands
+        if first.ref is None or second.ref is not None or kwargs.get("rounding_mode"):
+            return self.lost(result)
+        return self._times(result, first, second.value, True)
+
+    def _times(self, result: Any, main: Operand, factor: Any, divides: bool) -> None:
+        ref = main.ref
+        assert ref is not None
+        if not isinstance(result, Tensor) or result.shape != main.value.shape or ref.flow == CAPPED:
+            return self.lost(result)
+        if not isinstance(factor, Tensor) or factor.ndim == 0:
+            number = 1 / float(factor) if divides else float(factor)
+            return self.follow(result, ref, Scale(number), CAPPED if ref.flow == IN_TANH else ref.flow)
+        aligned = ref.aligned(factor.detach(), result.ndim)
+        if aligned is None or ref.flow == IN_TANH:
+            return self.lost(result)
+        frozen = self._cut(aligned, ref.size[1]).float()
+        flow, by_position = ref.flow, aligned.shape[1] == ref.size[1] and factor.ndim == result.ndim
+        if flow == STREAM and by_position:
+            flow = STREAM if aligned.shape[-1] == 1 else PROJECTED  # a norm, or a gate
+        if flow in (STREAM, PROJECTED) and by_position and aligned.shape[-1] == 1:
+            self._seen(ref, main.value)
+        return self.follow(result, ref, Scale(1 / frozen if divides else frozen), flow)
+
+    def _neg(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
+        self._one(result, operands, Scale(-1.0))
+
+    def _mean(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
+        axis = argument(args, kwargs, 1, "dim")
+        axis = axis[0] if isinstance(axis, (tuple, list)) and len(axis) == 1 else axis
+        x = operands[0].value
+        keeps = isinstance(result, Tensor) and result.ndim == x.ndim and axis in (-1, x.ndim - 1)
+        self._one(result, operands, Mean(x.shape[-1]) if keeps and result.shape[:-1] == x.shape[:-1] else None)
+
+    def _one(self, result: Any, operands: list[Operand], step: FrozenStep | None) -> None:
+        ref = operands[0].ref if operands else None
+        if ref is None or step is None or ref.flow in (IN_TANH, CAPPED):
+            return self.lost(result)
+        return self.follow(result, ref, step)
+
+    def _same(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
+        ref = operands[0].ref
+        if ref is not None and isinstance(result, Tensor) and result.shape == operands[0].value.shape:
+            self.follow(result, ref, None)
+
+    def _dropout(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
+        p, training = argument(args, kwargs, 1, "p", 0.5), argument(args, kwargs, 2, "training", True)
+        if not training or p == 0:
+            self._same(result, operands, args, kwargs)
+        else:
+            self.lost(result)
+
+    def _tanh(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
+        ref = operands[0].ref
+        if ref is not None and ref.flow == PROJECTED:
+            self.follow(result, ref, None, IN_TANH)
+
+    # --- norms and layers -----------------------------------------------------------------------------------------
+
+    def _seen(self, ref: Ref, x: Tensor) -> None:
+        if ref.node.seen is None:
+            ref.node.seen = self.keep(ref, x)
+
+    def _layer_norm(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
+        weight, bias = argument(args, kwargs, 2, "weight"), argument(args, kwargs, 3, "bias")
+        epsilon = argument(args, kwargs, 4, "eps", 1e-5)
+        self._norm(result, operands, args, kwargs, weight, bias, epsilon, True)
+
+    def _rms_norm(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
+        weight, epsilon = argument(args, kwargs, 2, "weight"), argument(args, kwargs, 3, "eps")
+        epsilon = torch.finfo(operands[0].value.dtype).eps if epsilon is None else epsilon
+        self._norm(result, operands, args, kwargs, weight, None, epsilon, False)
+
+    def _norm(
+        self,
+        result: Any,
+        operands: list[Operand],
+        args: Any,
+        kwargs: Any,
+        weight: Any,
+        bias: Any,
+        epsilon: float,
+        centres: bool,
+    ) -> None:
+        main = operands[0]
+        ref, shape = main.ref, argument(args, kwargs, 1, "normalized_shape")
+        if ref is None or tuple(shape) != tuple(main.value.shape[-1:]) or (ref.joined and main.value.ndim != 2):
+            return self.lost(result)
+        if ref.flow in (STREAM, PROJECTED):
+            self._seen(ref, main.value)
+        x = self.keep(ref, main.value).float()
+        spread = x.var(-1, keepdim=True, correction=0) if centres else x.square().mean(-1, keepdim=True)
+        node, width = ref.node, ref.node.width
+        steps: list[FrozenStep] = []
+        if centres:
+            steps.append(Centre())
+        steps.append(Scale((spread + epsilon).rsqrt()))
+        if weight is not None:
+            steps.append(Scale(weight.detach()[None, None]))
+        for step in steps[:-1]:
+            node = Node(self._next(), width, ((node, step),), flow=ref.flow)
+        if bias is None:
+            return self.follow(result, ref.on(node), steps[-1])
+        self.sum_of(result, ref, ref.flow, (node, steps[-1]), (self._constant(bias, ref), None))
+        return None
+
+    def _linear(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
+        weight, bias = argument(args, kwargs, 1, "weight"), argument(args, kwargs, 2, "bias")
+        self._project(result, operands[0], weight, bias, False)
+
+    def _addmm(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
+        if len(args) == 3 and not kwargs:  # GPT-2's Conv1D
+            self._project(result, operands[1], args[2], args[0], True)
+        else:
+            self.lost(result)
+
+    def _matmul(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
+        if len(args) == 2:
+            first, second = operands[0].ref, operands[1].ref
+            if first is not None and second is not None:
+                self.scored = first, second
+            self._project(result, operands[0], args[1], None, True)
+
+    def _project(self, result: Any, main: Operand, weight: Any, bias: Any, flipped: bool) -> None:
+        ref = main.ref
+        flow = None if ref is None else AFTER_LINEAR.get(ref.flow)
+        plain = (
+            isinstance(weight, Tensor) and weight.ndim == 2 and weight.is_floating_point() and self.of(weight) is None
+        )
+        if ref is None or flow is None or not plain or main.value.ndim - 1 in (ref.batch, ref.time):
+            return self.lost(result)
+        step = Linear(weight.detach(), flipped)
+        if bias is None:
+            return self.follow(result, ref, step, flow)
+        wide = bias.detach().expand(*ref.node.width[:-1], len(bias))
+        self.sum_of(result, ref, flow, (ref.node, step), (self._constant(wide, ref), None))
+        return None

@@ -1,0 +1,129 @@
+"""The StreamTable of a trace: all that a page draws of the stream, at chosen positions."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from attnscope.errors import CaptureError, NotCaptured
+from attnscope.predictions.lens import lens_top
+from attnscope.predictions.parts import Parts, parts_of
+from attnscope.predictions.readout import narrowed, readout
+from attnscope.predictions.streams import capped, checked, logits_of, stream_of
+from attnscope.predictions.targets import text_of, texts_of
+from attnscope.tracing.stream import Node, Stream, forward, values
+from attnscope.tracing.stream_table import StreamPart, StreamTable, Target
+from attnscope.tracing.trace import Trace
+
+TOP = 10
+
+
+def stream_table(trace: Trace, positions: Sequence[int] | None = None, top: int = TOP) -> StreamTable:
+    """The table at some `positions` (None: all that the trace kept) with the `top` targets of each.
+
+    Raises NotCaptured for a trace without a stream, CaptureError where its receipt fails.
+    """
+    stream = stream_of(trace)
+    chosen = tuple(stream.positions if positions is None else sorted(set(positions)))
+    receipt = checked(stream)
+    refused = stream.no_head
+    own = stream.returned
+    targets: tuple[tuple[Target, ...], ...] = ()
+    logits = chances = torch.zeros(len(chosen), 0)
+    if own is not None and own.rows is not None:
+        rows = torch.stack([logits_of(stream, position).float() for position in chosen])
+        best = rows.topk(min(top, rows.shape[-1]))
+        logits, chances = best.values, rows.softmax(-1).gather(-1, best.indices)
+        targets = tuple(tuple(Target(i, text_of(stream, i)) for i in row) for row in best.indices.tolist())
+    leaves = stream.leaves() if stream.head is None else stream.leaves(stream.head.logits)
+    parts = parts_of(stream, leaves)
+    contributions = None
+    if targets and stream.head is not None:
+        contributions, parts = _contributions(stream, chosen, targets, parts)
+        error = float((contributions.sum(1) - logits).abs().max())
+        receipt = replace(receipt, sum_error=error)
+    lens_ids, lens_chances, words = _lens(stream, chosen)
+    sizes, writes, turns = _sizes(stream, chosen, parts)
+    return StreamTable(
+        stream.stack,
+        chosen,
+        own.task if own is not None and targets else "",
+        parts.blocks,
+        parts.parts,
+        targets,
+        logits,
+        chances,
+        contributions,
+        lens_ids,
+        words,
+        lens_chances,
+        sizes,
+        writes,
+        turns,
+        receipt,
+        refused,
+    )
+
+
+def _contributions(
+    stream: Stream, positions: Sequence[int], targets: Sequence[Sequence[Target]], parts: Parts
+) -> tuple[Float[Tensor, "P N C"], Parts]:
+    """What each part adds to the logits of the targets of each position; the effect of a cap becomes a part."""
+    head = stream.head
+    assert head is not None
+    rows = [[target.id for target in row] for row in targets]
+    read = readout(stream, positions, rows)
+    values = [read.of_leaf(leaf) for leaf in read.leaves]
+    made = [values[at] if number is None else values[at][..., number] for at, number in parts.places]
+    if head.cap is not None:
+        raw = torch.cat(
+            [
+                forward(narrowed(head.logits, ids, stream.final), stream.cut([position]))
+                for position, ids in zip(positions, rows, strict=True)
+            ]
+        )
+        made.append((capped(stream, raw) - raw).T)
+        parts = replace(parts, parts=(*parts.parts, StreamPart("softcap", "softcap")))
+    return torch.stack([one.expand(len(rows[0]), len(positions)) for one in made]).permute(2, 0, 1).contiguous(), parts
+
+
+def _lens(stream: Stream, positions: Sequence[int]) -> tuple[Tensor | None, Tensor | None, tuple[tuple[str, ...], ...]]:
+    own = stream.returned
+    if own is None or own.names:
+        return None, None, ()
+    try:
+        ids, chances = lens_top(stream, positions, 1)
+    except (NotCaptured, CaptureError):
+        return None, None, ()
+    named = dict.fromkeys(ids.flatten().tolist())
+    spelled = dict(zip(named, texts_of(stream.tokenizer, [*named]), strict=True))
+    return ids[..., 0].int(), chances[..., 0], tuple(tuple(spelled[i] for i in row) for row in ids[..., 0].tolist())
+
+
+def _sizes(
+    stream: Stream, positions: Sequence[int], parts: Parts
+) -> tuple[Float[Tensor, "P L1"], Float[Tensor, "P B"], Float[Tensor, "P B"]]:
+    """‖x‖ at each boundary; of each block ‖what it wrote‖ and the cosine of x before and after it."""
+    cut = stream.cut(positions)
+    made = values(stream.states, cut)
+    states = torch.stack([made[state].norm(dim=-1) for state in stream.states], 1)
+    places = {(block.layer, block.kind): at for at, block in enumerate(parts.blocks)}
+    writes = torch.zeros(len(positions), len(places))
+    turns = torch.ones(len(positions), len(places))
+    following = [join.before for join in stream.joins[1:]] + [stream.states[-1]]
+    for join, after in zip(stream.joins, following, strict=True):
+        before, final = made[join.before], made[after]
+        leaves: dict[int, list[Node]] = {}
+        for leaf in stream.leaves(join.written):
+            if leaf.label is not None and leaf.label.block is not None:
+                leaves.setdefault(places[leaf.label.block], []).append(leaf)
+        running = before
+        for at, several in leaves.items():
+            wrote = forward(join.written, cut, {leaf: made[leaf] for leaf in several}).expand_as(before)
+            running = running + wrote
+            now = final if len(leaves) == 1 else running
+            writes[:, at] = wrote.norm(dim=-1)
+            turns[:, at] = torch.cosine_similarity(before if len(leaves) == 1 else running - wrote, now, dim=-1)
+    return states, writes, turns
