@@ -136,6 +136,10 @@ class Pass:
         None,
     )  # stack and layer of every call, and how much had been noted when they were read
 
+    def calls_alone(self) -> "Pass":
+        """The pass without its tensors: which calls it had."""
+        return Pass(order=self.order, calls=self.calls, softmaxes=self.softmaxes)
+
     def saw_softmax(self, turn: int, path: str, shape: torch.Size) -> None:
         """A softmax over keys in one run of a module, whether it is multiplied with values or not. `shape`: of its result; with
         more than four axes it is no one attention."""
