@@ -1,7 +1,12 @@
 /** A small payload, made by hand: what the DOM tests draw, and what `npm run dev` shows. */
 
-import type { Metadata } from "../src/data/metadata";
-import { f32, meta, safetensors, site, u8 } from "./made";
+import type { Metadata, StreamNote } from "../src/data/metadata";
+import { f32, meta, safetensors, site, type Tensor, u8 } from "./made";
+
+export interface Streamed {
+  note: StreamNote;
+  tensors: Record<string, Tensor>;
+}
 
 export const WORDS = ["The", "cat", "sat", "on", "its", "mat", "."];
 const KEYS = WORDS.length;
@@ -34,8 +39,8 @@ const STEP_NAMES: Metadata["step_names"] = {
   write: ["12", "z · W_O", "write"],
 };
 
-/** Two layers of two heads, causal, with thumbnails and statistics. */
-export function bytes(): Uint8Array {
+/** Two layers of two heads, causal, with thumbnails and statistics; `streamed`: with the table of the stream, from stream-fixture.ts. */
+export function bytes(streamed: Streamed | null = null): Uint8Array {
   const thumb = (index: number) => ({
     tensor: `t${index}`,
     rows: KEYS,
@@ -93,6 +98,8 @@ export function bytes(): Uint8Array {
     stat_titles: { special: "on special tokens", distance: "mean distance" },
     stat_units: { special: "part", distance: "tokens" },
     step_names: STEP_NAMES,
+    ...(streamed && { stream: streamed.note }),
   };
+  Object.assign(tensors, streamed?.tensors);
   return safetensors(tensors, { attnscope: JSON.stringify(described) });
 }

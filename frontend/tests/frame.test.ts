@@ -14,9 +14,10 @@ const meta = (source: unknown, name = "some/model") =>
 
 describe("the ladder of levels", () => {
   it("goes in and out, a head being drawn as it was last", () => {
-    expect(levelsInOrder(all, "head")).toEqual(["model", "head", "neuron", "steps"]);
-    expect(levelsInOrder(all, "matrix")).toEqual(["model", "matrix", "neuron", "steps"]);
+    expect(levelsInOrder(all, "head")).toEqual(["stream", "model", "head", "neuron", "steps"]);
+    expect(levelsInOrder(all, "matrix")).toEqual(["stream", "model", "matrix", "neuron", "steps"]);
     expect(LEVELS.map((name) => nextLevel(name, 1, all, "matrix"))).toEqual([
+      "model",
       "matrix",
       "neuron",
       "neuron",
@@ -25,6 +26,7 @@ describe("the ladder of levels", () => {
     ]);
     expect(LEVELS.map((name) => nextLevel(name, -1, all, "matrix"))).toEqual([
       null,
+      "stream",
       "model",
       "model",
       "matrix",

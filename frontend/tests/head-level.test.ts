@@ -10,9 +10,19 @@ import { RowCache } from "../src/heads/row-cache";
 import { exportSide, writtenOf } from "../src/levels/head/column";
 import { exportSvg } from "../src/levels/head/export-svg";
 import { choose, curve, type Line, opacity, positionOf, thickness, thresholdAt } from "../src/levels/head/geometry";
+import { compact } from "../src/scene/labels";
 import { meta, payload, site } from "./made";
 
 const head = (h: number, change = {}) => new HeadTensors(new Payload(payload(site(change))), 0, h);
+
+describe("names in a list", () => {
+  it("keep a patch's place where there is no room for all", () => {
+    expect(compact("frame 12 patch 8,2")).toBe("frame 12 · 8,2");
+    expect(compact("video 1 frame 0 patch 10,11")).toBe("video 1 frame 0 · 10,11");
+    expect(compact("image 3 patch 0,1")).toBe("image 3 · 0,1");
+    for (const same of ["patch 2,2", "frame", "frame 3 [CLS]", "a patch 2,2"]) expect(compact(same)).toBe(same);
+  });
+});
 
 describe("lines", () => {
   const lines: Line[] = [0.5, 0.2, 0.1, 0.1, 0.06, 0.04, 0].map((weight, key) => ({

@@ -1,29 +1,14 @@
 """Every level in both themes: axe-core finds nothing, everything can be reached, nothing is too small, text can grow."""
 
-from pathlib import Path
-
 import pytest
 
 from attnscope.tracing.tokens import Tokens
-from attnscope.views.state import LEVELS
+from attnscope.views.levels import ALWAYS_THERE as LEVELS
 from levels_in import levels_there, open_level, switch_to
 from made_traces import made_trace, pictured
+from page_checks import violations
 
 pytestmark = pytest.mark.source  # axe-core lies among the front end's development packages
-AXE = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-
-
-def violations(page) -> list[str]:
-    """What axe-core finds in the view (WCAG 2.2 A and AA, and its own good practice), a line each."""
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate(
-        """async rules => (await axe.run(document, {runOnly: rules})).violations.map(
-             v => `${v.id}: ${v.help}: ` + v.nodes.slice(0, 3).map(n => `${n.target.flat()} ${n.any.concat(n.all).map(c => c.message)}`).join(' | '))""",
-        RULES,
-    )
-    assert isinstance(found, list)
-    return found
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -5,7 +5,7 @@ from functools import cache
 
 import pytest
 
-from attnscope.views.state import LEVELS
+from attnscope.views.levels import ALWAYS_THERE as LEVELS
 from browser_tools import settled
 from levels_in import switch_to
 from made_traces import made_trace

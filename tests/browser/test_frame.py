@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from attnscope.views.state import LEVELS, State
+from attnscope.views.levels import ALWAYS_THERE as LEVELS
+from attnscope.views.state import State
 from browser_tools import settled, until
 from levels_in import levels_there, open_level, switch_to
 

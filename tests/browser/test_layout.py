@@ -5,40 +5,11 @@ import itertools
 import pytest
 
 from made_traces import made_trace
+from page_checks import CONTRAST, sideways
 
 STRIPS = """() => [...document.querySelector('[data-attnscope]').shadowRoot.querySelectorAll('[data-row-key] canvas')].map(c => {
   const box = c.getBoundingClientRect(); return {css: box.width, device: c.width, ratio: c.width / box.width};
 })"""
-
-# Contrast of every piece of text against the nearest opaque ground (WCAG 2.2, 1.4.3).
-CONTRAST = """() => {
-  const channel = c => { c /= 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
-  const parse = s => (s.match(/[\\d.]+/g) ?? []).map(Number);
-  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-  const over = (top, under) => { const a = top[3] ?? 1; return [0, 1, 2].map(i => top[i] * a + under[i] * (1 - a)); };
-  const ground = e => {
-    const chain = [];
-    for (let n = e; n; n = n.parentElement ?? n.getRootNode().host) { chain.push(parse(getComputedStyle(n).backgroundColor)); }
-    return chain.reverse().reduce((under, top) => top.length ? over(top, under) : under, [255, 255, 255]);
-  };
-  const root = document.querySelector('[data-attnscope]').shadowRoot, poor = [];
-  for (const e of root.querySelectorAll('*')) {
-    if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())) continue;
-    const box = e.getBoundingClientRect(), style = getComputedStyle(e);
-    if (!box.width || box.width <= 1 || style.visibility === 'hidden' || e.tagName === 'OPTION' || e.closest('[disabled]')) continue;
-    let dim = 1; for (let n = e; n; n = n.parentElement) dim *= Number(getComputedStyle(n).opacity);
-    const back = ground(e), ink = parse(style.color); ink[3] = (ink[3] ?? 1) * dim;
-    const [a, b] = [light(over(ink, back)), light(back)];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < 4.5) poor.push([e.className, e.textContent.slice(0, 30), Math.round(ratio * 100) / 100]);
-  }
-  return poor;
-}"""
-
-
-def sideways(page) -> int:
-    """How far the page could be scrolled sideways, in pixels."""
-    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
 @pytest.mark.parametrize("dark", [False, True])

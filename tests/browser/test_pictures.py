@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attnscope.views.state import LEVELS
+from attnscope.views.levels import ALWAYS_THERE as LEVELS
 from browser_tools import settled
 from levels_in import open_level
 

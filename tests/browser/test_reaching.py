@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from attnscope.views.state import LEVELS
+from attnscope.views.levels import ALWAYS_THERE as LEVELS
 from browser_tools import next_draw, settled, url_state
 from levels_in import levels_there, switch_to
 from made_traces import made_trace

@@ -120,15 +120,17 @@ def test_windows_stand_at_their_places(kind: str, size: tuple[int, int], block: 
     assert len(shifted) == (0 if kind == "sam" else 2)
 
 
-def test_of_too_many_windows_the_first_stands_at_its_place() -> None:
+def test_of_too_many_windows_those_that_are_shown_stand_at_their_places() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(5)
         model = T.SwinModel(T.SwinConfig(**{**SWIN, "image_size": 80})).eval()
     trace = attnscope.trace(model, None, inputs={"pixel_values": _random(1, 3, 80, 80)})
     tokens = trace.query_tokens(trace.sites[1])
     (grid,) = tokens.grids
-    assert (grid.rows, grid.columns, len(tokens)) == (40, 40, 16)
-    assert [divmod(place, 40) for place in grid.places] == [(r, c) for r in range(2, 6) for c in range(2, 6)]
+    assert (grid.rows, grid.columns, len(tokens)) == (40, 40, 64 * 16)
+    assert [divmod(i, 40) for i, token in enumerate(grid.tokens) if 0 <= token < 16] == [
+        (r, c) for r in range(2, 6) for c in range(2, 6)
+    ]
     assert tokens.strings[0] == "patch 2,2"
     assert "</html>" in trace.show(layer=1, static=True).html
 
@@ -228,3 +230,36 @@ def test_the_squares_and_windows_of_qwens_tower(kind: str) -> None:
         assert found == {f"image {image} patch {row},{column}"}
     assert trace.query_tokens(trace.sites[first[0]]).grids[0].rows == 6
     assert "</html>" in trace.show(stack=trace.sites[first[0]].stack, layer=0, static=True).html
+
+
+def test_the_frames_of_qwens_videos() -> None:
+    """A video of 2 × 4 × 6 patches beside an image of 2 × 4. The tower reads the image first, wherever it stands in the text."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        config = T.Qwen2VLConfig(text_config=TEXT, vision_config=QWEN2, image_token_id=96, video_token_id=95)
+        model = T.Qwen2VLModel(config).eval()
+    width = model.visual.patch_embed.proj.weight[0].numel()
+    inputs = {
+        "input_ids": torch.tensor([[1, *(95,) * 12, 2, *(96,) * 2, 3]]),
+        "mm_token_type_ids": torch.tensor([[0, *(2,) * 12, 0, *(1,) * 2, 0]]),
+        "pixel_values": _random(8, width),
+        "image_grid_thw": torch.tensor([[1, 2, 4]]),
+        "pixel_values_videos": _random(48, width, seed=2),
+        "video_grid_thw": torch.tensor([[2, 4, 6]]),
+    }
+    trace = attnscope.trace(model, None, inputs=inputs)
+    calls = [site for site in trace.sites if (site.stack or "").startswith("vision") and site.layer == 0]
+    names = [name for site in calls for name in trace.query_tokens(site).strings]
+    assert names[:5] == ["patch 0,0", "patch 0,1", "patch 1,0", "patch 1,1", "patch 0,2"]  # four become one token
+    frames = {f"frame {frame} patch {row},{column}" for frame in range(2) for row in range(4) for column in range(6)}
+    assert set(names[8:]) == frames
+    for patch in (8 + 5, 8 + 24 + 11):  # one patch of the video, changed, moves the position of its name
+        other = {**inputs, "pixel_values_videos": inputs["pixel_values_videos"].clone()}
+        other["pixel_values_videos"][patch - 8] += 3
+        at = [n for n, site in enumerate(trace.sites) if any(site is one for one in calls)]
+        assert set().union(*(_moved(model, inputs, other, n) for n in at)) == {names[patch]}
+    assert trace.tokens.shown[1:3] == ("frame 0 patch 0,0", "frame 0 patch 0,1")
+    assert trace.tokens.shown[7] == "frame 1 patch 0,0"
+    assert trace.tokens.shown[14:16] == ("patch 0,0", "patch 0,1")
+    assert [(grid.rows, grid.columns) for grid in trace.tokens.grids] == [(1, 2), (2, 3), (2, 3)]
+    assert "</html>" in trace.show(stack=[*trace.stacks][-1], static=True).html

@@ -227,3 +227,21 @@ def test_global_tokens_of_longt5_stand_behind_those_of_the_text() -> None:
     with attnscope.capture(model) as recorder:
         model(ids.repeat(2, 1), attention_mask=torch.tensor([[1] * 23, [1] * 17 + [0] * 6]))
     assert not recorder.trace(index=1).sites[0].weights()[..., 17:23].any()
+
+
+class CubedAttention(BandAttention):
+    """Values that are not linear in what any layer gives."""
+
+    def split(self, x: Tensor) -> tuple[Tensor, ...]:
+        q, k, v = super().split(x)
+        return q, k, v**3
+
+
+def test_what_ran_and_could_not_be_read_is_named_to_every_reader() -> None:
+    model = parts.Layers(BandAttention(), CubedAttention()).eval()
+    with torch.no_grad(), attnscope.capture(model) as recorder:
+        model(torch.randn(B, T, M))
+    trace = recorder.trace()
+    assert [site.path for site in trace.sites] == ["layers.0"]
+    assert trace.unrecorded == ("layers.1",)
+    assert any(note.startswith("Not shown: what looks like attention in layers.1.") for note in trace.notes)

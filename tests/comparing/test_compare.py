@@ -11,7 +11,8 @@ import attnscope
 from attnscope.comparing.alignment import align, partner
 from attnscope.payload.codec import read
 from attnscope.tracing.tokens import Tokens, tokens_of_strings
-from attnscope.views.state import LEVELS, State
+from attnscope.views.levels import ALWAYS_THERE as LEVELS
+from attnscope.views.state import State
 from attnscope.views.view import View
 from closeness import close, tolerance
 

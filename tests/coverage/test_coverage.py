@@ -17,7 +17,7 @@ from attnscope.coverage.shrink import Sizes, shrink
 from attnscope.coverage.softmaxes import passed_over
 from attnscope.coverage.table import labels_of, line, page, worse
 from attnscope.coverage.types import POPULAR, all_types, class_name
-from attnscope.views.state import LEVELS
+from attnscope.views.levels import ALWAYS_THERE as LEVELS
 
 PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
 

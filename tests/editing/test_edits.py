@@ -185,3 +185,18 @@ def test_sdpa_is_edited_as_eager_is(kind: str) -> None:
             edit.layers(1).weights("uniform")
             made.append(outputs(m(**inputs(kind))))
     torch.testing.assert_close(made[0], made[1], rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_weights_that_a_model_returns_are_those_that_it_used() -> None:
+    m, x = model("llama", "eager"), inputs("llama")
+    clean = m(**x, output_attentions=True).attentions[1][0]
+    with attnscope.edit(m) as edit:
+        edit.head(name(1)).cut(query=6, key=2)
+        made = m(**x, output_attentions=True).attentions[1][0]
+    assert clean[1, 6, 2] > 0
+    assert made[1, 6, 2] == 0
+    torch.testing.assert_close(made[1, 6].sum(), torch.tensor(1.0))
+    kept = torch.ones_like(made, dtype=torch.bool)
+    kept[1, 6] = False
+    assert torch.equal(made[kept], clean[kept])

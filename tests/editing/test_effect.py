@@ -146,10 +146,11 @@ def test_a_mean_has_no_note_on_the_distribution() -> None:
     m, x = model("gpt2", "sdpa"), inputs("gpt2")
     with attnscope.edit(m) as edit:
         edit.head("L1H2").mean(over=[x, {"input_ids": ids(1, 7, seed=3)}])
-        effect = edit.effect(inputs=x, target=TARGET, control=2)
-    assert effect.measure == "log-probability"
+        effect = edit.effect(inputs=x, target=TARGET, against=AGAINST, control=2)
+        alone = edit.effect(inputs=x, target=TARGET)
     assert effect.reference == "the mean of 2 texts, over all tokens"
     assert effect.notes == ()
+    assert alone.measure == "log-probability"
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ def table() -> attnscope.EffectTable:
     totals = {Unit("", layer, (head,)): [0.01 * layer, 0.02 * head] for layer in range(3) for head in range(12)}
     totals[Unit("", 2, (5,))] = [2.0, 2.5]
     totals[Unit("", 1, (7,))] = [-1.0, -1.5]
-    more = {"measure": "logit difference", "reference": "zero", "asked": "' Mary' against ' John'"}
+    more: Any = {"measure": "logit difference", "reference": "zero", "asked": "' Mary' against ' John'"}
     return attnscope.EffectTable.of(totals, model="all-MiniLM-L6-v2", clean=(3.0, 4.0), **more)
 
 

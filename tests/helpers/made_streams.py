@@ -26,8 +26,16 @@ def made_table(predicts: bool = True) -> StreamTable:
     def numbers(*shape: int) -> Any:
         return torch.randn(shape, generator=generator)
 
-    targets = tuple(tuple(Target(10 * p + c, f" w{c}") for c in range(columns)) for p in range(3)) if predicts else ()
+    given = numbers(3, len(terms), columns)
+    order = given.sum(1).argsort(descending=True)  # the most probable target first
+    given = given.gather(2, order[:, None].expand_as(given))
+    targets = (
+        tuple(tuple(Target(10 * p + c, f" w{10 * p + c}") for c in range(columns)) for p in range(3))
+        if predicts
+        else ()
+    )
     count = columns if predicts else 0
+    logits = given.sum(1)[:, :count]
     return StreamTable(
         None,
         positions,
@@ -35,15 +43,15 @@ def made_table(predicts: bool = True) -> StreamTable:
         blocks,
         tuple(terms),
         targets,
-        numbers(3, count),
-        numbers(3, count),
-        numbers(3, len(terms), columns) if predicts else None,
+        logits,
+        logits.softmax(-1) * 0.9,
+        given if predicts else None,
         torch.arange(9, dtype=torch.int32).reshape(3, 3) if predicts else None,
         tuple(("a", "b", "c") for _ in range(3)) if predicts else (),
-        numbers(3, 3) if predicts else None,
-        numbers(3, 3),
-        numbers(3, 4),
-        numbers(3, 4),
+        torch.rand(3, 3, generator=generator) if predicts else None,
+        numbers(3, 3).abs() + 1,
+        numbers(3, 4).abs(),
+        numbers(3, 4).tanh(),
         StreamReceipt(1e-7, 2e-7 if predicts else None, 3e-6 if predicts else None, 1e-4),
         "" if predicts else "this model predicts nothing",
     )

@@ -17,7 +17,8 @@ import attnscope
 from attnscope.payload.codec import decode, encode, read as read_payload
 from attnscope.render.page.html import plain_table
 from attnscope.render.widget import Scope
-from attnscope.views.state import CHOICES, State
+from attnscope.views.levels import ALWAYS_THERE
+from attnscope.views.state import State
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path for path in (Path(__file__).parent / "saved").iterdir() if path.is_dir())
@@ -51,7 +52,7 @@ def test_a_trace(path: Path) -> None:
         weights = site.weights(site.heads - 1, site.queries - 1)[0]
         assert torch.allclose(weights, torch.tensor(known["weights"]), atol=2e-5)
     last = trace.site(-1, trace.sites[-1].stack)
-    for level in CHOICES["level"]:
+    for level in ALWAYS_THERE:
         view = trace.show(level, stack=last.stack, layer=last.layer)
         assert view.html.endswith("</html>\n")
         assert plain_table(view)

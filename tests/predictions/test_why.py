@@ -7,7 +7,7 @@ from torch import Tensor
 import attnscope
 import tiny_models as tiny
 from attnscope import CaptureError, InputError, NotCaptured, Trace
-from attnscope.tracing.frozen import Scale
+from attnscope.tracing.frozen import Linear, Scale
 from attnscope.tracing.stream import reached
 from followed_models import inputs_of, traced
 
@@ -87,7 +87,7 @@ def test_the_table_adds_up_to_scaled(name: str) -> None:
         assert float(table.sum()) == pytest.approx(found.scaled, abs=1e-5 * largest)
         assert (dict(found.steps).keys() == {"softcap"}) == (name == "gemma2")
         assert ("position bias" in dict(found.steps)) == (name == "t5_generates" and stack != "cross")
-    assert found.top(1)[0][2] == pytest.approx(float(found.table.flatten()[found.table.abs().argmax()]))
+        assert found.top(1)[0][2] == pytest.approx(float(found.table.flatten()[found.table.abs().argmax()]))
 
 
 def test_biases_are_parts_of_their_own() -> None:
@@ -113,7 +113,7 @@ def test_a_wrong_norm_or_weight_fails(name: str) -> None:
         if isinstance(step, Scale) and isinstance(step.factor, Tensor):
             object.__setattr__(step, "factor", step.factor * 1.1)
             break
-        if hasattr(step, "weight"):
+        if isinstance(step, Linear):
             object.__setattr__(step, "weight", step.weight * 1.1)
             break
     with pytest.raises(CaptureError, match="do not add up to the score"):

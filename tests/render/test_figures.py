@@ -39,8 +39,9 @@ from attnscope.tracing.masks import rule_of
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import ModelInfo
 from attnscope.views.as_python import python
+from attnscope.views.levels import ALWAYS_THERE as LEVELS
 from attnscope.views.sentences.columns import COLUMNS, NUMBERS, SHORT, TITLES
-from attnscope.views.state import LEVELS, State
+from attnscope.views.state import State
 from attnscope.views.view import View
 from made_traces import made_trace, with_everything
 

@@ -17,6 +17,7 @@ from attnscope.tracing.trace import ModelInfo
 from attnscope.views.as_python import python, python_of_comparison
 from attnscope.views.state import CHOICES, State
 from attnscope.views.view import View
+from made_streams import streamed
 
 CASES = json.loads((Path(__file__).parents[1] / "cases" / "as_python.json").read_text("utf-8"))
 
@@ -70,7 +71,11 @@ def of_two_stacks() -> Trace:
     return attnscope.trace(tiny.model("t5"), None, inputs=tiny.inputs("t5", 5))
 
 
-MADE = {"sound": of_sound(), "words": of_words(), "stacks": of_two_stacks()}
+def of_stream() -> Trace:
+    return dataclasses.replace(streamed(), model=ModelInfo("from_qkv", ""))
+
+
+MADE = {"sound": of_sound(), "words": of_words(), "stacks": of_two_stacks(), "stream": of_stream()}
 
 
 @st.composite
@@ -85,6 +90,10 @@ def places(draw: Any, names: Any = tuple(MADE)) -> tuple[str, State]:
         for row in State.table()
         if row.metadata["choices"] and row.name != "side"
     }
+    if fields["level"] == "stream" and name != "stream":
+        fields["level"] = "head"
+    ids = st.none() | st.integers(0, 40)
+    fields |= {"target": draw(ids), "against": draw(ids), "lens": draw(st.booleans())}
     fields |= {field: tuple(draw(st.lists(one, max_size=3, unique=True))) for field, one in several.items()}
     state = State(
         **fields,
@@ -117,7 +126,7 @@ def test_the_code_makes_the_view_again(place: tuple[str, State]) -> None:
     view = View.from_url(f"page.html#{state.fragment}", trace)
     assert view.state == state
     code = view.code
-    model = {"sound": None, "words": tiny.model("bert"), "stacks": tiny.model("t5")}[name]
+    model = {"sound": None, "stream": None, "words": tiny.model("bert"), "stacks": tiny.model("t5")}[name]
     inputs = tiny.inputs("t5", 5) if name == "stacks" else None
     again = run(code, trace=trace, model=model, tokenizer=tiny.tokenizer(), inputs=inputs)
     assert dataclasses.replace(again.state, why="") == state

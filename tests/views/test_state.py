@@ -48,13 +48,16 @@ def test_an_address_as_a_page_writes_it():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"level": "atoms"}, "level 'atoms' is not one of 'model', 'head'"),
+        ({"level": "atoms"}, "level 'atoms' is not one of 'stream', 'model', 'head'"),
         ({"heads": "35"}, "sequence of numbers"),
         ({"heads": [3, -1]}, "heads holds -1"),
         ({"threshold": 1.5}, "from 0 to 1"),
         ({"threshold": float("nan")}, "from 0 to 1"),
         ({"log": 1}, "True or False"),
         ({"dim": -2}, "counted from 0"),
+        ({"target": -3}, "the id of a token"),
+        ({"against": -1}, "the id of a token"),
+        ({"lens": "yes"}, "True or False"),
     ],
 )
 def test_what_no_view_can_show_is_refused(change, said):

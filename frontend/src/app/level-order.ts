@@ -1,4 +1,4 @@
-/** The order of the levels: model, head (drawn as lines or as a grid), neuron, steps. Enter goes in, Escape goes out. */
+/** The order of the levels: stream, model, head (drawn as lines or as a grid), neuron, steps. Enter goes in, Escape goes out. */
 import type { LevelName } from "../base/state";
 import { levelNamed, REGISTRY } from "./level-registry";
 
@@ -26,9 +26,9 @@ export function nextLevel(from: LevelName, by: 1 | -1, has: Has, last: LevelName
   return order[order.indexOf(from) + by] ?? null;
 }
 
-/** The key that goes to a level: its place from far to near, counted from 1. */
-export const keyOf = (name: LevelName) => String(REGISTRY.findIndex((level) => level.name === name) + 1);
+/** The key that goes to a level: its place from far to near. The stream has 0: the others keep theirs where it is not there. */
+export const keyOf = (name: LevelName) => String(levelNamed(name)?.order ?? "");
 
 /** The level of a key; undefined where the key is none of a level. */
 export const levelOfKey = (key: string): LevelName | undefined =>
-  /^[1-9]$/.test(key) ? REGISTRY[Number(key) - 1]?.name : undefined;
+  REGISTRY.find(({ name }) => keyOf(name) === key)?.name;

@@ -14,6 +14,7 @@ import { listenToKeys } from "./keyboard";
 import { Layout } from "./layout";
 import { LevelHost } from "./level-host";
 import { levelOfKey } from "./level-order";
+import { levelNamed, missingIn } from "./level-registry";
 import { Navigation } from "./navigation";
 import { Crumbs } from "./parts/crumbs";
 import { Foot } from "./parts/foot";
@@ -105,7 +106,7 @@ class App implements View {
       unpin: () => this.choices.set({ key: null }, "set"),
       open: () => [this.tip, this.masthead, this.panels, this.ribbons, this.receipt, this.crumbs],
     });
-    this.switch = new Switch(this.levels.has, (level) => this.navigation.change({ level }, "go"));
+    this.switch = new Switch(this.levels.has, missingIn(source), (level) => this.navigation.change({ level }, "go"));
     this.crumbs = new Crumbs({
       meta,
       scene: () => this.scene,
@@ -114,7 +115,7 @@ class App implements View {
       choose: (name, value) => this.choices.crumb(name, value),
     });
     this.helpOpener = this.panels.opener("?", "help", { "data-tool": "help", "aria-keyshortcuts": "?" }, () =>
-      help(meta, this.levels.has),
+      help(meta, this.levels.has, missingIn(source)),
     );
     this.tools = toolsOf(meta, this.panels, this.helpOpener, {
       scene: () => this.scene as Scene,
@@ -229,8 +230,11 @@ class App implements View {
     if (!sides && wanted.side !== "a") problems.push("This view shows one trace, so it has no sides to choose from.");
     const state = { ...wanted, side: sides?.shown ?? "a" };
     if (this.levels.has(state.level)) return state;
-    problems.push(`There is no level ${state.level} in this view; it shows the level neuron.`);
-    return { ...state, level: "neuron" };
+    const gone = levelNamed(state.level)?.missing?.(this.source);
+    const level = gone && this.levels.has("model") ? "model" : "neuron";
+    const why = gone ?? `There is no level ${state.level} in this view.`;
+    problems.push(`${why} Showing the level ${level}.`);
+    return { ...state, level };
   }
 
   private arrived(before: State, problems: string[], step: Step): void {

@@ -179,6 +179,50 @@ export interface Places {
   b: (number | null)[];
 }
 
+/** One block that writes into the residual stream; "cross": attention to another text. */
+export interface StreamBlock {
+  kind: "attention" | "cross" | "mlp";
+  layer: number;
+}
+
+/** One term of the sum that is a logit; `block`: which block wrote it, null where none did. "attention": of a block whose heads cannot be told apart. */
+export interface StreamPart {
+  kind: "embedding" | "head" | "attention" | "mlp" | "bias" | "softcap";
+  name: string;
+  block: number | null;
+  head: number | null;
+}
+
+/** What may be predicted: a token, or a label. */
+export interface StreamTarget {
+  id: number;
+  text: string;
+}
+
+/** Whether the parts are the model's own numbers: largest differences, of the largest number and (sum_error) in logits. */
+export interface StreamReceipt {
+  passed: boolean;
+  stream_error: JsonNumber;
+  logit_error: JsonNumber | null;
+  sum_error: JsonNumber | null;
+  tolerance: JsonNumber;
+}
+
+/** How the residual stream became a prediction, at chosen positions; its numbers are tensors named "stream.…". */
+export interface StreamNote {
+  stack: string | null;
+  positions: number[];
+  task: "next" | "fill" | "label" | "";
+  layers: number;
+  blocks: StreamBlock[];
+  parts: StreamPart[];
+  targets: StreamTarget[][];
+  lens_text: string[][];
+  receipt: StreamReceipt;
+  /** Why there are no contributions. */
+  refused: string;
+}
+
 /** What was traced, as arguments of `attnscope.load` ("model" is the name) and `attnscope.trace`. */
 export type TraceSource = Record<string, unknown>;
 
@@ -207,6 +251,8 @@ export interface Metadata {
   stat_units?: Record<string, string>;
   /** Of each step of the chain: its number, its symbol in a formula, its title. */
   step_names?: Record<string, [number: string, symbol: string, title: string]>;
+  /** The residual stream, where the trace keeps it. */
+  stream?: StreamNote;
   /** Of a comparison: which sites of A and B each site stands for, and where each token of a table stands in them. */
   pair?: { sites: [number, number][]; places: Places[] };
 }

@@ -1,12 +1,12 @@
 /** A description against itself and against the shapes of its tensors, before anything is made of its numbers. */
 
+import { checkCount, damaged, fits, type Shapes, whole } from "./checks";
 import type { Metadata, Site, TokenTable } from "./metadata";
-import { PayloadError, type Safetensors } from "./safetensors";
+import { PayloadError } from "./safetensors";
+import { checkStream } from "./validate-stream";
 
 /** Numbers of sites that hold no tensors have nothing to be compared with; no model comes near these. */
 const MOST = { heads: 65_536, layer: 100_000, size: 1 << 24, allHeads: 1 << 20 };
-
-type Shapes = Pick<Safetensors, "has" | "shape">;
 
 /** Throws a PayloadError, which names the first field that does not fit. */
 export function validate(meta: Metadata, tensors: Shapes): void {
@@ -25,6 +25,7 @@ export function validate(meta: Metadata, tensors: Shapes): void {
     if (site.links) checkCount(site.links, site.heads, `${what}, links`);
     if (site.held) checkHeld(site, tensors, what);
   }
+  if (meta.stream) checkStream(meta, meta.stream, tensors);
 }
 
 function checkRoles({ roles, heads }: Site, what: string): void {
@@ -32,17 +33,6 @@ function checkRoles({ roles, heads }: Site, what: string): void {
   for (const role of roles?.flat() ?? [])
     if (typeof role?.name !== "string" || typeof role.sentence !== "string" || typeof role.value !== "number")
       throw damaged(`${what}, roles`, "a role has a name, a sentence and a value");
-}
-
-const damaged = (what: string, why: string) => new PayloadError(`The data is damaged: ${what}: ${why}.`);
-
-function whole(value: unknown, low: number, high: number, what: string): void {
-  if (!Number.isInteger(value) || !((value as number) >= low && (value as number) <= high))
-    throw damaged(what, `${String(value).slice(0, 40)} is not a whole number from ${low} to ${high}`);
-}
-
-function checkCount(values: unknown, count: number, what: string): void {
-  if (!Array.isArray(values) || values.length !== count) throw damaged(what, `it should be a list of ${count}`);
 }
 
 function checkTokens(table: TokenTable, what: string): void {
@@ -106,16 +96,4 @@ function checkHeld(site: Site, tensors: Shapes, what: string): void {
   }
   if (site.sinks !== null) fits(tensors, site.sinks, [heads], what);
   if (tensors.has(own("norms"))) fits(tensors, own("norms"), [held.length, keys], what);
-}
-
-function fits(tensors: Shapes, name: string, axes: (number | number[])[], what: string): void {
-  if (typeof name !== "string" || !tensors.has(name))
-    throw damaged(what, `it needs a tensor ${String(name).slice(0, 40)}`);
-  const shape = tensors.shape(name);
-  const fit = shape.length === axes.length && axes.every((axis, i) => [axis].flat().includes(shape[i]));
-  if (!fit)
-    throw damaged(
-      what,
-      `tensor ${name} has the shape [${shape}], and should have [${axes.map((axis) => [axis].flat().join(" or "))}]`,
-    );
 }

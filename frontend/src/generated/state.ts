@@ -1,10 +1,10 @@
 /** Written by tools/generate.py from src/attnscope/views/state.py: change the table there, and run it. */
 
-export const LEVELS = ["model", "head", "matrix", "neuron", "steps"] as const;
+export const LEVELS = ["stream", "model", "head", "matrix", "neuron", "steps"] as const;
 export const ALIASES: Record<string, string> = { lines: "head", grid: "matrix" };
 
 export const CHOICES = {
-  level: ["model", "head", "matrix", "neuron", "steps"],
+  level: ["stream", "model", "head", "matrix", "neuron", "steps"],
   theme: ["auto", "light", "dark"],
   filter: ["all", "aa", "ab", "ba", "bb"],
   average: ["none", "heads", "layers", "all"],
@@ -56,6 +56,12 @@ export interface State {
   thumbs: (typeof CHOICES.thumbs)[number];
   /** The dimension that the running dot product of the steps has reached. */
   dim: number | null;
+  /** The token or label whose logit the stream adds up to, by its id; None: the most probable. */
+  target: number | null;
+  /** The one whose logit is subtracted, by its id; None: the most probable other one. */
+  against: number | null;
+  /** Whether the stream is drawn as a lens grid: positions by layers. */
+  lens: boolean;
   /** Of a comparison: trace A, trace B, or B − A, whose queries and keys count along the merged row of tokens. */
   side: (typeof CHOICES.side)[number];
   /** Why the view opened here, where you did not choose the place. */
@@ -83,6 +89,9 @@ export const INITIAL: State = {
   sort: "layer",
   thumbs: "matrix",
   dim: null,
+  target: null,
+  against: null,
+  lens: false,
   side: "a",
   why: null,
 };
@@ -110,6 +119,9 @@ export const KINDS: Record<keyof State, Kind> = {
   sort: "name",
   thumbs: "choice",
   dim: "optional position",
+  target: "optional position",
+  against: "optional position",
+  lens: "flag",
   side: "choice",
   why: "text",
 };
@@ -142,4 +154,5 @@ export const LOOK = [
   "special",
   "sort",
   "thumbs",
+  "lens",
 ] as const;

@@ -19,6 +19,9 @@ export interface Label {
   tight: boolean;
 }
 
+/** A patch's name where names are cut at their end: "frame 12 · 8,2" for "frame 12 patch 8,2". */
+export const compact = (text: string) => text.replace(/^((?:(?:image|frame|video) \d+ )+)patch (\d+,\d+)$/, "$1· $2");
+
 export function labels(table: TokenTable): Label[] {
   const shown = table.shown ?? table.text;
   const wordOf = (i: number) => (table.special[i] ? null : (table.words[i] ?? null));

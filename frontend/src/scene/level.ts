@@ -78,6 +78,8 @@ export interface LevelEntry {
   readonly help: string;
   readonly css: string;
   readonly make: MakeLevel;
+  /** Why the data has no such level, and how to get it; null where it has. Without it, all data has. */
+  readonly missing?: (source: Source) => string | null;
   /** Of a comparison, where its numbers need more than the one number of `make`. */
   readonly makePair?: MakeLevel;
 }

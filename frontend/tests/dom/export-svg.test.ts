@@ -3,6 +3,7 @@
 
 import { beforeAll, describe, expect, it } from "vitest";
 import { REGISTRY } from "../../src/app/level-registry";
+import { streamed } from "../stream-fixture";
 import { actions, HEIGHT, sceneAt, source, stage } from "./stage";
 
 beforeAll(stage);
@@ -10,10 +11,10 @@ beforeAll(stage);
 describe("the picture of each level", () => {
   for (const entry of REGISTRY)
     it(entry.name, async () => {
-      const of = source();
+      const of = source(entry.name === "stream" ? streamed() : null);
       const level = entry.make(actions(), () => ({ top: 0, bottom: HEIGHT }), of);
       document.body.append(level.element);
-      level.draw(sceneAt(of, { level: entry.name }));
+      level.draw(sceneAt(of, { level: entry.name, ...(entry.name === "stream" && { query: 3 }) }));
       level.look();
       const picture = await level.picture?.();
       level.destroy();

@@ -8,7 +8,7 @@ import { Holdings, type Source } from "../../src/data/source";
 import { labels } from "../../src/scene/labels";
 import type { Actions } from "../../src/scene/level";
 import { type Scene, scene } from "../../src/scene/scene";
-import { bytes } from "../fixture";
+import { bytes, type Streamed } from "../fixture";
 
 export { WORDS } from "../fixture";
 
@@ -51,8 +51,8 @@ export function stage(): void {
   } as never;
 }
 
-export function source(): Source {
-  const payload = new Payload(bytes());
+export function source(streamed: Streamed | null = null): Source {
+  const payload = new Payload(bytes(streamed));
   const holdings = new Holdings(payload.meta);
   holdings.add(payload);
   return {
@@ -61,6 +61,7 @@ export function source(): Source {
     holds: (index, head) => holdings.holds(index, head),
     head: (index, head) => holdings.head(index, head) as HeadTensors,
     octets: (name) => (payload.has(name) ? payload.octets(name) : null),
+    ...(streamed && { floats: (name: string) => holdings.floats(name) }),
   };
 }
 

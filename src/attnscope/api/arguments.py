@@ -25,6 +25,9 @@ class Look(TypedDict, total=False):
     thumbs: str
     filter: str
     dim: int | None
+    target: int | str | None
+    against: int | str | None
+    lens: bool
 
 
 def check_look(look: Mapping[str, Any]) -> None:

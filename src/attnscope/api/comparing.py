@@ -53,8 +53,8 @@ def show_comparison(
     of range.
     """
     check_look(look)
-    look = {"sort": "change", **look}
-    State(level, side=side, theme=theme, **look)  # raises for what no view can show
+    chosen_look: dict[str, Any] = {"sort": "change", **look}
+    State(level, side=side, theme=theme, **chosen_look)  # raises for what no view can show
     layer, number = parse_head(head, layer)
     chosen = _most_changed(comparison, layer, number, stack)
     sites = comparison.site_pair(chosen.layer, chosen.stack)
@@ -83,7 +83,7 @@ def show_comparison(
         key=column,
         side=side,
         why="" if everything_given else "This head changed most, and here its weights did.",
-        **look,
+        **chosen_look,
     )
     check_compared(comparison, state)
     return _view(comparison, state, static=static, max_mb=max_mb, steps=steps, exact=exact)

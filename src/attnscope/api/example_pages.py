@@ -1,5 +1,7 @@
 """The pages of a survey's examples: each text in the instrument, where the pages of the heads open it on their own link."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +12,41 @@ from attnscope.api.showing import show_trace
 from attnscope.api.tracing import trace
 from attnscope.head_roles.batches import reader_of
 from attnscope.head_roles.table import RoleTable
-from attnscope.surveys.atlas import example_name, texts_of_examples
+from attnscope.surveys.atlas import example_name, shared_examples, texts_of
 from attnscope.surveys.files import folder_at
+from attnscope.surveys.media import MediaFolder, inputs_of
 from attnscope.text.format import count
 from attnscope.text.status import status
+from attnscope.tracing.trace import Trace
 
 
 def write_example_pages(
-    folder: Path, model: nn.Module, tokenizer: Any, roles: RoleTable | None, most: int, quiet: bool
+    folder: Path, model: nn.Module, tokenizer: Any, corpus: Any, roles: RoleTable | None, most: int, quiet: bool
 ) -> None:
     """Pages of at most `most` texts into `folder`/examples, those first that most heads have as an example. Pages of an
-    earlier call that are not among them are removed. Raises OutputError where a page cannot be written."""
-    texts = texts_of_examples(folder, most)
+    earlier call that are not among them are removed. `corpus`: where files are, if they are pictures or recordings. Raises
+    OutputError where a page cannot be written."""
+    reader = reader_of(model)
+    chosen = shared_examples(folder, most)
+    traced: dict[str, Callable[[], Trace]] = {}
+    if isinstance(corpus, MediaFolder):
+        for document in chosen:
+            path = corpus.folder / document.rpartition(":")[0]
+            traced[document] = partial(_of_file, reader, tokenizer, path)
+    else:
+        traced |= {name: partial(trace, reader, tokenizer, text) for name, text in texts_of(folder, chosen).items()}
     out = folder / "examples"
-    wanted = {example_name(document): text for document, text in texts.items()}
+    wanted = {example_name(document): make for document, make in traced.items()}
     for path in out.glob("*.html"):
         if path.name not in wanted:
             path.unlink()
     if not wanted:
         return
     folder_at(out)
-    reader = reader_of(model)
     with status(f"writing {count(len(wanted), 'page')} of examples …", quiet), torch.no_grad():
-        for name, text in wanted.items():
-            show_trace(trace(reader, tokenizer, text), roles=roles).save(out / name)
+        for name, make in wanted.items():
+            show_trace(make(), roles=roles).save(out / name)
+
+
+def _of_file(reader: nn.Module, processor: Any, path: Path) -> Trace:
+    return trace(reader, processor, inputs=inputs_of(reader, processor, path))

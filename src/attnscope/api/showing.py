@@ -6,6 +6,7 @@ from typing import Any, Unpack
 from attnscope import render
 from attnscope.api.arguments import Look, check_look, check_place
 from attnscope.api.badges import with_effects, with_roles
+from attnscope.api.stream_level import keeping_stream, with_table
 from attnscope.api.tracing import FOR_STEPS, trace
 from attnscope.errors import InputError
 from attnscope.statistics.sink_tokens import leading_key, set_aside
@@ -14,6 +15,8 @@ from attnscope.tracing.site import Site, parse_head
 from attnscope.tracing.trace import Trace
 from attnscope.views.default_place import choose_opening
 from attnscope.views.state import State
+from attnscope.views.stream_column import target_named
+from attnscope.views.stream_place import on_stream
 from attnscope.views.validate import check_place as check_state
 from attnscope.views.view import View
 
@@ -65,14 +68,14 @@ def show(
     - `generate`: up to so many tokens that the model adds to the text, or settings of its generate(). `ids`: what a
       generate() of your own returned.
     - `layers`, `sites`: numbers and module paths of the attention to keep; None keeps all.
-    - `keep`: what to keep beside q, k and v: "x", "pre_rotary", "projections". None keeps what `steps` needs, for texts of
-      up to 1,024 tokens.
+    - `keep`: what to keep beside q, k and v: "x", "pre_rotary", "projections", "stream". None keeps what `steps` needs, for
+      texts of up to 1,024 tokens, and the stream where `level` is "stream".
     - `truncate`: True cuts a text that is too long for the model.
     - `part`: of windows, frames or crops that are too many to lay out, the first that is shown, from 0.
 
     Where the view opens. What you leave out is chosen: a link between two different words that stands out. The view says why.
 
-    - `level`: "model", "head" (also "lines"), "matrix" (also "grid"), "neuron" or "steps".
+    - `level`: "stream" (of a trace with keep={"stream"}), "model", "head" (also "lines"), "matrix" (also "grid"), "neuron" or "steps".
     - `layer`: the layer's number, from 0; −1 is the last. `stack`: "encoder", "decoder" or "cross", where there are several.
     - `head`: the head's number, from 0, or a name such as "L2H8", which names the layer too.
     - `query`, `key`: a token's position, from 0, or the token as it is written.
@@ -100,6 +103,8 @@ def show(
       "matrix" or "lines".
     - `filter`: of two texts, that of the query and then that of the keys that are shown: "aa", "ab", "ba", "bb" or "all".
     - `dim`: the dimension, from 0, that the running dot product of the steps level has reached; None: the last.
+    - `target`, `against`: at the stream level, the token or label whose logit is added up, and the one whose logit is
+      subtracted: as text, or an id; None: the two most probable. `lens`: True draws the lens of every position as a grid.
     - `roles`: a RoleTable of attnscope.roles: the model level shows the roles that it claims, and sort="role" orders by
       them.
     - `effects`: an EffectTable of attnscope.effects: the model level shows the heads that leave their band, and sort="effect" orders by
@@ -123,7 +128,7 @@ def show(
         ids=ids,
         layers=layers,
         sites=sites,
-        keep=for_steps if keep is None else keep,
+        keep=keeping_stream(level, for_steps) if keep is None else keep,
         truncate=truncate,
         part=part,
     )
@@ -166,20 +171,25 @@ def show_trace(
 ) -> View:
     """A View of a trace; `show` says what the arguments mean. Raises InputError for anything out of range."""
     check_look(look)
+    traced = with_table(traced, level)
     if roles is not None:
         traced = with_roles(traced, roles)
     if effects is not None:
         traced = with_effects(traced, effects)
     chosen: Any = {**chosen_look(traced.tables), **look}
+    for name in ("target", "against"):
+        if name in chosen:
+            chosen[name] = target_named(traced, name, chosen[name])
     State(level, theme=theme, **chosen)  # raises for what no view can show
     check_place(layer, query, key)
     layer, number = parse_head(head, layer)
+    named = number is not None
+    if level == "stream":
+        stack, layer, number, query = on_stream(traced, stack, layer, number, query, chosen)
     place = _place(traced, layer, number, query, key, stack)
     state = State(level, theme=theme, **chosen, **place)
     check_state(traced, state)
-    return View(
-        traced, state, render.HOSTS, static=static, max_mb=max_mb, steps=steps, exact=exact, chosen=number is not None
-    )
+    return View(traced, state, render.HOSTS, static=static, max_mb=max_mb, steps=steps, exact=exact, chosen=named)
 
 
 def _place(

@@ -20,11 +20,11 @@ from attnscope.surveys.atlas import write as write_atlas
 from attnscope.surveys.engines.local import local
 from attnscope.surveys.engines.on_ray import OnRay, RayOptions
 from attnscope.surveys.manifest import NAME, read
+from attnscope.surveys.media import ENDINGS, MediaFolder, worker_of
 from attnscope.surveys.result import Survey
 from attnscope.surveys.run import run_survey
 from attnscope.surveys.settings import Options, settings_of
-from attnscope.surveys.worker import Worker
-from attnscope.tracing.held import open_held
+from attnscope.tracing.held import module_of, open_held
 from attnscope.tracing.places import check_flag, is_number
 
 ENGINES = ("local", "ray")
@@ -61,7 +61,8 @@ def survey(
     - `model`, `tokenizer`: as in attnscope.trace.
     - `corpus`: a path to text (a document a line), JSONL, CSV, Parquet or CoNLL-U (a document a sentence), a folder of
       these (each .txt is a document), a name or folder of `datasets`, or an iterable of texts or mappings. It is read as it is
-      needed. What cannot be used is set aside with the reason.
+      needed. What cannot be used is set aside with the reason. Of a model that sees or hears: a folder of pictures, or of .wav
+      files; its processor stands in the place of the tokenizer.
     - `out`: a new or empty folder. Shards are written there one by one; `resume` goes on with a survey that was ended in
       whatever way, and comes to the same result, to the last bit. Where torch, threads or the processor are others, it is
       refused, unless you `tolerate` that.
@@ -81,13 +82,16 @@ def survey(
     configuration; CaptureError for a model that does not attend; OutputError where the disk is full; MissingDependency
     without pyarrow, Ray or datasets, where they are needed.
     """
-    held = open_held(model, tokenizer, ("input_ids",))
-    model, tokenizer = held.model, held.reader
+    reads = getattr(module_of(model), "main_input_name", "input_ids")
+    held = open_held(model, tokenizer, (reads,))
+    model, tokenizer = held.model, held.reader if reads not in ENDINGS or tokenizer is None else tokenizer
     for name, flag in (("resume", resume), ("tolerate", tolerate), ("texts", texts), ("quiet", quiet)):
         check_flag(name, flag)
     if not isinstance(model, nn.Module):
         raise InputError(f"expected the model, a torch module, as the first argument, got {type(model).__name__}.")
-    if not callable(tokenizer):
+    if reads in ENDINGS:
+        corpus = _folder_of_media(model, tokenizer, corpus, reads)
+    elif not callable(tokenizer):
         raise InputError("a survey needs a tokenizer as the second argument: model, tokenizer = attnscope.load(…).")
     if not may_attend(model):
         raise CaptureError(f"{type(model).__name__} has no heads to survey: {no_attention(model)}")
@@ -110,10 +114,10 @@ def survey(
     if engine == "ray":
         run = OnRay(model, tokenizer, settings, folder, RayOptions(workers, ray_address, gpus_per_worker))
     else:
-        worker = Worker(model, tokenizer, settings, folder)
+        worker = worker_of(model, tokenizer, settings, folder)
         run = lambda shards: local(worker, shards)  # noqa: E731
     run_survey(corpus, folder, settings, run, resume=resume, tolerate=tolerate, quiet=quiet)
-    write_example_pages(folder, model, tokenizer, roles, int(examples), quiet)
+    write_example_pages(folder, model, tokenizer, corpus, roles, int(examples) if texts else 0, quiet)
     write_atlas(folder, roles)
     return Survey(folder)
 
@@ -122,6 +126,20 @@ def _threads(folder: Path, resume: bool, engine: str) -> int:
     if resume and (folder / NAME).exists():
         return int(read(folder)["threads"])
     return 1 if engine == "ray" else torch.get_num_threads()
+
+
+def _folder_of_media(model: nn.Module, processor: Any, corpus: Any, reads: str) -> MediaFolder:
+    """Raises InputError for what is no folder, or where nothing reads its files."""
+    if processor is None:
+        raise InputError(
+            f"a survey of {type(model).__name__}, which reads {reads}, needs its processor as the second argument: attnscope.load gives "
+            "it with the model."
+        )
+    if not isinstance(corpus, (str, os.PathLike)) or not (folder := Path(corpus).expanduser()).is_dir():
+        raise InputError(
+            f"expected corpus as a folder of files that {type(model).__name__} can read, got {corpus!r:.80}."
+        )
+    return MediaFolder(folder, reads)
 
 
 def _on_request(names: Any) -> tuple[str, ...]:

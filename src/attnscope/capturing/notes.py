@@ -75,6 +75,15 @@ def hook_notes(paths: Set[str]) -> list[str]:
     ]
 
 
+def unread_note(paths: Sequence[str]) -> list[str]:
+    """Which modules ran and may attend, without a record of it: the innermost of them, where one is a part of the other."""
+    inner = [path for path in paths if not any(other.startswith(f"{path}.") for other in paths)]
+    if not inner:
+        return []
+    named = several(inner)
+    return [f"Not shown: what looks like attention in {named}. It ran, and attnscope could not read it."]
+
+
 def left_out_notes(left_out: Set[str], recorded: Set[str]) -> list[str]:
     """What is shown of some modules, and what is not: paths of those with one more softmax, and of all that were recorded."""
     both = sorted(left_out & recorded)

@@ -12,6 +12,7 @@ from typing import Any, SupportsIndex
 
 from attnscope.capturing.given import given_names, ids_read, matched, names_of_read
 from attnscope.capturing.mixers import mixer_note, told_apart
+from attnscope.capturing.notes import unread_note
 from attnscope.capturing.parts import rows_of
 from attnscope.capturing.recording import Recording
 from attnscope.capturing.refusals import check_model, nothing_recorded
@@ -139,7 +140,7 @@ class Recorder:
         if named is not None and tokens is None:
             named, target = with_virtual(self.model, named, target)
         unrecorded = unrecorded_of(chosen, recording.ran, passes.recorded)
-        mixers = told_apart(self.model, unrecorded, chosen)[1]
+        unread, mixers = told_apart(self.model, unrecorded, chosen)
         made = trace_of(
             chosen,
             found,
@@ -148,7 +149,7 @@ class Recorder:
             named,
             target,
             name=name,
-            notes=[*notes, *more, *mixer_note(mixers)],
+            notes=[*notes, *more, *mixer_note(mixers), *unread_note(unread)],
             unrecorded=unrecorded,
             inputs=inputs,
             part=parse_part(part),

@@ -18,7 +18,7 @@ from attnscope.coverage.softmaxes import passed_over
 from attnscope.coverage.types import class_name
 from attnscope.errors import AttnscopeError
 from attnscope.tracing.trace import Trace
-from attnscope.views.state import LEVELS
+from attnscope.views.levels import ALWAYS_THERE
 
 # From the best to the worst; the last two say nothing of attnscope.
 LABELS = ("exact", "mixed", "weights only", "nothing", "differs", "not attention", "not built")
@@ -116,7 +116,7 @@ def _shown(model: nn.Module, inputs: dict[str, Any]) -> tuple[int, str]:
     drawn, where = 0, ""
     try:
         view = api.show(model, None, inputs=inputs)
-        places: list[dict[str, Any]] = [{"level": level} for level in LEVELS]
+        places: list[dict[str, Any]] = [{"level": level} for level in ALWAYS_THERE]
         for stack in view.trace.stacks if len(view.trace.stacks) > 1 else ():
             layer = next(site.layer for site in view.trace.sites if site.stack == stack)
             places.append({"stack": stack, "layer": layer, "head": 0, "query": 0, "key": None})

@@ -12,7 +12,7 @@ from attnscope.capturing.listen.attention_interface import AttentionCall
 from attnscope.capturing.read.attention_call import BatchRules
 from attnscope.editing.bound import Bound, check_length, groups_of, named, pairs_of, where_of
 from attnscope.editing.recompute import Recomputed
-from attnscope.editing.rules import INPUTS, OF_KEYS, RECOMPUTED, Put, Rule, Times
+from attnscope.editing.rules import INPUTS, OF_KEYS, RECOMPUTED, Along, Put, Rule, Times
 from attnscope.errors import InputError
 from attnscope.tracing.output_projection import Projection
 
@@ -92,14 +92,18 @@ class EditedCall:
     def _edited_z(self, bound: Bound, z: Tensor, touched: Tensor) -> Tensor:
         own, change = list(bound.heads), bound.rule.change
         old = z[:, :, own].transpose(1, 2)  # [B, h, Q, Dv]
-        if isinstance(change, Times):
-            made = torch.zeros_like(old) if change.factor == 0 else old * change.factor
+        toward = change.toward if isinstance(change, Along) else change
+        if isinstance(toward, Times):
+            made = torch.zeros_like(old) if toward.factor == 0 else old * toward.factor
             where = self._where(bound, z.shape[0], torch.ones(z.shape[1], dtype=torch.bool))
             new = self._mixed(made, old, where, bound)
         else:
-            assert isinstance(change, Put)
-            where = self._where(bound, z.shape[0], self._covered(bound, change))
-            new = self._put(bound, change, own, old)
+            assert isinstance(toward, Put)
+            where = self._where(bound, z.shape[0], self._covered(bound, toward))
+            new = self._put(bound, toward, own, old)
+        if isinstance(change, Along) and new is not None:  # α − 1 is 0, so z stays as it is, to the last bit
+            alpha = change.at(bound.place, z.shape[2], z)[own].to(z.dtype)
+            new = old + (alpha - 1)[:, None, None] * (old - new).detach()
         if new is None:
             return z
         touched[:, own] |= where[:, None]

@@ -142,6 +142,16 @@ class Edit:
         with nullcontext() if self._session is None else paused(self._session):
             yield
 
+    @contextmanager
+    def writing_at(self, position: int) -> Any:
+        """A with block that yields, by place, the edited heads and their z at a position, as they run."""
+        receipts = self._receipts
+        receipts.at, receipts.written = position, {}
+        try:
+            yield receipts.written
+        finally:
+            receipts.at = None
+
     # --- what came of it ----------------------------------------------------------------------------------------------
 
     @property

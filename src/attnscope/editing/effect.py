@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnscope.editing.band import Band, Sizes, draws_of, moved
-from attnscope.editing.measure import Answers, Question, answers, names_of, question_of, repeated, run
+from attnscope.editing.direct import Direct, DirectEffect
+from attnscope.editing.measure import Answers, Question, answers, names_of, position_of, question_of, repeated, run
 from attnscope.editing.rules import Rule, Times
 from attnscope.errors import InputError
 from attnscope.models.inputs import prepare
@@ -34,6 +35,8 @@ class Effect:
     `change`: ‖Δx‖ / ‖x‖ of the residual stream, row l of what enters layer l, the last row of what leaves the last layer (transformers has put the final
         norm on it), by position; None where the model does not return it.
     `reference`: what stands in the place of the model's own: zero, a mean, another text. Each asks another question.
+    `direct`: what the change of the heads' own writes does to the difference of the logits (of the first tokens) with every norm frozen, before a cap; None where that
+        cannot be told, and `notes` say why. `rescaling`: what of the total comes from the scale of the final norm, which moves with the edit.
     `band`: the same edit in other heads; None: no control yet.
     `edits`: as they were written. `notes`: what a reader must know.
     """
@@ -49,6 +52,8 @@ class Effect:
     reference: str
     edits: tuple[str, ...]
     change: Float[Tensor, "L T"] | None = field(default=None, repr=False)
+    direct: float | None = None
+    rescaling: float | None = None
     band: Band | None = None
     notes: tuple[str, ...] = ()
 
@@ -56,6 +61,19 @@ class Effect:
     def total(self) -> float:
         """clean − edited."""
         return self.clean - self.edited
+
+    @property
+    def downstream(self) -> float | None:
+        """total − direct: what goes through later layers (mediation or repair), and the final norm's `rescaling`. None where direct is, or where the
+        total is of several tokens."""
+        return None if self.direct is None or self.measure != "logit difference" else self.total - self.direct
+
+    @property
+    def repair(self) -> bool | None:
+        """Whether later layers make up for the heads: downstream opposes direct, and leaves less of it than there was. None where downstream is."""
+        if self.downstream is None or self.direct is None:
+            return None
+        return self.downstream * self.direct < 0 and abs(self.total) < abs(self.direct)
 
     @property
     def outside_band(self) -> bool | None:
@@ -67,6 +85,7 @@ class Effect:
         lines = [
             f"{'; '.join(self.edits)} (reference: {self.reference})",
             f"{self.measure} of {asked}: {self.clean:+.3f} → {self.edited:+.3f}, total {self.total:+.3f}",
+            *self._split,
             f"probability of {self.target!r}: {self.probability[0]:.1%} → {self.probability[1]:.1%}; KL {self.kl:.3g} nats",
             *(
                 "{}: {}".format(when, ", ".join(f"{name!r} {p:.1%}" for name, p in top[:5]))
@@ -76,6 +95,16 @@ class Effect:
             *self.notes,
         ]
         return "\n".join(lines)
+
+    @property
+    def _split(self) -> list[str]:
+        if self.direct is None:
+            return []
+        if self.downstream is None:
+            return [f"direct {self.direct:+.3f} (the first token)"]
+        scale = "" if self.rescaling is None else f", of which {self.rescaling:+.3f} by the scale of the final norm"
+        name = " (repair)" if self.repair else ""
+        return [f"direct {self.direct:+.3f}, downstream {self.downstream:+.3f}{name}{scale}"]
 
     @property
     def _control(self) -> str:
@@ -106,6 +135,7 @@ class OpenEdit(Protocol):
     @property
     def sizes(self) -> Sizes: ...
     def paused(self) -> Any: ...
+    def writing_at(self, position: int) -> Any: ...
     def beside(self) -> Any: ...
     def check_fired(self, before: Sequence[int] | None = None) -> None: ...
 
@@ -132,19 +162,33 @@ def effect_of(edit: OpenEdit, text: Any, inputs: Any, target: Any, against: Any,
         generate=0,
         truncate=False,
     )
+    direct = DirectEffect(model, position_of(model, tokenizer, prepared.inputs))
     with edit.paused():
-        outputs = run(model, prepared.inputs, states=True)
+        with direct.recorder:
+            outputs = run(model, prepared.inputs, states=True)
         question = question_of(model, tokenizer, prepared.inputs, outputs, target, against)
         clean = answers(model, prepared.inputs, question, outputs)
+    at = question.at if question.at is not None else outputs.logits.shape[1] - 1
+    direct.ask(question, at)
     before = [rule.fired for rule in edit.rules]
-    edited = answers(model, prepared.inputs, question, run(model, prepared.inputs, states=True))
+    with direct.watching(), edit.writing_at(at) as written:
+        outputs = run(model, prepared.inputs, states=True)
+    edited = answers(model, prepared.inputs, question, outputs)
     edit.check_fired(before)
+    total = float(clean.score[0] - edited.score[0]) if question.measure == "logit difference" else None
+    found = direct.found(written, total)
     band = band_of(edit, prepared.inputs, question, float(clean.score[0]), int(control), int(seed)) if control else None
-    return _effect(edit, question, clean, edited, band, prepared.notes)
+    return _effect(edit, question, clean, edited, found, band, prepared.notes)
 
 
 def _effect(
-    edit: OpenEdit, question: Question, clean: Answers, edited: Answers, band: Band | None, notes: Sequence[str]
+    edit: OpenEdit,
+    question: Question,
+    clean: Answers,
+    edited: Answers,
+    direct: Direct,
+    band: Band | None,
+    notes: Sequence[str],
 ) -> Effect:
     references = dict.fromkeys(rule.change.reference for rule in edit.rules)
     logs = [one.logits[0].log_softmax(-1) for one in (clean, edited)]
@@ -154,6 +198,10 @@ def _effect(
             "Zero is no output that these heads have in any text, so it takes the model out of its distribution; mean(over=texts) asks what these heads add to what they "
             "always write."
         )
+    if direct.why:
+        more.append(f"{direct.why}.".replace("..", "."))
+    if direct.direct is not None and direct.capped:
+        more.append("The model caps its logits: direct is before the cap, so downstream holds what the cap does too.")
     if band is not None and not band.totals:
         band = None
         more.append("There are no other heads to draw a control from.")
@@ -169,6 +217,8 @@ def _effect(
         reference="; ".join(references),
         edits=tuple(rule.name for rule in edit.rules),
         change=_change(clean.states, edited.states),
+        direct=direct.direct,
+        rescaling=direct.rescaling,
         band=band,
         notes=tuple(more),
     )

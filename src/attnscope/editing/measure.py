@@ -93,14 +93,30 @@ def question_of(
     return Question(wanted, other, at, names, (), decoder)
 
 
+def position_of(model: nn.Module, tokenizer: Any, inputs: Mapping[str, Any]) -> int | None:
+    """The position that predicts; None where the inputs do not tell."""
+    decoder = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+    ids = inputs.get("decoder_input_ids" if decoder else "input_ids")
+    if not isinstance(ids, Tensor):
+        return None
+    masked = None if decoder else _masked(tokenizer, inputs)
+    return ids.shape[1] - 1 if masked is None else masked
+
+
 def _masked_position(tokenizer: Any, inputs: Mapping[str, Any], kind: str) -> int | None:
-    mask, ids = getattr(tokenizer, "mask_token_id", None), inputs.get("input_ids")
-    if mask is not None and isinstance(ids, Tensor) and len(places := (ids[0] == mask).nonzero()):
-        return int(places[0])
+    if (found := _masked(tokenizer, inputs)) is not None:
+        return found
     if "MaskedLM" in kind:
         token = getattr(tokenizer, "mask_token", None) or "[MASK]"
         raise InputError(f"{kind} fills in {token}, and the text has none. Put it where the prediction is.")
     return None
+
+
+def _masked(tokenizer: Any, inputs: Mapping[str, Any]) -> int | None:
+    """Where the first [MASK] stands."""
+    mask, ids = getattr(tokenizer, "mask_token_id", None), inputs.get("input_ids")
+    places = (ids[0] == mask).nonzero() if mask is not None and isinstance(ids, Tensor) else None
+    return None if places is None or not len(places) else int(places[0])
 
 
 def _ids(tokenizer: Any, given: Any, what: str, size: int) -> tuple[int, ...]:

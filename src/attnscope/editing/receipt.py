@@ -137,12 +137,15 @@ class _Site:
 
 
 class Receipts:
-    """Collects what was done while an edit is open. `sizes`: heads and key/value heads by stack and layer."""
+    """Collects what was done while an edit is open. `sizes`: heads and key/value heads by stack and layer. While `at` is a position, `written` gets
+    the edited heads and z of the first row there, [H, Dv], by place."""
 
     def __init__(self) -> None:
         self._sites: dict[Place, _Site] = {}
         self._known: set[tuple[Place, tuple[int, ...]]] = set()
         self._seen: dict[str, None] = {}
+        self.written: dict[Place, tuple[tuple[int, ...], Tensor]] = {}
+        self.at: int | None = None
         self.sizes: dict[tuple[str | None, int], tuple[int, int]] = {}
 
     rows = staticmethod(written_rows)
@@ -170,6 +173,8 @@ class Receipts:
         site.heads |= {head for one in bound for head in one.heads}
         site.calls += 1
         z, reference = call.output.detach(), done.reference.detach()
+        if self.at is not None and self.at < z.shape[1]:
+            self.written[place] = tuple(sorted({head for one in bound for head in one.heads})), z[0, self.at]
         changed = False
         if z is not reference:
             same = ((z == reference) | (z.isnan() & reference.isnan())).all(-1).transpose(1, 2)  # [B, H, Q]

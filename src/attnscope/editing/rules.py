@@ -6,8 +6,9 @@ Rules of the same link hold in the order in which they were written; links in th
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -78,7 +79,28 @@ class Cut:
     reference: str = "no weight between the two"
 
 
-Change = Times | Put | Weights | Cut
+@dataclass(frozen=True, eq=False)
+class Along:
+    """z = z₀ + (z − z₀) · α, where z₀ is z with the edit `toward` and α is 1: nothing changes, and ∂score/∂α is the effect of that edit to first order
+    (attribution patching, Nanda 2023). `alphas`: gets a leaf of one α a head, [H], for each stack and layer that runs."""
+
+    toward: "Times | Put"
+    alphas: dict[Layer, Float[Tensor, " H"]] = field(default_factory=dict)
+    link: str = "z"
+
+    @property
+    def reference(self) -> str:
+        return self.toward.reference
+
+    def at(self, place: Place, heads: int, like: Tensor) -> Float[Tensor, " H"]:
+        """The α of the heads of a place. `like`: on its device."""
+        alpha = self.alphas.get((place.stack, place.layer))
+        if alpha is None:
+            alpha = self.alphas[place.stack, place.layer] = torch.ones(heads, device=like.device, requires_grad=True)
+        return alpha
+
+
+Change = Times | Put | Weights | Cut | Along
 
 
 @dataclass(eq=False)

@@ -15,11 +15,13 @@ from attnscope.editing.desk import DESK
 from attnscope.editing.measure import Question, answers, continued, question_of, repeated, run
 from attnscope.editing.receipt import Receipts
 from attnscope.editing.session import ModelSession
+from attnscope.errors import InputError
 from attnscope.head_effects.blocks import Kept, from_block, keeping
 from attnscope.models.encoding import accepts
 from attnscope.models.inputs import prepare
 
 TOKENS_AT_ONCE = 2048  # of a batch of rows
+TRIED = 8  # tokens on which it is tried whether a model looks ahead
 
 
 @dataclass(eq=False)
@@ -33,27 +35,49 @@ class Watched:
     blocks: Sequence[nn.Module]
 
 
+@dataclass(frozen=True)
+class OwnTokens:
+    """The target is the text itself: the mean log-probability of its tokens, each given those before it. `first`: the position of the first that counts."""
+
+    first: int = 1
+
+
 @dataclass(eq=False)
 class Reading:
-    """One pass. `inputs`: of one row. `ids`: the continuation whose log-probability counts; None: the score of the question. `sign`: with which
-    it counts. `length`: of the text before the continuation. `kept`: of the pass without edits."""
+    """One pass. `inputs`: of one row. `ids`: the tokens whose log-probability counts, times `factor`; None: the score of the question. `behind`: how many
+    positions there are behind those whose logits count. `length`: of the text before a continuation. `kept`: of the pass without edits."""
 
     inputs: Mapping[str, Any]
     ids: tuple[int, ...] | None = None
-    sign: float = 1.0
+    factor: float = 1.0
+    behind: int = 0
     length: int | None = None
     kept: Kept | None = None
+
+    def sum_of(self, logits: Float[Tensor, "R T V"]) -> Float[Tensor, " R"]:
+        """factor · Σ log p of the ids, each at the position before it."""
+        assert self.ids is not None
+        end = logits.shape[1] - self.behind
+        wanted = torch.tensor(self.ids, device=logits.device)
+        rows = logits[:, end - len(wanted) : end].float()
+        own = rows.gather(2, wanted.expand(len(rows), -1)[..., None])[..., 0]
+        return self.factor * (own - rows.logsumexp(-1)).sum(1).cpu()
 
 
 @dataclass(eq=False)
 class Asked:
-    """What is asked of one text. `clean`: the score without edits. `sizes`: heads and key/value heads by stack and layer. `tokens`: of the text."""
+    """What is asked of one text. `question`: None where it is asked for its own tokens. `clean`: the score without edits. `sizes`: heads and key/value heads by
+    stack and layer."""
 
-    question: Question
+    question: Question | None
     readings: list[Reading]
     clean: float = 0.0
     sizes: Mapping[tuple[str | None, int], tuple[int, int]] | None = None
-    logits: Tensor | None = None
+
+    @property
+    def measure(self) -> str:
+        """The score, in words."""
+        return "mean log-probability" if self.question is None else self.question.measure
 
     @property
     def rows(self) -> int:
@@ -74,6 +98,8 @@ def ask(watched: Watched, text: Any, target: Any, against: Any) -> Asked:
     given = {"inputs": text} if isinstance(text, Mapping) else {"text": text}
     names = ("text", "text_pair", "text_target", "messages", "inputs")
     prepared = prepare(model, tokenizer, **{**dict.fromkeys(names), **given}, generate=0, truncate=False)
+    if isinstance(target, OwnTokens):
+        return _own(watched, prepared.inputs, target.first)
     first = Reading(_last_logits(model, prepared.inputs, 1) if _reads_on(model) else prepared.inputs)
     outputs, sizes = _keep(watched, first)
     question = question_of(model, tokenizer, prepared.inputs, outputs, target, against)
@@ -87,14 +113,51 @@ def ask(watched: Watched, text: Any, target: Any, against: Any) -> Asked:
             if ids:
                 longer = continued(prepared.inputs, ids[:-1], question.decoder) if len(ids) > 1 else prepared.inputs
                 inputs = _last_logits(model, longer, len(ids)) if _reads_on(model) else longer
-                reading = Reading(inputs, ids, sign, _length(prepared.inputs, question.decoder))
+                reading = Reading(inputs, ids, sign, 0, _length(prepared.inputs, question.decoder))
                 made, _ = _keep(watched, reading)
                 asked.readings.append(reading)
-                asked.clean += sign * float(_of_continuation(made.logits, ids)[0])
+                asked.clean += float(reading.sum_of(made.logits)[0])
     else:
         asked.clean = float(answers(model, first.inputs, question, outputs).score[0])
-    asked.logits = outputs.logits.detach()
     return asked
+
+
+def _own(watched: Watched, inputs: Mapping[str, Any], first: int) -> Asked:
+    """The text itself is the target, from position `first` on. Raises InputError where it cannot be."""
+    model, ids = watched.model, inputs.get("input_ids")
+    if not isinstance(ids, Tensor) or not reads_left_to_right(model, inputs):
+        raise InputError(
+            f"{type(model).__name__} does not predict each token of a text from those before it, so the text itself is no target: give one, such as "
+            'target=" Mary", or load a causal model, such as AutoModelForCausalLM.'
+        )
+    wanted = ids[0, first:].tolist()
+    if not wanted:
+        raise InputError(
+            f"the text has {ids.shape[1]} token, and nothing comes after it: give a longer text, or a target."
+        )
+    readable = _last_logits(model, inputs, len(wanted) + 1) if _reads_on(model) else inputs
+    reading = Reading(readable, tuple(wanted), 1 / len(wanted), 1)
+    made, sizes = _keep(watched, reading)
+    return Asked(None, [reading], float(reading.sum_of(made.logits)[0]), sizes)
+
+
+def reads_left_to_right(model: nn.Module, inputs: Mapping[str, Any]) -> bool:
+    """Whether the model gives logits for every position, of which none changes with a later token: tried on a text of one row."""
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return False
+    ids = inputs["input_ids"][:, :TRIED]
+    longer = {
+        name: value[:, :TRIED] if isinstance(value, Tensor) and value.ndim == 2 else value
+        for name, value in inputs.items()
+    }
+    other = {**longer, "input_ids": torch.cat([ids[:, :-1], torch.where(ids[:, -1:] > 0, ids[:, -1:] - 1, 1)], 1)}
+    one, two = (
+        getattr(run(model, {**given, "input_ids": x}), "logits", None)
+        for given, x in ((longer, ids), (other, other["input_ids"]))
+    )
+    if not isinstance(one, Tensor) or not isinstance(two, Tensor) or one.ndim != 3 or one.shape[1] != ids.shape[1]:
+        return False
+    return torch.allclose(one[:, :-1].float(), two[:, :-1].float(), atol=1e-3 * max(1.0, float(one.abs().max())))
 
 
 def scores(watched: Watched, asked: Asked, first: int, rows: int) -> Float[Tensor, " R"]:
@@ -102,15 +165,11 @@ def scores(watched: Watched, asked: Asked, first: int, rows: int) -> Float[Tenso
     total = torch.zeros(rows)
     for reading in asked.readings:
         logits = logits_of(watched, reading, first, rows)
-        if reading.ids is None:
-            total = total + _score(watched, asked, reading, logits).cpu()
+        if asked.question is not None and reading.ids is None:
+            total = total + answers(watched.model, reading.inputs, asked.question, _Logits(logits)).score.cpu()
         else:
-            total = total + reading.sign * _of_continuation(logits, reading.ids).cpu()
+            total = total + reading.sum_of(logits)
     return total
-
-
-def _score(watched: Watched, asked: Asked, reading: Reading, logits: Tensor) -> Float[Tensor, " R"]:
-    return answers(watched.model, reading.inputs, asked.question, _Logits(logits)).score
 
 
 @dataclass(frozen=True)
@@ -128,13 +187,6 @@ def logits_of(watched: Watched, reading: Reading, first: int, rows: int) -> Tens
     behind = nullcontext() if reading.length is None else DESK.goes_on_behind(reading.length)
     with behind, from_block(reading.kept, first, rows):
         return run(watched.model, inputs).logits
-
-
-def _of_continuation(logits: Float[Tensor, "R T V"], ids: tuple[int, ...]) -> Float[Tensor, " R"]:
-    """Σ log p of the ids, each at the position before it."""
-    logs = logits[:, -len(ids) :].float().log_softmax(-1)
-    wanted = torch.tensor(ids, device=logs.device)
-    return logs.gather(2, wanted.expand(len(logs), -1)[..., None])[..., 0].sum(1)
 
 
 def _keep(watched: Watched, reading: Reading) -> tuple[Any, Mapping[tuple[str | None, int], tuple[int, int]]]:

@@ -6,7 +6,7 @@ from typing import Any
 from attnscope.head_effects.band import Band
 
 JSON_KEYS = (
-    "stack", "layer", "head", "heads", "name", "effect", "spread", "n", "band_low", "band_high", "band_n", "band_reach", "outside_band",
+    "stack", "layer", "head", "heads", "name", "effect", "spread", "n", "band_low", "band_high", "band_n", "band_reach", "outside_band", "exact",
 )  # fmt: skip
 
 
@@ -16,7 +16,7 @@ class EffectRow:
 
     `stack`: "" where the model has one. `layer`, `heads`: counted from 0. `name`: such as "L2H8". `effect`: clean − edited, the mean over the texts; positive
     where the heads push to the target. `spread`: its standard deviation over the texts, None of one text. `n`: how many texts. `band`: what
-    the same edit does in the others of its layer; None where there are none.
+    the same edit does in the others of its layer; None where there are none. `exact`: where `effect` is an approximation, and this was measured too.
     """
 
     stack: str
@@ -27,6 +27,7 @@ class EffectRow:
     spread: float | None
     n: int
     band: Band | None
+    exact: float | None = None
 
     @property
     def outside_band(self) -> bool | None:
@@ -47,11 +48,13 @@ class EffectRow:
             self.n,
             *((None,) * 4 if band is None else (band.low, band.high, band.n, band.reach)),
             self.outside_band,
+            self.exact,
         )
         return dict(zip(JSON_KEYS, values, strict=True))
 
     def __str__(self) -> str:
         spread = "" if self.spread is None else f" ± {self.spread:.3f}"
+        spread += "" if self.exact is None else f" (exactly {self.exact:+.3f})"
         if self.band is None:
             return f"{self.name}: {self.effect:+.3f}{spread}, no band: there is nothing to compare with"
         where = "outside" if self.outside_band else "within"

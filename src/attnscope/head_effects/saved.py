@@ -25,16 +25,20 @@ def read_table(path: str | os.PathLike[str]) -> tuple[dict[Unit, list[float]], d
         ) from error
     try:
         clean = tuple(map(_number, told["clean"]))
-        totals = {_unit(one): [_number(value) for value in one["totals"]] for one in told["totals"]}
+        totals, exact = (
+            {_unit(one): [_number(value) for value in one["totals"]] for one in told[name]}
+            for name in ("totals", "exact")
+        )
         more = {name: str(told[name]) for name in WORDS}
-        notes, stopped = tuple(map(str, told["notes"])), bool(told["stopped"])
+        notes = tuple(map(str, told["notes"]))
+        flags = {name: bool(told[name]) for name in ("stopped", "approximate")}
         if not clean or not totals or any(len(row) != len(clean) for row in totals.values()):
             raise ValueError("the texts of some head are missing")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{where} is no table of effects ({error}); expected a file that EffectTable.save(….json) wrote."
         ) from error
-    return totals, {**more, "clean": clean, "notes": notes, "stopped": stopped}
+    return totals, {**more, "clean": clean, "notes": notes, **flags, "exact": exact}
 
 
 def _number(value: Any) -> float:

@@ -21,7 +21,7 @@ from attnscope.text.format import count
 FIGURES = (".svg", ".pdf", ".png")
 KINDS = (".json", ".csv", *FIGURES)
 SHOWN = 10
-TOLD = ("measure", "reference", "asked", "model", "notes", "stopped", "key")
+TOLD = ("measure", "reference", "asked", "model", "notes", "stopped", "key", "approximate")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,7 +30,8 @@ class EffectTable(Sequence[EffectRow]):
 
     `rows`: see EffectRow. `measure`: the score, in words. `reference`: what stood in the place of what a head writes. `asked`: of which prediction. `model`: its
     name. `clean`: the score of each text without edits. `notes`: what a reader must know. `stopped`: whether some heads or texts are missing. `totals`: of each
-    unit its effect in every text, NaN where it was not measured. `key`: tells calls apart, for resume=.
+    unit its effect in every text, NaN where it was not measured. `key`: tells calls apart, for resume=. `approximate`: whether effects are
+    gradients; `exact`: then the effects of the largest in every text, measured.
     """
 
     rows: tuple[EffectRow, ...]
@@ -43,10 +44,14 @@ class EffectTable(Sequence[EffectRow]):
     stopped: bool = False
     totals: Mapping[Unit, Sequence[float]] | None = None
     key: str = ""
+    approximate: bool = False
+    exact: Mapping[Unit, Sequence[float]] | None = None
 
     @classmethod
-    def of(cls, totals: Mapping[Unit, Sequence[float]], **more: Any) -> "EffectTable":
-        """The table of what was measured. `totals`: of each unit its effect in every text. `more`: the other fields."""
+    def of(
+        cls, totals: Mapping[Unit, Sequence[float]], exact: Mapping[Unit, Sequence[float]] | None = None, **more: Any
+    ) -> "EffectTable":
+        """The table of what was measured. `totals`: of each unit its effect in every text; `exact`: of some, beside an approximation. `more`: the other fields."""
         found = {unit: [one for one in row if not math.isnan(one)] for unit, row in sorted(totals.items())}
         effects = {unit: statistics.fmean(row) for unit, row in found.items() if row}
         rows = tuple(
@@ -59,10 +64,11 @@ class EffectTable(Sequence[EffectRow]):
                 statistics.stdev(found[unit]) if len(found[unit]) > 1 else None,
                 len(found[unit]),
                 band_of(unit, effects),
+                None if not exact or unit not in exact else _mean(exact[unit]),
             )
             for unit, effect in effects.items()
         )
-        return cls(rows, totals=totals, **more)
+        return cls(rows, totals=totals, exact=exact, **more)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -103,18 +109,15 @@ class EffectTable(Sequence[EffectRow]):
     def to_json(self) -> str:
         """The table as JSON: what was asked, and "rows", with "totals", the effect in each text. Layers and heads count from 0."""
         rows = self.records()
-        totals = [
-            {
-                "stack": unit.stack,
-                "layer": unit.layer,
-                "heads": unit.heads,
-                "each": unit.each,
-                "totals": [_stored(one) for one in row],
-            }
-            for unit, row in (self.totals or {}).items()
-        ]
+        totals, exact = (_listed(one or {}) for one in (self.totals, self.exact))
         return json.dumps(
-            {**self._told, "clean": [_stored(one) for one in self.clean], "rows": rows, "totals": totals},
+            {
+                **self._told,
+                "clean": [_stored(one) for one in self.clean],
+                "rows": rows,
+                "totals": totals,
+                "exact": exact,
+            },
             ensure_ascii=False,
             indent=1,
         )
@@ -166,9 +169,26 @@ class EffectTable(Sequence[EffectRow]):
         lines = [self.heading, *(f"  {row}" for row in self.strongest[:SHOWN])]
         if len(self) > SHOWN:
             lines.append(f"  … and {len(self) - SHOWN} smaller ones")
+        if self.approximate:
+            lines.append(self.error)
         if self.stopped:
             lines.append(self._missing)
         return "\n".join([*lines, *self.notes])
+
+    @property
+    def error(self) -> str:
+        """How far an approximation is off, in words."""
+        pairs = [(row.effect, row.exact) for row in self.rows if row.exact is not None and not math.isnan(row.exact)]
+        said = "The effects are gradients: to first order (attribution patching, Nanda 2023)."
+        if not pairs:
+            return f"{said} None was measured exactly, so nobody knows how far off they are: give top=10."
+        wrong = [abs(effect - exact) for effect, exact in pairs]
+        signs = sum(effect * exact > 0 for effect, exact in pairs)
+        largest = max(abs(exact) for _, exact in pairs)
+        return (
+            f"{said} Of the {len(pairs)} largest, measured exactly too, they are off by {statistics.fmean(wrong):.3f} on average and {max(wrong):.3f} at "
+            f"most, where the largest effect is {largest:.3f}; {signs} have the right sign. Of smaller ones nothing is known."
+        )
 
     @property
     def _missing(self) -> str:
@@ -188,6 +208,17 @@ class EffectTable(Sequence[EffectRow]):
 def _by_chance(rows: Sequence[EffectRow]) -> int:
     """How many would lie outside if all did the same: of n + 1 heads the first and the last."""
     return round(sum(2 / (row.band.n + 1) for row in rows if row.band is not None))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return statistics.fmean(values)
+
+
+def _listed(totals: Mapping[Unit, Sequence[float]]) -> list[dict[str, Any]]:
+    return [
+        {"stack": u.stack, "layer": u.layer, "heads": u.heads, "each": u.each, "totals": [_stored(one) for one in row]}
+        for u, row in totals.items()
+    ]
 
 
 def _stored(value: float) -> float | None:

@@ -33,13 +33,15 @@ LOOKED_AT_FIRST = 32  # texts that show whether the model is causal and has a si
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """The best row of every task, the rows of every head (for relations on request only), and what to know about them."""
+    """The best row of every task, the rows of every head (for relations on request only), and what to know about them. `texts`, `drawn`: what the model
+    read, of the corpus and of random tokens."""
 
     rows: tuple[RoleRow, ...]
     by_head: tuple[RoleRow, ...]
     data: str
     notes: tuple[str, ...]
     texts: tuple[Text, ...] = ()
+    drawn: tuple[Text, ...] = ()
 
 
 def find_roles(
@@ -108,6 +110,7 @@ def find_roles(
         _data(sentences, len(texts) - sentences, len(drawn)),
         tuple(notes),
         tuple(texts),
+        tuple(drawn),
     )
 
 

@@ -31,7 +31,8 @@ class RoleRow:
     kind, among the tenth with the largest weights and among all. `chosen_accuracy`, `chosen_n`: in the choosing half, where
     `looked_at` heads were looked at. `examples`: sentences of the reported half, where the row carries a claim; `chosen`: the
     same by numbers. `measures`: (name, number) of statistics that are shown and decide nothing.
-    `effect`, `band_low`, `band_high`: what switching the head off does; None: not measured.
+    `effect`, `band_low`, `band_high`: how much the mean log-probability of the tokens that it was asked on falls, in nats, when the head is ablated, and what
+    the same does in other heads; None: not measured.
     """
 
     layer: int | None

@@ -2,7 +2,7 @@
 
 from attnscope.head_roles.baselines import FIRST_WORD
 from attnscope.head_roles.rows import FEWEST, WHOLE, RoleRow
-from attnscope.text.format import percent
+from attnscope.text.format import fixed, percent
 
 # How a measure is read out; its title in statistics/definitions is for tables.
 MEASURES = {
@@ -23,8 +23,8 @@ def sentence(row: RoleRow) -> str:
         return f"“{row.relation}” ({row.direction}): n = {row.n}, too few cases for a claim ({FEWEST} are needed)."
     who = f"Layer {row.layer} head {row.head}"
     if row.task.by_weight:
-        return f"{who} {row.task.does}: {percent(row.weight or 0.0)} of its weight (n = {row.n})."
-    return f"{who} {row.task.does}: {shares(row)}{_against(row)}{_slice(row)}{_measures(row)}"
+        return f"{who} {row.task.does}: {percent(row.weight or 0.0)} of its weight (n = {row.n}).{_effect(row)}"
+    return f"{who} {row.task.does}: {shares(row)}{_against(row)}{_slice(row)}{_measures(row)}{_effect(row)}"
 
 
 def shares(row: RoleRow) -> str:
@@ -41,6 +41,15 @@ def offset_in_words(offset: int, unit: str = "word") -> str:
     if offset == 0:
         return f"the {unit} itself"
     return f"{abs(offset)} {unit}s {'on' if offset > 0 else 'back'}"
+
+
+def _effect(row: RoleRow) -> str:
+    """What the model loses without it, beside what it loses without others."""
+    if row.effect is None or row.band_low is None or row.band_high is None:
+        return ""
+    where = "within" if row.band_low <= row.effect <= row.band_high else "outside of"
+    band = f"{fixed(row.band_low, 3)} to {fixed(row.band_high, 3)}"
+    return f" Without it the loss changes by {fixed(row.effect, 3)} nats a token, {where} the band of other heads ({band})."
 
 
 def baseline(row: RoleRow) -> str:

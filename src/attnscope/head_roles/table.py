@@ -3,7 +3,7 @@
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -144,11 +144,16 @@ class RoleTable(Sequence[RoleRow]):
             "p-values are corrected for all rows (Holm). Layers and heads count from 0."
         )
 
-    def with_effects(self, effects: dict[tuple[int, int], tuple[float, float, float]]) -> "RoleTable":
-        """With `effects`, what switching each head off does: (effect, band_low, band_high) by (layer, head)."""
+    def with_effects(
+        self, effects: Mapping[tuple[int, int], tuple[float, float, float]], kinds: Collection[str] | None = None
+    ) -> "RoleTable":
+        """With `effects`, what switching each head off does: (effect, band_low, band_high) by (layer, head). `kinds`: of the tasks whose rows get
+        them; None: all."""
 
         def filled(row: RoleRow) -> RoleRow:
             if row.layer is None or row.head is None or (row.layer, row.head) not in effects:
+                return row
+            if kinds is not None and row.task.kind not in kinds:
                 return row
             effect, low, high = effects[row.layer, row.head]
             return replace(row, effect=effect, band_low=low, band_high=high)

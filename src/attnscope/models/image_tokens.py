@@ -1,4 +1,4 @@
-"""The patches of images among the tokens of a text: which they are, and where in its image each lies."""
+"""The patches of images and videos among the tokens of a text: which they are, and where in its image each lies."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,23 +14,28 @@ from attnscope.tracing.tokens import Tokens
 
 # Models that join squares of patches into one token, and keep the rows of the image in their order.
 _JOINING = frozenset({"gemma3", "idefics3", "internvl", "smolvlm"})
+# Of images and of videos: what the configuration calls their tokens, and the input that tells how many patches each has.
+_KINDS = ((("image_token_id", "image_token_index"), "image_grid_thw"), (("video_token_id",), "video_grid_thw"))
 # Modules after which a token is no longer a place in the image.
 _MIXING = ("perceiver", "qformer", "resampler")
 
 
 def with_image_tokens(model: Any, named: Tokens, ready: Mapping[str, Any]) -> Tokens:
-    """The tokens of a text, with the patches of its images named "patch 2,5" and laid out in grids; unchanged where the
-    inputs do not tell how many rows and columns an image has."""
+    """The tokens of a text, with the patches of its images named "patch 2,5", and those of a video "frame 1 patch 2,5", laid
+    out in grids; unchanged where the inputs do not tell how many rows and columns an image has."""
     config = getattr(model, "config", None)
-    markers = {getattr(config, name, None) for name in ("image_token_id", "image_token_index")} - {None}
-    places = [i for i, number in enumerate(named.ids) if number in markers]
-    if not places or (grids := _grids(model, places, ready)) is None:
+    found, strings = [], {}
+    for markers, size in _KINDS:
+        ids = {getattr(config, name, None) for name in markers} - {None}
+        places = [i for i, number in enumerate(named.ids) if number in ids]
+        grids = _grids(model, places, ready, size) if places else None
+        for frame, grid in enumerate(grids or ()):
+            before = f"frame {frame} " if size == "video_grid_thw" else ""
+            names = (before + place for place in patch_places(grid.rows, grid.columns))
+            strings |= dict(zip(grid.tokens, names, strict=True))
+            found.append(grid)
+    if not found:
         return named
-    strings = {
-        token: place
-        for grid in grids
-        for token, place in zip(grid.tokens, patch_places(grid.rows, grid.columns), strict=True)
-    }
     first = len(named.word_text)
     words, shown, special = list(named.words), list(named.shown), list(named.special)
     for number, (token, name) in enumerate(strings.items()):
@@ -41,13 +46,13 @@ def with_image_tokens(model: Any, named: Tokens, ready: Mapping[str, Any]) -> To
         word_text=(*named.word_text, *strings.values()),
         shown=tuple(shown),
         special=tuple(special),
-        grids=tuple(grids),
+        grids=tuple(found),
     )
 
 
-def _grids(model: Any, places: Sequence[int], ready: Mapping[str, Any]) -> list[PatchGrid] | None:
+def _grids(model: Any, places: Sequence[int], ready: Mapping[str, Any], size: str) -> list[PatchGrid] | None:
     """As many grids as there are images (or frames, or tiles), which together have all the places."""
-    shapes = [*_shapes(model, len(places), ready)]
+    shapes = [*_shapes(model, len(places), ready, size)]
     if not shapes or sum(rows * columns for rows, columns in shapes) != len(places):
         return None
     grids, at = [], 0
@@ -60,16 +65,22 @@ def _grids(model: Any, places: Sequence[int], ready: Mapping[str, Any]) -> list[
     return grids
 
 
-def _shapes(model: Any, count: int, ready: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
-    """Rows and columns of tokens in each image."""
-    sizes, pixels = ready.get("image_grid_thw"), ready.get("pixel_values")
+def _shapes(model: Any, count: int, ready: Mapping[str, Any], size_name: str) -> Iterator[tuple[int, int]]:
+    """Rows and columns of tokens in each image, or in each frame of a video."""
+    sizes, pixels = ready.get(size_name), ready.get("pixel_values")
     if isinstance(sizes, Tensor):  # Qwen2-VL and its kin: frames, rows and columns of patches, before they are joined
         side = getattr(getattr(model.config, "vision_config", None), "spatial_merge_size", None)
         for frames, rows, columns in sizes.tolist() if isinstance(side, int) else ():
             yield from [(rows // side, columns // side)] * frames
         return
     size = patch_size(model)
-    if size is None or not isinstance(pixels, Tensor) or pixels.ndim not in (4, 5) or _mixes(model):
+    if (
+        size is None
+        or size_name != "image_grid_thw"
+        or not isinstance(pixels, Tensor)
+        or pixels.ndim not in (4, 5)
+        or _mixes(model)
+    ):
         return
     images = math.prod(pixels.shape[:-3])
     rows, columns = pixels.shape[-2] // size[0], pixels.shape[-1] // size[1]

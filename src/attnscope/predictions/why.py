@@ -27,6 +27,8 @@ from attnscope.tracing.stream import Node, Stream, back, reached
 from attnscope.tracing.stream_table import StreamPart
 from attnscope.tracing.trace import Trace
 
+WIDEST = 8  # columns of a table that is printed whole
+
 
 @dataclass(frozen=True)
 class Source:
@@ -85,11 +87,17 @@ class Why:
     def __repr__(self) -> str:
         rows, columns, table = self.by_layer()
         lines = [f"Why {self.name} looks from {self.query!r} to {self.key!r}: q · k · scaling = {self.scaled:+.3f}"]
-        lines.append(f"  {'q from ↓  k from →':20s}" + "".join(f"{name[:10]:>11s}" for name in columns))
-        lines += [
-            f"  {name:20s}" + "".join(f"{value:+11.3f}" for value in row)
-            for name, row in zip(rows, table.tolist(), strict=True)
-        ]
+        if len(columns) <= WIDEST:
+            lines.append(f"  {'q from ↓  k from →':20s}" + "".join(f"{name[:10]:>11s}" for name in columns))
+            lines += [
+                f"  {name:20s}" + "".join(f"{value:+11.3f}" for value in row)
+                for name, row in zip(rows, table.tolist(), strict=True)
+            ]
+        else:
+            for what, names, sums in (("q", rows, table.sum(1)), ("k", columns, table.sum(0))):
+                best = sums.abs().topk(6).indices.tolist()
+                words = ", ".join(f"{names[at]} {float(sums[at]):+.3f}" for at in best)
+                lines.append(f"  {what} from, with all of the other side: {words}")
         lines += [f"  {name} {value:+.3f}" for name, value in self.steps]
         lines.append("  largest: " + ", ".join(f"{q} × {k} {value:+.3f}" for q, k, value in self.top(5)))
         lines.append(f"  they add up to {float(self.table.sum()):+.4f}, within {self.error:.1e}")

@@ -90,12 +90,14 @@ class Scope(StateTraits, anywidget.AnyWidget):
                 )
         return values
 
-    @traitlets.validate("dim")
-    def _dimension(self, proposal: Any) -> Any:
-        """A dimension, or None. Raises TraitError below 0."""
-        if proposal["value"] is not None and proposal["value"] < 0:
-            raise traitlets.TraitError(f"dim is {proposal['value']}; it is a dimension, counted from 0, or None.")
-        return proposal["value"]
+    @traitlets.validate("dim", "target", "against")
+    def _number(self, proposal: Any) -> Any:
+        """A dimension or the id of a target, or None. Raises TraitError below 0."""
+        name, value = proposal["trait"].name, proposal["value"]
+        what = "a dimension, counted from 0," if name == "dim" else "the id of a token or of a label,"
+        if value is not None and value < 0:
+            raise traitlets.TraitError(f"{name} is {value}; it is {what} or None.")
+        return value
 
     @traitlets.validate("layer", "head", "query", "key")
     def _in_range(self, proposal: Any) -> Any:

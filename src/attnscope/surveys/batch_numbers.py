@@ -163,17 +163,17 @@ class _Columns:
         self.seen |= {name: (allowed & part).any(-1) for name, part in zip(BY_TOKEN, parts, strict=True)}
 
 
-def numbers_of_text(sites: Sequence[Site], ids: Sequence[int], special: Sequence[bool]) -> Numbers:
-    """The same of one text, of any length and mask: `sites` are its layers."""
-    tokens = Tokens(tuple(map(str, ids)), tuple(ids), tuple(special))
+def numbers_of_text(sites: Sequence[Site], tokens: Tokens, names: Sequence[str] = NAMES) -> Numbers:
+    """The same of one text, of any length and mask: `sites` are its layers. `names`: the statistics, in order."""
+    column = {name: number for number, name in enumerate(names)}
     found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     known: dict[int, Pairs] = {}
     for site in sites:
         sums = sums_of(site, known.setdefault(site.query_offset, Pairs(site, tokens, tokens)), 1)
-        values, counts = (torch.zeros(site.heads, len(NAMES), dtype=torch.float64) for _ in range(2))
+        values, counts = (torch.zeros(site.heads, len(names), dtype=torch.float64) for _ in range(2))
         for row, name in enumerate(sums.names):
-            if name in COLUMN:
-                values[:, COLUMN[name]], counts[:, COLUMN[name]] = sums.values[row], sums.counts[row]
+            if name in column:
+                values[:, column[name]], counts[:, column[name]] = sums.values[row], sums.counts[row]
         found.append((values, counts, sums.link, sums.link_place.T))
     values, counts, link, place = (torch.cat(parts)[None] for parts in zip(*found, strict=True))
     return Numbers(values, counts, link, *place.unbind(-1))

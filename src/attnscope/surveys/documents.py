@@ -15,12 +15,13 @@ from attnscope.text.characters import half_character
 @dataclass(frozen=True)
 class Document:
     """One text of a corpus. `source`: the file it is of. `row`: its place there, from 0. `reason`: why it cannot be used;
-    empty where it can."""
+    empty where it can. `path`: of a picture or a recording, where it is."""
 
     source: str
     row: int
     text: str
     reason: str = ""
+    path: str = ""
 
     @property
     def name(self) -> str:

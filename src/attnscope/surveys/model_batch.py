@@ -67,7 +67,9 @@ def _one_by_one(recorder: Recorder, texts: Sequence[Text], row: int, heads: tupl
     sites = sites_of_text(trace_of(recorder, texts, row), len(texts[row]))
     if heads_of(sites) != heads:
         raise AttnscopeError("the model has other heads in one text than in another, so they cannot be added up.")
-    return numbers_of_text(sites, texts[row].ids, texts[row].special)
+    return numbers_of_text(
+        sites, Tokens(tuple(map(str, texts[row].ids)), tuple(texts[row].ids), tuple(texts[row].special))
+    )
 
 
 def _joined(parts: Sequence[Numbers], axis: int) -> Numbers:

@@ -120,6 +120,8 @@ def tokenizer_digest(tokenizer: Any) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         return _digest(backend.to_str())
+    if hasattr(tokenizer, "to_json_string"):  # a processor
+        return _digest(tokenizer.to_json_string())
     known = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else {}
     return _digest([type(tokenizer).__name__, sorted(known.items())])
 

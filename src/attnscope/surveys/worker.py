@@ -1,6 +1,6 @@
 """A worker computes shards: documents in, a part on the disk, a receipt back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from attnscope.errors import AttnscopeError
 from attnscope.head_roles.batches import Head, batches_of, reader_of
 from attnscope.surveys.batch_numbers import NAMES, Numbers
 from attnscope.surveys.bins import LINK, WIDEST, counted
+from attnscope.surveys.documents import Document
 from attnscope.surveys.encode import Encoder, Text
 from attnscope.surveys.examples import FIELDS, Examples, hash_of
 from attnscope.surveys.model_batch import numbers_of
@@ -23,12 +24,15 @@ from attnscope.tracing.tokens import Tokens
 
 
 class Worker:
-    """`folder`: of the survey; parts go there."""
+    """`folder`: of the survey; parts go there. `level`: the statistics that are always there."""
+
+    level = NAMES
 
     def __init__(self, model: nn.Module, tokenizer: Any, settings: Settings, folder: Path) -> None:
         self.model, self.settings, self.folder = reader_of(model), settings, folder
         self.tokenizer, self.encoder = tokenizer, Encoder(tokenizer, settings.options.window)
-        self.names = (*NAMES, *settings.options.statistics)
+        self.further = settings.options.statistics
+        self.names = (*self.level, *self.further)
 
     def run(self, shard: Shard) -> Receipt:
         """Compute a shard and write its part."""
@@ -38,9 +42,9 @@ class Worker:
         return part.receipt
 
     def _part(self, shard: Shard) -> Part:
-        texts, aside = self.encoder.texts(shard.documents)
+        texts, aside = self._texts(shard.documents)
         sums, failed = _ShardSums(texts, self.names), dict[int, str]()
-        for batch in batches_of(texts):
+        for batch in self._batches(texts):
             for numbers, heads, found in self._tried(texts, batch, shard.number, failed):
                 sums.add(numbers, heads, found)
         aside = [(one.source, one.row, reason) for one, reason in aside]
@@ -68,13 +72,12 @@ class Worker:
         return Part(receipt, self.names, *sums.finished(), columns, documents, pieces, aside)
 
     def _tried(
-        self, texts: list[Text], batch: list[int], shard: int, failed: dict[int, str]
+        self, texts: list[Any], batch: list[int], shard: int, failed: dict[int, str]
     ) -> Iterator[tuple[list[int], tuple[Head, ...], Numbers]]:
         """The numbers of a batch; where it fails, of each of its texts, and the reasons of those that fail alone."""
         try:
             checked = (shard + batch[0]) % len(batch)
-            further = self.names[len(NAMES) :]
-            yield batch, *numbers_of(self.model, [texts[number] for number in batch], checked, further, self._tokens)
+            yield batch, *self._numbers([texts[number] for number in batch], checked)
         except Exception as error:  # of the model's own code, or a receipt
             if len(batch) > 1:
                 for number in batch:
@@ -84,11 +87,22 @@ class Worker:
             reason = said[0][:300] if isinstance(error, AttnscopeError) else f"{type(error).__name__}: {said[0][:200]}"
             failed[batch[0]] = reason
 
+    def _texts(self, documents: Sequence[Document]) -> tuple[list[Any], list[tuple[Document, str]]]:
+        """What the model can read, and what cannot be used, with the reason."""
+        return self.encoder.texts(documents)
+
+    def _batches(self, texts: list[Any]) -> Iterator[list[int]]:
+        return batches_of(texts)
+
+    def _numbers(self, texts: list[Any], checked: int) -> tuple[tuple[Head, ...], Numbers]:
+        """Of a batch. `checked`: whose receipt is looked at."""
+        return numbers_of(self.model, texts, checked, self.further, self._tokens)
+
     def _tokens(self, text: Text) -> Tokens:
         """Named by their pieces, which some statistics ask for."""
         return Tokens(tuple(map(str, self.tokenizer.convert_ids_to_tokens(text.ids))), tuple(text.ids), text.special)
 
-    def _pieces(self, texts: list[Text]) -> list[tuple[list[str], list[bool]]]:
+    def _pieces(self, texts: list[Any]) -> list[tuple[list[str], list[bool]]]:
         """Of each text its tokens, and which are special. Some tokenizers are slow at each call: one for all of them."""
         ids = sorted({one for text in texts for one in text.ids})
         known = dict(zip(ids, map(str, self.tokenizer.convert_ids_to_tokens(ids)), strict=True))
@@ -98,7 +112,7 @@ class Worker:
 class _ShardSums:
     """What the texts of a shard come to, batch by batch."""
 
-    def __init__(self, texts: list[Text], names: tuple[str, ...]) -> None:
+    def __init__(self, texts: Sequence[Any], names: tuple[str, ...]) -> None:
         self.names = names
         self.heads: tuple[Head, ...] = ()
         self.hashes = np.array([hash_of(text.name) for text in texts], dtype=np.uint64)

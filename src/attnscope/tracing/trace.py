@@ -313,6 +313,9 @@ class Trace:
         thumbs: str = "matrix",
         filter: str = "all",
         dim: int | None = None,
+        target: int | str | None = None,
+        against: int | str | None = None,
+        lens: bool = False,
         roles: Any = None,
         effects: Any = None,
     ) -> Any:
@@ -321,7 +324,7 @@ class Trace:
         Where it opens. What you leave out is chosen: a link between two different words that stands out. The view says
         why.
 
-        `level`: "model", "head" (also "lines"), "matrix" (also "grid"), "neuron" or "steps".
+        `level`: "stream" (where the trace keeps it), "model", "head" (also "lines"), "matrix" (also "grid"), "neuron" or "steps".
         `layer`: a number from 0, -1 for the last, or a name such as "L2". `stack`: "encoder", "decoder" or "cross".
         `head`: a number from 0, or a name such as "L2H8", which names the layer too.
         `query`, `key`: a token's position, from 0, or the token as written.
@@ -344,6 +347,8 @@ class Trace:
             "matrix" or "lines".
         `filter`: of two texts, that of the query and then that of the keys shown: "aa", "ab", "ba", "bb" or "all".
         `dim`: the dimension, from 0, that the running dot product of the steps level has reached; None: the last.
+        `target`, `against`: at the stream level, the token or label whose logit is added up, and the one whose logit is
+            subtracted: as text, or an id; None: the two most probable. `lens`: True draws the lens of every position as a grid.
         `roles`: a RoleTable of attnscope.roles: the model level shows the roles that it claims, and sort="role" orders by them.
         `effects`: an EffectTable of attnscope.effects: the model level shows the heads that leave their band, and sort="effect" orders by the effect.
 
@@ -377,6 +382,9 @@ class Trace:
             thumbs=thumbs,
             filter=filter,
             dim=dim,
+            target=target,
+            against=against,
+            lens=lens,
             roles=roles,
             effects=effects,
             **chosen,
@@ -413,6 +421,9 @@ class Trace:
         thumbs: str = "matrix",
         filter: str = "all",
         dim: int | None = None,
+        target: int | str | None = None,
+        against: int | str | None = None,
+        lens: bool = False,
         roles: Any = None,
     ) -> Any:
         """A level drawn with matplotlib; returns the axes, whose `child_axes` hold the parts.
@@ -423,7 +434,7 @@ class Trace:
         `level`, `layer`, `head`, `query`, `key`, `stack`, `theme`, `static`, `max_mb`, `steps`, `exact`, `heads`,
             `average`,
         `queries`, `combine`, `threshold`, `quantity`, `log`, `words`, `special`, `sort`, `thumbs`, `filter`, `dim`,
-            `roles`: as in `show`.
+            `target`, `against`, `lens`, `roles`: as in `show`.
 
         Raises InputError for arguments that do not fit, and for axes that are too small; MissingDependency without
         matplotlib.
@@ -453,6 +464,9 @@ class Trace:
             thumbs=thumbs,
             filter=filter,
             dim=dim,
+            target=target,
+            against=against,
+            lens=lens,
             roles=roles,
         )
         return view.plot(ax, width=width, title=title, sums=sums)

@@ -27,6 +27,13 @@ class Level:
 # From far to near: Enter goes to the next one, Escape to the one before.
 REGISTRY = (
     Level(
+        name="stream",
+        group="stream",
+        title="stream",
+        about="from the text to the prediction",
+        help="From the text to the prediction: what each block adds to a logit, and what the model would predict after each layer.",
+    ),
+    Level(
         name="model",
         group="model",
         title="model",
@@ -65,6 +72,8 @@ REGISTRY = (
     ),
 )
 NAMES = tuple(level.name for level in REGISTRY)
+# Those that every trace has; the stream is there where the trace keeps it.
+ALWAYS_THERE = tuple(name for name in NAMES if name != "stream")
 ALIASES = {alias: level.name for level in REGISTRY for alias in level.aliases}
 
 

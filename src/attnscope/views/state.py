@@ -112,6 +112,25 @@ class State:
             "optional position", "the dimension that the running dot product of the steps has reached", group="reading"
         ),
     )
+    target: int | None = field(
+        default=None,
+        metadata=_row(
+            "optional position",
+            "the token or label whose logit the stream adds up to, by its id; None: the most probable",
+            group="reading",
+        ),
+    )
+    against: int | None = field(
+        default=None,
+        metadata=_row(
+            "optional position",
+            "the one whose logit is subtracted, by its id; None: the most probable other one",
+            group="reading",
+        ),
+    )
+    lens: Any = field(
+        default=False, metadata=_row("flag", "whether the stream is drawn as a lens grid: positions by layers")
+    )
     side: str = field(
         default="a",
         metadata=_row(
@@ -184,6 +203,8 @@ def _check(row: Field, value: Any) -> None:
         raise InputError(f"{name} is {value!r}; it is a weight, from 0 to 1.")
     if name == "dim" and value is not None and not (whole and value >= 0):
         raise InputError(f"dim is {value!r}; it is a dimension, counted from 0, or None.")
+    if name in ("target", "against") and value is not None and not (whole and value >= 0):
+        raise InputError(f"{name} is {value!r}; it is the id of a token or of a label, or None.")
     if kind == "flag" and not isinstance(value, bool):
         raise InputError(f"{name} is {value!r}; it is True or False.")
 

@@ -11,6 +11,7 @@ from attnscope.tracing.badges import kinds_of
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 from attnscope.views.state import State
+from attnscope.views.stream_column import stream_of
 
 
 def check_fields(url: str) -> None:
@@ -23,8 +24,11 @@ def check_fields(url: str) -> None:
 
 
 def check_place(trace: Trace, state: State) -> None:
-    """Raises InputError for a stack, layer, head, query, key, dimension or statistic that is not there, naming the range."""
+    """Raises InputError for a stack, layer, head, query, key, dimension or statistic that is not there, naming the range;
+    NotCaptured for the level stream where the trace does not hold it."""
     site = site_at(trace, state.layer, state.stack)
+    if state.level == "stream":
+        stream_of(trace)
     queries = range(site.query_offset, site.query_offset + site.queries)
     kinds = kinds_of(trace.badges)
     if state.sort == EFFECT.name and "effect" not in kinds:
@@ -41,6 +45,10 @@ def check_place(trace: Trace, state: State) -> None:
 
 def check_compared(comparison: Comparison, state: State) -> None:
     """The same of a comparison, whose sides share their layers: in B − A, queries and keys count along the merged row."""
+    if state.level == "stream":
+        if state.side == "difference":
+            raise InputError("a comparison shows no stream of B − A: give side='a' or 'b', or another level.")
+        stream_of(comparison.a if state.side == "a" else comparison.b)
     site_at(comparison.a, state.layer, state.stack)
     pair = comparison.site_pair(state.layer, state.stack)
     sorts = ("change", "layer", *(s.name for s in (*STATISTICS, *PAIR)))

@@ -25,6 +25,7 @@ from attnscope.views.as_python import python, python_of_comparison
 from attnscope.views.budget import Block, Plan, make_blocks, plan_blocks
 from attnscope.views.earlier import with_state as with_state
 from attnscope.views.state import State
+from attnscope.views.stream_column import target_named
 from attnscope.views.validate import check_compared, check_fields, check_place
 
 STEPS = ("head", "all", "none")  # the heads for which a view holds x and the projections
@@ -211,7 +212,7 @@ class View:
 
         `changes` are fields of the state: level, stack, layer, head (or a name such as "L2H8"), query and key (positions,
         or tokens as written; key=None follows the strongest key), theme, filter, heads, average, queries, combine,
-        threshold, quantity, log, words, special, sort, thumbs, dim and side. In a comparison positions count the tokens
+        threshold, quantity, log, words, special, sort, thumbs, dim, target and against (ids, or texts), lens and side. In a comparison positions count the tokens
         of its side, and a token is looked for in B on side "b", else in A. Raises InputError for a field or a place that is
         not there.
         """
@@ -227,6 +228,9 @@ class View:
         for name in ("query", "key"):
             if isinstance(changes.get(name), str):
                 changes[name] = self._position(name, changes)
+        for name in ("target", "against"):
+            if isinstance(changes.get(name), str):
+                changes[name] = target_named(self.trace, name, changes[name])
         moved = {"stack", "layer", "head", "query", "key"} & changes.keys()
         state = replace(self.state, **({"why": ""} if moved else {}) | changes)
         if self.pair is None:

@@ -3,7 +3,7 @@
 import { button, h, setText } from "../../base/dom";
 import { count } from "../../base/format";
 import type { Metadata, Site } from "../../data/metadata";
-import { inLine, type Label } from "../../scene/labels";
+import { compact, inLine, type Label } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
 import { queryRange, siteName } from "../validate-state";
 
@@ -157,8 +157,8 @@ export class Crumbs {
     const [layer, head, queryCrumb, keyCrumb] = this.crumbs;
     layer.show(String(site.index), siteName(site, scene.meta));
     head.show(String(state.head), String(state.head));
-    queryCrumb.show(String(query), queryLabels[query].text);
-    keyCrumb.show(pinned ? String(key) : "", keyLabels[key].text);
+    queryCrumb.show(String(query), compact(queryLabels[query].text));
+    keyCrumb.show(pinned ? String(key) : "", compact(keyLabels[key].text));
   }
 }
 

@@ -10,7 +10,7 @@ const KEYS: [string, string][] = [
   ["arrows in a picture", "from number to number; the foot shows each one's exact value"],
   ["Enter", "pins a key; on what is selected already, one level in"],
   ["Esc", "closes what lies open, unpins, then one level out"],
-  ["1 to 5", "the levels, from the whole model to the arithmetic"],
+  ["1 to 5", "the levels, from the whole model to the arithmetic; 0: the stream, where it is held"],
   ["/", "finds words in the text; Enter goes to them"],
   ["Tab", "first two links, to the text and to the picture; then text, picture, controls: each is one stop"],
   ["?", "opens and closes this sheet"],
@@ -31,7 +31,8 @@ function rows(entries: [Node | string, string][]): HTMLElement {
   return h("dl", { class: "help-list" }, ...entries.flatMap(([name, text]) => [h("dt", {}, name), h("dd", {}, text)]));
 }
 
-export function help(meta: Metadata, has: Has): HTMLElement[] {
+/** `missing`: what levels this data lacks, in sentences. */
+export function help(meta: Metadata, has: Has, missing: string[]): HTMLElement[] {
   const title = (text: string) => h("h3", {}, text);
   const { implementation, dtype, name } = meta.model;
   const levels = REGISTRY.filter(({ name }) => has(name)).map(({ group, title, help }): [string, string] => [
@@ -45,6 +46,7 @@ export function help(meta: Metadata, has: Has): HTMLElement[] {
     title("Levels"),
     h("p", {}, "One head of attention, seen nearer and nearer. Layer, head, query and key stay as they are chosen."),
     rows(levels),
+    ...missing.map((text) => h("p", {}, text)),
     title("Colours"),
     rows(COLOURS.map(([mark, text]) => [h("i", { class: mark, "aria-hidden": "true" }), text])),
     title("Where the numbers come from"),

@@ -13,14 +13,16 @@ export class Switch {
   private readonly drawn = new Map<LevelName, HTMLButtonElement>();
   private last: LevelName = "head";
 
-  constructor(has: Has, go: (name: LevelName) => void) {
+  /** `missing`: what levels this data lacks, in sentences; the outermost level there is says so. */
+  constructor(has: Has, missing: string[], go: (name: LevelName) => void) {
     const levels = h("div", { class: "levels", role: "group", "aria-label": "level" });
     this.drawings = h("div", { class: "levels", role: "group", "aria-label": "drawing of the head" });
     for (const name of levelsInOrder(has, this.last)) {
       const level = levelNamed(name) as LevelEntry;
       const several = isDrawing(name);
       const about = several ? `${level.group}: its weights` : aboutLevel(level);
-      const words = several ? about : `${about} · key ${keyOf(name)}`;
+      const said = several ? about : `${about} · key ${keyOf(name)}`;
+      const words = this.buttons.size ? said : [said, ...missing].join(". ");
       const choose = () => go(several && has(this.last) ? this.last : name);
       const one = explained(button(level.group, { "data-level-switch": level.group }, choose), words);
       this.buttons.set(level.group, one);

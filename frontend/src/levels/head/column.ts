@@ -2,6 +2,7 @@
 import { h, setAttribute, setText } from "../../base/dom";
 import { change, percent } from "../../base/format";
 import type { Axis } from "../../heads/axis";
+import { compact } from "../../scene/labels";
 import { tokenLook } from "../../scene/token-element";
 
 export type Side = "query" | "key";
@@ -197,7 +198,7 @@ export class Column {
         [`data-${this.side}`]: tokens[0],
         "data-slot": slot,
       },
-      h("span", tokenLook(text), text),
+      h("span", tokenLook(text), compact(text)),
       h("span", { class: "beside" }),
     );
     if (slot === this.border) row.prepend(h("span", { class: "border-name", "data-border": true }, "generated"));

@@ -5,6 +5,7 @@ import type { State } from "../../base/state";
 import type { Axes } from "../../heads/axes";
 import type { Pen } from "../../heads/palette";
 import { visibleHeightOf } from "../../heads/visible-height";
+import { compact } from "../../scene/labels";
 import { type Beside, Column, exportSide, type Side } from "./column";
 import { Edges } from "./edges";
 import type { DrawnSide, LinesDrawing } from "./export-svg";
@@ -148,7 +149,7 @@ export class Drawing {
   private room({ queries, keys }: Axes, heads: number): void {
     const { style, dataset } = this.element;
     for (const [name, axis] of [["query", queries] as const, ["key", keys] as const]) {
-      const most = axis.slots.reduce((longest, { text }) => Math.max(longest, text.length), 4);
+      const most = axis.slots.reduce((longest, { text }) => Math.max(longest, compact(text).length), 4);
       style.setProperty(`--${name}-room`, `${Math.min(24, most)}ch`);
     }
     style.setProperty("--numbers", String(heads));

@@ -3,7 +3,7 @@ import { h } from "../../base/dom";
 import type { State } from "../../base/state";
 import type { Axes } from "../../heads/axes";
 import { nameOf, type Pen } from "../../heads/palette";
-import { isolated } from "../../scene/labels";
+import { compact, isolated } from "../../scene/labels";
 import { tokenElement } from "../../scene/token-element";
 import { NUMBERS } from "./column";
 import type { Highlight } from "./highlight";
@@ -19,7 +19,7 @@ export class Titles {
     this.said = said;
     const of =
       slots.length === 1
-        ? ["weight of ", tokenElement(queries.slots[slots[0]].text)]
+        ? ["weight of ", tokenElement(compact(queries.slots[slots[0]].text))]
         : [`${state.combine} of ${slots.length} queries`];
     const several = heads.length > 1 && heads.length <= NUMBERS;
     const names = several ? heads.map((head, i) => h("span", { class: "head-name" }, nameOf(pens, head, i))) : [];
@@ -29,7 +29,7 @@ export class Titles {
       h("span", { class: "head-names" }, ...names),
     );
     this.query.replaceChildren(
-      key >= 0 ? h("span", { class: "what" }, "given to ", tokenElement(keys.slots[key].text)) : h("span"),
+      key >= 0 ? h("span", { class: "what" }, "given to ", tokenElement(compact(keys.slots[key].text))) : h("span"),
       h("b", {}, "queries"),
     );
   }

@@ -1,5 +1,6 @@
 /** Where the labels of an axis stand: as many as have room, the selected ones always. */
 import type { Slot } from "../../heads/axis";
+import { compact } from "../../scene/labels";
 import { labelStep, sight } from "./viewbox";
 
 export interface AxisLabel {
@@ -24,7 +25,7 @@ export function axisLabels(slots: Slot[], start: number, cell: number, room: num
   const out: AxisLabel[] = [];
   const label = (slot: number): AxisLabel => ({
     slot,
-    text: short(slots[slot].text),
+    text: short(compact(slots[slot].text)),
     at: (slot + 0.5 - start) * cell,
     special: slots[slot].special,
     chosen: slot === chosen,
@@ -39,6 +40,6 @@ export function axisLabels(slots: Slot[], start: number, cell: number, room: num
 /** Pixels that the longest label takes, about. */
 export const labelRoom = (slots: Slot[], character: number): number => {
   let most = 3;
-  for (const { text } of slots) most = Math.max(most, Math.min(LONGEST, text.length));
+  for (const { text } of slots) most = Math.max(most, Math.min(LONGEST, compact(text).length));
   return Math.ceil(most * character) + 16;
 };

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+_GRIDS = ("image_grid_thw", "video_grid_thw")  # of Qwen2-VL and its kin, whose tower reads images before videos
+
 
 @dataclass
 class Reads:
@@ -14,7 +16,8 @@ class Reads:
     received, with the table's path, in order. `first`, `second`: sizes of the first axis of its tensors, and of the second of
     sequences of vectors. `image`: height and width in pixels. `past`: tokens in the cache before; None: not known.
     `token_types`: the token_type_ids that the model was given, [B, T]. `frames`: how many images,
-    tiles of one, or frames of a video it was given. `sizes`: frames, rows and columns of patches of each image. `cached`: it was given a key/value cache."""
+    tiles of one, or frames of a video it was given. `sizes`: frames, rows and columns of patches of each image, and after them
+    of each video, of which there are `videos`. `cached`: it was given a key/value cache."""
 
     given: dict[str, Tensor] = field(default_factory=dict)
     tables: list[tuple[str, Tensor]] = field(default_factory=list)
@@ -25,6 +28,7 @@ class Reads:
     token_types: Tensor | None = None
     frames: int | None = None
     sizes: tuple[tuple[int, int, int], ...] = ()
+    videos: int = 0
     cached: bool = False
 
     def padded(self, count: int) -> tuple[int, ...]:
@@ -56,7 +60,7 @@ def _by_name(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -
 
 def reads_of(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Reads:
     """What a forward with these arguments reads."""
-    found = Reads(token_types=_token_types(args, kwargs))
+    found, grids = Reads(token_types=_token_types(args, kwargs)), dict[str, list[tuple[int, int, int]]]()
     for name, value in _by_name(model, args, kwargs).items():
         if isinstance(value, Tensor) and value.ndim and not value.is_nested:
             found.first.add(value.shape[0])
@@ -65,12 +69,14 @@ def reads_of(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -
             if value.is_floating_point() and value.ndim >= 4 and found.image is None:
                 found.image = (value.shape[-2], value.shape[-1])
                 found.frames = value.shape[value.ndim - 4]
-            if name == "image_grid_thw" and value.ndim == 2 and value.shape[1] == 3:
-                found.sizes = tuple((frames, rows, columns) for frames, rows, columns in value.tolist())
+            if name in _GRIDS and value.ndim == 2 and value.shape[1] == 3:
+                grids[name] = [(frames, rows, columns) for frames, rows, columns in value.tolist()]
             if name.endswith("input_ids") and is_ids(value):
                 found.given[name] = value.detach().clone()  # the caller may write into it later
         elif hasattr(value, "get_seq_length"):
             found.past, found.cached = _length(value), True
+    found.sizes = tuple(size for name in _GRIDS for size in grids.get(name, ()))
+    found.videos = len(grids.get(_GRIDS[1], ()))
     return found
 
 

@@ -34,13 +34,24 @@ def names_of_calls(model: nn.Module, path: str, reads: Reads, first: int, length
     if order is None or first + length > len(order):
         return None
     shapes = [(rows, columns) for frames, rows, columns in reads.sizes for _ in range(frames)]
+    called = _called(reads)
     placed: dict[int, dict[int, int]] = {}
     names = []
     for position, (image, row, column) in enumerate(order[first : first + length]):
-        names.append(f"{f'image {image} ' if len(shapes) > 1 else ''}patch {row},{column}")
+        names.append(f"{called[image]}patch {row},{column}")
         placed.setdefault(image, {})[row * shapes[image][1] + column] = position
     grids = [_grid(*shapes[image], places, image) for image, places in placed.items()]
     return Tokens(tuple(names), special=(False,) * length, grids=tuple(grids))
+
+
+def _called(reads: Reads) -> list[str]:
+    """What each image and each frame of a video is called, in order, before the names of its patches."""
+    stills, films = len(reads.sizes) - reads.videos, reads.sizes[len(reads.sizes) - reads.videos :]
+    images = sum(frames for frames, _, _ in reads.sizes[:stills])
+    named = [f"image {number} " if images > 1 else "" for number in range(images)]
+    for number, (frames, _, _) in enumerate(films):
+        named += [f"{f'video {number} ' if len(films) > 1 else ''}frame {frame} " for frame in range(frames)]
+    return named
 
 
 def _grid(rows: int, columns: int, positions: dict[int, int], number: int | None = None) -> PatchGrid:

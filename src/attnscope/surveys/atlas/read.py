@@ -96,13 +96,16 @@ def example_name(document: str) -> str:
     return f"{hashlib.sha256(document.encode()).hexdigest()[:16]}.html"
 
 
-def texts_of_examples(out: Path, most: int) -> dict[str, str]:
-    """At most `most` of the documents that are examples, with their text: those first that most heads have. {} of a survey
-    that publishes no texts."""
+def shared_examples(out: Path, most: int) -> list[str]:
+    """At most `most` of the documents that are examples: those first that most heads have."""
     examples = _table(out, "examples")
     heads = zip(examples["document"], examples["layer"], examples["head"], strict=True)
     often = Counter(document for document, *_ in set(heads))
-    chosen = sorted(often, key=lambda document: (-often[document], example_name(document)))[:most]
+    return sorted(often, key=lambda document: (-often[document], example_name(document)))[:most]
+
+
+def texts_of(out: Path, chosen: list[str]) -> dict[str, str]:
+    """The texts of these documents, where the survey publishes them."""
     rows = _table(out, "documents", [("document", "in", chosen)] if chosen else None)
     texts = dict(zip(rows["document"], rows.get("text") or [""] * len(rows["document"]), strict=True))
     return {document: texts[document] for document in chosen if texts.get(document)}

@@ -10,10 +10,10 @@ from typing import Any
 from torch import nn
 
 from attnscope.errors import AttnscopeError, MissingDependency
+from attnscope.surveys.media import worker_of
 from attnscope.surveys.parts import Receipt
 from attnscope.surveys.settings import Settings
 from attnscope.surveys.shards import Shard
-from attnscope.surveys.worker import Worker
 
 AHEAD = 2  # shards that a worker has in hand: it does not wait for the next one
 TRIES = 3  # of a shard whose worker died
@@ -35,7 +35,7 @@ class _Actor:
 
     def __init__(self, held: tuple[Any, Any], settings: Settings, folder: Path, gpu: bool) -> None:
         model, tokenizer = held
-        self._worker = Worker(model.to("cuda") if gpu else model, tokenizer, settings, folder)
+        self._worker = worker_of(model.to("cuda") if gpu else model, tokenizer, settings, folder)
 
     def run(self, shard: Shard) -> Receipt:
         return self._worker.run(shard)

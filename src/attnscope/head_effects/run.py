@@ -1,0 +1,166 @@
+"""All heads in all texts: what is measured when, stopped and gone on with."""
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+
+from attnscope.editing.edit import Edit
+from attnscope.editing.rules import Put, Rule, Times
+from attnscope.errors import InputError
+from attnscope.head_effects.asked import Asked, Watched, ask, logits_of, scores
+from attnscope.head_effects.blocks import Kept
+from attnscope.head_effects.cases import Case
+from attnscope.head_effects.gradient import effects_by_gradient
+from attnscope.head_effects.progress import Progress
+from attnscope.head_effects.table import EffectTable
+from attnscope.head_effects.units import Unit, units_of
+from attnscope.tracing.receipts import tolerance_of
+
+WHOLE = "The layers of this model could not be run alone (without an edit, a pass from the middle gave other logits), so every head cost a whole pass."
+
+Totals = dict[Unit, list[float]]
+
+
+class Run:
+    """The measurement of one call. `watched`: the model; `cases`: its texts; `change`: the edit. `each`, `layers`, `stack`: what is edited in turn. `quiet`: no
+    progress on stderr. `totals`: of each unit its effect in every text, NaN where it is not known yet; `clean`: the scores without edits; `score`: what they are."""
+
+    def __init__(
+        self,
+        watched: Watched,
+        cases: Sequence[Case],
+        change: Times | Put,
+        each: str,
+        layers: Sequence[int] | None,
+        stack: str | None,
+        quiet: bool,
+    ) -> None:
+        self.watched, self.cases, self.change = watched, cases, change
+        self._each, self._layers, self._stack, self._quiet = each, layers, stack, quiet
+        self.totals: Totals = {}
+        self.clean = [math.nan] * len(cases)
+        self.notes: list[str] = []
+        self.score, self.stopped = "", False
+        self._is_tried = False
+
+    def resume(self, table: Any, key: str) -> None:
+        """Go on from a table that was stopped; None: begin. Raises InputError for the table of another call than that of `key`."""
+        if table is None:
+            return
+        if not isinstance(table, EffectTable):
+            raise InputError(f"expected resume as the EffectTable that was stopped, got {type(table).__name__}.")
+        if table.key != key:
+            raise InputError(
+                "the table in resume= is of another call: other texts, targets, model or edits. Give the same ones, or leave resume= out."
+            )
+        self.totals = {unit: list(row) for unit, row in (table.totals or {}).items()}
+        self.clean, self.score = list(table.clean), table.measure
+
+    def measure(self, how: "Measure", only: Collection[Unit] | None = None) -> None:
+        """The effects of all units (of those of `only`) that are not known yet, by `how`. Ctrl-C ends it, and what was done is kept, if anything was."""
+        progress = Progress(self._quiet)
+        try:
+            for number in range(len(self.cases)):
+                self._text(number, how, only, progress)
+        except KeyboardInterrupt:
+            self.stopped = True
+            if not self.totals:
+                raise
+        finally:
+            progress.close()
+
+    def exact_of(self, count: int) -> Totals:
+        """The effects of the units with the largest means, each with its edit: for how far off an approximation is."""
+        means = {unit: abs(sum(row) / len(row)) for unit, row in self.totals.items()}
+        largest = sorted(means, key=lambda unit: -means[unit])[:count]
+        beside = Run(self.watched, self.cases, self.change, self._each, self._layers, self._stack, self._quiet)
+        if largest:
+            beside.measure(one_by_one, largest)
+            self.notes += beside.notes
+        return {unit: row for unit, row in beside.totals.items() if unit in largest}
+
+    def _text(self, number: int, how: "Measure", only: Collection[Unit] | None, progress: Progress) -> None:
+        known = [row[number] for unit, row in self.totals.items() if only is None or unit in only]
+        if known and not any(map(math.isnan, (*known, self.clean[number]))):
+            return
+        asked = ask(self.watched, *self.cases[number])
+        self.score, self.clean[number] = asked.measure, asked.clean
+        if not self._is_tried and how is one_by_one:
+            self._is_tried = True
+            self.notes += _tried(self.watched, asked)
+        kept = kept_of(asked)
+        starts = units_of(kept, self.watched.addresses, asked.sizes or {}, self._each, self._layers, self._stack)
+        starts = {unit: first for unit, first in starts.items() if only is None or unit in only}
+        for unit in starts:
+            self.totals.setdefault(unit, [math.nan] * len(self.cases))
+        left = {unit: first for unit, first in starts.items() if math.isnan(self.totals[unit][number])}
+        progress.begin(number, len(self.cases), _costs(left, kept))
+
+        def found(units: Sequence[Unit], effects: Sequence[float]) -> None:
+            for unit, effect in zip(units, effects, strict=True):
+                self.totals[unit][number] = effect
+            progress.done(units)
+
+        how(self.watched, asked, left, self.change, found)
+
+
+Found = Callable[[Sequence[Unit], Sequence[float]], None]
+Measure = Callable[[Watched, Asked, Mapping[Unit, int], Times | Put, Found], None]
+
+
+def one_by_one(watched: Watched, asked: Asked, starts: Mapping[Unit, int], change: Times | Put, found: Found) -> None:
+    """Each unit edited in turn, as rows of batches that begin at its layer. `starts`: the units, with the number of blocks before each. `found`: gets the effects."""
+    for first, group in groupby(starts, key=lambda unit: starts[unit]):
+        units = list(group)
+        for at in range(0, len(units), asked.rows):
+            some = units[at : at + asked.rows]
+            with Edit(watched.model, watched.tokenizer) as edit:
+                for row, unit in enumerate(some):
+                    edit.add(Rule(unit.chosen, change, f"the edit of {unit.name}", row=row if len(some) > 1 else None))
+                made = scores(watched, asked, first, len(some)).tolist()
+            found(some, [asked.clean - score for score in made])
+
+
+def gradients(watched: Watched, asked: Asked, starts: Mapping[Unit, int], change: Times | Put, found: Found) -> None:
+    """All units at once, to first order. `starts`, `found`: as of `one_by_one`."""
+    units = [*starts]
+    found(units, effects_by_gradient(watched, asked, units, change))
+
+
+def kept_of(asked: Asked) -> Kept:
+    """What the pass of a text left behind."""
+    kept = asked.readings[0].kept
+    assert kept is not None
+    return kept
+
+
+def _tried(watched: Watched, asked: Asked) -> list[str]:
+    """A pass from the middle, and one of the last block alone, without an edit: are the logits those of a whole pass? Where not, whole passes
+    are run from now on."""
+    reading = asked.readings[0]
+    runs = len(kept_of(asked).runs)
+    rows = min(2, asked.rows)
+    with torch.no_grad():
+        reading_logits = logits_of(watched, reading, 0, 1)
+    largest = float(reading_logits.float().abs().max())
+    for first in sorted({runs // 2, runs - 1} - {0, -1}):
+        try:
+            made = logits_of(watched, reading, first, rows)
+            error = float((made.float() - reading_logits.float()).abs().max())
+        except (RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexError):
+            error = math.inf
+        if not error <= tolerance_of(reading_logits.dtype) * max(largest, 1e-30):
+            for one in asked.readings:
+                one.kept = None if one.kept is None else type(one.kept)([], one.kept.calls)
+            watched.blocks = []
+            return [WHOLE]
+    return [] if runs else [WHOLE]
+
+
+def _costs(starts: Mapping[Unit, int], kept: Kept) -> dict[Unit, float]:
+    """How much of a pass each unit costs, about."""
+    runs = len(kept.runs)
+    return {unit: (runs - first) / runs if runs else 1.0 for unit, first in starts.items()}
