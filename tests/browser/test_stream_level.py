@@ -8,7 +8,7 @@ from attnscope.tracing.stream_table import StreamReceipt
 from attnscope.views.stream_column import column_of, parts_of
 from browser_tools import next_draw, settled, url_state
 from levels_in import levels_there
-from made_streams import streamed
+from made_streams import made_table, streamed
 from page_checks import CONTRAST, sideways, violations
 
 pytestmark = pytest.mark.source  # axe-core lies among the front end's development packages
@@ -79,8 +79,10 @@ def test_the_lens_grid_and_a_query_that_is_not_held(open_view):
     with next_draw(page):
         page.locator('[data-tool="lens"]').click()
     assert url_state(page)["lens"] == "1"
+    lens = made_table().lens_probabilities
+    assert lens is not None
     cells = page.locator("[data-stage]").evaluate_all("all => all.map(one => Number(one.dataset.value))")
-    assert cells == pytest.approx(trace.stream_table.lens_probabilities.T.flatten().tolist(), abs=1e-6)
+    assert cells == pytest.approx(lens.T.flatten().tolist(), abs=1e-6)
     assert violations(page) == []
 
 
@@ -107,7 +109,7 @@ def test_bars_move_unless_motion_is_unwelcome(open_view):
 
 def test_a_failed_receipt_warns_and_shows_no_bars(open_view):
     trace = streamed()
-    table = replace(trace.stream_table, receipt=StreamReceipt(0.3, 0.2, 0.0, 1e-4))
+    table = replace(made_table(), receipt=StreamReceipt(0.3, 0.2, 0.0, 1e-4))
     page = open_view(replace(trace, stream_table=table).show("stream"))
     assert "do not match the model" in page.locator(".stream-failed").inner_text()
     assert page.locator("[data-line]:visible").count() == 0

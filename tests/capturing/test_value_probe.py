@@ -245,3 +245,9 @@ def test_what_ran_and_could_not_be_read_is_named_to_every_reader() -> None:
     assert [site.path for site in trace.sites] == ["layers.0"]
     assert trace.unrecorded == ("layers.1",)
     assert any(note.startswith("Not shown: what looks like attention in layers.1.") for note in trace.notes)
+
+
+def test_a_text_too_long_to_hold_every_weight_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attnscope.capturing.read.value_probe.MOST_NUMBERS", 2 * H * T * T - 1)
+    with pytest.raises(CaptureError, match=r"In layers.0 it attends in pieces: .* A shorter text shows it"):
+        traced(BandAttention())

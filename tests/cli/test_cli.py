@@ -51,7 +51,7 @@ def check_refused(result: Result, message: str) -> None:
         (["the cat", "--target", "a dog"], "text_target is for encoder-decoder models"),
         (["the cat", "--task", "mind-reading"], "there is no task 'mind-reading'"),
         (["the cat", "--layer", "1", "--head", "-4"], "head -4 is out of range"),
-        (["the cat", "--level", "grid", "--terminal"], "a terminal draws the levels 'head' and 'neuron'"),
+        (["the cat", "--level", "grid", "--terminal"], "a terminal draws the levels 'stream', 'head' and 'neuron'"),
     ],
 )
 def test_mistakes(arguments: list[str], message: str, folder: str, tmp_path: Path) -> None:

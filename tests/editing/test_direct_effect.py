@@ -69,11 +69,13 @@ def test_off_is_what_the_trace_attributes_to_the_head(kind: str) -> None:
             effect = edit.effect(inputs=x, target=TARGET, against=AGAINST)
         mark = "X" if stack == "cross" else ""
         first = effect.direct
+        assert first is not None
         with attnscope.edit(m) as edit:
             edit.head("L1H2", stack=stack).off()
             effect = edit.effect(inputs=x, target=TARGET, against=AGAINST)
         assert effect.direct == pytest.approx(found.of(f"L1{mark}H2"), rel=1e-3, abs=1e-4)
         assert first == pytest.approx(found.of(f"L0{mark}H1") + found.of(f"L1{mark}H2"), rel=1e-3, abs=1e-4)
+        assert effect.direct is not None
         assert effect.downstream == pytest.approx(effect.total - effect.direct, abs=1e-6)
 
 

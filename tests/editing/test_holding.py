@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 import attnscope
+import parts
 from attnscope import CaptureError, InputError
 from attnscope.capturing.listen import attention_interface
 from edited_by_hand import before_output, hooks, outputs
@@ -258,6 +260,35 @@ def test_gradients_flow_through_an_edit() -> None:
         gradient = m.model.layers[1].self_attn.q_proj.weight.grad.unflatten(0, (6, 10))
         assert gradient[1].abs().max() > 0
         assert gradient[2].abs().max() > 0
+
+
+@torch.no_grad()
+def test_places_are_those_of_a_trace() -> None:
+    """Of a model that mixes tokens by other means in its first layer; and of one whose stack has its name from the sizes alone."""
+    x = torch.randn(1, 7, 15)
+    hybrid: Any = parts.Layers(torch.nn.Linear(15, 15), parts.Attention()).eval()
+    hybrid.config = SimpleNamespace(num_hidden_layers=2)
+    with attnscope.edit(hybrid) as edit:
+        edit.head("L1H2").off()
+        hybrid(x)
+    assert edit.receipt.sites[0].name == "layer 1"
+
+    class Decoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = torch.nn.ModuleList([torch.nn.TransformerDecoderLayer(15, 3, 31, batch_first=True)])
+
+        def forward(self, x: Tensor, memory: Tensor) -> Tensor:
+            return self.layers[0](x, memory)
+
+    decoder = Decoder().eval()
+    given = {"x": x, "memory": torch.randn(1, 11, 15)}
+    trace = attnscope.trace(decoder, inputs=given)
+    site = next(site for site in trace.sites if site.kind == "cross")
+    with attnscope.edit(decoder) as edit:
+        edit.head(f"L{site.layer}H1", stack=site.stack).off()
+        decoder(**given)
+    assert edit.receipt.sites[0].name == site.name
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def test_the_text_itself(first: int) -> None:
     assert (whole["L1H4"].effect == pytest.approx(table["L1H4"].effect, abs=1e-5)) == (first == 1)
 
 
-@pytest.mark.parametrize("kind", ["bert_fills_in", "t5_generates"])
+@pytest.mark.parametrize("kind", ["bert_fills", "t5_generates"])
 def test_the_text_itself_is_a_target_of_causal_models(kind: str) -> None:
     with pytest.raises(InputError, match="the text itself is no target"):
         attnscope.effects(model(kind), None, inputs(kind), how="off")

@@ -142,6 +142,20 @@ def test_a_wrong_number_fails_the_receipt(name: str, what: str) -> None:
         checked(stream)
 
 
+def test_a_wrong_gate_between_z_and_the_output_projection_fails_the_receipt() -> None:
+    stream = stream_of("gated")
+    gates = [
+        step
+        for node in reached([stream.final])
+        for _, step in node.inputs
+        if node.flow == "heads" and isinstance(step, Scale) and isinstance(step.factor, Tensor)
+    ]
+    assert len(gates) == 2
+    object.__setattr__(gates[1], "factor", gates[1].factor * 1.01)
+    with pytest.raises(CaptureError, match="do not add up"):
+        checked(stream)
+
+
 def test_a_parameter_that_was_trained_since_fails_the_receipt() -> None:
     model = tiny.fresh_model("llama")
     trace = traced("llama", model)

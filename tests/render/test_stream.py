@@ -15,9 +15,9 @@ from attnscope.render.figures import figure
 from attnscope.render.terminal import draw
 from attnscope.tracing.stream_table import StreamReceipt
 from attnscope.views.stream_column import column_of
-from made_streams import streamed
+from made_streams import made_table, streamed
 
-PLACE = {"query": 4, "target": 11, "against": 13}
+PLACE: dict[str, Any] = {"query": 4, "target": 11, "against": 13}
 
 
 def parts(made: Any) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def said(made: Any) -> str:
 
 def failing() -> attnscope.Trace:
     trace = streamed()
-    return replace(trace, stream_table=replace(trace.stream_table, receipt=StreamReceipt(0.3, 0.2, 0.0, 1e-4)))
+    return replace(trace, stream_table=replace(made_table(), receipt=StreamReceipt(0.3, 0.2, 0.0, 1e-4)))
 
 
 @pytest.mark.parametrize("width", [7.2, 3.4])
@@ -58,7 +58,9 @@ def test_the_lens_grid_is_the_table_s() -> None:
     trace = streamed()
     made = figure(trace, trace.show("stream", lens=True, **PLACE).state, 7.2)
     image = parts(made)["lens"].images[0].get_array().filled(0)
-    assert image == pytest.approx(trace.stream_table.lens_probabilities.T.numpy())
+    lens = made_table().lens_probabilities
+    assert lens is not None
+    assert image == pytest.approx(lens.T.numpy())
     assert "From L1 on the lens reads" in said(made)
 
 
@@ -66,7 +68,7 @@ def test_without_a_prediction_it_shows_turns_and_sizes() -> None:
     trace = streamed(predicts=False)
     made = figure(trace, trace.show("stream", query=4).state, 7.2)
     turns = [bar.get_width() for bar in parts(made)["turns"].patches]
-    assert turns[1:] == pytest.approx(np.degrees(np.arccos(trace.stream_table.turns[1].numpy())), rel=1e-4)
+    assert turns[1:] == pytest.approx(np.degrees(np.arccos(made_table(predicts=False).turns[1].numpy())), rel=1e-4)
     assert "Nothing is attributed to a logit: this model predicts nothing." in said(made)
 
 

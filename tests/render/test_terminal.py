@@ -253,7 +253,9 @@ def test_terminals_without_such_letters() -> None:
 
 
 def test_other_levels_are_refused() -> None:
-    with pytest.raises(InputError, match="a terminal draws the levels 'head' and 'neuron'; for 'model' write a page"):
+    with pytest.raises(
+        InputError, match="a terminal draws the levels 'stream', 'head' and 'neuron'; for 'model' write a page"
+    ):
         printed(made_trace().show(), "model")
 
 

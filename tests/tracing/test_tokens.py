@@ -166,6 +166,7 @@ def test_a_token_is_found_as_it_is_shown() -> None:
     for wanted in ("señores", "猫咪", "咪 2/3", "café"):
         place = tokens.find(wanted)
         assert wanted in (tokens.shown[place], tokens.word_text[tokens.words[place] or 0])
+        assert tokens.find(f" {wanted}") == place  # as a prediction is written
     with pytest.raises(attnscope.InputError, match="señores , ↵ n a") as error:
         tokens.find("hund")
     assert "Ġ" not in str(error.value)

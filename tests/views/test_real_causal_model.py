@@ -8,7 +8,10 @@ import torch
 
 import attnscope
 from attnscope.statistics.sink_tokens import sink_tokens
+from attnscope.views.sentences.labels import as_text
 from attnscope.views.sentences.sentence import title
+from attnscope.views.sentences.stream import sentence_of_stream
+from attnscope.views.stream_column import column_of
 
 PROMPTS = (
     "The capital of France is Paris, and the capital of Italy is Rome.",
@@ -67,3 +70,19 @@ def test_a_chat_and_its_answer(smol) -> None:
         assert tokens.probability[at] == pytest.approx(float(row[tokens.ids[at]]), abs=1e-4)
         second = float(row.sort(descending=True).values[1])
         assert tokens.runner_up[at][1] == pytest.approx(second, abs=1e-4), "greedy: what was written came first"
+
+
+@pytest.mark.slow
+def test_the_stream_opens_on_the_head_that_moves_the_name(smol) -> None:
+    """Indirect objects: L23H3 adds most to " Mary" − " John"; the rows add up to what the model itself returns."""
+    model, tokenizer = smol
+    text = "When Mary and John went to the store, John gave a drink to"
+    view = attnscope.show(model, tokenizer, text, level="stream", target="Mary", against="John")
+    ids = [tokenizer(name, add_special_tokens=False).input_ids[0] for name in (" Mary", " John")]
+    with torch.no_grad():
+        logits = model(**tokenizer(text, return_tensors="pt")).logits[0, -1]
+    column = column_of(view.trace, view.state)
+    assert column.passed
+    assert column.lines[-1].running == pytest.approx(float(logits[ids[0]] - logits[ids[1]]), abs=1e-3)
+    assert (view.state.query, view.state.layer, view.state.head) == (13, 23, 3)
+    assert "L23H3 (+2." in as_text(sentence_of_stream(column))

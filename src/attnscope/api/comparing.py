@@ -12,6 +12,7 @@ from attnscope.errors import InputError
 from attnscope.payload import difference as pair_payload
 from attnscope.tracing.site import parse_head
 from attnscope.views.state import State
+from attnscope.views.stream_column import with_targets
 from attnscope.views.validate import check_compared
 from attnscope.views.view import Pair, View
 
@@ -53,8 +54,8 @@ def show_comparison(
     of range.
     """
     check_look(look)
-    chosen_look: dict[str, Any] = {"sort": "change", **look}
-    State(level, side=side, theme=theme, **chosen_look)  # raises for what no view can show
+    found = with_targets(comparison.b if side == "b" else comparison.a, {"sort": "change", **look})
+    State(level, side=side, theme=theme, **found)  # raises for what no view can show
     layer, number = parse_head(head, layer)
     chosen = _most_changed(comparison, layer, number, stack)
     sites = comparison.site_pair(chosen.layer, chosen.stack)
@@ -83,7 +84,7 @@ def show_comparison(
         key=column,
         side=side,
         why="" if everything_given else "This head changed most, and here its weights did.",
-        **chosen_look,
+        **found,
     )
     check_compared(comparison, state)
     return _view(comparison, state, static=static, max_mb=max_mb, steps=steps, exact=exact)

@@ -15,7 +15,7 @@ from attnscope.tracing.site import Site, parse_head
 from attnscope.tracing.trace import Trace
 from attnscope.views.default_place import choose_opening
 from attnscope.views.state import State
-from attnscope.views.stream_column import target_named
+from attnscope.views.stream_column import with_targets
 from attnscope.views.stream_place import on_stream
 from attnscope.views.validate import check_place as check_state
 from attnscope.views.view import View
@@ -176,10 +176,7 @@ def show_trace(
         traced = with_roles(traced, roles)
     if effects is not None:
         traced = with_effects(traced, effects)
-    chosen: Any = {**chosen_look(traced.tables), **look}
-    for name in ("target", "against"):
-        if name in chosen:
-            chosen[name] = target_named(traced, name, chosen[name])
+    chosen = with_targets(traced, {**chosen_look(traced.tables), **look})
     State(level, theme=theme, **chosen)  # raises for what no view can show
     check_place(layer, query, key)
     layer, number = parse_head(head, layer)

@@ -10,6 +10,10 @@ from attnscope.capturing.sites import NO_VECTORS, several
 from attnscope.tracing.masks import MaskRule
 from attnscope.tracing.site import Site
 
+TOO_LONG = (
+    "it attends in pieces: only all of its weights together would show them, and for this text they are too many. A shorter text "
+    "shows it"
+)
 FUNCTION_MODE_NOTE = (
     "Attention outside transformers' interface was read from torch's own functions. Torch leaves out its fused paths "
     "meanwhile, so the model's outputs agree with those of a plain pass to 4 ulp, and may not be equal to the bit."
@@ -75,13 +79,15 @@ def hook_notes(paths: Set[str]) -> list[str]:
     ]
 
 
-def unread_note(paths: Sequence[str]) -> list[str]:
-    """Which modules ran and may attend, without a record of it: the innermost of them, where one is a part of the other."""
+def unread_note(paths: Sequence[str], too_long: Set[str]) -> list[str]:
+    """Which modules ran and may attend, without a record of it: the innermost of them, where one is a part of the other.
+    `too_long`: those that a shorter text would show."""
     inner = [path for path in paths if not any(other.startswith(f"{path}.") for other in paths)]
-    if not inner:
-        return []
-    named = several(inner)
-    return [f"Not shown: what looks like attention in {named}. It ran, and attnscope could not read it."]
+    kinds = (
+        (f"It ran, and {TOO_LONG}", [path for path in inner if path in too_long]),
+        ("It ran, and attnscope could not read it", [path for path in inner if path not in too_long]),
+    )
+    return [f"Not shown: what looks like attention in {several(some)}. {why}." for why, some in kinds if some]
 
 
 def left_out_notes(left_out: Set[str], recorded: Set[str]) -> list[str]:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from attnscope.capturing.passes import Passes
-from attnscope.capturing.read.value_probe import Probed, copied, probe, repeatable
+from attnscope.capturing.read.asked_again import copied, repeatable
+from attnscope.capturing.read.value_probe import Probed, TooLong, probe
 
 _Keep = Callable[[str, nn.Module, Probed], None]
 
@@ -62,6 +63,9 @@ class Probing:
                 return  # its softmax was of no queries and keys
             try:
                 found = probe(module, args, kwargs, output, random)
+            except TooLong:
+                opened.too_long.add(path)
+                return
             except Exception:  # of the module's own code, which was not made to run on such values
                 return
             if found is not None:

@@ -149,7 +149,7 @@ class Recorder:
             named,
             target,
             name=name,
-            notes=[*notes, *more, *mixer_note(mixers), *unread_note(unread)],
+            notes=[*notes, *more, *mixer_note(mixers), *unread_note(unread, chosen.too_long)],
             unrecorded=unrecorded,
             inputs=inputs,
             part=parse_part(part),
@@ -208,7 +208,7 @@ def capture(
     `keep`: what to keep besides q, k and v. "x": the input of each attention module, T × M numbers a layer.
         "pre_rotary": q and k before rotary embedding, as much as q and k. "projections": W_q, W_k and W_v, references
         to the model's parameters, and with them what "pre_rotary" keeps. "stream": the residual stream of the thread that
-        opened the capture, some (6 × M + heads × head size) × T numbers a layer.
+        opened the capture, some (3 × M + heads × head size) × T numbers a layer.
     `layers`: numbers of the layers to keep (None: all); one number or "L5" is one layer.
     `sites`: module paths of the attention to keep (None: all); a path stands for all below it.
 

@@ -138,6 +138,9 @@ class Recording:
         ended.streams = self._surroundings.streams(output)
         self._surroundings.forget()
         function_mode.forget()
+        known = self._facts.passes.get("widest")
+        if ended.order and (known is None or len(ended.order) >= len(known.order)):
+            self._facts.passes["widest"] = ended.calls_alone()
         if self.layers is not None:  # which layer a call was, only the whole pass tells
             places = places_of(ended, self.model)
             ended.records = [r for r in ended.records if r.place in places and places[r.place].layer in self.layers]

@@ -113,7 +113,7 @@ class Pass:
     `reads`: what it read. `softmaxes`: sizes and places of the softmaxes in one run of a module.
     `complete`: the runs of modules whose attention was recorded with q, k and v. `watched`: torch's own functions were
         watched as well. `ran`: paths of the attention-like modules that ran. `by_hooks`: of modules that hooks called by
-        themselves, whose calls are left out. `streams`: the residual streams, where they were followed.
+        themselves, whose calls are left out. `too_long`: of modules that could be asked for their weights, were the text shorter. `streams`: the residual streams, where they were followed.
     """
 
     order: list[tuple[str, bool]] = field(default_factory=list)
@@ -129,12 +129,17 @@ class Pass:
     made: defaultdict[int, list[tuple[str, int, int]]] = field(default_factory=lambda: defaultdict(list))
     taken: defaultdict[int, set[tuple[int, int]]] = field(default_factory=lambda: defaultdict(set))
     by_hooks: set[str] = field(default_factory=set)
+    too_long: set[str] = field(default_factory=set)
     products: dict[str, bool] = field(default_factory=dict)
     streams: tuple[Watched, ...] = ()
     places: tuple[int, Any] = (
         -1,
         None,
     )  # stack and layer of every call, and how much had been noted when they were read
+
+    def calls_alone(self) -> "Pass":
+        """The pass without its tensors: which calls it had."""
+        return Pass(order=self.order, calls=self.calls, softmaxes=self.softmaxes)
 
     def saw_softmax(self, turn: int, path: str, shape: torch.Size) -> None:
         """A softmax over keys in one run of a module, whether it is multiplied with values or not. `shape`: of its result; with

@@ -7,7 +7,9 @@ from torch import nn
 from attnscope.capturing.listen.detect import mixer_names
 from attnscope.capturing.listen.facts import Facts, attended_before, facts_of
 from attnscope.capturing.mixers import told_apart
+from attnscope.capturing.notes import TOO_LONG
 from attnscope.capturing.records import Pass
+from attnscope.capturing.sites import several
 from attnscope.errors import CaptureError, InputError
 
 
@@ -66,6 +68,8 @@ def nothing_recorded(
             f"{kind} ran, but it mixes its tokens by other means than attention with keys, so there are no weights to show: "
             f"{named}. Modules that look like attention: {', '.join(ran[:12])}{' …' if len(ran) > 12 else ''}."
         )
+    if last is not None and last.too_long:
+        return f"{kind} ran, but no attention can be shown of it. In {several(sorted(last.too_long))} {TOO_LONG}."
     if ran:
         return (
             f"{kind} ran, but none of its attention went through transformers' attention interface or torch's "

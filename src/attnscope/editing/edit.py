@@ -202,7 +202,7 @@ class Edit:
             return "no attention of this model ran inside the with block, in the thread that opened it, in a way that can be edited. Run the model there."
         return (
             f"none of the heads that it names ran. Attention that was seen: {', '.join(ran[:6])}{' …' if len(ran) > 6 else ''}. What a trace lists as "
-            "unrecorded, or shows by its weights alone, cannot be edited."
+            "unrecorded, shows by its weights alone, or got by asking a module for them, cannot be edited."
         )
 
     @property

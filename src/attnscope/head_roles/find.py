@@ -96,9 +96,9 @@ def find_roles(
         if not chosen:
             continue
         for plan, looks in zip(chosen, look(model, group, [plan.reading for plan in chosen]), strict=True):
-            rows += [_with_examples(row, plan, group, tokenizer) for row in plan.judged(looks, False)]
-            if every or not plan.reading.by_word:
-                by_head += plan.judged(looks, True)
+            best, all_heads = plan.judged(looks, every or not plan.reading.by_word)
+            rows += [_with_examples(row, plan, group, tokenizer) for row in best]
+            by_head += all_heads
     if texts:
         best, all_heads = content_rows(model, texts, causal)
         rows += best

@@ -54,7 +54,7 @@ def _found(model: nn.Module, prepared: list[Any]) -> Findings:
     far = _Far()
     reported = {int(text) for _, kept in plan.halves for text in kept.text}
     (looks,) = gathered(far.beside(_weights(model, prepared), tokens, reported), [plan.reading], texts)
-    rows, by_head = (tuple(far.told(row, looks) for row in plan.judged(looks, every)) for every in (False, True))
+    rows, by_head = (tuple(far.told(row, looks) for row in judged) for judged in plan.judged(looks, True))
     return Findings(rows, by_head, f"It saw {count(len(tokens), 'image')}.", ())
 
 

@@ -38,17 +38,18 @@ def judge(
     places: Places | None = None,
     every: bool = False,
     starts: "np.ndarray | None" = None,
-) -> list[RoleRow]:
-    """One row a question, of the head that the choosing half names; with `every`, one for every head, best first there.
+) -> tuple[list[RoleRow], list[RoleRow]]:
+    """One row a question, of the head that the choosing half names; and with `every`, one for every head, best first there.
+    p-values are corrected within each of the two.
 
     `places`: what stands where, for the fixed word that a head of a relation has to beat.
-    `starts`: where the places of each text begin, for examples; without it there are none.
+    `starts`: where the places of each text begin, for examples of the first; without it there are none.
     `queries`: those of the reported half, over which it is counted how many of a head's links are of the kind.
     """
-    rows: list[RoleRow] = []
-    for question in questions:
-        rows += _rows(looks, question, queries, places, every, starts)
-    return corrected(rows)
+    groups = [_rows(looks, question, queries, places, every, starts) for question in questions]
+    return corrected([group[0] for group in groups]), corrected(
+        [row for group in groups for row in group]
+    ) if every else []
 
 
 def corrected(rows: Sequence[RoleRow]) -> list[RoleRow]:
@@ -78,7 +79,7 @@ def _rows(
     if not len(order):
         return [RoleRow.without_head(question.task, len(reported))]
     rows = []
-    for head in order.tolist():
+    for rank, head in enumerate(order.tolist()):
         hits = hits_of(looks, reported, np.array([head]))[0]
         found, count = int(hits.sum()), len(hits)
         low, high = wilson(found, count)
@@ -88,7 +89,7 @@ def _rows(
             p = sign_flip_p(apart.astype(int).tolist())
         top, all_of_them = _slice(looks, head, reported, queries)
         chosen = ()
-        if starts is not None and count >= FEWEST:
+        if starts is not None and count >= FEWEST and not rank:
             name = f"{question.task.relation} {question.task.direction} {looks.heads[head]}"
             of_case = reported.first_queries
             chosen = choose(name, hits, looks.strength[head, of_case], looks.top[head, of_case], reported, starts)

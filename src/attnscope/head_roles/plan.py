@@ -24,14 +24,14 @@ class Plan:
     queries: "np.ndarray | None" = None
     places: Places | None = None
 
-    def judged(self, looks: Looks, every: bool) -> list[RoleRow]:
-        """The rows, once the model has run."""
+    def judged(self, looks: Looks, every: bool) -> tuple[list[RoleRow], list[RoleRow]]:
+        """The rows of the best head for each task, once the model has run; and with `every`, those of all heads."""
         questions = []
         for number, (task, halves) in enumerate(zip(self.tasks, self.halves, strict=True)):
             sums = looks.given[:, 2 * number : 2 * number + 2].T
             counts = np.array([[max(1, len(half))] for half in halves])
             questions.append(Question(task, *halves, sums / counts))
-        return judge(looks, questions, self.queries, self.places, every, None if every else self.reading.starts)
+        return judge(looks, questions, self.queries, self.places, every, self.reading.starts)
 
 
 def plan_of(

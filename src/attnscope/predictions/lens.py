@@ -95,8 +95,8 @@ def lens_top(
     for first in range(0, len(chosen), step):
         found = lens_logits(stream, positions, chosen[first : first + step]).softmax(-1)
         found = found.topk(min(top, found.shape[-1]))
-        ids.append(found.indices)
-        chances.append(found.values)
+        ids.append(found.indices.cpu())
+        chances.append(found.values.cpu())
     return torch.cat(ids).transpose(0, 1), torch.cat(chances).transpose(0, 1)
 
 

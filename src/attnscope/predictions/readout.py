@@ -116,7 +116,7 @@ def readout(
     head = head_of(stream)
     positions = (position,) if isinstance(position, int) else tuple(position)
     rows = [targets] if isinstance(position, int) else targets
-    reading = torch.eye(len(rows[0]))[:, None]
+    reading = torch.eye(len(rows[0]), device=stream.device)[:, None]
     if against is not None:
         reading = torch.cat([reading, -reading], -1)
     final, behind = [], {}
@@ -150,6 +150,6 @@ def narrowed(node: Node, ids: Sequence[int], final: Node) -> Node:
                 and isinstance(step.factor, Tensor)
                 and step.factor.shape[-1] == node.width[-1] > 1
             )
-            kept = Scale(step.factor[..., chosen]) if wide else step  # type: ignore[union-attr, index]
+            kept = Scale(step.factor[..., chosen.to(step.factor.device)]) if wide else step  # type: ignore[union-attr, index]
             inputs.append((narrowed(before, ids, final), kept))
     return replace(node, width=(len(ids),), inputs=tuple(inputs))

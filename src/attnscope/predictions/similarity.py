@@ -63,7 +63,7 @@ def similarity(trace: Trace, other: Any, pooling: Any = "mean") -> Similarity:
     mine, theirs = pooled(first, pooling), pooled(second, pooling)
     if mine.shape != theirs.shape:
         raise InputError("the two traces are of different models: their states have different widths.")
-    shares = _shares(len(first.positions), pooling)
+    shares = _shares(len(first.positions), pooling).to(first.device)
     gradient = shares[:, None] * theirs / (mine.norm() * theirs.norm())
     cut = first.cut()
     gradients = back(first.final, gradient[None], cut)
@@ -87,7 +87,7 @@ def similarity(trace: Trace, other: Any, pooling: Any = "mean") -> Similarity:
 
 def pooled(stream: Stream, pooling: str) -> Float[Tensor, " M"]:
     """The last state of a text, pooled over its tokens: their "mean", the "first" ([CLS]) or the "last"."""
-    return _shares(len(stream.positions), pooling) @ forward(stream.final, stream.cut())
+    return _shares(len(stream.positions), pooling).to(stream.device) @ forward(stream.final, stream.cut())
 
 
 def _shares(count: int, pooling: str) -> Float[Tensor, " T"]:

@@ -33,7 +33,7 @@ def stream_table(trace: Trace, positions: Sequence[int] | None = None, top: int 
     targets: tuple[tuple[Target, ...], ...] = ()
     logits = chances = torch.zeros(len(chosen), 0)
     if own is not None and own.rows is not None:
-        rows = torch.stack([logits_of(stream, position).float() for position in chosen])
+        rows = torch.stack([logits_of(stream, position).float().cpu() for position in chosen])
         best = rows.topk(min(top, rows.shape[-1]))
         logits, chances = best.values, rows.softmax(-1).gather(-1, best.indices)
         targets = tuple(tuple(Target(i, text_of(stream, i)) for i in row) for row in best.indices.tolist())
@@ -86,7 +86,9 @@ def _contributions(
         )
         made.append((capped(stream, raw) - raw).T)
         parts = replace(parts, parts=(*parts.parts, StreamPart("softcap", "softcap")))
-    return torch.stack([one.expand(len(rows[0]), len(positions)) for one in made]).permute(2, 0, 1).contiguous(), parts
+    return torch.stack([one.expand(len(rows[0]), len(positions)) for one in made]).permute(
+        2, 0, 1
+    ).cpu().contiguous(), parts
 
 
 def _lens(stream: Stream, positions: Sequence[int]) -> tuple[Tensor | None, Tensor | None, tuple[tuple[str, ...], ...]]:
@@ -110,8 +112,8 @@ def _sizes(
     made = values(stream.states, cut)
     states = torch.stack([made[state].norm(dim=-1) for state in stream.states], 1)
     places = {(block.layer, block.kind): at for at, block in enumerate(parts.blocks)}
-    writes = torch.zeros(len(positions), len(places))
-    turns = torch.ones(len(positions), len(places))
+    writes = torch.zeros(len(positions), len(places), device=stream.device)
+    turns = torch.ones(len(positions), len(places), device=stream.device)
     following = [join.before for join in stream.joins[1:]] + [stream.states[-1]]
     for join, after in zip(stream.joins, following, strict=True):
         before, final = made[join.before], made[after]
@@ -126,4 +128,4 @@ def _sizes(
             now = final if len(leaves) == 1 else running
             writes[:, at] = wrote.norm(dim=-1)
             turns[:, at] = torch.cosine_similarity(before if len(leaves) == 1 else running - wrote, now, dim=-1)
-    return states, writes, turns
+    return states.cpu(), writes.cpu(), turns.cpu()

@@ -119,7 +119,7 @@ def why(trace: Trace, layer: Any, head: Any, query: Any, key: Any, stack: str | 
     group = number // (site.heads // site.kv_heads)
     q_names, q_parts = _side(mine, q_node, number, row + site.query_offset, "query bias")
     k_names, k_parts = _side(theirs, k_node, group, column, "key bias")
-    table = site.scaling * q_parts @ k_parts.T
+    table = (site.scaling * q_parts @ k_parts.T).cpu()
     chain = site.chain(number, row)
     scaled = float(chain.scaled[0, column])
     steps = []
@@ -177,7 +177,7 @@ def _side(
     if row not in stream.positions:
         raise InputError(f"the stream was kept for {len(stream.positions)} tokens, and not for token {row}.")
     cut, (heads, size) = stream.cut([row]), node.width
-    gradient = torch.zeros(size, 1, heads, size)
+    gradient = torch.zeros(size, 1, heads, size, device=stream.device)
     gradient[torch.arange(size), 0, head, torch.arange(size)] = 1.0
     gradients = back(node, gradient, cut)
     leaves = sorted((one for one in gradients if one.label is not None), key=lambda one: one.serial)

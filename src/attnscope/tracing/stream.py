@@ -127,10 +127,18 @@ class Stream:
         return len(self.states) - 1
 
     @property
+    def device(self) -> torch.device:
+        """Where its numbers are."""
+        first = self.states[0].value
+        return torch.device("cpu") if first is None else first.device
+
+    @property
     def nbytes(self) -> int:
         """Bytes that it keeps; the model's parameters do not count."""
         nodes = reached([self.final, *self.states, *(node for pair in self.queries.values() for node in pair if node)])
-        kept = {id(t): t for node in nodes for t in (node.value, node.seen) if t is not None}
+        factors = [getattr(step, "factor", None) for node in nodes for _, step in node.inputs]
+        several = [t for node in nodes for t in (node.value, node.seen)] + factors
+        kept = {id(t): t for t in several if isinstance(t, Tensor)}
         return sum(t.nbytes for t in kept.values())
 
     def leaves(self, root: Node | None = None) -> list[Node]:

@@ -128,8 +128,8 @@ class Tokens(Sequence[str]):
     def find(self, wanted: Any, what: str = "query") -> int:
         """The position of a token, from 0.
 
-        `wanted`: a number (negative ones count from the end), or a token or word as written. A string takes its first
-            match: the token itself, else the word it is a piece of.
+        `wanted`: a number (negative ones count from the end), or a token or word as written, with or without the space before it. A
+            string takes its first match: the token itself, else the word it is a piece of.
         `what`: what the caller calls it, for the error.
 
         Raises InputError where there is no such token.
@@ -151,6 +151,8 @@ class Tokens(Sequence[str]):
         for position, word in enumerate(self.words):
             if word is not None and self.word_text[word].casefold() == wanted.casefold():
                 return position
+        if (bare := wanted.strip()) and bare != wanted:  # " Mary", as a target is written
+            return self.find(bare, what)
         raise InputError(
             f'{what} "{wanted}" is not among the tokens: {" ".join(self.shown[:40])}'
             f"{' …' if len(self) > 40 else ''}. Give one of them, or its position."

@@ -4,7 +4,7 @@ The page computes the same in levels/stream/column.ts; tests/cases/stream.json h
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,6 +113,14 @@ def told(texts: Sequence[str]) -> list[str]:
         name if names.count(name) == 1 else visible(text).replace(" ", "␣")
         for name, text in zip(names, texts, strict=True)
     ]
+
+
+def with_targets(trace: Trace, look: Mapping[str, Any]) -> dict[str, Any]:
+    """What a view is asked to look at, with the ids of a target and of an alternative that are given as text."""
+    return {
+        name: target_named(trace, name, value) if name in ("target", "against") else value
+        for name, value in look.items()
+    }
 
 
 def target_named(trace: Trace, name: str, value: Any) -> Any:

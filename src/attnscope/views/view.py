@@ -25,7 +25,7 @@ from attnscope.views.as_python import python, python_of_comparison
 from attnscope.views.budget import Block, Plan, make_blocks, plan_blocks
 from attnscope.views.earlier import with_state as with_state
 from attnscope.views.state import State
-from attnscope.views.stream_column import target_named
+from attnscope.views.stream_column import with_targets
 from attnscope.views.validate import check_compared, check_fields, check_place
 
 STEPS = ("head", "all", "none")  # the heads for which a view holds x and the projections
@@ -228,9 +228,7 @@ class View:
         for name in ("query", "key"):
             if isinstance(changes.get(name), str):
                 changes[name] = self._position(name, changes)
-        for name in ("target", "against"):
-            if isinstance(changes.get(name), str):
-                changes[name] = target_named(self.trace, name, changes[name])
+        changes = with_targets(self.trace, changes)
         moved = {"stack", "layer", "head", "query", "key"} & changes.keys()
         state = replace(self.state, **({"why": ""} if moved else {}) | changes)
         if self.pair is None:

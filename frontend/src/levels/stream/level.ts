@@ -260,7 +260,7 @@ export class StreamLevel implements Level {
   }
 
   private where({ queryLabels, query }: Scene): string {
-    return `${inLine(queryLabels[query])} at ${query}`;
+    return `“${inLine(queryLabels[query])}” at ${query}`;
   }
 
   /** What a reader must know beside the numbers. */

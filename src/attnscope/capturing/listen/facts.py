@@ -22,7 +22,8 @@ ModuleRef = Any  # weakref.ref[nn.Module]
 class Facts:
     """`paths`: of every module, by its id. `compiled`: whether torch.compile made some of it. `calls_torch`: whether
     some module attends without transformers' interface. The others: modules that look like attention, with their paths, and those of them that may be asked for their weights;
-    and, learned from captures, the layers that took the output of a module's attention, by its path."""
+    and, learned from captures, the layers that took the output of a module's attention, by its path, and the pass with the most calls
+    (`passes`, under "widest")."""
 
     paths: Mapping[int, str]
     compiled: bool
@@ -31,6 +32,7 @@ class Facts:
     _attention_like: tuple[tuple[str, ModuleRef], ...]
     _tables: tuple[tuple[str, ModuleRef], ...]
     projections: dict[str, tuple[ModuleRef, ...]] = field(default_factory=dict, compare=False)
+    passes: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def may_attend(self) -> bool:

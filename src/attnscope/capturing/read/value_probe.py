@@ -11,24 +11,20 @@ A layer of values may run twice: for the tokens, and for what the module makes o
 block). The latter are keys behind those of the tokens.
 """
 
-import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from attnscope.capturing.listen.axes import heads_named_by
-from attnscope.capturing.listen.detect import makes_shares
-from attnscope.tracing.modules import is_linear
+from attnscope.capturing.read.asked_again import Asked, Run, first_tensor
 
 MOST_RUNS = 96  # of the module, one for as many keys as a head has numbers
 MOST_NUMBERS = 2**24  # weights of one run, over all heads: 64 MB
 _CLOSE = 1e-4  # of the largest number
 _MOST_TIMES = 64  # that a key counts in one softmax
-_PLAIN = (bool, int, float, str, Tensor, type(None))
 
 
 @dataclass(frozen=True)
@@ -46,61 +42,8 @@ class Probed:
     beside: int = 0
 
 
-class _Layer(nn.Module):
-    """A linear layer, with what it took and gave in each of its runs. `instead`: what it gives in the place of its output."""
-
-    def __init__(self, inner: nn.Module, order: list["_Run"]) -> None:
-        super().__init__()
-        self.inner, self.order = inner, order
-        self.instead: dict[int, Tensor] = {}
-        self.ran = 0
-
-    def __getattr__(self, name: str) -> Any:  # a module may read the weight of its layer
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("inner"), name)
-
-    def forward(self, x: Tensor, *more: Any) -> Tensor:
-        number, self.ran = self.ran, self.ran + 1
-        given = self.inner(x, *more)
-        given = self.instead[number].to(given.dtype) if number in self.instead else given
-        self.order.append(_Run(self, number, x, given))
-        return given
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One run of a layer: the `number`-th in a run of the module, what it took and gave. Runs of the same place are equal."""
-
-    layer: _Layer
-    number: int
-    taken: Tensor = field(compare=False)
-    given: Tensor = field(compare=False)
-
-
-def repeatable(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether a second run would change nothing: no training, arguments that can be copied, no forward that something else has
-    replaced. A cache is copied only for modules whose softmax nobody sees: for others it would cost much for nothing."""
-    if not makes_shares(module) and any(hasattr(value, "update") for value in (*args, *kwargs.values())):
-        return False
-    plain = all(_plain(value) for value in (*args, *kwargs.values()))
-    return plain and not module.training and not any("forward" in vars(part) for part in module.modules())
-
-
-def _plain(value: Any) -> bool:
-    if isinstance(value, (tuple, list)):
-        return all(map(_plain, value))
-    return isinstance(value, _PLAIN) or hasattr(value, "update")  # a cache
-
-
-def copied(value: Any) -> Any:
-    """Arguments as they are now: the module may change them in their place."""
-    if isinstance(value, (tuple, list)):
-        return type(value)(map(copied, value))
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    return value if isinstance(value, _PLAIN) else copy.deepcopy(value)
+class TooLong(Exception):
+    """A module that could be asked, on a text too long to hold every weight of it."""
 
 
 @torch.no_grad()
@@ -108,11 +51,11 @@ def probe(
     module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any, random: Tensor
 ) -> Probed | None:
     """The weights of one run of `module`; None where its values, or weights that are shares, are not found. `output`: what
-    it returned; `random`: the state of torch's generator before it ran."""
-    asked = _Asked(module, args, kwargs, random)
+    it returned; `random`: the state of torch's generator before it ran. Raises TooLong where every weight would be too many."""
+    asked = Asked(module, args, kwargs, random)
     with torch._C.DisableTorchFunction(), torch.random.fork_rng(devices=[]):
         first = asked.run()
-        if first is None or asked.hidden is None or (own := _first_tensor(output)) is None or not _same(first, own):
+        if first is None or asked.hidden is None or (own := first_tensor(output)) is None or not _same(first, own):
             return None
         runs = [run for run in asked.order if run.given.ndim == 3]
         # The last layer takes z, or z is what comes out.
@@ -121,47 +64,6 @@ def probe(
             if values is not None and (found := values.weights(asked)) is not None:
                 return found
     return None
-
-
-class _Asked:
-    """A copy of the module without hooks, which shares its parameters."""
-
-    def __init__(self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], random: Tensor) -> None:
-        self.order: list[_Run] = []
-        self._args, self._kwargs, self._random = args, kwargs, random
-        self.heads = heads_named_by(module) or 1
-        self.hidden = next((x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.ndim == 3), None)
-        self._module = _bare(module, self.order)
-
-    def run(self, instead: Mapping[_Run, Tensor] | None = None, to: _Run | None = None) -> Tensor | None:
-        """The module's output, or what `to` took; with `instead` in the place of what runs of layers give."""
-        self.order.clear()
-        for one in self._module.modules():
-            if isinstance(one, _Layer):
-                one.ran = 0
-                one.instead = {run.number: x for run, x in (instead or {}).items() if run.layer is one}
-        torch.random.set_rng_state(self._random)
-        args, kwargs = copied(tuple(self._args)), {name: copied(x) for name, x in self._kwargs.items()}
-        came = _first_tensor(self._module.forward(*args, **kwargs))
-        return came if to is None else next((run.taken for run in self.order if run == to), None)
-
-
-def _bare(module: nn.Module, order: list[_Run]) -> nn.Module:
-    plain = copy.copy(module)
-    plain.__dict__ = dict(module.__dict__)
-    for name, value in module.__dict__.items():
-        if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")) and isinstance(value, dict):
-            plain.__dict__[name] = type(value)()
-    plain.__dict__["_modules"] = {
-        name: None if child is None else _bare(child, order) for name, child in module._modules.items()
-    }
-    return _Layer(plain, order) if is_linear(module) else plain
-
-
-def _first_tensor(output: Any) -> Tensor | None:
-    if isinstance(output, (tuple, list)) and output:
-        output = output[0]
-    return output if isinstance(output, Tensor) and output.is_floating_point() else None
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
@@ -180,15 +82,15 @@ class _Values:
     their own (global ones), or where the last of them stand for keys behind those of the tokens. `out`: the one that takes z; None: z
     is the output. `others`: what the other layers of that width give."""
 
-    runs: tuple[_Run, ...]
+    runs: tuple[Run, ...]
     turned: bool
-    out: _Run | None
+    out: Run | None
     z: Tensor
     heads: int
     others: tuple[Tensor, ...]
 
     @staticmethod
-    def of(runs: Sequence[_Run], out: _Run | None, asked: _Asked) -> "_Values | None":
+    def of(runs: Sequence[Run], out: Run | None, asked: Asked) -> "_Values | None":
         """The layers in whose outputs z is linear, if together they make all of it."""
         z = asked.run(to=out)
         before = runs if out is None else runs[: runs.index(out)]
@@ -225,7 +127,7 @@ class _Values:
             x = x.transpose(0, 1)  # z may be turned back already
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2) if x.shape[0] == batch else None
 
-    def weights(self, asked: _Asked) -> Probed | None:
+    def weights(self, asked: Asked) -> Probed | None:
         """The weights of every query, where they are shares and make z of v."""
         z, values = self.in_axes(self.z), [self.in_axes(run.given) for run in self.runs]
         if z is None or values[0] is None:
@@ -233,7 +135,7 @@ class _Values:
         batch, heads, length, size = values[0].shape
         keys = sum(v.shape[2] for v in values if v is not None and v.shape[2] != length) + length
         if keys > MOST_RUNS * size or batch * heads * z.shape[2] * keys > MOST_NUMBERS:
-            return None  # too long a text to hold every weight of it
+            raise TooLong
         found, made = torch.zeros(()), torch.zeros(())
         behind = []
         for run, v in zip(self.runs, values, strict=True):
@@ -252,7 +154,7 @@ class _Values:
         q, k, scaling, bias = self._vectors(found) if len(values) == 1 else (None, None, 1.0, None)
         return Probed(found, values[0], z, q, k, scaling, bias, keys - length)
 
-    def _weights_on(self, run: _Run, v: Tensor, z: Tensor, asked: _Asked) -> Tensor | None:
+    def _weights_on(self, run: Run, v: Tensor, z: Tensor, asked: Asked) -> Tensor | None:
         """How much of each key's value comes out at each query, of one of the runs, [B, H, Q, K]."""
         batch, heads, keys, size = v.shape
         found = torch.zeros(batch, heads, z.shape[2], keys, device=v.device)
@@ -300,7 +202,7 @@ def _counted(scores: Tensor, weights: Tensor) -> Tensor | None:
     return bias if _same((scores + bias).softmax(-1).nan_to_num(0), weights) else None
 
 
-def _linear(run: _Run, out: _Run | None, z: Tensor, asked: _Asked) -> bool:
+def _linear(run: Run, out: Run | None, z: Tensor, asked: Asked) -> bool:
     """Whether z is linear in what this run gave, and depends on it."""
     twice, none = asked.run({run: run.given * 2}, out), asked.run({run: run.given * 0}, out)
     if twice is None or none is None or twice.shape != z.shape:

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from attnscope.tracing.stream import Label, Node
 
+STREAM, HEADS, PROJECTED, MIXED, IN_TANH, CAPPED = "stream", "heads", "projected", "mixed", "in tanh", "capped"
+
 
 @dataclass(frozen=True, eq=False)
 class Ref:

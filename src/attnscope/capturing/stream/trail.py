@@ -14,7 +14,6 @@ the stream, and the receipt shows whether the sum is right.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -26,22 +25,11 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from attnscope.capturing.listen.attention_interface import within_interface
 from attnscope.capturing.stream.functions import CHANGES_IN_PLACE, TABLE, argument
-from attnscope.capturing.stream.layout import Ref
+from attnscope.capturing.stream.layers import LAYERS, Operand
+from attnscope.capturing.stream.layout import CAPPED, HEADS, IN_TANH, MIXED, PROJECTED, STREAM, Ref
 from attnscope.capturing.stream.moves import MOVES
-from attnscope.tracing.frozen import Centre, Expand, FrozenStep, Linear, Mean, Scale
+from attnscope.tracing.frozen import Centre, Expand, FrozenStep, Mean, Scale
 from attnscope.tracing.stream import Join, Label, Node
-
-STREAM, HEADS, PROJECTED, MIXED, IN_TANH, CAPPED = "stream", "heads", "projected", "mixed", "in tanh", "capped"
-AFTER_LINEAR = {STREAM: PROJECTED, PROJECTED: PROJECTED, HEADS: HEADS}
-
-
-@dataclass(frozen=True, eq=False)
-class Operand:
-    """What goes into a sum or product: a number or tensor, what is known of it, and what it is if it is a write."""
-
-    value: Any
-    ref: Ref | None
-    label: Callable[[], Label]
 
 
 class StreamTrail(TorchFunctionMode):
@@ -79,6 +67,8 @@ class StreamTrail(TorchFunctionMode):
             if len(operands) < 2 and "other" in kwargs:
                 operands.append(self._operand(kwargs["other"], False))
             handle(result, operands, args, kwargs)
+        elif name in LAYERS:
+            LAYERS[name](self, result, operands, args, kwargs)
         elif name in MOVES:
             MOVES[name](self, result, args, kwargs)
         return result
@@ -116,12 +106,13 @@ class StreamTrail(TorchFunctionMode):
     def _begin(self, x: Tensor, label: Label, flow: str, time: int) -> Ref:
         size = x.shape[0], x.shape[time]
         width = tuple(s for axis, s in enumerate(x.shape) if axis not in (0, time))
-        ref = Ref(Node(self._next(), width, label=label, flow=flow), flow, size, 0, time, label)
+        ref = Ref(Node(self.next(), width, label=label, flow=flow), flow, size, 0, time, label)
         ref.node.value = self.keep(ref, x)
         self._refs[x] = ref
         return ref
 
-    def _next(self) -> int:
+    def next(self) -> int:
+        """The serial number of a new node."""
         self._serial += 1
         return self._serial
 
@@ -153,14 +144,14 @@ class StreamTrail(TorchFunctionMode):
         after = ref.on(ref.node, flow=flow or ref.flow, **axes)
         if step is not None:
             width = tuple(result.shape[axis] for axis in after.trailing(result.ndim))
-            after = after.on(Node(self._next(), width, ((ref.node, step),), flow=after.flow))
+            after = after.on(Node(self.next(), width, ((ref.node, step),), flow=after.flow))
         self._refs[result] = after
 
     def sum_of(self, result: Tensor, ref: Ref, flow: str, *inputs: tuple[Node, FrozenStep | None], **axes: int) -> Node:
         """`result` is the sum of `inputs`, in the axes of `ref` or in others."""
         after = ref.on(ref.node, flow=flow, **axes)
         width = tuple(result.shape[axis] for axis in after.trailing(result.ndim))
-        after = after.on(Node(self._next(), width, inputs, flow=flow))
+        after = after.on(Node(self.next(), width, inputs, flow=flow))
         self._refs[result] = after
         return after.node
 
@@ -170,10 +161,10 @@ class StreamTrail(TorchFunctionMode):
             if isinstance(one, Tensor) and one in self._refs:
                 del self._refs[one]
 
-    def _constant(self, value: Tensor, ref: Ref) -> Node:
+    def constant(self, value: Tensor, ref: Ref) -> Node:
         """A leaf for a bias, [*W], that is added to a tensor."""
         label = ref.label.as_bias() if ref.label is not None and ref.flow == HEADS else self._label(None)
-        return Node(self._next(), tuple(value.shape), value=value.detach()[None, None], label=label)
+        return Node(self.next(), tuple(value.shape), value=value.detach()[None, None], label=label)
 
     # --- sums -----------------------------------------------------------------------------------------------------
 
@@ -204,7 +195,7 @@ class StreamTrail(TorchFunctionMode):
         if node.width != width:  # the mean that is taken away
             if len(node.width) != len(width) or sign == 1:
                 return self.lost(result)
-            wide = Node(self._next(), width, ((node, Expand(node.width, width)),))
+            wide = Node(self.next(), width, ((node, Expand(node.width, width)),))
             node = wide
         inputs = (ref.node, None if factor == 1 else Scale(factor)), (node, second)
         if ref.flow != STREAM or flow == STREAM:
@@ -230,14 +221,14 @@ class StreamTrail(TorchFunctionMode):
         constant = aligned.shape[:2] == (1, 1) and value.ndim < result.ndim
         if constant:
             wide = aligned[0, 0].expand(ref.node.width)
-            return self._constant(wide, ref), "constant"
+            return self.constant(wide, ref), "constant"
         if ref.flow == PROJECTED:
             return None
         label = other.label()
         if theirs is not None and (raw := self._before_norm(theirs.node, label)) is not None:
             return raw, MIXED
         wide = aligned.expand(*aligned.shape[:2], *ref.node.width)
-        return Node(self._next(), ref.node.width, value=self._cut(wide, ref.size[1]).detach(), label=label), MIXED
+        return Node(self.next(), ref.node.width, value=self._cut(wide, ref.size[1]).detach(), label=label), MIXED
 
     def _before_norm(self, node: Node, label: Label) -> Node | None:
         """What was written, where a norm of its own followed: a leaf of what the norm was given, and the frozen norm."""
@@ -247,9 +238,9 @@ class StreamTrail(TorchFunctionMode):
             node = node.inputs[0][0]
         if node.seen is None or not steps:
             return None
-        made = Node(self._next(), node.width, value=node.seen, label=label)
+        made = Node(self.next(), node.width, value=node.seen, label=label)
         for step in reversed(steps):
-            made = Node(self._next(), node.width, ((made, step),), flow=MIXED)
+            made = Node(self.next(), node.width, ((made, step),), flow=MIXED)
         return made
 
     # --- products -------------------------------------------------------------------------------------------------
@@ -283,7 +274,7 @@ class StreamTrail(TorchFunctionMode):
         if flow == STREAM and by_position:
             flow = STREAM if aligned.shape[-1] == 1 else PROJECTED  # a norm, or a gate
         if flow in (STREAM, PROJECTED) and by_position and aligned.shape[-1] == 1:
-            self._seen(ref, main.value)
+            self.saw(ref, main.value)
         return self.follow(result, ref, Scale(1 / frozen if divides else frozen), flow)
 
     def _neg(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
@@ -319,83 +310,7 @@ class StreamTrail(TorchFunctionMode):
         if ref is not None and ref.flow == PROJECTED:
             self.follow(result, ref, None, IN_TANH)
 
-    # --- norms and layers -----------------------------------------------------------------------------------------
-
-    def _seen(self, ref: Ref, x: Tensor) -> None:
+    def saw(self, ref: Ref, x: Tensor) -> None:
+        """What the model had where a norm begins: `x`, which is this node."""
         if ref.node.seen is None:
             ref.node.seen = self.keep(ref, x)
-
-    def _layer_norm(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
-        weight, bias = argument(args, kwargs, 2, "weight"), argument(args, kwargs, 3, "bias")
-        epsilon = argument(args, kwargs, 4, "eps", 1e-5)
-        self._norm(result, operands, args, kwargs, weight, bias, epsilon, True)
-
-    def _rms_norm(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
-        weight, epsilon = argument(args, kwargs, 2, "weight"), argument(args, kwargs, 3, "eps")
-        epsilon = torch.finfo(operands[0].value.dtype).eps if epsilon is None else epsilon
-        self._norm(result, operands, args, kwargs, weight, None, epsilon, False)
-
-    def _norm(
-        self,
-        result: Any,
-        operands: list[Operand],
-        args: Any,
-        kwargs: Any,
-        weight: Any,
-        bias: Any,
-        epsilon: float,
-        centres: bool,
-    ) -> None:
-        main = operands[0]
-        ref, shape = main.ref, argument(args, kwargs, 1, "normalized_shape")
-        if ref is None or tuple(shape) != tuple(main.value.shape[-1:]) or (ref.joined and main.value.ndim != 2):
-            return self.lost(result)
-        if ref.flow in (STREAM, PROJECTED):
-            self._seen(ref, main.value)
-        x = self.keep(ref, main.value).float()
-        spread = x.var(-1, keepdim=True, correction=0) if centres else x.square().mean(-1, keepdim=True)
-        node, width = ref.node, ref.node.width
-        steps: list[FrozenStep] = []
-        if centres:
-            steps.append(Centre())
-        steps.append(Scale((spread + epsilon).rsqrt()))
-        if weight is not None:
-            steps.append(Scale(weight.detach()[None, None]))
-        for step in steps[:-1]:
-            node = Node(self._next(), width, ((node, step),), flow=ref.flow)
-        if bias is None:
-            return self.follow(result, ref.on(node), steps[-1])
-        self.sum_of(result, ref, ref.flow, (node, steps[-1]), (self._constant(bias, ref), None))
-        return None
-
-    def _linear(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
-        weight, bias = argument(args, kwargs, 1, "weight"), argument(args, kwargs, 2, "bias")
-        self._project(result, operands[0], weight, bias, False)
-
-    def _addmm(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
-        if len(args) == 3 and not kwargs:  # GPT-2's Conv1D
-            self._project(result, operands[1], args[2], args[0], True)
-        else:
-            self.lost(result)
-
-    def _matmul(self, result: Any, operands: list[Operand], args: Any, kwargs: Any) -> None:
-        if len(args) == 2:
-            first, second = operands[0].ref, operands[1].ref
-            if first is not None and second is not None:
-                self.scored = first, second
-            self._project(result, operands[0], args[1], None, True)
-
-    def _project(self, result: Any, main: Operand, weight: Any, bias: Any, flipped: bool) -> None:
-        ref = main.ref
-        flow = None if ref is None else AFTER_LINEAR.get(ref.flow)
-        plain = (
-            isinstance(weight, Tensor) and weight.ndim == 2 and weight.is_floating_point() and self.of(weight) is None
-        )
-        if ref is None or flow is None or not plain or main.value.ndim - 1 in (ref.batch, ref.time):
-            return self.lost(result)
-        step = Linear(weight.detach(), flipped)
-        if bias is None:
-            return self.follow(result, ref, step, flow)
-        wide = bias.detach().expand(*ref.node.width[:-1], len(bias))
-        self.sum_of(result, ref, flow, (ref.node, step), (self._constant(wide, ref), None))
-        return None

@@ -12,18 +12,17 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from attnscope.capturing.listen.facts import Facts
 from attnscope.capturing.read.attention_call import is_cross
-from attnscope.capturing.stream.trail import CAPPED, PROJECTED, STREAM, StreamTrail
-from attnscope.tracing.frozen import Scale
-from attnscope.tracing.stream import Head, Join, Label, Node, Returned, Stream
-
-LOGIT_BYTES = 16_000_000  # of the model's own logits, which the receipt compares with
-NO_LOGITS = (
-    "this model returns no logits: load it with a head (task=…); of sentence embeddings, ask for trace.similarity(…)"
+from attnscope.capturing.stream.layout import CAPPED, PROJECTED, STREAM
+from attnscope.capturing.stream.returned import (
+    NO_LOGITS,
+    NOT_LINEAR,
+    head_of,
+    is_made_of,
+    returned_by,
+    tensors_of,
 )
-NOT_LINEAR = (
-    "what this model returns is no linear function of its residual stream, even with its norms frozen: a function that bends "
-    "stands between (the transform of a masked language model, the tanh of a pooler)"
-)
+from attnscope.capturing.stream.trail import StreamTrail
+from attnscope.tracing.stream import Join, Label, Node, Stream
 
 
 @dataclass(eq=False)
@@ -236,15 +235,15 @@ class StreamWatcher:
             return Watched(stack.path, None, stack.broken)
         first, last = stack.states[0], stack.states[-1]
         final, head, why = last, None, NO_LOGITS
-        for name, tensor in _tensors(output):
+        for name, tensor in tensors_of(output):
             ref = self._trail.of(tensor)
-            made = ref is not None and _made_of(ref.node, last)
+            made = ref is not None and is_made_of(ref.node, last)
             if ref is not None and made and ref.flow == STREAM:
                 final = ref.node
                 if final.seen is None:
                     final.seen = self._trail.keep(ref, tensor)
             elif ref is not None and made and ref.flow in (PROJECTED, CAPPED):
-                head, final = self._head(ref, last)
+                head, final = head_of(ref, last, self._model, self._norms)
                 break
             elif "logits" in name:
                 why = NOT_LINEAR
@@ -262,64 +261,8 @@ class StreamWatcher:
                 final,
                 head,
                 "" if head else why,
-                self._returned(output, stack.length) if last_stack else None,
-                next((tensor.dtype for _, tensor in _tensors(output)), torch.float32),
+                returned_by(output, self._model, self._positions, stack.length, self._causal) if last_stack else None,
+                next((tensor.dtype for _, tensor in tensors_of(output)), torch.float32),
                 queries=stack.queries,
             ),
         )
-
-    def _head(self, ref: Any, last: Node) -> tuple[Head, Node]:
-        cap = None
-        if ref.flow == CAPPED:
-            step = ref.node.inputs[0][1]
-            cap = float(step.factor) if isinstance(step, Scale) and not isinstance(step.factor, Tensor) else None
-        final = ref.node
-        while final.flow != STREAM:
-            final = final.inputs[0][0]
-        normed = final
-        while normed not in self._norms and normed is not last and len(normed.inputs) == 1:
-            normed = normed.inputs[0][0]  # T5 scales what its norm returns
-        path, before = self._norms.get(normed, ("", None))
-        norm = self._model.get_submodule(path) if before is last else None
-        return Head(ref.node, cap, norm, last, normed), final
-
-    def _returned(self, output: Any, length: int) -> Returned | None:
-        """The logits in what the model returned, of the last stack that ran. `length`: of its stream."""
-        logits = next((x for name, x in _tensors(output) if name in ("logits", "prediction_logits")), None)
-        if logits is None or logits.ndim not in (2, 3):
-            return None
-        config: Any = getattr(self._model, "config", None)
-        names = getattr(config, "id2label", None) or {}
-        config = config.get_text_config() if hasattr(config, "get_text_config") else config
-        words = logits.shape[-1] == getattr(config, "vocab_size", None) or logits.shape[-1] > len(names)
-        labels = () if words else tuple(str(names.get(i, i)) for i in range(logits.shape[-1]))
-        if logits.ndim == 2:
-            return Returned("label", logits.detach().float().clone(), None, labels)
-        if logits.shape[1] != length:
-            return None
-        kept = logits.detach() if self._positions is None else logits.detach()[:, list(self._positions)]
-        most, count = max(1, LOGIT_BYTES // (kept[:, 0].numel() * 4)), kept.shape[1]
-        rows = torch.arange(count) if count <= most else torch.linspace(0, count - 1, most).round().long().unique()
-        task = "label" if not words else "next" if self._causal else "fill"
-        return Returned(task, kept[:, rows.to(kept.device)].float().clone(), rows, labels)
-
-
-def _tensors(output: Any) -> list[tuple[str, Tensor]]:
-    """What a model returned, by name."""
-    if isinstance(output, Tensor):
-        return [("", output)]
-    items = output.items() if hasattr(output, "items") else ((str(i), one) for i, one in enumerate(output or ()))
-    return [(name, one) for name, one in items if isinstance(one, Tensor) and one.is_floating_point()]
-
-
-def _made_of(node: Node, wanted: Node) -> bool:
-    """Whether `wanted` is on the way to a node."""
-    waiting, seen = [node], set()
-    while waiting:
-        one = waiting.pop()
-        if one is wanted:
-            return True
-        if id(one) not in seen and one.serial > wanted.serial:
-            seen.add(id(one))
-            waiting += [before for before, _ in one.inputs]
-    return False
