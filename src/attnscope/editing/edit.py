@@ -144,7 +144,7 @@ class Edit:
 
     @contextmanager
     def writing_at(self, position: int) -> Any:
-        """A with block that yields, by place, the edited heads and their z at a position, as they run."""
+        """A with block that yields, by place, the edited heads and their z at `position`, as they run."""
         receipts = self._receipts
         receipts.at, receipts.written = position, {}
         try:
