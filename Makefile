@@ -69,9 +69,12 @@ portable: $(VENV)/.dev  ## tests of numbers with torch's plainest kernels, as on
 	  $(if $(COVERAGE),--cov=attnscope --cov-report=json:.coverage.json) $(ARGS)
 	@$(if $(COVERAGE),printf '\n==> Lines that the tests reach\n'; $(PY) tools/coverage_report.py .coverage.json)
 
+# The rooms that read models.
+OF_MODELS := $(addprefix tests/,bertviz capturing editing models predictions)
+
 oldest: $(VENV)-oldest/.installed $(ASSETS)  ## exactness tests with the oldest transformers that pyproject.toml allows
 	$(SAY) "Exactness tests with transformers $(OLDEST) (two minutes)"
-	@$(VENV)-oldest/bin/python -m pytest -n $(JOBS) --dist loadfile -m exactness $(ARGS)
+	@$(VENV)-oldest/bin/python -m pytest -n $(JOBS) --dist loadfile -m 'exactness and not slow' $(OF_MODELS) $(ARGS)
 
 lint: $(VENV)/.dev frontend/node_modules/.installed  ## style, types, direction of imports, generated files; Python and TypeScript
 	$(SAY) "ruff, pyright, import-linter, generated files, Biome, tsc (half a minute)"

@@ -153,7 +153,7 @@ ELSE: list[tuple[Callable[[], Any], str]] = [
 ]
 
 SHOW: list[tuple[dict[str, Any], str]] = [
-    *(({"level": wrong}, "is not one of 'model'") for wrong in (3, None, "atoms")),
+    *(({"level": wrong}, "is not one of 'stream', 'model'") for wrong in (3, None, "atoms")),
     *(({"layer": wrong}, "expected layer as a number or a name") for wrong in ("two", 1.5, [1])),
     *(({"head": wrong}, "expected a head as a number or a name") for wrong in (1.5, [1], "x")),
     *(({"query": wrong}, "expected query as a position or a token") for wrong in (1.5, True, [1])),

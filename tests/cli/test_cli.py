@@ -68,7 +68,7 @@ def test_mistakes(arguments: list[str], message: str, folder: str, tmp_path: Pat
         (["show", "the", "cat"], "unexpected extra argument (cat)"),
         (["show", "the cat", "--modle", "demo"], "No such option '--modle'"),
         (["show", "the cat", "--layer", "two"], "'two' is not a number or a name such as L2"),
-        (["show", "the cat", "--level", "galaxy"], "'galaxy' is not one of 'model', 'head'"),
+        (["show", "the cat", "--level", "galaxy"], "'galaxy' is not one of 'stream', 'model', 'head'"),
         (["show", "the cat", "--generate", "-1"], "-1 is not in the range"),
         (["show", "the cat", "--max-mb", "0"], "0.0 is not in the range x>0"),
         (["show", "the cat", "--max-mb", "nan"], "nan is not a finite number"),

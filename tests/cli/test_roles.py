@@ -43,6 +43,7 @@ def test_a_table_and_a_page(file, tmp_path):
     assert "L2H8" in done.output
 
 
+@pytest.mark.slow
 def test_every_head(file):
     rows = json.loads(run("--treebank", file, "--json", "--all").stdout)
     assert sum(r["relation"] == "det" and r["direction"] == "dependent to head" for r in rows) == 72
