@@ -17,7 +17,7 @@ from .errors import (
     PayloadError as PayloadError,
     UnreadableFile as UnreadableFile,
 )
-from .head_effects import EffectTable as EffectTable, effects as effects
+from .head_effects import EffectTable as EffectTable, effects as effects, path_effects as path_effects
 from .head_roles.table import RoleTable as RoleTable
 from .models.loading import load as load
 from .payload.codec import load_trace as load_trace

@@ -50,3 +50,18 @@ def test_heads_that_copy(smollm2: Any) -> None:
     table = attnscope.effects(model, None, {"input_ids": ids}, OwnTokens(27), how="off", layers=[17, 18, 19])
     assert table["L18H6"].effect > 0.1, str(table["L18H6"])
     assert "L18H6" in {row.name for row in table.strongest[:5]}, str(table)
+
+
+def test_the_previous_token_head_tells_the_copying_head_where_to_look(smollm2: Any) -> None:
+    """Induction (Olsson et al. 2022): L16H0 looks at the token before, and L18H6 finds its keys by that. Another previous-token head does not do it."""
+    model = smollm2[0]
+    half = torch.randint(1000, 40000, (25,), generator=torch.Generator().manual_seed(0))
+    x = {"input_ids": torch.cat([torch.zeros(1, dtype=torch.long), half, half])[None]}
+    asked = {"layers": [17, 18, 19], "quiet": True}
+    paths = attnscope.path_effects(model, None, x, OwnTokens(26), sender="L16H0", through="k", **asked)
+    best, second = paths.strongest[:2]
+    assert best.name == "L18H6-8"
+    assert best.effect > 1.5 > 3 * abs(second.effect) / 2
+    assert best.outside_band
+    other = attnscope.path_effects(model, None, x, OwnTokens(26), sender="L11H1", through="k", **asked)
+    assert other["L18H6-8"].effect < best.effect / 4

@@ -69,8 +69,8 @@ class Surroundings:
             queries, keys = call.query.shape[2], call.key.shape[2]
             first = record.rules.row(0)[0].allowed(torch.tensor([0]), keys)
             causal = not bool(first[..., 1 + keys - queries :].any())
-            given = call.query, call.key, call.output, call.direct
-            self._stream.attended(record.path, record.call, record.cross, causal, *given)
+            given = call.query, call.key, call.value
+            self._stream.attended(record.path, record.call, record.cross, causal, given, call.output, call.direct)
         if record.took is None:
             output = call.output if call.given is None else call.given
             self._projections.expect(record.path, output, lambda took: setattr(record, "took", took))

@@ -63,7 +63,7 @@ def effects(
     Raises InputError for what does not fit, and as `Edit.effect` does; CaptureError for a compiled model or one without attention, and where an edit
     does not pass its receipt.
     """
-    watched = _watch(model, tokenizer)
+    watched = watch(model, tokenizer)
     cases = cases_of(texts, target, against)
     if each not in EACH:
         raise InputError(f"expected each as {', '.join(map(repr, EACH))}, got {each!r:.40}.")
@@ -93,7 +93,8 @@ def effects(
     )
 
 
-def _watch(model: Any, tokenizer: Any) -> Watched:
+def watch(model: Any, tokenizer: Any) -> Watched:
+    """A model, with what is looked up in it once. Raises CaptureError where it has no heads."""
     held = open_held(model, tokenizer)
     facts = check_model(held.model)
     if not may_attend(held.model):

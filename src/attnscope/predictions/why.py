@@ -156,7 +156,7 @@ def _site(trace: Trace, layer: Any, head: Any, stack: str | None) -> Site:
 
 def _stream_with(trace: Trace, site: Site) -> tuple[Stream, tuple[Node, Node]]:
     for stream in trace.streams:
-        q, k = stream.queries.get((site.path, site.call), (None, None))
+        q, k, _ = stream.attended.get((site.path, site.call), (None, None, None))
         if q is not None and k is not None and q.width[-1] == site.head_size:
             return stream, (q, k)
     raise NotCaptured(

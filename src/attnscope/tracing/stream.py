@@ -103,7 +103,8 @@ class Stream:
     `stack`: as of a Site. `path`: of the list of its blocks. `positions`: of the tokens, P of them. `states`: the stream before
     the first block and after each. `joins`: what was added, in order. `head`: what predicts from it; None without one, and
     `no_head` says why. `returned`: the model's own logits. `final`: the last node of the stream that the model returned, after a final norm; the last state
-    where that is not known. `dtype`: the model's. `row`: of the batch. `queries`: what enters attention, (q, k) by (path, call).
+    where that is not known. `dtype`: the model's. `row`: of the batch. `attended`: what enters attention, (q, k, v) by (path, call); None for
+    what could not be followed.
     `tokenizer`: spells what it predicts; None: ids are all that is known.
     """
 
@@ -118,7 +119,9 @@ class Stream:
     returned: Returned | None
     dtype: torch.dtype
     row: int = 0
-    queries: Mapping[tuple[str, int], tuple[Node | None, Node | None]] = field(default_factory=dict, repr=False)
+    attended: Mapping[tuple[str, int], tuple[Node | None, Node | None, Node | None]] = field(
+        default_factory=dict, repr=False
+    )
     tokenizer: Any = field(default=None, repr=False)
 
     @property
@@ -135,7 +138,9 @@ class Stream:
     @property
     def nbytes(self) -> int:
         """Bytes that it keeps; the model's parameters do not count."""
-        nodes = reached([self.final, *self.states, *(node for pair in self.queries.values() for node in pair if node)])
+        nodes = reached(
+            [self.final, *self.states, *(node for given in self.attended.values() for node in given if node)]
+        )
         factors = [getattr(step, "factor", None) for node in nodes for _, step in node.inputs]
         several = [t for node in nodes for t in (node.value, node.seen)] + factors
         kept = {id(t): t for t in several if isinstance(t, Tensor)}

@@ -86,7 +86,7 @@ def _matmul(trail: Any, result: Any, operands: list[Operand], args: Any, kwargs:
     if len(args) == 2:
         first, second = operands[0].ref, operands[1].ref
         if first is not None and second is not None:
-            trail.scored = first, second
+            trail.scored = first, second, None
         _project(trail, result, operands[0], args[1], None, True)
 
 

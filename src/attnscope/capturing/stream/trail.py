@@ -36,7 +36,7 @@ class StreamTrail(TorchFunctionMode):
     """Follows the tensors that `begin` and `heads` name, in the thread that entered it.
 
     `label`: says what a tensor is that meets the stream as a whole; of None, what a bias is that is added now. `positions`: of
-    the tokens whose numbers are kept; None: of all. `joins`: what was added to a stream, in order. `scored`: q and k of the product that
+    the tokens whose numbers are kept; None: of all. `joins`: what was added to a stream, in order. `scored`: q, k and (None: not known) v of the product that
     was made last.
     """
 
@@ -44,7 +44,7 @@ class StreamTrail(TorchFunctionMode):
         super().__init__()
         self._label, self._positions = label, None if positions is None else list(positions)
         self._waiting: tuple[Label, int] | None = None
-        self.scored: tuple[Ref | None, Ref | None] = (None, None)
+        self.scored: tuple[Ref | None, Ref | None, Ref | None] = (None, None, None)
         self._refs: Any = WeakTensorKeyDictionary()
         self._serial = 0
         self.joins: list[Join] = []
@@ -57,7 +57,7 @@ class StreamTrail(TorchFunctionMode):
         handle = getattr(self, f"_{name}", None)
         operands = [self._operand(one, func in CHANGES_IN_PLACE and place == 0) for place, one in enumerate(args[:2])]
         if func is F.scaled_dot_product_attention:
-            self.scored = operands[0].ref, operands[1].ref
+            self.scored = operands[0].ref, operands[1].ref, self.of(args[2] if len(args) > 2 else None)
         result = func(*args, **kwargs)
         if self._waiting is not None:
             if isinstance(result, Tensor) and result.ndim == 4:

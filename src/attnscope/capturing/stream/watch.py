@@ -32,7 +32,7 @@ class _Stack:
     path: str
     states: list[Node] = field(default_factory=list)
     joins: list[Join] = field(default_factory=list)
-    queries: dict[tuple[str, int], tuple[Node | None, Node | None]] = field(default_factory=dict)
+    attended: dict[tuple[str, int], tuple[Node | None, Node | None, Node | None]] = field(default_factory=dict)
     length: int = 0
     broken: str = ""
 
@@ -201,9 +201,16 @@ class StreamWatcher:
         return inside or (bool(block) and path.startswith(block + ".") and attention.startswith(path + "."))
 
     def attended(
-        self, path: str, call: int, cross: bool, causal: bool, query: Tensor, key: Tensor, z: Tensor, direct: bool
+        self,
+        path: str,
+        call: int,
+        cross: bool,
+        causal: bool,
+        given: tuple[Tensor, Tensor, Tensor],
+        z: Tensor,
+        direct: bool,
     ) -> None:
-        """An attention has run: `query` [B, H, Q, D] and `key` went in, `z` [B, Q, H, Dv] came out. `causal`: no query sees a later
+        """An attention has run: q [B, H, Q, D], k and v were `given`, `z` [B, Q, H, Dv] came out. `causal`: no query sees a later
         key. `direct`: the function that returns it still runs."""
         if not (self._here and self._running):
             return
@@ -211,12 +218,12 @@ class StreamWatcher:
         layer, stack = self._running[-1][1], self._stacks[self._running[-1][0]]
         label = Label("heads", layer, cross, path, call)
         # the call of a direct one has views of what the function was given
-        refs = self._trail.scored if direct else (self._trail.of(query), self._trail.of(key))
+        refs = self._trail.scored if direct else tuple(map(self._trail.of, given))
         known = [
             ref.node if ref is not None and ref.flow == PROJECTED and len(ref.node.width) == 2 else None for ref in refs
         ]
-        stack.queries[path, call] = known[0], known[1]
-        self._trail.scored = None, None
+        stack.attended[path, call] = known[0], known[1], known[2]
+        self._trail.scored = None, None, None
         if direct:
             self._trail.next_is(label)
         else:
@@ -263,6 +270,6 @@ class StreamWatcher:
                 "" if head else why,
                 returned_by(output, self._model, self._positions, stack.length, self._causal) if last_stack else None,
                 next((tensor.dtype for _, tensor in tensors_of(output)), torch.float32),
-                queries=stack.queries,
+                attended=stack.attended,
             ),
         )
