@@ -60,6 +60,6 @@ def test_a_patch_of_the_disc_looks_at_the_disc_more_than_at_the_square(looked) -
     assert float(weights[:, disc].sum(-1).mean()) > 2 * float(weights[:, square].sum(-1).mean())
 
 
-@pytest.mark.parametrize("level", [one.name for one in REGISTRY])
+@pytest.mark.parametrize("level", [one.name for one in REGISTRY if one.name != "stream"])
 def test_every_level_opens(looked, level: str) -> None:
     assert "</html>" in looked[0].show(static=True, level=level).html

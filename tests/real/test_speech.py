@@ -93,7 +93,7 @@ def test_the_decoder_reads_words(heard: attnscope.Trace) -> None:
     assert heard.target.shown[2:] == tuple(SAID.replace(".", " .").split())
 
 
-@pytest.mark.parametrize("level", [one.name for one in REGISTRY])
+@pytest.mark.parametrize("level", [one.name for one in REGISTRY if one.name != "stream"])
 @pytest.mark.parametrize("stack", ["encoder", "decoder", "cross"])
 def test_every_stack_opens_on_every_level(heard: attnscope.Trace, stack: str, level: str) -> None:
     assert "</html>" in heard.show(static=True, stack=stack, level=level).html

@@ -30,7 +30,7 @@ def scores_by_head(model: nn.Module, texts: Sequence[Text]) -> dict[Head, Measur
         return {
             (site.layer, head): tuple((name, value) for name, row in found.items() if (value := row[head]) is not None)
             for site in sites
-            for found in [scores_of(site, vocabulary)]
+            for found in [scores_of(site, vocabulary if vocabulary and vocabulary.fits(site) else None)]
             for head in range(site.heads)
         }
 

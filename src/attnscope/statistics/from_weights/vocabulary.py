@@ -37,10 +37,14 @@ class Vocabulary:
         if fits and self.unembedding is not None:
             self._out = _read_by(self.unembedding, self.last).T @ self.embedding
 
+    def fits(self, site: Site) -> bool:
+        """Whether the heads of this site read vectors as wide as the embedding's. ALBERT's do not: a layer widens them first."""
+        return site.w_v is None or site.w_v.weight(0).shape[1] == self.embedding.shape[1]
+
     def around(self, site: Site) -> tuple[Float[Tensor, "M M"] | None, Float[Tensor, "M M"]]:
         """(W_U W_E, W_E W_E) as the head of this site sees them: from its output to its input, and from query to key."""
         width, norm = self.embedding.shape[1], self.before.get(site.path)
-        if site.w_v is not None and site.w_v.weight(0).shape[1] != width:
+        if site.w_v is not None and not self.fits(site):
             raise InputError(
                 f"expected model as the one that was traced, with an embedding as wide as what {site.name} reads, "
                 f"{site.w_v.weight(0).shape[1]}; got one whose embedding is {width} wide."
