@@ -13,6 +13,8 @@ install_import_hook([f"attnscope.{name}" for name in (*ROOMS, *(f"doctor.{d}" fo
 
 import os  # noqa: E402
 
+THREADS = os.environ.get("ATTNSCOPE_TEST_THREADS", "1")  # two tests run side by side, on tensors too small for more
+os.environ.setdefault("OMP_NUM_THREADS", THREADS)  # of the processes that tests start
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("ATTNSCOPE_COMPILED", "0")  # tests that are about it ask for it
@@ -37,8 +39,7 @@ def pytest_collection_modifyitems(items):
 
 settings.register_profile("quick", max_examples=60, deadline=None)  # no deadline on a busy machine
 settings.load_profile("quick")
-# Two tests run side by side, on tensors too small for more.
-torch.set_num_threads(int(os.environ.get("ATTNSCOPE_TEST_THREADS", "1")))
+torch.set_num_threads(int(THREADS))
 
 
 @pytest.fixture(scope="session")

@@ -93,6 +93,8 @@ def with_mask(model: nn.Module, kind: str, layer: int, head: int, pairs: Tensor)
 
     def hook(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         name = next((one for one in kwargs if "mask" in one), "attention_mask")
+        if kwargs.get("position_bias") is not None:  # T5 adds it to the scores; in transformers 5.1 it holds the mask
+            name = "position_bias"
         mask = kwargs.get(name)
         mask = torch.zeros(1, 1, *pairs.shape) if mask is None else mask
         mask = mask.expand(-1, at.heads, -1, -1).clone()

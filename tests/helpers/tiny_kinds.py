@@ -315,6 +315,7 @@ VARIANTS = {
             "num_experts_per_tok": 2,
             "moe_intermediate_size": 17,
             "layer_types": ["full_attention", "full_attention"],
+            "use_cache": False,  # its cache looks for a linear layer in transformers 5.1
         },
         causal=True,
     ),
