@@ -14,6 +14,7 @@ from attnscope.capturing.read.stacks import Place
 from attnscope.editing.apply import Done
 from attnscope.editing.bound import Bound
 from attnscope.editing.rules import Rule
+from attnscope.text.format import count
 from attnscope.tracing.receipts import NOT_THE_SUM, sum_error, tolerance_of
 
 
@@ -56,7 +57,7 @@ class EditedSite:
             written = f"writes add up to {self.write_error:.1e}"
         else:
             written = f"WRITES DO NOT ADD UP ({self.write_error:.1e}): {NOT_THE_SUM}"
-        return f"{self.name}, head {heads}: {self.calls} calls, {others}, {written}"
+        return f"{self.name}, head {heads}: {count(self.calls, 'call')}, {others}, {written}"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class EditReceipt:
         return self.passed
 
     def __str__(self) -> str:
-        lines = [f"{'✓' if count else '✕'} {name}: changed {count} calls" for name, count in self.fired]
+        lines = [f"{'✓' if calls else '✕'} {name}: changed {count(calls, 'call')}" for name, calls in self.fired]
         lines += [f"{'✓' if site.passed else '✕'} {site}" for site in self.sites]
         if self.model is not None:
             lines.append(
