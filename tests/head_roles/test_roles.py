@@ -185,8 +185,6 @@ def test_checkpoints_give_a_curve_a_head(demo, treebank):
     before, after = curves.curve("obj", "dependent to head")
     assert (before.layer, before.head) == (after.layer, after.head)
     assert before.accuracy < after.accuracy
-    alone = attnscope.roles(model, tokenizer, treebank=few)
-    assert next(r for r in alone if r.task == after.task).accuracy == after.accuracy
     assert set(curves.to_frame()["checkpoint"]) == {"random", "trained"}
     assert "random" in curves.sentences()[0]
     with pytest.raises(InputError, match="fits 2"):
