@@ -105,7 +105,7 @@ def test_a_key_that_is_masked_says_so() -> None:
 @pytest.mark.parametrize("name", ["llama", "qwen3", "bert"])
 def test_a_wrong_norm_or_weight_fails(name: str) -> None:
     trace = traced(name)
-    q, _ = trace.streams[0].queries[trace.site(1).path, 0]
+    q, _, _ = trace.streams[0].attended[trace.site(1).path, 0]
     assert q is not None
     trace.why("L1H0", 9, 2)
     steps = [step for node in reached([q]) if node.flow == "projected" for _, step in node.inputs]
