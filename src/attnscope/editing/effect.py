@@ -151,17 +151,7 @@ def effect_of(edit: OpenEdit, text: Any, inputs: Any, target: Any, against: Any,
             f"expected control and seed as whole numbers, control from 0; got {control!r:.20} and {seed!r:.20}."
         )
     model, tokenizer = edit.model, edit.tokenizer
-    prepared = prepare(
-        model,
-        tokenizer,
-        text=text,
-        text_pair=None,
-        text_target=None,
-        messages=None,
-        inputs=inputs,
-        generate=0,
-        truncate=False,
-    )
+    prepared = prepare(model, tokenizer, text=text, inputs=inputs)
     direct = DirectEffect(model, position_of(model, tokenizer, prepared.inputs))
     with edit.paused():
         with direct.recorder:

@@ -63,17 +63,7 @@ def _padded_sum(total: Tensor | None, more: Tensor, axis: int) -> Tensor:
 def traced(model: nn.Module, tokenizer: Any, text: Any) -> Trace:
     """A trace of a text, or of inputs of one row, with z at every query."""
     inputs = None if isinstance(text, str) else text
-    prepared = prepare(
-        model,
-        tokenizer,
-        text=text if inputs is None else None,
-        text_pair=None,
-        text_target=None,
-        messages=None,
-        inputs=inputs,
-        generate=0,
-        truncate=False,
-    )
+    prepared = prepare(model, tokenizer, text=text if inputs is None else None, inputs=inputs)
     with in_eval(model), torch.no_grad(), Recorder(model, all_rows=True, own_thread=True) as recorder:
         model(**prepared.inputs)
     if not len(prepared.tokens):

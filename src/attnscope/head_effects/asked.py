@@ -95,9 +95,8 @@ def ask(watched: Watched, text: Any, target: Any, against: Any) -> Asked:
     Raises InputError as `Edit.effect` does.
     """
     model, tokenizer = watched.model, watched.tokenizer
-    given = {"inputs": text} if isinstance(text, Mapping) else {"text": text}
-    names = ("text", "text_pair", "text_target", "messages", "inputs")
-    prepared = prepare(model, tokenizer, **{**dict.fromkeys(names), **given}, generate=0, truncate=False)
+    given = isinstance(text, Mapping)
+    prepared = prepare(model, tokenizer, text=None if given else text, inputs=text if given else None)
     if isinstance(target, OwnTokens):
         return _own(watched, prepared.inputs, target.first)
     first = Reading(_last_logits(model, prepared.inputs, 1) if _reads_on(model) else prepared.inputs)

@@ -118,10 +118,7 @@ def _see(model: nn.Module, processor: Any, image: Any, number: int) -> Any:
         inputs = image_inputs(processor, image)
     except InputError as error:
         raise InputError(f"the corpus has an image that cannot be read, image {number}: {error}") from error
-    return prepare(
-        model, None, text=None, text_pair=None, text_target=None, messages=None, inputs=inputs, generate=0, truncate=False,
-        reader=processor,
-    )  # fmt: skip
+    return prepare(model, None, inputs=inputs, reader=processor)
 
 
 def _weights(model: nn.Module, prepared: list[Any]) -> Iterator[tuple[int, tuple[Head, ...], Tensor]]:

@@ -92,10 +92,7 @@ def _mean(heard: Sequence[_Heard], name: str) -> "np.ndarray":
 def _hear(model: nn.Module, processor: Any, sound: Any, text: str, number: int) -> _Heard:
     extractor, tokenizer = processor.feature_extractor, processor.tokenizer
     inputs = dict(extractor(sound, sampling_rate=extractor.sampling_rate, return_tensors="pt"))
-    ready = prepare(
-        model, tokenizer, text=None, text_pair=None, text_target=text, messages=None, inputs=inputs, generate=0, truncate=False,
-        reader=processor,
-    )  # fmt: skip
+    ready = prepare(model, tokenizer, inputs=inputs, text_target=text, reader=processor)
     with Recorder(model, own_thread=True) as recorder:
         model(**ready.inputs)
     trace = recorder.trace(tokens=ready.tokens, target=ready.target)

@@ -81,10 +81,8 @@ class MediaWorker(Worker):
 
     def _numbers(self, texts: list[Any], checked: int) -> tuple[tuple[Head, ...], Numbers]:
         (medium,) = texts
-        ready = prepare(
-            self.model, None, text=None, text_pair=None, text_target=None, messages=None, generate=0, truncate=False,
-            inputs=inputs_of(self.model, self.tokenizer, Path(medium.path)), reader=self.tokenizer,
-        )  # fmt: skip
+        inputs = inputs_of(self.model, self.tokenizer, Path(medium.path))
+        ready = prepare(self.model, None, inputs=inputs, reader=self.tokenizer)
         with Recorder(self.model, own_thread=True) as recorder:
             self.model(**ready.inputs)
         sites = sites_of_text(recorder.trace(tokens=ready.tokens), len(ready.tokens))
