@@ -1,12 +1,12 @@
 """A table of effects read back from its JSON."""
 
-import json
 import math
 import os
 from typing import Any
 
-from attnscope.errors import InputError, UnreadableFile
+from attnscope.errors import InputError
 from attnscope.head_effects.units import EACH, Unit
+from attnscope.payload.json_file import read_json
 
 WORDS = ("measure", "reference", "asked", "model", "key")
 
@@ -14,15 +14,7 @@ WORDS = ("measure", "reference", "asked", "model", "key")
 def read_table(path: str | os.PathLike[str]) -> tuple[dict[Unit, list[float]], dict[str, Any]]:
     """The totals of a file that EffectTable.save wrote as .json, and the other fields of the table."""
     where = os.fspath(path)
-    try:
-        with open(path, encoding="utf-8") as file:
-            told = json.load(file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnreadableFile(f"the effects in {where} cannot be read: {error}.") from error
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{where} is no JSON ({error}); expected a file that EffectTable.save(….json) wrote."
-        ) from error
+    told = read_json(path, "effects", "EffectTable.save(….json)")
     try:
         clean = tuple(map(_number, told["clean"]))
         totals, exact = (

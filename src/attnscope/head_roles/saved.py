@@ -1,11 +1,10 @@
 """Rows read back from the JSON of a table."""
 
-import json
 import os
 from dataclasses import fields
 from typing import Any
 
-from attnscope.errors import InputError, UnreadableFile
+from attnscope.errors import InputError
 from attnscope.head_roles.cases import TO_DEPENDENT, TO_HEAD, Task
 from attnscope.head_roles.content import CONTENT
 from attnscope.head_roles.images import NEAR, SINKS
@@ -14,6 +13,7 @@ from attnscope.head_roles.relations import relation_task
 from attnscope.head_roles.rows import RoleRow
 from attnscope.head_roles.speech import ALIGNMENT
 from attnscope.head_roles.tasks import RULES
+from attnscope.payload.json_file import read_json
 
 KNOWN = {**RULES, **{task.relation: task for task in (CONTENT, ALIGNMENT, NEAR, *SINKS.values())}}
 NUMBERS = tuple(
@@ -25,15 +25,7 @@ NUMBERS = tuple(
 
 def read_rows(path: str | os.PathLike[str]) -> tuple[RoleRow, ...]:
     """The rows of a file that RoleTable.save wrote as .json, or `attnscope roles --json` printed."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            records = json.load(file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnreadableFile(f"the roles in {os.fspath(path)} cannot be read: {error}.") from error
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{os.fspath(path)} is no JSON ({error}); expected a file that RoleTable.save(….json) wrote."
-        ) from error
+    records = read_json(path, "roles", "RoleTable.save(….json)")
     if not isinstance(records, list):
         raise InputError(f"{os.fspath(path)}: expected a list of rows, got {type(records).__name__}.")
     return tuple(_row(record, f"{os.fspath(path)}, row {number}") for number, record in enumerate(records))
