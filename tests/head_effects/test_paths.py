@@ -84,12 +84,12 @@ def test_a_path_that_changes_nothing_has_no_effect() -> None:
 def test_terms_that_do_not_add_up_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import attnscope.head_effects.paths as paths
 
-    whole = paths.forward
+    whole = paths.values
 
-    def wrong(root: Any, cut: Any, given: Any = None) -> torch.Tensor:
-        return whole(root, cut, given) * (1.01 if given is None else 1.0)
+    def wrong(roots: Any, cut: Any, given: Any = None) -> Any:
+        return {node: made * (1.01 if given is None else 1.0) for node, made in whole(roots, cut, given).items()}
 
-    monkeypatch.setattr(paths, "forward", wrong)
+    monkeypatch.setattr(paths, "values", wrong)
     with pytest.raises(CaptureError, match="do not add up"):
         attnscope.path_effects(model("llama"), None, inputs("llama"), 11, 7, sender="L0H1", quiet=True)
 

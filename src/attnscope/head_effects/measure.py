@@ -10,7 +10,7 @@ from attnscope.editing.rules import Put, Times
 from attnscope.errors import CaptureError, InputError
 from attnscope.head_effects.asked import Watched
 from attnscope.head_effects.blocks import blocks_of
-from attnscope.head_effects.cases import asked_in_words, cases_of, key_of
+from attnscope.head_effects.cases import cases_of, key_of
 from attnscope.head_effects.run import Run, gradients, one_by_one
 from attnscope.head_effects.table import EffectTable
 from attnscope.head_effects.units import EACH
@@ -78,19 +78,8 @@ def effects(
     run.resume(resume, key)
     run.measure(gradients if approximate else one_by_one)
     exact = run.exact_of(int(top)) if approximate and not run.stopped else {}
-    return EffectTable.of(
-        run.totals,
-        exact=exact,
-        approximate=bool(approximate),
-        clean=tuple(run.clean),
-        measure=run.score,
-        reference=change.reference,
-        asked=asked_in_words(cases, watched.tokenizer),
-        model=name,
-        notes=(*run.notes, *(NOT_USUAL if how == "off" else ())),
-        stopped=run.stopped,
-        key=key,
-    )
+    notes = (*run.notes, *(NOT_USUAL if how == "off" else ()))
+    return run.table(name, change.reference, exact=exact, approximate=bool(approximate), notes=notes, key=key)
 
 
 def watch(model: Any, tokenizer: Any) -> Watched:

@@ -19,7 +19,7 @@ from attnscope.editing.rules import OF_KEYS, Put, Times
 from attnscope.editing.selection import heads_named
 from attnscope.errors import CaptureError, InputError
 from attnscope.head_effects.asked import Asked, Reading, Watched
-from attnscope.head_effects.cases import asked_in_words, cases_of, key_of
+from attnscope.head_effects.cases import cases_of, key_of
 from attnscope.head_effects.measure import NOT_USUAL, change_of, watch
 from attnscope.head_effects.run import Found, Run, one_by_one
 from attnscope.head_effects.table import EffectTable
@@ -29,7 +29,7 @@ from attnscope.tracing.modules import model_name
 from attnscope.tracing.places import parse_layers
 from attnscope.tracing.receipts import tolerance_of
 from attnscope.tracing.site import Site
-from attnscope.tracing.stream import Node, Stream, forward, reached
+from attnscope.tracing.stream import Node, Stream, reached, values
 from attnscope.tracing.trace import Trace
 
 THROUGH = ("q", "k", "v")
@@ -98,17 +98,8 @@ def path_effects(
     measured.resume(resume, key)
     measured.measure(along_paths)
     lost = [f"The {through} of {', '.join(sorted(unread))} could not be followed, and is left out."] if unread else []
-    return EffectTable.of(
-        measured.totals,
-        clean=tuple(measured.clean),
-        measure=measured.score,
-        reference=reference,
-        asked=asked_in_words(cases, watched.tokenizer),
-        model=name,
-        notes=(*measured.notes, STRAIGHT, *lost, *(NOT_USUAL if how == "off" else ())),
-        stopped=measured.stopped,
-        key=key,
-    )
+    notes = (*measured.notes, STRAIGHT, *lost, *(NOT_USUAL if how == "off" else ()))
+    return measured.table(name, reference, notes=notes, key=key)
 
 
 Vectors = dict[tuple[str | None, int], Float[Tensor, "H T D"]]
@@ -131,7 +122,7 @@ def _changed(
     cut = stream.cut()
     assert leaf.value is not None  # as of every leaf
     term = {leaf: _term(cut(leaf.value), sender, change)}
-    found: Vectors = {}
+    wanted: list[tuple[Site, Node, Tensor]] = []
     for site in trace.sites:
         node = stream.attended.get((site.path, site.call), (None, None, None))[THROUGH.index(through)]
         if node is None:
@@ -144,8 +135,13 @@ def _changed(
         if own is None or node.width != (own.shape[0], own.shape[2]):
             unread.add(site.name)
             continue
-        _check(site, through, forward(node, cut).transpose(0, 1), own, stream)
-        found[site.stack, site.layer] = own + forward(node, cut, term).transpose(0, 1).to(own.device)
+        wanted.append((site, node, own))
+    nodes = [node for _, node, _ in wanted]
+    whole, terms = values(nodes, cut), values(nodes, cut, term)
+    found: Vectors = {}
+    for site, node, own in wanted:
+        _check(site, through, whole[node].transpose(0, 1), own, stream)
+        found[site.stack, site.layer] = own + terms[node].transpose(0, 1).to(own.device)
     return found
 
 

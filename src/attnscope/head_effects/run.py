@@ -12,7 +12,7 @@ from attnscope.editing.rules import Put, Rule, Times
 from attnscope.errors import InputError
 from attnscope.head_effects.asked import Asked, Watched, ask, logits_of, scores
 from attnscope.head_effects.blocks import Kept
-from attnscope.head_effects.cases import Case
+from attnscope.head_effects.cases import Case, asked_in_words
 from attnscope.head_effects.gradient import effects_by_gradient
 from attnscope.head_effects.progress import Progress
 from attnscope.head_effects.table import EffectTable
@@ -58,6 +58,19 @@ class Run:
             )
         self.totals = {unit: list(row) for unit, row in (table.totals or {}).items()}
         self.clean, self.score = list(table.clean), table.measure
+
+    def table(self, model: str, reference: str, **more: Any) -> EffectTable:
+        """What was measured. `model`: its name; `reference`, `more`: as of an EffectTable."""
+        return EffectTable.of(
+            self.totals,
+            clean=tuple(self.clean),
+            measure=self.score,
+            reference=reference,
+            asked=asked_in_words(self.cases, self.watched.tokenizer),
+            model=model,
+            stopped=self.stopped,
+            **more,
+        )
 
     def measure(self, how: "Measure", only: Collection[Unit] | None = None) -> None:
         """The effects of all units (of those of `only`) that are not known yet, by `how`. Ctrl-C ends it, and what was done is kept, if anything was."""
