@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attnscope.attention.functions import cap
 from attnscope.capturing.listen.attention_interface import AttentionCall, visit_of
 from attnscope.capturing.listen.axes import in_axes
 from attnscope.errors import CaptureError
@@ -96,10 +97,8 @@ def _run_again(before: AttentionCall, after: AttentionCall) -> Tensor:
         return before.output
     heads = [h for h in range(before.query.shape[1]) if any(not torch.equal(a[:, h], b[:, h]) for a, b in pairs)]
     q, k, v = (x[:, heads].float() for x in (after.query, after.key, after.value))
-    scores, softcap, added = q @ k.mT * after.options["scaling"], after.options.get("softcap"), after.attention_mask
-    if softcap is not None:
-        scores = softcap * torch.tanh(scores / softcap)
-    if added is not None:
+    scores = cap(q @ k.mT * after.options["scaling"], after.options.get("softcap"))
+    if (added := after.attention_mask) is not None:
         scores = scores + (added if added.shape[1] == 1 else added[:, heads])
     output = before.output.clone()
     output[:, :, heads] = (scores.softmax(-1) @ v).transpose(1, 2).to(output.dtype)
