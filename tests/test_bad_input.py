@@ -87,6 +87,15 @@ TRACE: list[tuple[Callable[[], Any], str]] = [
     (lambda: ready(input_ids=IDS, attention_mask=torch.ones(1, 3)), r"has shape \[1, 3\], and input_ids \[1, 7\]"),
     (lambda: ready(input_ids=IDS, attention_mask=torch.full((1, 7), NAN)), r"\['attention_mask'\] holds NaN"),
     (lambda: ready(input_ids=IDS, attention_mask="all"), "as a tensor or a list of numbers, got str"),
+    (lambda: ready(input_ids=IDS, attention_mask=torch.ones(1, 1, 7, 7)), "four axes and holds 0 and 1 as floats"),
+    (lambda: ready(input_ids=IDS, attention_mask=-torch.ones(1, 7)), r"\['attention_mask'\] holds -1\. With two axes"),
+    (
+        lambda: ready(input_ids=IDS, attention_mask=1 - 2 * torch.ones(1, 7).long()),
+        r"\['attention_mask'\] holds -1\. With two",
+    ),
+    (lambda: ready(input_ids=IDS, attention_mask=torch.ones(1, 7) * 1j), r"\['attention_mask'\] has complex numbers"),
+    (lambda: ready(inputs_embeds=torch.ones(1, 7, 5) * 1j), r"\['inputs_embeds'\] has complex numbers \(complex64\)"),
+    (lambda: of(text=None, ids=[5, 10**12]), r"token 1 \('\?'\) has id 1000000000000"),
     (lambda: of(text=None, ids="the"), "expected ids as a sequence of whole numbers, got str"),
     (lambda: of(text=None, ids=["the"]), "expected ids as a sequence of whole numbers, got list"),
     (lambda: of(text=None, ids=[1, -2]), "ids has -2: ids count from 0"),
@@ -131,7 +140,10 @@ ELSE: list[tuple[Callable[[], Any], str]] = [
     (lambda: Trace.from_qkv(None, X, X), "expected query as a tensor or an array of numbers, got NoneType"),
     (lambda: Trace.from_qkv(X, X, X, mask=torch.eye(5)), "mask holds 0 and 1 as floats"),
     (lambda: Trace.from_qkv(X, X, X, mask=torch.full((5, 5), NAN)), "mask holds NaN"),
+    (lambda: Trace.from_qkv(X, X, X, sinks=torch.tensor([0.0, NAN])), "sinks holds NaN"),
     (lambda: Trace.from_qkv(X * 1j, X, X), "query has torch.complex64 numbers"),
+    (lambda: Trace.from_qkv(X > 0, X, X), "query holds True and False; expected numbers"),
+    (lambda: Trace.from_qkv(X, X, X, sinks=torch.ones(len(X)) > 0), "sinks is bool"),
     *(
         (lambda wrong=wrong: Trace.from_qkv(X, X, X, scaling=wrong), "as a finite number")
         for wrong in (NAN, 1 / 1e-320, "x")

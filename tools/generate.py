@@ -23,6 +23,7 @@ TYPES = {
     "positions": "number[]",
     "weight": "number",
     "flag": "boolean",
+    "edits": "string[]",
     "name": "string",
 }
 
@@ -49,13 +50,14 @@ def state_ts() -> str:
         lines += [f"  /** {more['about'][0].upper()}{more['about'][1:]}. */", f"  {name}: {kind};"]
     lines += ["}", "", "export const INITIAL: State = {"]
     lines += [f"  {name}: {_value(None if name == 'why' else default)}," for name, default, _ in rows]
-    lines += ["};", "", f"export type Kind = {' | '.join(map(json.dumps, EXPECTED))};"]
+    lines += ["};", "", "export type Kind =", *(f"  | {json.dumps(kind)}" for kind in EXPECTED)]
+    lines[-1] += ";"
     lines += ["", "export const KINDS: Record<keyof State, Kind> = {"]
     lines += [f"  {name}: {json.dumps(more['kind'])}," for name, _, more in rows]
     lines += ["};", "", "export const EXPECTED: Record<Kind, string> = {"]
     lines += [f"  {_key(kind)}: {json.dumps(text)}," for kind, text in EXPECTED.items()]
     always = [name for name, _, more in rows if more["always"]]
-    place, look = ([name for name in State.group(group) if name != "why"] for group in ("place", "look"))
+    place, look = ([name for name in State.in_group(group) if name != "why"] for group in ("place", "look"))
     lines += [
         "};",
         "",

@@ -8,7 +8,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-ASSETS = ("page.js", "widget.js", "serve.js")
+ASSETS = ("page.js", "widget.js", "serve.js", "edits.js")
 
 
 class RequireAssets(BuildHookInterface):

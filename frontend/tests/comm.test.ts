@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { type Channel, CommSource, GONE, type Reply, SILENT } from "../src/data/sources/comm";
-import { payload, site } from "./made";
+import { f32, payload, safetensors, site } from "./made";
 
 const held = site({ index: 0, layer: 0 });
 const other = site({ index: 1, layer: 1, held: null });
@@ -63,6 +63,38 @@ describe("a live notebook", () => {
     await caught;
     void Promise.resolve(source.head(1, 0)).catch(() => {});
     expect(sent).toHaveLength(2);
+  });
+
+  it("gets tiles of a head; progress keeps it waiting, and what nobody needs is withdrawn", async () => {
+    vi.useFakeTimers();
+    const { sent, channel, answer } = kernel();
+    const source = new CommSource([first()], channel, 1000);
+    const asked = {
+      site: 0,
+      head: 1,
+      coarse: false,
+      tiles: [
+        [1, 0, 0],
+        [1, 0, 1],
+      ] as [number, number, number][],
+    };
+    const tiles = source.tiles(asked, new AbortController().signal);
+    expect(sent).toEqual([{ id: 1, kind: "tiles", ...asked }]);
+    await vi.advanceTimersByTimeAsync(900);
+    answer({ id: 1, kind: "progress" });
+    await vi.advanceTimersByTimeAsync(900);
+    const data = safetensors({ 0: f32([1, 2], [0.5, -1]), 1: f32([2, 1], [0.25, 1]) }, { exact: "10" });
+    answer({ id: 1, kind: "reply" }, [data]);
+    expect(await tiles).toEqual([
+      { values: Float32Array.of(0.5, -1), columns: 2, exact: true },
+      { values: Float32Array.of(0.25, 1), columns: 1, exact: false },
+    ]);
+    const leaving = new AbortController();
+    const left = expect(source.tiles(asked, leaving.signal)).rejects.toBe("elsewhere");
+    leaving.abort("elsewhere");
+    await left;
+    expect(sent.at(-1)).toEqual({ id: 2, kind: "cancel" });
+    answer({ id: 2, kind: "reply" }, [data]); // too late, and no matter
   });
 
   it("says when the kernel is gone", async () => {

@@ -1,6 +1,7 @@
 import { deflateSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import type { Site } from "../src/data/metadata";
+import { Pictured } from "../src/data/pictured";
 import { type Block, EmbeddedSource, parts } from "../src/data/sources/embedded";
 import { f32, payload, site } from "./made";
 
@@ -29,6 +30,30 @@ function block(index: number, heads: number[], says: string): Block {
   const sites = [0, 1].map((one) => described(one, one === index ? heads : null));
   const bytes = payload(described(index, heads), tensors, { sites });
   return { text: () => deflateSync(bytes).toString("base64"), stride: 1, sites: parts(says) };
+}
+
+/** A block with a picture of 2 × 2 cells of each of these heads of site 1, and none of its numbers. */
+function pictures(heads: number[]): Block {
+  const thumb = {
+    tensor: "p1",
+    rows: 2,
+    columns: 2,
+    method: "max",
+    range: [0, 1],
+    steps: 250,
+    masked: 254,
+    broken: 255,
+  };
+  const picture = { ...thumb, queries_sampled: null, heads };
+  const octets = Uint8Array.from(heads.flatMap((head) => [head, 254, 125, 255]));
+  const sites = [described(0, null), { ...described(1, null), picture }];
+  const bytes = payload(
+    described(0, null),
+    { p1: { dtype: "U8", shape: [heads.length, 2, 2], bytes: octets } },
+    { sites },
+  );
+  const text = () => deflateSync(bytes).toString("base64");
+  return { text, stride: 1, sites: [], pictures: parts(`1:${heads}`) };
 }
 
 describe("a page's blocks", () => {
@@ -74,5 +99,31 @@ describe("a page's blocks", () => {
     });
     await expect(source.head(1, 2)).rejects.toThrow("cut short");
     expect(source.holds(1, 2)).toBe(false);
+  });
+
+  it("have pictures of heads that the page does not hold", async () => {
+    const source = await EmbeddedSource.open([block(0, [0, 1, 2, 3], "0"), pictures([1, 3])]);
+    const pictured = (site: number) => [0, 1, 2, 3].filter((head) => source.pictured(site, head));
+    expect([pictured(0), pictured(1)]).toEqual([[], [1, 3]]);
+    expect(source.holds(1, 3)).toBe(false);
+    const head = await source.head(1, 3);
+    expect(head).toBeInstanceOf(Pictured);
+    const { picture } = head as Pictured;
+    expect([...picture.values]).toEqual([Math.fround(3 / 250), -1, 0.5, Number.NaN]);
+    // patch 1 of 2 over 3 queries and 5 keys
+    expect(picture.at(1, 4)).toEqual({ value: Number.NaN, queries: [1, 2], keys: [2, 4] });
+    expect(picture.at(0, 1)).toEqual({ value: Math.fround(3 / 250), queries: [0, 0], keys: [0, 1] });
+    expect(picture.block).toEqual([2, 3]);
+  });
+
+  it("promise pictures that are cut off, and then have none", async () => {
+    const source = await EmbeddedSource.open([block(0, [0, 1, 2, 3], "0")], {
+      sites: parts("0"),
+      pictures: parts("1:2"),
+      blocks: new Promise((resolve) => setTimeout(() => resolve([]), 20)),
+    });
+    expect(source.pictured(1, 2)).toBe(true);
+    await expect(source.head(1, 2)).rejects.toThrow("cut short");
+    expect(source.pictured(1, 2)).toBe(false);
   });
 });

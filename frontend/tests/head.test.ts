@@ -117,6 +117,17 @@ describe("one head", () => {
         chainOf(head(full, { b1: f32([2, 3, 3], cells) }), q),
         bruteForce(full, 1, q, everything, (key) => cells[9 + q * 3 + key]),
       );
+    const parts = site({ bias: { form: "blocks", tensor: "b2" } });
+    for (const q of [0, 1, 2]) {
+      agrees(
+        chainOf(head(parts, { b2: f32([2, 3, 1, 1], [0, 0, 0, 5, -4, 3]) }), q),
+        bruteForce(parts, 1, q, everything, (key) => (key === q ? [5, -4, 3][q] : 0)),
+      );
+      agrees(
+        chainOf(head(parts, { b2: f32([1, 1, 3, 3], cells.slice(9)) }), q),
+        bruteForce(parts, 1, q, everything, (key) => cells[9 + q * 3 + key]),
+      );
+    }
   });
 
   it("sinks", () => {

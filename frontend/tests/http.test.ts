@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { type HttpSource, type Question, Refused, read } from "../src/data/sources/http";
 import { addressOf, questionIn } from "../src/entries/serve/url-query";
-import { payload, site } from "./made";
+import { f32, payload, safetensors, site } from "./made";
 
 const QUESTION: Question = { model: "demo", text: "a b", pair: "", truncate: false };
 const held = site({ index: 0, layer: 0 });
@@ -53,6 +53,17 @@ describe("a server", () => {
     expect(state).toEqual({ layer: 0, head: 1, why: "Because." });
     expect(source.holds(0, 1)).toBe(true);
     expect(source.holds(1, 1)).toBe(false);
+  });
+
+  it("gives tiles of a head", async () => {
+    const source = await opened();
+    answers.push(() => bytes(safetensors({ 0: f32([1, 2], [0.5, -1]) }, { exact: "0" })));
+    const tiles = await source.tiles(
+      { site: 0, head: 1, coarse: true, tiles: [[2, 0, 3]] },
+      new AbortController().signal,
+    );
+    expect(tiles).toEqual([{ values: Float32Array.of(0.5, -1), columns: 2, exact: false }]);
+    expect(asked.at(-1)?.address).toBe("api/tiles?id=t1&site=0&head=1&tiles=2.0.3&coarse=1");
   });
 
   it("asks once for what it does not hold, and keeps the answer", async () => {

@@ -3,8 +3,10 @@
 import { describe, expect, it } from "vitest";
 import { contrast, Ramp } from "../src/base/scale";
 import type { Metadata, Site, Thumb } from "../src/data/metadata";
-import { finding, linkSaid } from "../src/levels/model/finding";
-import { type Head, headsOf, nameOf, patchOf, patchRange, pixelRangeOf } from "../src/levels/model/heads";
+import { patchOf, patchRange } from "../src/data/pictured";
+import { linkSaid } from "../src/heads/link-sentence";
+import { finding } from "../src/levels/model/finding";
+import { type Head, headsOf, nameOf, pixelRangeOf } from "../src/levels/model/heads";
 import { at, byLayer, find, inOrder, step } from "../src/levels/model/layout";
 import { paintMatrix, partOf, strongestCells } from "../src/levels/model/paint";
 import { PairNumbers } from "../src/levels/model/pair-numbers";
@@ -64,7 +66,8 @@ describe("the pair that is shown", () => {
     },
     floats: (name: string) => (numbers[name] ? Float32Array.from(numbers[name]) : null),
   };
-  const scene = (query: number, key: number) => ({ site: meta.sites[0], query, key, pair: null }) as unknown as Scene;
+  const scene = (query: number, key: number) =>
+    ({ site: meta.sites[0], query, key, pair: null, state: { group: null } }) as unknown as Scene;
 
   it("has the numbers that the page brought along, of the query that it opened on", () => {
     const heads = bare(meta);

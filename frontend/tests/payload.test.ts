@@ -99,6 +99,7 @@ describe("a payload", () => {
     ["a mask that is not there", { mask: { ...site().mask, keys: "m0" } }, /needs a tensor m0/],
     ["a mask of another size", { mask: { ...site().mask, packed: "y" } }, /tensor y has the shape \[2\]/],
     ["a bias of another size", { bias: { form: "full", tensor: "y" } }, /should have \[1 or 2,3,3\]/],
+    ["a bias of parts of another size", { bias: { form: "blocks", tensor: "y" } }, /tensor y has the shape \[2\]/],
     ["sinks of another size", { sinks: "x3" }, /tensor x3/],
     ["statistics of other heads", { stats: { entropy: Array(9).fill(0) } }, /entropy: it should be a list of 2/],
     [

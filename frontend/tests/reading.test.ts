@@ -15,7 +15,7 @@ import type { Chain } from "../src/chain/chain";
 import { Shade } from "../src/levels/matrix/shade";
 import { lookOf, partOf } from "../src/levels/model/paint";
 import { lines } from "../src/levels/neuron/folding";
-import { labels, named } from "../src/scene/labels";
+import { around, labels, named } from "../src/scene/labels";
 import { meta, site } from "./made";
 
 describe("numbers in words", () => {
@@ -206,5 +206,33 @@ describe("scales", () => {
     }
     expect(ramp.css(0, 1)).not.toBe(ramp.css(0.05, 1));
     expect(ramp.css(9, 1)).toBe(ramp.css(1, 1));
+  });
+});
+
+describe("a token with its surroundings", () => {
+  const texts = ["the", "code", "of", "the", "vault", "is", "74", "12", ".", "A", "train", "leaves", "soon"];
+  const tight = texts.map((_, i) => i === 7 || i === 8);
+  const table = meta([]).tokens[0];
+  const few = labels({
+    ...table,
+    text: texts,
+    shown: texts,
+    tight,
+    ids: texts.map((_, i) => i),
+    special: texts.map(() => false),
+    words: texts.map((_, i) => i),
+    segments: texts.map(() => 0),
+    whole: undefined,
+  });
+
+  it("has four tokens on each side, spaced as in the text", () => {
+    expect(around(few, 6, 6)).toEqual(["…of the vault is ", "12. A train…"]);
+    expect(around(few, 7, 7)).toEqual(["…the vault is 74", ". A train leaves…"]);
+  });
+
+  it("ends where the text does, and takes runs of tokens", () => {
+    expect(around(few, 1, 2)).toEqual(["the ", " the vault is 74…"]);
+    expect(around(few, 12, 12)).toEqual(["…. A train leaves ", ""]);
+    expect(around(few, 0, 0)[0]).toBe("");
   });
 });

@@ -40,7 +40,7 @@ describe("what earlier versions saved", () => {
     const names = Object.keys(INITIAL);
     const { problems, state } = parse(Object.entries(scope?.state ?? {}).filter(([field]) => names.includes(field)));
     expect(problems).toEqual([]);
-    const newer = ["target", "against", "lens"];
+    const newer = ["target", "against", "edits", "lens", "group", "pooled"];
     expect(Object.keys(state)).toEqual(expect.arrayContaining(names.filter((name) => !newer.includes(name))));
     for (const { data } of scope?.buffers ?? [])
       expect(new Payload(new Uint8Array(Buffer.from(data, "base64"))).meta.sites.length).toBe(2);

@@ -4,8 +4,8 @@ import { describe, expect, it } from "vitest";
 import cases from "../../tests/cases/stream.json";
 import type { StreamNote } from "../src/data/metadata";
 import { Payload } from "../src/data/payload";
-import { StreamTable } from "../src/data/stream";
-import { columnOf } from "../src/levels/stream/column";
+import { StreamTable, streamOf } from "../src/data/stream";
+import { columnOf } from "../src/heads/stream-column";
 import { folded } from "../src/levels/stream/folding";
 import { sentenceOf, sentenceOfLens } from "../src/levels/stream/sentence";
 import type { Part } from "../src/scene/text";
@@ -33,6 +33,24 @@ describe("a column", () => {
     });
     expect(folded(column, new Set(), false).map(({ name }) => name)).toEqual(expected.folded);
     expect(folded(column, new Set(), true)).toBe(column.lines);
+  });
+});
+
+describe("a label of the whole text", () => {
+  it("is predicted at the position from which it is read, and at no other", () => {
+    const { targets } = streamed().note;
+    const change = { task: "label" as const, targets: [[], targets[1]], lens_text: [] };
+    const payload = new Payload(bytes(streamed(change)));
+    const table = streamOf({ meta: payload.meta, floats: (name) => payload.floats(name) }) as StreamTable;
+    const [other, own] = [0, 1].map((row) => columnOf(table, row, null, null));
+    expect([other.attributed, other.predictions, other.receipt.mine, other.receipt.passed]).toEqual([
+      false,
+      [],
+      null,
+      true,
+    ]);
+    expect(own.attributed).toBe(true);
+    expect(own.predictions.map(({ text }) => text)).toEqual(["Mary", "John", "the"]);
   });
 });
 

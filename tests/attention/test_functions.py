@@ -4,18 +4,21 @@ import math
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 from torch import Tensor
 from torch.nn import functional as F
 
 from attnscope.attention import (
     attention_steps,
     causal,
+    dot_product,
     project_output,
     repeat_heads,
     scaled_dot_product_attention,
     softmax_over_keys,
 )
 from closeness import close
+from typecheck import shaped_modules
 
 pytestmark = pytest.mark.exactness
 
@@ -168,3 +171,10 @@ def test_gradients_flow_as_through_torch() -> None:
     (F.scaled_dot_product_attention(q2, k2, v2, attn_mask=allowed) ** 2).sum().backward()
     for a, b in zip(ours, (x.grad for x in (q2, k2, v2)), strict=True):
         assert close(a, b)
+
+
+def test_a_wrong_shape_is_an_error_in_tests() -> None:
+    """In every module that names shapes: see tests/helpers/typecheck.py."""
+    assert {"attnscope.attention.layers", "attnscope.tracing.site"} <= set(shaped_modules("attnscope"))
+    with pytest.raises(TypeCheckError):
+        dot_product(random(Q, D), random(K, D + 1))

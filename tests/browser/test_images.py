@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 
 import attnscope
-from browser_tools import settled, url_state
+from browser_tools import saved, settled, url_state
 from made_traces import pictured
 
 ROWS, COLUMNS = 3, 5
@@ -66,13 +65,6 @@ def test_without_pixels_the_grid_alone_is_drawn(open_view) -> None:
     assert "patches away on average" in page.locator("[data-sentence]").inner_text()
     patch(page, "picture", 0, 4)
     assert int(url_state(page)["query"]) == 2 + 4
-
-
-def saved(page) -> Any:
-    page.locator('[data-tool="save"]').click()
-    with page.expect_download() as download:
-        page.locator('[data-save="svg"]').click()
-    return ElementTree.fromstring(download.value.path().read_text())
 
 
 def weights_of(group: Any) -> dict[int, float]:

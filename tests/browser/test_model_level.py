@@ -12,6 +12,7 @@ from PIL import Image
 
 import attnscope
 import tiny_models as tiny
+from attnscope.head_effects.units import Unit
 from attnscope.head_roles.cases import TO_HEAD
 from attnscope.head_roles.relations import relation_task
 from attnscope.head_roles.rows import RoleRow
@@ -379,3 +380,30 @@ def test_roles_stand_on_their_heads_and_open_to_their_sentence(open_view, demo_t
     assert page.inner_text(f"{LEVEL} [data-role] p") == sentence(role)
     assert "role obj ↑" in page.locator(f"{GRID} [role=gridcell]").get_attribute("aria-label")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_effects_stand_on_their_heads_and_sort_them(open_view, demo_trace):
+    totals = {Unit("", layer, (head,)): [0.01 * layer, 0.02 * head] for layer in range(6) for head in range(12)}
+    totals |= {Unit("", 2, (5,)): [2.0, 2.5], Unit("", 1, (7,)): [-1.0, -1.5]}
+    asked = {"measure": "logit difference", "reference": "zero", "asked": "' Mary'", "model": "demo"}
+    table = attnscope.EffectTable.of(totals, clean=(3.0, 4.0), **asked)
+    page = open_view(demo_trace.show("model", layer=2, head=5, effects=table, sort="effect"))
+    outside = {row.name for row in table.outside}
+    assert {"L2H5", "L1H7"} <= outside
+    badges = page.locator(f"{LEVEL} [data-badge]").evaluate_all("all => all.map(one => one.dataset.badge)")
+    assert sorted(badges) == sorted(f"effect {table[name].effect:+.2f}".replace("-", "−") for name in outside)
+    ordered = [row.name for row in sorted(table, key=lambda row: -row.effect)]
+    captions = page.locator(f"{LEVEL} [data-caption]").evaluate_all(
+        "all => all.map(one => [one.dataset.caption, Number(one.dataset.value)])"
+    )
+    assert [name for name, _ in captions][:1] == ordered[:1] == ["L2H5"]
+    assert [value for _, value in captions] == pytest.approx(sorted((row.effect for row in table), reverse=True))
+    assert "logit difference of ' Mary': +2.25" in page.inner_text(f"{LEVEL} [data-role] p")
+    page.click(f"{LEVEL} [data-tool=table], [data-tool=table]")
+    rows = page.locator("[data-table-head] [data-col=effect]").evaluate_all(
+        "all => all.map(e => Number(e.dataset.value))"
+    )
+    assert rows == pytest.approx([value for _, value in captions][: len(rows)])
+    page.select_option("[data-tool=sort]", "layer")
+    assert page.locator(f"{LEVEL} [data-caption]").count() == 0
+    assert page.locator("[data-table-head]").first.get_attribute("data-table-head") == "L0H0"

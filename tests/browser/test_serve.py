@@ -29,8 +29,17 @@ def folder(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def readers(folder):
-    return {"demo": reader_of("demo", 2048), "small": reader_of(folder, 2048)}
+def predicts(tmp_path_factory) -> str:
+    """A model that predicts the next token."""
+    path = tmp_path_factory.mktemp("models") / "predicts"
+    tiny.model("gpt2", "sdpa").save_pretrained(path)
+    tiny.tokenizer().save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def readers(folder, predicts):
+    return {"demo": reader_of("demo", 2048), "small": reader_of(folder, 2048), "predicts": reader_of(predicts, 2048)}
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +140,114 @@ def test_another_layer_comes_from_the_server(server, visit, demo):
     type_text(page, TIME)
     state = assert_shows(page, attnscope.trace(*demo, TIME))
     assert (state.layer, state.head) == (4, 2)
+
+
+def chances(page) -> list[tuple[float, float]]:
+    """Predictions before and after, once the newest edit is answered; without edits there is one number of each."""
+    until(page, "!document.querySelector('[data-attnscope]').shadowRoot.querySelector('[data-edits][aria-busy=true]')")
+    rows = page.locator("[data-edits] [data-prediction]").all()
+    return [(float(row.get_attribute("data-before")), float(row.get_attribute("data-after"))) for row in rows]
+
+
+def test_a_head_is_switched_off_and_on_again(server, visit, predicts):
+    model, tokenizer = attnscope.load(predicts)
+    page = visit(server, "/?model=predicts&text=the+cat+sat+on+the+mat#level=model&layer=1&head=0&query=5")
+    page.locator("[data-tool=edit]").click()
+    page.locator("[data-score]").filter(has_text="logit difference").wait_for()
+    page.locator("[data-level=model] [data-grid]").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    page.wait_for_url("**edits=off_L1H1*")
+    assert page.locator("[data-edited=off][data-head='1']").is_visible()
+    with attnscope.edit(model, tokenizer) as edit:
+        edit.head("L1H1").off()
+        effect = edit.effect("the cat sat on the mat", control=20)
+    page.locator("[data-control][data-draws='5']").wait_for()  # the band: all other heads of this small model
+    found = chances(page)
+    for side in (0, 1):
+        expected = [p for _, p in effect.top[side]]
+        assert sorted((one[side] for one in found), reverse=True)[:3] == pytest.approx(expected[:3], rel=1e-4)
+    scores = [float(one) for one in page.locator("[data-score]").get_attribute("data-value").split(",")]
+    assert scores == pytest.approx([effect.clean, effect.edited], abs=1e-4)
+    band = [float(one) for one in page.locator("[data-control]").get_attribute("data-value").split(",")]
+    assert band == pytest.approx(effect.band.totals, abs=1e-4)
+    # a click on the switch of a thumbnail does the same as Space
+    box = page.locator("[data-edited=off]").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.locator("[data-switch]").filter(has_text="on").click()
+    page.wait_for_url(lambda url: "edits=" not in url)
+    assert all(before == after for before, after in chances(page))
+    page.locator("[data-edit=undo]").click()
+    page.wait_for_url("**edits=off_L1H1*")
+    page.locator("[data-edit=undo]").click()
+    page.wait_for_url(lambda url: "edits=" not in url)
+    assert all(before == after for before, after in chances(page))
+    page.locator("[data-edit=redo]").click()
+    page.wait_for_url("**edits=off_L1H1*")
+    # another text keeps the head off
+    type_text(page, "the dog ran home")
+    assert page.locator("[data-edit-on='off_L1H1']").is_visible()
+
+
+def test_a_line_is_cut_and_another_weight_given(server, visit, predicts):
+    model, tokenizer = attnscope.load(predicts)
+    text = "the cat sat on the mat"
+    page = visit(
+        server, "/?model=predicts&text=the+cat+sat+on+the+mat#level=head&layer=0&head=1&query=5&key=2&edits=off_L1H0"
+    )
+    page.locator("[data-tool=edit]").click()
+    page.locator("[data-edit=weight]").fill("75")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**edits=off_L1H0%2Cweights_L0H1_q5_k2_x0.75*")
+
+    def matches(*edits) -> bool:
+        with attnscope.edit(model, tokenizer) as edit:
+            edit.head("L1H0").off()
+            for one in edits:
+                one(edit.head("L0H1"))
+            effect = edit.effect(text)
+        values = page.locator("[data-score]").get_attribute("data-value").split(",")
+        return float(values[1]) == pytest.approx(effect.edited, abs=1e-4)
+
+    chances(page)
+    assert matches(lambda head: head.weights(0.75, query=5, key=2))
+    page.locator("[data-edit=cut]").click()
+    page.wait_for_url("**cut_L0H1_q5_k2*")
+    chances(page)
+    assert matches(lambda head: head.cut(query=5, key=2))
+    page.locator("[data-tool=python]").click()
+    code = page.locator("[data-python]").input_value()
+    assert (
+        'edit.head("L1H0").off()\n    edit.head("L0H1").cut(query=5, key=2)\n    effect = edit.effect("the cat' in code
+    )
+    page.keyboard.press("Escape")
+    page.locator("[data-edit=more]").click()
+    for level in ("neuron", "model"):
+        page.locator(f'[data-level-switch="{level}"]').click()
+        assert page.locator("[data-edit-on]").count() == 2
+
+
+def test_panel_and_view_are_both_usable_in_a_narrow_window(server, visit):
+    hash = "#level=head&layer=1&head=0&query=5&edits=off_L1H1,cut_L1H0_q5_k2"
+    page = visit(server, f"/?model=predicts&text=the+cat+sat+on+the+mat{hash}", width=700, height=844)
+    page.locator("[data-edit=more]").click()
+    page.locator("[data-control]").filter(has_text="band").wait_for()
+    panel = page.locator("[data-edits]")
+    for width in (700, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        assert panel.bounding_box()["height"] <= 844 / 3
+        assert panel.evaluate("e => e.scrollWidth <= e.clientWidth")
+        panel.evaluate("e => { e.scrollTop = 0 }")
+        inside = panel.bounding_box()
+        for name in ("off", "cut", "weight", "undo", "more"):  # at once, and the rest by scrolling the panel alone
+            box = page.locator(f"[data-edit={name}]").bounding_box()
+            assert inside["y"] <= box["y"] <= box["y"] + box["height"] <= inside["y"] + inside["height"], (width, name)
+        scrolled = page.evaluate("scrollY")
+        panel.evaluate("e => { e.scrollTop = e.scrollHeight }")
+        for name in ("[data-brief]", "[data-edit=undo]", "[data-prediction] >> nth=-1"):
+            box = page.locator(name).bounding_box()
+            assert inside["y"] <= box["y"] <= box["y"] + box["height"] <= inside["y"] + inside["height"], (width, name)
+        assert page.evaluate("scrollY") == scrolled
 
 
 def test_a_pair(server, visit, demo):

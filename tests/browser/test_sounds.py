@@ -6,7 +6,7 @@ import pytest
 
 from attnscope.tracing.sounds import Sound
 from attnscope.tracing.tokens import Tokens
-from browser_tools import settled, url_state
+from browser_tools import saved, settled, url_state
 from made_traces import made_trace
 
 POSITIONS, FILLED = 17, 23
@@ -80,3 +80,22 @@ def test_a_waveform_goes_from_the_smallest_to_the_largest_sample(open_view) -> N
     page = open_view(replace(trace, tokens=bare).show(level="head", layer=0, head=1, query=3))
     moment(page, "sound", 2)
     assert int(url_state(page)["query"]) == 2
+
+
+@pytest.mark.parametrize("level", ["head", "steps"])
+def test_a_saved_picture_holds_the_sound(open_view, level: str) -> None:
+    trace = heard()
+    root = saved(open_view(trace.show(level=level, layer=0, head=1, query=3)))
+    svg = "{http://www.w3.org/2000/svg}"
+    (sound,) = (group for group in root.findall(f"{svg}g") if group.find(f"{svg}image") is not None)
+    row = trace.sites[0].weights(1)[3, :POSITIONS].tolist()
+    bars = {int(one.get("data-moment")): one for one in sound.iter(f"{svg}rect") if one.get("data-moment")}
+    found = {moment: float(one.get("data-weight")) for moment, one in bars.items()}
+    assert found == pytest.approx({key: weight for key, weight in enumerate(row) if weight >= 0.0005}, abs=1e-6)
+    tall = {moment: float(one.get("height")) for moment, one in bars.items()}
+    assert max(tall, key=lambda moment: tall[moment]) == max(found, key=lambda moment: found[moment])
+    (marked,) = (one for one in sound.iter(f"{svg}rect") if one.get("data-marked"))
+    wide = float(sound.find(f"{svg}rect").get("width"))
+    assert float(marked.get("x")) == pytest.approx(3 * wide / POSITIONS, abs=0.01)
+    assert sound.find(f"{svg}image").get("href").startswith("data:image/png;base64,")
+    assert float(root.get("height")) > float(root.find(f"{svg}svg").get("height"))

@@ -118,6 +118,6 @@ def test_a_failed_receipt_warns_and_shows_no_bars(open_view):
 
 def test_a_trace_without_a_stream_says_how_to_get_it(open_view, demo_trace):
     page = open_view(demo_trace.show(layer=2, head=8, query="it"), hash="#level=stream")
-    assert 'keep={"stream"}' in page.locator("[data-notices]").inner_text()
+    assert 'level="stream"' in page.locator("[data-notices]").inner_text()
     assert page.locator("main").get_attribute("data-shows") == "model"
     assert "stream" not in levels_there(page)

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 import attnscope
 from attnscope.tracing.tokens import Tokens
@@ -205,10 +206,19 @@ def test_cross_attention_has_two_ribbons(open_view):
     assert page.locator("[data-row-key]").count() == 11
 
 
-def test_the_border_of_generated_text_is_marked(open_view):
+def test_generated_text_is_marked_and_stepped_through(open_view):
     tokens = Tokens(tuple(f"word{i}" for i in range(13)), border=9)
     page = open_view(made_trace(tokens=tokens).show(level="neuron", layer=0, head=0, query=5))
     assert page.locator("[data-border]").count() >= 1
+    track = page.locator("[data-timeline] [role=slider]")
+    for key, token in ((".", 9), (".", 10), (",", 9), ("4", 9), (".", 10)):
+        page.keyboard.press(key)
+        expect(track).to_have_attribute(
+            "aria-valuetext", re.compile(f"query “word{token - 1}” at {token - 1} wrote “word{token}” at")
+        )
+        assert page.locator(".crumb-query .crumb-value").inner_text() == f"word{token - 1}"
+    track.press("End")
+    expect(track).to_have_attribute("aria-valuetext", re.compile("^4 of 4 "))
 
 
 def test_it_opens_on_the_link_that_stands_out_and_says_why(open_view, demo_trace):

@@ -1,9 +1,11 @@
 """The widget's module with a notebook's model played by the test: what it says when the kernel is gone, and what it keeps."""
 
 import base64
+import json
 
 import pytest
 
+import attnscope
 from attnscope.render.page.assets import asset
 from browser_tools import until
 
@@ -98,3 +100,64 @@ def test_a_change_made_while_the_kernel_is_asked_does_not_undo_the_first(play, d
     until(page, "play.values.layer === 5 && play.values.head === 3 && play.values.query === 14")
     weight = page.locator('[data-row-key="4"] [data-col="weight"]').first.get_attribute("data-value")
     assert float(weight) == pytest.approx(float(demo_trace.site(5).weights(3, 14)[0, 4]), rel=1e-4)
+
+
+KERNEL = """async ([code, blocks, others, difference, traits]) => {
+  const view = text => new DataView(Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer);
+  const values = {...traits, blocks: blocks.map(view), other_blocks: others.map(view), difference: view(difference), editable: true};
+  const heard = {};
+  const model = {
+    get: name => values[name], set: (name, value) => { values[name] = value; }, save_changes() {},
+    on: (event, callback) => (heard[event] ??= []).push(callback), off() {}, comm_live: true,
+    send: async message => {
+      const {content, buffers} = JSON.parse(await kernel(JSON.stringify(message)));
+      for (const callback of heard['msg:custom'] ?? []) callback(content, buffers.map(view));
+    },
+  };
+  window.values = values;
+  const module = await import(URL.createObjectURL(new Blob([code], {type: 'text/javascript'})));
+  await module.default.render({model, el: document.body.appendChild(document.createElement('div'))});
+}"""
+
+
+def test_a_head_is_patched_from_the_other_side_of_a_comparison(new_page, demo, monkeypatch):
+    model, tokenizer = demo
+    a, b = (attnscope.trace(model, tokenizer, text) for text in ("The cat sat on the mat.", "The dog sat on the rug."))
+    view = attnscope.compare(a, b).show(level="model", side="b", model=model, tokenizer=tokenizer)
+    widget, sent = view.widget, []
+    encoded = lambda data: base64.b64encode(data).decode()  # noqa: E731
+    monkeypatch.setattr(widget, "send", lambda content, buffers=(): sent.append((content, [*buffers])))
+
+    def kernel(message: str) -> str:
+        widget._on_message(widget, json.loads(message), [])
+        content, buffers = sent.pop()
+        return json.dumps({"content": content, "buffers": [encoded(one) for one in buffers]})
+
+    page = new_page(height=1000)
+    page.expose_function("kernel", kernel)
+    traits = {name: list(v) if isinstance(v, tuple) else v for name, v in view.traits().items()}
+    blocks, others = ([encoded(block.data) for block in one.blocks] for one in (view, view.other))
+    page.evaluate(KERNEL, [widget._esm, blocks, others, encoded(view.pair.difference), traits])
+    page.wait_for_selector("[data-attnscope][data-ready]")
+    page.locator("[data-tool=edit]").click()
+    page.locator("[data-edit=patch]").filter(has_text="from A").click()
+    until(page, "values.edits.length === 1")
+    (edit,) = page.evaluate("values.edits")
+    assert edit == f"patch_L{view.state.layer}H{view.state.head}"
+    page.locator("[data-score]").filter(has_text="cosine").wait_for()
+    with attnscope.edit(model, tokenizer) as by_hand:
+        by_hand.head(edit.removeprefix("patch_")).patch(a)
+        effect = by_hand.effect(inputs=b.inputs)
+    until(
+        page,
+        "document.querySelector('[data-attnscope]').shadowRoot.querySelector('[data-score]').dataset.value.includes('0.')",
+    )
+    score = [float(one) for one in page.locator("[data-score]").get_attribute("data-value").split(",")]
+    assert score == pytest.approx([1, effect.edited], abs=1e-6)
+    page.locator("[data-side=difference]").click()
+    page.locator("[data-attnscope][data-ready] [data-edits]").filter(has_text="from the other text").wait_for()
+    assert "Edits are made in A." in page.locator(".edits-note").inner_text()  # the panel stays open
+    page.locator("[data-side=b]").click()
+    until(page, "values.side === 'b'")
+    page.locator("[data-attnscope][data-ready] [data-edit=undo]").click()  # each text keeps its own history
+    until(page, "values.edits.length === 0")

@@ -14,6 +14,7 @@ import tiny_models as tiny
 from attnscope import CaptureError
 from attnscope.capturing.listen import facts as room
 from attnscope.capturing.listen.facts import facts_of
+from attnscope.tracing.modules import look_at
 
 
 def test_the_same_model_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,3 +97,29 @@ def test_many_traces_of_one_batch_are_those_of_its_rows() -> None:
     assert torch.equal(traces[1].sites[0].k, traces[2].sites[0].k)
     assert not torch.equal(traces[0].sites[0].k, traces[1].sites[0].k)
     assert all(trace.verify().passed for trace in traces)
+
+
+def test_a_module_that_goes_to_another_place_is_noticed() -> None:
+    """The modules stay the same, in the same order."""
+    model = nn.Sequential(nn.ModuleDict({"extra": nn.Identity()}), nn.ModuleDict())
+    known = look_at(model).known
+    assert look_at(model).known is known
+    model[1]["extra"] = model[0].pop("extra")  # type: ignore[operator]
+    assert look_at(model).known is not known
+
+
+def test_a_mask_that_the_model_writes_into_between_its_layers() -> None:
+    """The calls of a pass are read when it ends; the mask of each is what it was."""
+    model = tiny.fresh_model("bert", "sdpa")
+    mask = torch.zeros(1, 1, 13, 13)
+
+    def hide(_: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        mask[..., int(bool(mask.any())) + 2] = torch.finfo(mask.dtype).min
+        return args, kwargs | {"attention_mask": mask}
+
+    for layer in model.encoder.layer[:2]:
+        layer.attention.self.register_forward_pre_hook(hide, with_kwargs=True)
+    trace = attnscope.trace(model, None, inputs=tiny.inputs("bert"))
+    hidden = [(site.weights(0)[0] == 0).nonzero().flatten().tolist() for site in trace.sites[:2]]
+    assert hidden == [[2], [2, 3]]
+    assert trace.verify()

@@ -264,7 +264,7 @@ def test_pieces_are_left_out_and_named() -> None:
 
 
 def test_a_stream_beside_the_one_that_is_shown_is_named() -> None:
-    """ProphetNet's way: a softmax over more axes, for streams that predict, beside one that can be followed."""
+    """A softmax over more axes beside one that can be followed, and whose keys it does not have."""
 
     class TwoStreamsAttention(Asking):
         def forward(self, x):

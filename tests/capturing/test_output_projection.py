@@ -1,6 +1,7 @@
 """W_O: what the heads write adds up to what the output projection returned, or no W_O is claimed."""
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -77,6 +78,14 @@ class Normed(Wrapped):
         return F.rms_norm(self.base_layer(x), (self.base_layer.out_features,))
 
 
+class Rounding(Wrapped):
+    """Dynamic quantisation: what it is given is rounded to 8 bits of the largest number among it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        step = x.abs().max().clamp_min(1e-30) / 127
+        return self.base_layer((x / step).round() * step)
+
+
 def merged(base: nn.Linear) -> nn.Linear:
     base.weight.data += 0.1 * torch.randn_like(base.weight)
     return base
@@ -145,7 +154,7 @@ def test_a_linear_layer_of_any_kind(name: str, change: Any) -> None:
 
 
 @pytest.mark.parametrize("name", PATHS)
-@pytest.mark.parametrize("change", [Gated, Normed, part_of_a_sum])
+@pytest.mark.parametrize("change", [Gated, Normed, Rounding, part_of_a_sum])
 def test_what_is_not_linear_is_not_claimed(name: str, change: Any) -> None:
     model, layers = changed(name, change)
     trace, _ = traced(model, layers)
@@ -178,17 +187,20 @@ def test_two_layers_that_take_the_output() -> None:
             recorder.trace().site(0).write(0)
 
 
-@pytest.mark.parametrize("what", ["W_O", "b_O", "an adapter", "a gate"])
+@pytest.mark.parametrize("what", ["W_O", "b_O", "an adapter", "a gate", "a norm"])
 def test_a_change_after_the_trace_fails_the_receipt(what: str) -> None:
-    model, layers = changed("bert", {"an adapter": Lora, "a gate": Scaled}.get(what, lambda base: base))
+    model, layers = changed(
+        "bert", {"an adapter": Lora, "a gate": Scaled, "a norm": normed_weight}.get(what, lambda base: base)
+    )
     trace, _ = traced(model, layers)
     trace.site(1).norms()
     assert trace.verify()
     layer: Any = layers[1]
     parts = {"an adapter": ("up", "weight"), "a gate": (None, "gate"), "W_O": (None, "weight"), "b_O": (None, "bias")}
+    parts["a norm"] = ("parametrizations.weight", "original0")  # the lengths of the matrix's rows
     inner, name = parts[what]
     with torch.no_grad():
-        getattr(layer if inner is None else getattr(layer, inner), name)[0] += 0.1
+        getattr(layer if inner is None else attrgetter(inner)(layer), name)[0] += 0.1
     receipt = trace.verify()
     assert [site.status for site in receipt.sites] == ["exact", "failed"]
     assert "what the heads write does not add up" in receipt.sites[1].note

@@ -97,6 +97,34 @@ def test_a_layer_that_a_hook_calls_with_another_input(where: str, when: str, kin
     assert not plain.notes
 
 
+def test_hooks_that_come_while_a_capture_is_open() -> None:
+    """Whether a model has hooks is looked up once: again where some were put on since, to all modules at once as well."""
+    model = tiny.fresh_model("llama", "sdpa", layers=2)
+    other = torch.randn(1, SHORT, model.config.hidden_size)
+    place = model.model.rotary_emb(other, torch.arange(SHORT)[None])
+    layer = model.model.layers[1]
+    again = Again(lambda: layer(other, position_embeddings=place))
+
+    def before_norms(module: nn.Module, *_: Any) -> None:
+        if module is model.model.norm:
+            again()
+
+    with torch.no_grad(), attnscope.capture(model, keep_passes=3) as recorder:
+        model(**ids(LONG))
+        handle = model.model.norm.register_forward_hook(lambda *_: again())
+        model(**ids(LONG))
+        handle.remove()
+        everywhere = nn.modules.module.register_module_forward_pre_hook(before_norms)
+        try:
+            model(**ids(LONG))
+        finally:
+            everywhere.remove()
+    noted = ["A hook called" in " ".join(recorder.trace(forward=forward).notes) for forward in range(3)]
+    assert noted == [False, True, True]
+    for forward in range(3):
+        assert [site.queries for site in recorder.trace(forward=forward).sites] == [LONG, LONG]
+
+
 def test_a_layer_of_torch_that_a_hook_calls() -> None:
     """Where torch's own functions are watched."""
     torch.manual_seed(0)

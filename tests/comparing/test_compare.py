@@ -8,6 +8,7 @@ import safetensors
 import torch
 
 import attnscope
+import tiny_models as tiny
 from attnscope.comparing.alignment import align, partner
 from attnscope.payload.codec import read
 from attnscope.tracing.tokens import Tokens, tokens_of_strings
@@ -236,6 +237,23 @@ def test_a_comparison_is_not_a_trace_file(texts, tmp_path):
         attnscope.load_trace(path)
 
 
+def test_a_group_by_its_name_is_looked_for_on_the_side_that_is_shown():
+    """In A it is the second, in B the first."""
+    a, b = (
+        attnscope.trace(tiny.model("llama", "sdpa"), tiny.tokenizer(), "the cat sat on the mat", groups=groups)
+        for groups in ({"one": (0, 2), "two": (3, 5)}, {"two": (0, 2), "three": (3, 5)})
+    )
+    found = attnscope.compare(a, b)
+    number = {side: one.tokens.groups.every.index(one.tokens.groups["two"]) for side, one in (("a", a), ("b", b))}
+    assert number["a"] != number["b"]
+    for side in "ab":
+        assert found.show(side=side, group="two").state.group == number[side]
+        assert found.show(side=side).at(group="two").state.group == number[side]
+    assert found.show(side="b").at(side="a", group="two").state.group == number["a"]
+    with pytest.raises(attnscope.InputError, match="three"):
+        found.show(side="a", group="three")
+
+
 def test_figures_are_of_one_side(texts):
     with pytest.raises(attnscope.InputError, match='side="a" or side="b"'):
         texts.show(level="neuron").figure("svg")
@@ -340,3 +358,18 @@ def test_all_stacks_of_an_encoder_decoder_by_two_alignments():
         "decoder": (1, 1),
         "cross": (1, 0),
     }
+
+
+def test_heads_as_a_frame(texts):
+    frame = texts.to_frame()
+    assert frame.columns.tolist() == ["stack", "layer", "head", "change", "largest", "query", "key", "turned"]
+    first, last = texts.heads[0], texts.heads[-1]
+    for row, head in ((frame.iloc[0], first), (frame.iloc[-1], last)):
+        assert tuple(row[["layer", "head", "change", "query", "key"]]) == (
+            head.layer,
+            head.head,
+            head.change,
+            head.query,
+            head.key,
+        )
+    assert len(frame) == len(texts.heads) == 72

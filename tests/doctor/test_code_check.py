@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 import attnscope
 from attnscope.attention import MultiHeadAttention, scaled_dot_product_attention
 from attnscope.doctor import Diagnosis
+from attnscope.doctor.code_check.match.extra_keys import Extra
 from attnscope.doctor.code_check.match.mistakes import MISTAKES
 from attnscope.doctor.code_check.recipe import Operands, Recipe, compute
 from attnscope.doctor.code_check.run.affine import Affine
@@ -344,9 +346,13 @@ def test_every_mistake_changes_what_the_recipe_computes():
     x = [torch.randn(3, 7, 24) for _ in range(3)]
     for mistake in MISTAKES:
         base = Recipe(
-            causal=mistake.needs == "causal", rotary="half" if mistake.needs in ("rotary", "turned") else "none"
+            causal=mistake.needs == "causal",
+            rotary="half" if mistake.needs in ("rotary", "turned") else "none",
+            qk="rms" if mistake.needs.startswith("normed") else "plain",
         )
-        square = mistake.needs == "projected"  # for which there must be projections of 24 numbers to 24
+        square = (
+            mistake.needs == "projected" or "with_input" in mistake.change.values()
+        )  # for which there must be projections of 24 numbers to 24
         projected = square or "projected" in mistake.change  # and an output projection, of the values' width
         kv_heads = 6 if mistake.needs == "fused" or projected else 3
         out = (torch.randn(24, 24), torch.randn(24)) if projected else None
@@ -356,6 +362,8 @@ def test_every_mistake_changes_what_the_recipe_computes():
             maps = [Affine(torch.randn(24, 24) / 5, torch.randn(24)) for _ in range(3)]
             made = [f(part) for f, part in zip(maps, x, strict=True)]
             operands = Operands(*made, heads=6, kv_heads=6, out=out, inputs=tuple(x), projections=tuple(maps))
+        if "prefix" in mistake.change:  # for which keys must stand before the tokens'
+            operands = replace(operands, extra=Extra(torch.randn(1, 3, 2, 4), torch.randn(1, 3, 2, 4)))
         allowed = torch.ones(3, 1, 7, 7, dtype=torch.bool).tril() if mistake.needs == "mask" else None
         if allowed is not None:
             allowed[1, ..., 1] = False

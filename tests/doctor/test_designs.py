@@ -103,7 +103,7 @@ def grouped(keys, values):
     return attention
 
 
-def softmax_one(q, k, v):
+def below_one(q, k, v):
     e = (q @ k.mT / q.shape[-1] ** 0.5).exp()
     return e / (1 + e.sum(-1, keepdim=True)) @ v
 
@@ -287,7 +287,7 @@ SOUND = {
     "normalised to a mean square of 1": (normalised, {}, "queries and keys"),
     "rotary over a part": (rotary(), {}, "rotary"),
     "grouped": (grouped("neighbours", "neighbours"), {}, "layout"),
-    "softmax with a 1 more": (softmax_one, {"sinks": torch.zeros(1)}, "layout"),
+    "softmax with a 1 more": (below_one, {"sinks": torch.zeros(1)}, "layout"),
     "scores transposed": (transposed, {}, "layout"),
     "scores come back": (scores_too, {}, "layout"),
     "soft cap, declared": (capped, {"softcap": 27.0}, "layout"),
@@ -358,13 +358,24 @@ def test_a_mistake_inside_a_design_is_named(name):
     ("suspect", "said"),
     [
         (capped, "pass softcap=27"),
-        (softmax_one, "pass sinks="),
+        (below_one, "pass sinks="),
         (lambda q, k, v: (q @ k.mT).softmax(-1) @ v, "pass scaling=1.0"),
     ],
 )
 def test_what_is_not_declared_says_how_to_declare_it(suspect, said):
     (found,) = attnscope.check(suspect).findings
     assert said in found.title + found.cure
+
+
+def softmax_one(q, k, v):
+    e = (q @ k.mT / q.shape[-1] ** 0.5).exp()
+    return e / (1 + e.sum(-1, keepdim=True)) @ v
+
+
+def test_a_name_of_the_softmax_with_a_1_more_declares_it():
+    diagnosis = attnscope.check(softmax_one)
+    assert diagnosis.findings == ()
+    assert "as its text says" in diagnosis.conventions["sinks"]
 
 
 def polarity(text, how):
@@ -479,9 +490,9 @@ def cubed(q, k, v):
 @pytest.mark.parametrize(
     ("suspect", "name", "numbers"),
     [
-        (half_of_it, "row-sums", "0.5"),
+        (half_of_it, "weights-scaled", "0.5"),
         (leaking, "batch-leak", "moves by"),
-        (not_rescaled, "order-of-keys", "moves by"),
+        (not_rescaled, "running-sum-not-rescaled", "standard deviations"),
         (cubed, "scale", "standard deviation"),
         (torch.nn.functional.cosine_similarity, "raises", ""),
     ],

@@ -84,6 +84,8 @@ def test_a_missing_scale_is_meant_where_the_text_says_so(line, meant):
     [
         ("tgt_len, bsz, embed_dim = query.shape", True),
         ('"""Input: Time x Batch x Channel"""', True),
+        ("T,B,C = x.shape  # (length, batch, width)", True),  # as the doctor's own advice has it
+        ('"""x: (seq_len, batch_size, hidden_size)"""', True),
         ('"""Input: (length, batch, dim); a mask (batch, one, length)."""', True),
         ('"""Input: (clips, frames, joints)."""\ntgt_len, bsz, c = poses.size()', False),  # prose before names
         ('"""Input: (batch, length, width)."""', False),

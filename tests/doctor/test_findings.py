@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import attnscope
+from attnscope.doctor.code_check.match import search
 from attnscope.doctor.code_check.match.mistakes import MISTAKES
 from attnscope.doctor.code_check.run.child_process import examine_file
 from attnscope.doctor.diagnosis import Diagnosis
@@ -54,9 +55,15 @@ def marked(entry):
     return pytest.param(entry, id=entry.id, marks=marks)
 
 
+# What no recipe explains: the search in vain is not the matter here.
+BY_PROOF = ("outputs-alike", "projection-partly-unused", "projection-unused", "order-of-tokens", "row-sums-by-length")
+
+
 @pytest.mark.parametrize("entry", [marked(entry) for entry in ENTRIES])
 def test_the_wrong_example_is_found_and_the_right_one_is_clean(entry, tmp_path, monkeypatch):
     monkeypatch.setattr("attnscope.doctor.code_check.run.sandbox.LIMIT", 2.0)  # what never returns need not take longer
+    if entry.id in BY_PROOF:
+        monkeypatch.setattr(search, "PATIENCE", {"right": 300, "windows": 60, 1: 120, 2: 20})
     (wrong, passes), (right, cured) = examples(entry, tmp_path)
     assert wrong == [entry.id]
     assert entry.severity == "note" or passes == (entry.severity == "warning")
@@ -163,12 +170,24 @@ class Bent(nn.Module):
         return self.o(F.scaled_dot_product_attention(self.q(x), self.k(x), self.v(x)) * self.gate(x).cos())
 
 
+class Unrun(nn.Module):
+    """Its view fails, whatever it is called with."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.out = nn.Linear(20, 60), nn.Linear(20, 20)
+
+    def forward(self, x):
+        q, k, v = (part.view(x.shape[0], 4, x.shape[1], 5) for part in self.qkv(x).chunk(3, -1))
+        return self.out(((q @ k.mT / 5**0.5).softmax(-1) @ v).transpose(1, 2).flatten(2))
+
+
 def test_what_could_not_be_compared_does_not_pass():
     diagnosis = attnscope.check(Bent())
     assert (diagnosis.findings, diagnosis.exit_code, bool(diagnosis)) == ((), 3, False)
     assert diagnosis.headline.startswith("Bent: not compared: no reading of its parameters")
-    allowed = attnscope.check(Bent(), allow_uncompared=True)
+    allowed = attnscope.check(Unrun(), allow_uncompared=True)
     assert (allowed.exit_code, bool(allowed), allowed.compared) == (0, True, False)
-    assert allowed.headline == diagnosis.headline
+    assert allowed.headline.startswith("Unrun: not compared: no way of calling it was found")
     with pytest.raises(InputError, match="allow_uncompared"):
         attnscope.check(Bent(), text="A text.", allow_uncompared=True)

@@ -99,11 +99,43 @@ CASES = (
     ("added to the scores: 0 or -inf, (batch, 1, 1, length)", "scores + mask", []),
 )
 
+# Code that hands its mask to torch's attention, which takes True and False, and adds floats.
+HANDED = """
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(20, 20) for _ in range(4))
+
+    def forward(self, x, NAME):
+        \"\"\"SAID\"\"\"
+        q, k, v = (f(x).unflatten(-1, (4, -1)).transpose(1, 2) for f in (self.q, self.k, self.v))
+        handed = GIVEN
+        attended = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=handed[:, None, None])
+        return self.o(attended.transpose(1, 2).flatten(2))
+"""
+OF_NUMBERS = (
+    ("pad_mask is a float tensor with ones at valid positions", "pad_mask", "pad_mask", ["mask-added-keep"]),
+    ("drop_mask: zeros at valid positions, ones at padding", "drop_mask", "drop_mask == 0", []),
+    ("mask: True (ones) at valid positions, or a float that is added", "mask", "mask", []),
+    ("The mask is added: a float tensor, zeros at valid positions and -inf elsewhere", "mask", "mask", []),
+)
+
+
+@pytest.mark.parametrize(("said", "name", "given", "found"), OF_NUMBERS)
+def test_words_that_speak_of_floats_are_tried(said, name, given, found):
+    code = HANDED.replace("SAID", said).replace("NAME", name).replace("GIVEN", given)
+    assert findings_of(code, f"<{said} {given}>") == found
+
 
 @pytest.mark.parametrize(("said", "masked", "found"), CASES)
 def test_words_are_held_against_the_code(said, masked, found):
-    code, file = CODE.replace("SAID", said).replace("MASKED", masked), f"<{said} {masked}>"
+    code = CODE.replace("SAID", said).replace("MASKED", masked)
+    assert findings_of(code, f"<{said} {masked}>") == found
+
+
+def findings_of(code, file):
+    """The names of what is found in the class Attention of some code."""
     linecache.cache[file] = (len(code), None, code.splitlines(True), file)
     space = {"math": math, "torch": torch, "nn": nn, "__name__": file}
     exec(compile(code, file, "exec"), space)
-    assert [one.name for one in attnscope.check(space["Attention"]()).findings] == found
+    return [one.name for one in attnscope.check(space["Attention"]()).findings]

@@ -229,6 +229,18 @@ def test_grouped_heads_of_a_function_are_told(suspect, rows):
     assert len(diagnosis.findings) == len(rows)
 
 
+@pytest.mark.parametrize(("scaled", "found"), [(True, []), (False, ["scale-missing"])])
+def test_sinks_that_must_be_passed_are(scaled, found):
+    def with_sinks(q, k, v, sinks):
+        scores = q @ k.mT / (math.sqrt(q.shape[-1]) if scaled else 1)
+        column = sinks.view(1, -1, 1, 1).expand(len(q), q.shape[1], q.shape[2], 1)
+        return torch.cat([scores, column], -1).softmax(-1)[..., :-1] @ v
+
+    diagnosis = attnscope.check(with_sinks)
+    assert [one.name for one in diagnosis.findings] == found
+    assert diagnosis.compared
+
+
 @pytest.mark.parametrize("heads", [1, 2, 4, 7])
 def test_sinks_say_how_many_heads_there_are(heads):
     sinks = torch.linspace(-1, 2, heads)

@@ -156,6 +156,31 @@ def test_weights_of_ones_own(kind: str) -> None:
         torch.testing.assert_close(run(kind), by_hand, rtol=1e-4, atol=1e-4)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(("kind", "sink"), [("gpt2", False), ("bert", False), ("gpt_oss", True)])
+def test_the_weight_of_one_pair(kind: str, sink: bool) -> None:
+    """The others keep their proportions: what a softmax gives where this score alone is other."""
+    m, x = built(kind), inputs(kind)
+    clean = m(**x, output_attentions=True).attentions[LAYER][0, 1]
+    with attnscope.edit(m) as edit:
+        edit.head(name(1)).weights(0.7, query=6, key=2)
+        edit.head(name(1)).weights(0, query=9, key=[1, 4])
+        made = m(**x, output_attentions=True)
+    weights = made.attentions[LAYER][0, 1]
+    expected = clean.clone()
+    expected[6] *= 0.3 / (1 - clean[6, 2])
+    expected[6, 2] = 0.7
+    expected[9] *= 1 / (1 - clean[9, [1, 4]].sum())
+    expected[9, [1, 4]] = 0
+    torch.testing.assert_close(weights, expected, rtol=1e-4, atol=1e-6)
+    assert bool(expected.sum(1).max() < 0.9999) is sink
+    assert edit.receipt.passed, str(edit.receipt)
+    if not sink:
+        with attnscope.edit(m) as edit:
+            edit.head(name(1)).weights(expected / expected.sum(1, keepdim=True))
+            torch.testing.assert_close(outputs(made), run(kind), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ALL)
 def test_cut(kind: str) -> None:
     m, at = built(kind), LAYERS[kind]

@@ -176,7 +176,6 @@ def asked(m: Any, reader: Any = None, text: Any = None, **given: Any) -> None:
 
 
 WRONG = {
-    "effect needs a target": {},
     r"expected target as a text of at least one token, or ids from 0 to 96": {"target": 97},
     r"target ' Mary' is a text, and this edit has no tokenizer": {"target": " Mary"},
     "target and against are the same token": {"target": 5, "against": 5},
@@ -188,6 +187,48 @@ WRONG = {
 def test_questions_that_cannot_be_asked(words: str) -> None:
     with pytest.raises(InputError, match=words):
         asked(model("gpt2", "sdpa"), inputs=inputs("gpt2"), **WRONG[words])
+
+
+@pytest.mark.parametrize("against", [None, AGAINST])
+def test_without_a_target_the_most_probable_prediction_against_the_next(against: int | None) -> None:
+    m, x = model("gpt2", "sdpa"), inputs("gpt2")
+    with torch.no_grad():
+        first, second = m(**x).logits[0, -1].topk(2).indices.tolist()
+    with attnscope.edit(m) as edit:
+        edit.head("L1H1").off()
+        found = edit.effect(inputs=x, against=against)
+        expected = edit.effect(inputs=x, target=first, against=against or second)
+    assert (found.target, found.against, found.total) == (expected.target, expected.against, expected.total)
+
+
+def test_a_model_without_a_head_is_asked_about_its_last_state() -> None:
+    m, x = model("bert", "sdpa"), inputs("bert")
+    x = {**x, "attention_mask": torch.ones_like(x["input_ids"])}
+    x["attention_mask"][:, -3:] = 0
+    with torch.no_grad():
+        clean = m(**x).last_hidden_state[0]
+        with hooks(before_output(m, "bert", 0, off(2))):
+            edited = m(**x).last_hidden_state[0]
+        with hooks(before_output(m, "bert", 0, off(1))):
+            other = m(**x).last_hidden_state[0]
+    with attnscope.edit(m) as edit:
+        edit.head("L0H2").off()
+        effect = edit.effect(inputs=x, control=2)
+    found = effect.last_state
+    assert found is not None
+    torch.testing.assert_close(found.cosine, torch.cosine_similarity(clean, edited, dim=-1))
+    torch.testing.assert_close(found.size, edited.norm(dim=-1) / clean.norm(dim=-1))
+    means = [state[:-3].mean(0) for state in (clean, edited, other)]
+    cosines = [float(torch.cosine_similarity(means[0], one, dim=0)) for one in means]
+    assert effect.edited == found.mean_cosine == pytest.approx(cosines[1], abs=1e-6)
+    assert found.mean_size == pytest.approx(float(means[1].norm() / means[0].norm()), rel=1e-5)
+    assert effect.total == pytest.approx(1 - cosines[1], abs=1e-6)
+    assert effect.band is not None
+    assert dict(zip(effect.band.draws, effect.band.totals, strict=True))[("L0H1",)] == pytest.approx(
+        1 - cosines[2], abs=1e-6
+    )
+    assert effect.top == ((), ())
+    assert "last state: cosine" in str(effect)
 
 
 def test_a_model_without_a_head_to_predict_with() -> None:

@@ -349,6 +349,13 @@ VERBS = {
     "expected a finite number": lambda head: head.times("half"),
     "patch takes a trace": lambda head: head.patch(),
     "cut needs a key": lambda head: head.cut(query=3),
+    r"weights\(0.5, query=7, key=3\) needs a key": lambda head: head.weights(0.5, query=3),
+    "expected a weight from 0 to 1, got 1.5": lambda head: head.weights(1.5, query=3, key=1),
+    "query= and key= go with a number": lambda head: head.weights("uniform", key=1),
+    r"weights\(0.5, query=3, key=5\) gives weight to a key that its query may not see": lambda head: head.weights(
+        0.5, query=3, key=5
+    ),
+    "its query sees no other: its weight is 1": lambda head: head.weights(0.5, query=0, key=0),
     "expected over= as texts": lambda head: head.mean(over=[]),
     "expected by as": lambda head: head.mean(over=inputs("gpt2"), by="token"),
     "expected align": lambda head: head.patch(

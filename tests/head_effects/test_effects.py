@@ -47,6 +47,24 @@ def test_each_head_as_if_alone(kind: str) -> None:
     assert stacks == ({"encoder", "decoder", "cross"} if kind.startswith("t5") else {""})
 
 
+def test_a_mask_in_a_text_of_a_model_that_can_leave_logits_out() -> None:
+    """A causal model with such a tokenizer: the prediction stands at the mask, so the logits of all positions are needed."""
+    m, t, text = model("llama"), tokenizer(), "the cat [MASK] on the mat"
+    table = attnscope.effects(m, t, text, "sat", "ran", how="off", layers=1)
+    with attnscope.edit(m, t) as edit:
+        edit.head(table[0].name).off()
+        one = edit.effect(text, target="sat", against="ran")
+    assert table.clean[0] == pytest.approx(one.clean, abs=2e-5)
+    assert table[0].effect == pytest.approx(one.total, abs=2e-5)
+
+
+def test_the_mean_over_inputs_that_are_the_text_itself() -> None:
+    m, x = model("llama"), inputs("llama")
+    equal = {name: one.clone() for name, one in x.items()}
+    tables = [attnscope.effects(m, None, x, 11, 7, layers=1, over=over) for over in (None, equal)]
+    assert [row.effect for row in tables[0]] == [row.effect for row in tables[1]]
+
+
 @pytest.mark.parametrize(("each", "number"), [("group", 4), ("layer", 2)])
 def test_groups_and_layers(each: str, number: int) -> None:
     table = attnscope.effects(model("llama"), None, inputs("llama"), 11, 7, how=0.5, each=each)
@@ -188,7 +206,7 @@ def test_as_data(tmp_path: Any) -> None:
     told = json.loads(table.to_json())
     assert [row["name"] for row in told["rows"]] == [row.name for row in table]
     frame = table.to_frame()
-    assert frame.shape == (12, 14)
+    assert frame.shape == (12, 16)
     assert frame.loc[3, "effect"] == table[3].effect
     again = attnscope.EffectTable.load(table.save(tmp_path / "table.json"))
     assert [*map(str, again)] == [*map(str, table)]

@@ -52,3 +52,31 @@ def test_tokens_that_do_not_follow_the_words(text, words, tokens, of_tokens, of_
     found = align(text, words, tokens, [False] * len(tokens))
     assert found.tokens == of_tokens
     assert found.words == of_words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Der Müller fährt zum Bäcker.", "Der Müller fährt zum Bäcker ."),
+        ("猫在垫子上睡觉。", "猫 在 垫子 上 睡觉 。"),  # no spaces; words of several letters
+        ("Кошка спит на коврике!", "Кошка спит на коврике !"),
+        ("बिल्ली चटाई पर सोती है।", "बिल्ली चटाई पर सोती है ।"),  # vowel signs are marks of their own
+    ],
+)
+def test_words_of_other_languages_than_english(demo, text, words):
+    """A tokenizer of English, which strips accents and spells such words in pieces: every word has its own tokens and no other."""
+    spans, at = [], 0
+    for word in words.split():
+        at = text.index(word, at)
+        spans.append((at, at + len(word)))
+        at += len(word)
+    read = demo[1](text, return_offsets_mapping=True, return_special_tokens_mask=True)
+    found = align(text, spans, read["offset_mapping"], [bool(flag) for flag in read["special_tokens_mask"]])
+    assert found.words == (*range(len(spans)),)
+    assert found.merged == 0
+    for (start, stop), unit in zip(read["offset_mapping"], found.tokens, strict=True):
+        if unit < 0:
+            assert start == stop
+        else:
+            assert spans[unit][0] <= start < stop <= spans[unit][1]
+    assert {*found.tokens} == {-1, *range(len(spans))}

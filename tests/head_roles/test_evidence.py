@@ -3,10 +3,14 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from attnscope.head_roles.cases import CaseList
 from attnscope.head_roles.evidence import holm, sign_flip_p, wilson
+from attnscope.head_roles.judge import _slice
+from attnscope.head_roles.looking import Looks
 
 
 def by_enumeration(differences):
@@ -46,3 +50,18 @@ def test_holm_by_hand():
     assert holm([]) == []
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_which_part_of_a_heads_links_is_of_its_role():
+    """23 places, two of them no queries: of 21 links five are of the role, among them one of the two strongest."""
+    top = np.stack([np.full(23, 22), (np.arange(23) + 1) % 23]).astype(np.int32)
+    strength = np.stack([np.zeros(23), np.linspace(0.1, 0.9, 23)]).astype(np.float32)
+    queries = np.delete(np.arange(23), [4, 22])
+    role = CaseList()
+    for query in (1, 3, 7, 13, 20):
+        role.add(query // 12, query, [query - 1, query + 1])
+    role.add(0, 4, [5])  # a case of a place that is no query here
+    role.add(0, 6, [8])  # the head looks elsewhere
+    found = _slice(Looks(((0, 0), (0, 1)), top, strength, np.zeros((2, 1))), 1, role.cases(), queries)
+    assert found == (1 / 2, 5 / 21)
+    assert _slice(Looks(((0, 0),), top[:1], strength[:1], np.zeros((1, 1))), 0, role.cases(), queries)[1] == 0.0

@@ -9,12 +9,6 @@ import pytest
 import attnscope
 from attnscope.errors import InputError
 from attnscope.head_roles.examples import MISSED
-from small_treebank import written
-
-
-@pytest.fixture(scope="module")
-def table(demo, tmp_path_factory):
-    return attnscope.roles(*demo, treebank=written(tmp_path_factory.mktemp("treebank"), 120))
 
 
 @pytest.fixture(scope="module")

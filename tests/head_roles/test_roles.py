@@ -13,28 +13,24 @@ import tiny_models
 from attnscope.errors import InputError
 from attnscope.head_roles.halves import reported_half
 from attnscope.head_roles.treebank import Sentence, Treebank, read_treebank
-from small_treebank import REAL, written
+from attnscope.models.language import language_note
+from small_treebank import REAL, sentences
 
 KEYS = "layer head relation direction accuracy low high n baseline_offset baseline_accuracy p_adjusted".split()
 
 
-@pytest.fixture(scope="module")
-def treebank(tmp_path_factory):
-    return read_treebank(written(tmp_path_factory.mktemp("treebank")))
+pytestmark = pytest.mark.usefixtures("few_probes")
+RELATIONS = ("nsubj", "obj")
 
 
 @pytest.fixture(scope="module")
-def table(demo, treebank):
-    return attnscope.roles(*demo, treebank=treebank, every=True)
-
-
-def counted_by_hand(demo, treebank, relation):
-    """Of each head and half: hits and cases from dependent to head, by transformers' own eager weights."""
+def by_hand(demo, treebank):
+    """Of each relation, half and head: hits and cases from dependent to head, by transformers' own eager weights."""
     model, tokenizer = demo
     eager = copy.deepcopy(model)
     eager.set_attn_implementation("eager")
     half = reported_half([s.document for s in treebank.sentences], [len(s.spans) for s in treebank.sentences])
-    hits, cases = np.zeros((2, 6, 12), dtype=int), [0, 0]
+    hits, cases = np.zeros((2, 2, 6, 12), dtype=int), np.zeros((2, 2), dtype=int)
     for sentence, reported in zip(treebank.sentences, half, strict=True):
         read = tokenizer(sentence.text, return_tensors="pt", return_offsets_mapping=True)
         offsets = read.pop("offset_mapping")[0].tolist()
@@ -45,21 +41,22 @@ def counted_by_hand(demo, treebank, relation):
         with torch.no_grad():
             weights = torch.stack(eager(**read, output_attentions=True).attentions)[:, 0]  # [layers, heads, T, T]
         for dependent, head, name in sentence.arcs:
-            if name != relation:
+            if name not in RELATIONS:
                 continue
+            which = RELATIONS.index(name), int(reported)
             row = torch.stack([weights[:, :, pieces[dependent]][..., keys].sum(-1).mean(-1) for keys in pieces], -1)
             row[..., dependent] = -1
-            hits[int(reported)] += (row.argmax(-1) == head).numpy()
-            cases[int(reported)] += 1
-    return hits, cases
+            hits[which] += (row.argmax(-1) == head).numpy()
+            cases[which] += 1
+    return dict(zip(RELATIONS, zip(hits, cases, strict=True), strict=True))
 
 
 @pytest.mark.exactness
 @pytest.mark.slow
-@pytest.mark.parametrize("relation", ["nsubj", "obj"])
-def test_a_relation_is_counted_as_by_hand(demo, treebank, table, relation):
+@pytest.mark.parametrize("relation", RELATIONS)
+def test_a_relation_is_counted_as_by_hand(by_hand, table, relation):
     (row,) = [r for r in table if r.relation == relation and r.direction == "dependent to head"]
-    hits, cases = counted_by_hand(demo, treebank, relation)
+    hits, cases = by_hand[relation]
     best = hits[0].argmax()
     assert (row.layer, row.head) == tuple(np.unravel_index(best, (6, 12)))
     assert row.n == cases[1]
@@ -68,6 +65,17 @@ def test_a_relation_is_counted_as_by_hand(demo, treebank, table, relation):
     every = {(r.layer, r.head): r.accuracy for r in table.by_head if r.task == row.task}
     for layer, head in ((0, 3), (5, 11), (2, 8)):
         assert every[layer, head] == pytest.approx(hits[1][layer, head] / cases[1])
+
+
+def test_p_values_are_corrected_for_all_rows_of_the_table(table):
+    """Relations, copies and content together, by Holm's definition: the largest so far of (m − rank) · p."""
+    for rows in (table.rows, table.by_head):
+        tested = sorted((row.p, row.p_adjusted) for row in rows if row.p is not None)
+        assert len({row.task.kind for row in rows if row.p is not None}) > 1
+        largest = 0.0
+        for rank, (p, adjusted) in enumerate(tested):
+            largest = max(largest, min(1.0, (len(tested) - rank) * p))
+            assert adjusted == pytest.approx(largest, rel=1e-12)
 
 
 def test_heads_of_the_demo_model_link_objects_and_subjects_to_their_verbs(table):
@@ -79,6 +87,17 @@ def test_heads_of_the_demo_model_link_objects_and_subjects_to_their_verbs(table)
         assert row.low < row.accuracy < row.high
         assert row.p_adjusted < 0.001
     assert "links" in table.sentences()[0]
+
+
+def test_the_heads_of_subjects_and_objects_hold_on_a_treebank_that_was_kept_back(demo, table, tmp_path):
+    """Other sentences, of another seed, in which nothing was chosen."""
+    (tmp_path / "kept.conllu").write_text(sentences(60, seed=29))
+    kept = attnscope.roles(*demo, treebank=tmp_path / "kept.conllu", every=True)
+    for row in table:
+        if (row.relation, row.direction) in [(relation, "dependent to head") for relation in RELATIONS]:
+            (again,) = [r for r in kept.by_head if (r.task, r.name) == (row.task, row.name)]
+            assert again.low <= row.accuracy <= again.high
+            assert again.accuracy > again.baseline_accuracy + 0.1
 
 
 def test_rows_as_json_and_as_a_frame(table):
@@ -99,7 +118,7 @@ def test_rows_as_json_and_as_a_frame(table):
 @pytest.mark.slow
 def test_a_model_of_random_weights_earns_no_relation(demo, treebank):
     if REAL.exists():
-        treebank = Treebank(read_treebank(REAL / "en_ewt-ud-dev.conllu").sentences[::4])
+        treebank = Treebank(read_treebank(REAL / "en_ewt-ud-dev.conllu").sentences[::10])
     model, tokenizer = demo
     twin = copy.deepcopy(model)
     torch.manual_seed(5)
@@ -161,6 +180,17 @@ def test_a_corpus_that_is_none_is_refused(demo, given, message):
         attnscope.roles(*demo, **given)
 
 
+def test_texts_in_another_language_are_noted():
+    table = attnscope.roles(tiny_models.model("bert"), tiny_models.tokenizer(), corpus=["猫 坐 在 the 垫 子"] * 4)
+    assert "83.3 % of the tokens are unknown to the tokenizer" in table.notes[0]
+
+
+def test_tokenizers_of_bytes_know_everything_and_split_it_small():
+    note = language_note(40, 0, 17)
+    assert note.startswith("The tokenizer makes 40 tokens of 17 characters: the texts may be in another language")
+    assert language_note(17, 1, 17) == ""
+
+
 def test_a_slow_tokenizer_is_refused(demo, treebank):
     class Slow:
         is_fast = False
@@ -180,7 +210,7 @@ def test_checkpoints_give_a_curve_a_head(demo, treebank):
     for module in start.encoder.modules():
         if isinstance(module, torch.nn.Linear):
             torch.nn.init.normal_(module.weight, std=0.02)
-    few = Treebank(treebank.sentences[::6])
+    few = Treebank(treebank.sentences[::4])
     curves = attnscope.roles({"random": start, "trained": model}, tokenizer, treebank=few)
     before, after = curves.curve("obj", "dependent to head")
     assert (before.layer, before.head) == (after.layer, after.head)

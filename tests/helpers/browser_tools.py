@@ -1,24 +1,28 @@
 """A Chromium for tests, without network."""
 
 import os
-import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from playwright.sync_api import Browser, Frame, Page, Playwright
 
+FIND = Path(__file__).parents[2] / "tools" / "find_browser.py"
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 def browser_path() -> str:
-    """The browser `make test` found, or one on PATH."""
-    path = os.environ.get("ATTNSCOPE_BROWSER") or next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
-    assert path, "no browser found: `make test` installs one, or name yours with ATTNSCOPE_BROWSER=/path/to/chrome"
-    return path
+    """The browser `make test` found, or the one that it would find."""
+    if path := os.environ.get("ATTNSCOPE_BROWSER"):
+        return path
+    found = subprocess.run([sys.executable, FIND], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    return found.stdout.strip()
 
 
 def launch(playwright: Playwright) -> Browser:
@@ -81,3 +85,11 @@ def url_state(page: Page) -> dict[str, str]:
     """The state in the page's URL, which the page writes a moment after a change."""
     settled(page)
     return dict(part.split("=", 1) for part in page.evaluate("location.hash").lstrip("#").split("&") if "=" in part)
+
+
+def saved(page: Any) -> Any:
+    """The picture that the page saves as SVG, parsed."""
+    page.locator('[data-tool="save"]').click()
+    with page.expect_download() as download:
+        page.locator('[data-save="svg"]').click()
+    return ElementTree.fromstring(download.value.path().read_text())

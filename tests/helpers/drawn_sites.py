@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from hypothesis import strategies as st
 
-from attnscope.tracing.masks import BiasRule, MaskRule
+from attnscope.tracing.biases import BiasRule
+from attnscope.tracing.masks import MaskRule
 from attnscope.tracing.site import Site
 
 

@@ -8,7 +8,8 @@ import torch
 from attnscope.statistics.compute import HeadNumbers, sums_of
 from attnscope.statistics.definitions import STATISTICS
 from attnscope.statistics.pairs import Pairs
-from attnscope.tracing.masks import BiasRule, MaskRule, causal_rule
+from attnscope.tracing.biases import BiasRule
+from attnscope.tracing.masks import MaskRule, causal_rule
 from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import Trace
@@ -94,6 +95,7 @@ CASES = {
         position_bias=BiasRule(diagonals=drawn(3, 2 * QUERIES - 1)), mask=causal_rule(QUERIES, QUERIES)
     ),
     "bias of every pair": lambda: made(position_bias=BiasRule(cells=drawn(1, QUERIES, QUERIES))),
+    "bias by parts": lambda: made(queries=42, keys=42, position_bias=BiasRule(blocks=drawn(3, 6, 7, 7))),
     "a cached step": lambda: made(queries=19, mask=causal_rule(19, QUERIES, offset=QUERIES - 19)),
     "cross": lambda: made(keys=43, kind="cross", stack="cross"),
     "NaN and infinities": broken,

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from attnscope.tracing.biases import BiasRule
 from attnscope.tracing.grids import grid_from
-from attnscope.tracing.masks import BiasRule, causal_rule
+from attnscope.tracing.masks import causal_rule
 from attnscope.tracing.silence import SILENT
 from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens

@@ -235,6 +235,14 @@ _WIDE = {**_LLAMA, "hidden_size": 60}  # of these the head size is the width ove
 VARIANTS = {
     "t5_generates": replace(KINDS["t5"], model="T5ForConditionalGeneration"),
     "bert_fills": replace(KINDS["bert"], model="BertForMaskedLM"),
+    "llama_labels": replace(
+        KINDS["llama"],
+        model="LlamaForSequenceClassification",
+        options={**KINDS["llama"].options, "num_labels": 5, "pad_token_id": 0},
+    ),
+    "vit_labels": replace(
+        KINDS["vit"], model="ViTForImageClassification", options={**KINDS["vit"].options, "num_labels": 5}
+    ),
     "bert_labels": replace(KINDS["bert"], model="BertForSequenceClassification"),
     "olmo2": Kind("Olmo2Config", "Olmo2ForCausalLM", _WIDE, "model.layers.{i}.self_attn.o_proj", causal=True),
     "granite": Kind(

@@ -1,5 +1,6 @@
 """What a model writes is traced as it ran: with the decoder's prompt, by its own settings, or from ids that are finished."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,7 +66,7 @@ def test_whispers_prompt_is_kept(prompt: list[int]) -> None:
     assert trace.target.probability[: len(prompt)] == (None,) * len(prompt)
 
 
-def test_ids_of_a_finished_generation() -> None:
+def test_ids_of_a_finished_generation(tmp_path: Path) -> None:
     model, tokenizer = tiny.model("llama"), tiny.tokenizer()
     prompt = tokenizer("the cat sat", return_tensors="pt")["input_ids"]
     with torch.random.fork_rng():
@@ -79,11 +80,16 @@ def test_ids_of_a_finished_generation() -> None:
         given = model(sampled).logits[0].softmax(-1)
     for at in range(tokens.border, len(tokens)):
         row = given[at - 1].clone()
+        assert tokens.rank[at] == row.argsort(descending=True).tolist().index(tokens.ids[at]) + 1
         assert tokens.probability[at] == pytest.approx(float(row[tokens.ids[at]]), abs=1e-5)
         row[tokens.ids[at]] = 0
         assert tokens.runner_up[at][1] == pytest.approx(float(row.max()), abs=1e-5)
+    assert max(tokens.rank[tokens.border :]) > 1, "sampled: not always the first"
+    assert tokens.rank[: tokens.border] == (None,) * tokens.border
     assert trace.source is not None
     assert attnscope.trace(model, tokenizer, **trace.source).tokens == tokens
+    trace.save(tmp_path / "generated.safetensors")
+    assert attnscope.load_trace(tmp_path / "generated.safetensors").tokens == tokens
     alone = attnscope.trace(model, tokenizer, ids=sampled[0].tolist()).tokens
     assert (alone.ids, alone.border) == (tokens.ids, None)
     with pytest.raises(InputError, match="ids do not begin with the prompt: at position 1 it has id"):

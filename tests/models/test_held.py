@@ -174,6 +174,31 @@ def test_layers_that_accelerate_keeps_elsewhere() -> None:
     assert attnscope.check(model, None, inputs=ids) is not None
 
 
+def test_a_model_that_is_spread_over_memory_and_disk(tmp_path) -> None:
+    """device_map by layers, as "auto" makes where the first device is small: the last layer lies on the disk."""
+    accelerate = pytest.importorskip("accelerate")
+    _llama().save_pretrained(tmp_path / "model")
+    ids = {"input_ids": tiny.ids()}
+    spread = {"model.embed_tokens": "cpu", "model.layers.0": "cpu", "model.layers.1": "disk", "model.norm": "cpu"}
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "model",
+        device_map={**spread, "model.rotary_emb": "cpu", "lm_head": "cpu"},
+        offload_folder=tmp_path / "disk",
+        dtype=torch.float32,
+        attn_implementation="sdpa",
+    ).eval()
+    assert accelerate.utils.has_offloaded_params(model.model.layers[1].self_attn.q_proj), "else this test says nothing"
+    plain = attnscope.trace(_llama(), None, inputs=ids)
+    for store in ("device", "disk"):
+        trace = attnscope.trace(model, None, inputs=ids, store=store)
+        assert trace.verify().passed
+        for one, other in zip(trace.sites, plain.sites, strict=True):
+            assert close(one.q, other.q)
+            assert close(one.write(), other.write())
+    whole = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model", device_map="auto").eval()
+    assert attnscope.trace(whole, None, inputs=ids, generate=3).verify().passed
+
+
 # --- pairs without a fast encoding ----------------------------------------------------------------------------------
 
 

@@ -106,14 +106,20 @@ def test_an_image_in_a_chat_goes_through_the_processors_template(llava: tuple[An
     pixels = np.random.default_rng(3).integers(0, 256, (28, 28, 3), dtype=np.uint8)
     chat = [{"role": "system", "content": "sat"}, {"role": "user", "content": "the cat"}]
     trace = attnscope.trace(model, processor, messages=chat, image=pixels)
-    ids = plain(text="system sat user <image> the cat", images=pixels, return_tensors="pt", add_special_tokens=False)
+    ids = plain(
+        text="system sat user <image> the cat dog", images=pixels, return_tensors="pt", add_special_tokens=False
+    )
     assert trace.tokens.ids == tuple(ids["input_ids"][0].tolist())
     assert trace.tokens.grids[0].png
     placed = [chat[0], {"role": "user", "content": [{"type": "text", "text": "the cat"}, {"type": "image"}]}]
     behind = attnscope.trace(model, processor, messages=placed, image=pixels)
     assert behind.tokens.grids[0].tokens[0] > trace.tokens.grids[0].tokens[0]
     answer = attnscope.trace(model, processor, messages=chat, image=pixels, generate=2)
-    assert answer.tokens.border == len(trace.tokens) + 1, "the generation prompt stands before the answer"
+    assert answer.tokens.border == len(trace.tokens), (
+        "the generation prompt stands before the answer, and at the end of a question"
+    )
+    spoken = attnscope.trace(model, processor, messages=[*chat, {"role": "assistant", "content": "ran"}], image=pixels)
+    assert spoken.tokens[-1] == "ran", "a chat that the model ended is read as it is"
     twice = [{"role": "user", "content": [{"type": "image"}, {"type": "image"}]}]
     for messages, said in (
         (twice, "places for 2"),

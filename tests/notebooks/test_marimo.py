@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from notebook_servers import free_port, running
 
-pytestmark = [pytest.mark.notebook, pytest.mark.browser]
+pytestmark = [pytest.mark.notebook, pytest.mark.browser, pytest.mark.by_hand]
 
 NOTEBOOK = """import marimo
 

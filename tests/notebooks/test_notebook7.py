@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from playwright.sync_api import expect
 
-pytestmark = [pytest.mark.notebook, pytest.mark.browser]
+pytestmark = [pytest.mark.notebook, pytest.mark.browser, pytest.mark.by_hand]
 
 SETUP = """import attnscope
 trace = attnscope.trace(*attnscope.load("demo"), "The kite climbs when a strong wind lifts it.")

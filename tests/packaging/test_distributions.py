@@ -16,7 +16,7 @@ import attnscope
 pytestmark = pytest.mark.packaging
 
 ROOT = Path(__file__).parents[2]
-ASSETS = {"attnscope/static/page.js", "attnscope/static/widget.js", "attnscope/static/serve.js"}
+ASSETS = {f"attnscope/static/{name}.js" for name in ("page", "widget", "serve", "edits")}
 IGNORE = shutil.ignore_patterns(".git", ".venv*", "node_modules", "dist", "__pycache__", ".*_cache", ".hypothesis")
 
 

@@ -64,14 +64,16 @@ def test_named_browser_that_does_not_start_is_an_error(bare: dict[str, str]) -> 
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="apt-get is asked only as root")
-def test_apt_is_asked_where_playwright_cannot_download(bare: dict[str, str]) -> None:
-    chromium = Path(bare["PATH"], "chromium")
-    fetch = f"[ $1 = update ] || {{ printf '#!/bin/sh\\n' > {chromium}; /bin/chmod +x {chromium}; }}"
+@pytest.mark.parametrize(("there", "asked"), [("chromium-headless-shell", 1), ("chromium", 3)])
+def test_apt_is_asked_first_and_once_more(there: str, asked: int, bare: dict[str, str]) -> None:
+    """For the browser without windows; where a distribution has none, and Playwright cannot download, for the one with them."""
+    browser = Path(bare["PATH"], there)
+    fetch = f"for last; do :; done; [ $last != {there} ] || {{ printf '#!/bin/sh\\n' > {browser}; /bin/chmod +x {browser}; }}"
     program(Path(bare["PATH"], "apt-get"), fetch)
     result = find_browser("--install", PLAYWRIGHT_DOWNLOAD_HOST="http://127.0.0.1:9", **bare)
-    assert result.stdout.strip() == str(chromium), result.stderr
-    assert "trying Playwright" in result.stderr
-    assert "trying apt-get" in result.stderr
+    assert result.stdout.strip() == str(browser), result.stderr
+    tried = ["trying apt-get (", "trying Playwright", "trying apt-get once more"]
+    assert [one in result.stderr for one in tried] == [True] * asked + [False] * (3 - asked)
 
 
 @pytest.mark.parametrize("python", ["", "no-such-python", "old"])

@@ -19,6 +19,7 @@ from attnscope.payload import codec as payload, site_requests as tiles
 from attnscope.payload.codec import decode, encode, load_trace, read, trace_id
 from attnscope.payload.held import Held, as_held
 from attnscope.payload.site_requests import SiteRequest, answer
+from attnscope.tracing.biases import BiasRule
 from attnscope.tracing.receipts import Receipt
 from closeness import close
 
@@ -115,6 +116,21 @@ def test_arbitrary_masks_and_biases_come_back() -> None:
     trace = Trace.from_qkv(q, k, v, mask=mask)
     assert trace.sites[0].mask.packed is not None
     check_same_numbers(trace, decode(encode(trace)))
+
+
+def test_a_bias_of_parts_comes_back_and_has_to_fit() -> None:
+    generator = torch.Generator().manual_seed(0)
+    trace = Trace.from_qkv(*(torch.randn(2, n, 5, generator=generator) for n in (6, 9, 9)))
+    with_bias = lambda *size: trace.replace_sites(  # noqa: E731
+        [replace(trace.sites[0], position_bias=BiasRule(blocks=torch.randn(2, *size, generator=generator)))]
+    )
+    biased = with_bias(3, 2, 3)
+    back = decode(encode(biased))
+    check_same_numbers(biased, back)
+    assert back.sites[0].position_bias is not None
+    assert back.sites[0].position_bias.form == "blocks"
+    with pytest.raises(PayloadError, match="which are not 6 queries and 9 keys"):
+        decode(encode(with_bias(2, 3, 3)))
 
 
 def check_same_numbers(trace: Trace, back: Trace) -> None:

@@ -15,7 +15,7 @@ import torch
 import attnscope
 from attnscope import InputError, PayloadError, Trace
 from attnscope.errors import UnreadableFile
-from attnscope.payload import reading
+from attnscope.payload import codec, reading
 from attnscope.payload.codec import decode, encode, load_trace
 from mutants import joined, parts
 
@@ -84,7 +84,7 @@ def test_a_file_of_holes_is_refused_unread(whole: bytes, tmp_path: Path) -> None
 
 @posix
 def test_a_trace_larger_than_memory(whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A description that fits 20 GB of numbers, none of which are on the disk."""
+    """A description that fits 20 GB of numbers, none of which are on the disk: it is mapped; read whole, it would not fit."""
     header, meta, _ = parts(whole)
     wide = 20_000_000_000 // (3 * 3 * 7 * 4)
     at = 0
@@ -98,6 +98,8 @@ def test_a_trace_larger_than_memory(whole: bytes, tmp_path: Path, monkeypatch: p
     path.write_bytes(joined(header, meta, b""))
     os.truncate(path, path.stat().st_size + at)
     monkeypatch.setattr(reading, "available", lambda: 8_000_000_000)
+    assert load_trace(path).sites[0].q.shape == (3, 7, wide)
+    monkeypatch.setattr(codec, "MAPPED", 1 << 60)
     with pytest.raises(PayloadError, match=r"takes 40\.0 GB of memory, and this machine has less \(8\.0 GB are free\)"):
         load_trace(path)
 

@@ -181,7 +181,7 @@ def test_show_keeps_them_for_short_texts_only(monkeypatch):
     model, tokenizer = tiny.model("bert"), tiny.tokenizer()
     assert attnscope.show(model, tokenizer, "the cat sat").trace.sites[0].w_q is not None
     assert attnscope.show(model, tokenizer, "the cat sat", keep=()).trace.sites[0].w_q is None
-    monkeypatch.setattr("attnscope.api.tracing.KEEP_UP_TO", 4)
+    monkeypatch.setattr("attnscope.api.keeping.KEEP_UP_TO", 4)
     view = attnscope.show(model, tokenizer, "the cat sat")
     assert view.trace.sites[0].x is None
     assert attnscope.show(model, tokenizer, "the cat sat", steps="all").trace.sites[0].x is not None

@@ -1,5 +1,6 @@
 """Direct attribution, the lens and predictions against hand-written hooks on the model's own modules."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 import attnscope
 import tiny_models as tiny
-from attnscope import InputError, NotCaptured
+from attnscope import CaptureError, InputError, NotCaptured
 from attnscope.predictions.lens import lens_logits
 from attnscope.predictions.readout import readout
 from attnscope.tracing.stream import forward
@@ -211,6 +212,50 @@ def test_what_fills_a_place_and_labels() -> None:
     assert [one.text for one in found] == [f"LABEL_{i}" for i in labels.argsort(descending=True).tolist()]
 
 
+@pytest.mark.exactness
+@pytest.mark.parametrize(
+    ("name", "norm", "head", "at"),
+    [("llama_labels", "model.norm", "score", 9), ("vit_labels", "vit.layernorm", "classifier", 0)],
+)
+def test_labels_that_a_linear_layer_reads_from_one_token(name: str, norm: str, head: str, at: int) -> None:
+    """The last token that is no padding, or [CLS]: the parts of its last state make the difference of two labels."""
+    model, inputs = tiny.model(name), tiny.inputs(name)
+    if name == "llama_labels":
+        inputs = {"input_ids": torch.cat([inputs["input_ids"][:, :10], torch.zeros(1, 3, dtype=torch.long)], 1)}
+    seen = Seen(model, inputs)
+    trace = attnscope.trace(model, None, inputs=inputs, keep={"stream"})
+    found = trace.attribution("LABEL_3", "LABEL_1")
+    own = float(seen.logits[3] - seen.logits[1])
+    assert (found.position, found.logit) == (at, pytest.approx(own, abs=1e-6))
+    assert found.total == pytest.approx(own, abs=1e-5)
+    weight, module, x = model.get_submodule(head).weight.detach(), model.get_submodule(norm), seen.given[norm][at]
+    centred = isinstance(module, nn.LayerNorm)
+    scale = x.var(correction=0) + module.eps if centred else x.square().mean() + module.variance_epsilon
+
+    def adds(part: Tensor) -> float:
+        part = part - part.mean() if centred else part
+        return float((part * module.weight.detach() / scale.sqrt()) @ (weight[3] - weight[1]))
+
+    vit = ("vit.layers.1.attention.o_proj", "vit.encoder.layer.1.attention.output.dense")  # newer and older releases
+    paths = vit if centred else ("model.layers.1.self_attn.o_proj",)
+    path = next(path for path, _ in model.named_modules() if path in paths)
+    site, o = trace.site(1), model.get_submodule(path).weight.detach()
+    for number, part in enumerate(o.chunk(site.heads, -1)):
+        assert found.of(f"L1H{number}") == pytest.approx(adds(site.output(number)[at] @ part.T), abs=1e-5)
+    assert len({found.of(f"L1H{number}") for number in range(site.heads)}) == site.heads
+    with attnscope.edit(model) as edit:
+        edit.head("L1H2").off()
+        effect = edit.effect(inputs=inputs, target="LABEL_3", against="LABEL_1")
+    assert effect.direct == pytest.approx(found.of("L1H2"), abs=1e-5)
+    with pytest.raises(InputError, match="none of the labels"):
+        trace.attribution("LABEL_9")
+    (stream,) = trace.streams
+    assert stream.returned is not None
+    other = replace(stream, returned=replace(stream.returned, places=(at - 1 if at else 1,)))  # read from its neighbour
+    with pytest.raises(CaptureError, match="its logits differ"):
+        replace(trace, streams=(other,)).attribution("LABEL_3", "LABEL_1")
+
+
 def test_a_model_without_a_head_says_so() -> None:
     trace = traced("bert")
     for ask in (trace.predictions, trace.lens, lambda: trace.attribution(5)):
@@ -218,6 +263,8 @@ def test_a_model_without_a_head_says_so() -> None:
             ask()
     with pytest.raises(NotCaptured, match="no linear function"):
         traced("bert_fills").attribution(5)
+    with pytest.raises(NotCaptured, match="no linear function"):  # the tanh of its pooler
+        traced("bert_labels").attribution("LABEL_0")
 
 
 def test_targets_by_name() -> None:

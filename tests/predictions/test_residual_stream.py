@@ -193,6 +193,29 @@ def test_a_stream_that_cannot_be_followed_is_refused_with_the_reason() -> None:
         trace.predictions(model=model)
 
 
+class Packed(Tensor):
+    """Weights that a linear layer takes, and that cannot be turned, as torchao's of 8 bits."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (Tensor.T.__get__, Tensor.t, Tensor.permute, torch.matmul):
+            raise NotImplementedError("unimplemented operator")
+        made = super().__torch_function__(func, types, args, kwargs or {})
+        return made.as_subclass(Tensor) if func is torch.nn.functional.linear else made
+
+
+def test_packed_weights_are_not_multiplied_again() -> None:
+    model = tiny.fresh_model("llama")
+    inputs = {"input_ids": tiny.ids(1, 7)}
+    with torch.no_grad():
+        expected = model(**inputs).logits[0, -1].softmax(-1)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.weight = torch.nn.Parameter(layer.weight.detach().as_subclass(Packed), requires_grad=False)
+    trace = attnscope.trace(model, None, inputs=inputs, keep={"stream"})
+    assert close(torch.tensor(trace.predictions()[0].probability), expected.max(), magnitude=1)
+
+
 def test_a_step_with_a_cache_keeps_its_own_position() -> None:
     model, ids = tiny.model("llama"), tiny.ids(1, 13)
     with torch.no_grad(), attnscope.capture(model, keep={"stream"}) as recorder:

@@ -8,6 +8,7 @@ import torch
 import attnscope
 import tiny_models as tiny
 from attnscope.predictions.table import stream_table
+from attnscope.views.stream_column import column_at
 from closeness import close
 from followed_models import inputs_of, traced
 
@@ -71,6 +72,44 @@ def test_a_table_of_an_encoder_has_sizes_and_turns(name: str, task: str) -> None
     assert table.positions == tuple(range(13))
     assert bool((table.turns.abs() <= 1 + 1e-6).all())
     assert bool((table.writes > 0).all())
+
+
+@pytest.mark.exactness
+@pytest.mark.parametrize(("name", "at"), [("llama_labels", 12), ("vit_labels", 0)])
+def test_a_label_of_the_whole_text_stands_where_it_is_read(name: str, at: int, tmp_path: Path) -> None:
+    model, inputs = tiny.model(name), tiny.inputs(name)
+    with torch.no_grad():
+        logits = model(**inputs).logits[0]
+    view = attnscope.show(model, None, inputs=inputs, level="stream")
+    trace, table = view.trace, view.trace.stream_table
+    assert table is not None
+    assert view.state.query == at
+    order = logits.argsort(descending=True).tolist()
+    assert [[one.text for one in row] for row in table.targets] == [
+        [f"LABEL_{i}" for i in order] if position == at else [] for position in table.positions
+    ]
+    row = table.positions.index(at)
+    assert close(table.logits[row], logits[order])
+    assert close(table.probabilities[row], logits.softmax(-1)[order])
+    own = trace.attribution(*order[:2])
+    assert table.contributions is not None
+    added = table.contributions[row, :, 0] - table.contributions[row, :, 1]
+    for part, value in zip(table.parts, added.tolist(), strict=True):
+        if part.kind in ("head", "mlp"):
+            assert own.of(part.name) == pytest.approx(value, abs=1e-5)
+    assert own.total == pytest.approx(float(added.sum()), abs=1e-5)
+    assert column_at(table, row, None, None).attributed
+    other = column_at(table, row - 1 if row else 1, None, None)
+    assert (other.attributed, other.predictions, other.mine) == (False, (), None)
+    assert table.refused == f"the label of the whole text is read from the token at {at}"
+    trace.save(tmp_path / "t.safetensors")
+    back = attnscope.load_trace(tmp_path / "t.safetensors").stream_table
+    assert back is not None
+    assert back.targets == table.targets
+    few = attnscope.api.with_stream_table(trace, [3, 5]).stream_table
+    assert few is not None
+    assert few.targets == ()  # it does not hold the place
+    assert few.refused.endswith("which this view does not hold")
 
 
 def test_a_saved_trace_keeps_its_table(tmp_path: Path) -> None:

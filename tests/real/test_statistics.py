@@ -139,3 +139,42 @@ def test_retrieval_is_what_decoding_step_by_step_gives(smollm2):
         model.set_attn_implementation(before)
     for row in mine:
         assert row["retrieval"] == pytest.approx(float(scores[row.layer, row.head]), abs=1e-5), row.name
+
+
+@pytest.fixture(scope="module")
+def prompt(smollm2):
+    """A prompt that waits for " green", which stands in one sentence of it."""
+    sample = samples()[2]
+    groups = {"needle": sample.needle.replace(".", r"\."), "hay": r"\AThe river ran[^.]*\."}
+    return attnscope.trace(*smollm2, sample.text, groups=groups)
+
+
+def test_a_long_prompt_opens_on_what_its_answer_is_fetched_from(prompt):
+    needle, state = prompt.tokens.groups["needle"], prompt.show().state
+    assert state.query == len(prompt.tokens) - 1
+    assert needle.start <= state.key < needle.stop
+    assert float(prompt.site(state.layer).weights(state.head, state.query)[0, state.key]) > 0.4
+
+
+def test_heads_that_fetch_a_sentence_are_found_by_group(prompt):
+    """Of each head the weight of the last token on the sentence, as a sum by hand; among the first are those that retrieve."""
+    needle = prompt.tokens.groups["needle"]
+    table = prompt.groups(heads="all").named("needle").sort("weight")
+    sums = {
+        f"L{site.layer}H{head}": float(site.weights(head, site.queries - 1)[0, needle.positions].sum())
+        for site in prompt.sites
+        for head in range(site.heads)
+    }
+    assert {row.head_name: row.weight for row in table} == pytest.approx(sums, abs=1e-4)
+    assert "L18H6" in {row.head_name for row in table[:12]}
+    assert table[0].weight > 0.7
+    assert table[0].ratio > 10
+    assert sum(row.weight < 0.1 for row in table) > 200  # few heads fetch
+
+
+def test_without_the_sentence_the_answer_is_another_one(smollm2, prompt):
+    """Cut, its answer loses more than a hundredfold; another sentence may go."""
+    table = prompt.groups(query="answer", kind="own", model=smollm2[0], tokenizer=smollm2[1])
+    assert "' green'" in table.notes[0], "else this says nothing"
+    assert table["needle"].effect > 4.6
+    assert abs(table["hay"].effect) < 1

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import safetensors.torch
 import torch
 from click.testing import CliRunner
 
@@ -32,6 +33,7 @@ from attnscope.render.server.kept import Kept
 from attnscope.render.server.limits import Limits, Meter, Refusal
 from attnscope.render.server.lines import Line, Shared
 from attnscope.render.server.work import Ask, Workshop, room
+from closeness import close
 from served import TOKEN, Served, served
 
 
@@ -95,6 +97,65 @@ def test_the_numbers_are_those_of_the_library(server: Served, bert: Any) -> None
     ]
 
 
+def asks(server: Served, edits: list[str], **more: Any) -> tuple[int, Any]:
+    status, headers, data = server.ask(
+        "/api/edits", {"model": "bert", "text": "the cat sat on the mat", "edits": edits, **more}
+    )
+    assert headers["cache-control"] == "no-store"
+    return status, json.loads(data)
+
+
+def test_edits_are_answered_as_the_library_does(server: Served, bert: Any) -> None:
+    model, tokenizer = bert
+    with attnscope.edit(model, tokenizer) as edit:
+        edit.head("L1H2").off()
+        edit.head("L0H1").cut(query=3, key=1)
+        effect = edit.effect("the cat sat on the mat", control=20)
+    assert effect.last_state is not None
+    assert effect.band is not None
+    edits = ["off_L1H2", "cut_L0H1_q3_k1"]
+    status, answer = asks(server, edits)
+    assert (status, answer["edits"], answer["task"]) == (200, edits, "state")
+    assert answer["score"] == pytest.approx([1, effect.edited], abs=1e-6)
+    assert answer["state"]["cosine"] == pytest.approx(effect.last_state.cosine.tolist(), abs=1e-5)
+    status, band = asks(server, edits, first=0)
+    assert (status, band["draws"]) == (200, len(effect.band.totals))
+    assert band["totals"] == pytest.approx(effect.band.totals[: len(band["totals"])], abs=1e-5)
+    status, answer = asks(server, [])
+    assert (status, answer["score"]) == (200, pytest.approx([1, 1]))
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "words"),
+    [
+        ({"edits": ["off_L7H0"]}, 400, "there is no layer 7 to edit"),
+        ({"edits": ["off_L1H9"]}, 400, "head L1H9 is not there"),
+        ({"edits": ["switch it off"]}, 400, "expected an edit such as off_L2H8"),
+        ({"edits": "off_L1H2"}, 400, "expected edits as a list of texts"),
+        ({"edits": ["off_L1H2"] * 3 + [f"off_L0_in_s{i}" for i in range(70)]}, 400, "at most 64 edits"),
+        ({"edits": ["patch_L1H2"]}, 400, "there is one text here"),
+        ({"edits": ["off_L1H2"], "target": -1}, 400, "expected target as a whole number"),
+        ({"edits": ["off_L1H2"], "target": 5}, 400, "has no head to predict with"),
+        ({"edits": ["off_L1H2"], "first": True}, 400, "expected first as a whole number"),
+        ({"edits": ["off_L1H2"], "model": "another"}, 404, "is not served here"),
+    ],
+)
+def test_edits_that_are_refused(server: Served, given: dict[str, Any], status: int, words: str) -> None:
+    found, answer = asks(server, **given)
+    assert found == status
+    assert words in answer["message"]
+
+
+def test_edits_need_a_model_that_can_be_edited_and_leave_to_ask(reader: Any) -> None:
+    with served({"bert": lambda text, pair=None, truncate=False: reader(text)}) as server:
+        status, answer = asks(server, ["off_L1H2"])
+        assert (status, answer["message"]) == (404, "the model 'bert' is served without edits.")
+        given = {"text": "the cat", "edits": []}
+        for headers, kind in (({"Authorization": ""}, "token"), ({"Origin": "http://evil.example"}, "origin")):
+            assert json.loads(server.ask("/api/edits", given, headers)[2])["kind"] == kind
+        assert server.ask("/api/edits")[0] == 405
+
+
 def test_the_first_answer_has_every_thumbnail_and_the_steps_of_its_head(server: Served) -> None:
     _, headers, data = server.trace("the cat sat")
     meta, tensors = read(data)
@@ -105,6 +166,21 @@ def test_the_first_answer_has_every_thumbnail_and_the_steps_of_its_head(server: 
     place = f"id={headers['attnscope-id']}&site={state['layer']}&head={other}&kind=steps"
     steps, _ = read(server.ask(f"/api/site?{place}")[2])
     assert steps["sites"][state["layer"]]["steps"]["heads"] == [other]
+
+
+def test_tiles_of_a_head(server: Served, bert: Any) -> None:
+    _, headers, _ = server.trace("the cat sat on the mat", model="bert")
+    place = f"id={headers['attnscope-id']}&site=1&head=2"
+    weights = attnscope.trace(*bert, "the cat sat on the mat").sites[1].weights(2)
+    for more in ("", "&coarse=1"):
+        status, kind, data = server.ask(f"/api/tiles?{place}&tiles=0.0.0{more}")
+        assert (status, kind["content-type"]) == (200, "application/octet-stream")
+        assert close(safetensors.torch.load(data)["0"], weights)
+    for wrong, text in (("tiles=0.0.1", "col 1 of a tile"), ("tiles=a", "whole numbers"), ("", "whole numbers")):
+        status, kind, message = said(server.ask(f"/api/tiles?{place}&{wrong}"))
+        assert (status, kind) == (400, "input")
+        assert text in message
+    assert said(server.ask("/api/tiles?id=unknown&site=0&head=0&tiles=0.0.0"))[:2] == (410, "gone")
 
 
 def test_pair_and_place(server: Served, bert: Any) -> None:

@@ -5,16 +5,25 @@ from dataclasses import fields
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given, settings, strategies as st
 
 from attnscope.statistics.compute import Sums, sums_of
 from attnscope.statistics.kernel import run, store, use
+from attnscope.statistics.kernel.block_pass import BlockPass
 from attnscope.statistics.pairs import BESIDE, Pairs
 from closeness import close
 from drawn_sites import sites, weights_of
 from head_cases import CASES, QUERIES, assert_numbers, made, numbers_of, tokens_of
+from reduced_blocks import blocks_of
 
-OTHERS = {"a mask of bits", "a mask for each head", "huge, and rows that spread", "NaN and infinities", "weights alone"}
+OTHERS = {
+    "a mask of bits",
+    "a mask for each head",
+    "bias by parts",
+    "huge, and rows that spread",
+    "NaN and infinities",
+    "weights alone",
+}
 PROMISED = 1e-5  # of the largest value
 
 
@@ -27,7 +36,7 @@ def compiled(tmp_path_factory):
         patch.setenv("LOCALAPPDATA", str(tmp_path_factory.mktemp("cache")))
         patch.setenv(use.SWITCH, "1")
         patch.setattr(use, "_state", use._State())
-        assert use.may_run(made(), slice(0, QUERIES))
+        assert use.may_run(made(), QUERIES)
         assert store.is_ready()
         yield
 
@@ -63,7 +72,7 @@ def test_any_attention(compiled, site_of):
     site = site_of()
     tokens = tokens_of(site.keys)
     pairs = Pairs(site, tokens, tokens)
-    assert use.may_run(site, slice(0, site.queries))
+    assert use.may_run(site, site.queries)
     mine = sums_of(site, pairs, 11)
     weights, sinks = weights_of(site)
     counted = site.mask.allowed(torch.arange(site.queries), site.keys).any(-1)
@@ -78,6 +87,24 @@ def test_any_attention(compiled, site_of):
         patch.setenv(use.SWITCH, "0")
         plain = sums_of(site, pairs, 11)
     assert_same(mine, plain)
+
+
+@pytest.mark.properties
+@settings(max_examples=25)
+@given(site_of=sites(), side=st.sampled_from([1, 4, 32]), add=st.booleans())
+def test_blocks_of_any_attention(compiled, site_of, side, add):
+    """The largest or the sum of each block of weights, and -1 where all is masked; from two runs of rows."""
+    site = site_of()
+    head, allowed = site.heads - 1, site.mask.allowed(torch.arange(site.queries), site.keys)
+    blocks = BlockPass(site, head, side, add)
+    middle = site.queries // 2 // side * side
+    for rows in (slice(0, middle), slice(middle, site.queries)):
+        if rows.stop > rows.start:
+            blocks.run(rows)
+    expected = blocks_of(weights_of(site)[0][head], ~allowed, side, "sum" if add else "max")
+    mine = torch.from_numpy(blocks.cells)
+    assert torch.equal(mine < 0, expected < 0)
+    assert near(mine, expected)
 
 
 def assert_same(mine: Sums, plain: Sums) -> None:
@@ -99,6 +126,9 @@ def test_the_queries_of_other_processes_merge_to_the_whole(compiled):
         merged.merge(sums_of(site, pairs, 17, rows))
     assert_same(merged, whole)
     assert torch.equal(merged.link_place, whole.link_place)
+    at_once = sums_of(site, pairs, 17, [slice(0, 13), slice(13, 41), slice(41, 61)])
+    assert_same(at_once, whole)
+    assert torch.equal(at_once.link_place, whole.link_place)
 
 
 def test_a_statistic_that_it_does_not_know_is_left_to_plain_torch(compiled, parts, monkeypatch):
@@ -156,7 +186,7 @@ def test_nobody_waits_for_a_compiler_that_does_not_pay_off(fresh):
     loaded = []
     fresh.setattr(use, "_load", lambda: loaded.append(use._state.weights))
     fresh.setattr(store, "any_ready", lambda: False)
-    site, rows = made(1, 1, 1 << 14, 5), slice(0, 1 << 14)
+    site, rows = made(1, 1, 1 << 14, 5), 1 << 14
     for _ in range(7):
         use.may_run(site, rows)
     assert not loaded

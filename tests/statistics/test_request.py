@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +20,7 @@ from attnscope.tracing.masks import causal_rule
 from attnscope.tracing.output_projection import Projection
 from attnscope.tracing.trace import Trace
 from head_cases import QUERIES, given, made, tokens_of
+from tiny_models import model, tokenizer
 
 
 def trace() -> Trace:
@@ -122,3 +124,36 @@ def test_the_page_of_statistics_is_what_the_registries_give():
     text = tool.PAGE.read_text(encoding="utf-8")
     assert text == tool.page(text), "docs/statistics.md is stale; run: python tools/statistics_page.py"
     assert {name for name in (*EVERY, *(kind.name for kind in KINDS)) if f"| `{name}` |" not in text} == set()
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "t5"])
+def test_weights_as_a_frame(kind):
+    """A row for each pair that the mask allows; of a decoder with an encoder, in its own tokens."""
+    built = model(kind)
+    text = {"text_target": "the dog ran"} if kind == "t5" else {}
+    trace = attnscope.trace(built, tokenizer(), "the cat sat on a mat", **text)
+    frame = trace.to_frame()
+    for site in trace.sites:
+        here = frame[
+            (frame.layer == site.layer) & (frame["stack"].eq(site.stack) if site.stack else frame["stack"].isna())
+        ]
+        table = np.zeros((site.heads, site.queries, site.keys), dtype=np.float32)
+        table[here["head"], here["query"], here.key] = here.weight
+        np.testing.assert_allclose(table, site.weights().numpy(), atol=1e-7)
+        assert here.query_token.iloc[-1] == trace.query_tokens(site).shown[site.queries - 1]
+    stack = {"stack": "cross"} if kind == "t5" else {}
+    one = trace.to_frame(1, 2, **stack)
+    assert set(zip(one.layer, one["head"], strict=True)) == {(1, 2)}
+    site = trace.site(1, **stack)
+    assert len(one) == (site.queries * site.keys if kind == "t5" else site.queries * (site.queries + 1) // 2)
+    with pytest.raises(InputError, match="expected layer beside head"):
+        trace.to_frame(head=2)
+
+
+def test_a_frame_of_too_many_weights_is_refused(monkeypatch):
+    monkeypatch.setattr("attnscope.statistics.weights_frame.MOST", 100)
+    q = torch.zeros(3, 7, 2)
+    trace = attnscope.Trace.from_qkv(q, q, q)
+    with pytest.raises(InputError, match="at most 100 weights in a data frame, got 147"):
+        trace.to_frame()
+    assert len(trace.to_frame(0, 1)) == 49

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
 
 import attnscope
 import tiny_models as tiny
 from attnscope import Trace
-from attnscope.statistics.sink_tokens import BEYOND, TAKES, leading_key, received, set_aside, sink_tokens
+from attnscope.statistics.sink_tokens import BEYOND, TAKES, _due, leading_key, received, set_aside, sink_tokens
+from drawn_sites import sites
 
 
 def causal(taken: list[float], keys: int = 11) -> torch.Tensor:
@@ -73,3 +75,20 @@ def test_the_leading_key() -> None:
 def test_special_tokens_are_set_aside_too(demo_trace: Trace) -> None:
     aside = set_aside(demo_trace, demo_trace.sites[3]).tolist()
     assert aside == list(demo_trace.tokens.special)
+
+
+@pytest.mark.properties
+@settings(max_examples=30, deadline=None)
+@given(site_of=sites(), part=st.booleans())
+def test_what_is_due_to_a_key_follows_from_the_mask(site_of, part):
+    """An even spread of each query over the keys that it may see, itself left out, by the definition over all pairs."""
+    site = site_of()
+    runs = (slice(0, site.queries // 3), slice(site.queries // 2, site.queries)) if part else None
+    rows = torch.cat([torch.arange(site.queries)[run] for run in runs or (slice(None),)])
+    even, asking = _due(site, runs)
+    allowed = site.mask.allowed(rows, site.keys)
+    other = torch.arange(site.keys) != (rows + site.query_offset)[:, None]
+    spread = allowed.double() / allowed.sum(-1, keepdim=True).clamp_min(1) * other
+    count = int((allowed & other).any(-1).sum())
+    assert asking == count
+    torch.testing.assert_close(even[0], (spread.sum(0) / max(1, count)).float(), rtol=1e-5, atol=1e-7)

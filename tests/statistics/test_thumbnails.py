@@ -10,6 +10,8 @@ import torch
 import attnscope
 from attnscope.payload import codec as payload
 from attnscope.statistics import thumbnails
+from attnscope.statistics.compute import sums_of
+from attnscope.statistics.sink_tokens import received
 from attnscope.statistics.thumbnails import BROKEN, MASKED, STEPS, thumbnails_of
 from attnscope.tracing.masks import MaskRule, causal_rule
 from attnscope.tracing.tokens import Tokens
@@ -260,3 +262,31 @@ def test_special_tokens_without_a_text(demo):
     assert mine.links == (None, None, None)
     assert "link" not in mine.statistics
     assert close(mine.statistics["special"], (1.0, 1.0, 1.0))
+
+
+def test_of_a_very_long_trace_some_queries_are_looked_at_and_it_says_so(monkeypatch):
+    """A run in each row of patches; `Trace.statistics` stays exact."""
+    generator = torch.Generator().manual_seed(11)
+    q, k = (torch.randn(3, 211, 5, generator=generator) for _ in range(2))
+    monkeypatch.setattr(thumbnails, "MOST_WEIGHTS", 3 * 211 * 211 // 2)
+    trace = Trace.from_qkv(q, k, k, tokens=[f"w{n}" for n in range(211)], is_causal=True)
+    runs = thumbnails.runs_at(trace, 0)
+    assert runs is not None
+    chosen = torch.cat([torch.arange(run.start, run.stop) for run in runs])
+    assert len(runs) == 4 * 48
+    assert len(chosen) == 192
+    asked = []
+    monkeypatch.setattr(thumbnails, "sums_of", lambda *given: asked.append(given) or sums_of(*given))
+    mine = thumbnails.thumbnails_at(trace, 0)
+    assert len(asked) == 1, "what a pass needs is made once for all runs"
+    weights = trace.sites[0].weights(None, chosen)
+    assert mine.sampled == 192
+    assert close(mine.statistics["confidence"], weights.amax(-1).mean(-1))
+    assert thumbnails.describe(mine, "t")["thumb"]["queries_sampled"] == 192
+    assert bool((mine.weights.isnan() | (mine.weights >= 0)).all())
+    assert not mine.weights[:, 10, 2].isnan().any()  # every row of patches has a query
+    exact = trace.sites[0].weights().amax(-1).mean(-1)
+    assert close([row["confidence"] for row in trace.statistics().rows], exact)
+    view = trace.show()
+    assert "looked at from 192 queries spread evenly" in view.state.why
+    assert received(trace, trace.sites[0]).weight.shape == (3, 211)

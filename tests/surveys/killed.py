@@ -15,7 +15,7 @@ WORDS = "the cat sat on mat dog ran to a of in it air plane flies high low".spli
 
 
 def corpus():
-    for number in range(400):
+    for number in range(240):
         yield " ".join(WORDS[(number * 7 + place * (number % 5 + 1)) % len(WORDS)] for place in range(3 + number % 9))
 
 
@@ -37,6 +37,10 @@ def child(out):
     return pid
 
 
+def parts(out):
+    return len([*out.glob("parts/*.parquet")])
+
+
 def ended(pid):
     found, status = os.waitpid(pid, os.WNOHANG)
     if found and os.WIFEXITED(status) and os.WEXITSTATUS(status):
@@ -49,23 +53,27 @@ def main(folder, kills, seed):
     model("bert"), tokenizer()
     draw = torch.Generator().manual_seed(seed)
     begun = time.monotonic()
-    pid = child(folder / "whole")
-    while not ended(pid):
-        time.sleep(0.005)
+    run(folder / "whole")  # here, so that every child finds all modules loaded
     whole, round, moments = time.monotonic() - begun, 0, []  # moments: parts that were there at each kill
     while len(moments) < kills or pid is not None:
         out = folder / f"killed-{round}"
         pid = child(out)
         if len(moments) < kills:
-            end = time.monotonic() + float(torch.rand(1, generator=draw)) * whole * 0.4
+            # after 0 to 3 more parts, and then at any moment of what follows: however busy the machine is, early and late
+            more, part = int(torch.randint(4, (1,), generator=draw)), float(torch.rand(1, generator=draw))
+            wanted, late = parts(out) + more, part * whole * (0.05 if more else 0.3)
             done = False
+            while parts(out) < wanted and not done:
+                time.sleep(0.002)
+                done = ended(pid)
+            end = time.monotonic() + late
             while time.monotonic() < end and not done:
                 time.sleep(0.001)
                 done = ended(pid)
             if not done:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
-                moments.append(len([*out.glob("parts/*.parquet")]))
+                moments.append(parts(out))
                 continue
             round, pid = round + 1, None
             continue

@@ -33,5 +33,5 @@ def test_killed_at_random_moments_it_comes_to_the_same_bits(tmp_path):
         assert found.manifest["shards"] == whole.manifest["shards"]
         documents = found.to_frame("documents").document
         assert documents.is_unique
-        assert len(documents) + found.set_aside == 400
-        assert len([*(found.folder / "parts").iterdir()]) == 40
+        assert len(documents) + found.set_aside == 240
+        assert len([*(found.folder / "parts").iterdir()]) == 24

@@ -14,6 +14,8 @@ from attnscope.errors import InputError
 from attnscope.statistics.compute import sums_of
 from attnscope.statistics.thumbnails import pairs_at
 from attnscope.statistics.totals import Totals
+from attnscope.surveys.media import Media
+from attnscope.surveys.shards import shards_of
 from tiny_models import model as tiny, tokenizer
 
 
@@ -94,20 +96,55 @@ def test_recordings_of_a_folder(tmp_path):
         feature_extractor=extractor, tokenizer=tokenizer(), to_json_string=extractor.to_json_string
     )
     found = attnscope.survey(model, processor, tmp_path / "sounds", tmp_path / "out", threads=1, quiet=True, examples=1)
-    traces = []
+    traces, sounds = [], []
     for number in range(3):
         with wave.open(str(tmp_path / "sounds" / f"{number}.wav")) as file:
             sound = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 2**15
+        sounds.append(sound)
         inputs = extractor(sound, sampling_rate=16000, return_tensors="pt")
         traces.append(attnscope.trace(model.get_encoder(), processor, inputs=dict(inputs)))
     assert "time_distance" in compared(found, traces)
     assert len([*(tmp_path / "out" / "examples").iterdir()]) == 1
+    sounds.insert(1, np.zeros((2, 9), np.float32))
+    held = attnscope.survey(model, processor, sounds, tmp_path / "held", threads=1, quiet=True, examples=0)
+    assert held.to_frame().equals(found.to_frame())
+    assert "one row of finite samples, got shape [2, 9]" in held.to_frame("set_aside").reason[0]
+
+
+@pytest.mark.exactness
+def test_pictures_and_waveforms_of_a_list(album, tmp_path):
+    """The same numbers as from the files, whatever a picture is given as; a generator is read once, so its examples get no page."""
+    folder, processor = album
+    files = [folder / name for name in ("0.png", "more/1.png", "2.png")]
+    options = {"threads": 1, "quiet": True, "examples": 2, "shard": 2}
+    by_path = attnscope.survey(tiny("vit"), processor, files, tmp_path / "paths", **options)
+    images = [Image.open(file) for file in files]
+    mixed = [{"image": images[0]}, {"image": np.asarray(images[1])}, {"image": images[2]}, {"label": 3}, {"image": 5}]
+    rows = ({**row} for row in mixed)
+    held = attnscope.survey(tiny("vit"), processor, rows, tmp_path / "held", field="image", **options)
+    assert held.to_frame().equals(by_path.to_frame())
+    assert by_path.to_frame("documents").document.tolist() == ["given:0", "given:1", "given:2"]
+    assert len([*(tmp_path / "paths" / "examples").iterdir()]) == 2
+    assert not (tmp_path / "held" / "examples").exists()
+    reasons = held.to_frame("set_aside").reason.tolist()
+    assert ["nothing in 'image'" in reasons[0], "but int" in reasons[1]] == [True, True], reasons
+    again = attnscope.survey(tiny("vit"), processor, mixed, tmp_path / "held", field="image", resume=True, **options)
+    assert len([*(again.folder / "examples").iterdir()]) == 2
+
+
+def test_a_shard_holds_few_large_pictures():
+    pictures = Media([np.zeros((1024, 2048, 3), np.uint8)] * 31, "pixel_values", "text")
+    assert [len(shard.documents) for shard in shards_of(pictures.documents(), 2048)] == [10, 10, 10, 1]
 
 
 def test_what_is_no_folder_and_a_processor_that_is_missing(album, tmp_path):
     folder, processor = album
-    with pytest.raises(InputError, match="expected corpus as a folder of files that ViTModel can read"):
-        attnscope.survey(tiny("vit"), processor, ["a text"], tmp_path / "out")
+    with pytest.raises(InputError, match=r"of which none can be used; the first .*a text cannot be read: No such file"):
+        attnscope.survey(tiny("vit"), processor, ["a text"], tmp_path / "aside", quiet=True)
+    with pytest.raises(InputError, match="expected corpus as a folder of files"):
+        attnscope.survey(tiny("vit"), processor, folder / "bad.png", tmp_path / "out")
+    with pytest.raises(InputError, match="or a list of pictures, got ndarray"):
+        attnscope.survey(tiny("vit"), processor, np.zeros((5, 41, 43, 3)), tmp_path / "out")
     with pytest.raises(InputError, match="needs its processor as the second argument"):
         attnscope.survey(tiny("vit"), None, folder, tmp_path / "out")
     with pytest.raises(InputError, match=r"holds no file that ends in \.png"):

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import sys
+from importlib.util import find_spec
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -102,11 +104,94 @@ def test_what_is_no_corpus(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(UnreadableFile, match="cannot be read as Parquet"):
         next(documents_of(tmp_path / "a.parquet"))
-    try:
-        import datasets  # noqa: F401
-    except ImportError:
-        with pytest.raises(MissingDependency, match="taken for a dataset's name"):
-            next(documents_of("wikitext"))
+
+
+def test_a_dataset_by_name_or_folder(tmp_path, monkeypatch):
+    """With a stand-in for the package: what it is asked for, which split is taken, and what is said where it fails."""
+    asked = []
+
+    class Datasets:
+        @staticmethod
+        def load_dataset(name, **options):
+            asked.append((name, options))
+            if name == "gone":
+                raise ValueError("no such dataset\nand more")
+            rows = [{"text": text, "body": f"{text}!"} for text in TEXTS]
+            return {"test": [], "train": rows} if name == "pets" else {"test": (broken() if name == "cut" else rows)}
+
+        @staticmethod
+        def load_from_disk(path):
+            asked.append(path)
+            return [{"text": text} for text in TEXTS]
+
+    def broken():
+        yield {"text": TEXTS[0]}
+        raise ConnectionError("the line is dead")
+
+    monkeypatch.setitem(sys.modules, "datasets", Datasets)
+    for name, field, end in (("pets", "text", ""), ("owner/cats", "body", "!")):
+        found = [*documents_of(name, field)]
+        assert [(one.name, one.text) for one in found] == [(f"{name}:{n}", text + end) for n, text in enumerate(TEXTS)]
+    assert asked == [("pets", {"streaming": True}), ("owner/cats", {"streaming": True})]
+    for mark in ("dataset_info.json", "dataset_dict.json"):
+        folder = tmp_path / mark.partition(".")[0]
+        folder.mkdir()
+        (folder / mark).write_text("{}")
+        assert [one.name for one in documents_of(folder)] == [f"{folder.name}:{n}" for n in range(3)]
+        assert asked[-1] == str(folder)
+    with pytest.raises(UnreadableFile, match=r"'gone' cannot be read: no such dataset\. For a configuration"):
+        next(documents_of("gone"))
+    rows = documents_of("cut")
+    assert next(rows).text == TEXTS[0]
+    with pytest.raises(UnreadableFile, match="'cut' cannot be read from row 1 on: the line is dead"):
+        next(rows)
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MissingDependency, match="taken for a dataset's name"):
+        next(documents_of("wikitext"))
+    with pytest.raises(MissingDependency, match="saved by datasets"):
+        next(documents_of(folder))
+
+
+@pytest.mark.skipif(find_spec("datasets") is None, reason="datasets is not installed")
+def test_a_dataset_that_the_package_itself_saved(tmp_path):
+    import datasets  # pyright: ignore[reportMissingImports]
+
+    saved = datasets.Dataset.from_dict({"text": TEXTS})
+    saved.save_to_disk(tmp_path / "one")
+    datasets.DatasetDict({"test": saved.select([0]), "train": saved}).save_to_disk(tmp_path / "splits")
+    for folder in ("one", "splits"):
+        assert [one.text for one in documents_of(tmp_path / folder)] == TEXTS
+    assert [one.text for one in documents_of(saved)] == TEXTS
+
+
+@pytest.mark.parametrize("kind", ["line", "file", "csv", "given"])
+def test_a_text_of_any_length_is_taken_in_sections(tmp_path, monkeypatch, kind):
+    """Cut where a word ends; together they are the text; a name says where each begins."""
+    monkeypatch.setattr("attnscope.surveys.readers.SECTION", 29)
+    text = " ".join(f"word{number}" for number in range(40)) + " " + "x" * 83
+    path = tmp_path / "in" / f"long.{'csv' if kind == 'csv' else 'txt'}"
+    path.parent.mkdir()
+    path.write_text(f'text\n"{text}"\nshort\n' if kind == "csv" else f"{text}\nshort", newline="")
+    corpus = {"line": path, "csv": path, "file": path.parent, "given": [text, "short"]}[kind]
+    found = [*documents_of(corpus)]
+    if kind == "file":
+        text, source = f"{text}\nshort", "long.txt"
+    else:
+        assert (found.pop().text, len({one.row for one in found})) == ("short", 1)
+        source = "given" if kind == "given" else path.name
+    assert "".join(one.text for one in found) == text
+    assert max(len(one.text) for one in found) == 29
+    for one in found:
+        assert text[one.start :].startswith(one.text)
+        assert one.text.endswith((" ", "\n")) or "x" in one.text or one is found[-1]
+        assert one.name == (f"{source}:0@{one.start}" if one.start else f"{source}:0")
+
+
+def test_a_field_of_csv_may_be_longer_than_pythons_own_limit(tmp_path):
+    limit = csv.field_size_limit()
+    (tmp_path / "a.csv").write_text(f'id,text\n1,"{"a b " * 40_000}"\n2,c d\n')
+    assert [(len(one.text), one.reason) for one in documents_of(tmp_path / "a.csv")] == [(160_000, ""), (3, "")]
+    assert csv.field_size_limit() == limit
 
 
 def test_shards_are_bounded_by_documents_and_characters():

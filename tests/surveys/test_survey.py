@@ -169,12 +169,39 @@ def test_long_documents_are_read_in_windows(tmp_path):
 
 
 def test_no_word_of_a_private_text_is_written(tmp_path):
-    found = run(tmp_path / "out", ["the plane flies high", "it sat low on a plane"], texts=False)
+    """Nor where the model or the tokenizer quotes it in an error: in no name, file, column or metadata."""
+    model, own = fresh_model("bert"), tokenizer()
+    high = own("high")["input_ids"][1]
+
+    def refuse(_, args, kwargs):
+        if (kwargs["input_ids"] == high).any():
+            raise ValueError("no plane flies high")
+
+    class Quoting:
+        def __getattr__(self, name):
+            return getattr(own, name)
+
+        def __call__(self, texts, **options):
+            if any("mat" in text for text in texts):
+                raise TypeError(f"what is {texts[0]}?")
+            return own(texts, **options)
+
+    model.register_forward_pre_hook(refuse, with_kwargs=True)
+    corpus = ["the plane flies low", "the plane flies high", "it sat low on a plane", "a plane on the mat"]
+    options = {"threads": 1, "examples": 0, "quiet": True, "texts": False}
+    found = attnscope.survey(model, Quoting(), corpus, tmp_path / "out", **options)
+    assert (found.documents, found.set_aside) == (2, 2)
+    reasons = found.to_frame("set_aside").set_index("row").reason
+    assert reasons.to_dict() == {1: "ValueError", 3: "the tokenizer fails on it (TypeError)"}
+    seen = 0
     for path in found.folder.rglob("*"):
+        assert "plane" not in path.name
         if path.is_file():
             assert b"plane" not in path.read_bytes(), path
-    for part in (found.folder / "parts").iterdir():
-        assert "plane" not in str(pq.read_table(part).to_pydict())
+        if path.suffix == ".parquet":  # compressed
+            table, seen = pq.read_table(path), seen + 1
+            assert "plane" not in f"{table.to_pydict()} {table.schema.metadata}", path
+    assert seen == len(TABLES) + 1
     assert "text" not in found.to_frame("documents").columns
     assert set(found.to_frame("examples").query_text) == {""}
 
@@ -197,6 +224,9 @@ def test_bad_input_is_refused_before_anything_is_written(tmp_path):
     (tmp_path / "full" / "thesis.tex").write_text("mine")
     with pytest.raises(InputError, match="holds other files"):
         run(tmp_path / "full", resume=True)
+    for taken in (tmp_path / "full" / "thesis.tex", tmp_path / "full" / "thesis.tex" / "out"):
+        with pytest.raises(OutputError, match=r"cannot write .*thesis\.tex.*: Not a directory"):
+            run(taken)
     out.mkdir()
     (out / "manifest.json").write_text("{}")
     with pytest.raises(UnreadableFile, match="not the manifest of a survey"):
@@ -262,3 +292,14 @@ def test_statistics_on_request_are_those_of_the_traces(tmp_path):
         run(tmp_path / "out", sentences(9), resume=True)
     with pytest.raises(InputError, match="expected names of statistics on request, got 'entropy'"):
         run(tmp_path / "other", statistics="entropy")
+
+
+def test_texts_in_another_language_are_noted(tmp_path, whole):
+    assert whole.notes == ()
+    found = run(tmp_path / "out", ["猫 坐 在 the 垫 子", "the cat ran", "собака спит"], shard=2)
+    (note,) = found.notes
+    assert note.startswith("63.6 % of the tokens are unknown to the tokenizer: the texts may be in another language")
+    again = run(tmp_path / "out", ["猫 坐 在 the 垫 子", "the cat ran", "собака спит"], shard=2, resume=True)
+    assert again.notes == (note,)
+    letters = run(tmp_path / "letters", ["xyzzy qqq vvv"])  # a token a letter
+    assert letters.notes == ()

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, strategies as st
 from torch import Tensor
 
-from attnscope.tracing.masks import NO_MASK, BiasRule, MaskRule, bias_rule_of, causal_rule, rule_of, split_additive
+from attnscope.tracing.biases import BiasRule, bias_rule_of
+from attnscope.tracing.masks import NO_MASK, MaskRule, causal_rule, rule_of, split_additive
 
 pytestmark = pytest.mark.properties
 
@@ -148,6 +149,22 @@ def test_a_bias_rule_reproduces_its_bias(heads: int, queries: int, keys: int, di
     if diagonal:
         assert rule.cells is None
         assert rule.nbytes == 4 * heads * (queries + keys - 1)
+
+
+@given(heads=st.integers(1, 3), parts=st.integers(1, 5), queries=SIZES, keys=SIZES, seed=st.integers(0, 999))
+def test_a_bias_of_parts_is_that_of_its_cells(heads: int, parts: int, queries: int, keys: int, seed: int) -> None:
+    blocks = torch.randn(heads, parts, queries, keys, generator=torch.Generator().manual_seed(seed))
+    rule, wide, long = BiasRule(blocks=blocks), parts * keys, parts * queries
+    cells = torch.stack([torch.block_diag(*head) for head in blocks])
+    every = torch.arange(long)
+    assert torch.equal(rule.values(every, long, wide), cells)
+    assert torch.equal(rule.values(every[::3], long, wide, heads - 1), cells[-1, ::3])
+    rows, columns = slice(long // 3, min(long, long // 3 + 2)), slice(wide // 2, wide)
+    assert torch.equal(rule.block(rows, long, wide, columns), cells[:, rows, columns])
+    assert torch.equal(rule.cut(long, 1).values(every, long, 1), cells[..., :1])
+    behind = rule.behind(3).values(every, long, wide + 3)
+    assert torch.equal(behind, torch.nn.functional.pad(cells, (3, 0)))
+    assert rule.nbytes == 4 * heads * parts * queries * keys
 
 
 def test_a_bias_of_one_cell_off_is_kept_whole() -> None:

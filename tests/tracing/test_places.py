@@ -173,6 +173,8 @@ def test_show_and_plot_have_the_defaults_of_a_state() -> None:
         for row in State.table():
             if row.name == "special" and function is Trace.show:  # None: hidden where they fill up a sound, else shown
                 assert given[row.name] is None
+            elif row.name == "edits" and function is Trace.plot:  # a figure asks no model
+                assert row.name not in given
             elif row.name not in ("why", "side", "layer", "head", "query", "key", "stack"):
                 assert given[row.name] == row.default, row.name
 

@@ -1,5 +1,7 @@
 """Tokens of every kind of vocabulary read as the text has them: real tokenizers, trained here on a few sentences."""
 
+import copy
+import pickle
 from functools import cache
 from typing import Any
 
@@ -170,3 +172,20 @@ def test_a_token_is_found_as_it_is_shown() -> None:
     with pytest.raises(attnscope.InputError, match="señores , ↵ n a") as error:
         tokens.find("hund")
     assert "Ġ" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["WordPiece", "SentencePiece"])
+def test_words_are_found_when_they_are_first_read(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, and for copies, equal ones and pickled ones too."""
+    plain, found = read(kind), read(kind)
+    with monkeypatch.context() as patched:
+        patched.setattr("attnscope.tracing.tokens.words_of", lambda *_, **__: pytest.fail("read too early"))
+        later = read(kind)
+        assert len(later) == len(plain)
+    assert (later.words, later.shown) == (plain.words, plain.shown)
+    monkeypatch.setattr("attnscope.tracing.tokens.words_of", lambda *_, **__: pytest.fail("read twice"))
+    assert (later.word_text, later.turns) == (plain.word_text, plain.turns)
+    monkeypatch.undo()
+    assert pickle.loads(pickle.dumps(found)) == copy.copy(found) == plain == found
+    with pytest.raises(AttributeError, match="no attribute 'wrods'"):
+        _ = found.wrods  # type: ignore[attr-defined]

@@ -38,9 +38,12 @@ def test_a_view(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", CASES["pairs"], ids=lambda case: case["name"])
 def test_a_comparison(case: dict[str, Any]) -> None:
-    qkv = torch.zeros(3, 1, 2, 5, 7).unbind()
-    made = Trace.from_qkv(*qkv, tokens=list("abcde"))
-    a, b = (dataclasses.replace(made, source=s["source"], model=model(s["model"])) for s in case["sides"])
+    sides = []
+    for side in case["sides"]:
+        length = side.get("tokens", 5)
+        made = Trace.from_qkv(*torch.zeros(3, 1, 2, length, 7).unbind(), tokens=[*map(str, range(length))])
+        sides.append(dataclasses.replace(made, source=side["source"], model=model(side["model"])))
+    a, b = sides
     code = python_of_comparison(a, b, State(**case["state"]))
     assert code == case["said"]
     ast.parse(code)
@@ -117,7 +120,7 @@ def run(code: str, **known: Any) -> Any:
     return found["view"]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(places())
 def test_the_code_makes_the_view_again(place: tuple[str, State]) -> None:
     """A page's address, the view there, the code that it copies, and the view which that makes."""

@@ -14,6 +14,7 @@ from attnscope.statistics.sink_tokens import sink_tokens
 from attnscope.text.format import percent_in_words
 from attnscope.views.default_place import choose_opening
 from attnscope.views.sentences.sentence import title
+from chats import chat, pieces_of, traced
 
 
 def word(tokens: Tokens, position: int) -> int | None:
@@ -192,3 +193,55 @@ def test_a_long_text_is_searched_whole() -> None:
     opening = choose_opening(trace, trace.sites)
     assert (opening.head, opening.query, opening.key) == (1, 347, 83)
     assert "among" not in opening.why
+
+
+def hay(count: int) -> str:
+    """Sentences with a needle in their middle."""
+    some = [f"Ship {number} left the harbour." for number in range(count)]
+    return " ".join([*some[: count // 2], "The code is 7412.", *some[count // 2 :]])
+
+
+def planted(tokens: Tokens, links: dict[tuple[int, int], tuple[int, int]]) -> Trace:
+    """Random vectors; in these (layer, head) one query looks at one key alone."""
+    trace = traced(tokens, size=11)
+    for (layer, head), (query, key) in links.items():
+        site = trace.sites[layer]
+        site.q[head, query] = 0
+        site.q[head, query, 10], site.k[head, :, 10], site.k[head, key, 10] = 60.0, 0.0, 1.0
+    return trace
+
+
+def test_a_chat_that_waits_opens_on_the_needle_and_not_on_its_frame() -> None:
+    tokens = chat([("system", "Be terse."), ("user", f"{hay(120)}\n\nWhat is the code?")])
+    last, needle = len(tokens) - 1, tokens.strings.index("Ġ7412")
+    assert tokens.strings[last - 1] == "assistant"
+    links = {(0, 0): (last, last - 1), (0, 1): (last, last), (0, 2): (last // 2, 60), (1, 2): (last, needle)}
+    state = planted(tokens, links).show().state
+    assert (state.layer, state.head, state.query, state.key) == (1, 2, last, needle)
+    assert "the last token, from which the model would write on" in state.why
+    assert "and “7412” receives" in state.why
+    of_the = {(layer, head): (last, last - 1) for layer in (0, 1) for head in (0, 1, 2)}
+    assert planted(tokens, of_the).show().state.key == last - 1, "where nothing else is looked at, it is a word as well"
+
+
+@pytest.mark.parametrize("question", ["What is the code?", "What is the code of the ship?\n\nAnswer:"])
+def test_an_answer_out_of_the_text_opens_where_it_was_fetched(question: str) -> None:
+    """The needle stands in the prompt, as every answer to a text does; what is new is new to the question."""
+    tokens = chat([("user", f"{hay(8)}\n\n{question}")], answer="The code is 7412.")
+    needle = tokens.strings.index("Ġ7412")
+    wrote = len(tokens) - 3
+    assert tokens.strings[wrote : wrote + 2] == ("Ġis", "Ġ7412")
+    state = planted(tokens, {(1, 0): (wrote, needle), (0, 0): (wrote - 1, 9)}).show().state
+    assert (state.layer, state.head, state.query, state.key) == (1, 0, wrote, needle)
+    assert "from which the model wrote “7412”" in state.why
+
+
+@pytest.mark.parametrize(
+    ("end", "waits"), [(" So the code is", True), ("\n\nAnswer:", True), (" This is the end.", False)]
+)
+def test_a_prompt_without_roles_waits_where_it_is_not_finished(end: str, waits: bool) -> None:
+    strings = pieces_of(hay(8) + end)
+    tokens = Tokens(tuple(strings))
+    last, needle = len(tokens) - 1, strings.index("Ġ7412")
+    state = planted(tokens, {(1, 0): (last, needle), (0, 1): (30, 4)}).show().state
+    assert ((state.query, state.key) == (last, needle)) is waits

@@ -77,7 +77,7 @@ def test_the_stream_opens_on_the_head_that_moves_the_name(smol) -> None:
     """Indirect objects: L23H3 adds most to " Mary" − " John"; the rows add up to what the model itself returns."""
     model, tokenizer = smol
     text = "When Mary and John went to the store, John gave a drink to"
-    view = attnscope.show(model, tokenizer, text, level="stream", target="Mary", against="John")
+    view = attnscope.show(model, tokenizer, text, level="stream", target=" Mary", against=" John")
     ids = [tokenizer(name, add_special_tokens=False).input_ids[0] for name in (" Mary", " John")]
     with torch.no_grad():
         logits = model(**tokenizer(text, return_tensors="pt")).logits[0, -1]

@@ -1,10 +1,12 @@
-/** The keys of the frame: Enter, Escape, /, ? and the digits. A level takes all others, and these where it prevents their default. */
+/** The keys of the frame: Enter, Escape, /, ?, comma, full stop and the digits. A level takes all others, and these where it prevents their default. */
 
 export interface Keys {
   enter(): void;
   escape(): void;
   find(): void;
   help(): void;
+  /** To the token that was written before or after; false where none was. */
+  written(by: 1 | -1): boolean;
   /** False where this key is not one of a level. */
   level(key: string): boolean;
 }
@@ -23,7 +25,9 @@ export function listenToKeys(scope: HTMLElement, alone: boolean, keys: Keys): ()
     else if (key === "?") keys.help();
     else if (key === "/") keys.find();
     else if (key === "Enter" && !event.shiftKey && !target.closest?.("button, a, input, [data-panel]")) keys.enter();
-    else if (!keys.level(key)) return;
+    else if (key === "," || key === ".") {
+      if (!keys.written(key === "." ? 1 : -1)) return;
+    } else if (!keys.level(key)) return;
     event.preventDefault();
   };
   const fromBody = (event: KeyboardEvent) => {

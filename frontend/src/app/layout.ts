@@ -7,6 +7,8 @@ export interface LayoutParts {
   scope: HTMLElement;
   masthead: HTMLElement;
   foot: HTMLElement;
+  /** What stands above the foot, and stays there. */
+  dock?: HTMLElement;
   /** The first line of the foot. */
   readout: HTMLElement;
   /** Those that need to know how tall the others are. */
@@ -41,10 +43,10 @@ export class Layout {
   ) {}
 
   listen(): void {
-    const { scope, masthead, foot } = this.parts;
+    const { scope, masthead, foot, dock } = this.parts;
     const look = () => this.look();
     const sizes = new ResizeObserver(() => this.measure());
-    for (const element of [masthead, foot, scope]) sizes.observe(element);
+    for (const element of [masthead, foot, scope, ...(dock ? [dock] : [])]) sizes.observe(element);
     addEventListener("scroll", look, { capture: true, passive: true });
     addEventListener("resize", look, { passive: true });
     scope.addEventListener("scroll", look, { passive: true });
@@ -93,18 +95,21 @@ export class Layout {
     const height = this.height();
     const slim = scope.clientWidth <= SLIM;
     const readout = sticky.readout.offsetHeight + READOUT_EDGE;
-    const heights = `${masthead},${foot},${readout},${height},${slim}`;
+    const dock = sticky.dock?.offsetHeight ?? 0;
+    const heights = `${masthead},${foot},${readout},${height},${slim},${dock}`;
     if (heights === this.heights) return;
     this.heights = heights;
     setAttribute(scope, "data-low", height < LOW ? "" : null);
     setAttribute(scope, "data-snug", height < SNUG ? "" : null);
     setAttribute(scope, "data-slim", slim ? "" : null);
     const yields = height < LOW || slim;
-    for (const { style } of [...between, sticky.foot]) {
+    const below = yields ? Math.min(READOUT, foot) : foot;
+    for (const { style } of [...between, sticky.foot, ...(sticky.dock ? [sticky.dock] : [])]) {
       style.setProperty("--sight", `${height}px`);
-      style.setProperty("--foot", `${yields ? Math.min(READOUT, foot) : foot}px`);
+      style.setProperty("--foot", `${below + (height < LOW ? 0 : dock)}px`);
       style.setProperty("--bar", `${yields ? 0 : masthead}px`);
     }
+    sticky.dock?.style.setProperty("--foot", `${below}px`);
     sticky.foot.style.setProperty("--below", `${yields ? Math.max(0, foot - readout) : 0}px`);
     this.look();
   }

@@ -28,13 +28,14 @@ import { Ribbons } from "./parts/ribbons";
 import { SentenceBar } from "./parts/sentence-bar";
 import { skips } from "./parts/skips";
 import { Switch } from "./parts/switch";
+import { Timeline } from "./parts/timeline";
 import { Tip } from "./parts/tip";
 import type { Tools } from "./parts/tools";
 import { shadow } from "./shadow";
 import { onThemeChange, rampOf, resolve } from "./theme";
 import { toolsOf } from "./tools-of-page";
-import { held } from "./validate-state";
-import type { Options, Step, View } from "./view";
+import { held, pictured } from "./validate-state";
+import type { Dock, Options, Step, View } from "./view";
 
 let mounted = 0;
 
@@ -67,10 +68,12 @@ class App implements View {
   private readonly switch: Switch;
   private readonly sentenceBar: SentenceBar;
   private readonly ribbons: Ribbons;
+  private readonly timeline = new Timeline((query) => this.choices.query(query));
   private readonly hint = new Hint();
   private readonly receipt = new ReceiptView();
   private readonly foot = new Foot(this.receipt);
   private readonly panels = new Panels();
+  private readonly dock: Dock | null;
   private readonly helpOpener: HTMLButtonElement;
   private readonly levels: LevelHost;
   private readonly inAndOut: InAndOut;
@@ -95,7 +98,13 @@ class App implements View {
       waits: (text) => this.notices.replace([text]),
     });
     this.choices = new Choices(this.navigation, this.notices, this.hint, source, () => this.scene as Scene);
+    const { dock, sides } = options;
+    const ask = dock && source.askEdits?.bind(source);
+    const edit = (change: Partial<State>) => this.choices.set(change, "set");
+    const memory = sides?.memory ?? { open: false, histories: {} };
+    this.dock = ask ? dock({ ask, side: sides?.shown ?? null, memory, set: edit }) : null;
     const actions: Actions = {
+      edits: this.dock?.heads,
       set: (change) => this.choices.set(change, "set"),
       go: (change) => this.choices.set(change, "go"),
       say: (text) => this.foot.say(text),
@@ -112,6 +121,7 @@ class App implements View {
       scene: () => this.scene,
       held: (site) => held(source, site),
       holds: (site, head) => source.live || source.holds(site.index, head),
+      pictured: (site, head) => source.pictured?.(site.index, head) ?? false,
       choose: (name, value) => this.choices.crumb(name, value),
     });
     this.helpOpener = this.panels.opener("?", "help", { "data-tool": "help", "aria-keyshortcuts": "?" }, () =>
@@ -123,18 +133,23 @@ class App implements View {
       picture: () => this.levels.level?.picture?.() ?? null,
       set: (change) => this.set(change),
       metas: options.sides?.metas,
+      dock: this.dock,
     });
     this.sentenceBar = new SentenceBar(meta.notes ?? [], this.hint.element);
     const host = {
       pickQuery: (query: number) => this.choices.query(query),
       pin: (key: number) => this.choices.set({ key }, "set"),
+      group: (group: number | null) => this.choices.set({ group }, "set"),
       say: (text: string) => this.foot.say(text),
     };
     this.ribbons = new Ribbons(host, `a${++mounted}`);
     this.masthead = new Masthead(options, { crumbs: this.crumbs, tools: this.tools, switch: this.switch });
     const texts = options.sides ? [{ element: options.sides.texts }] : [];
     const above = [this.panels, { element: this.receipt.banner }, this.notices, ...texts, this.sentenceBar];
-    const parts = [this.masthead, ...above, this.ribbons, this.levels, this.foot].map(({ element }) => element);
+    const below = this.dock ? [this.dock, this.foot] : [this.foot];
+    const parts = [this.masthead, ...above, this.ribbons, this.timeline, this.levels, ...below].map(
+      ({ element }) => element,
+    );
     const past = skips({ text: () => this.ribbons.focus(), level: () => this.levels.focus() });
     const sheet = h("div", { class: "sheet" }, past, ...parts);
     this.scope = h(
@@ -145,12 +160,13 @@ class App implements View {
     this.tip = new Tip(this.scope);
     sheet.append(this.tip.element);
     this.scope.addEventListener("pointerdown", (event) => this.masthead.pressed(event));
-    shadow(root).append(this.scope);
+    shadow(root, this.dock?.css).append(this.scope);
     this.layout = new Layout(
       {
         scope: this.scope,
         masthead: this.masthead.element,
         foot: this.foot.element,
+        dock: this.dock?.element,
         readout: this.foot.readout,
         between: [this.panels.element, this.levels.element],
       },
@@ -168,6 +184,7 @@ class App implements View {
       listenToKeys(this.scope, options.alone ?? false, {
         enter: () => this.inAndOut.step(1),
         escape: () => this.inAndOut.escape(),
+        written: (by) => this.timeline.step(by),
         find: () => this.ribbons.seek(),
         level: (key) => this.inAndOut.to(levelOfKey(key)),
         help: () => this.helpOpener.click(),
@@ -214,6 +231,7 @@ class App implements View {
     this.tip.close();
     for (const undo of this.cleanup) undo();
     this.levels.destroy();
+    this.dock?.destroy();
     this.sentenceBar.destroy();
     this.receipt.destroy();
     this.foot.destroy();
@@ -228,7 +246,7 @@ class App implements View {
   private shown(wanted: State, problems: string[]): State {
     const { sides } = this.options;
     if (!sides && wanted.side !== "a") problems.push("This view shows one trace, so it has no sides to choose from.");
-    const state = { ...wanted, side: sides?.shown ?? "a" };
+    const state = pictured(this.source, { ...wanted, side: sides?.shown ?? "a" }, problems);
     if (this.levels.has(state.level)) return state;
     const gone = levelNamed(state.level)?.missing?.(this.source);
     const level = gone && this.levels.has("model") ? "model" : "neuron";
@@ -266,9 +284,11 @@ class App implements View {
     this.tools.show(scene, level);
     this.switch.show(state.level);
     this.crumbs.show(scene);
+    this.ribbons.element.hidden = scene.picture !== null;
     const own = scene.pair && state.level !== "model" ? sentenceOfPair(scene, scene.pair) : level.sentence?.(scene);
     this.sentenceBar.draw(scene, this.opening, own ?? null);
     this.ribbons.draw(scene);
+    this.timeline.draw(scene);
     this.receipt.draw(scene);
     this.foot.sayKeys(level.keys, this.inAndOut.next(1) !== null, this.inAndOut.escapes());
     if (this.drawn === 0) {
@@ -278,6 +298,7 @@ class App implements View {
     }
     level.draw(scene);
     this.foot.draw(scene, level);
+    this.dock?.draw(scene);
     if (this.drawn === 0) this.layout.lookNow(); // laid out while the first frame is waited for, not in it
     this.root.dataset.drawn = String(++this.drawn);
     this.root.dataset.ready = "";

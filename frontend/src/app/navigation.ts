@@ -70,7 +70,7 @@ export class Navigation {
     // a place is reached from the one that is waited for, if one is
     const next = changed(awaited?.state ?? this.state, problems);
     const site = siteOf(source.meta, next);
-    if (!source.live && !source.holds(site.index, next.head)) {
+    if (!source.live && !source.holds(site.index, next.head) && !source.pictured?.(site.index, next.head)) {
       host.stayed([...problems, absent(source, site, next.head)]);
       return;
     }

@@ -2,6 +2,7 @@
 
 import { button, h } from "../base/dom";
 import { explained } from "../base/explained";
+import { carried } from "../base/head-edit";
 import { CHOICES, INITIAL, type Side, type State } from "../base/state";
 import { placeOf, positionOn } from "../chain/difference";
 import type { PairSource } from "../chain/pair-source";
@@ -10,7 +11,7 @@ import type { Source } from "../data/source";
 import { mount } from "./mount";
 import { pairNames, pairTexts } from "./parts/pair-texts";
 import { siteOf } from "./validate-state";
-import type { Options, Step, View } from "./view";
+import type { DockMemory, Options, Step, View } from "./view";
 
 const NAMES: Record<Side, string> = { a: "A", b: "B", difference: "B − A" };
 export async function mountPair(
@@ -31,6 +32,7 @@ class PairView implements View {
   private readonly buttons = new Map<Side, HTMLButtonElement>();
   private readonly sides = h("div", { class: "levels sides", role: "group", "aria-label": "side of the comparison" });
   private readonly metas: [Metadata, Metadata];
+  private readonly memory: DockMemory = { open: false, histories: {} };
   private readonly texts: HTMLElement;
   private turn = 0;
   private latest: Partial<State> | null = null;
@@ -70,7 +72,7 @@ class PairView implements View {
         ...this.options,
         problems,
         base: { ...base, side },
-        sides: { element: this.sides, texts: this.texts, shown: side, metas: this.metas },
+        sides: { element: this.sides, texts: this.texts, shown: side, metas: this.metas, memory: this.memory },
       },
     );
     if (turn !== this.turn) return view.destroy();
@@ -148,12 +150,16 @@ class PairView implements View {
         }
       return 0;
     };
+    const history = this.memory.histories[to === "b" ? "b" : "a"];
     const exact = (position: number) => positionOn(queries, to, placeOf(queries, from, position));
     return {
       ...state,
       query: nearest(state.query),
       key: state.key === null ? null : positionOn(keys, to, placeOf(keys, from, state.key)),
       queries: state.queries.map(exact).filter((one) => one !== null),
+      // those of B are made in another text than those of A and of B − A, which has other tokens
+      edits:
+        (from === "b") === (to === "b") ? state.edits : carried(state.edits, history ? history.past[history.at] : []),
       filter: "all",
       sort: to === "difference" ? "change" : "layer",
       quantity: to === "difference" ? "weights" : state.quantity,

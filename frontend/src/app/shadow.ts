@@ -21,6 +21,7 @@ import sentenceBar from "./parts/sentence-bar.css";
 import skips from "./parts/skips.css";
 import sounds from "./parts/sounds.css";
 import levelSwitch from "./parts/switch.css";
+import timeline from "./parts/timeline.css";
 import tip from "./parts/tip.css";
 import tools from "./parts/tools.css";
 import frame from "./style.css";
@@ -38,6 +39,7 @@ const PARTS = [
   pairTexts,
   sentenceBar,
   ribbon,
+  timeline,
   pictures,
   sounds,
   notices,
@@ -60,16 +62,19 @@ const colours = Object.entries(page)
 const STYLES = [colours, [frame, ...PARTS, ...SHARED, ...REGISTRY.map((level) => level.css), pair].join("\n")];
 let sheets: CSSStyleSheet[] | null = null;
 
-export function shadow(root: HTMLElement): ShadowRoot {
+/** `more`: styles of a part that only some views have. */
+export function shadow(root: HTMLElement, more = ""): ShadowRoot {
   const inside = root.shadowRoot ?? root.attachShadow({ mode: "open" });
-  sheets ??= STYLES.map((text) => {
-    const sheet = new CSSStyleSheet();
-    sheet.replaceSync(text);
-    return sheet;
-  });
-  inside.adoptedStyleSheets = sheets;
+  sheets ??= STYLES.map(sheetOf);
+  inside.adoptedStyleSheets = more ? [...sheets, sheetOf(more)] : sheets;
   inside.replaceChildren();
   return inside;
+}
+
+function sheetOf(text: string): CSSStyleSheet {
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(text);
+  return sheet;
 }
 
 /** Where nothing can be drawn: say why, in place of the view. */

@@ -1,7 +1,8 @@
 /** A state against a trace: which site it means, whether it exists, and what to say where it does not. */
 
 import { ranges } from "../base/format";
-import type { Filter, State } from "../base/state";
+import { type HeadEdit, parseEdit } from "../base/head-edit";
+import type { Filter, LevelName, State } from "../base/state";
 import type { Metadata, Site } from "../data/metadata";
 import type { Source } from "../data/source";
 import type { Label } from "../scene/labels";
@@ -66,24 +67,53 @@ export function fitted(meta: Metadata, wanted: State, before: State, problems: s
   }
   state.heads = only(state.heads, (head) => head < site.heads && head !== state.head);
   state.queries = only(state.queries, (query) => query >= first && query <= last && query !== state.query);
+  state.edits = fittingEdits(meta, state.edits, problems);
   if (state.dim !== null && state.dim >= Math.max(site.head_size, site.value_size)) state.dim = null;
+  if (state.group !== null && state.group >= (meta.tokens[site.key_tokens].groups?.length ?? 0)) state.group = null;
+  if (state.pooled && !meta.tokens.some(({ groups }) => groups)) state.pooled = false;
   if (state.filter !== "all" && new Set(meta.tokens[0].segments).size < 2) state.filter = "all";
   return state;
 }
 
+/** Those of heads and tokens that are here. */
+function fittingEdits(meta: Metadata, edits: string[], problems: string[]): string[] {
+  const kept = only(edits, (text) => {
+    const { layer, stack, heads, query, key } = parseEdit(text) as HeadEdit;
+    const site = meta.sites.find((one) => one.layer === layer && (stack ?? one.stack) === one.stack);
+    if (!site || (query ?? 0) > queryRange(site)[1] || (key ?? 0) >= site.keys) return false;
+    return heads.every((i) => i < site.heads);
+  });
+  const gone = edits.filter((text) => !kept.includes(text));
+  if (gone.length) problems.push(`Nothing here to edit by ${gone.join(", ")}: no such layer, head or token.`);
+  return kept;
+}
+
 /** The same array where nothing is left out. */
-const only = (numbers: number[], keep: (n: number) => boolean) =>
-  numbers.every(keep) ? numbers : numbers.filter(keep);
+function only<T>(several: T[], keep: (one: T) => boolean): T[] {
+  return several.every(keep) ? several : several.filter(keep);
+}
 
 /** A page may open on a layer or a head that it does not hold: what it does hold, and why. */
 export function nearestHeld(source: Source, state: State, problems: string[]): State {
   const site = siteOf(source.meta, state);
-  if (source.holds(site.index, state.head)) return state;
+  if (source.holds(site.index, state.head) || source.pictured?.(site.index, state.head)) return state;
   const other = held(source, site) ? site : source.meta.sites.find((one) => held(source, one));
   if (!other) return state;
   problems.push(absent(source, site, state.head));
   const head = source.holds(other.index, state.head) ? state.head : (firstHeld(source, other) ?? 0);
   return fitted(source.meta, { ...state, stack: other.stack, layer: other.layer, head }, state, problems);
+}
+
+/** Levels that need the numbers of a head, and not a picture alone. */
+const NUMBERS: LevelName[] = ["head", "neuron", "steps"];
+
+/** A head of which there is a picture alone is shown at the level that draws it; the others say how to get the rest. */
+export function pictured(source: Source, state: State, problems: string[]): State {
+  const site = siteOf(source.meta, state);
+  const mean = state.level === "head" && state.average !== "none"; // of the heads that are here
+  if (mean || !NUMBERS.includes(state.level) || !source.pictured?.(site.index, state.head)) return state;
+  problems.push(`${absent(source, site, state.head)} The grid shows its coarse picture.`);
+  return { ...state, level: "matrix" };
 }
 
 /** What to say where a layer is not in this page, and how to get it. */

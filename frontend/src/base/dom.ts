@@ -27,6 +27,15 @@ export function setAttribute(element: Element, name: string, value: string | nul
   else if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
+/** These children and no others; one that has the focus keeps it. */
+export function setChildren(element: Element, children: readonly HTMLElement[]): void {
+  const there = element.children;
+  if (children.length === there.length && children.every((one, i) => one === there[i])) return;
+  const focused = children.find((one) => one.matches(":focus"));
+  element.replaceChildren(...children);
+  focused?.focus({ preventScroll: true });
+}
+
 export function button(name: string, attributes: Attributes, onClick: () => void): HTMLButtonElement {
   const element = h("button", { type: "button", ...attributes }, name);
   element.addEventListener("click", onClick);

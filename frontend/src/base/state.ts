@@ -1,6 +1,7 @@
 /** What is being looked at, and how it is written into a page's URL: `#layer=2&head=8&query=8&key=9`. */
 
 import { ALIASES, ALWAYS, CHOICES, EXPECTED, INITIAL, KINDS, type Kind, LEVELS, type State } from "../generated/state";
+import { editText, MOST_EDITS, parseEdit } from "./head-edit";
 
 export { CHOICES, INITIAL, LEVELS, type State };
 export type LevelName = State["level"];
@@ -18,13 +19,18 @@ const READERS: Record<Exclude<Kind, "choice">, (text: string) => unknown> = {
     const numbers = text === "" ? [] : text.split(",").map((part) => whole(part.trim()));
     return numbers.length <= 1000 && numbers.every((n) => n !== undefined) ? [...new Set(numbers)] : undefined;
   },
+  edits: (text) => {
+    const edits = text === "" ? [] : text.split(",").map(parseEdit);
+    const read = edits.every((one) => one !== null) && edits.length <= MOST_EDITS;
+    return read ? [...new Set(edits.map(editText))] : undefined;
+  },
   weight: (text) => (/^(0(\.\d{1,9})?|1(\.0{1,9})?|\d(\.\d{1,9})?e-\d{1,2})$/.test(text) ? Number(text) : undefined),
   flag: (text) => ({ 1: true, true: true, 0: false, false: false })[text],
   name: (text) => (/^[a-z_]{1,40}$/.test(text) ? text : undefined),
   text: (text) => text || null,
 };
 /** Kinds for which an empty text means something; elsewhere it means "as it was". */
-const MAY_BE_EMPTY: ReadonlySet<Kind> = new Set(["text", "optional position", "positions"]);
+const MAY_BE_EMPTY: ReadonlySet<Kind> = new Set(["text", "optional position", "positions", "edits"]);
 
 function read(name: keyof State, text: string): { found: unknown; expected: string } {
   const kind = KINDS[name];

@@ -1,5 +1,6 @@
 /** Where the tensors of B − A come from: the sources of both, and a payload that lays them beside each other. */
 
+import type { AskEdits } from "../data/edits";
 import type { HeadTensors } from "../data/head-tensors";
 import type { Metadata, Places } from "../data/metadata";
 import type { Payload } from "../data/payload";
@@ -9,6 +10,8 @@ import { Difference } from "./difference";
 
 export class PairSource implements Source {
   readonly live: boolean;
+  /** Edits in B − A are of A. */
+  readonly askEdits?: AskEdits;
   private readonly made = new Map<string, Difference>();
 
   constructor(
@@ -17,6 +20,7 @@ export class PairSource implements Source {
     readonly b: Source,
   ) {
     this.live = a.live || b.live;
+    this.askEdits = a.askEdits?.bind(a);
     if (!payload.meta.pair) throw new PayloadError("The data of this comparison does not say what belongs together.");
   }
 

@@ -101,10 +101,15 @@ export class HeadTensors {
   bias(query: number): Float32Array | null {
     const { bias, queries, keys } = this.site;
     if (!bias) return null;
-    const heads = this.payload.shape(bias.tensor)[0];
+    const [heads, , each, wide] = this.payload.shape(bias.tensor);
     this.biases ??= this.payload.floats(bias.tensor, heads === 1 ? 0 : this.head);
     const values = this.biases;
     if (bias.form === "full") return values.subarray(query * keys, (query + 1) * keys);
+    if (bias.form === "blocks") {
+      const row = new Float32Array(keys); // of parts that do not see each other: 0 outside of the query's own
+      row.set(values.subarray(query * wide, (query + 1) * wide), Math.floor(query / each) * wide);
+      return row;
+    }
     const start = queries - 1 - query; // key - query + Q - 1 at key 0
     return values.subarray(start, start + keys);
   }

@@ -15,13 +15,16 @@ export interface TokenTable {
   /** Of a chat: the turn of each token, null before the first, and who speaks in each turn. */
   turns?: (number | null)[];
   roles?: string[];
-  /** What the model gave each token that it generated, and the most probable other one; null for what it read. */
+  /** What the model gave each token that it generated, its rank from 1, and the most probable other one; null for what it read. */
   probability?: (number | null)[];
+  rank?: (number | null)[];
   runner_up?: ([string, number] | null)[];
   /** Of images: which tokens are patches, and what the model saw. */
   grids?: PatchGrid[];
   /** Of what was heard: its positions, and a small picture. */
   sound?: Sound;
+  /** Name, kind, first token, the token behind the last, and the number of the group that it lies in. */
+  groups?: [name: string, kind: string, start: number, stop: number, parent: number | null][];
   /** Where each token stands in the text: [start, end). May be missing or empty. */
   offsets?: [number, number][];
 }
@@ -93,7 +96,7 @@ export interface Site {
   query_tokens: number;
   key_tokens: number;
   mask: MaskRule;
-  bias: { form: "diagonals" | "full"; tensor: string } | null;
+  bias: { form: "diagonals" | "full" | "blocks"; tensor: string } | null;
   sinks: string | null;
   norms: "output" | "value";
   weights_only: boolean;
@@ -105,6 +108,8 @@ export interface Site {
   steps?: SiteSteps;
   /** Of every site, held or not, in the first block of a view. */
   thumb?: Thumb;
+  /** Of heads that a page does not hold. */
+  picture?: Thumb & { heads: number[] };
   /** A number per head; null where no query allows one. */
   stats?: Record<string, (number | null)[]>;
   /** Query, key and weight of each head's strongest link between two tokens that are not special. */

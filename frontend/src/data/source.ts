@@ -1,16 +1,35 @@
 /** Where tensors come from. The app and its levels know this interface only, never the host behind it. */
 
+import type { AskEdits } from "./edits";
 import { HeadTensors } from "./head-tensors";
 import type { Metadata, Site } from "./metadata";
 import type { Payload } from "./payload";
+import { Picture, Pictured } from "./pictured";
 import { PayloadError } from "./safetensors";
 import { StepTensors } from "./step-tensors";
+
+/** Tiles of one head, as [zoom, row, col]; see attnscope/tiles. `coarse`: without waiting, from some of the queries. */
+export interface TilesAsked {
+  site: number;
+  head: number;
+  tiles: [number, number, number][];
+  coarse: boolean;
+}
+
+/** `values`: row by row; −1 where all is masked, NaN where something is broken. */
+export interface TileData {
+  values: Float32Array;
+  columns: number;
+  exact: boolean;
+}
 
 export interface Source {
   /** Describes every site, held or not. */
   readonly meta: Metadata;
   /** What can be had without asking anybody. */
   holds(site: number, head: number): boolean;
+  /** Of a head that is not held: there is a coarse picture, and `head` gives a `Pictured`. */
+  pictured?(site: number, head: number): boolean;
   /** Others can be fetched from a live kernel or server. */
   readonly live: boolean;
   /** Who that is. */
@@ -27,6 +46,10 @@ export interface Source {
   octets?(name: string): Uint8Array | null;
   /** The same of numbers. */
   floats?(name: string): Float32Array | null;
+  /** Asks the model what edits do to its predictions, where there is one. */
+  askEdits?: AskEdits;
+  /** Parts of the picture of a head that is too long to be computed here, where somebody can be asked. */
+  tiles?(asked: TilesAsked, signal: AbortSignal): Promise<TileData[]>;
   /** Says that more is held now. */
   onChange?(listener: () => void): () => void;
 }
@@ -76,6 +99,20 @@ export class Holdings {
       if (found) this.numbers.set(name, found);
     }
     return found;
+  }
+
+  picture(index: number, head: number): Pictured | null {
+    for (const payload of this.payloads) {
+      const site = payload.meta.sites.find((one) => one.index === index);
+      const { picture } = site ?? {};
+      const at = picture?.heads.indexOf(head) ?? -1;
+      if (!site || !picture || at < 0) continue;
+      const size = picture.rows * picture.columns;
+      const octets = payload.octets(picture.tensor).subarray(at * size, (at + 1) * size);
+      const whole = new Picture(picture, octets, picture.queries ?? site.queries, picture.keys ?? site.keys);
+      return new Pictured(this.meta, index, head, whole);
+    }
+    return null;
   }
 
   head(site: number, head: number): HeadTensors | null {

@@ -17,10 +17,15 @@ export function streamOf(source: Pick<Source, "meta" | "floats">): StreamTable |
 }
 
 export class StreamTable {
+  /** How many targets a position has; there may be some at which nothing is predicted. */
+  readonly columns: number;
+
   constructor(
     readonly note: StreamNote,
     private readonly floats: (name: string) => Float32Array | null,
-  ) {}
+  ) {
+    this.columns = note.targets.reduce((most, row) => Math.max(most, row.length), 0);
+  }
 
   /** The row of a token; -1 where it is not held. */
   row(position: number): number {
@@ -45,10 +50,6 @@ export class StreamTable {
 
   turns(row: number): Float32Array {
     return this.part("turns", row, this.note.blocks.length);
-  }
-
-  get columns(): number {
-    return this.note.targets[0]?.length ?? 0;
   }
 
   logits(row: number): Float32Array {

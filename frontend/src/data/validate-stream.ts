@@ -32,9 +32,10 @@ export function checkStream(meta: Metadata, stream: StreamNote, tensors: Shapes)
   };
   if (targets.length) {
     checkCount(targets, positions.length, `${WHAT}, targets`);
-    const columns = targets[0].length;
+    const columns = Math.max(0, ...targets.map((row) => row?.length ?? 0));
     for (const row of targets) {
-      checkCount(row, columns, `${WHAT}, targets`);
+      const none = stream.task === "label" && row?.length === 0; // a label of the whole text stands at one position
+      checkCount(row, none ? 0 : columns, `${WHAT}, targets`);
       for (const target of row)
         if (typeof target?.text !== "string" || !Number.isInteger(target.id))
           throw damaged(WHAT, "a target has an id and a text");

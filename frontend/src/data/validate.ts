@@ -20,6 +20,7 @@ export function validate(meta: Metadata, tensors: Shapes): void {
     heads += site.heads;
     if (heads > MOST.allHeads) throw damaged(what, `there are more than ${MOST.allHeads} heads`);
     if (site.thumb) fits(tensors, site.thumb.tensor, [site.heads, site.thumb.rows, site.thumb.columns], what);
+    if (site.picture) checkPicture(site, site.picture, tensors, what);
     for (const [name, values] of Object.entries(site.stats ?? {})) checkCount(values, site.heads, `${what}, ${name}`);
     if (site.roles) checkRoles(site, what);
     if (site.links) checkCount(site.links, site.heads, `${what}, links`);
@@ -33,6 +34,19 @@ function checkRoles({ roles, heads }: Site, what: string): void {
   for (const role of roles?.flat() ?? [])
     if (typeof role?.name !== "string" || typeof role.sentence !== "string" || typeof role.value !== "number")
       throw damaged(`${what}, roles`, "a role has a name, a sentence and a value");
+}
+
+function checkPicture(
+  site: Site,
+  { tensor, heads, rows, columns }: NonNullable<Site["picture"]>,
+  tensors: Shapes,
+  what: string,
+): void {
+  if (!Array.isArray(heads) || !heads.length) throw damaged(what, "heads of a picture should be a list");
+  for (const head of heads) whole(head, 0, site.heads - 1, `${what}, heads of a picture`);
+  whole(rows, 1, site.queries, `${what}, rows of a picture`);
+  whole(columns, 1, site.keys, `${what}, columns of a picture`);
+  fits(tensors, tensor, [heads.length, rows, columns], what);
 }
 
 function checkTokens(table: TokenTable, what: string): void {
@@ -91,8 +105,10 @@ function checkHeld(site: Site, tensors: Shapes, what: string): void {
   if (mask.rows !== null) fits(tensors, mask.rows, [queries], what);
   if (mask.packed !== null) fits(tensors, mask.packed, [[1, heads], queries, Math.ceil(keys / 8)], what);
   if (site.bias) {
-    const axes = site.bias.form === "diagonals" ? [queries + keys - 1] : [queries, keys];
-    fits(tensors, site.bias.tensor, [[1, heads], ...axes], what);
+    const { form, tensor } = site.bias;
+    const parts = tensors.has(tensor) ? tensors.shape(tensor)[1] : 1;
+    const axes = form === "blocks" ? [parts, queries / parts, keys / parts] : [queries, keys];
+    fits(tensors, tensor, [[1, heads], ...(form === "diagonals" ? [queries + keys - 1] : axes)], what);
   }
   if (site.sinks !== null) fits(tensors, site.sinks, [heads], what);
   if (tensors.has(own("norms"))) fits(tensors, own("norms"), [held.length, keys], what);

@@ -31,11 +31,12 @@ function find(): Found[] {
     if (!last) continue;
     if (element.hasAttribute("data-attnscope-state")) last.state = element;
     if (element.hasAttribute("data-attnscope-block")) {
-      const { sites, stride, attnscopeSide: side } = element.dataset;
+      const { sites, pictures, stride, attnscopeSide: side } = element.dataset;
       (side === "b" ? last.others : side === "difference" ? last.difference : last.blocks).push({
         text: () => element.textContent ?? "",
         stride: Number(stride ?? 1),
         sites: sites === undefined ? null : parts(sites),
+        pictures: parts(pictures ?? ""),
       });
     }
   }
@@ -50,9 +51,11 @@ const whole = new Promise<void>((resolve) => {
 /** What the document holds of a root below this script, of one side: a root says which sites that is. */
 function coming({ root, blocks, others }: Found, side: "blocks" | "others"): Coming {
   const known = (side === "blocks" ? blocks : others).length;
-  const sites = root.dataset[side === "blocks" ? "sites" : "sitesB"];
+  const { sites, sitesB, pictures, picturesB } = root.dataset;
+  const [held, shown] = side === "blocks" ? [sites, pictures] : [sitesB, picturesB];
   return {
-    sites: parts(sites ?? ""),
+    sites: parts(held ?? ""),
+    pictures: parts(shown ?? ""),
     blocks: whole.then(
       () =>
         find()

@@ -3,7 +3,8 @@
 import { mount } from "../app/mount";
 import { fail } from "../app/shadow";
 import { follow } from "../app/url/address";
-import type { Step, View } from "../app/view";
+import type { Live, Step, View } from "../app/view";
+import { hasPlace } from "../base/head-edit";
 import { fromHash, INITIAL, type State } from "../base/state";
 import { type HttpSource, type Question, Refused, read } from "../data/sources/http";
 import { LOOK, PLACE } from "../generated/state";
@@ -81,8 +82,11 @@ class Desk {
   /** Shows what was typed: the same level, and the same head where one was chosen. */
   private async ask(question: Question): Promise<void> {
     const now = this.view?.get();
-    const state = now ? pick(now, LOOK) : {};
-    this.placed &&= this.source?.question.model === question.model;
+    const same = this.source?.question.model === question.model;
+    // an edit of heads goes on in the next text, one of its tokens does not
+    const edits = now && same ? now.edits.filter((one) => !hasPlace(one)) : [];
+    const state = now ? { ...pick(now, LOOK), edits } : {};
+    this.placed &&= same;
     await this.show({ ...question, problems: [] }, state, now && this.placed ? pick(now, PLACE) : {}, [], true);
   }
 
@@ -120,6 +124,7 @@ class Desk {
           problems: [...before, ...problems],
           base: state,
           alone: true,
+          dock: (globalThis as Live).attnscopeEdits,
         },
       );
       const inside = this.root.shadowRoot as ShadowRoot;

@@ -3,7 +3,7 @@ import { keepKeys } from "../app/keyboard";
 import { mount } from "../app/mount";
 import { mountPair } from "../app/pair-app";
 import { fail } from "../app/shadow";
-import type { View } from "../app/view";
+import type { Live, View } from "../app/view";
 import { INITIAL, parse, type State } from "../base/state";
 import { PairSource } from "../chain/pair-source";
 import { Payload } from "../data/payload";
@@ -99,7 +99,8 @@ async function render({ model, el }: { model: Model; el: HTMLElement }): Promise
       source = new CommSource(blocks.map(octetsOf), channelOf(model, link));
       const { state, problems } = read(model);
       const difference = model.get("difference") as ArrayBufferView | null | undefined;
-      const options = { fit: "cell", problems } as const;
+      const dock = model.get("editable") ? (globalThis as Live).attnscopeEdits : undefined;
+      const options = { fit: "cell", problems, dock } as const;
       let mounted: View;
       if (difference?.byteLength) {
         const others = (model.get("other_blocks") as ArrayBufferView[] | null) ?? [];

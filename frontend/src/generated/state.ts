@@ -48,9 +48,13 @@ export interface State {
   log: boolean;
   /** Whether the pieces of a word are drawn as one. */
   words: boolean;
+  /** The group of tokens that is looked at, by its number among the groups. */
+  group: number | null;
+  /** Whether each group of tokens is drawn as one, but for the one that is looked at. */
+  pooled: boolean;
   /** Whether special tokens and sink tokens are drawn. */
   special: (typeof CHOICES.special)[number];
-  /** The order of the heads at the model level: layer, a statistic, or pair or pair_write for the chosen pair. */
+  /** The order of the heads at the model level: layer, a statistic, pair or pair_write for the chosen pair, group for the group. */
   sort: string;
   /** How the model level draws a head. */
   thumbs: (typeof CHOICES.thumbs)[number];
@@ -60,6 +64,8 @@ export interface State {
   target: number | null;
   /** The one whose logit is subtracted, by its id; None: the most probable other one. */
   against: number | null;
+  /** Edits that hold while a live view asks for predictions, such as off_L2H8. */
+  edits: string[];
   /** Whether the stream is drawn as a lens grid: positions by layers. */
   lens: boolean;
   /** Of a comparison: trace A, trace B, or B − A, whose queries and keys count along the merged row of tokens. */
@@ -85,18 +91,30 @@ export const INITIAL: State = {
   quantity: "weights",
   log: false,
   words: false,
+  group: null,
+  pooled: false,
   special: "show",
   sort: "layer",
   thumbs: "matrix",
   dim: null,
   target: null,
   against: null,
+  edits: [],
   lens: false,
   side: "a",
   why: null,
 };
 
-export type Kind = "position" | "optional position" | "positions" | "weight" | "flag" | "choice" | "name" | "text";
+export type Kind =
+  | "position"
+  | "optional position"
+  | "positions"
+  | "weight"
+  | "flag"
+  | "edits"
+  | "choice"
+  | "name"
+  | "text";
 
 export const KINDS: Record<keyof State, Kind> = {
   level: "choice",
@@ -115,12 +133,15 @@ export const KINDS: Record<keyof State, Kind> = {
   quantity: "choice",
   log: "flag",
   words: "flag",
+  group: "optional position",
+  pooled: "flag",
   special: "choice",
   sort: "name",
   thumbs: "choice",
   dim: "optional position",
   target: "optional position",
   against: "optional position",
+  edits: "edits",
   lens: "flag",
   side: "choice",
   why: "text",
@@ -132,6 +153,7 @@ export const EXPECTED: Record<Kind, string> = {
   positions: "whole numbers from 0 with commas between",
   weight: "a number from 0 to 1",
   flag: "1 or 0",
+  edits: "edits such as off_L2H8, with commas between",
   choice: "one of the choices",
   name: "the name of a statistic",
   text: "text",
@@ -151,6 +173,7 @@ export const LOOK = [
   "quantity",
   "log",
   "words",
+  "pooled",
   "special",
   "sort",
   "thumbs",

@@ -1,5 +1,6 @@
 /** The two axes of a site, as the state asks for them; kept while nothing about them changes. */
 
+import { type Group, groupsIn, poolOf } from "../scene/groups";
 import type { Scene } from "../scene/scene";
 import { type Axis, axisOf } from "./axis";
 
@@ -31,18 +32,25 @@ export class AxesOf {
     const elsewhere = part(0) !== null && queryLabels[query].segment !== part(0);
     const own = site.kind === "self" ? aside.sinks : [];
     const hidden = hideSpecial && (queryLabels[query].special || own.includes(query));
-    const keepQuery = elsewhere || hidden ? query : null;
-    const name = `${site.query_tokens} ${site.key_tokens} ${offset} ${site.queries} ${site.keys} ${state.words} ${state.special} ${state.filter} ${keepQuery} ${aside.sinks}`;
+    const [asking, looked] = [site.query_tokens, site.key_tokens].map((table) => groupsIn(scene.meta.tokens[table]));
+    const pooled = state.pooled && looked.length > 0;
+    const keepQuery = elsewhere || hidden || pooled ? query : null;
+    const name = `${site.query_tokens} ${site.key_tokens} ${offset} ${site.queries} ${site.keys} ${state.words} ${state.special} ${state.filter} ${keepQuery} ${aside.sinks} ${pooled} ${pooled && state.group}`;
     if (!this.known || name !== this.name || this.labels[0] !== queryLabels || this.labels[1] !== keyLabels) {
       const options = { words: state.words, hideSpecial };
+      const pool = (groups: Group[]) => ({
+        groups,
+        pool: pooled ? poolOf(groups, groups === looked ? state.group : null) : null,
+      });
       this.known = {
         queries: axisOf(queryLabels, offset, offset + site.queries, {
           ...options,
+          ...pool(asking),
           sinks: own,
           segment: part(0),
           keep: keepQuery,
         }),
-        keys: axisOf(keyLabels, 0, site.keys, { ...options, sinks: aside.sinks, segment: part(1) }),
+        keys: axisOf(keyLabels, 0, site.keys, { ...options, ...pool(looked), sinks: aside.sinks, segment: part(1) }),
       };
       this.name = name;
       this.labels = [queryLabels, keyLabels];

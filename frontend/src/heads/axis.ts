@@ -4,6 +4,7 @@
  * Weights are summed into a word as keys, for softmax shares one whole among them, and averaged out of it as queries, so
  * that a row stays a distribution. Scores and q · k are no shares: a word has the mean over its pieces that may be seen.
  */
+import type { Group } from "../scene/groups";
 import type { Label } from "../scene/labels";
 
 /** What one place on an axis stands for. */
@@ -35,6 +36,9 @@ export interface AxisOptions {
   segment: number | null;
   /** A token that is drawn whatever it is. */
   keep?: number | null;
+  /** Groups that are drawn as one: of each token its group, or -1. */
+  pool?: Int32Array | null;
+  groups?: Group[];
 }
 
 /** Positions `from` … `to` - 1 of the tokens as places on an axis. */
@@ -42,6 +46,7 @@ export function axisOf(labels: Label[], from: number, to: number, options: AxisO
   const of = new Int32Array(to).fill(-1);
   const axis: Axis = { slots: [], of, hidden: [], outside: [], merged: false };
   let last: Label | null = null;
+  let pooled = -1;
   for (let i = from; i < to; i++) {
     const label = labels[i];
     if (i !== options.keep) {
@@ -53,6 +58,23 @@ export function axisOf(labels: Label[], from: number, to: number, options: AxisO
         continue;
       }
     }
+    const group = (i === options.keep ? -1 : options.pool?.[i]) ?? -1;
+    if (group >= 0) {
+      last = null;
+      if (group === pooled) axis.slots[axis.slots.length - 1].tokens.push(i);
+      else
+        axis.slots.push({
+          tokens: [i],
+          text: options.groups?.[group].name ?? "",
+          special: false,
+          segment: label.segment,
+        });
+      axis.merged = true;
+      pooled = group;
+      of[i] = axis.slots.length - 1;
+      continue;
+    }
+    pooled = -1;
     const before: Label | null = last;
     last = label;
     if (

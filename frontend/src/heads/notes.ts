@@ -38,7 +38,7 @@ export function notesOf(scene: Scene, axes: Axes, found: Found, rows: Row[], row
   }
   if (state.filter !== "all") add("outside", { part: percentInWords(row.outside), whose }, row.outside);
   if (row.sink > 0) add("sink", { part: percentInWords(row.sink) }, row.sink);
-  if (axes.merged) add("words");
+  if (axes.merged) add(state.pooled ? "pooled" : "words");
   if (state.average !== "none") {
     const lost = found.missing ? `; ${found.missing} are not in this page` : "";
     const coming = found.waiting.length ? `; ${count(found.waiting.length, "head")} on the way` : "";

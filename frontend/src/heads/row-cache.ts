@@ -24,6 +24,9 @@ export interface Tally {
 /** Weights of one picture that a page can hold: a text of 4,000 tokens. */
 const MOST_CELLS = 16_000_000;
 
+/** Beyond, rows are computed one at a time, and the grid comes in tiles. */
+export const isLarge = ({ queries, keys }: Site) => queries * keys > MOST_CELLS;
+
 export class RowCache {
   readonly site: Site;
   readonly tally: Tally;
@@ -60,7 +63,7 @@ export class RowCache {
 
   /** Too large to be kept: rows are computed one at a time, and nothing is added up. */
   get large(): boolean {
-    return this.site.queries * this.site.keys > MOST_CELLS;
+    return isLarge(this.site);
   }
 
   /** Differences between two traces, which have a sign. */

@@ -27,7 +27,7 @@ export function call(what: string, parts: string[]): string {
   return line.length <= 92 ? line : `${what}(\n${parts.map((part) => `    ${part},\n`).join("")})`;
 }
 
-const named = (given: [string, unknown][]) => given.map(([name, one]) => `${name}=${literal(one)}`);
+export const named = (given: [string, unknown][]) => given.map(([name, one]) => `${name}=${literal(one)}`);
 const oneLine = (text: string) => text.replace(/\s+/g, " ").slice(0, 120);
 
 /** Arguments of attnscope.load; all others are arguments of attnscope.trace. */
@@ -69,7 +69,13 @@ export function opening({ source, model }: Metadata): { lines: string[]; what: s
 
 const same = (a: unknown, b: unknown) => String(a) === String(b);
 
-export function python(meta: Metadata, state: State): string {
+/** Lines that make the edits of a view of one trace, or of two. `loads`: those that load the model of each. */
+export type EditLines = (state: State, metas: Metadata[], loads: string[][]) => string[];
+
+const isLoad = (line: string) => /^(# )?model, tokenizer/.test(line);
+
+/** `editLines`: of a live view; others show the edits alone. */
+export function python(meta: Metadata, state: State, editLines?: EditLines): string {
   const shown: [string, unknown][] = [];
   const initial = { ...INITIAL, ...meta.look };
   for (const name of Object.keys(INITIAL) as (keyof State)[]) {
@@ -92,7 +98,8 @@ export function python(meta: Metadata, state: State): string {
   if (state.key === null) {
     view += "\nview = view.at(key=None)";
   }
-  return `${["import attnscope", "", ...lines, view, "view"].join("\n")}\n`;
+  const edits = editLines?.(state, [meta], [lines.filter(isLoad)]) ?? [];
+  return `${["import attnscope", "", ...lines, view, "view", ...edits].join("\n")}\n`;
 }
 
 /** What a comparison opens with where the caller chose nothing. */
@@ -101,11 +108,13 @@ const PLACE = ["layer", "head", "query", "key", "stack"] as const;
 /** What may not be there at the place that show chooses. */
 const OF_THE_PLACE = ["heads", "queries", "dim"];
 
-export function pythonOfPair(metas: [Metadata, Metadata], state: State): string {
+export function pythonOfPair(metas: [Metadata, Metadata], state: State, editLines?: EditLines): string {
   const lines: string[] = [];
+  const loads: string[][] = [];
   metas.forEach((meta, i) => {
     const name = `trace_${"ab"[i]}`;
     const { lines: before, what, given } = opening(meta);
+    loads.push(before.filter(isLoad));
     for (const line of before.map((one) => one.replace("# trace:", `# ${name}:`)))
       if (!lines.includes(line)) lines.push(line);
     if (what === "attnscope.show") lines.push(`${name} = ${call("attnscope.trace", given)}`);
@@ -121,5 +130,6 @@ export function pythonOfPair(metas: [Metadata, Metadata], state: State): string 
     .concat(look.filter(ofThePlace));
   const view = `view = ${call("attnscope.compare(trace_a, trace_b).show", named(shown))}`;
   const moved = `view = ${call("view.at", named(place))}`;
-  return `${["import attnscope", "", ...lines, view, moved, "view"].join("\n")}\n`;
+  const edits = editLines?.(state, metas, loads) ?? [];
+  return `${["import attnscope", "", ...lines, view, moved, "view", ...edits].join("\n")}\n`;
 }

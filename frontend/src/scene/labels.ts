@@ -51,6 +51,23 @@ export function labels(table: TokenTable): Label[] {
   return out;
 }
 
+export const LONG = 80; // tokens: a shorter text is seen whole
+const AROUND = 4; // tokens on each side
+
+/** The words before and after a run of tokens. */
+export function around(labels: readonly Label[], first: number, last: number): [before: string, after: string] {
+  const text = (from: number, to: number) =>
+    labels
+      .slice(Math.max(0, from), to)
+      .map((label) => (label.tight ? "" : " ") + label.text)
+      .join("");
+  const space = first === 0 || labels[first].tight ? "" : " ";
+  return [
+    (first > AROUND ? "…" : "") + text(first - AROUND, first).trimStart() + space,
+    text(last + 1, last + 1 + AROUND) + (last + 1 + AROUND < labels.length ? "…" : ""),
+  ];
+}
+
 /** A name for a token in a sentence; the sentence adds its position where the text has it twice. */
 export function named(label: Label): string {
   const { text, before, after } = label;

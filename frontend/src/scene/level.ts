@@ -5,8 +5,36 @@ import type { Source } from "../data/source";
 import type { Scene } from "./scene";
 import type { Part } from "./text";
 
+export interface HeadName {
+  stack: string | null;
+  layer: number;
+  head: number;
+}
+
+/** A head's thumbnail. */
+export interface HeadPlace extends HeadName {
+  x: number;
+  y: number;
+}
+
+/** Edits of heads at the model level, in a view that has a model to ask. */
+export interface HeadEdits {
+  /** Lies over the thumbnails: marks, and a switch on the one that is looked at. */
+  readonly element: HTMLElement;
+  /** Switches the head off or on that is shown enlarged. */
+  readonly button: HTMLElement;
+  lay(places: HeadPlace[], size: number): void;
+  look(place: HeadPlace | null): void;
+  shows(head: HeadName): void;
+  toggle(head: HeadName): void;
+  /** What a screen reader hears behind the head's name. */
+  said(head: HeadName): string;
+}
+
 /** What a level may ask of the frame. */
 export interface Actions {
+  /** Heads can be edited: there is a model to ask what comes of it. */
+  readonly edits?: HeadEdits;
   /** Something of what is on screen; the address is rewritten. */
   set(change: Partial<State>): void;
   /** To another level or place: a step that one can go back from. */

@@ -6,6 +6,7 @@ import { type Chain, chainOf } from "../chain/chain";
 import { Difference, type PairScene } from "../chain/difference";
 import type { HeadTensors } from "../data/head-tensors";
 import type { Metadata, Site } from "../data/metadata";
+import { type Picture, Pictured } from "../data/pictured";
 import { type Aside, asideOf, leading } from "./aside";
 import type { Label } from "./labels";
 
@@ -48,6 +49,8 @@ export interface Scene {
   without: boolean;
   /** Both sides, where weights are differences B − A: then all of `chain.weights` may be below zero. */
   pair: PairScene | null;
+  /** In place of all numbers of the query, where the page holds no more of the head. */
+  picture: Picture | null;
 }
 
 const domainsOf = new WeakMap<HeadTensors, Domains>();
@@ -149,5 +152,6 @@ export function scene(
     aside,
     without,
     pair,
+    picture: tensors instanceof Pictured ? tensors.picture : null,
   };
 }

@@ -20,6 +20,7 @@ function shown(alone = false) {
     escape: () => did.push("escape"),
     find: () => did.push("find"),
     help: () => did.push("help"),
+    written: (by) => did.push(`written ${by}`) > 0,
     level: (key) => levelOfKey(key) !== undefined && did.push(key) > 0,
   });
   return { did, input, range, text, stop };
@@ -28,11 +29,11 @@ function shown(alone = false) {
 describe("the keys of the frame", () => {
   it("are taken, and what is not one of them is left to the browser", () => {
     const { did, text } = shown();
-    for (const key of ["/", "?", "1", "5", "Enter", "Escape"]) expect(press(text, key)).toBe(false);
-    expect(did).toEqual(["find", "help", "1", "5", "enter", "escape"]);
+    for (const key of ["/", "?", "1", "5", ".", ",", "Enter", "Escape"]) expect(press(text, key)).toBe(false);
+    expect(did).toEqual(["find", "help", "1", "5", "written 1", "written -1", "enter", "escape"]);
     for (const key of ["6", "a", "ArrowDown", "Tab"]) expect(press(text, key)).toBe(true);
     expect(press(text, "1", { ctrlKey: true })).toBe(true);
-    expect(did.length).toBe(6);
+    expect(did.length).toBe(8);
   });
 
   it("are letters where one writes, and levels where one only slides", () => {

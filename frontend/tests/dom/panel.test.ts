@@ -19,7 +19,7 @@ it("has one tab stop for all names of statistics, which the arrow keys walk", ()
   const panel = new Panel(new Statistics(meta, heads), meta.tokens.map(labels), () => {});
   document.body.append(panel.element);
   const look = lookOf(sceneAt(of).ramp, 1, "#123456", "#999999");
-  const show = (head: number) => panel.show(heads[head], "layer", false, look, false, 1);
+  const show = (head: number) => panel.show(heads[head], "layer", null, look, false, 1);
   show(0);
   const terms = () => [...panel.element.querySelectorAll<HTMLElement>("dt")];
   const stops = () => terms().map(({ tabIndex }) => tabIndex);

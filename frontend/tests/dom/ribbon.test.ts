@@ -14,6 +14,7 @@ function shown(role: "both" | "query" | "key" = "both", scene = sceneAt(source()
   const host = {
     pickQuery: (q: number) => picked.push(q),
     pin: (k: number) => pinned.push(k),
+    group: () => {},
     say: (t: string) => said.push(t),
   };
   const ribbon = new Ribbon(role, null, host, "r");

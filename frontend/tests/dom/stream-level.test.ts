@@ -184,6 +184,6 @@ describe("a model without a prediction", () => {
 });
 
 it("is not there without a table, and says how to get it", () => {
-  expect(levelNamed("stream")?.missing?.(source())).toContain('keep={"stream"}');
+  expect(levelNamed("stream")?.missing?.(source())).toContain('level="stream"');
   expect(levelNamed("stream")?.missing?.(source(streamed()))).toBeNull();
 });

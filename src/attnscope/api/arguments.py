@@ -20,6 +20,8 @@ class Look(TypedDict, total=False):
     quantity: str
     log: bool
     words: bool
+    group: int | str | None
+    pooled: bool
     special: str
     sort: str
     thumbs: str
@@ -27,6 +29,7 @@ class Look(TypedDict, total=False):
     dim: int | None
     target: int | str | None
     against: int | str | None
+    edits: Sequence[str]
     lens: bool
 
 

@@ -5,14 +5,15 @@ from typing import Any, Unpack
 
 from attnscope import render
 from attnscope.api.arguments import Look, check_look
+from attnscope.api.live_edits import editors_of_both
 from attnscope.comparing.alignment import partner
 from attnscope.comparing.comparison import Comparison, comparison_of
 from attnscope.comparing.head_changes import HeadChange
 from attnscope.errors import InputError
 from attnscope.payload import difference as pair_payload
 from attnscope.tracing.site import parse_head
+from attnscope.views.by_name import numbered
 from attnscope.views.state import State
-from attnscope.views.stream_column import with_targets
 from attnscope.views.validate import check_compared
 from attnscope.views.view import Pair, View
 
@@ -44,17 +45,19 @@ def show_comparison(
     max_mb: float = 12,
     steps: str = "head",
     exact: bool = True,
+    model: Any = None,
+    tokenizer: Any = None,
     **look: Unpack[Look],
 ) -> View:
     """A View of both traces of a comparison; arguments as of `show`, places as in A.
 
     `side` is "a", "b" or "difference" (B − A). What you leave out is chosen: the head that changed most (of the layer,
     where you give one), and the pair of words whose weight changed most. `exact`: small differences need all digits, so
-    views are not rounded while they fit `max_mb`, which is for both traces together. Raises InputError for anything out
-    of range.
+    views are not rounded while they fit `max_mb`, which is for both traces together. `model`, `tokenizer`: those of both traces, or a pair of them, for edits in
+    a live view; None: it has none. Raises InputError for anything out of range.
     """
     check_look(look)
-    found = with_targets(comparison.b if side == "b" else comparison.a, {"sort": "change", **look})
+    found = numbered(comparison.b if side == "b" else comparison.a, {"sort": "change", **look})
     State(level, side=side, theme=theme, **found)  # raises for what no view can show
     layer, number = parse_head(head, layer)
     chosen = _most_changed(comparison, layer, number, stack)
@@ -87,7 +90,8 @@ def show_comparison(
         **found,
     )
     check_compared(comparison, state)
-    return _view(comparison, state, static=static, max_mb=max_mb, steps=steps, exact=exact)
+    editors = editors_of_both(model, tokenizer, comparison)
+    return _view(comparison, state, static=static, max_mb=max_mb, steps=steps, exact=exact, editors=editors)
 
 
 def _most_changed(comparison: Comparison, layer: int | None, head: int | None, stack: str | None) -> HeadChange:

@@ -14,7 +14,7 @@ from attnscope.head_roles.batches import reader_of
 from attnscope.head_roles.table import RoleTable
 from attnscope.surveys.atlas import example_name, shared_examples, texts_of
 from attnscope.surveys.files import folder_at
-from attnscope.surveys.media import MediaFolder, inputs_of
+from attnscope.surveys.media import Media, inputs_of
 from attnscope.text.format import count
 from attnscope.text.status import status
 from attnscope.tracing.trace import Trace
@@ -24,15 +24,13 @@ def write_example_pages(
     folder: Path, model: nn.Module, tokenizer: Any, corpus: Any, roles: RoleTable | None, most: int, quiet: bool
 ) -> None:
     """Pages of at most `most` texts into `folder`/examples, those first that most heads have as an example. Pages of an
-    earlier call that are not among them are removed. `corpus`: where files are, if they are pictures or recordings. Raises
+    earlier call that are not among them are removed. `corpus`: where the pictures or recordings are, if it is of these. Raises
     OutputError where a page cannot be written."""
     reader = reader_of(model)
     chosen = shared_examples(folder, most)
     traced: dict[str, Callable[[], Trace]] = {}
-    if isinstance(corpus, MediaFolder):
-        for document in chosen:
-            path = corpus.folder / document.rpartition(":")[0]
-            traced[document] = partial(_of_file, reader, tokenizer, path)
+    if isinstance(corpus, Media):
+        traced |= {name: partial(_of_medium, reader, tokenizer, one) for name, one in corpus.again(chosen).items()}
     else:
         traced |= {name: partial(trace, reader, tokenizer, text) for name, text in texts_of(folder, chosen).items()}
     out = folder / "examples"
@@ -48,5 +46,5 @@ def write_example_pages(
             show_trace(make(), roles=roles).save(out / name)
 
 
-def _of_file(reader: nn.Module, processor: Any, path: Path) -> Trace:
-    return trace(reader, processor, inputs=inputs_of(reader, processor, path))
+def _of_medium(reader: nn.Module, processor: Any, medium: Any) -> Trace:
+    return trace(reader, processor, inputs=inputs_of(reader, processor, medium))

@@ -17,6 +17,8 @@ from attnscope.predictions.attribution import Attribution
 from attnscope.predictions.lens import Lens
 from attnscope.predictions.predict import Predictions
 from attnscope.predictions.similarity import Similarity
+from attnscope.predictions.streams import stream_of
+from attnscope.predictions.targets import target_of
 from attnscope.predictions.why import Why
 from attnscope.tracing.stream import spelled_by
 from attnscope.tracing.trace import Trace
@@ -49,14 +51,20 @@ def similarity_of(trace: Trace, other: Any, pooling: Any, model: Any) -> Similar
 
 
 def with_stream_table(
-    trace: Trace, positions: Sequence[int] | None = None, model: Any = None, tokenizer: Any = None
+    trace: Trace,
+    positions: Sequence[int] | None = None,
+    model: Any = None,
+    tokenizer: Any = None,
+    targets: Sequence[int | str] = (),
 ) -> Trace:
     """The trace with its StreamTable, which views and files hold.
 
+    `targets`: tokens or labels that it holds at every position beside the most probable.
     `positions`: of the tokens to put in it; None: all whose stream was kept. `model`, `tokenizer`: as for Trace.predictions.
     """
     held = with_stream(trace, model, tokenizer, positions)
-    return replace(trace, stream_table=tabling.stream_table(held, positions))
+    named = [target_of(stream_of(held), one, "target").id for one in targets]
+    return replace(trace, stream_table=tabling.stream_table(held, positions, named=named))
 
 
 def with_stream(trace: Trace, model: Any, tokenizer: Any, positions: Sequence[int] | None = None) -> Trace:

@@ -6,16 +6,18 @@ from typing import Any, Unpack
 from attnscope import render
 from attnscope.api.arguments import Look, check_look, check_place
 from attnscope.api.badges import with_effects, with_roles
-from attnscope.api.stream_level import keeping_stream, with_table
-from attnscope.api.tracing import FOR_STEPS, trace
+from attnscope.api.keeping import ByItself
+from attnscope.api.live_edits import editors_of
+from attnscope.api.stream_level import with_table
+from attnscope.api.tracing import trace
 from attnscope.errors import InputError
 from attnscope.statistics.sink_tokens import leading_key, set_aside
 from attnscope.tracing.silence import chosen_look
 from attnscope.tracing.site import Site, parse_head
 from attnscope.tracing.trace import Trace
+from attnscope.views.by_name import numbered
 from attnscope.views.default_place import choose_opening
 from attnscope.views.state import State
-from attnscope.views.stream_column import with_targets
 from attnscope.views.stream_place import on_stream
 from attnscope.views.validate import check_place as check_state
 from attnscope.views.view import View
@@ -39,6 +41,7 @@ def show(
     keep: Collection[str] | None = None,
     truncate: bool = False,
     part: int = 0,
+    groups: Mapping[str, Any] | None = None,
     level: str = "head",
     layer: int | str | None = None,
     head: int | str | None = None,
@@ -69,13 +72,15 @@ def show(
       generate() of your own returned.
     - `layers`, `sites`: numbers and module paths of the attention to keep; None keeps all.
     - `keep`: what to keep beside q, k and v: "x", "pre_rotary", "projections", "stream". None keeps what `steps` needs, for
-      texts of up to 1,024 tokens, and the stream where `level` is "stream".
+      texts of up to 1,024 tokens, and the stream where it takes less than 16 MB or `level` is "stream".
     - `truncate`: True cuts a text that is too long for the model.
     - `part`: of windows, frames or crops that are too many to lay out, the first that is shown, from 0.
 
+    - `groups`: groups of tokens of your own, as in attnscope.trace.
+
     Where the view opens. What you leave out is chosen: a link between two different words that stands out. The view says why.
 
-    - `level`: "stream" (of a trace with keep={"stream"}), "model", "head" (also "lines"), "matrix" (also "grid"), "neuron" or "steps".
+    - `level`: "stream" (at all positions where you open it here, at the last ones where you do not), "model", "head" (also "lines"), "matrix" (also "grid"), "neuron" or "steps".
     - `layer`: the layer's number, from 0; −1 is the last. `stack`: "encoder", "decoder" or "cross", where there are several.
     - `head`: the head's number, from 0, or a name such as "L2H8", which names the layer too.
     - `query`, `key`: a token's position, from 0, or the token as it is written.
@@ -85,7 +90,8 @@ def show(
     - `theme`: "auto", "light" or "dark".
     - `static`: True makes a notebook show the page in a frame, which needs no kernel, and not the live widget.
     - `max_mb`: the largest size of the numbers in a page, in MB. The app and the small pictures of all heads add 0.4 to
-      1.4 MB. A view that does not fit holds the heads with the strongest links, and says so.
+      1.4 MB. A view that does not fit holds the heads with the strongest links, a page coarse pictures of the others,
+      and says so.
     - `exact`: True keeps the numbers as they are, as far as `max_mb` goes. Otherwise views above 3 MB are rounded to fp16.
     - `steps`: the heads whose x, q and k before rotary embedding and projections the view holds, so that the steps level
       begins at x: "head" (the one it opens on), "all" or "none".
@@ -98,13 +104,16 @@ def show(
       unless you say "show", is of them) and
       sink tokens: keys that most heads give much weight to, such as the first token of most causal models. What is left
       is drawn on a scale of its own, and the view says how much weight it is without.
+    - `group`: the group of tokens that is looked at, by its name or its number in `trace.tokens.groups`. `pooled`: True draws each
+      group as one, at the levels "head" and "matrix", but for the one that is looked at.
     - `sort`: the order of the heads at the model level, "layer", the name of a statistic, or "pair" or
-      "pair_write": the weight of the query on the key, and what that writes. `thumbs`: their pictures,
+      "pair_write": the weight of the query on the key, and what that writes; or "group": its weight on the group. `thumbs`: their pictures,
       "matrix" or "lines".
     - `filter`: of two texts, that of the query and then that of the keys that are shown: "aa", "ab", "ba", "bb" or "all".
     - `dim`: the dimension, from 0, that the running dot product of the steps level has reached; None: the last.
     - `target`, `against`: at the stream level, the token or label whose logit is added up, and the one whose logit is
       subtracted: as text, or an id; None: the two most probable. `lens`: True draws the lens of every position as a grid.
+    - `edits`: edits of heads that hold while the live view asks the model for its predictions, as an address holds them: "off_L2H8" (docs/editing.md).
     - `roles`: a RoleTable of attnscope.roles: the model level shows the roles that it claims, and sort="role" orders by
       them.
     - `effects`: an EffectTable of attnscope.effects: the model level shows the heads that leave their band, and sort="effect" orders by
@@ -113,7 +122,6 @@ def show(
     Raises InputError for arguments that do not fit, and CaptureError for a model that attnscope cannot trace. Drawing and
     saving raise what View.save says.
     """
-    for_steps: Collection[str] = {"head": FOR_STEPS, "all": {*FOR_STEPS}}.get(steps, ())
     traced = trace(
         model,
         tokenizer,
@@ -128,10 +136,13 @@ def show(
         ids=ids,
         layers=layers,
         sites=sites,
-        keep=keeping_stream(level, for_steps) if keep is None else keep,
+        keep=ByItself(steps, whole=level == "stream") if keep is None else keep,
         truncate=truncate,
         part=part,
+        groups=groups,
     )
+    if keep is None and level != "stream":
+        traced = with_table(traced, level, look, few=True)
     return show_trace(
         traced,
         level=level,
@@ -147,6 +158,8 @@ def show(
         exact=exact,
         roles=roles,
         effects=effects,
+        model=model,
+        tokenizer=tokenizer,
         **look,
     )
 
@@ -167,16 +180,19 @@ def show_trace(
     exact: bool = False,
     roles: Any = None,
     effects: Any = None,
+    model: Any = None,
+    tokenizer: Any = None,
     **look: Unpack[Look],
 ) -> View:
-    """A View of a trace; `show` says what the arguments mean. Raises InputError for anything out of range."""
+    """A View of a trace; `show` says what the arguments mean. `model`, `tokenizer`: those that were traced, for edits in a live view; None: it has none. Raises
+    InputError for anything out of range."""
     check_look(look)
-    traced = with_table(traced, level)
+    traced = with_table(traced, level, look)
     if roles is not None:
         traced = with_roles(traced, roles)
     if effects is not None:
         traced = with_effects(traced, effects)
-    chosen = with_targets(traced, {**chosen_look(traced.tables), **look})
+    chosen = numbered(traced, {**chosen_look(traced.tables), **look})
     State(level, theme=theme, **chosen)  # raises for what no view can show
     check_place(layer, query, key)
     layer, number = parse_head(head, layer)
@@ -186,7 +202,9 @@ def show_trace(
     place = _place(traced, layer, number, query, key, stack)
     state = State(level, theme=theme, **chosen, **place)
     check_state(traced, state)
-    return View(traced, state, render.HOSTS, static=static, max_mb=max_mb, steps=steps, exact=exact, chosen=named)
+    editors = editors_of(model, tokenizer, traced)
+    options: dict[str, Any] = {"static": static, "max_mb": max_mb, "steps": steps, "exact": exact, "chosen": named}
+    return View(traced, state, render.HOSTS, editors=editors, **options)
 
 
 def _place(

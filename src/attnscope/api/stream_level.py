@@ -1,34 +1,64 @@
-"""What show() does for the level stream: it keeps the stream while it traces, and puts its table into the view."""
+"""What show() does for the level stream: it puts the table of a stream that was kept into the view."""
 
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
 from attnscope.api.predicting import with_stream_table
 from attnscope.errors import CaptureError
+from attnscope.predictions.streams import label_place, logits_of
+from attnscope.predictions.targets import NO_PREDICTIONS, notes_on, target_count
+from attnscope.tracing.stream import NO_STREAM, Stream
 from attnscope.tracing.trace import Trace
 
 MOST = 16e6  # bytes of contributions in a page
 NUMBERS = 4 * 10  # bytes of one part at one position: ten targets
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+LENS = 2e9  # multiplications for a lens that nobody asked for: some 50 ms
 
 
-def keeping_stream(level: str, keep: Collection[str] | None) -> Collection[str] | None:
-    """What to keep: the stream too, where the view opens on it and the caller did not say what to keep."""
-    return keep if keep is None or level != "stream" else {*keep, "stream"}
-
-
-def with_table(trace: Trace, level: str) -> Trace:
+def with_table(trace: Trace, level: str, look: Mapping[str, Any] = NOTHING, few: bool = False) -> Trace:
     """The trace with the table of its stream, where it kept one: at all positions, or at the last ones that fit into a page.
 
-    Raises CaptureError where the stream is not the model's own and the view opens on it; other levels open without it.
+    `look`: may name a target and an alternative, which the table then holds. `few`: nobody asked for the stream, so the table is of the
+    last positions, whose lens takes no noticeable time; the level stream says how to get the others.
+
+    Raises CaptureError where the stream is not the model's own and the view opens on it; other levels open without it, and a note says
+    why.
     """
     if trace.stream_table is not None or not trace.streams:
         return trace
-    stream = trace.streams[-1]
-    parts = sum(site.heads + 3 for site in trace.sites)  # the heads, an MLP and the biases of each layer
-    positions = tuple(stream.positions)
-    fit = max(1, int(MOST / (NUMBERS * parts)))
+    given = {name: look[name] for name in ("target", "against") if look.get(name) is not None}
+    if given and level != "stream" and target_count(trace.streams[-1]) == 0:
+        given, trace = (
+            {},
+            replace(trace, notes=(*trace.notes, f"{' and '.join(given)} changed nothing: {NO_PREDICTIONS}.")),
+        )
+    stream, fit = trace.streams[-1], _that_fit(trace)
+    if few:
+        fit = fit[-max(1, int(LENS / max(1, _lens_of_one(stream)))) :]
+    if (place := label_place(stream)) is not None and stream.positions[place] not in fit:
+        fit = (stream.positions[place], *fit[1:])
     try:
-        return with_stream_table(trace, positions[-fit:])
-    except CaptureError:
+        made = with_stream_table(trace, fit, targets=tuple(given.values()))
+    except CaptureError as error:
         if level == "stream":
             raise
-        return trace
+        return replace(trace, streams=(), notes=(*trace.notes, f"{NO_STREAM} is not shown: {error}"))
+    if not given or stream.returned is None or stream.returned.names:
+        return made
+    return replace(made, notes=(*made.notes, *notes_on(stream.tokenizer, given, logits_of(stream, fit[-1]))))
+
+
+def _that_fit(trace: Trace) -> Sequence[int]:
+    """The last positions, as many as a page has room for."""
+    parts = sum(site.heads + 3 for site in trace.sites)  # the heads, an MLP and the biases of each layer
+    return tuple(trace.streams[-1].positions)[-max(1, int(MOST / (NUMBERS * parts))) :]
+
+
+def _lens_of_one(stream: Stream) -> int:
+    """Multiplications of the lens at one position."""
+    if stream.head is None or stream.returned is None or stream.returned.names:
+        return 0
+    return len(stream.states) * stream.states[-1].width[-1] * stream.head.logits.width[0]

@@ -20,7 +20,7 @@ from attnscope.surveys.atlas import write as write_atlas
 from attnscope.surveys.engines.local import local
 from attnscope.surveys.engines.on_ray import OnRay, RayOptions
 from attnscope.surveys.manifest import NAME, read
-from attnscope.surveys.media import ENDINGS, MediaFolder, worker_of
+from attnscope.surveys.media import ENDINGS, Media, worker_of
 from attnscope.surveys.result import Survey
 from attnscope.surveys.run import run_survey
 from attnscope.surveys.settings import Options, settings_of
@@ -61,12 +61,13 @@ def survey(
     - `model`, `tokenizer`: as in attnscope.trace.
     - `corpus`: a path to text (a document a line), JSONL, CSV, Parquet or CoNLL-U (a document a sentence), a folder of
       these (each .txt is a document), a name or folder of `datasets`, or an iterable of texts or mappings. It is read as it is
-      needed. What cannot be used is set aside with the reason. Of a model that sees or hears: a folder of pictures, or of .wav
-      files; its processor stands in the place of the tokenizer.
+      needed. What cannot be used is set aside with the reason. Of a model that sees or hears: a folder of pictures or of .wav files, a
+      name or folder of `datasets`, or an iterable of paths, images or waveforms (at the rate of the feature extractor), or of mappings
+      with one; its processor stands in the place of the tokenizer.
     - `out`: a new or empty folder. Shards are written there one by one; `resume` goes on with a survey that was ended in
       whatever way, and comes to the same result, to the last bit. Where torch, threads or the processor are others, it is
       refused, unless you `tolerate` that.
-    - `field`: names the text in a mapping, a column or JSON.
+    - `field`: names the text in a mapping, a column or JSON; or the image or waveform in a mapping.
     - `texts`: False writes no word of the documents.
     - `window`: tokens that the model reads at once, at most; a longer document is read in pieces. None: what the model can
       read, at most 2,048.
@@ -90,7 +91,12 @@ def survey(
     if not isinstance(model, nn.Module):
         raise InputError(f"expected the model, a torch module, as the first argument, got {type(model).__name__}.")
     if reads in ENDINGS:
-        corpus = _folder_of_media(model, tokenizer, corpus, reads)
+        if tokenizer is None:
+            raise InputError(
+                f"a survey of {type(model).__name__}, which reads {reads}, needs its processor as the second argument: attnscope.load gives "
+                "it with the model."
+            )
+        corpus = Media(corpus, reads, field)
     elif not callable(tokenizer):
         raise InputError("a survey needs a tokenizer as the second argument: model, tokenizer = attnscope.load(…).")
     if not may_attend(model):
@@ -126,20 +132,6 @@ def _threads(folder: Path, resume: bool, engine: str) -> int:
     if resume and (folder / NAME).exists():
         return int(read(folder)["threads"])
     return 1 if engine == "ray" else torch.get_num_threads()
-
-
-def _folder_of_media(model: nn.Module, processor: Any, corpus: Any, reads: str) -> MediaFolder:
-    """Raises InputError for what is no folder, or where nothing reads its files."""
-    if processor is None:
-        raise InputError(
-            f"a survey of {type(model).__name__}, which reads {reads}, needs its processor as the second argument: attnscope.load gives "
-            "it with the model."
-        )
-    if not isinstance(corpus, (str, os.PathLike)) or not (folder := Path(corpus).expanduser()).is_dir():
-        raise InputError(
-            f"expected corpus as a folder of files that {type(model).__name__} can read, got {corpus!r:.80}."
-        )
-    return MediaFolder(folder, reads)
 
 
 def _on_request(names: Any) -> tuple[str, ...]:

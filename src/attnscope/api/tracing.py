@@ -9,23 +9,24 @@ from typing import Any
 import torch
 from torch import nn
 
+from attnscope.api.keeping import STREAM_MOST, ByItself
 from attnscope.capturing import Recorder, may_attend, no_attention
+from attnscope.capturing.stream.room import ALL, Room
 from attnscope.errors import CaptureError, InputError
 from attnscope.models.chances import with_chances
 from attnscope.models.continuation import check_generate, wanted
 from attnscope.models.images import image_inputs, image_processor, is_image, pictures_of, reads_pixels
 from attnscope.models.inputs import Prepared, prepare
 from attnscope.models.loading import loaded_as
+from attnscope.tracing.given_groups import written_down
 from attnscope.tracing.held import module_of, open_held
-from attnscope.tracing.modules import in_eval
+from attnscope.tracing.modules import Look, in_eval, look_at
 from attnscope.tracing.pictures import with_pictures
 from attnscope.tracing.places import parse_keep, parse_layers, parse_part, parse_sites
 from attnscope.tracing.stream import spelled_by
 from attnscope.tracing.trace import Trace
 
-# What the steps level needs to begin at x. This very object, passed as `keep`, is dropped for texts of more tokens.
-FOR_STEPS = frozenset({"x", "pre_rotary", "projections"})
-KEEP_UP_TO = 1024
+_PLAIN = frozenset({str, int, bool})  # what JSON gives back as it was
 
 
 def trace(
@@ -46,6 +47,8 @@ def trace(
     keep: Collection[str] | None = (),
     truncate: bool = False,
     part: int = 0,
+    store: str = "device",
+    groups: Mapping[str, Any] | None = None,
 ) -> Trace:
     """Run `model` once on a text or an image and keep what its attention did. The pass is in eval mode, without gradients.
 
@@ -73,8 +76,12 @@ def trace(
       before rotary embedding (as large as q and k), "projections" are W_q, W_k and W_v (the model's parameters, not
       copied), "stream" is the residual stream and what was written into it, for predictions, lens and attribution.
     - `truncate`: True cuts a text that is too long for the model, and a note of the trace says so.
-    - `part`: of windows, frames or crops of an image or a video that are too many to lay out (beyond 1,024 positions), the
+    - `part`: of windows, frames or crops of an image or a video that are too many to lay out (beyond 8,192 positions, or 1,024 where only weights are known), the
       first that is shown, from 0. A note of the trace says which are.
+    - `store`: where q, k and v are kept: on the model's "device", in main memory ("cpu"), or on "disk", in files that are
+      mapped into memory and go away with the trace.
+    - `groups`: groups of tokens of your own, in the place of the messages and the like that `trace.tokens.groups` has by itself:
+      {"system": (0, 57)} by positions, {"question": r"Question:.*"} by a regular expression; they may lie within each other.
 
     Raises InputError for arguments that do not fit, a text that is too long among them; CaptureError for a model that
     is compiled, has no attention, or attends in a way that attnscope cannot reproduce.
@@ -101,9 +108,10 @@ def trace(
             f"expected the model, a torch module, as the first argument, got {type(model).__name__}. "
             "The tokenizer is the second."
         )
-    if not may_attend(model):
+    inner = getattr(model, "_orig_mod", model)
+    look = look_at(inner)
+    if not may_attend(inner, look):
         raise CaptureError(f"{type(model).__name__} cannot be traced: {no_attention(model)}")
-    for_steps = keep is FOR_STEPS
     layers, sites, kept, part = parse_layers(layers), parse_sites(sites), parse_keep(keep), parse_part(part)
     prepared = prepare(
         model,
@@ -119,10 +127,12 @@ def trace(
         limit=held.limit,
         reader=reader,
         target_tokens=target_tokens,
+        look=look,
     )
     prepared = replace(prepared, notes=(*held.notes, *prepared.notes))
-    if for_steps and len(prepared.tokens) > KEEP_UP_TO:
-        kept = frozenset()
+    room = ALL
+    if isinstance(keep, ByItself):
+        kept, room = keep.of(len(prepared.tokens)), ALL if keep.whole else Room(most=STREAM_MOST)
     given = {
         "text": given_text,
         "text_pair": text_pair,
@@ -136,12 +146,15 @@ def trace(
         "sites": sites,
         "truncate": truncate,
         "part": part,
-        "keep": None if for_steps else sorted(kept),
+        "keep": None if isinstance(keep, ByItself) else sorted(kept),
     }
-    model = getattr(model, "_orig_mod", model)
-    run = _run(model, tokenizer, prepared, layers, sites, kept, part)
-    made = replace(run, source=_source(model, given), streams=spelled_by(run.streams, tokenizer))
-    return with_pictures(made, pictures_of(model, reader, prepared.inputs))
+    look = look_at(inner) if wanted(generate) else look  # it has run since: what was lazy may have been made
+    run = _run(inner, look, tokenizer, prepared, layers, sites, kept, part, room, store)
+    if groups is not None:
+        run = run.with_groups(groups)
+        given["groups"] = written_down(groups, run.tokens.own_groups)
+    made = replace(run, source=_source(inner, given), streams=spelled_by(run.streams, tokenizer))
+    return with_pictures(made, pictures_of(inner, reader, prepared.inputs))
 
 
 def _apart(model: Any, text: Any, image: Any) -> tuple[Any, Any]:
@@ -171,6 +184,8 @@ def _continuation(generate: int | Mapping[str, Any], ids: Any, prepared: Prepare
 def _source(model: Any, given: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What was traced, as arguments that Python can be given again; None where they cannot be written as JSON."""
     source = {**loaded_as(model), **{name: value for name, value in given.items() if value}}
+    if all(type(value) in _PLAIN for value in source.values()):
+        return source
     try:
         return json.loads(json.dumps(source, default=list))
     except (TypeError, ValueError):
@@ -179,17 +194,22 @@ def _source(model: Any, given: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _run(
     model: Any,
+    look: Look,
     tokenizer: Any,
     prepared: Prepared,
     layers: Sequence[int] | None,
     sites: Sequence[str] | None,
     keep: frozenset[str],
     part: int,
+    room: Room,
+    store: str,
 ) -> Trace:
     """One forward pass in eval mode, without gradients and without a cache."""
-    recorder = Recorder(model, keep=keep, layers=layers, sites=sites, own_thread=True)
+    recorder = Recorder(
+        model, keep=keep, layers=layers, sites=sites, own_thread=True, room=room, look=look, store=store
+    )
     notes = list(prepared.notes)
-    with in_eval(model) as was_training, torch.no_grad():
+    with in_eval(model, look.modules) as was_training, torch.no_grad():
         if was_training:
             notes.append("The model was in training mode; it was put in eval mode for this pass, so dropout is off.")
         with recorder:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from attnscope.capturing.listen.reads import Reads
@@ -96,7 +97,8 @@ def name_sites(
     elif any(one.site.query_offset for one in placed) and len(named) == (length or 0) + 1:
         named = named.select(range(len(named) - 1))  # generate() returns one token more than the model has read
     own = len(named)
-    named = padded_with(named, reads.padded((length or 0) - own))
+    behind = (length or 0) - own
+    named = padded_with(named, reads.padded(behind) or _vectors_behind(placed, model, reads, main, own, behind))
     _check_length(named, length)
 
     def axis(one: Placed, tower: str | None, length: int, reaches: int) -> Tokens:
@@ -104,7 +106,7 @@ def name_sites(
         if one.is_whole and tower == main and named is not None and length == len(named):
             return named
         if one.is_whole and second is not None and tower == second and target is not None and reaches <= len(target):
-            return target
+            return _longer(target, length) if one.site.offset == 0 and length > len(target) else target
         if one.is_whole and tower == main and named is not None and length == own:  # cut again before it is read
             return named.select(range(own))
         if one.is_whole and tower == main and named is not None and reaches <= len(named) < length:
@@ -125,6 +127,24 @@ def name_sites(
             keys = axis(one, other, site.keys, site.keys)
         sites.append(_with_names(site, queries, keys, named, target))
     return sites, named, target
+
+
+def _vectors_behind(
+    placed: Sequence[Placed], model: nn.Module, reads: Reads, main: str | None, own: int, count: int
+) -> tuple[int, ...]:
+    """The id of padding `count` times, where the model put as many vectors behind those of all ids that it was given, and no token
+    looks at them (Pegasus-X fills its last block); () where it did not."""
+    ids = reads.given.get("input_ids")
+    if count < 1 or ids is None or ids.shape[1] != own:
+        return ()
+    for one in placed:
+        site = one.site
+        if one.place.tower != main or site.kind != "self" or not one.is_whole or site.queries != own + count:
+            continue
+        if bool(site.mask.allowed(torch.arange(own), site.keys)[..., own : own + count].any()):
+            return ()
+    pad = getattr(getattr(model, "config", None), "pad_token_id", None)
+    return (pad if isinstance(pad, int) else 0,) * count
 
 
 def _with_names(site: Site, queries: Tokens, keys: Tokens, named: Tokens, target: Tokens | None) -> Site:

@@ -1,8 +1,12 @@
 """What a reader of any view must know of a captured pass."""
 
+import math
+from collections import defaultdict
 from collections.abc import Sequence, Set
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from attnscope.capturing.listen.multi_head_attention import MULTI_HEAD
 from attnscope.capturing.records import Pass
@@ -43,8 +47,7 @@ def _hides_all(mask: MaskRule) -> bool:
 def broken_numbers(sites: Sequence[Site]) -> list[str]:
     """A note for the reader where q, k or v hold NaN or infinite values: the layers, named."""
     # One look at the sums is many times cheaper than one at each value; a sum may overflow, and then each site is read.
-    sums = [x.sum(dtype=torch.float32) for site in sites for x in site.kept.values()]
-    if bool(torch.stack([one.to(sums[0].device) for one in sums]).isfinite().all()):
+    if all(map(_sums_up, _alike([x for site in sites for x in site.kept.values()]))):
         return []
     broken = [site.name for site in sites if not all(bool(x.isfinite().all()) for x in site.kept.values())]
     if not broken:
@@ -52,6 +55,24 @@ def broken_numbers(sites: Sequence[Site]) -> list[str]:
     names = several(broken)
     where = "the weights" if all(site.weights_only for site in sites) else "q, k or v"
     return [f"The model computes NaN or infinite values: they are in {where} of {names}, and are shown as they are."]
+
+
+_SMALL = 1 << 20  # numbers that are copied side by side sooner than they are added one tensor after another
+
+
+def _alike(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Tensors that can be stacked, together."""
+    found: dict[Any, list[Tensor]] = defaultdict(list)
+    for one in tensors:
+        found[one.shape, one.dtype, one.device].append(one)
+    return [*found.values()]
+
+
+def _sums_up(tensors: list[Tensor]) -> bool:
+    """Whether tensors of one shape have a finite sum."""
+    if len(tensors) * tensors[0].numel() <= _SMALL:
+        return math.isfinite(torch.stack(tensors).sum(dtype=torch.float32).item())
+    return bool(torch.stack([one.sum(dtype=torch.float32) for one in tensors]).isfinite().all())
 
 
 def function_mode_notes(chosen: Pass, sites: Sequence[Site]) -> list[str]:

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from attnscope.capturing.listen.reads import Reads
 from attnscope.capturing.records import Pass, Record, WeightsRecord
-from attnscope.tracing.masks import BiasRule, MaskRule, rule_of
+from attnscope.tracing.biases import BiasRule
+from attnscope.tracing.masks import MaskRule, rule_of
 
-_MOST = 1024  # positions that are laid out; of more, as many parts as fit
+# Positions that are laid out; of more, as many parts as fit. Without q and k each pair is a number, so fewer.
+_MOST, _MOST_WEIGHTS = 8192, 1024
 
 
 def rows_of(reads: Reads, records: Sequence[Record | WeightsRecord]) -> int:
@@ -37,9 +39,13 @@ def parts_of(record: Record | WeightsRecord, reads: Reads, rows: int) -> int:
 
 def shown_parts(record: Record | WeightsRecord, parts: int, first: int) -> range:
     """Which of the `parts` are laid out: all, where they are not too long together, else as many as fit, from `first` on."""
-    weights = isinstance(record, WeightsRecord)
-    longest = max(record.weights.shape[2:] if weights else (record.query.shape[2], record.key_value(0)[0].shape[1]))
-    count = 1 if spreads(record) else min(parts, max(1, _MOST // longest))
+    if parts == 1:
+        return range(1)
+    if isinstance(record, WeightsRecord):
+        most, longest = _MOST_WEIGHTS, max(record.weights.shape[2:])
+    else:
+        most, longest = _MOST, max(record.query.shape[2], record.key_value(0)[0].shape[1])
+    count = 1 if spreads(record) else min(parts, max(1, most // longest))
     start = min(first, parts - count)
     return range(start, start + count)
 
@@ -101,7 +107,8 @@ def block_bias(biases: Sequence[BiasRule | None], sizes: Sequence[tuple[int, int
     if not heads:
         return None
     filled = (torch.zeros(1, *size) if one is None else one for one, size in zip(each, sizes, strict=True))
-    return BiasRule(cells=_blocks([one.expand(heads, -1, -1) for one in filled]))
+    blocks = [one.expand(heads, -1, -1) for one in filled]
+    return BiasRule(blocks=torch.stack(blocks, 1)) if len({*sizes}) == 1 else BiasRule(cells=_blocks(blocks))
 
 
 def block_weights(weights: Float[Tensor, "P H Q K"]) -> Float[Tensor, "H P_Q P_K"]:

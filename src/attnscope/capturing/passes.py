@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from attnscope.capturing.listen.attention_interface import AttentionCall
-from attnscope.capturing.listen.hooks import called_by_hook
+from attnscope.capturing.listen.hooks import Hooks
 from attnscope.capturing.listen.reads import reads_of
 from attnscope.capturing.read.attention_call import MaskReader, is_cross
 from attnscope.capturing.records import Pass
@@ -59,16 +59,17 @@ class Passes:
     """The forward passes of one model while it is captured.
 
     `most`: how many to keep. `watched`: whether the thread that opened the capture watches torch's own functions too.
+    `hooks`: of others, on the model, looked at as the capture opens.
     `count` counts all passes; `kept` holds the last ones; `elsewhere` is True once a pass ran in another thread. `recorded`:
     paths of the modules that were recorded in any pass.
     """
 
-    def __init__(self, most: int, watched: bool) -> None:
+    def __init__(self, most: int, watched: bool, hooks: Hooks) -> None:
         self.count = 0
         self.kept: list[Pass] = []
         self.elsewhere = False
         self.thread = threading.get_ident()
-        self.most, self._watched = most, watched
+        self.most, self._watched, self.hooks = most, watched, hooks
         self.recorded: set[str] = set()
         self._threads = _Thread()
         self._tasks: WeakKeyDictionary[Any, _Running] = WeakKeyDictionary()
@@ -77,8 +78,7 @@ class Passes:
     @property
     def _running(self) -> _Running:
         loop = asyncio._get_running_loop()
-        task = None if loop is None else asyncio.current_task(loop)
-        if task is None:
+        if loop is None or (task := asyncio.current_task(loop)) is None:
             return self._threads.running
         with self._lock:
             return self._tasks.setdefault(task, _Running())
@@ -130,8 +130,9 @@ class Passes:
             return None
         running.entered.pop()
         ended = inner.opened
-        ended.masks = MaskReader()
         running.current = running.entered[-1].opened if running.entered else None
+        _ = ended.records  # read while its masks are at hand
+        ended.masks = MaskReader()
         if running.entered:
             around = running.entered[-1]
             around.inside = [*around.inside, ended][-self.most :]
@@ -168,7 +169,7 @@ class Passes:
         alone = not running.entered  # a part of the model was called by itself
         if (alone and self.thread != threading.get_ident()) or torch._C._current_graph_task_id() != -1:
             return None
-        if not alone and called_by_hook(running.entered[-1].modules):
+        if not alone and self.hooks.called(running.entered[-1].modules):
             running.entered[-1].opened.by_hooks.add(path)
             return None
         opened = running.current
@@ -192,7 +193,7 @@ class Passes:
     def enter_attention(self, path: str, call: AttentionCall) -> EnteredCall | None:
         """As `enter_call`, with what q, k and the mask of the `call` tell. Its output is not looked at."""
         queries, keys = call.query.shape[2], call.key.shape[2]
-        cross = call.options.get("cross", is_cross(call.module, path))
+        cross = call.options["cross"] if "cross" in call.options else is_cross(call.module, path)
         if call.direct and not cross:
             cross = self.is_cross(call.module, path, queries, keys)
         if (entered := self.enter_call(path, cross)) is None:

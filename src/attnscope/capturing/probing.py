@@ -16,7 +16,8 @@ _Keep = Callable[[str, nn.Module, Probed], None]
 
 class Probing:
     """Hooks on modules that look like attention and do not go through transformers' interface. After a run of one
-    without a whole record, `keep` gets what the module says when it is asked."""
+    without a whole record, or with a softmax beside that which was recorded (Pegasus-X's blocks beside its global tokens), `keep`
+    gets what the module says when it is asked."""
 
     def __init__(
         self, modules: list[tuple[str, nn.Module]], passes: Passes, wants: Callable[[str], bool], keep: _Keep
@@ -27,14 +28,15 @@ class Probing:
         for path, module in modules:
             if wants(path):
                 self._handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
-                self._handles.append(module.register_forward_hook(self._leave(path), always_call=True))
+                # before the hooks of others, and before the pass ends where the module is the model
+                self._handles.append(module.register_forward_hook(self._leave(path), prepend=True, always_call=True))
 
     def close(self) -> None:
         for handle in self._handles:
             handle.remove()
 
     @property
-    def _entered(self) -> list[tuple[nn.Module, int, Any, Any, Tensor]]:
+    def _entered(self) -> list[tuple[nn.Module, tuple[int, int], Any, Any, Tensor]]:
         if not hasattr(self._local, "entered"):
             self._local.entered = []
         return self._local.entered
@@ -44,7 +46,8 @@ class Probing:
         if opened is None or not repeatable(module, args, kwargs):
             return
         given = copied(tuple(args)), {name: copied(value) for name, value in kwargs.items()}
-        self._entered.append((module, len(opened.order), *given, torch.random.get_rng_state()))
+        before = len(opened.order), len(opened.made)
+        self._entered.append((module, before, *given, torch.random.get_rng_state()))
 
     def _leave(self, path: str) -> Callable[..., None]:
         def leave(module: nn.Module, _: Any, output: Any) -> None:
@@ -55,10 +58,11 @@ class Probing:
             opened = self._passes.current
             if opened is None or torch._C._current_graph_task_id() != -1:
                 return
-            _, before, args, kwargs, random = entered
-            partial = opened.partial
-            if any(place not in partial for place in range(before, len(opened.order))):
-                return  # its attention was recorded
+            _, (calls, runs), args, kwargs, random = entered
+            partial, since = opened.partial, [*opened.made][runs:]
+            recorded = any(place not in partial for place in range(calls, len(opened.order)))
+            if recorded and not opened.passed_over_in(since):
+                return  # all of its attention
             if opened.products.get(path) is False:
                 return  # its softmax was of no queries and keys
             try:
@@ -68,7 +72,12 @@ class Probing:
                 return
             except Exception:  # of the module's own code, which was not made to run on such values
                 return
-            if found is not None:
-                self._keep(path, module, found)
+            if found is None:
+                return
+            if recorded:
+                if any((found.weights.numel(), found.weights.shape[-1]) in opened.taken[turn] for turn in since):
+                    return  # what was recorded is what it says
+                opened.took_all(since)
+            self._keep(path, module, found)
 
         return leave

@@ -10,16 +10,22 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, SupportsIndex
 
+from torch import Tensor
+
 from attnscope.capturing.given import given_names, ids_read, matched, names_of_read
+from attnscope.capturing.joined_passes import joined_passes
 from attnscope.capturing.mixers import mixer_note, told_apart
 from attnscope.capturing.notes import unread_note
 from attnscope.capturing.parts import rows_of
 from attnscope.capturing.recording import Recording
 from attnscope.capturing.refusals import check_model, nothing_recorded
+from attnscope.capturing.store import parse_store
+from attnscope.capturing.stream.room import ALL, Room
 from attnscope.capturing.to_trace import trace_of, unrecorded_of, wanted_of
 from attnscope.capturing.whole_batch import whole_batch
 from attnscope.errors import CaptureError, InputError
 from attnscope.tracing.held import module_of
+from attnscope.tracing.modules import Look
 from attnscope.tracing.places import parse_keep, parse_layers, parse_part, parse_sites
 from attnscope.tracing.site import Site
 from attnscope.tracing.stream import spelled_by
@@ -34,7 +40,9 @@ class Recorder:
     `model`, `keep_passes`, `keep`, `layers`, `sites`: see `capture`.
     `all_rows`: keep the output of every query row, not of a sample.
     `own_thread`: record only passes of the thread that opened it.
-    `stream_positions`: of the tokens whose residual stream is kept, where `keep` names it (None: all).
+    `room`: how much of the residual stream is kept, where `keep` names it.
+    `look`: at the model's modules, where you have just had one.
+    `store`: see `capture`.
     """
 
     def __init__(
@@ -46,16 +54,18 @@ class Recorder:
         sites: Sequence[str] | str | None = None,
         all_rows: bool = False,
         own_thread: bool = False,
-        stream_positions: Sequence[int] | None = None,
+        room: Room = ALL,
+        look: Look | None = None,
+        store: str = "device",
     ) -> None:
         if isinstance(keep_passes, bool) or not hasattr(keep_passes, "__index__") or keep_passes < 1:
             raise InputError(f"expected keep_passes as a number from 1 on, got {keep_passes!r}.")
         kept, chosen, paths = parse_keep(keep), parse_layers(layers), parse_sites(sites)
         model = module_of(model)
-        facts = check_model(model)
+        facts = check_model(model, look)
         numbers = None if chosen is None else frozenset(chosen)
         self.model = model
-        settings = all_rows, own_thread, stream_positions
+        settings = all_rows, own_thread, room, None if look is None else look.modules, parse_store(store)
         self._recording = Recording(model, facts, keep_passes, kept, numbers, paths, *settings)
 
     @property
@@ -88,7 +98,7 @@ class Recorder:
         tokens: Tokens | Sequence[str] | None = None,
         target: Tokens | None = None,
         index: int = 0,
-        forward: int = -1,
+        forward: int | slice = -1,
         name: str = "",
         notes: Sequence[str] = (),
         inputs: Mapping[str, Any] | None = None,
@@ -101,16 +111,20 @@ class Recorder:
         `tokens`: names of the positions, in place of a tokenizer and ids; without either, positions are numbered.
         `target`: names of the decoder's positions, for encoder-decoder models.
         `index`: row of the batch, from 0; negative numbers count from the end.
-        `forward`: which kept pass: 0 is the oldest, -1 the last.
+        `forward`: which kept pass: 0 is the oldest, -1 the last. A slice joins passes that go on from each other through a cache, as those of
+            generate() do, to a trace of the whole text; slice(None) takes all that are kept. Beams are followed back from row `index` of the last.
         `name`: what to call the model (default: what its configuration says).
         `notes`: sentences that every view of the trace shows.
         `inputs`: the model's inputs, kept for `Trace.verify(full=True)`.
-        `part`: of windows, frames or crops that are too many to lay out (beyond 1,024 positions), the first that is shown, from 0.
+        `part`: of windows, frames or crops that are too many to lay out (beyond 8,192 positions, or 1,024 where only weights are known), the first that is shown, from 0.
 
         Raises CaptureError where nothing was recorded or an argument of attention is not understood, and InputError
         where `index`, `forward`, `part`, the tokens, layers= or sites= do not fit.
         """
         recording, passes = self._recording, self._recording.passes
+        if isinstance(forward, slice):
+            names = {"tokenizer": tokenizer, "input_ids": input_ids, "tokens": tokens, "target": target}
+            return self._joined(forward, index, names | {"name": name, "notes": notes, "part": part})
         if not any(kept.order for kept in passes.kept):
             raise CaptureError(self._nothing_recorded())
         if isinstance(forward, bool) or not -len(passes.kept) <= forward < len(passes.kept):
@@ -154,7 +168,23 @@ class Recorder:
             inputs=inputs,
             part=parse_part(part),
         )
+        made = made.replace_sites([recording.store.together(site) for site in made.sites])
         return replace(made, streams=spelled_by(made.streams, tokenizer)) if made.streams else made
+
+    def _joined(self, forward: slice, index: int, asked: Mapping[str, Any]) -> Trace:
+        """The passes of a slice as one trace. `asked`: the other arguments of `trace`, which are of the last of them."""
+        kept = self._recording.passes.kept
+        numbers = range(len(kept))[forward]
+        if not numbers or numbers.step != 1:
+            raise InputError(
+                f"forward {forward} joins no passes: {len(kept)} are kept; slice(None) takes all of them, in order."
+            )
+
+        def of(number: int, row: int) -> Trace:
+            return self.trace(index=row, forward=number, **(asked if number == numbers[-1] else {}))
+
+        rows = max((record.batch for record in kept[numbers[-1]].records), default=1)
+        return joined_passes(of, numbers, index % rows if -rows <= index < rows else index, rows)
 
     def mixers(self) -> tuple[list[str], dict[str, str]]:
         """Of the modules that look like attention, and of which the last pass recorded nothing: the paths of those that may
@@ -172,12 +202,11 @@ class Recorder:
         ]
         return min(batches, default=1)
 
-    def whole_batch(self, trace: Trace) -> tuple[Site | None, ...]:
-        """Of each site of `trace`, which is one row of the last pass: all rows of the batch in one site, the heads of one
-        row after those of the other; None where the rows differ in more than their numbers.
+    def whole_batch(self, site: Site) -> tuple[Tensor, Tensor] | None:
+        """q [B, H, Q, D] and k [B, Hkv, K, D] of all rows of the batch in one site; None where the rows differ in more than
+        their numbers. `site`: of one row of the last pass.
         """
-        records = self._recording.passes.kept[-1].records
-        return tuple(whole_batch(records, site) for site in trace.sites)
+        return whole_batch(self._recording.passes.kept[-1].records, site)
 
     def _nothing_recorded(self) -> str:
         recording = self._recording
@@ -195,6 +224,7 @@ def capture(
     keep: Collection[str] | str | None = (),
     layers: Sequence[int | str] | SupportsIndex | str | None = None,
     sites: Sequence[str] | str | None = None,
+    store: str = "device",
 ) -> Iterator[Recorder]:
     """Record the attention of every forward pass of a model inside the with block.
 
@@ -211,6 +241,8 @@ def capture(
         opened the capture, some (3 × M + heads × head size) × T numbers a layer.
     `layers`: numbers of the layers to keep (None: all); one number or "L5" is one layer.
     `sites`: module paths of the attention to keep (None: all); a path stands for all below it.
+    `store`: where q, k and v are kept: on the model's "device", in main memory ("cpu"), or on "disk", in files that are mapped
+        into memory and go away with the trace.
 
     Raises CaptureError for a compiled model or an unsupported transformers, and InputError for arguments that do not
     fit.
@@ -219,5 +251,5 @@ def capture(
             model(**inputs)
         trace = recorder.trace(tokenizer=tokenizer, input_ids=inputs["input_ids"])
     """
-    with Recorder(model, keep_passes, keep, layers, sites) as recorder:
+    with Recorder(model, keep_passes, keep, layers, sites, store=store) as recorder:
         yield recorder

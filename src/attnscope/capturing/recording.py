@@ -1,8 +1,8 @@
 """Recording: what is written down while a capture is open. A Recorder holds one and makes traces of it."""
 
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -14,13 +14,24 @@ from attnscope.capturing.listen.detect import looks_like_attention
 from attnscope.capturing.listen.direct_calls import SOFTMAX
 from attnscope.capturing.listen.facts import Facts
 from attnscope.capturing.listen.fast_paths import FastPaths
+from attnscope.capturing.listen.hooks import Hooks
 from attnscope.capturing.listen.module_stack import Running, RunningModules
 from attnscope.capturing.listen.reads import is_ids
 from attnscope.capturing.passes import Passes
 from attnscope.capturing.probing import Probing
 from attnscope.capturing.read.kv_cache import KeyKeeper, row_of
 from attnscope.capturing.read.value_probe import Probed
-from attnscope.capturing.records import ASKED, Pass, WeightsRecord, record_of
+from attnscope.capturing.records import (
+    ALL_ROWS_UP_TO,
+    ASKED,
+    Pass,
+    Unread,
+    WeightsRecord,
+    autocast_of,
+    record_of,
+)
+from attnscope.capturing.store import Store
+from attnscope.capturing.stream.room import ALL, Room
 from attnscope.capturing.surroundings import Surroundings
 from attnscope.capturing.to_trace import places_of
 
@@ -28,8 +39,8 @@ from attnscope.capturing.to_trace import places_of
 class Recording:
     """Listens to the attention calls of one model, in every thread, and keeps a record of each.
 
-    `model`, `keep_passes`, `keep`, `layers`, `sites`, `all_rows`, `own_thread`, `stream_positions`: as for `Recorder`, checked; `facts`: of
-    the model. `ran` holds the paths of the attention-like modules that ran; `calls_torch` tells whether some module calls torch's attention by
+    `model`, `keep_passes`, `keep`, `layers`, `sites`, `all_rows`, `own_thread`, `room`, `store`: as for `Recorder`, checked; `facts`: of
+    the model; `modules`: its own, where you have them. `ran` holds the paths of the attention-like modules that ran; `calls_torch` tells whether some module calls torch's attention by
     itself.
     """
 
@@ -43,15 +54,19 @@ class Recording:
         sites: tuple[str, ...] | None,
         all_rows: bool,
         own_thread: bool,
-        stream_positions: Sequence[int] | None = None,
+        room: Room = ALL,
+        modules: Sequence[nn.Module] | None = None,
+        store: str = "device",
     ) -> None:
+        self.store = Store(store)
         self.model, self.layers, self.sites = model, layers, sites
         self._keep, self._all_rows, self._own_thread = keep, all_rows, own_thread
-        self._stream_positions = stream_positions
+        self._room = room
         self.calls_torch = facts.calls_torch
-        self.passes = Passes(keep_passes, self.calls_torch)
+        self.passes = Passes(keep_passes, self.calls_torch, Hooks(model))
         self.ran: set[str] = set()
         self._facts, self._paths = facts, facts.paths
+        self._modules = modules
         self._cached = KeyKeeper()
         self._closers: list[Callable[[], None]] = []
 
@@ -66,8 +81,10 @@ class Recording:
             raise
 
     def _open(self) -> None:
+        self.passes.hooks.look(self._modules)
+        self._modules = None
         handles = []
-        for module in self._facts.trunk(self.model):
+        for module in self._facts.trunk():
             handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
             handles.append(module.register_forward_hook(self._leave, always_call=True))
         handles += [
@@ -77,10 +94,10 @@ class Recording:
         ]
         handles += [table.register_forward_pre_hook(self._saw_ids(path)) for path, table in self._facts.token_tables()]
         self._closers = [handle.remove for handle in handles]
-        self._surroundings = Surroundings(self.model, self._facts, self._keep, self._stream_positions)
+        self._surroundings = Surroundings(self.model, self._facts, self._keep, self._room)
         self._closers.append(self._surroundings.close)
         self._closers.append(lambda: stop_listening(self))
-        self.passes.thread = threading.get_ident()
+        self.passes.thread = get_ident()
         if asked := self._facts.may_be_asked():
             self._closers.append(Probing(asked, self.passes, self._wants, self._keep_probed).close)
         listen(self)
@@ -90,6 +107,7 @@ class Recording:
             self._closers.append(FastPaths(self.model).close)
             self._closers.append(function_mode.enter(self))
         self._surroundings.listen()
+        self.passes.hooks.own_are_on()
 
     def close(self) -> None:
         """Stop listening and take off every hook. What was recorded stays."""
@@ -102,7 +120,7 @@ class Recording:
     def _takes_this_thread(self) -> bool:
         """Whether a call in this thread is for this recording: always in the thread that opened it; in another one
         unless that one has a capture of its own open on the same model, or only the own thread is recorded."""
-        here = threading.get_ident()
+        here = get_ident()
         if self.passes.thread == here:
             return True
         return not self._own_thread and not any(
@@ -187,12 +205,23 @@ class Recording:
         """A record of the call. `alone`: a part of the model was called by itself. `offset`: where query 0 stands among
         the keys, where the mask tells."""
         size, number = (call.query.shape[2], call.key.shape[2]), opened.calls[path] - 1
-        if alone or self.passes.cached:  # the keys may change later
+        if (alone or self.passes.cached) and place not in opened.beside:  # the keys may change later
             keys = self._cached.keep(path, number, size[0], call.key, call.value)
         else:
-            keys = partial(row_of, call.key.detach(), call.value.detach())
-        record = record_of(call, path, place, number, cross, opened.masks, keys, self._all_rows, offset)
+            keys = partial(row_of, self.store.keep(call.key), self.store.keep(call.value))
+        autocast = autocast_of(call)
+        at_once = alone or call.direct or call.edited or self._keep or self._all_rows or self.store.kind != "device"
+        if not (at_once or size[0] > ALL_ROWS_UP_TO):
+            # a model may write into its mask and bias before its next layer
+            now = call.attention_mask is not None or "position_bias" in call.options
+            rules = opened.masks.read(call) if now else None
+            unread = Unread(call, path, place, number, cross, keys, offset, autocast, rules)
+            opened.unread.append(unread)
+            self._surroundings.expect(path, call, unread.took_by)
+            return
+        record = record_of(call, path, place, number, cross, opened.masks, keys, self._all_rows, offset, autocast)
         self._surroundings.add_to(record, call)
+        record.query = self.store.keep(record.query)
         opened.records.append(record)
 
     def saw_softmax(self, running: Running, shape: torch.Size) -> None:
@@ -242,6 +271,24 @@ class Recording:
         number = opened.calls[path] - 1
         opened.records.append(WeightsRecord(place, path, number, kept, SOFTMAX, cross))
 
+    def record_streams(self, running: Running, calls: Sequence[AttentionCall]) -> None:
+        """Keep the calls of the streams that a run of a module has beside its latest call. Their queries see its keys, and behind
+        them their own."""
+        opened = self.passes.current
+        if not self._takes_this_thread() or opened is None:
+            return
+        path, alone = self._paths[id(running.module)], self.passes.depth == 0
+        main = max(place for place, (other, _) in enumerate(opened.order) if other == path)
+        cells = sum(call.query.shape[:3].numel() * call.key.shape[2] for call in calls)
+        opened.taken[running.turn].add((cells, calls[0].key.shape[2]))
+        for number, call in enumerate(calls, 1):
+            if (entered := self.passes.enter_call(path, False)) is None:
+                return
+            opened, place = entered
+            opened.beside[place] = main, number
+            if self._wants(path):
+                self._add_record(call, opened, place, path, False, alone, 0)
+
     def _keep_probed(self, path: str, module: nn.Module, found: Probed) -> None:
         """Keep what a module said of its run when it was asked."""
         alone = self.passes.depth == 0
@@ -250,8 +297,8 @@ class Recording:
         if (entered := self.passes.enter_call(path, cross)) is None:
             return
         opened, place = entered
+        offset = 0 if found.beside else None
         if found.q is None or found.k is None:
-            offset = 0 if found.beside else None
             record = WeightsRecord(place, path, opened.calls[path] - 1, found.weights, ASKED, cross, offset=offset)
             opened.records.append(record)
             return
@@ -259,5 +306,6 @@ class Recording:
         seen = found.weights > 0
         mask = seen if found.bias is None else found.bias.masked_fill(~seen, -torch.inf)
         tensors = found.q, found.k, found.v, mask, options, found.z.transpose(1, 2)
-        call = AttentionCall(module, ASKED, *tensors, direct=True, own_mask=True)
-        self._add_record(call, opened, place, path, cross, alone)
+        wrote = {"projection": found.projection, "written": found.written}
+        call = AttentionCall(module, ASKED, *tensors, direct=True, own_mask=True, **wrote)
+        self._add_record(call, opened, place, path, cross, alone, offset)

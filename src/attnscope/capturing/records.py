@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,6 +81,38 @@ class Record:
 
 
 @dataclass
+class Unread:
+    """One call of a pass as it was made, of which the record is made when the pass ends. While the model runs every function that
+    is called pushes the weights out of the processor's caches, and is slow itself: all calls are read faster together. The
+    fields: as for `record_of`."""
+
+    call: AttentionCall
+    path: str
+    place: int
+    number: int
+    cross: bool
+    key_value: Callable[[int], KeyValue]
+    offset: int | None
+    autocast: torch.dtype | None
+    rules: BatchRules | None
+    took: Took | None = None
+    _record: Record | None = None
+
+    def took_by(self, took: Took) -> None:
+        """What took its output."""
+        self.took = took
+        if self._record is not None:
+            self._record.took = took
+
+    def read(self, masks: MaskReader) -> Record:
+        """Its record."""
+        rest = self.key_value, False, self.offset, self.autocast, self.rules
+        self._record = record = record_of(self.call, self.path, self.place, self.number, self.cross, masks, *rest)
+        record.took = record.took or self.took
+        return record
+
+
+@dataclass
 class WeightsRecord:
     """A softmax over keys whose result was multiplied with values, for a whole batch. `weights`: [B, H, Q, K]. `offset`: as in
     `Record`."""
@@ -114,11 +146,12 @@ class Pass:
     `complete`: the runs of modules whose attention was recorded with q, k and v. `watched`: torch's own functions were
         watched as well. `ran`: paths of the attention-like modules that ran. `by_hooks`: of modules that hooks called by
         themselves, whose calls are left out. `too_long`: of modules that could be asked for their weights, were the text shorter. `streams`: the residual streams, where they were followed.
+    `beside`: places of the calls of streams beside a call, with its place and the number of the stream, from 1.
     """
 
     order: list[tuple[str, bool]] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
-    records: list[Record | WeightsRecord] = field(default_factory=list)
+    unread: list["Unread"] = field(default_factory=list)
     masks: MaskReader = field(default_factory=MaskReader)
     reads: Reads = field(default_factory=Reads)
     softmaxes: dict[int, tuple[set[tuple[int, ...]], list[int]]] = field(default_factory=dict)
@@ -131,11 +164,26 @@ class Pass:
     by_hooks: set[str] = field(default_factory=set)
     too_long: set[str] = field(default_factory=set)
     products: dict[str, bool] = field(default_factory=dict)
+    beside: dict[int, tuple[int, int]] = field(default_factory=dict)
     streams: tuple[Watched, ...] = ()
     places: tuple[int, Any] = (
         -1,
         None,
     )  # stack and layer of every call, and how much had been noted when they were read
+
+    _records: list[Record | WeightsRecord] = field(default_factory=list)
+
+    @property
+    def records(self) -> list[Record | WeightsRecord]:
+        """One for each call that was kept."""
+        if self.unread:
+            self._records += [one.read(self.masks) for one in self.unread]
+            self.unread = []
+        return self._records
+
+    @records.setter
+    def records(self, kept: list[Record | WeightsRecord]) -> None:
+        self._records = kept
 
     def calls_alone(self) -> "Pass":
         """The pass without its tensors: which calls it had."""
@@ -160,14 +208,23 @@ class Pass:
     def passed_over(self) -> set[str]:
         """Paths of modules that were recorded, with a softmax of another size beside it that was not: streams that predict
         (ProphetNet), blocks beside global tokens (Pegasus-X)."""
-        beside = {
+        return self.left_out | self.passed_over_in(self.made)
+
+    def passed_over_in(self, turns: Iterable[int]) -> set[str]:
+        """The same of some runs of modules, where something was recorded of them."""
+        return {
             path
-            for turn, made in self.made.items()
+            for turn in turns
             if (taken := self.taken.get(turn))
-            for path, *size in made
+            for path, *size in self.made[turn]
             if tuple(size) not in taken
         }
-        return self.left_out | beside
+
+    def took_all(self, turns: Iterable[int]) -> None:
+        """All softmaxes of these runs are recorded now."""
+        for turn in turns:
+            self.taken[turn].update((numbers, keys) for _, numbers, keys in self.made[turn])
+            self.left_out -= {path for path, *_ in self.made[turn]}
 
     @property
     def partial(self) -> set[int]:
@@ -206,8 +263,11 @@ def record_of(
     key_value: Callable[[int], KeyValue],
     all_rows: bool,
     offset: int | None = None,
+    autocast: torch.dtype | None = None,
+    rules: BatchRules | None = None,
 ) -> Record:
-    """The record of one `call`: references to its tensors, its mask as a rule, and its output for a sample of rows."""
+    """The record of one `call`: references to its tensors, its mask as a rule, and its output for a sample of rows. `autocast`:
+    the dtype of what it cast to, if it was on. `rules`: of its mask and bias, where they were read before."""
     query, z = call.query.detach(), call.output.detach()
     rows = torch.arange(query.shape[2]) if all_rows else sampled_rows(query.shape[2])
     rows, note = _without_nan(rows, z) if call.direct else (rows, "")
@@ -222,7 +282,7 @@ def record_of(
         call=number,
         query=query,
         key_value=key_value,
-        rules=masks.read(call),
+        rules=masks.read(call) if rules is None else rules,
         scaling=scaling_of(call),
         softcap=call.options.get("softcap"),
         sinks=read_sinks(call),
@@ -235,18 +295,21 @@ def record_of(
         note=note,
         direct=call.direct,
         took=_named_by(call),
-        coarsest=_coarsest(call),
+        coarsest=_coarsest(call, autocast),
         offset=offset,
         given=None if call.given is None else call.given.detach(),
     )
 
 
-def _coarsest(call: AttentionCall) -> torch.dtype:
-    kind = call.query.device.type
-    seen = {call.query.dtype, call.key.dtype, call.value.dtype, call.output.dtype}
-    if torch.is_autocast_enabled(kind):
-        seen.add(torch.get_autocast_dtype(kind))
-    return max(seen, key=tolerance_of) if len(seen) > 1 else call.query.dtype
+def autocast_of(call: AttentionCall) -> torch.dtype | None:
+    """The dtype that autocast casts to where a call runs now; None where it is off."""
+    kind = "cpu" if call.query.is_cpu else call.query.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+
+
+def _coarsest(call: AttentionCall, autocast: torch.dtype | None) -> torch.dtype:
+    seen = {call.query.dtype, call.key.dtype, call.value.dtype, call.output.dtype} | ({autocast} if autocast else set())
+    return call.query.dtype if len(seen) == 1 else max(seen, key=tolerance_of)
 
 
 def _without_nan(rows: Tensor, output: Tensor) -> tuple[Tensor, str]:

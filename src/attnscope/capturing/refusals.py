@@ -5,22 +5,24 @@ from collections.abc import Sequence
 from torch import nn
 
 from attnscope.capturing.listen.detect import mixer_names
-from attnscope.capturing.listen.facts import Facts, attended_before, facts_of
+from attnscope.capturing.listen.facts import Facts, facts_of
 from attnscope.capturing.mixers import told_apart
 from attnscope.capturing.notes import TOO_LONG
 from attnscope.capturing.records import Pass
 from attnscope.capturing.sites import several
 from attnscope.errors import CaptureError, InputError
+from attnscope.tracing.modules import Look
 
 
-def check_model(model: nn.Module) -> Facts:
-    """What its modules are. Raises InputError for what is no model, and CaptureError for a compiled one."""
+def check_model(model: nn.Module, look: Look | None = None) -> Facts:
+    """What its modules are. `look`: at them, where you have just had one. Raises InputError for what is no model, and
+    CaptureError for a compiled one."""
     if not isinstance(model, nn.Module):
         raise InputError(
             f"expected the model, a torch module, as the first argument, got {type(model).__name__}. attnscope.load(name) "
             "gives a model and its tokenizer."
         )
-    facts = facts_of(model)
+    facts = facts_of(model, look)
     if facts.compiled:
         raise CaptureError(
             "this model was compiled, so its attention calls cannot be observed. Capture the model before torch.compile; "
@@ -29,9 +31,9 @@ def check_model(model: nn.Module) -> Facts:
     return facts
 
 
-def may_attend(model: nn.Module) -> bool:
-    """Whether there is anything in the model that a capture could see."""
-    return attended_before(model) or facts_of(model).may_attend
+def may_attend(model: nn.Module, look: Look | None = None) -> bool:
+    """Whether there is anything in the model that a capture could see. `look`: at its modules, where you have just had one."""
+    return facts_of(model, look).may_attend
 
 
 def no_attention(model: nn.Module) -> str:

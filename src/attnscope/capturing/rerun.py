@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from attnscope.capturing.recorder import Recorder
+from attnscope.capturing.stream.room import Room
 from attnscope.errors import CaptureError, InputError, NotCaptured
 from attnscope.tracing.held import open_held
 from attnscope.tracing.modules import in_eval
-from attnscope.tracing.stream import spelled_by
+from attnscope.tracing.stream import NO_STREAM, spelled_by
 from attnscope.tracing.trace import Trace
 
 
@@ -39,7 +40,7 @@ def rerun_for_stream(model: Any, trace: Trace, positions: Sequence[int] | None =
             'keep={"stream"}.'
         )
     held = open_held(model, names=trace.inputs.keys())
-    model, recorder = held.model, Recorder(held.model, keep="stream", own_thread=True, stream_positions=positions)
+    model, recorder = held.model, Recorder(held.model, keep="stream", own_thread=True, room=Room(positions))
     with in_eval(model), torch.no_grad(), recorder:
         model(**dict(trace.inputs))
     again = recorder.trace(tokens=trace.tokens, target=trace.target)
@@ -48,7 +49,7 @@ def rerun_for_stream(model: Any, trace: Trace, positions: Sequence[int] | None =
     if other is None or not (first.weights_only or torch.allclose(first.q, other.q, rtol=0, atol=tolerance)):
         raise InputError("model=… is not the model that was traced, or it was changed since: it attends otherwise.")
     if not again.streams:
-        reasons = [note for note in again.notes if note.startswith("The residual stream")]
+        reasons = [note for note in again.notes if note.startswith(NO_STREAM)]
         raise CaptureError(
             f"the residual stream of this model could not be followed: {' '.join(reasons) or 'it has no list of blocks that attend.'}"
         )

@@ -238,12 +238,12 @@ def _projection(parts: Sequence[tuple[Record, int]], z: Tensor | None) -> dict[s
     written = [
         _row(one.took.written, row) for one, row in parts if one.took is not None and one.took.written is not None
     ]
-    chosen = written_rows(record.query.shape[2])
 
     def sample() -> tuple[Tensor, Tensor] | None:
         """z and what was written, of the queries for which both are kept."""
         if z is None or not written:
             return None
+        chosen = written_rows(record.query.shape[2])
         both = torch.isin(chosen, record.z_rows).to(written[0].device)
         return z[:, torch.isin(record.z_rows, chosen).to(z.device)], written[0][both]
 
@@ -256,8 +256,11 @@ def _projection(parts: Sequence[tuple[Record, int]], z: Tensor | None) -> dict[s
         return {"no_projection": reason}
     if z is None or len(written) < len(parts):
         return {"projection": projection}
-    places = [written_rows(one.query.shape[2]) + start for (one, _), start in zip(parts, _starts(parts), strict=True)]
-    return {"projection": projection, "written": torch.cat(written), "written_rows": torch.cat(places)}
+    places = [written_rows(one.query.shape[2]) for one, _ in parts]
+    if len(parts) > 1:
+        places = [rows + start for rows, start in zip(places, _starts(parts), strict=True)]
+        return {"projection": projection, "written": torch.cat(written), "written_rows": torch.cat(places)}
+    return {"projection": projection, "written": written[0], "written_rows": places[0]}
 
 
 def _origins(record: Record, index: int) -> dict[str, Any]:

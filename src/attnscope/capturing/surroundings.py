@@ -1,7 +1,7 @@
 """What is read around a call, beside its own arguments: x, q and k before rotary embedding, W_q, W_k, W_v and W_O, and the
 residual stream."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,25 +11,23 @@ from torch import Tensor, nn
 from attnscope.capturing.listen.attention_interface import AttentionCall
 from attnscope.capturing.listen.facts import Facts
 from attnscope.capturing.read.inputs_and_rotary import InputWatcher, RotaryWatcher
-from attnscope.capturing.read.output_projection import ProjectionFinder
+from attnscope.capturing.read.output_projection import ProjectionFinder, Took
 from attnscope.capturing.read.qkv_projections import OriginFinder, sources
 from attnscope.capturing.records import Record
+from attnscope.capturing.stream.room import ALL, Room
 from attnscope.capturing.stream.watch import StreamWatcher, Watched
 
 
 class Surroundings:
-    """Hooks on a model for what `keep` names, and for W_O, which is always looked for. `positions`: of the tokens whose stream is
-    kept; None: all."""
+    """Hooks on a model for what `keep` names, and for W_O, which is always looked for. `room`: how much of the stream is kept."""
 
-    def __init__(
-        self, model: nn.Module, facts: Facts, keep: frozenset[str], positions: Sequence[int] | None = None
-    ) -> None:
+    def __init__(self, model: nn.Module, facts: Facts, keep: frozenset[str], room: Room = ALL) -> None:
         self._keep = keep
         self._projections = ProjectionFinder(model, facts)
         self._inputs = InputWatcher(model) if "x" in keep else None
         self._rotary = RotaryWatcher(model) if keep & {"pre_rotary", "projections"} else None
         self._origins = OriginFinder(model) if "projections" in keep else None
-        self._stream = StreamWatcher(model, facts, positions) if "stream" in keep else None
+        self._stream = StreamWatcher(model, facts, room) if "stream" in keep else None
 
     def listen(self) -> None:
         """Everything else listens by now."""
@@ -54,6 +52,10 @@ class Surroundings:
 
     def add_to(self, record: Record, call: AttentionCall) -> None:
         """Complete the record of a call that has just run; W_O follows when the next layer runs."""
+        with torch._C.DisableTorchFunction():  # nothing of this is the model's: no mode need follow it
+            self._add_to(record, call)
+
+    def _add_to(self, record: Record, call: AttentionCall) -> None:
         if self._inputs is not None:
             x = self._inputs.input_of(call.module)
             x = _batch_first(x, call) if x is not None and call.direct else x
@@ -72,8 +74,12 @@ class Surroundings:
             given = call.query, call.key, call.value
             self._stream.attended(record.path, record.call, record.cross, causal, given, call.output, call.direct)
         if record.took is None:
-            output = call.output if call.given is None else call.given
-            self._projections.expect(record.path, output, lambda took: setattr(record, "took", took))
+            self.expect(record.path, call, lambda took: setattr(record, "took", took))
+
+    def expect(self, path: str, call: AttentionCall, found: Callable[[Took], None]) -> None:
+        """Call `found` with what takes the output of a call that has just run, of the module at this path, when the next layer
+        runs."""
+        self._projections.expect(path, call.output if call.given is None else call.given, found)
 
 
 def _batch_first(x: Tensor, call: AttentionCall) -> Tensor | None:

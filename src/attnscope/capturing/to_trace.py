@@ -22,7 +22,7 @@ from attnscope.capturing.sites import Found, placed_sites
 from attnscope.errors import CaptureError, InputError
 from attnscope.tracing.modules import model_name
 from attnscope.tracing.site import Site
-from attnscope.tracing.stream import Stream
+from attnscope.tracing.stream import NO_STREAM, Stream
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import ModelInfo, Trace
 
@@ -43,6 +43,8 @@ def _places_of(chosen: Pass, model: nn.Module) -> dict[int, Place]:
     paths = _registered(chosen, model)
     later = {one.place: each[0].place for each in chunks_of(chosen) for one in each[1:]}
     for place, (path, cross) in enumerate(chosen.order):
+        if place in chosen.beside:
+            continue
         if path in paths:
             call = Call(paths[path][number[path]], cross, 0)
         else:
@@ -58,7 +60,19 @@ def _places_of(chosen: Pass, model: nn.Module) -> dict[int, Place]:
         bool(getattr(config, "is_decoder", False)),
     )
     places = dict(zip(order, names, strict=True))
-    return places | {place: places[first] for place, first in later.items() if first in places}
+    places |= {place: places[first] for place, first in later.items() if first in places}
+    return _with_streams(places, chosen)
+
+
+def _with_streams(places: dict[int, Place], chosen: Pass) -> dict[int, Place]:
+    """The places with those of streams that stand beside a call, each a stack of its own."""
+    if not chosen.beside:
+        return places
+    names = {place: one._replace(stack=one.stack or "main") for place, one in places.items()}
+    for place, (main, number) in chosen.beside.items():
+        if main in places:
+            names[place] = places[main]._replace(stack=f"{places[main].stack or ''} stream {number}".strip())
+    return names
 
 
 def _registered(chosen: Pass, model: nn.Module) -> dict[str, list[str]]:
@@ -148,11 +162,18 @@ def streams_of(chosen: Pass, sites: Sequence[Site], row: int) -> tuple[tuple[Str
     for watched in chosen.streams:
         stacks = {site.stack for site in sites if site.path.startswith(watched.path + ".")} - {"cross"}
         if watched.stream is None:
-            broken.append(f"The residual stream of {watched.path} could not be followed: {watched.broken}.")
+            if watched.broken:
+                broken.append(f"{NO_STREAM} of {watched.path} could not be followed: {watched.broken}.")
         elif len(stacks) == 1:
             stack = stacks.pop()
-            first = next(site.query_offset for site in sites if site.stack == stack)
-            positions = tuple(first + position for position in watched.stream.positions)  # behind a cache
+            site = next(site for site in sites if site.stack == stack)
+            if watched.length != site.queries:  # windows; or tokens before the batch
+                broken.append(
+                    f"{NO_STREAM} of {watched.path} could not be followed: its {watched.length} positions are not the "
+                    f"{site.queries} of its attention."
+                )
+                continue
+            positions = tuple(site.query_offset + position for position in watched.stream.positions)  # behind a cache
             found.append(replace(watched.stream, stack=stack, row=row, positions=positions))
     return tuple(found), broken
 

@@ -1,4 +1,4 @@
-"""All rows of a batch in one site: what is computed for each head is then computed for every row at once."""
+"""All rows of a batch in one site: what is computed for one row is then computed for every row at once."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from attnscope.capturing.records import Record, WeightsRecord
-from attnscope.tracing.masks import BiasRule
 from attnscope.tracing.site import Site
 
 
-def whole_batch(records: Sequence[Record | WeightsRecord], row: Site) -> Site | None:
-    """The heads of row 0, then those of row 1, …, as one site with q and k; its v are zeros, and take no memory.
+def whole_batch(records: Sequence[Record | WeightsRecord], row: Site) -> tuple[Tensor, Tensor] | None:
+    """q [B, H, Q, D] and k [B, Hkv, K, D] of all rows, as the model left them.
 
     `row`: the site of one row. None where rows differ in their masks or biases, where heads have masks of their own, or
     where keys were moved or cut.
@@ -27,40 +26,18 @@ def whole_batch(records: Sequence[Record | WeightsRecord], row: Site) -> Site | 
         return None
     if rule.packed is not None and len(rule.packed) > 1:
         return None
-    keys, values = _keys_and_values(record)
-    size = (record.batch, row.kv_heads, row.keys, row.head_size)
-    if keys.shape != size or record.query.shape[1:] != row.q.shape:
+    keys = _keys_of(record)
+    if keys.shape[1:] != row.k.shape or record.query.shape[1:] != row.q.shape:
         return None
-    return Site(
-        record.query.flatten(0, 1),
-        keys.flatten(0, 1),
-        values.new_zeros(1).expand(record.batch * row.kv_heads, row.keys, row.value_size),
-        record.scaling,
-        path=row.path,
-        call=row.call,
-        kind=row.kind,
-        stack=row.stack,
-        layer=row.layer,
-        softcap=record.softcap,
-        mask=row.mask,
-        position_bias=None if bias is None else _repeated(bias, record.batch),
-        sinks=None if record.sinks is None else record.sinks.repeat(record.batch),
-        dtype=row.dtype,
-    )
+    return record.query, keys
 
 
-def _keys_and_values(record: Record) -> tuple[Tensor, Tensor]:
-    """[B, Hkv, K, D] each."""
+def _keys_of(record: Record) -> Tensor:
+    """[B, Hkv, K, D]."""
     given = record.key_value
     if isinstance(given, partial) and all(isinstance(one, Tensor) and one.ndim == 4 for one in given.args):
-        return given.args[0], given.args[1]
-    keys, values = zip(*(given(index) for index in range(record.batch)), strict=True)
-    return torch.stack(keys), torch.stack(values)
-
-
-def _repeated(bias: BiasRule, rows: int) -> BiasRule:
-    tables = (bias.diagonals, bias.cells)
-    return BiasRule(*(t if t is None or len(t) == 1 else t.repeat(rows, *[1] * (t.ndim - 1)) for t in tables))
+        return given.args[0]
+    return torch.stack([given(index)[0] for index in range(record.batch)])
 
 
 def _alike(one: Any, other: Any) -> bool:

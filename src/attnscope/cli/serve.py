@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -117,27 +118,44 @@ def short_names(models: tuple[str, ...]) -> list[str]:
     return [name if short.count(name) == 1 else model for name, model in zip(short, models, strict=True)]
 
 
-def reader_of(name: str, max_tokens: int, quiet: bool = True, roles: str | None = None) -> Any:
-    """A function that traces a text with this model, which is loaded and has run once."""
-    model, tokenizer = load(name, quiet)
-    from attnscope.api import FOR_STEPS
-    from attnscope.api.badges import with_roles
-    from attnscope.models.inputs import max_positions
+class ModelReader:
+    """Traces texts with one model, and answers for edits of them. `max_tokens`: of the longest text. `table`: roles of its heads, or None."""
 
-    table = None if roles is None else attnscope.RoleTable.load(roles)
-    own = max_positions(model) or sys.maxsize  # longer texts are refused, or cut, by the library itself
+    def __init__(self, model: Any, tokenizer: Any, max_tokens: int, table: Any = None) -> None:
+        from attnscope.models.inputs import max_positions
 
-    def read(text: str, pair: str | None = None, truncate: bool = False) -> Any:
-        if own > max_tokens and text.strip():
+        self._model, self._tokenizer, self._table, self._max_tokens = model, tokenizer, table, max_tokens
+        # texts beyond what the model itself can read are refused, or cut, by the library
+        self._counts = (max_positions(model) or sys.maxsize) > max_tokens
+
+    def __call__(self, text: str, pair: str | None = None, truncate: bool = False) -> Any:
+        from attnscope.api import ByItself, with_table
+        from attnscope.api.badges import with_roles
+
+        model, tokenizer = self._model, self._tokenizer
+        if self._counts and text.strip():
             count = len(tokenizer(text, pair)["input_ids"]) if pair else len(tokenizer(text)["input_ids"])
-            if count > max_tokens:
+            if count > self._max_tokens:
                 raise InputError(
-                    f"the text has {count} tokens, and this server reads at most {max_tokens} at once. Shorten the text, "
+                    f"the text has {count} tokens, and this server reads at most {self._max_tokens} at once. Shorten the text, "
                     "or start the server with a larger --max-tokens."
                 )
-        trace = attnscope.trace(model, tokenizer, text, text_pair=pair, truncate=truncate, keep=FOR_STEPS)
-        return trace if table is None else with_roles(trace, table)
+        trace = attnscope.trace(model, tokenizer, text, text_pair=pair, truncate=truncate, keep=ByItself())
+        trace = replace(with_table(trace, "head", few=True), streams=())  # the table is all that a page needs
+        return trace if self._table is None else with_roles(trace, self._table)
 
+    def editor(self, trace: Any) -> Any:
+        """Who answers for edits of the text of a `trace` that this reader made."""
+        from attnscope.live_edits import LiveEdits
+
+        return LiveEdits(self._model, self._tokenizer, trace)
+
+
+def reader_of(name: str, max_tokens: int, quiet: bool = True, roles: str | None = None) -> ModelReader:
+    """A reader with this model, which is loaded and has run once."""
+    model, tokenizer = load(name, quiet)
+    table = None if roles is None else attnscope.RoleTable.load(roles)
+    read = ModelReader(model, tokenizer, max_tokens, table)
     with status(f"running {name} once, so that the first text does not wait …", quiet):
         read("Hello.")
     return read

@@ -47,7 +47,7 @@ from attnscope.cli.shared import load, quiet_option
 @click.option(
     "--headvis",
     type=click.Path(file_okay=False),
-    help="Write it as JSON in the layout of HeadVis too, into this folder.",
+    help="Write it as JSON too, into this folder, in files with the names of HeadVis. What HeadVis has in them is not known.",
 )
 @click.option("--task", help="Task to load the model for, such as text-generation.  [default: the checkpoint's own]")
 @quiet_option

@@ -1,7 +1,7 @@
 """Two traces compared: two texts, or two checkpoints. What belongs together, and how much each head changed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from attnscope.comparing.alignment import Alignment, align
 from attnscope.comparing.head_changes import HeadChange, SiteChange, SitePair, changes_of
 from attnscope.errors import InputError
+from attnscope.statistics.frames import data_frame
 from attnscope.text.characters import printable
 from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
@@ -56,6 +57,11 @@ class Comparison:
         every = [head for site in self.changes for head in site.heads]
         return tuple(sorted(every, key=lambda head: -1.0 if head.change is None else head.change, reverse=True))
 
+    def to_frame(self) -> Any:
+        """`heads` as a pandas DataFrame, a row a head with the fields of HeadChange. Raises MissingDependency without pandas."""
+        names = [field.name for field in fields(HeadChange)]
+        return data_frame([{name: getattr(head, name) for name in names} for head in self.heads], columns=names)
+
     def difference(self, layer: int, head: int | str, stack: str | None = None) -> Float[Tensor, "q k"]:
         """Weights of B minus weights of A of one head, between the tokens that both texts have (`alignment.pairs`); fp32.
 
@@ -95,7 +101,8 @@ class Comparison:
         """A View of both traces at `level`.
 
         options: side ("a", "b" or "difference", the default), sort, and those of attnscope.show. Layers, heads, queries and
-        keys are those of A; max_mb is for both traces together. Without a place it opens on the head that changed most.
+        keys are those of A; max_mb is for both traces together. `model` and `tokenizer`, or a pair of each, let the live widget edit heads and patch them from the
+        other side. Without a place it opens on the head that changed most.
         """
         import attnscope
 

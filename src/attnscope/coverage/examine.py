@@ -27,6 +27,7 @@ _SIZES = (
     Sizes(), Sizes(sections=True), Sizes(groups=4), Sizes(image=64), Sizes(width=64), Sizes(width=48),
     Sizes(width=64, heads=8), Sizes(heads=2, image=64, patch=16), Sizes(fill=True), Sizes(fill=True, layers=3, groups=4),
     Sizes(fill=True, width=64, image=64), Sizes(fill=True, image=256),
+    Sizes(wide=True), Sizes(wide=True, fill=True), Sizes(whole=True),
 )  # fmt: skip
 
 
@@ -185,26 +186,31 @@ class _NotBuilt(Exception):
 
 
 def _built(model_type: str, named: str) -> tuple[Any, dict[str, Any]]:
+    import transformers
+
+    kind = getattr(transformers, named, None)
+    if kind is None:
+        raise _NotBuilt(f"transformers has no {named or 'class for it'}")
     said = ""
-    for error in _tried(model_type, named):
-        if not isinstance(error, str):
-            return error
-        said = said or error
+    for built in small_models(kind, transformers.CONFIG_MAPPING[model_type]):
+        if not isinstance(built, str):
+            return built
+        said = said or built
     raise _NotBuilt(said)
 
 
-def _tried(model_type: str, named: str) -> Iterator[Any]:
-    """A model and its inputs, or why there are none, for one choice of sizes after the other."""
-    import transformers
-
-    kind, config_class = getattr(transformers, named, None), transformers.CONFIG_MAPPING[model_type]
-    if kind is None:
-        yield f"transformers has no {named or 'class for it'}"
-        return
+def small_models(
+    kind: Any, config_class: Any, implementation: str | None = None
+) -> Iterator[tuple[Any, dict[str, Any]] | str]:
+    """A model of the class `kind` and its inputs, or why there are none, for one choice of sizes after the other.
+    `implementation`: of its attention, as transformers names it."""
     for sizes in _SIZES:
         try:
             config = shrink(config_class, sizes)
-            if _parameters(kind, config) > MOST:
+            if implementation is not None:
+                config._attn_implementation = implementation
+            count = _parameters(kind, config)
+            if count > MOST or (count == 0 and (sizes.wide or sizes.whole)):
                 yield "too large with the small sizes that are known"
                 continue
             torch.manual_seed(0)
@@ -228,7 +234,7 @@ def _spread(model: nn.Module) -> None:
 
 
 def _parameters(kind: Any, config: Any) -> int:
-    """How many numbers the model would have; 0 where that cannot be told without building it."""
+    """How many numbers the model would have; 0 where that cannot be told without building it, which may then take all memory there is."""
     try:
         with torch.device("meta"):
             return sum(parameter.numel() for parameter in kind(config).parameters())

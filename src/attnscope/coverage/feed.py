@@ -100,6 +100,10 @@ class _Asked:
                     self._counts.add(count)
                     self.placed = count
                     return True
+        places = re.search(r"value tensor of shape \[(\d+), \d+\] cannot be broadcast to .* shape \[0, ", message)
+        if places is not None:  # of the vectors of an image, in a mask of ones
+            self.placed = int(places[1])
+            return True
         if self._stretches(message):
             return True
         if "pixel_values" in wanted and "image_grid_thw" in self.names and "image_grid_thw" not in wanted:
@@ -114,7 +118,7 @@ class _Asked:
             return True
         # What is missing without a name.
         unsaid = "input_ids decoder_input_values image_attention_mask image_embeds_position_mask".split()
-        unsaid += "bbox grid_thw target_sizes spatial_shapes pixel_attention_mask".split()
+        unsaid += "bbox grid_thw target_sizes spatial_shapes pixel_attention_mask input_features_mask".split()
         if "NoneType" in message and (missing := [n for n in unsaid if n in self.names and n not in wanted]):
             wanted.append(missing[0])
             return True
@@ -240,8 +244,9 @@ class _Asked:
         made = torch.Generator().manual_seed(0)
         ids = torch.randint(3, high, (1, TARGET if name.startswith("decoder") else TEXT), generator=made)
         image = self.said(*_IMAGE_TOKENS)
-        if self.placed and isinstance(image, int) and name == "input_ids":
-            ids = torch.cat([ids[:, :2], torch.full((1, self.placed), image), ids[:, 2:]], dim=1)
+        if self.placed and name == "input_ids":
+            fill = image if isinstance(image, int) else 3
+            ids = torch.cat([ids[:, :2], torch.full((1, self.placed), fill), ids[:, 2:]], dim=1)
         return ids
 
     def _kinds(self) -> Tensor:

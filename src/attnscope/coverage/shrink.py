@@ -14,7 +14,8 @@ from attnscope.coverage.fill import fill
 @dataclass(frozen=True)
 class Sizes:
     """The small numbers: `width` of a vector, `heads`, key/value heads (`groups`), and so on. `fill`: give a number to what the class
-    leaves open, keep the stages of a backbone, and see that some layer attends."""
+    leaves open, keep the stages of a backbone, and see that some layer attends. `wide`: only counts get small (of layers, words, positions,
+    experts), as widths that hang together in a way of their own stay together; `whole`: nothing does."""
 
     width: int = 32
     heads: int = 4
@@ -27,12 +28,15 @@ class Sizes:
     patch: int = 8
     sections: bool = False
     fill: bool = False
+    wide: bool = False
+    whole: bool = False
 
     @property
     def head(self) -> int:
         return self.width // self.heads
 
 
+_COUNTED = ("layers", "vocabulary", "positions", "four")  # of the sizes, what is no width
 _COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 # In the order in which they are asked; the first that fits the whole name decides.
 _RULES: tuple[tuple[str, str], ...] = (
@@ -56,6 +60,7 @@ _RULES: tuple[tuple[str, str], ...] = (
     (r"rotary_dim", "head"),
     (r"mamba_n_heads|mamba_num_heads", "eight"),
     (r"image_embedding_size", "grid"),
+    (r"block_size|num_global_tokens", "patch"),
     (r"coordinate_size", "six"),
     (r"shape_size", "four"),
     (r"moe_k|window_size", "two"),
@@ -106,6 +111,8 @@ _LISTS: tuple[tuple[str, str], ...] = (
 
 def shrink(config_class: Any, sizes: Sizes = Sizes()) -> Any:
     """A small configuration of this class. Raises whatever the class does where the small numbers do not fit together."""
+    if sizes.whole:
+        return config_class()
     plain = config_class().to_dict()
     small = _small(plain, sizes, {})
     if sizes.fill:
@@ -138,6 +145,10 @@ def _small(given: Mapping[str, Any], sizes: Sizes, ids: dict[int, int]) -> dict[
     for name, size in (("num_key_value_heads", sizes.groups), ("head_dim", sizes.head)):
         if name in made and made[name] is None:
             made[name] = size
+    if (
+        isinstance(made.get("expand"), int) and {"hidden_size", "num_heads", "head_dim"} <= made.keys()
+    ):  # of a recurrence's state
+        made["num_heads"] = made["expand"] * made["hidden_size"] // made["head_dim"]
     _backbone(made)
     return made
 
@@ -209,6 +220,8 @@ def _backbone(made: dict[str, Any]) -> None:
 def _named(name: str, rules: tuple[tuple[str, str], ...], sizes: Sizes) -> int | None:
     for pattern, size in rules:
         if re.fullmatch(pattern, name):
+            if sizes.wide and size not in _COUNTED:
+                return None
             fixed = {"half": sizes.width // 2, "one": 1, "two": 2, "four": 4, "six": 6, "seven": 7, "eight": 8}
             fixed |= {"double": 2 * sizes.width}
             fixed |= {"two_heads": 2 * sizes.head, "grid": sizes.image // sizes.patch}

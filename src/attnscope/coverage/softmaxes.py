@@ -16,8 +16,7 @@ _SOFTMAX = (softmax, torch.softmax, torch.special.softmax, Tensor.softmax)
 
 
 def passed_over(model: nn.Module, inputs: Mapping[str, Any], trace: Trace) -> dict[str, str]:
-    """Paths of modules that `trace` has a part of, and how much: "1 of 2 softmaxes". ProphetNet's attention has one softmax for
-    its main stream and one for the streams that predict, Pegasus-X's one for its global tokens and one for its blocks."""
+    """Paths of modules that `trace` has a part of, and how much: "1 of 2 softmaxes"."""
     made, recorded = _made(model, inputs), Counter(site.path for site in trace.sites)
     return {
         path: f"{recorded[path]} of {count} softmaxes" for path, count in made.items() if 0 < recorded[path] < count

@@ -15,7 +15,7 @@ Every architecture of transformers {version} is built on a small configuration, 
 - *exact*: the weights are computed from the captured q, k and extras, and with v they give the model's own output.
 - *weights only*: the model computes its softmax by itself. Its weights are seen, and q and k are not.
 - *mixed*: some calls are exact, the others are weights only or not seen. "1 of 2 softmaxes" names a module that makes more of them than were
-  captured: the streams of ProphetNet that predict, the blocks of Pegasus-X.
+  captured.
 - *nothing*: the model attends in a way that attnscope cannot read.
 - *not attention*: it mixes tokens by other means than a softmax over keys: convolutions, a recurrence, a Fourier transform, linear
   attention, points that it samples. Layers of this kind beside attention are named in the remark, and do not change the label.
@@ -23,7 +23,7 @@ Every architecture of transformers {version} is built on a small configuration, 
 
 *Pages* counts the pages that `attnscope.show` drew: one at each level, and one of each stack of a model with several.
 The error is the largest difference from the model's own output, as a part of its largest number.
-`benchmarks/architectures.py` puts small models of the same types through TransformerLens 4 and BertViz's neuron view: its table is in `benchmarks/RESULTS.md`.
+`benchmarks/coverage.py` puts small models of the same types through TransformerLens 4 and BertViz's neuron view: its table is in `benchmarks/RESULTS.md`.
 
 {counts}
 

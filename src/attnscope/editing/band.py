@@ -7,6 +7,7 @@ from typing import Any
 
 from attnscope.editing.rules import OF_KEYS, Put, Rule
 from attnscope.editing.selection import Head, Heads
+from attnscope.text.format import digits_apart
 
 _TRIES = 64
 
@@ -43,9 +44,20 @@ class Band:
         return self.low <= total <= self.high
 
     def __str__(self) -> str:
+        return self.beside(self.low)
+
+    def beside(self, total: float) -> str:
+        """The band in words, with as many digits as tell it from a `total` that lies outside of it."""
+        digits = digits_apart(total, self.low, self.high)
         near = "of the same layers" if self.reach == 0 else f"of the same layers and up to {self.reach} away"
         fewer = f" ({self.wanted} asked for)" if len(self.totals) < self.wanted else ""
-        return f"{self.low:+.3f} to {self.high:+.3f}, {len(self.totals)} draws of other heads{fewer} {near}, seed {self.seed}"
+        ends = f"{self.low:+.{digits}f} to {self.high:+.{digits}f}"
+        return f"{ends}, {len(self.totals)} draws of other heads{fewer} {near}, seed {self.seed}"
+
+
+def names_of_draw(draw: Draw) -> tuple[str, ...]:
+    """The names of its heads, such as "L2H8", in order."""
+    return tuple(f"L{layer}H{head}" for _, layer, head in sorted(draw.values(), key=str))
 
 
 def draws_of(rules: Sequence[Rule], sizes: Sizes, wanted: int, seed: int) -> tuple[list[Draw], int]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attnscope.capturing.read.stacks import Place
 from attnscope.editing.positions import Here, Position
-from attnscope.editing.rules import OF_KEYS, Cut, Rule, Weights
+from attnscope.editing.rules import OF_KEYS, Cut, Rule, Share, Weights
 from attnscope.errors import InputError
 
 
@@ -49,7 +49,7 @@ def pairs_of(
 ) -> tuple[Tensor | None, Callable[[int, int], Tensor | None]]:
     """Of a rule of scores or weights: its queries by row, [B, Q], and what it says of a row and head of the call, [Q, K]."""
     rule = bound.rule
-    if isinstance(rule.change, Cut):
+    if isinstance(rule.change, Cut | Share):
         query, key = _at(bound, rule.change.query, what="query"), _at(bound, rule.change.key, True, "key")
         q = torch.ones(1, queries, dtype=torch.bool) if query is None else query
         k = torch.ones(1, keys, dtype=torch.bool) if key is None else key

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from attnscope.editing.means import mean_of, vectors_of, weights_of
 from attnscope.editing.positions import Position, parse_positions
 from attnscope.editing.recompute import NEAR_ONE
-from attnscope.editing.rules import Change, Cut, Put, Rule, Times, Weights
+from attnscope.editing.rules import Change, Cut, Put, Rule, Share, Times, Weights
 from attnscope.editing.selection import Heads
 from attnscope.errors import InputError
 from attnscope.tracing.places import is_number
@@ -101,35 +101,63 @@ class ChosenHeads:
             found = self._add(change, f"patch({'trace' if link == 'z' else f'{link}=trace'})")
         return found
 
-    def weights(self, matrix: Any) -> Any:
+    def weights(self, matrix: Any, query: Any = None, key: Any = None) -> Any:
         """Other weights in the place of those that the softmax gave.
 
         `matrix`: "uniform" gives the same weight to every key that a query may see; or weights of your own, [Q, K] for the whole text,
-            whose rows sum to 1, with 0 on keys that a query may not see. Queries that a generation adds keep their own. Raises InputError for anything else.
+            whose rows sum to 1, with 0 on keys that a query may not see. Queries that a generation adds keep their own. Or a number from 0 to 1, with
+            `key`: so much weight of these queries goes to these keys together, and the others share the rest in the proportions that they have.
+        `query`, `key`: as for `cut`.
+
+        Raises InputError for anything else, and while the model runs where a query may not see the key, or has no other to give the rest to.
         """
+        if isinstance(matrix, (int, float)) and not isinstance(matrix, bool):
+            return self._share(float(matrix), query, key)
+        if query is not None or key is not None:
+            raise InputError(
+                "query= and key= go with a number, such as weights(0.5, query=7, key=3); a matrix names its own."
+            )
         if isinstance(matrix, str):
             if matrix != "uniform":
-                raise InputError(f'expected weights as "uniform" or a matrix [queries, keys], got {matrix!r:.40}.')
+                raise InputError(
+                    f'expected weights as "uniform", a matrix [queries, keys], or a number with query= and key=; got {matrix!r:.40}.'
+                )
             return self._add(Weights(None, "the same weight on every key"), 'weights("uniform")')
         rows = _weights(matrix)
         return self._add(Weights(lambda place, head: rows, "weights of your own"), "weights(matrix)")
+
+    def _share(self, weight: float, query: Any, key: Any) -> Any:
+        if not 0 <= weight <= 1:
+            raise InputError(f"expected a weight from 0 to 1, got {weight:g}.")
+        self._check_pair(key, "weights(0.5, query=7, key=3)")
+        change = Share(weight, parse_positions(query, "query"), parse_positions(key, "key") or ())
+        return self._add(change, f"weights({weight:g}, {_pair(query, key)})")
+
+    def _check_pair(self, key: Any, call: str) -> None:
+        if self._positions is not None:
+            raise InputError(f"{call} names its queries itself: leave positions= out, and give query=.")
+        if key is None:
+            raise InputError(f"{call} needs a key: a position, a token as written, a slice, or several of these.")
 
     def cut(self, query: Any = None, key: Any = None) -> Any:
         """Score −inf between these queries and keys, before the softmax (attention knockout, Geva et al. 2023): the other keys share
         their weight.
 
-        `query`, `key`: a position, a token as written, a slice, or several of these; query=None: every query. Positions count in the text, with a
+        `query`, `key`: a position, a token as written, a group or its name ("system": a name means the group where the text has one), a slice, or
+            several of these; query=None: every query. Positions count in the text, with a
             cache too. Raises InputError without a key, and while the model runs where a query is left no key.
         """
-        if self._positions is not None:
-            raise InputError("cut names its queries itself: leave positions= out, and give query=.")
-        if key is None:
-            raise InputError("cut needs a key: a position, a token as written, a slice, or several of these.")
-        shown = ", ".join(f"{name}={one!r:.40}" for name, one in (("query", query), ("key", key)) if one is not None)
-        return self._add(Cut(parse_positions(query, "query"), parse_positions(key, "key")), f"cut({shown})")
+        self._check_pair(key, "cut")
+        change = Cut(parse_positions(query, "query"), parse_positions(key, "key"))
+        return self._add(change, f"cut({_pair(query, key)})")
 
     def _add(self, change: Change, verb: str) -> Any:
         return self._owner.add(Rule(self._heads, change, f"{self._name}.{verb}", self._positions))
+
+
+def _pair(query: Any, key: Any) -> str:
+    """As it was written."""
+    return ", ".join(f"{name}={one!r:.40}" for name, one in (("query", query), ("key", key)) if one is not None)
 
 
 def _weights(matrix: Any) -> Tensor:
@@ -137,10 +165,12 @@ def _weights(matrix: Any) -> Tensor:
         rows = torch.as_tensor(matrix).detach().float()
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f'expected weights as "uniform" or a matrix [queries, keys], got {type(matrix).__name__}.'
+            f'expected weights as "uniform", a matrix [queries, keys], or a number with query= and key=; got {type(matrix).__name__}.'
         ) from error
     if rows.ndim != 2:
-        raise InputError(f'expected weights as "uniform" or a matrix [queries, keys], got shape {list(rows.shape)}.')
+        raise InputError(
+            f'expected weights as "uniform", a matrix [queries, keys], or a number with query= and key=; got shape {list(rows.shape)}.'
+        )
     sums = rows.sum(-1)
     wrong = (~((sums - 1).abs() <= NEAR_ONE) | (rows < 0).any(-1)).nonzero()
     if len(wrong):

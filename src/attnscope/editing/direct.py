@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from attnscope.capturing import Recorder
 from attnscope.capturing.read.stacks import Place
+from attnscope.capturing.stream.room import Room
 from attnscope.editing.measure import Question
 from attnscope.errors import CaptureError, NotCaptured
 from attnscope.predictions.readout import Readout, readout
-from attnscope.predictions.streams import stream_of
+from attnscope.predictions.streams import label_position, stream_of
 from attnscope.tracing.stream import Head, forward
 from attnscope.tracing.trace import Trace
 
@@ -66,26 +67,27 @@ class DirectEffect:
 
     def __post_init__(self) -> None:
         positions = None if self.at is None else [self.at]
-        self.recorder = Recorder(self.model, keep="stream", own_thread=True, stream_positions=positions)
+        self.recorder = Recorder(self.model, keep="stream", own_thread=True, room=Room(positions))
 
-    def ask(self, question: Question, at: int) -> None:
-        """The clean pass has run: how is the difference of two logits at position `at` read from it?"""
+    def ask(self, question: Question, at: int) -> int:
+        """The clean pass has run: how is the difference of two logits at position `at` read from it? Returns that position; of labels, the one that they are
+        read from."""
         self._at = at
-        if question.labels or len(question.against) == 0:
-            self._why = (
-                ""
-                if question.labels
-                else "direct and downstream need against=: a log-probability is no sum of what heads write"
-            )
-            return
+        if len(question.against) == 0:
+            self._why = "direct and downstream need against=: a log-probability is no sum of what heads write"
+            return at
         if question.target[0] == question.against[0]:
             self._why = "target and against begin with the same token, so the first prediction is the same; direct asks at the first token that differs"
-            return
+            return at
         try:
             self._trace = self.recorder.trace()
-            self._read = readout(stream_of(self._trace), at, [question.target[0]], [question.against[0]])
+            stream = stream_of(self._trace)
+            if question.labels:
+                self._at = label_position(stream)
+            self._read = readout(stream, self._at, [question.target[0]], [question.against[0]])
         except (NotCaptured, CaptureError) as error:
             self._why = f"no direct effect: {error}"
+        return self._at
 
     @property
     def _head(self) -> Head | None:

@@ -1,12 +1,12 @@
 """edit(): a with block in which a model's attention is other than it was."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from torch import nn
 
-from attnscope.capturing.refusals import check_model, may_attend, no_attention
+from attnscope.capturing.refusals import check_model, no_attention
 from attnscope.editing.addresses import Addresses
 from attnscope.editing.band import Sizes
 from attnscope.editing.chosen import ChosenHeads
@@ -36,7 +36,7 @@ class Edit:
         self._facts = check_model(held.model)
         self.model: nn.Module = held.model
         self.tokenizer = held.reader
-        if not may_attend(self.model):
+        if not self._facts.may_attend:
             raise CaptureError(f"{type(self.model).__name__} cannot be edited: {no_attention(self.model)}")
         self._addresses = Addresses(self.model)
         self._rules: list[Rule] = []
@@ -132,6 +132,11 @@ class Edit:
         """Heads and key/value heads of every layer that ran, by stack and layer."""
         return self._receipts.sizes
 
+    @property
+    def layer_counts(self) -> Mapping[str | None, int]:
+        """How many layers each stack of the model has."""
+        return self._addresses.layers
+
     def beside(self) -> "Edit":
         """Another edit of the same model, with the same tokenizer, to be opened."""
         return Edit(self.model, self.tokenizer)
@@ -168,19 +173,21 @@ class Edit:
         *,
         control: int = 0,
         seed: int = 0,
+        text_pair: str | None = None,
         inputs: Any = None,
     ) -> Effect:
         """What the edits of this block do to a prediction: the same text without and with them.
 
-        `text`: what the model reads; it is asked for what comes next, at [MASK] where the model fills in, or for a label. `inputs`: tensors
-            by name, of one row, in its place.
+        `text`: what the model reads; it is asked for what comes next, at [MASK] where the model fills in, or for a label. `text_pair`: a second sentence. `inputs`:
+            tensors by name, of one row, in their place.
         `target`: the prediction that is asked about, as a text (" Mary"), an id or a label. Several tokens count by the summed log-probability of the
-            continuation. `against`: the alternative; None: the log-probability of the target alone.
+            continuation. None: the most probable prediction, against the next one. `against`: the alternative; None beside a target: the log-probability of the
+            target alone. A model that predicts nothing, such as a bare encoder, has no targets: what it is asked about is its last hidden state.
         `control`: how many times the same edit is made in other heads, drawn at random from the same layers: the band. `seed`: of the draw.
 
-        Raises InputError where the model has no head to predict with, or a target is no token; CaptureError where an edit changes nothing here.
+        Raises InputError where the model has no head to predict with and a target is given, or a target is no token; CaptureError where an edit changes nothing here.
         """
-        return effect_of(self, text, inputs, target, against, control, seed)
+        return effect_of(self, text, text_pair, inputs, target, against, control, seed)
 
     def _close(self) -> None:
         if self._session is not None:

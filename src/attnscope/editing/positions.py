@@ -1,4 +1,6 @@
-"""Positions in a text, as people name them: a number, a token as written, a slice, or several of these.
+"""Positions in a text, as people name them: a number, a token as written, a group, a slice, or several of these.
+
+A name means the group of that name where the text has one (the messages of a chat, "answer", "document 2": attnscope.tracing.groups), else the token.
 
 Positions count in the text so far, as a trace does: in a step of cached generation the new token is not 0, but what stands behind
 the tokens that the cache holds. Negative numbers count from the end of the text as it was first read, the prompt of a generation: what
@@ -14,6 +16,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from attnscope.errors import InputError
+from attnscope.tracing.groups import Group
 from attnscope.tracing.places import is_number
 from attnscope.tracing.tokens import Tokens
 
@@ -24,10 +27,11 @@ def parse_positions(given: Any, what: str) -> tuple[Position, ...] | None:
     """Positions as they were given; None: all. `what`: the argument's name. Raises InputError for anything else."""
     if given is None:
         return None
-    several = isinstance(given, Iterable) and not isinstance(given, str)
+    several = isinstance(given, Iterable) and not isinstance(given, (str, Group))
     found: tuple[Any, ...] = tuple(given) if several else (given,)
     if not found:
         raise InputError(f"{what} is empty: give a position, a token as written, a slice, or several of these.")
+    found = tuple(one.positions if isinstance(one, Group) else one for one in found)
     for one in found:
         if not (isinstance(one, (str, slice)) or is_number(one)):
             raise InputError(
@@ -90,6 +94,10 @@ class Here:
                 continue
             if isinstance(one, str):
                 assert tokens is not None
+                if one in tokens.groups:
+                    group = tokens.groups[one]
+                    found |= (side >= group.start) & (side < group.stop)
+                    continue
                 try:
                     position = tokens.find(one, what)
                 except InputError as error:  # perhaps it comes later, in a generation

@@ -16,7 +16,7 @@ from attnscope.attention.functions import softmax_over_keys, weighted_sum
 from attnscope.attention.precision import without_autocast
 from attnscope.capturing.listen.attention_interface import AttentionCall
 from attnscope.capturing.read.attention_call import BatchRules, dropout_of, read_sinks, scaling_of
-from attnscope.editing.rules import Cut, Rule, Weights
+from attnscope.editing.rules import Cut, Rule, Share, Weights
 from attnscope.errors import CaptureError, InputError
 from attnscope.tracing.query_blocks import query_blocks
 from attnscope.tracing.receipts import tolerance_of
@@ -105,6 +105,9 @@ class Recomputed:
         if bool(cut.any()):
             weights = softmax_over_keys(torch.where(cut, -math.inf, steps.masked), column)
         for rule, rows, what in edits:
+            if isinstance(rule.change, Share) and what is not None:
+                own = what[queries].to(weights.device)
+                weights = _shared(weights, own, seen & ~cut, rule.change, rule.name)
             if not isinstance(rule.change, Weights):
                 continue
             chosen = seen.any(1).cpu()  # a query of padding may have no key
@@ -131,7 +134,7 @@ class Recomputed:
         some = queries[torch.linspace(0, len(queries) - 1, min(len(queries), CHECKED_ROWS)).round().long().unique()]
         with torch.no_grad():
             made = chain(self._call, self._rules, row, head, some).output
-        returned = _exact(self._call.output[row, some.to(self._call.output.device), head])
+        returned = _exact(self._call.output.detach()[row, some.to(self._call.output.device), head])
         finite = torch.isfinite(returned) & torch.isfinite(made)
         error = float((made - returned)[finite].abs().max()) if bool(finite.any()) else 0.0
         largest = float(returned[finite].abs().max()) if bool(finite.any()) else 0.0
@@ -141,6 +144,29 @@ class Recomputed:
                 f"head {head} of {self._module} cannot be computed again (error {error:.1e} of {largest:.1e}), so its scores and weights "
                 "cannot be edited. off, times, mean and patch of z leave them to the model."
             )
+
+
+def _shared(
+    weights: Float[Tensor, "q K"], own: Bool[Tensor, "q K"], seen: Bool[Tensor, "q K"], change: Share, name: str
+) -> Float[Tensor, "q K"]:
+    """Weights of which those on `own` keys sum to the change's, the proportions on either side as they were. `seen`: the keys that a query may look at.
+    `name`: of its rule."""
+    weight, named, hidden = change.weight, change.query is not None, own & ~seen
+    if named and weight > 0 and bool(hidden.any()):
+        raise InputError(
+            f"{name} gives weight to a key that its query may not see (a later token, padding, one that was cut). Name another key."
+        )
+    own = own & seen
+    rest = seen & ~own
+    asked, alone = own.any(1, keepdim=True), ~rest.any(1, keepdim=True)
+    if named and weight < 1 and bool((asked & alone).any()):
+        raise InputError(f"{name} leaves weight to other keys, and its query sees no other: its weight is 1.")
+    on, off = (torch.where(where, weights, 0.0).sum(1, keepdim=True) for where in (own, rest))
+    sink = (1 - weights.sum(1, keepdim=True)).clamp_min(0)  # of models that have one; it shares the rest too
+    even = [where / where.sum(1, keepdim=True).clamp_min(1) for where in (own, rest)]
+    new = torch.where(own, torch.where(on > 0, weights / on.clamp_min(1e-30), even[0]) * weight, 0.0)
+    others = torch.where(off > 0, weights / (off + sink).clamp_min(1e-30), even[1]) * (1 - weight)
+    return torch.where(asked & ~alone, torch.where(rest, others, new), weights)
 
 
 def _named(edits: Sequence[tuple[Rule, Rows | None, Tensor | None]], kind: type) -> str:

@@ -5,7 +5,7 @@
 Rules of the same link hold in the order in which they were written; links in the order of the chain.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -69,6 +69,21 @@ class Weights:
 
 
 @dataclass(frozen=True, eq=False)
+class Share:
+    """The weight of these queries on these keys together is `weight`; the other keys share the rest in the proportions that they have, as if the scores of
+    these keys alone were other. None: every query."""
+
+    weight: float
+    query: tuple[Position, ...] | None
+    key: tuple[Position, ...]
+    link: str = "weights"
+
+    @property
+    def reference(self) -> str:
+        return f"a weight of {self.weight:g} between the two"
+
+
+@dataclass(frozen=True, eq=False)
 class Cut:
     """Score −inf between these queries and keys, before the softmax (attention knockout, Geva et al. 2023, "Dissecting recall of
     factual associations in auto-regressive language models"). None: every one."""
@@ -100,7 +115,7 @@ class Along:
         return alpha
 
 
-Change = Times | Put | Weights | Cut | Along
+Change = Times | Put | Weights | Share | Cut | Along
 
 
 @dataclass(eq=False)
@@ -119,3 +134,10 @@ class Rule:
     def moved(self, heads: Heads, row: int | None = None) -> "Rule":
         """The same change in other heads, in one row of a batch."""
         return replace(self, heads=heads, row=row, fired=0, missed="")
+
+
+def in_rows(variants: Sequence[Sequence[Rule]]) -> Iterator[Rule]:
+    """The rules of each variant, for a row of a batch of its own; those of a single one for all rows."""
+    for row, rules in enumerate(variants):
+        for rule in rules:
+            yield rule.moved(rule.heads, row if len(variants) > 1 else None)

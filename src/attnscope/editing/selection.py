@@ -18,9 +18,13 @@ class Heads:
     stack: str | None
     chosen: Mapping[int, tuple[int, ...] | None]
 
+    def covers(self, stack: str | None, layer: int) -> bool:
+        """Whether heads of this layer are among them."""
+        return layer in self.chosen and (None in (self.stack, stack) or self.stack == stack)
+
     def at(self, place: Place, heads: int) -> tuple[int, ...]:
         """Those in a place with so many heads; empty where it is not chosen. Raises InputError for a head that is not there."""
-        if place.layer not in self.chosen or (None not in (self.stack, place.stack) and self.stack != place.stack):
+        if not self.covers(place.stack, place.layer):
             return ()
         chosen = self.chosen[place.layer]
         if chosen is None:

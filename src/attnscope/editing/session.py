@@ -12,6 +12,7 @@ from attnscope.capturing.listen.detect import looks_like_attention
 from attnscope.capturing.listen.direct_calls import SOFTMAX
 from attnscope.capturing.listen.facts import Facts
 from attnscope.capturing.listen.fast_paths import FastPaths
+from attnscope.capturing.listen.hooks import Hooks
 from attnscope.capturing.listen.module_stack import Running, RunningModules
 from attnscope.capturing.listen.reads import is_ids
 from attnscope.capturing.passes import EnteredCall, Passes
@@ -49,7 +50,7 @@ class ModelSession:
         self.model, self.rules, self.place, self.paused = model, rules, here(), False
         self.began: int | None = None
         self._facts, self._addresses, self._tokenizer, self._receipts = facts, addresses, tokenizer, receipts
-        self._passes = Passes(1, facts.calls_torch)
+        self._passes = Passes(1, facts.calls_torch, Hooks(model))
         self._texts = Texts(bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False)))
         self._reading: Pass | None = None
         self._used: dict[int, Place] = {}
@@ -68,7 +69,8 @@ class ModelSession:
             raise
 
     def _open(self) -> None:
-        for module in self._facts.trunk(self.model):
+        self._passes.hooks.look()
+        for module in self._facts.trunk():
             self._hook(module.register_forward_pre_hook(self._enter, with_kwargs=True))
             self._hook(module.register_forward_hook(self._leave, always_call=True))
         for path, table in self._facts.token_tables():
@@ -83,6 +85,7 @@ class ModelSession:
             self._closers.append(self._running.close)
             self._closers.append(FastPaths(self.model).close)
             self._closers.append(function_mode.enter(_Bystander(self._running, self)))
+        self._passes.hooks.own_are_on()
 
     def _hook(self, handle: Any) -> None:
         self._closers.append(handle.remove)
@@ -276,6 +279,7 @@ class _Bystander:
     def saw_product(self, running: Running) -> None: ...
     def left_out(self, running: Running) -> None: ...
     def record_weights(self, running: Running, weights: Tensor, call: AttentionCall | None) -> None: ...
+    def record_streams(self, running: Running, calls: Sequence[AttentionCall]) -> None: ...
 
     def saw_softmax(self, running: Running, shape: torch.Size) -> None:
         opened = self._session._passes.current

@@ -4,6 +4,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from attnscope.capturing.listen.hooks import is_own
+
 
 def state_of(model: nn.Module) -> dict[str, Any]:
     """Of every parameter and buffer which tensor it is, where its numbers lie and how often they were written; of every module its mode, its own
@@ -13,7 +15,7 @@ def state_of(model: nn.Module) -> dict[str, Any]:
         found[name] = id(tensor), _address(tensor), None if tensor.is_inference() else tensor._version
     for path, module in model.named_modules():
         hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
-        own = sum(str(getattr(hook, "__module__", "")).startswith("attnscope.") for hook in hooks)
+        own = sum(map(is_own, hooks))
         found[f"{path or 'the model'} ({type(module).__name__})"] = own, module.training, vars(module).get("forward")
     return found
 

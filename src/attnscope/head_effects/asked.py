@@ -1,5 +1,6 @@
 """A text and what is asked of it, as passes: one of the text where target and alternative are single tokens, else one of the text with each continuation."""
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,15 +13,15 @@ from torch import Tensor, nn
 from attnscope.capturing.listen.facts import Facts
 from attnscope.editing.addresses import Addresses
 from attnscope.editing.desk import DESK
-from attnscope.editing.measure import Question, answers, continued, question_of, repeated, run
+from attnscope.editing.measure import Question, answers, continued, masked_at, question_of, repeated, rows_at_once, run
 from attnscope.editing.receipt import Receipts
 from attnscope.editing.session import ModelSession
 from attnscope.errors import InputError
 from attnscope.head_effects.blocks import Kept, from_block, keeping
 from attnscope.models.encoding import accepts
 from attnscope.models.inputs import prepare
+from attnscope.tracing.receipts import tolerance_of
 
-TOKENS_AT_ONCE = 2048  # of a batch of rows
 TRIED = 8  # tokens on which it is tried whether a model looks ahead
 
 
@@ -33,6 +34,11 @@ class Watched:
     facts: Facts
     addresses: Addresses
     blocks: Sequence[nn.Module]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its parameters."""
+        return next((one.dtype for one in self.model.parameters()), torch.float32)
 
 
 @dataclass(frozen=True)
@@ -80,13 +86,14 @@ class Asked:
         return "mean log-probability" if self.question is None else self.question.measure
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of the target."""
+        return () if self.question is None else self.question.notes
+
+    @property
     def rows(self) -> int:
         """How many rows may run at once."""
-        inputs = self.readings[0].inputs
-        ids = inputs.get("input_ids")
-        if repeated(inputs, 2) is None or not isinstance(ids, Tensor):
-            return 1
-        return max(1, TOKENS_AT_ONCE // ids.shape[1])
+        return rows_at_once(self.readings[0].inputs)
 
 
 def ask(watched: Watched, text: Any, target: Any, against: Any) -> Asked:
@@ -99,26 +106,31 @@ def ask(watched: Watched, text: Any, target: Any, against: Any) -> Asked:
     prepared = prepare(model, tokenizer, text=None if given else text, inputs=text if given else None)
     if isinstance(target, OwnTokens):
         return _own(watched, prepared.inputs, target.first)
-    first = Reading(_last_logits(model, prepared.inputs, 1) if _reads_on(model) else prepared.inputs)
-    outputs, sizes = _keep(watched, first)
+    first = first_reading(watched, prepared.inputs)
+    outputs, sizes = keep_reading(watched, first)
     question = question_of(model, tokenizer, prepared.inputs, outputs, target, against)
-    if question.at is not None and "logits_to_keep" in first.inputs:
-        first.inputs = prepared.inputs
-        outputs, sizes = _keep(watched, first)
     asked = Asked(question, [first], sizes=sizes)
     if max(len(question.target), len(question.against)) > 1:
         asked.readings = []
         for ids, sign in ((question.target, 1.0), (question.against, -1.0)):
             if ids:
                 longer = continued(prepared.inputs, ids[:-1], question.decoder) if len(ids) > 1 else prepared.inputs
-                inputs = _last_logits(model, longer, len(ids)) if _reads_on(model) else longer
+                inputs = with_last_logits(model, longer, len(ids))
                 reading = Reading(inputs, ids, sign, 0, _length(prepared.inputs, question.decoder))
-                made, _ = _keep(watched, reading)
+                made, _ = keep_reading(watched, reading)
                 asked.readings.append(reading)
                 asked.clean += float(reading.sum_of(made.logits)[0])
     else:
         asked.clean = float(answers(model, first.inputs, question, outputs).score[0])
     return asked
+
+
+def first_reading(watched: Watched, inputs: Mapping[str, Any]) -> Reading:
+    """The pass of a text whose prediction stands at its end, or at its [MASK]: then the model makes the logits of all positions."""
+    model = watched.model
+    decoder = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+    fills = not decoder and masked_at(watched.tokenizer, inputs) is not None
+    return Reading(dict(inputs) if fills else with_last_logits(model, inputs, 1))
 
 
 def _own(watched: Watched, inputs: Mapping[str, Any], first: int) -> Asked:
@@ -134,9 +146,8 @@ def _own(watched: Watched, inputs: Mapping[str, Any], first: int) -> Asked:
         raise InputError(
             f"the text has {ids.shape[1]} token, and nothing comes after it: give a longer text, or a target."
         )
-    readable = _last_logits(model, inputs, len(wanted) + 1) if _reads_on(model) else inputs
-    reading = Reading(readable, tuple(wanted), 1 / len(wanted), 1)
-    made, sizes = _keep(watched, reading)
+    reading = Reading(with_last_logits(model, inputs, len(wanted) + 1), tuple(wanted), 1 / len(wanted), 1)
+    made, sizes = keep_reading(watched, reading)
     return Asked(None, [reading], float(reading.sum_of(made.logits)[0]), sizes)
 
 
@@ -163,7 +174,7 @@ def scores(watched: Watched, asked: Asked, first: int, rows: int) -> Float[Tenso
     """The score in each of `rows` equal rows, from the block on that runs as number `first`; edits hold that are open."""
     total = torch.zeros(rows)
     for reading in asked.readings:
-        logits = logits_of(watched, reading, first, rows)
+        logits = outputs_of(watched, reading, first, rows).logits
         if asked.question is not None and reading.ids is None:
             total = total + answers(watched.model, reading.inputs, asked.question, _Logits(logits)).score.cpu()
         else:
@@ -178,17 +189,41 @@ class _Logits:
     logits: Tensor
 
 
-def logits_of(watched: Watched, reading: Reading, first: int, rows: int) -> Tensor:
-    """The logits of a batch of `rows` equal rows, from a block on."""
+def outputs_of(watched: Watched, reading: Reading, first: int, rows: int) -> Any:
+    """What the model returns for a batch of `rows` equal rows, from a block on; edits hold that are open."""
     inputs = repeated(reading.inputs, rows) if rows > 1 else dict(reading.inputs)
     assert inputs is not None
     assert reading.kept is not None
     behind = nullcontext() if reading.length is None else DESK.goes_on_behind(reading.length)
     with behind, from_block(reading.kept, first, rows):
-        return run(watched.model, inputs).logits
+        return run(watched.model, inputs)
 
 
-def _keep(watched: Watched, reading: Reading) -> tuple[Any, Mapping[tuple[str | None, int], tuple[int, int]]]:
+def starts_in_the_middle(watched: Watched, reading: Reading, rows: int, outputs: Any = None) -> bool:
+    """Whether passes that begin at a block give what a whole one gives, tried without an edit: from the middle, and of the last block alone, with up to 2 `rows`. Where
+    not, nothing of this reading is kept and whole passes are run from now on. `outputs`: of a whole pass, where it ran already."""
+    assert reading.kept is not None
+    runs = len(reading.kept.runs)
+    whole = _told(outputs_of(watched, reading, 0, 1) if outputs is None else outputs)
+    largest = float(whole.abs().max())
+    for first in sorted({runs // 2, runs - 1} - {0, -1}):
+        try:
+            error = float((_told(outputs_of(watched, reading, first, min(2, rows))) - whole).abs().max())
+        except (RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexError):
+            error = math.inf
+        if not error <= tolerance_of(watched.dtype) * max(largest, 1e-30):
+            watched.blocks, reading.kept = [], type(reading.kept)([], reading.kept.calls)
+            return False
+    return bool(runs)
+
+
+def _told(outputs: Any) -> Float[Tensor, "..."]:
+    """The logits, or the last state of a model that has none."""
+    logits = getattr(outputs, "logits", None)
+    return (outputs.last_hidden_state if logits is None else logits).detach().float()
+
+
+def keep_reading(watched: Watched, reading: Reading) -> tuple[Any, Mapping[tuple[str | None, int], tuple[int, int]]]:
     """Run a reading once without edits; what it returned, and the heads that ran."""
     receipts = Receipts()
     session = ModelSession(watched.model, watched.facts, watched.addresses, (), watched.tokenizer, receipts)
@@ -206,10 +241,7 @@ def _length(inputs: Mapping[str, Any], decoder: bool) -> int:
     return inputs["decoder_input_ids" if decoder else "input_ids"].shape[1]
 
 
-def _reads_on(model: nn.Module) -> bool:
-    """Whether the model makes logits of chosen positions only, where asked to."""
-    return accepts(model, "logits_to_keep") and not accepts(model, "an argument of no model")
-
-
-def _last_logits(model: nn.Module, inputs: Mapping[str, Any], count: int) -> dict[str, Any]:
-    return {**inputs, "logits_to_keep": count}
+def with_last_logits(model: nn.Module, inputs: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """The inputs, with the wish for logits of the last `count` positions alone where the model can have it."""
+    asked = accepts(model, "logits_to_keep") and not accepts(model, "an argument of no model")
+    return {**inputs, **({"logits_to_keep": count} if asked else {})}

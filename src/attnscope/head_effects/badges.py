@@ -1,5 +1,6 @@
 """The effects of a table as badges of heads: those that do not leave their band rest."""
 
+from attnscope.errors import InputError
 from attnscope.head_effects.rows import EffectRow
 from attnscope.head_effects.table import EffectTable
 from attnscope.text.format import fixed
@@ -7,7 +8,11 @@ from attnscope.tracing.badges import Badge
 
 
 def badges_of_effects(table: EffectTable) -> tuple[Badge, ...]:
-    """One for each head that was measured, alone or with others."""
+    """One for each head that was measured, alone or with others. Raises InputError for effects of edges, which are of no head."""
+    if any(row.edge for row in table):
+        raise InputError(
+            'these effects are of edges, which no thumbnail of a head can show: pass effects of each="head", "group" or "layer".'
+        )
     return tuple(
         Badge(
             row.stack or None,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from attnscope.head_effects.units import Unit
+from attnscope.text.format import digits_apart
 
 CONTROL = 20
 
@@ -23,8 +24,13 @@ class Band:
         return self.low <= effect <= self.high
 
     def __str__(self) -> str:
+        return self.beside(self.low)
+
+    def beside(self, effect: float) -> str:
+        """The band in words, with as many digits as tell it from an `effect` that lies outside of it."""
+        digits = digits_apart(effect, self.low, self.high)
         near = "of its layer" if not self.reach else f"of its layer and up to {self.reach} away"
-        return f"{self.low:+.3f} to {self.high:+.3f}, {self.n} others {near}"
+        return f"{self.low:+.{digits}f} to {self.high:+.{digits}f}, {self.n} others {near}"
 
 
 def band_of(unit: Unit, effects: Mapping[Unit, float], wanted: int = CONTROL) -> Band | None:

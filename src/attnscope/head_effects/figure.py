@@ -38,7 +38,8 @@ def figure_bytes(rows: Sequence[EffectRow], told: Mapping[str, Any], texts: int,
         axes = made.add_axes(
             (x / width, (height - TOP - down) / height, across / width, down / height), label=stack or "effects"
         )
-        _panel(axes, values, framed, layers, limit, stack)
+        keys = {row.place: str(row.edge[1]) for row in rows if row.edge and row.stack == stack}
+        _panel(axes, values, framed, layers, limit, stack, keys)
         x += across + GAP
     _words(made, told, texts, width, height)
     _scale(made, width, height, limit)
@@ -50,18 +51,25 @@ def figure_bytes(rows: Sequence[EffectRow], told: Mapping[str, Any], texts: int,
 def _grid(rows: Sequence[EffectRow]) -> tuple["np.ndarray", "np.ndarray", list[int]]:
     """Effects and frames by layer and place in it; NaN where there is nothing; and the layers."""
     layers = sorted({row.layer for row in rows})
-    places = {layer: sorted(row.heads for row in rows if row.layer == layer) for layer in layers}
+    places = {layer: sorted((row.heads, row.place) for row in rows if row.layer == layer) for layer in layers}
     values = np.full((len(layers), max(map(len, places.values()))), np.nan)
     framed = np.zeros(values.shape, dtype=bool)
     for row in rows:
-        at = layers.index(row.layer), places[row.layer].index(row.heads)
+        at = layers.index(row.layer), places[row.layer].index((row.heads, row.place))
         values[at], framed[at] = row.effect, bool(row.outside_band)
     return values, framed, layers
 
 
 def _panel(
-    axes: Any, values: "np.ndarray", framed: "np.ndarray", layers: Sequence[int], limit: float, stack: str
+    axes: Any,
+    values: "np.ndarray",
+    framed: "np.ndarray",
+    layers: Sequence[int],
+    limit: float,
+    stack: str,
+    keys: Mapping[int, str],
 ) -> None:
+    """`keys`: of edges, the name of each column; else heads are numbered."""
     from matplotlib.patches import Rectangle
 
     font = prose_fonts()
@@ -78,10 +86,11 @@ def _panel(
     axes.set_yticks(
         range(0, len(layers), few), [f"L{layer}" for layer in layers[::few]], size=6, color=MUTED, family=font
     )
-    step = max(1, values.shape[1] // 16)
+    step = 1 if keys else max(1, values.shape[1] // 16)
     axes.set_xticks(
         range(0, values.shape[1], step),
-        [str(i) for i in range(0, values.shape[1], step)],
+        [keys.get(i, str(i)) for i in range(0, values.shape[1], step)],
+        rotation=90 if any(len(name) > 2 for name in keys.values()) else 0,
         size=6,
         color=MUTED,
         family=font,

@@ -3,14 +3,16 @@
 import math
 from typing import Any
 
-from attnscope.capturing.refusals import check_model, may_attend, no_attention
+from attnscope.capturing.refusals import check_model, no_attention
 from attnscope.editing.addresses import Addresses
+from attnscope.editing.effect import SAME
 from attnscope.editing.means import mean_of
 from attnscope.editing.rules import Put, Times
 from attnscope.errors import CaptureError, InputError
 from attnscope.head_effects.asked import Watched
 from attnscope.head_effects.blocks import blocks_of
 from attnscope.head_effects.cases import cases_of, key_of
+from attnscope.head_effects.edges import CUT, edges_of
 from attnscope.head_effects.run import Run, gradients, one_by_one
 from attnscope.head_effects.table import EffectTable
 from attnscope.head_effects.units import EACH
@@ -34,6 +36,8 @@ def effects(
     over: Any = None,
     by: str = "all",
     each: str = "head",
+    query: Any = -1,
+    key: Any = None,
     layers: Any = None,
     stack: str | None = None,
     approximate: Any = False,
@@ -53,7 +57,10 @@ def effects(
       causal models.
     - `how`: "mean" puts the mean of what the head writes in its place, "off" nothing (zero), a number multiplies what it writes. Each asks another
       question. `over`: the texts to take the mean of; None: the same texts. `by`: "all" takes one mean over all tokens, "position" one for each.
-    - `each`: what is edited in turn: "head", "group" (heads that share keys and values) or "layer" (all its heads).
+    - `each`: what is edited in turn: "head", "group" (heads that share keys and values), "layer" (all its heads) or "edge".
+    - `query`, `key`: of edges. An edge goes from the query to one key, and is cut in all heads of one layer (score −inf before the softmax: attention
+      knockout, Geva et al. 2023); the other keys share its weight. `query`: a position, a token as written or the name of a group (attnscope.Trace.tokens.groups); `key`: one
+      or several of these, each an edge; None: every token of a single text, up to the query where the model is causal. At most 4,096 edges.
     - `layers`: which layers, numbers or names; None: all. `stack`: "encoder", "decoder", "cross" or a tower's name; None: all.
     - `approximate`: True takes the gradient of the score in the place of an edit of each head: the effects of all heads to first order, from one pass forward and one
       back a text (attribution patching, Nanda 2023). The `top` largest are measured exactly too, and the table says how far off the gradient is.
@@ -68,17 +75,25 @@ def effects(
     if each not in EACH:
         raise InputError(f"expected each as {', '.join(map(repr, EACH))}, got {each!r:.40}.")
     check_flag("approximate", approximate)
+    chosen = None if layers is None else tuple(parse_layers(layers) or ())
+    edges = edges_of(watched, cases, query, key, chosen, stack) if each == "edge" else ()
+    if edges and (how != "mean" or over is not None or by != "all" or approximate):
+        raise InputError("an edge is cut, and nothing takes its place: leave how=, over=, by= and approximate= out.")
+    if each != "edge" and (key is not None or query != -1):
+        raise InputError('query= and key= name the ends of edges: give each="edge" with them.')
     if not is_number(top) or top < 0:
         raise InputError(f"expected top as a whole number from 0, got {top!r:.40}.")
-    chosen = None if layers is None else tuple(parse_layers(layers) or ())
-    change = change_of(watched, how, over if over is not None else [text for text, *_ in cases], by)
+    change = CUT if edges else change_of(watched, how, over if over is not None else [text for text, *_ in cases], by)
     name = model_name(watched.model)
-    key = key_of(name, cases, change.reference, (each, chosen, stack, bool(approximate)))
-    run = Run(watched, cases, change, each, chosen, stack, quiet)
+    key = key_of(name, cases, change.reference, (each, chosen, stack, bool(approximate), *edges))
+    run = Run(watched, cases, change, each, chosen, stack, quiet, edges)
     run.resume(resume, key)
     run.measure(gradients if approximate else one_by_one)
     exact = run.exact_of(int(top)) if approximate and not run.stopped else {}
-    notes = (*run.notes, *(NOT_USUAL if how == "off" else ()))
+    first = cases[0][0]
+    alone = len(cases) == 1 and isinstance(first, str) and (over is None or over in (first, [first]))
+    itself = not edges and how == "mean" and by == "position" and alone
+    notes = (*run.notes, *(NOT_USUAL if how == "off" else ()), *((SAME,) if itself else ()))
     return run.table(name, change.reference, exact=exact, approximate=bool(approximate), notes=notes, key=key)
 
 
@@ -86,7 +101,7 @@ def watch(model: Any, tokenizer: Any) -> Watched:
     """A model, with what is looked up in it once. Raises CaptureError where it has no heads."""
     held = open_held(model, tokenizer)
     facts = check_model(held.model)
-    if not may_attend(held.model):
+    if not facts.may_attend:
         raise CaptureError(f"{type(held.model).__name__} has no heads to edit: {no_attention(held.model)}")
     addresses = Addresses(held.model)
     return Watched(held.model, held.reader, facts, addresses, blocks_of(held.model, addresses.paths))

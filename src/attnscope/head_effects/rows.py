@@ -4,19 +4,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnscope.head_effects.band import Band
+from attnscope.head_effects.units import Edge
+from attnscope.text.format import digits_apart
 
 JSON_KEYS = (
-    "stack", "layer", "head", "heads", "name", "effect", "spread", "n", "band_low", "band_high", "band_n", "band_reach", "outside_band", "exact",
+    "stack", "layer", "head", "heads", "name", "effect", "spread", "n", "band_low", "band_high", "band_n", "band_reach", "outside_band", "exact", "query", "key",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class EffectRow:
-    """What the edit of one head, key/value group or layer does.
+    """What the edit of one head, key/value group, layer or edge does.
 
     `stack`: "" where the model has one. `layer`, `heads`: counted from 0. `name`: such as "L2H8". `effect`: clean − edited, the mean over the texts; positive
     where the heads push to the target. `spread`: its standard deviation over the texts, None of one text. `n`: how many texts. `band`: what
     the same edit does in the others of its layer; None where there are none. `exact`: where `effect` is an approximation, and this was measured too.
+    `edge`: of an edge its query and key, as they were named; `place`: its number among those of its layer.
     """
 
     stack: str
@@ -28,6 +31,8 @@ class EffectRow:
     n: int
     band: Band | None
     exact: float | None = None
+    place: int = 0
+    edge: Edge | None = None
 
     @property
     def outside_band(self) -> bool | None:
@@ -49,6 +54,7 @@ class EffectRow:
             *((None,) * 4 if band is None else (band.low, band.high, band.n, band.reach)),
             self.outside_band,
             self.exact,
+            *(self.edge or (None, None)),
         )
         return dict(zip(JSON_KEYS, values, strict=True))
 
@@ -58,4 +64,5 @@ class EffectRow:
         if self.band is None:
             return f"{self.name}: {self.effect:+.3f}{spread}, no band: there is nothing to compare with"
         where = "outside" if self.outside_band else "within"
-        return f"{self.name}: {self.effect:+.3f}{spread}, {where} the band ({self.band})"
+        digits = digits_apart(self.effect, self.band.low, self.band.high)
+        return f"{self.name}: {self.effect:+.{digits}f}{spread}, {where} the band ({self.band.beside(self.effect)})"

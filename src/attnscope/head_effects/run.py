@@ -5,19 +5,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-import torch
-
 from attnscope.editing.edit import Edit
-from attnscope.editing.rules import Put, Rule, Times
+from attnscope.editing.rules import Cut, Put, Rule, Times
 from attnscope.errors import InputError
-from attnscope.head_effects.asked import Asked, Watched, ask, logits_of, scores
+from attnscope.head_effects.asked import Asked, Watched, ask, scores, starts_in_the_middle
 from attnscope.head_effects.blocks import Kept
 from attnscope.head_effects.cases import Case, asked_in_words
 from attnscope.head_effects.gradient import effects_by_gradient
 from attnscope.head_effects.progress import Progress
 from attnscope.head_effects.table import EffectTable
-from attnscope.head_effects.units import Unit, units_of
-from attnscope.tracing.receipts import tolerance_of
+from attnscope.head_effects.units import Edge, Unit, units_of
 
 WHOLE = "The layers of this model could not be run alone (without an edit, a pass from the middle gave other logits), so every head cost a whole pass."
 
@@ -25,21 +22,22 @@ Totals = dict[Unit, list[float]]
 
 
 class Run:
-    """The measurement of one call. `watched`: the model; `cases`: its texts; `change`: the edit. `each`, `layers`, `stack`: what is edited in turn. `quiet`: no
+    """The measurement of one call. `watched`: the model; `cases`: its texts; `change`: the edit. `each`, `layers`, `stack`, `edges`: what is edited in turn. `quiet`: no
     progress on stderr. `totals`: of each unit its effect in every text, NaN where it is not known yet; `clean`: the scores without edits; `score`: what they are."""
 
     def __init__(
         self,
         watched: Watched,
         cases: Sequence[Case],
-        change: Times | Put,
+        change: Times | Put | Cut,
         each: str,
         layers: Sequence[int] | None,
         stack: str | None,
         quiet: bool,
+        edges: Sequence[Edge] = (),
     ) -> None:
         self.watched, self.cases, self.change = watched, cases, change
-        self._each, self._layers, self._stack, self._quiet = each, layers, stack, quiet
+        self._each, self._layers, self._stack, self._quiet, self._edges = each, layers, stack, quiet, edges
         self.totals: Totals = {}
         self.clean = [math.nan] * len(cases)
         self.notes: list[str] = []
@@ -101,11 +99,13 @@ class Run:
             return
         asked = ask(self.watched, *self.cases[number])
         self.score, self.clean[number] = asked.measure, asked.clean
+        self.notes += [note for note in asked.notes if note not in self.notes]
         if not self._is_tried and how is one_by_one:
             self._is_tried = True
             self.notes += _tried(self.watched, asked)
         kept = kept_of(asked)
-        starts = units_of(kept, self.watched.addresses, asked.sizes or {}, self._each, self._layers, self._stack)
+        asks = self._each, self._layers, self._stack, self._edges
+        starts = units_of(kept, self.watched.addresses, asked.sizes or {}, *asks)
         starts = {unit: first for unit, first in starts.items() if only is None or unit in only}
         for unit in starts:
             self.totals.setdefault(unit, [math.nan] * len(self.cases))
@@ -121,10 +121,12 @@ class Run:
 
 
 Found = Callable[[Sequence[Unit], Sequence[float]], None]
-Measure = Callable[[Watched, Asked, Mapping[Unit, int], Times | Put, Found], None]
+Measure = Callable[[Watched, Asked, Mapping[Unit, int], Any, Found], None]
 
 
-def one_by_one(watched: Watched, asked: Asked, starts: Mapping[Unit, int], change: Times | Put, found: Found) -> None:
+def one_by_one(
+    watched: Watched, asked: Asked, starts: Mapping[Unit, int], change: Times | Put | Cut, found: Found
+) -> None:
     """Each unit edited in turn, as rows of batches that begin at its layer. `starts`: the units, with the number of blocks before each. `found`: gets the effects."""
     for first, group in groupby(starts, key=lambda unit: starts[unit]):
         units = list(group)
@@ -132,9 +134,13 @@ def one_by_one(watched: Watched, asked: Asked, starts: Mapping[Unit, int], chang
             some = units[at : at + asked.rows]
             with Edit(watched.model, watched.tokenizer) as edit:
                 for row, unit in enumerate(some):
-                    edit.add(Rule(unit.chosen, change, f"the edit of {unit.name}", row=row if len(some) > 1 else None))
+                    edit.add(_rule(unit, change, row if len(some) > 1 else None))
                 made = scores(watched, asked, first, len(some)).tolist()
             found(some, [asked.clean - score for score in made])
+
+
+def _rule(unit: Unit, change: Times | Put | Cut, row: int | None) -> Rule:
+    return Rule(unit.chosen, unit.cut or change, f"the edit of {unit.name}", row=row)
 
 
 def gradients(watched: Watched, asked: Asked, starts: Mapping[Unit, int], change: Times | Put, found: Found) -> None:
@@ -151,26 +157,12 @@ def kept_of(asked: Asked) -> Kept:
 
 
 def _tried(watched: Watched, asked: Asked) -> list[str]:
-    """A pass from the middle, and one of the last block alone, without an edit: are the logits those of a whole pass? Where not, whole passes
-    are run from now on."""
-    reading = asked.readings[0]
-    runs = len(kept_of(asked).runs)
-    rows = min(2, asked.rows)
-    with torch.no_grad():
-        reading_logits = logits_of(watched, reading, 0, 1)
-    largest = float(reading_logits.float().abs().max())
-    for first in sorted({runs // 2, runs - 1} - {0, -1}):
-        try:
-            made = logits_of(watched, reading, first, rows)
-            error = float((made.float() - reading_logits.float()).abs().max())
-        except (RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexError):
-            error = math.inf
-        if not error <= tolerance_of(reading_logits.dtype) * max(largest, 1e-30):
-            for one in asked.readings:
-                one.kept = None if one.kept is None else type(one.kept)([], one.kept.calls)
-            watched.blocks = []
-            return [WHOLE]
-    return [] if runs else [WHOLE]
+    """Whether passes may begin in the middle; where not, whole passes are run from now on."""
+    if starts_in_the_middle(watched, asked.readings[0], asked.rows):
+        return []
+    for one in asked.readings:
+        one.kept = None if one.kept is None else type(one.kept)([], one.kept.calls)
+    return [WHOLE]
 
 
 def _costs(starts: Mapping[Unit, int], kept: Kept) -> dict[Unit, float]:

@@ -41,4 +41,9 @@ def _unit(told: Any) -> Unit:
     each = told["each"]
     if each not in EACH or not told["heads"]:
         raise ValueError(f"{each!r:.40} of no head")
-    return Unit(str(told["stack"]), int(told["layer"]), tuple(map(int, told["heads"])), each)
+    edge = None
+    if each == "edge":
+        query, key = (one if isinstance(one, str) else int(one) for one in told["edge"])
+        edge = query, key
+    heads = tuple(map(int, told["heads"]))
+    return Unit(str(told["stack"]), int(told["layer"]), heads, each, int(told.get("place", 0)), edge)

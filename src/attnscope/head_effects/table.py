@@ -65,6 +65,8 @@ class EffectTable(Sequence[EffectRow]):
                 len(found[unit]),
                 band_of(unit, effects),
                 None if not exact or unit not in exact else _mean(exact[unit]),
+                unit.place,
+                unit.edge,
             )
             for unit, effect in effects.items()
         )
@@ -159,6 +161,7 @@ class EffectTable(Sequence[EffectRow]):
     def heading(self) -> str:
         """What was asked, of how many, and how many leave their band."""
         kinds = "heads" if all(len(row.heads) == 1 for row in self.rows) else "edits of several heads"
+        kinds = "edges" if any(row.edge for row in self.rows) else kinds
         return (
             f"{self.model}: {self.measure} of {self.asked}, {count(len(self.clean), 'text')}; {len(self.rows)} {kinds} in turn, "
             f"each with {self.reference} in its place. {len(self.outside)} are outside of the band of the others near them; by chance alone about "
@@ -216,7 +219,14 @@ def _mean(values: Sequence[float]) -> float:
 
 def _listed(totals: Mapping[Unit, Sequence[float]]) -> list[dict[str, Any]]:
     return [
-        {"stack": u.stack, "layer": u.layer, "heads": u.heads, "each": u.each, "totals": [_stored(one) for one in row]}
+        {
+            "stack": u.stack,
+            "layer": u.layer,
+            "heads": u.heads,
+            "each": u.each,
+            **({} if u.edge is None else {"place": u.place, "edge": u.edge}),
+            "totals": [_stored(one) for one in row],
+        }
         for u, row in totals.items()
     ]
 

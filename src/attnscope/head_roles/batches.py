@@ -12,11 +12,13 @@ from attnscope.capturing import Recorder
 from attnscope.errors import CaptureError
 from attnscope.models.encoding import accepts, wanted_by
 from attnscope.models.inputs import device_of
+from attnscope.statistics.batch_rows import BatchRows
 from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import Trace
 
 TOKENS_AT_ONCE = 2048  # of a batch
+WEIGHTS_AT_ONCE = 1 << 24  # of all texts of a batch
 Head = tuple[int, int]
 
 
@@ -86,6 +88,26 @@ def heads_of(sites: Sequence[Site]) -> tuple[Head, ...]:
 def weights_of(sites: Sequence[Site]) -> Float[Tensor, "N T T"]:
     """The weights of all heads, in the order of `heads_of`; zeros where a model gives NaN."""
     return torch.cat([site.weights(None).float().cpu() for site in sites]).nan_to_num(0.0)
+
+
+def weights_together(recorder: Recorder, sites: Sequence[Site], texts: int) -> Float[Tensor, "B N T T"] | None:
+    """The same of every text of a recorded batch, `sites` being those of one; None where the texts differ in more than their
+    numbers, or have too many weights."""
+    tokens, heads = sites[0].queries, sum(site.heads for site in sites)
+    if texts * heads * tokens**2 > WEIGHTS_AT_ONCE:
+        return None
+    found, first = torch.zeros(texts, heads, tokens, tokens), 0
+    for site in sites:
+        if (whole := recorder.whole_batch(site)) is None:
+            return None
+        reader = BatchRows(site, *whole)
+        for run, sight in reader.runs(slice(0, tokens)):
+            for block in reader.blocks(run, sight, texts):
+                block.clean()
+                here = slice(*(first + edge // texts for edge in (block.heads.start, block.heads.stop)))
+                found[:, here, run, sight.keys] = block.weights.unflatten(0, (-1, texts)).transpose(0, 1).cpu()
+        first += site.heads
+    return found
 
 
 def vouch(sites: Sequence[Site]) -> None:

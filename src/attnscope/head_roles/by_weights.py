@@ -14,6 +14,7 @@ from attnscope.models.length import embedding_of
 from attnscope.statistics.from_weights.scores import known, scores_of
 from attnscope.statistics.from_weights.vocabulary import Vocabulary
 from attnscope.tracing.modules import in_eval
+from attnscope.tracing.site import Site
 
 LARGEST = 1 << 27  # numbers of an embedding: those of larger ones take minutes, so tokens are left out
 Measures = tuple[tuple[str, float], ...]
@@ -25,14 +26,18 @@ def scores_by_head(model: nn.Module, texts: Sequence[Text]) -> dict[Head, Measur
     model, text = reader_of(model), min(texts, key=len)
     with in_eval(model), torch.no_grad():
         sites = sites_of_text(trace_of(read(model, [text], {"projections"}), [text], 0), len(text))
-        sites = [site for site in sites if known(site)]
-        vocabulary = _vocabulary(model) if sites else None
-        return {
-            (site.layer, head): tuple((name, value) for name, row in found.items() if (value := row[head]) is not None)
-            for site in sites
-            for found in [scores_of(site, vocabulary if vocabulary and vocabulary.fits(site) else None)]
-            for head in range(site.heads)
-        }
+        return scores_of_sites(sites, _vocabulary(model) if any(map(known, sites)) else None)
+
+
+def scores_of_sites(sites: Iterable[Site], vocabulary: Vocabulary | None = None) -> dict[Head, Measures]:
+    """The same of sites that kept their projections; those of tokens with a `vocabulary` alone."""
+    return {
+        (site.layer, head): tuple((name, value) for name, row in found.items() if (value := row[head]) is not None)
+        for site in sites
+        if known(site)
+        for found in [scores_of(site, vocabulary if vocabulary and vocabulary.fits(site) else None)]
+        for head in range(site.heads)
+    }
 
 
 def with_scores(rows: Iterable[RoleRow], scores: Mapping[Head, Measures]) -> tuple[RoleRow, ...]:

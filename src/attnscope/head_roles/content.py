@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from torch import nn
 
 from attnscope.head_roles.cases import Task
 from attnscope.head_roles.evidence import sign_flip_p, wilson
 from attnscope.head_roles.halves import reported_half
-from attnscope.head_roles.judge import corrected
 from attnscope.head_roles.looking import Looks, Reading, look
 from attnscope.head_roles.rows import FEWEST, RoleRow
 from attnscope.head_roles.texts import Text
@@ -42,6 +42,11 @@ class _Counts:
     same_offset: "np.ndarray"
     weight: float
 
+    @classmethod
+    def of(cls, by_text: Float[np.ndarray, "texts 4"]) -> "_Counts":
+        cases, same_word, same_offset = by_text[:, :3].astype(np.int64).T
+        return cls(cases, same_word, same_offset, float(by_text[:, 3].sum()))
+
     @property
     def n(self) -> int:
         return int(self.cases.sum())
@@ -53,7 +58,7 @@ class _Counts:
 def content_rows(
     model: nn.Module, texts: Sequence[Text], causal: bool
 ) -> tuple[tuple[RoleRow, ...], tuple[RoleRow, ...]]:
-    """The row of the head that the choosing half names, and one row for every head, best first there.
+    """The row of the head that the choosing half names, and one row for every head, best first there; p-values as they are.
 
     A case is a query whose largest weight lies on another word of the text. In a causal model the word must still stand
     before the query after the shuffle; cases in which it is as far away as before say nothing, and are left out.
@@ -64,13 +69,13 @@ def content_rows(
     reading = Reading(False, [len(text) for text in both], np.zeros((0, 4), dtype=np.int64), 0)
     (looks,) = look(model, both, [reading])
     reported = reported_half([text.document for text in texts], [len(text) for text in texts])
-    counted = []
-    for head in range(len(looks.heads)):
-        by_text = [_cases(looks, head, reading, n, len(texts), texts[n], copies[n], causal) for n in range(len(texts))]
-        counted.append([_added([one for one, kept in zip(by_text, reported, strict=True) if kept == half]) for half in (False, True)])  # fmt: skip
+    counts = np.stack([_cases(looks, reading, n, len(texts), texts[n], copies[n], causal) for n in range(len(texts))])
+    counted = [
+        [_Counts.of(counts[reported == half, :, head]) for half in (False, True)] for head in range(len(looks.heads))
+    ]
     order = sorted(range(len(counted)), key=lambda head: -_score(counted[head][0]))
     rows = [_row(looks, head, *counted[head]) for head in order]
-    return tuple(corrected(rows[:1])), tuple(corrected(rows))
+    return tuple(rows[:1]), tuple(rows)
 
 
 def _shuffled(text: Text, number: int) -> _Copy:
@@ -92,32 +97,22 @@ def _shuffled(text: Text, number: int) -> _Copy:
 
 
 def _cases(
-    looks: Looks, head: int, reading: Reading, number: int, count: int, text: Text, copy: _Copy, causal: bool
-) -> _Counts:
+    looks: Looks, reading: Reading, number: int, count: int, text: Text, copy: _Copy, causal: bool
+) -> Float[np.ndarray, "4 N"]:
+    """Of one text and every head: cases, those at the same word, those at the same offset, and the weight on the same word."""
     size, before, after = len(text), int(reading.starts[number]), int(reading.starts[number + count])
     special, ids = np.array(text.special), np.array(copy.text.ids)
-    query = np.arange(size)
-    key = looks.top[head, before : before + size] - before
-    valid = (key >= 0) & (key != query) & ~special & ~special[key.clip(0)]
-    query, key = query[valid], key[valid]
-    now, then = copy.now[query], copy.now[key]
-    valid = (then - now != key - query) & ((then < now) if causal else True)
-    query, key, now, then = (places[valid] for places in (query, key, now, then))
-    found = looks.top[head, after + now] - after
-    word = ids[found.clip(0)] == ids[then]
-    weight = float(looks.strength[head, after + now][word].sum())
-    cases, same_word, same_offset = (
-        np.array([int(number)]) for number in (len(now), word.sum(), (found - now == key - query).sum())
-    )
-    return _Counts(cases, same_word, same_offset, weight)
-
-
-def _added(counts: Sequence[_Counts]) -> _Counts:
-    cases, same_word, same_offset = (
-        np.concatenate([np.zeros(0, dtype=np.int64), *(getattr(one, name) for one in counts)])
-        for name in ("cases", "same_word", "same_offset")
-    )
-    return _Counts(cases, same_word, same_offset, sum(one.weight for one in counts))
+    query, now = np.arange(size), copy.now
+    key = looks.top[:, before : before + size] - before
+    then = now[key.clip(0)]
+    valid = (key >= 0) & (key != query) & ~special & ~special[key.clip(0)] & (then - now != key - query)
+    if causal:
+        valid &= then < now
+    found = looks.top[:, after + now] - after
+    same_word = valid & (ids[found.clip(0)] == ids[then])
+    same_offset = valid & (found - now == key - query)
+    weight = np.where(same_word, looks.strength[:, after + now], 0.0)
+    return np.stack([part.sum(-1, dtype=np.float64) for part in (valid, same_word, same_offset, weight)])
 
 
 def _score(chosen: _Counts) -> float:

@@ -16,6 +16,7 @@ from attnscope.head_roles.by_weights import scores_by_head, with_scores
 from attnscope.head_roles.cases import Cases, Task, relation_cases
 from attnscope.head_roles.content import content_rows
 from attnscope.head_roles.examples import readable
+from attnscope.head_roles.judge import corrected
 from attnscope.head_roles.links import Ends, link_task, read_links
 from attnscope.head_roles.looking import look, weights_of_texts
 from attnscope.head_roles.plan import Plan, plan_of
@@ -24,6 +25,7 @@ from attnscope.head_roles.rows import RoleRow
 from attnscope.head_roles.tasks import probe_cases, probes, token_cases
 from attnscope.head_roles.texts import Text, read_plain, read_sentences
 from attnscope.head_roles.treebank import read_treebank
+from attnscope.models.language import language_note, unknown_in
 from attnscope.models.length import check_ids, max_positions
 from attnscope.statistics.sink_tokens import MOST, TAKES
 from attnscope.text.format import count, listed
@@ -72,6 +74,7 @@ def find_roles(
         texts += plain
     for text in texts:
         check_ids(model, tokenizer, torch.tensor([text.ids]))
+    notes += _language(tokenizer, texts)
     special = {*getattr(tokenizer, "all_special_ids", ()), *getattr(tokenizer, "added_tokens_decoder", {})}
     drawn = probes(model, sorted(special), _first_id(tokenizer), limit)
     if not texts and not drawn:
@@ -90,6 +93,7 @@ def find_roles(
     if texts:
         plans.append(_places(texts))
     rows: list[RoleRow] = []
+    read_by: list[tuple[Plan, Sequence[Text]]] = []  # of each of the first rows, for its examples
     by_head: list[RoleRow] = []
     asked_of_drawn = [_probes(drawn), *([] if texts else [_places(drawn)])] if drawn else []
     for group, chosen in ((texts, plans), (drawn, asked_of_drawn)):
@@ -97,7 +101,8 @@ def find_roles(
             continue
         for plan, looks in zip(chosen, look(model, group, [plan.reading for plan in chosen]), strict=True):
             best, all_heads = plan.judged(looks, every or not plan.reading.by_word)
-            rows += [_with_examples(row, plan, group, tokenizer) for row in best]
+            rows += best
+            read_by += [(plan, group)] * len(best)
             by_head += all_heads
     if texts:
         best, all_heads = content_rows(model, texts, causal)
@@ -105,8 +110,10 @@ def find_roles(
         by_head += all_heads
     scores = scores_by_head(model, texts or drawn)
     return Findings(
-        with_scores(rows, scores),
-        with_scores(by_head, scores),
+        with_scores(
+            _with_examples(corrected(rows), read_by, tokenizer), scores
+        ),  # all rows together: a reader sees one table
+        with_scores(corrected(by_head), scores),
         _data(sentences, len(texts) - sentences, len(drawn)),
         tuple(notes),
         tuple(texts),
@@ -114,10 +121,15 @@ def find_roles(
     )
 
 
-def _with_examples(row: RoleRow, plan: Plan, texts: Sequence[Text], tokenizer: Any) -> RoleRow:
-    """Words for the examples of a claim."""
-    by_word = plan.reading.by_word
-    return replace(row, examples=readable(row.chosen, texts, tokenizer, by_word)) if row.claimed else row
+def _with_examples(
+    rows: Sequence[RoleRow], read_by: Sequence[tuple[Plan, Sequence[Text]]], tokenizer: Any
+) -> list[RoleRow]:
+    """Words for the examples of the claims."""
+    found = [
+        replace(row, examples=readable(row.chosen, texts, tokenizer, plan.reading.by_word)) if row.claimed else row
+        for row, (plan, texts) in zip(rows, read_by, strict=False)
+    ]
+    return [*found, *rows[len(read_by) :]]
 
 
 def _relations(texts: Sequence[Text], count: int, causal: bool, aside: bool, ends: Mapping[str, Ends]) -> Plan:
@@ -206,6 +218,15 @@ def _first_id(tokenizer: Any) -> int | None:
         if (number := getattr(tokenizer, name, None)) is not None:
             return int(number)
     return None
+
+
+def _language(tokenizer: Any, texts: Sequence[Text]) -> list[str]:
+    """A note where the texts are in another language than the tokenizer's."""
+    tokens = sum(len(text) - sum(text.special) for text in texts)
+    note = language_note(
+        tokens, unknown_in(tokenizer, (text.ids for text in texts)), sum(text.characters for text in texts)
+    )
+    return [note] if note else []
 
 
 def _set_aside(reasons: Sequence[str], total: int, what: str = "sentences") -> list[str]:

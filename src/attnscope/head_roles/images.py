@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from attnscope.capturing import Recorder
 from attnscope.errors import CaptureError, InputError
 from attnscope.head_roles.batches import Head, heads_of, sites_of_text, vouch, weights_of
+from attnscope.head_roles.by_weights import Measures, scores_of_sites, with_scores
 from attnscope.head_roles.cases import CaseList, Cases, Task
 from attnscope.head_roles.find import Findings
+from attnscope.head_roles.judge import corrected
 from attnscope.head_roles.looking import Looks, gathered
 from attnscope.head_roles.plan import plan_of
 from attnscope.head_roles.rows import RoleRow
@@ -54,8 +56,18 @@ def _found(model: nn.Module, prepared: list[Any]) -> Findings:
     far = _Far()
     reported = {int(text) for _, kept in plan.halves for text in kept.text}
     (looks,) = gathered(far.beside(_weights(model, prepared), tokens, reported), [plan.reading], texts)
-    rows, by_head = (tuple(far.told(row, looks) for row in judged) for judged in plan.judged(looks, True))
+    scores = _scores(model, prepared[0])
+    rows, by_head = (
+        with_scores((far.told(row, looks) for row in corrected(judged)), scores) for judged in plan.judged(looks, True)
+    )
     return Findings(rows, by_head, f"It saw {count(len(tokens), 'image')}.", ())
+
+
+def _scores(model: nn.Module, ready: Any) -> dict[Head, Measures]:
+    """What the weights of the heads say; one image is read to find them."""
+    with in_eval(model), torch.no_grad(), Recorder(model, keep={"projections"}, own_thread=True) as recorder:
+        model(**ready.inputs)
+    return scores_of_sites(sites_of_text(recorder.trace(tokens=ready.tokens), len(ready.tokens)))
 
 
 class _Far:

@@ -40,16 +40,14 @@ def judge(
     starts: "np.ndarray | None" = None,
 ) -> tuple[list[RoleRow], list[RoleRow]]:
     """One row a question, of the head that the choosing half names; and with `every`, one for every head, best first there.
-    p-values are corrected within each of the two.
+    p-values are as they are: what shows the rows corrects them for all that it shows.
 
     `places`: what stands where, for the fixed word that a head of a relation has to beat.
     `starts`: where the places of each text begin, for examples of the first; without it there are none.
     `queries`: those of the reported half, over which it is counted how many of a head's links are of the kind.
     """
     groups = [_rows(looks, question, queries, places, every, starts) for question in questions]
-    return corrected([group[0] for group in groups]), corrected(
-        [row for group in groups for row in group]
-    ) if every else []
+    return [group[0] for group in groups], [row for group in groups for row in group] if every else []
 
 
 def corrected(rows: Sequence[RoleRow]) -> list[RoleRow]:

@@ -61,7 +61,9 @@ def read_links(tokenizer: Any, links: Any, limit: int | None) -> tuple[list[Text
             left_out.append(f"{where}: fewer than two tokens")
         else:
             sentence = Sentence(text, tuple(spans), tuple(arcs), f"link {number}")
-            texts.append(Text(dict(encoded), special, sentence.document, alignment, sentence))
+            texts.append(
+                Text(dict(encoded), special, sentence.document, alignment, sentence, characters=len(sentence.text))
+            )
     if not texts:
         raise InputError(
             f"expected links as a list of (text, relations), {EXAMPLE}; got {'; '.join(left_out) or 'an empty list'}."

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from attnscope.capturing import Recorder
 from attnscope.errors import CaptureError
 from attnscope.head_roles.alignment import Alignment
 from attnscope.head_roles.batches import (
@@ -21,9 +22,11 @@ from attnscope.head_roles.batches import (
     trace_of,
     vouch,
     weights_of,
+    weights_together,
 )
 from attnscope.head_roles.texts import Text
 from attnscope.tracing.modules import in_eval
+from attnscope.tracing.site import Site
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,15 +107,22 @@ def weights_of_texts(model: nn.Module, texts: Sequence[Text]) -> Iterator[tuple[
         for batch in batches_of(texts):
             together = [texts[number] for number in batch]
             recorder = read(model, together)
+            sites = _sites(model, recorder, together, 0)
+            vouch(sites)
+            if (weights := weights_together(recorder, sites, len(batch))) is not None:
+                yield from ((number, heads_of(sites), found) for number, found in zip(batch, weights, strict=True))
+                continue
             for row, number in enumerate(batch):
-                sites = sites_of_text(trace_of(recorder, together, row), len(texts[number]))
-                if not sites:
-                    raise CaptureError(
-                        f"{type(model).__name__} has no self-attention over the tokens of a text, so its heads have no roles."
-                    )
-                if row == 0:
-                    vouch(sites)
+                sites = _sites(model, recorder, together, row) if row else sites
                 yield number, heads_of(sites), weights_of(sites)
+
+
+def _sites(model: nn.Module, recorder: Recorder, texts: Sequence[Text], row: int) -> list[Site]:
+    if not (sites := sites_of_text(trace_of(recorder, texts, row), len(texts[row]))):
+        raise CaptureError(
+            f"{type(model).__name__} has no self-attention over the tokens of a text, so its heads have no roles."
+        )
+    return sites
 
 
 def look(model: nn.Module, texts: Sequence[Text], readings: Sequence[Reading]) -> list[Looks]:

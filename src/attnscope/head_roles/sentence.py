@@ -2,7 +2,7 @@
 
 from attnscope.head_roles.baselines import FIRST_WORD
 from attnscope.head_roles.rows import FEWEST, WHOLE, RoleRow
-from attnscope.text.format import fixed, percent
+from attnscope.text.format import digits_apart, fixed, percent
 
 # How a measure is read out; its title in statistics/definitions is for tables.
 MEASURES = {
@@ -48,8 +48,9 @@ def _effect(row: RoleRow) -> str:
     if row.effect is None or row.band_low is None or row.band_high is None:
         return ""
     where = "within" if row.band_low <= row.effect <= row.band_high else "outside of"
-    band = f"{fixed(row.band_low, 3)} to {fixed(row.band_high, 3)}"
-    return f" Without it the loss changes by {fixed(row.effect, 3)} nats a token, {where} the band of other heads ({band})."
+    digits = digits_apart(row.effect, row.band_low, row.band_high)
+    band = f"{fixed(row.band_low, digits)} to {fixed(row.band_high, digits)}"
+    return f" Without it the loss changes by {fixed(row.effect, digits)} nats a token, {where} the band of other heads ({band})."
 
 
 def baseline(row: RoleRow) -> str:

@@ -18,6 +18,7 @@ from attnscope.head_roles.halves import reported_half
 from attnscope.head_roles.judge import corrected
 from attnscope.head_roles.rows import FEWEST, RoleRow
 from attnscope.models.inputs import prepare
+from attnscope.models.media_files import waveform
 from attnscope.statistics.sound import peaks_on_sound
 from attnscope.text.format import count
 from attnscope.tracing.modules import in_eval
@@ -143,9 +144,7 @@ def _pairs(corpus: Any) -> Iterator[tuple[Any, str]]:
             raise InputError(
                 f"expected corpus as a list of (waveform, text), got {type(item).__name__} as item {number}."
             )
-        sound = np.asarray(item[0], dtype=np.float32)
-        if sound.ndim != 1 or not len(sound) or not np.isfinite(sound).all():
-            raise InputError(
-                f"expected the waveform of item {number} as one row of finite samples, got shape {list(sound.shape)}."
-            )
-        yield sound, item[1]
+        try:
+            yield waveform(item[0]), item[1]
+        except InputError as error:
+            raise InputError(f"the corpus has a recording that cannot be used, item {number}: {error}") from error

@@ -13,7 +13,7 @@ from attnscope.head_roles.treebank import Sentence
 class Text:
     """One text for the model. `inputs`: by name, one number a token. `special`: which tokens are special.
     `alignment`: its tokens as words of a treebank; None where it has none. `document`: which document it is of.
-    `words`: of a plain text, which word each token is of, where the tokenizer tells."""
+    `words`: of a plain text, which word each token is of, where the tokenizer tells. `characters`: how long it is."""
 
     inputs: dict[str, list[int]]
     special: tuple[bool, ...]
@@ -21,6 +21,7 @@ class Text:
     alignment: Alignment | None = None
     sentence: Sentence | None = field(default=None, repr=False)
     words: tuple[int | None, ...] | None = None
+    characters: int = 0
 
     @property
     def ids(self) -> list[int]:
@@ -52,7 +53,8 @@ def read_sentences(tokenizer: Any, sentences: Sequence[Sentence], limit: int | N
         elif alignment.units < 2:
             left_out.append(f"{where}: fewer than two words that its tokens tell apart")
         else:
-            texts.append(Text(row, special, sentence.document, alignment, sentence))
+            length = len(sentence.text)
+            texts.append(Text(row, special, sentence.document, alignment, sentence, characters=length))
     if not texts:
         raise InputError(
             f"none of the {len(sentences)} sentences can be used with this tokenizer and model; the first: {left_out[0] if left_out else 'none given'}. "
@@ -78,10 +80,12 @@ def read_plain(tokenizer: Any, corpus: Any, limit: int | None) -> tuple[list[Tex
         elif len(special) - sum(special) < 2:
             left_out.append(f"text {number}: fewer than two tokens")
         else:
-            texts.append(Text(dict(encoded), special, f"text {number}", words=words))
+            texts.append(Text(dict(encoded), special, f"text {number}", words=words, characters=len(text)))
     if not texts:
         raise InputError(
-            f"expected a corpus of texts, got {len(left_out)} that can be used by none of its heads: {(left_out or ['it is empty'])[0]}."
+            f"expected a corpus of texts, got {len(left_out)} of which none can be used; the first, {left_out[0]}."
+            if left_out
+            else "expected a corpus of texts, got none: it is empty."
         )
     return texts, left_out
 

@@ -1,8 +1,6 @@
 """From a text, a pair of texts or a chat to token ids."""
 
-import functools
-import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +10,9 @@ from torch import Tensor, nn
 from attnscope.errors import InputError
 from attnscope.tracing.check_text import check_characters
 from attnscope.tracing.segments import segments_of_pair, segments_of_types
+from attnscope.tracing.signatures import parameters_of
 
-_ANY = frozenset({"self", "args", "kwargs"})  # the parameters of a forward that names none, as a wrapper's
+_ANY = frozenset({"args", "kwargs"})  # the parameters of a forward that names none, as a wrapper's
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,7 @@ def encode(
     messages: Sequence[Mapping[str, Any]] | None,
     continues: bool = False,
 ) -> Encoded:
-    """What the tokenizer makes of a text, a pair of texts or a chat. `continues`: the model goes on from here, so a chat
-    ends with what its template puts before an answer."""
+    """What the tokenizer makes of a text, a pair of texts or a chat. `continues`: the model goes on from here."""
     if reader is None or not callable(reader):
         raise InputError(
             "a text needs a tokenizer as the second argument; with ready tensors, pass inputs=… instead of a text."
@@ -52,7 +50,8 @@ def encode(
             )
         check_messages(messages)
         try:
-            text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=continues)
+            begins = continues or awaits_answer(messages)
+            text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=begins)
         except Exception as error:  # a template is a program of the model's authors, and raises what it likes
             raise InputError(
                 f"the tokenizer's chat template refuses these messages ({type(error).__name__}: {error}). Give a list such as "
@@ -120,6 +119,12 @@ def check_messages(messages: Any) -> None:
             raise InputError(f"messages[{position}] is not a message: {expected}; got {got}.")
 
 
+def awaits_answer(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the model speaks next. Then the chat ends with what its template puts before an answer, as in transformers' pipelines: from there
+    the answer is written, and not from the end of the question."""
+    return messages[-1]["role"] not in ("assistant", "model")
+
+
 def _tensors(encoded: Any) -> dict[str, Any]:
     """What is a tensor of what a tokenizer gives, or a list of numbers from one that knows no tensors; [1, T] each."""
     made = {name: torch.as_tensor(x) if _is_numbers(x) else x for name, x in encoded.items()}
@@ -133,27 +138,16 @@ def _is_numbers(value: Any) -> bool:
 
 def wanted_by(model: Any, ready: dict[str, Any]) -> dict[str, Any]:
     """What of a tokenizer's output the model's forward takes by name; all, where its signature does not say."""
-    if hasattr(model, "get_base_model") and set(_parameters(model.forward)) <= _ANY:
+    if hasattr(model, "get_base_model") and set(parameters_of(model.forward)) <= _ANY:
         model = model.get_base_model()  # peft's wrapper names nothing itself
-    names = _parameters(model.forward) if hasattr(model, "forward") else ()
+    names = parameters_of(model.forward) if hasattr(model, "forward") else ()
     return {name: value for name, value in ready.items() if name in names} if "input_ids" in names else ready
 
 
 def accepts(model: Any, name: str) -> bool:
     """Whether forward has this parameter; or names none, as wrappers do, and so takes any."""
-    names = _parameters(model.forward) if hasattr(model, "forward") else ()
+    names = parameters_of(model.forward) if hasattr(model, "forward") else ()
     return name in names or set(names) <= _ANY
-
-
-def _parameters(forward: Any) -> Collection[str]:
-    """Names of its parameters. A class's own method is read once; what replaces it in one model, each time."""
-    method = getattr(forward, "__func__", None)
-    return inspect.signature(forward).parameters.keys() if method is None else _parameters_of_method(method)
-
-
-@functools.lru_cache(maxsize=64)
-def _parameters_of_method(method: Any) -> Collection[str]:
-    return frozenset(inspect.signature(method).parameters)
 
 
 def _fast_encoding(encoded: Any) -> Any:

@@ -68,6 +68,11 @@ def _tensor(name: str, given: Any) -> Any:
             f"expected inputs[{name!r}] as a tensor or a list of numbers, got {type(given).__name__}. Pass what the tokenizer or "
             "processor returned."
         )
+    if isinstance(made, Tensor) and made.is_complex() and name not in _IDS:
+        raise InputError(
+            f"inputs[{name!r}] has complex numbers ({str(made.dtype).removeprefix('torch.')}); expected real ones. Of a spectrum, give its "
+            "magnitude (x.abs()), as the processor does; of pairs of numbers, torch.view_as_real(x)."
+        )
     return made
 
 
@@ -107,6 +112,16 @@ def _check_mask(ready: Mapping[str, Any]) -> None:
     if mask.is_floating_point() and bool(mask.isnan().any()):
         raise InputError(
             "inputs['attention_mask'] holds NaN. Give 1 for tokens that may be seen and 0 for padding, as the tokenizer does."
+        )
+    if mask.ndim == 2 and mask.dtype != torch.bool and mask.numel() and float(mask.min()) < 0:
+        raise InputError(
+            f"inputs['attention_mask'] holds {mask.min():g}. With two axes it says which tokens may be seen: give 1 for these and 0 for padding, "
+            "as the tokenizer does."
+        )
+    if mask.is_floating_point() and mask.ndim == 4 and bool((mask == 1).any()) and bool((mask * (mask - 1) == 0).all()):
+        raise InputError(
+            "inputs['attention_mask'] has four axes and holds 0 and 1 as floats. Such a mask is added to the scores, and then a 1 would hide "
+            "nothing. If 1 means that a query may look, give mask.bool(); if 0 means it, give mask == 0."
         )
     past = ready.get("past_key_values") is not None
     if isinstance(ids, Tensor) and ids.ndim == 2 and mask.ndim == 2 and mask.shape != ids.shape and not past:

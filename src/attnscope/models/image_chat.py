@@ -4,20 +4,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attnscope.errors import InputError
-from attnscope.models.encoding import check_messages
+from attnscope.models.encoding import awaits_answer, check_messages
 
 
 def chat_with_image(reader: Any, messages: Sequence[Mapping[str, Any]], continues: bool) -> str:
     """The text of a chat whose image stands where a message has {"type": "image"}, else before the first message of the
-    user. `continues`: with what the template puts before an answer. Raises InputError where it cannot be written."""
+    user. `continues`: the model goes on from here. Raises InputError where it cannot be written."""
     check_messages(messages)
     if not getattr(reader, "chat_template", None):
         raise InputError(
             "this processor has no chat template, so messages cannot be turned into a text: pass text=…, in which the image's "
             "marker stands, such as <image>."
         )
+    begins = continues or awaits_answer(messages)
     try:
-        return str(reader.apply_chat_template(_with_place(messages), tokenize=False, add_generation_prompt=continues))
+        return str(reader.apply_chat_template(_with_place(messages), tokenize=False, add_generation_prompt=begins))
     except InputError:
         raise
     except Exception as error:  # a template is a program of the model's authors, and raises what it likes

@@ -26,7 +26,7 @@ from attnscope.models.image_tokens import with_image_tokens
 from attnscope.models.length import another_tokenizer, check_ids, fit, max_positions as max_positions
 from attnscope.models.patches import patch_names
 from attnscope.models.sounds import sound_names
-from attnscope.tracing.modules import model_name
+from attnscope.tracing.modules import Look, model_name
 from attnscope.tracing.places import check_flag
 from attnscope.tracing.segments import segments_of_types
 from attnscope.tracing.tokens import Tokens, continued_by, tokens_of
@@ -59,9 +59,11 @@ def prepare(
     limit: int | None = None,
     reader: Any = None,
     target_tokens: Any = None,
+    look: Look | None = None,
 ) -> Prepared:
     """Check what was given and turn it into Prepared. `ids`: of a finished generation, the prompt's among them. `limit`:
     the most tokens that what holds the model lets through. `reader`: the processor, where there is one. `target_tokens`: names of what the decoder reads.
+    `look`: at the model's modules, where you have just had one.
 
     Raises InputError, which says what to do."""
     given = [name for name, value in (("text", text), ("messages", messages), ("inputs", inputs)) if value is not None]
@@ -102,14 +104,14 @@ def prepare(
         check_ids(model, tokenizer, read)
         known = {"encoding": encoded.encoding, "texts": encoded.texts, "segments": encoded.segments}
         named = with_image_tokens(model, tokens_of(tokenizer, read[0].tolist(), **known), ready)
-        ready, kept = fit(model, ready, 0 if encoder_decoder else most, truncate, limit)
+        ready, kept = fit(model, ready, 0 if encoder_decoder else most, truncate, limit, look)
         if len(kept) < len(named):
             notes.append(
                 f"The text was cut to the {len(kept)} tokens that this model can read, of {len(named)}; its last token was kept."
             )
             named = named.select(kept)
         made_for = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-        if isinstance(made_for, int) and len(named) + most > made_for and max_positions(model) is None:
+        if isinstance(made_for, int) and len(named) + most > made_for and max_positions(model, look) is None:
             notes.append(f"The text is longer than the {made_for} tokens that this model was made for.")
     target = None
     if encoder_decoder:

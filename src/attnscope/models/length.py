@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from typing import Any
+from weakref import ref
 
 from torch import Tensor, nn
 
 from attnscope.errors import InputError
-from attnscope.tracing.modules import modules_of
+from attnscope.tracing.modules import Look, look_at, modules_of
 from attnscope.tracing.special_ids import ROLES, compare_roles, special_ids
 
 # Tables of absolute positions, by the last part of their module path.
@@ -26,7 +27,10 @@ def check_ids(model: Any, tokenizer: Any, ids: Tensor) -> None:
             f"these ids do not fit this model: token {wrong} has id {int(ids[0, wrong])}, and the model's vocabulary has {size} entries. "
             "Give ids of the model's own tokenizer."
         )
-    piece = tokenizer.convert_ids_to_tokens(int(ids[0, wrong])) if hasattr(tokenizer, "convert_ids_to_tokens") else "?"
+    try:
+        piece = tokenizer.convert_ids_to_tokens(int(ids[0, wrong]))
+    except (AttributeError, OverflowError):  # it names no tokens, or holds none of so high a number
+        piece = "?"
     raise InputError(
         f"this tokenizer does not fit this model: token {wrong} ({piece!r}) has id {int(ids[0, wrong])}, and the model's "
         f"vocabulary has {size} entries. Load both from the same name: model, tokenizer = attnscope.load(…)."
@@ -61,32 +65,40 @@ def embedding_of(model: Any) -> Any:
         return None
 
 
-def max_positions(model: Any) -> int | None:
+def max_positions(model: Any, look: Look | None = None) -> int | None:
     """How many tokens a model with a table of absolute positions can read; None where there is no such table.
 
-    Of a model with several towers, it is the table of the one that reads the text.
+    Of a model with several towers, it is the table of the one that reads the text. `look`: at the model's modules, where you
+    have just had one.
     """
+    look = look or look_at(model)
+    if "positions" not in look.known:
+        look.known["positions"] = [*map(ref, _tables(model, look.modules))]
+    return min((_size(table) for one in look.known["positions"] if (table := one()) is not None), default=None)
+
+
+def _tables(model: Any, modules: Sequence[nn.Module]) -> list[nn.Embedding]:
+    """The tables of the positions of a text."""
     embedding = embedding_of(model)
-    holders = [module for module in modules_of(model) if not _POSITION_TABLES.isdisjoint(module._modules)]
+    holders = [module for module in modules if not _POSITION_TABLES.isdisjoint(module._modules)]
     # Tables beside the one of the tokens are the text's: not those of an image's patches.
     beside = [one for one in holders if any(child is embedding for child in one._modules.values())]
-    if sizes := _table_sizes(module for module in beside if not _reads_pixels(module)):
-        return min(sizes)
+    if tables := _tables_below(module for module in beside if not _reads_pixels(module)):
+        return tables
     # Which tower reads the text is asked only where there is more than its own table.
-    return min(_table_sizes(_readers(model, embedding)), default=None) if holders else None
+    return _tables_below(_readers(model, embedding)) if holders else []
 
 
-def _table_sizes(parents: Iterable[nn.Module]) -> list[int]:
-    """How many positions each table of positions right below one of these modules has."""
-    sizes = []
-    for parent in parents:
-        for name in _POSITION_TABLES & parent._modules.keys():
-            module = parent._modules[name]
-            if isinstance(module, nn.Embedding):
-                # RoBERTa's kin count positions from padding_idx + 1, OPT's from its offset.
-                start = module.padding_idx + 1 if module.padding_idx is not None else 0
-                sizes.append(module.num_embeddings - max(start, int(getattr(module, "offset", 0))))
-    return sizes
+def _tables_below(parents: Iterable[nn.Module]) -> list[nn.Embedding]:
+    """The tables of positions right below these modules."""
+    below = (parent._modules[name] for parent in parents for name in _POSITION_TABLES & parent._modules.keys())
+    return [module for module in below if isinstance(module, nn.Embedding)]
+
+
+def _size(table: nn.Embedding) -> int:
+    """How many positions it has. RoBERTa's kin count them from padding_idx + 1, OPT's from its offset."""
+    start = table.padding_idx + 1 if table.padding_idx is not None else 0
+    return table.num_embeddings - max(start, int(getattr(table, "offset", 0)))
 
 
 def _readers(model: Any, embedding: Any) -> list[nn.Module]:
@@ -115,11 +127,17 @@ def _reads_pixels(module: nn.Module) -> bool:
 
 
 def fit(
-    model: Any, ready: dict[str, Any], generate: int, truncate: bool, most: int | None = None
+    model: Any,
+    ready: dict[str, Any],
+    generate: int,
+    truncate: bool,
+    most: int | None = None,
+    look: Look | None = None,
 ) -> tuple[dict[str, Any], Sequence[int]]:
     """The inputs, cut to what the model can read if that is wanted, and the positions that are left; InputError if
-    cutting is needed and not wanted. `most`: what a SentenceTransformer around the model lets through."""
-    length, table = ready["input_ids"].shape[1], max_positions(model)
+    cutting is needed and not wanted. `most`: what a SentenceTransformer around the model lets through. `look`: at the model's
+    modules, where you have just had one."""
+    length, table = ready["input_ids"].shape[1], max_positions(model, look)
     limit = min((one for one in (table, most) if one is not None), default=None)
     why = "its table of positions ends there" if limit == table else "its max_seq_length"
     if limit is None or length + generate <= limit:

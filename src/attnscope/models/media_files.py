@@ -2,9 +2,11 @@
 
 import wave
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from torch import Tensor
 
 from attnscope.errors import InputError, UnreadableFile
 
@@ -36,6 +38,14 @@ def read_sound(path: Path, rate: int) -> Float[np.ndarray, " samples"]:
             f"{path.stem}-{rate}.wav"
         )
     return _samples(raw, about.sampwidth).reshape(-1, about.nchannels).mean(1, dtype=np.float32)
+
+
+def waveform(sound: Any) -> Float[np.ndarray, " samples"]:
+    """Samples that are in memory, at the rate that the model reads. Raises InputError for other than one row of finite ones."""
+    samples = np.asarray(sound.detach().cpu() if isinstance(sound, Tensor) else sound, dtype=np.float32)
+    if samples.ndim != 1 or not len(samples) or not np.isfinite(samples).all():
+        raise InputError(f"expected a waveform as one row of finite samples, got shape {list(samples.shape)}.")
+    return samples
 
 
 def _samples(raw: bytes, width: int) -> Float[np.ndarray, " samples"]:

@@ -5,6 +5,7 @@ import os
 import stat
 import time
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from attnscope.text.characters import printable
 WAIT = 5.0  # seconds for a program that reads the other end of a FIFO
 
 
-def write_atomically(path: Any, data: bytes) -> Path:
-    """Write `data` to a file beside `path` and rename it into place; what was there stays whole if anything fails.
+def write_atomically(path: Any, data: bytes | Iterable[bytes]) -> Path:
+    """Write `data`, whole or in pieces, to a file beside `path` and rename it into place; what was there stays whole if anything fails.
 
     A symlink stays, and the file that it names is written. An existing file keeps its mode, its owner where you may give
     files away, and its access list. A device, a FIFO or an open file (/dev/stdout) gets the bytes directly. What cannot
@@ -28,13 +29,14 @@ def write_atomically(path: Any, data: bytes) -> Path:
     cannot be written.
     """
     given = as_path(path)
+    pieces = [data] if isinstance(data, bytes) else data
     direct = False
     try:
         target, direct = _follow(given)
         if direct:
-            _write_directly(target, data)
+            _write_directly(target, pieces)
         else:
-            _replace(target, data)
+            _replace(target, pieces)
     except OSError as error:
         left = "What was sent before may be a part of the data" if direct else "Nothing was changed there"
         raise OutputError(
@@ -65,13 +67,13 @@ def _follow(path: Path) -> tuple[Path, bool]:
     return path, not stat.S_ISREG(kind)
 
 
-def _write_directly(path: Path, data: bytes) -> None:
+def _write_directly(path: Path, data: Iterable[bytes]) -> None:
     """Append to what is open at `path`: nothing that stands there is cut off."""
     flags = os.O_WRONLY | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
     if not stat.S_ISBLK(os.stat(path).st_mode):
         flags |= os.O_APPEND
     with os.fdopen(_open_for_reader(path, flags), "wb") as file:
-        file.write(data)
+        file.writelines(data)
 
 
 def _open_for_reader(path: Path, flags: int) -> int:
@@ -92,7 +94,7 @@ def _open_for_reader(path: Path, flags: int) -> int:
             return handle
 
 
-def _replace(target: Path, data: bytes) -> None:
+def _replace(target: Path, data: Iterable[bytes]) -> None:
     try:
         before = os.stat(target)
     except FileNotFoundError:
@@ -105,7 +107,7 @@ def _replace(target: Path, data: bytes) -> None:
     lost: list[str] = []
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines(data)
             file.flush()
             if before is not None:
                 lost = keep_attributes(target, before, handle)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import safetensors
@@ -23,6 +23,9 @@ from attnscope.payload.atomic_write import write_atomically
 from attnscope.payload.badges import badges_from_json, badges_to_json
 from attnscope.payload.header import FORMAT, VERSION, Header, read_header
 from attnscope.payload.held import Held
+from attnscope.payload.paths import as_path
+from attnscope.payload.pictures import Pictures, put_picture
+from attnscope.payload.pieces import in_pieces
 from attnscope.payload.plain_json import plain, receipt_to_json, tokens_from_json, tokens_to_json
 from attnscope.payload.reading import open_file, read_whole
 from attnscope.payload.site_codec import describe_site, named_of, put_projection, put_site, site_from_json
@@ -37,10 +40,39 @@ from attnscope.tracing.silence import chosen_look
 from attnscope.tracing.step_names import in_payload as step_names
 from attnscope.tracing.trace import ModelInfo, Trace
 
+MAPPED = 256_000_000  # bytes of a file; a larger one is not read, but mapped: its pages come as they are needed
 EXACT_ROWS = 1 << 16  # weights of one query in all heads: above that they are fp16
 
 
-def encode(
+class Contents(TypedDict, total=False):
+    """What goes into a payload beside the tensors of the sites that it holds.
+
+    `z_rows` limits the queries whose output z goes along, spread evenly (None: all that the trace kept).
+    `steps` are the heads, by site, whose x and projections it holds for the steps level; None: x and q, k before rotary
+    of whole sites, and with `projections` W_q, W_k and W_v too. `thumbs` adds the thumbnails of every site, and with
+    `query`, a position among the query tokens of the first site held, what that query does in every head.
+    `norms`: with the norms that shares are made of. `receipts`: those of its sites, None: computed now. `notes`: beside its own.
+    `pictures`: of heads that it does not hold. `written`: what several payloads of one trace, with the same receipts, say alike; one dict for all of them.
+    """
+
+    projections: bool
+    receipts: Receipt | None
+    notes: tuple[str, ...]
+    norms: bool
+    z_rows: int | None
+    steps: Mapping[int, Sequence[int]] | None
+    thumbs: bool
+    written: dict[str, str] | None
+    query: int | None
+    pictures: Pictures | None
+
+
+def encode(trace: Trace, held: Mapping[int, Held] | None = None, **contents: Unpack[Contents]) -> bytes:
+    """The trace as a payload that holds the sites in `held` (by index; None: all, as they are)."""
+    return b"".join(in_pieces(*_parts(trace, held, **contents)))
+
+
+def _parts(
     trace: Trace,
     held: Mapping[int, Held] | None = None,
     *,
@@ -53,15 +85,9 @@ def encode(
     thumbs: bool = False,
     written: dict[str, str] | None = None,
     query: int | None = None,
-) -> bytes:
-    """The trace as a payload that holds the sites in `held` (by index; None: all, as they are).
-
-    `z_rows` limits the queries whose output z goes along, spread evenly (None: all that the trace kept).
-    `steps` are the heads, by site, whose x and projections it holds for the steps level; None: x and q, k before rotary
-    of whole sites, and with `projections` W_q, W_k and W_v too. `thumbs` adds the thumbnails of every site, and with
-    `query`, a position among the query tokens of the first site held, what that query does in every head.
-    `written`: what several payloads of one trace, with the same receipts, say alike; one dict for all of them.
-    """
+    pictures: Pictures | None = None,
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a payload, and its metadata."""
     written = {} if written is None else written
     held = dict.fromkeys(range(len(trace.sites)), Held()) if held is None else held
     receipts = receipts or trace.verify()
@@ -77,7 +103,7 @@ def encode(
         what = held.get(index)
         whole = what is not None and what.heads is None
         heads = steps.get(index, ()) if steps is not None else range(site.heads) if whole else ()
-        bare = f"site {index}" if what is None and not heads and not thumbs else ""
+        bare = f"site {index}" if what is None and not heads and not thumbs and pictures is None else ""
         if bare in written:
             sites.append(written[bare])
             continue
@@ -89,6 +115,8 @@ def encode(
             description["roles"] = badges_to_json(trace, site)
         if (row := rows[index]) is not None:
             description["row"] = _put_row(tensors, index, query, row, exact)
+        if pictures is not None:
+            description |= put_picture(tensors, index, thumbnails.thumbnails_at(trace, index), pictures)
         if what is not None:
             description |= put_site(tensors, shared, index, site, what, norms, z_rows)
             if projections:
@@ -130,18 +158,8 @@ def encode(
     }
     if trace.stream_table is not None and (thumbs or steps is None):
         meta["stream"] = put_stream(tensors, trace.stream_table)
-    contiguous = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     text = f'{_json(meta)[:-1]},"tokens":{written["tokens"]},"sites":[{",".join(sites)}]}}'
-    return safetensors.torch.save(contiguous, {FORMAT: text})
-
-
-def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same, each in memory of its own: safetensors writes no two that share it, as layers may share sinks or b_O."""
-    seen: set[int] = set()
-    return {
-        name: tensor.clone() if (place := tensor.data_ptr()) in seen or seen.add(place) else tensor
-        for name, tensor in tensors.items()
-    }
+    return tensors, {FORMAT: text}
 
 
 def _json(value: Any) -> str:
@@ -168,8 +186,9 @@ def decode(data: bytes) -> Trace:
     return _trace_of(read_header(io.BytesIO(data), len(data)), lambda: data)
 
 
-def _trace_of(header: Header, data: Callable[[], bytes]) -> Trace:
-    """The trace that `header` describes; `data` gives all bytes, and is asked for once the description is known to fit."""
+def _trace_of(header: Header, data: Callable[[], bytes | dict[str, Tensor]]) -> Trace:
+    """The trace that `header` describes; `data` gives all bytes, or the tensors, and is asked for once the description is known
+    to fit."""
     meta = header.meta
     try:
         check(meta, header.layouts)
@@ -211,9 +230,9 @@ def read(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return header.meta, _tensors(header, data)
 
 
-def _tensors(header: Header, data: bytes) -> dict[str, Tensor]:
+def _tensors(header: Header, data: bytes | dict[str, Tensor]) -> dict[str, Tensor]:
     try:
-        tensors = safetensors.torch.load(data)
+        tensors = safetensors.torch.load(data) if isinstance(data, bytes) else data
     except (ValueError, KeyError, safetensors.SafetensorError, OverflowError) as error:
         raise PayloadError(
             f"this is not a whole .safetensors file ({str(error).strip() or type(error).__name__}): it is something else, "
@@ -229,11 +248,13 @@ def _tensors(header: Header, data: bytes) -> dict[str, Tensor]:
 def save(trace: Trace, path: Any, projections: bool = False) -> None:
     """Write all of `trace` to `path`, whole or not at all."""
     check_flag("projections", projections)
-    write_atomically(path, encode(trace, projections=projections))
+    write_atomically(path, in_pieces(*_parts(trace, projections=projections)))
 
 
 def load_trace(path: Any) -> Trace:
     """Read a trace that `Trace.save` wrote to `path` (a string or a Path; "~" is your home folder).
+
+    A file of more than 256 MB is mapped into memory and read as its numbers are needed: write to another path while you use it.
 
     Raises InputError for a path of another type, UnreadableFile (a PayloadError and an OSError) for a file that is
     missing or cannot be read, or is no file (a device, a FIFO), and PayloadError for bytes that are not a whole trace,
@@ -242,6 +263,8 @@ def load_trace(path: Any) -> Trace:
     try:
         with open_file(path) as (file, size):
             header = read_header(file, size)
+            if size > MAPPED:
+                return _trace_of(header, lambda: safetensors.torch.load_file(as_path(path)))
             return _trace_of(header, lambda: read_whole(file, size))
     except OSError as error:
         if isinstance(error, UnreadableFile):

@@ -6,6 +6,7 @@ from typing import Any
 
 from attnscope.text.spelling import labels
 from attnscope.tracing.grids import PatchGrid
+from attnscope.tracing.groups import Group
 from attnscope.tracing.receipts import Receipt, SiteReceipt
 from attnscope.tracing.sounds import Sound
 from attnscope.tracing.tokens import Tokens
@@ -32,17 +33,21 @@ def tokens_to_json(tokens: Tokens) -> dict[str, Any]:
 
 
 def _beside(tokens: Tokens) -> dict[str, Any]:
-    """What only some tokens have: the turns of a chat, the probabilities of what was generated, the grids of images, a sound."""
+    """What only some tokens have: the turns of a chat, the probabilities of what was generated, the grids of images, a sound,
+    groups."""
     found: dict[str, Any] = {}
     if tokens.roles:
         found |= {"turns": list(tokens.turns), "roles": list(tokens.roles)}
     if tokens.probability:
         found["probability"] = list(tokens.probability)
+        found["rank"] = list(tokens.rank)
         found["runner_up"] = [None if one is None else list(one) for one in tokens.runner_up]
     if tokens.grids:
         found["grids"] = [_grid_to_json(grid) for grid in tokens.grids]
     if tokens.sound is not None:
         found["sound"] = _sound_to_json(tokens.sound)
+    if tokens.groups:
+        found["groups"] = [[one.name, one.kind, one.start, one.stop, one.parent] for one in tokens.groups]
     return found
 
 
@@ -82,6 +87,8 @@ def tokens_from_json(table: dict[str, Any]) -> Tokens:
         tuple(None if one is None else (one[0], one[1]) for one in table.get("runner_up", ())),
         tuple(map(_grid_from_json, table.get("grids", ()))),
         _sound_from_json(table.get("sound")),
+        tuple(Group(*one[:4]) for one in table.get("groups", ()) if one[1] == "own"),
+        tuple(table.get("rank", ())),
     )
 
 

@@ -12,7 +12,9 @@ from attnscope.payload import step_tensors
 from attnscope.payload.fields import real
 from attnscope.payload.held import Held, coarser
 from attnscope.payload.plain_json import site_receipt_to_json
-from attnscope.tracing.masks import BiasRule, MaskRule
+from attnscope.tracing.at_hand import check_at_hand
+from attnscope.tracing.biases import BiasRule
+from attnscope.tracing.masks import MaskRule
 from attnscope.tracing.output_projection import Projection, StoredWrites
 from attnscope.tracing.receipts import SiteReceipt
 from attnscope.tracing.site import Site
@@ -21,6 +23,7 @@ from attnscope.tracing.trace import Trace
 from attnscope.tracing.weights_site import WeightsSite
 
 _DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64"}
+_BIAS = {"diagonals": "diagonals", "full": "cells", "blocks": "blocks"}  # forms in a payload: fields of a BiasRule
 
 
 def describe_site(index: int, site: Site, receipt: SiteReceipt, trace: Trace) -> dict[str, Any]:
@@ -62,12 +65,14 @@ def put_site(
     z_rows: int | None = None,
 ) -> dict[str, Any]:
     """Add the site's tensors, and return the part of its description that names them."""
+    check_at_hand(site)
     heads = list(range(site.heads)) if what.heads is None else sorted(what.heads)
     groups = sorted({head // (site.heads // site.kv_heads) for head in heads})
     dtype = what.dtype or site.kept_dtype
     # Slices of one fused projection share storage; each is written as a tensor of its own.
     for name, tensor in site.kept.items():
-        tensors[f"s{index}.{name}"] = tensor[groups if name in ("k", "v") else heads].to(dtype)
+        some = tensor if what.heads is None else tensor[groups if name in ("k", "v") else heads]
+        tensors[f"s{index}.{name}"] = some.to(dtype)
     if site.z is not None and site.z_rows is not None:
         sample = _spread(len(site.z_rows), z_rows)
         tensors[f"s{index}.z"] = site.z[heads][:, sample].float()
@@ -84,10 +89,8 @@ def put_site(
         mask[part] = None if tensor is None else _put_shared(tensors, shared, "m", tensor.to(torch.uint8), id(tensor))
     bias = None
     if site.position_bias is not None:
-        form = "diagonals" if site.position_bias.diagonals is not None else "full"
-        table = site.position_bias.diagonals if form == "diagonals" else site.position_bias.cells
-        assert table is not None
-        bias = {"form": form, "tensor": _put_shared(tensors, shared, "b", table.float(), id(table))}
+        table = site.position_bias.table
+        bias = {"form": site.position_bias.form, "tensor": _put_shared(tensors, shared, "b", table.float(), id(table))}
     sinks = None
     if site.sinks is not None:
         sinks = f"s{index}.sinks"
@@ -182,13 +185,7 @@ def site_from_json(
             tensors[mask["packed"]] if mask["packed"] else None,
             mask["empty_rows"] == "uniform",
         ),
-        position_bias=None
-        if bias is None
-        else (
-            BiasRule(diagonals=tensors[bias["tensor"]])
-            if bias["form"] == "diagonals"
-            else BiasRule(cells=tensors[bias["tensor"]])
-        ),
+        position_bias=None if bias is None else BiasRule(**{_BIAS[bias["form"]]: tensors[bias["tensor"]]}),
         sinks=tensors[entry["sinks"]] if entry["sinks"] else None,
         z=tensors.get(f"s{index}.z"),
         z_rows=tensors[f"s{index}.z_rows"].long() if f"s{index}.z_rows" in tensors else None,

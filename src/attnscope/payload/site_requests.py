@@ -13,6 +13,7 @@ from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.trace import Trace
 
 MAX_BYTES = 48_000_000  # of one reply; beyond, fp16 and then fewer heads
+LONG = 16_000_000  # weights of a head; beyond, a reply has the head that was asked for, and its picture comes in tiles
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ def answer(trace: Trace, request: SiteRequest) -> Tile:
         return Tile(encode(trace, {}, steps={request.site: (request.head,)}))
     size = sum(tensor.nbytes for tensor in site.kept.values())
     held = Held() if size <= MAX_BYTES else Held(dtype=torch.float16 if site.kept_dtype.itemsize > 2 else None)
-    if size / 2 > MAX_BYTES:
+    if site.queries * site.keys > LONG and not site.weights_only:
+        held = Held((request.head,), held.dtype if size / site.heads > MAX_BYTES else None)
+    elif size / 2 > MAX_BYTES:
         held = Held((request.head,), held.dtype)
     receipts = trace.verify()
     if held.dtype is not None:

@@ -104,7 +104,7 @@ def check_stream(stream: Any, layouts: Mapping[str, Layout]) -> None:
     positions = several(entry(stream, "positions", what), f"{what}, positions")
     if [whole(one, f"{what}, positions", 0) for one in positions] != sorted(set(positions)) or not positions:
         raise ValueError(f"{what}, positions are not in order")
-    one_of(entry(stream, "task", what), TASKS, f"{what}, task")
+    task = one_of(entry(stream, "task", what), TASKS, f"{what}, task")
     layers = whole(entry(stream, "layers", what), f"{what}, layers", 1, _MOST)
     blocks = several(entry(stream, "blocks", what), f"{what}, blocks")
     for block in blocks:
@@ -119,9 +119,10 @@ def check_stream(stream: Any, layouts: Mapping[str, Layout]) -> None:
         if (head := entry(part, "head", what)) is not None:
             whole(head, f"{what}, head of a part", 0)
     targets = several(entry(stream, "targets", what), f"{what}, targets")
-    columns = len(several(targets[0], f"{what}, targets")) if targets else 0
+    columns = max((len(several(row, f"{what}, targets")) for row in targets), default=0)
     for row in several(targets, f"{what}, targets", len(positions) if targets else 0):
-        for target in several(row, f"{what}, targets", columns):
+        none = task == "label" and not row  # a label of the whole text stands at one position
+        for target in several(row, f"{what}, targets", 0 if none else columns):
             whole(entry(target, "id", what), f"{what}, id of a target", 0)
             text(entry(target, "text", what), f"{what}, text of a target")
     lens = several(entry(stream, "lens_text", what), f"{what}, lens_text")

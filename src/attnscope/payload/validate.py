@@ -186,9 +186,11 @@ def _check_tensors(site: Mapping[str, Any], tensors: Tensors, sizes: dict[str, i
         if entry(mask, name, f"{what}, mask") is not None:
             tensors.fits(mask[name], ("U8",), *axes)
     if bias is not None:
-        form = one_of(entry(bias, "form", f"{what}, bias"), ("diagonals", "full"), f"{what}, bias form")
-        axes = (q + k - 1,) if form == "diagonals" else (q, k)
-        tensors.fits(entry(bias, "tensor", f"{what}, bias"), ("F32",), (1, every), *axes)
+        form = one_of(entry(bias, "form", f"{what}, bias"), ("diagonals", "full", "blocks"), f"{what}, bias form")
+        axes = {"diagonals": (q + k - 1,), "full": (q, k), "blocks": (None, None, None)}[form]
+        table = tensors.fits(entry(bias, "tensor", f"{what}, bias"), ("F32",), (1, every), *axes)
+        if form == "blocks" and (table[1] * table[2], table[1] * table[3]) != (q, k):
+            raise ValueError(f"{what}, bias has parts of {list(table[1:])}, which are not {q} queries and {k} keys")
     if sinks is not None:
         tensors.fits(sinks, ("F32",), every)
     if (projection := site.get("projection")) is not None:

@@ -4,6 +4,7 @@ import base64
 from typing import Any
 
 from attnscope.payload.fields import entry, flag, one_of, real, several, text, whole
+from attnscope.tracing.groups import KINDS as KINDS_OF_GROUPS
 from attnscope.tracing.sounds import KINDS
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -45,6 +46,7 @@ def check_tokens(table: Any, what: str) -> None:
         _check_grid(grid, count, f"{what}, grids")
     if table.get("sound") is not None:
         _check_sound(table["sound"], count, f"{what}, sound")
+    _check_groups(several(table.get("groups", []), f"{what}, groups"), count, f"{what}, groups")
     if (border := entry(table, "border", what)) is not None:
         whole(border, f"{what}, border", 0, count)
 
@@ -54,7 +56,7 @@ def _check_beside(table: Any, count: int, what: str) -> None:
     roles = several(table.get("roles", []), f"{what}, roles")
     for role in roles:
         text(role, f"{what}, roles")
-    for name in ("turns", "probability", "runner_up"):
+    for name in ("turns", "probability", "runner_up", "rank"):
         values = several(table.get(name, []), f"{what}, {name}")
         for value in several(values, f"{what}, {name}", count) if values else ():
             if value is None:
@@ -62,11 +64,31 @@ def _check_beside(table: Any, count: int, what: str) -> None:
             if name == "turns":
                 whole(value, f"{what}, turns", 0, len(roles) - 1)
                 continue
+            if name == "rank":
+                whole(value, f"{what}, rank", 1)
+                continue
             if name == "runner_up":
                 spelled, value = several(value, f"{what}, runner_up", 2)
                 text(spelled, f"{what}, runner_up")
             if not 0 <= real(value, f"{what}, {name}") <= 1:
                 raise ValueError(f"{what}, {name} is {value}, and should be from 0 to 1")
+
+
+def _check_groups(groups: list[Any], count: int, what: str) -> None:
+    """Each has a name of its own, and lies in its parent, which stands before it."""
+    names = set()
+    for number, group in enumerate(groups):
+        name, kind, start, stop, parent = several(group, what, 5)
+        names.add(text(name, what))
+        one_of(kind, KINDS_OF_GROUPS, f"{what}, kind")
+        whole(start, f"{what}, start", 0, count - 1)
+        whole(stop, f"{what}, stop", start + 1, count)
+        if parent is not None:
+            _, _, first, end, _ = groups[whole(parent, f"{what}, parent", 0, number - 1)]
+            if not first <= start < stop <= end:
+                raise ValueError(f"{what}, {name} does not lie in its parent")
+    if len(names) < len(groups):
+        raise ValueError(f"{what} have a name twice")
 
 
 def _check_grid(grid: Any, count: int, what: str) -> None:

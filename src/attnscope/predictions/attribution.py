@@ -8,7 +8,7 @@ from attnscope.errors import InputError
 from attnscope.predictions.parts import parts_of
 from attnscope.predictions.readout import narrowed, readout
 from attnscope.predictions.streams import capped, checked, head_of, logits_of, stream_of
-from attnscope.predictions.targets import position_of, target_of
+from attnscope.predictions.targets import notes_on, place_of, target_of
 from attnscope.statistics.frames import data_frame
 from attnscope.tracing.stream import forward
 from attnscope.tracing.stream_table import StreamBlock, StreamPart, StreamReceipt, Target
@@ -98,7 +98,7 @@ class Attribution(Sum):
 
     `contributions`: one for each part, in the order in which they were written; the effect of a cap on the logits is the last
     one. `blocks`: those that wrote. `position`: of the token at which the prediction stands. `target`, `against`: what is predicted, and the
-    alternative (None: the logit alone). `logit`: the model's own number, after the cap. `receipt`: whether they add up.
+    alternative (None: the logit alone). `logit`: the model's own number, after the cap. `receipt`: whether they add up. `notes`: what a reader must know.
     """
 
     position: int
@@ -106,18 +106,19 @@ class Attribution(Sum):
     against: Target | None
     logit: float
     receipt: StreamReceipt
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         than = f" − logit({self.against.text!r})" if self.against is not None else ""
         first = f"Attribution of logit({self.target.text!r}){than} at position {self.position}:"
-        return "\n".join([first, *self.lines(self.logit)])
+        return "\n".join([first, *self.lines(self.logit), *self.notes])
 
 
 def attribution(trace: Trace, target: Any, against: Any = None, query: Any = -1) -> Attribution:
     """The attribution at one position; `Trace.attribution` says what the arguments are."""
     stream = stream_of(trace)
     head_of(stream)
-    position = position_of(trace, stream, query)
+    position = place_of(trace, stream, query)
     wanted = target_of(stream, target, "target")
     other = None if against is None else target_of(stream, against, "against")
     read = readout(stream, position, [wanted.id], None if other is None else [other.id])
@@ -132,6 +133,8 @@ def attribution(trace: Trace, target: Any, against: Any = None, query: Any = -1)
         for part, (at, head) in zip(parts.parts, parts.places, strict=True)
     ]
     own = logits_of(stream, position).float()
+    words = stream.returned is None or not stream.returned.names
+    notes = notes_on(stream.tokenizer, {"target": target, "against": against}, own) if words else ()
     own = float(own[wanted.id] - (0.0 if other is None else own[other.id]))
     if stream.head is not None and stream.head.cap is not None:
         ids = [wanted.id] if other is None else [wanted.id, other.id]
@@ -140,4 +143,4 @@ def attribution(trace: Trace, target: Any, against: Any = None, query: Any = -1)
         found.append(Contribution(StreamPart("softcap", "softcap"), float(moved[0] - moved[1:].sum())))
     error = abs(sum(one.value for one in found) - own)
     receipt = replace(checked(stream), sum_error=error)
-    return Attribution(tuple(found), parts.blocks, position, wanted, other, own, receipt)
+    return Attribution(tuple(found), parts.blocks, position, wanted, other, own, receipt, notes)

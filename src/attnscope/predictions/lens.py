@@ -21,7 +21,7 @@ from attnscope.tracing.places import is_number
 from attnscope.tracing.stream import Node, Stream, values
 from attnscope.tracing.trace import Trace
 
-AT_ONCE = 16  # states whose logits are in memory together
+AT_ONCE = 64_000_000  # bytes of logits that are in memory together: W_U is read once for each batch
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,13 +90,14 @@ def lens_top(
 ) -> tuple[Int[Tensor, "P L top"], Float[Tensor, "P L top"]]:
     """(ids, probabilities) of the most probable tokens; `layers` of the states, None: all."""
     chosen = range(len(stream.states)) if layers is None else layers
+    count = len(positions) * head_of(stream).logits.width[0] * 4
+    step = max(1, AT_ONCE // max(1, count))
     ids, chances = [], []
-    step = max(1, AT_ONCE // max(1, len(positions)))
     for first in range(0, len(chosen), step):
-        found = lens_logits(stream, positions, chosen[first : first + step]).softmax(-1)
-        found = found.topk(min(top, found.shape[-1]))
-        ids.append(found.indices.cpu())
-        chances.append(found.values.cpu())
+        logits = lens_logits(stream, positions, chosen[first : first + step])
+        best = logits.topk(min(top, logits.shape[-1]))
+        ids.append(best.indices.cpu())
+        chances.append((best.values - logits.logsumexp(-1, keepdim=True)).exp().cpu())
     return torch.cat(ids).transpose(0, 1), torch.cat(chances).transpose(0, 1)
 
 

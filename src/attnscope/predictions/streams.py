@@ -62,6 +62,23 @@ def receipt_of(stream: Stream) -> StreamReceipt:
     return receipt
 
 
+def label_place(stream: Stream) -> int | None:
+    """Which of its positions the labels of the whole text are read from; None where they are not read from one that was kept."""
+    own = stream.returned
+    if own is None or own.places is None:
+        return None
+    return own.places[min(stream.row, len(own.places) - 1)]
+
+
+def label_position(stream: Stream) -> int:
+    """The position of the token that the labels of the whole text are read from. Raises NotCaptured where they are not read from one, or it was not kept."""
+    head_of(stream)
+    place = label_place(stream)
+    if place is None:
+        raise NotCaptured("the label is read from a token whose stream was not kept: trace again with all positions.")
+    return stream.positions[place]
+
+
 def logits_of(stream: Stream, position: int) -> Tensor:
     """The logits [V] at one of its positions: the model's own where they are kept, else from the stream."""
     place, own = stream.positions.index(position), stream.returned
@@ -89,10 +106,17 @@ def difference(made: Tensor, own: Tensor) -> float:
 
 def _logit_error(stream: Stream) -> float | None:
     own = stream.returned
-    if stream.head is None or own is None or own.rows is None:
+    if stream.head is None or own is None:
         return None
-    made = capped(stream, forward(stream.head.logits, stream.cut([stream.positions[row] for row in own.rows.tolist()])))
-    return difference(made, own.logits[min(stream.row, len(own.logits) - 1)].float())
+    if own.rows is not None:
+        rows = own.rows.tolist()
+    elif (place := label_place(stream)) is not None:
+        rows = [place]
+    else:
+        return None
+    made = capped(stream, forward(stream.head.logits, stream.cut([stream.positions[row] for row in rows])))
+    logits = own.logits[min(stream.row, len(own.logits) - 1)].float()
+    return difference(made, logits.reshape(made.shape))
 
 
 def _version(x: Any) -> int | None:

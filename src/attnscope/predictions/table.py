@@ -11,7 +11,7 @@ from attnscope.errors import CaptureError, NotCaptured
 from attnscope.predictions.lens import lens_top
 from attnscope.predictions.parts import Parts, parts_of
 from attnscope.predictions.readout import narrowed, readout
-from attnscope.predictions.streams import capped, checked, logits_of, stream_of
+from attnscope.predictions.streams import capped, checked, label_place, logits_of, stream_of
 from attnscope.predictions.targets import text_of, texts_of
 from attnscope.tracing.stream import Node, Stream, forward, values
 from attnscope.tracing.stream_table import StreamPart, StreamTable, Target
@@ -20,28 +20,39 @@ from attnscope.tracing.trace import Trace
 TOP = 10
 
 
-def stream_table(trace: Trace, positions: Sequence[int] | None = None, top: int = TOP) -> StreamTable:
-    """The table at some `positions` (None: all that the trace kept) with the `top` targets of each.
+def stream_table(
+    trace: Trace, positions: Sequence[int] | None = None, top: int = TOP, named: Sequence[int] = ()
+) -> StreamTable:
+    """The table at some `positions` (None: all that the trace kept) with the `top` targets of each. `named`: ids that are among them
+    everywhere, in the place of the least probable.
 
     Raises NotCaptured for a trace without a stream, CaptureError where its receipt fails.
     """
     stream = stream_of(trace)
     chosen = tuple(stream.positions if positions is None else sorted(set(positions)))
     receipt = checked(stream)
-    refused = stream.no_head
     own = stream.returned
+    predicting = _predicting(stream, chosen)  # rows of the table
     targets: tuple[tuple[Target, ...], ...] = ()
     logits = chances = torch.zeros(len(chosen), 0)
-    if own is not None and own.rows is not None:
-        rows = torch.stack([logits_of(stream, position).float().cpu() for position in chosen])
-        best = rows.topk(min(top, rows.shape[-1]))
-        logits, chances = best.values, rows.softmax(-1).gather(-1, best.indices)
-        targets = tuple(tuple(Target(i, text_of(stream, i)) for i in row) for row in best.indices.tolist())
+    if own is not None and predicting:
+        rows = torch.stack([logits_of(stream, chosen[row]).float().cpu() for row in predicting])
+        first = rows.index_fill(1, torch.tensor([*named], dtype=torch.long), torch.inf)
+        found = first.topk(min(top, rows.shape[-1])).indices
+        found = found.gather(-1, rows.gather(-1, found).argsort(dim=-1, descending=True))
+        logits, chances = (
+            _spread(made.gather(-1, found), predicting, len(chosen)) for made in (rows, rows.softmax(-1))
+        )
+        there = dict(zip(predicting, found.tolist(), strict=True))
+        targets = tuple(tuple(Target(i, text_of(stream, i)) for i in there.get(row, ())) for row in range(len(chosen)))
     leaves = stream.leaves() if stream.head is None else stream.leaves(stream.head.logits)
     parts = parts_of(stream, leaves)
     contributions = None
     if targets and stream.head is not None:
-        contributions, parts = _contributions(stream, chosen, targets, parts)
+        contributions, parts = _contributions(
+            stream, [chosen[row] for row in predicting], [targets[row] for row in predicting], parts
+        )
+        contributions = _spread(contributions, predicting, len(chosen))
         error = float((contributions.sum(1) - logits).abs().max())
         receipt = replace(receipt, sum_error=error)
     lens_ids, lens_chances, words = _lens(stream, chosen)
@@ -63,8 +74,37 @@ def stream_table(trace: Trace, positions: Sequence[int] | None = None, top: int 
         writes,
         turns,
         receipt,
-        refused,
+        stream.no_head or _elsewhere(stream, chosen),
     )
+
+
+def _predicting(stream: Stream, chosen: Sequence[int]) -> list[int]:
+    """Which of the chosen positions a prediction is read from: each, or that of the labels of the whole text."""
+    if stream.returned is None:
+        return []
+    if stream.returned.rows is not None:
+        return [*range(len(chosen))]
+    place = label_place(stream)
+    return [] if place is None else [row for row, one in enumerate(chosen) if one == stream.positions[place]]
+
+
+def _elsewhere(stream: Stream, chosen: Sequence[int]) -> str:
+    """Why nothing is predicted at most positions; empty where something is at each."""
+    if stream.returned is None or stream.returned.rows is not None:
+        return ""
+    place = label_place(stream)
+    if place is None:
+        return "the label of the whole text is not read from a token whose stream was kept"
+    position = stream.positions[place]
+    where = "" if position in chosen else ", which this view does not hold"
+    return f"the label of the whole text is read from the token at {position}{where}"
+
+
+def _spread(made: Float[Tensor, "p *N"], rows: Sequence[int], count: int) -> Float[Tensor, "P *N"]:
+    """At the `rows` of a table of `count` positions; zero at the others."""
+    if len(rows) == count:
+        return made
+    return made.new_zeros(count, *made.shape[1:]).index_copy_(0, torch.tensor([*rows]), made)
 
 
 def _contributions(

@@ -6,10 +6,14 @@ from typing import Any
 import anywidget
 import traitlets
 
-from attnscope.errors import AttnscopeError
-from attnscope.payload.messages import CANCEL, ERROR, REPLY
+from attnscope.errors import AttnscopeError, InputError
+from attnscope.payload.edit_requests import EditRequest
+from attnscope.payload.messages import CANCEL, EDITS, ERROR, REPLY
 from attnscope.payload.site_requests import SiteRequest, answer
+from attnscope.payload.tile_requests import is_tiles
 from attnscope.render.page.assets import asset
+from attnscope.render.tile_work import TileWork
+from attnscope.views.head_edits import parse_edits
 from attnscope.views.levels import level_named
 from attnscope.views.sentences.sentence import title
 from attnscope.views.state import CHOICES, State
@@ -25,6 +29,8 @@ def _trait(row: Field) -> traitlets.TraitType:
         "weight": traitlets.Float,
         "flag": traitlets.Bool,
     }
+    if row.metadata["kind"] == "edits":
+        return traitlets.List(traitlets.Unicode()).tag(sync=True)
     if row.metadata["kind"] == "positions":
         return traitlets.List(traitlets.Int()).tag(sync=True)
     kind = kinds.get(row.metadata["kind"], traitlets.Unicode)
@@ -43,14 +49,21 @@ class Scope(StateTraits, anywidget.AnyWidget):
     blocks = traitlets.List(traitlets.Bytes()).tag(sync=True)
     other_blocks = traitlets.List(traitlets.Bytes()).tag(sync=True)  # of a comparison: B
     difference = traitlets.Bytes(None, allow_none=True).tag(sync=True)
+    editable = traitlets.Bool(False).tag(sync=True)  # there is a model to ask
 
     def __init__(self, view: View) -> None:
-        self._trace, self._pair = view.trace, view.pair  # before the traits, which are checked against them
+        self._trace, self._pair, self._editors = (
+            view.trace,
+            view.pair,
+            view.editors,
+        )  # before the traits, which are checked against them
         data: dict[str, Any] = {"blocks": [block.data for block in view.blocks]}
         if view.pair is not None:
             data |= {"other_blocks": [block.data for block in view.other.blocks], "difference": view.pair.difference}
-        super().__init__(_esm=asset("widget.js"), **data, **view.traits())
+        editing = f"\n{asset('edits.js')}" if view.editors else ""
+        super().__init__(_esm=f"{asset('widget.js')}{editing}", editable=bool(view.editors), **data, **view.traits())
         self._title = title(view)
+        self._tiles = TileWork(lambda message, buffers=None: self.send(message, buffers))
         self.on_msg(self._on_message)
 
     @traitlets.validate(*CHOICES)
@@ -89,6 +102,14 @@ class Scope(StateTraits, anywidget.AnyWidget):
                     f"{name} holds {value}, which is out of range: {site.name} has {name} 0 to {count - 1}."
                 )
         return values
+
+    @traitlets.validate("edits")
+    def _edits(self, proposal: Any) -> list[str]:
+        """Edits as an address holds them, each once. Raises TraitError for what is none."""
+        try:
+            return [str(one) for one in parse_edits(proposal["value"])]
+        except AttnscopeError as error:
+            raise traitlets.TraitError(str(error)) from None
 
     @traitlets.validate("dim", "target", "against")
     def _number(self, proposal: Any) -> Any:
@@ -130,15 +151,36 @@ class Scope(StateTraits, anywidget.AnyWidget):
     def _on_message(self, _: Any, message: Any, buffers: Any) -> None:
         """Answer a request of the page: a reply or an error, never silence."""
         identity = message.get("id") if isinstance(message, dict) else None
-        if identity is None or message.get("kind") == CANCEL:
+        if identity is None:
+            return
+        if message.get("kind") == CANCEL:
+            self._tiles.cancel(identity)
+            return
+        other = self._pair is not None and message.get("side") == "b"
+        trace = self._pair.other if other and self._pair is not None else self._trace
+        if is_tiles(message):
+            self._tiles.answer(trace, message)
             return
         try:
-            trace = self._pair.other if self._pair is not None and message.get("side") == "b" else self._trace
+            if message.get("kind") == EDITS:
+                self.send({"id": identity, "kind": REPLY, "answer": self._edited(message, "b" if other else "a")})
+                return
             tile = answer(trace, SiteRequest.from_message(message))
         except AttnscopeError as error:
             self.send({"id": identity, "kind": ERROR, "message": str(error)})
             return
+        except Exception as error:  # of the model's own code
+            self.send({"id": identity, "kind": ERROR, "message": f"the model raised {type(error).__name__}: {error}"})
+            raise
         self.send({"id": identity, "kind": REPLY}, [tile.data])
+
+    def _edited(self, message: dict[str, Any], side: str) -> dict[str, Any]:
+        editor = self._editors.get(side)
+        if editor is None:
+            raise InputError(
+                "this view has no model to run: attnscope.show(model, tokenizer, text) has one, and so has trace.show(model=model, tokenizer=tokenizer)."
+            )
+        return EditRequest.from_message(message).ask(editor)
 
 
 def widget(view: View) -> Scope:

@@ -4,7 +4,7 @@ definitions.py says what each of them is. `Sums` is what is known so far: `start
 with the sums of other queries (of other processes, too: it is made of plain tensors), `finish` it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -194,21 +194,26 @@ class Sums:
         return HeadNumbers(means, links, received, from_others, peaks, self.patches)
 
 
-def sums_of(site: Site, pairs: Pairs, side: int, rows: slice | None = None) -> Sums:
-    """The sums over the queries in `rows`; None: all that stand before a silence. `side`: as in `Sums.start`."""
-    rows, sums, reader = rows or slice(0, pairs.shown[0]), Sums.start(site, pairs, side), Rows(site)
+def sums_of(site: Site, pairs: Pairs, side: int, rows: slice | Sequence[slice] | None = None) -> Sums:
+    """The sums over the queries in `rows`, one run of them or several; None: all that stand before a silence. `side`: as in
+    `Sums.start`.
+    """
+    runs = [slice(0, pairs.shown[0])] if rows is None else [rows] if isinstance(rows, slice) else rows
+    sums, reader = Sums.start(site, pairs, side), Rows(site)
     with torch.no_grad():
         whole = pairs.shown == (site.queries, site.keys)  # the compiled pass cuts nothing off
-        if whole and not reader.whole and set(sums.names) <= set(NAMES) and may_run(site, rows):
+        known = whole and set(sums.names) <= set(NAMES) and not reader.whole
+        if known and may_run(site, sum(run.stop - run.start for run in runs)):
             try:
-                for part in parts_of(site, pairs, side, rows):
+                for part in parts_of(site, pairs, side, runs):
                     sums.merge(Sums.of_part(site, pairs, side, part))
                 return sums
             except Exception as error:
                 refuse(error)
                 sums = Sums.start(site, pairs, side)
-        for run, sight in reader.runs(rows):
-            sums.update(pairs.block(run, sight), reader.blocks(run, sight))
+        for rows in runs:
+            for run, sight in reader.runs(rows):
+                sums.update(pairs.block(run, sight), reader.blocks(run, sight))
     return sums
 
 

@@ -175,6 +175,13 @@ PAIR = (
         "after Kobayashi et al. 2020",
         formula="w[i,j] · ‖v_j W_O‖ / Σ_k w[i,k] · ‖v_k W_O‖ · ‖z_i W_O‖",
     ),
+    Statistic(
+        "group",
+        "weight of the group",
+        "part",
+        "The weight of the chosen query on the chosen group, special and sink tokens aside.",
+        formula="Σ_j∈g w[i,j]",
+    ),
 )
 
 # Of heads whose roles were found elsewhere (attnscope.roles): there only where a trace carries badges.

@@ -49,7 +49,7 @@ def _of_site(
 ) -> Mapping[str, tuple[float | None, ...]]:
     site, found = trace.sites[index], Means()
     if _PRESENT & {*names}:
-        found |= thumbnails_at(trace, index).statistics
+        found |= thumbnails_at(trace, index, exact=True).statistics
     further = [name for name in names if name in FURTHER]
     if further:
         setting = Setting(site, pairs_at(trace, index), trace.key_tokens(site))

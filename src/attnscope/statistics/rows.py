@@ -7,6 +7,7 @@ without ever being in memory together, and most of the time goes into q · k and
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from attnscope.statistics.sight import Sight, sight_of
+from attnscope.tracing.at_hand import check_at_hand
 from attnscope.tracing.site import Site
 
 CELLS = 1 << 18  # weights of a block on a processor, for each of its threads
@@ -32,6 +34,7 @@ class Block:
     `entropy`: the sum over the counted rows, in nats. `largest`: the largest weight of each row.
     `sink`: the weight of each row on the learned sink, 0 in rows that are not counted; None without one.
     `spoiled`: whether rows that are not counted may hold something. `memory`: free to use.
+    `level`: log₂ of what the powers of a row add up to, its sink's included; None where only weights are known.
     """
 
     heads: slice
@@ -42,6 +45,7 @@ class Block:
     memory: Float[Tensor, " cells"]
     sink: Float[Tensor, "h q"] | None = None
     spoiled: bool = False
+    level: Float[Tensor, "h q"] | None = None
 
     def clean(self) -> None:
         """Zeros in the rows that are not counted."""
@@ -59,14 +63,19 @@ class Rows:
     """Blocks of a site's weights, one after another in the same memory."""
 
     def __init__(self, site: Site) -> None:
+        check_at_hand(site)
         self.site = site
         self.device = next(iter(site.kept.values())).device
         self.group = site.heads // site.kv_heads
-        self.whole = not site.weights_only and not moderate(site)
         self._memory = torch.empty(0), torch.empty(0)
         if not site.weights_only:
             self._keys = site.k.detach().float()
             self._sinks = None if site.sinks is None else site.sinks.detach().float().to(self.device)
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether scores are too large for anything but whole rows with their largest score taken off."""
+        return not self.site.weights_only and not moderate(self.site, self.site.q, self.site.k)
 
     def runs(self, rows: slice) -> Iterator[tuple[slice, Sight]]:
         """The queries in `rows`, cut into runs, each with what it sees."""
@@ -113,7 +122,7 @@ class Rows:
         """Of q and k: scores to the base 2, then weights."""
         count, length = heads.stop - heads.start, run.stop - run.start
         scores, weights = self._room(count, length, sight.width)
-        self._scores(scores, heads, run, sight)
+        self.scores(scores, heads, run, sight)
         for columns, hidden in sight.hidden:
             where = hidden[of_heads(hidden, heads)].to(self.device)
             scores[..., columns].masked_fill_(where, -math.inf if self.whole else HIDDEN)
@@ -128,7 +137,7 @@ class Rows:
         torch.exp2(scores, out=weights)
         sink = None if sinks is None else torch.exp2(sinks - top)
         total = weights.sum(-1) if sink is None else weights.sum(-1) + sink
-        part = 1 / total
+        part, level = 1 / total, top + total.log2()
         counted = torch.ones(1, length, dtype=torch.bool, device=self.device)
         spoiled = self.whole
         if sight.seeing is not None or self.whole:
@@ -148,7 +157,7 @@ class Rows:
             sink = torch.where(counted, sink * part, 0.0)
             entropy -= (sink * torch.where(counted, sinks - top, 0.0).clamp_min(NO_WEIGHT)).sum(-1)
         largest = part if sinks is None else torch.exp2(largest - top) * part
-        return Block(heads, weights, counted, entropy * math.log(2), largest, self._memory[0], sink, spoiled)
+        return Block(heads, weights, counted, entropy * math.log(2), largest, self._memory[0], sink, spoiled, level)
 
     def _counted(
         self, heads: slice, sight: Sight, counted: Tensor, total: Float[Tensor, "h q"], part: Float[Tensor, "h q"]
@@ -160,19 +169,24 @@ class Rows:
                 part = torch.where(counted, part, 0.0)
         return (counted & total.isfinite() if self.whole else counted), part
 
-    def _scores(self, out: Float[Tensor, "h q n"], heads: slice, run: slice, sight: Sight) -> None:
+    def scores(self, out: Float[Tensor, "h q n"], heads: slice, run: slice, sight: Sight) -> None:
         """What enters the softmax, unmasked, over ln 2: weights are then powers of 2, which are quicker."""
-        site, groups = self.site, slice(heads.start // self.group, -(-heads.stop // self.group))
+        site = self.site
         factor = site.scaling if site.softcap is not None else site.scaling / math.log(2)
-        query = site.q[heads, run].detach().float() * factor
-        query = query.reshape(groups.stop - groups.start, -1, site.head_size)
-        key = self._keys[groups, sight.keys]
-        torch.bmm(query, key.transpose(1, 2), out=out.view(len(query), query.shape[1], sight.width))
+        self.products(out, heads, run, sight.keys, factor)
         if site.softcap is not None:
             out.div_(site.softcap).tanh_().mul_(site.softcap / math.log(2))
         if site.position_bias is not None:
             bias = site.position_bias.block(run, site.queries, site.keys, sight.keys)
             out.add_(bias[of_heads(bias, heads)].to(self.device), alpha=1 / math.log(2))
+
+    def products(self, out: Float[Tensor, "h q n"], heads: slice, run: slice, keys: slice, factor: float) -> None:
+        """factor · q · k."""
+        site, groups = self.site, slice(heads.start // self.group, -(-heads.stop // self.group))
+        query = site.q[heads, run].detach().float() * factor
+        query = query.reshape(groups.stop - groups.start, -1, site.head_size)
+        key = self._keys[groups, keys]
+        torch.bmm(query, key.transpose(1, 2), out=out.view(len(query), query.shape[1], key.shape[1]))
 
 
 def of_heads(shared: Tensor, heads: slice) -> slice:
@@ -180,13 +194,11 @@ def of_heads(shared: Tensor, heads: slice) -> slice:
     return slice(None) if len(shared) == 1 else heads
 
 
-def moderate(site: Site) -> bool:
-    """Whether no score can be NaN, infinite or huge: |q · k| ≤ D · max |q| · max |k|."""
-    size = site.head_size * _largest(site.q) * _largest(site.k) * abs(site.scaling)
+def moderate(site: Site, q: Float[Tensor, "*h Q D"], k: Float[Tensor, "*g K D"]) -> bool:
+    """Whether no score of a site with these q and k can be NaN, infinite or huge: |q · k| ≤ D · max |q| · max |k|."""
+    size = site.head_size * _largest(q) * _largest(k) * abs(site.scaling)
     bias = site.position_bias
-    tables = [] if bias is None else [bias.cells if bias.cells is not None else bias.diagonals]
-    tables += [] if site.sinks is None else [site.sinks]
-    others = [_largest(table) for table in tables if table is not None]
+    others = [_largest(table) for table in (None if bias is None else bias.table, site.sinks) if table is not None]
     return all(value < LARGEST for value in (size, *others))
 
 

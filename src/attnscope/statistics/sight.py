@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from attnscope.tracing.masks import MaskRule
+from attnscope.tracing.site import Site
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,24 @@ def sight_of(mask: MaskRule, rows: slice, keys: int, whole: bool = False) -> Sig
     return Sight(first, stop, allowed if hidden else None, None if all_see else seeing, hidden)
 
 
+def sight_of_band(mask: MaskRule, rows: slice, keys: int) -> Sight:
+    """The same without `allowed`, where it need not be known: of a band of diagonals the pairs at its edges alone."""
+    if mask.packed is not None or mask.keys is not None or mask.rows is not None or mask.is_empty:
+        return sight_of(mask, rows, keys)
+    row = torch.arange(rows.start, rows.stop)
+    low = (row if mask.lower is not None else row * 0) + (mask.lower or 0)
+    high = row + mask.upper if mask.upper is not None else row * 0 + keys - 1
+    seeing = (low.clamp_min(0) <= high.clamp_max(keys - 1))[None]
+    if not bool(seeing.all()):
+        return sight_of(mask, rows, keys)
+    first, stop = mask.span(rows, keys)
+    hidden = tuple(
+        (columns, ~mask.allowed(row, first + columns.stop, first=first + columns.start)[None])
+        for columns in _hidden(mask, rows, first, stop, True)
+    )
+    return Sight(first, stop, hidden=hidden)
+
+
 def _hidden(mask: MaskRule, rows: slice, first: int, stop: int, all_see: bool) -> list[slice]:
     """Columns, counted from `first`, outside which every query of the run sees every key."""
     holes = mask.keys is not None and not bool(mask.keys[first:stop].all())
@@ -58,3 +77,12 @@ def _hidden(mask: MaskRule, rows: slice, first: int, stop: int, all_see: bool) -
     if right <= left:
         return [slice(0, stop - first)]
     return [part for part in (slice(0, left), slice(right, stop - first)) if part.stop > part.start]
+
+
+def seen_keys(site: Site, queries: Int[Tensor, " q"]) -> Bool[Tensor, "#H q K"]:
+    """Which keys these queries may see. Where only weights are known, what the mask was is seen in their zeros alone."""
+    if site.weights_only:
+        return site.weights(None, queries).cpu().nan_to_num(0.0) > 0
+    if site.mask.is_empty:
+        return torch.ones(1, len(queries), site.keys, dtype=torch.bool)
+    return site.mask.allowed(queries, site.keys).cpu().reshape(-1, len(queries), site.keys)

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from attnscope.statistics.thumbnails import index_of, thumbnails_at
-from attnscope.tracing.query_blocks import query_blocks
+from attnscope.statistics.sight import seen_keys
+from attnscope.statistics.thumbnails import blocks_in, index_of, runs_at, thumbnails_at
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 
@@ -100,28 +100,55 @@ def _computed(trace: Trace, index: int, dues: dict[tuple, tuple[Tensor, float]])
     site = trace.sites[index]
     name = (id(site if site.weights_only else site.mask), site.kind, site.queries, site.keys)
     if name not in dues:
-        dues[name] = _due(site)
+        dues[name] = _due(site, runs_at(trace, index))
     even, asking = dues[name]
     others = thumbnails_at(trace, index).from_others
     return Received((others / max(1.0, asking)).float(), even)
 
 
-def _due(site: Site) -> tuple[Float[Tensor, "h K"], float]:
-    """What keys would receive from others if weight were spread evenly, and how many queries see a key beside themselves."""
+def _due(site: Site, runs: tuple[slice, ...] | None) -> tuple[Float[Tensor, "h K"], float]:
+    """What keys would receive from others if weight were spread evenly, and how many queries see a key beside themselves;
+    of the queries in `runs`, None: of all.
+    """
+    if not site.weights_only and site.mask.packed is None:
+        return _due_by_rule(site, runs)
     keys, even, asking = torch.arange(site.keys), torch.zeros(1, site.keys, dtype=torch.float64), 0
-    for block in query_blocks(site.queries, site.keys, site.heads if site.weights_only else 1, 1 << 18):
+    for block in blocks_in(runs, site, site.heads if site.weights_only else 1, 1 << 18):
         chosen = torch.arange(site.queries)[block]
         other = torch.ones(len(chosen), site.keys, dtype=torch.bool)
         if site.kind == "self":
             other = keys != (chosen + site.query_offset)[:, None]
-        allowed = torch.ones(1, len(chosen), site.keys, dtype=torch.bool)
-        if site.weights_only:
-            allowed = (
-                site.weights(None, chosen).cpu().nan_to_num(0.0) > 0
-            )  # what the mask was is seen in its zeros alone
-        elif not site.mask.is_empty:
-            allowed = site.mask.allowed(chosen, site.keys).cpu().reshape(-1, len(chosen), site.keys)
+        allowed = seen_keys(site, chosen)
         asking += int((allowed & other).any(-1).any(0).sum())
         shares = allowed / allowed.sum(-1, keepdim=True, dtype=torch.float32).clamp_min(1)
         even = even + (shares * other).sum(1)
     return (even / max(1, asking)).float(), float(asking)
+
+
+def _due_by_rule(site: Site, runs: tuple[slice, ...] | None) -> tuple[Float[Tensor, "1 K"], float]:
+    """The same where a query sees one run of keys, in time that grows with Q + K: what a query gives each begins at the first of them and ends behind
+    the last."""
+    mask, count, query = site.mask, site.keys, torch.arange(site.queries)
+    open_keys = torch.ones(count, dtype=torch.bool) if mask.keys is None else mask.keys[:count].cpu()
+    first = torch.zeros_like(query) if mask.lower is None else (query + mask.lower).clamp(0, count)
+    stop = torch.full_like(query, count) if mask.upper is None else (query + mask.upper + 1).clamp(0, count)
+    stop = torch.maximum(first, stop)
+    before = torch.cat([torch.zeros(1, dtype=torch.int64), open_keys.cumsum(0)])
+    seen = before[stop] - before[first]
+    if mask.rows is not None:
+        seen = seen * mask.rows.cpu()
+    if runs is not None:
+        chosen = torch.zeros(site.queries, dtype=torch.bool)
+        for run in runs:
+            chosen[run] = True
+        seen = seen * chosen
+    share = torch.where(seen > 0, 1 / seen.clamp_min(1).double(), 0.0)
+    change = torch.zeros(count + 1, dtype=torch.float64)
+    even = change.index_add(0, first, share).index_add(0, stop, -share).cumsum(0)[:count] * open_keys
+    if site.kind == "self":
+        own = (query + site.query_offset).clamp_max(count - 1)
+        itself = (first <= own) & (own < stop) & open_keys[own] & (seen > 0) & (query + site.query_offset < count)
+        even = even.index_add(0, own, -share * itself)
+        seen = seen - itself.long()
+    asking = int((seen > 0).sum())
+    return (even / max(1, asking)).clamp_min(0).float()[None], float(asking)

@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from attnscope.statistics.batch_rows import BatchRows
 from attnscope.statistics.compute import sums_of
 from attnscope.statistics.definitions import STATISTICS
 from attnscope.statistics.pairs import BESIDE, Pairs
-from attnscope.statistics.rows import Rows
+from attnscope.statistics.rows import Block
 from attnscope.statistics.sight import Sight
 from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
@@ -28,11 +29,13 @@ BY_PLACE = (
     "first",
 )  # sums over cells that all texts of a length share; "all": over every cell
 BY_TOKEN = ("special", "same", "induction")
-_KNOWN = {"entropy", "confidence", "sink", *BY_PLACE, *BY_TOKEN}
+_BY_ROW = ("entropy", "confidence", "sink")
+_FOUND = (*BY_PLACE[1:], *BY_TOKEN, *_BY_ROW)  # as they are computed
 NAMES = tuple(
-    s.name for s in STATISTICS if s.name in _KNOWN
+    s.name for s in STATISTICS if s.name in _FOUND
 )  # means over queries; "link" is a largest weight, and apart
 COLUMN = {name: number for number, name in enumerate(NAMES)}
+_ORDER = [_FOUND.index(name) for name in NAMES]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,49 +88,38 @@ class BatchNumbers:
         (self.texts, self.length), self._tokens = tokens.ids.shape, {tokens.ids.device: tokens}
         self._columns: dict[tuple, _Columns] = {}
 
-    def of_layer(self, site: Site) -> Numbers:
-        """`site`: of all rows of the batch."""
-        heads = site.heads // self.texts
-        values, counts = (torch.zeros(self.texts, heads, len(NAMES), dtype=torch.float64) for _ in range(2))
-        link = torch.zeros(self.texts, heads)
-        place = torch.zeros(self.texts, heads, dtype=torch.int64)
-        reader = Rows(site)
+    def of_layer(self, site: Site, q: Float[Tensor, "B H Q D"], k: Float[Tensor, "B Hkv K D"]) -> Numbers:
+        """`site`: of one text. `q`, `k`: of all texts of the batch."""
+        values, counts = (torch.zeros(site.heads, self.texts, len(_FOUND), dtype=torch.float64) for _ in range(2))
+        link = torch.zeros(site.heads, self.texts)
+        place = torch.zeros(site.heads, self.texts, dtype=torch.int64)
+        reader = BatchRows(site, q, k)
         for run, sight in reader.runs(slice(0, site.queries)):
-            columns = self._columns_of(site, run, sight)
-            for block in reader.blocks(run, sight, heads):
+            columns = self._columns_of(site, q.device, run, sight)
+            for block in reader.blocks(run, sight, self.texts):
                 block.clean()
-                rows = slice(block.heads.start // heads, block.heads.stop // heads)
-                texts, whole = rows.stop - rows.start, block.counted.expand(len(block.weights), -1)
-                shape = (texts, heads)
-                flat = block.weights.flatten(1)
-                by_place = (flat @ columns.by_place).view(*shape, -1).double().cpu()
-                by_token = torch.bmm(flat.view(*shape, -1), columns.by_token[rows]).double().cpu()
-                found = dict(zip(BY_PLACE, by_place.unbind(-1), strict=True))
-                found |= dict(zip(BY_TOKEN, by_token.unbind(-1), strict=True))
-                found |= {"entropy": block.entropy.view(shape), "confidence": block.largest.sum(-1).view(shape)}
-                number = whole.sum(-1, dtype=torch.float64).view(shape).cpu()
-                asked = {"entropy": number, "confidence": number, "distance": found.pop("all")}
-                if block.sink is not None:
-                    found["sink"], asked["sink"] = block.sink.sum(-1).view(shape), number
-                for name, seen in columns.seen.items():
-                    seeing = seen[rows] if len(seen) > 1 else seen
-                    if len(block.counted) == 1:  # the same in every head
-                        asked[name] = (block.counted & seeing).sum(-1, dtype=torch.float64)[:, None].cpu()
-                    else:
-                        asked[name] = (whole.view(*shape, -1) & seeing[:, None]).sum(-1, dtype=torch.float64).cpu()
-                for name in found:
-                    values[rows, :, COLUMN[name]] += found[name].double().cpu()
-                    counts[rows, :, COLUMN[name]] += asked[name]
-                clean = flat.view(*shape, -1).mul_(columns.words[rows, None])
-                best, where = (part.cpu() for part in clean.max(-1))
-                better = best > link[rows]
+                heads = slice(block.heads.start // self.texts, block.heads.stop // self.texts)
+                asked = columns.asked(block)
+                weights = block.weights.view(heads.stop - heads.start, self.texts, -1)
+                found = columns.sums(weights, block)
+                counts[heads, :, 1:] += asked
+                counts[heads, :, 0] += found[..., 0]  # the distance is a mean over all weight
+                if block.sink is None:
+                    counts[heads, :, -1] = 0.0
+                values[heads, :, : found.shape[-1] - 1] += found[..., 1:]
+                best, where = (part.cpu() for part in weights.mul_(columns.words).max(-1))
+                better = best > link[heads]
                 at = (where // sight.width + run.start) * self.length + where % sight.width + sight.first
-                link[rows], place[rows] = torch.where(better, best, link[rows]), torch.where(better, at, place[rows])
+                link[heads] = torch.where(better, best, link[heads])
+                place[heads] = torch.where(better, at, place[heads])
+        values, counts, link, place = (
+            part.transpose(0, 1) for part in (values[..., _ORDER], counts[..., _ORDER], link, place)
+        )
         return Numbers(values, counts, link, place // self.length, place % self.length)
 
-    def _columns_of(self, site: Site, run: slice, sight: Sight) -> "_Columns":
-        mask, tokens = site.mask, self._tokens_on(site.q.device)
-        name = (site.q.device, run.start, run.stop, sight.first, sight.stop, mask.lower, mask.upper)
+    def _columns_of(self, site: Site, device: torch.device, run: slice, sight: Sight) -> "_Columns":
+        mask, tokens = site.mask, self._tokens_on(device)
+        name = (device, run.start, run.stop, sight.first, sight.stop, mask.lower, mask.upper)
         if any(part is not None for part in (mask.keys, mask.rows, mask.packed)):
             return _Columns(tokens, run, sight)
         if name not in self._columns:
@@ -143,10 +135,10 @@ class BatchNumbers:
 
 
 class _Columns:
-    """What a run of queries multiplies its weights with. `seen`: which queries see a cell of each statistic, [1 or B, q]."""
+    """What a run of q queries, which sees n keys, multiplies its weights with; for B texts."""
 
     def __init__(self, tokens: TokenCells, run: slice, sight: Sight) -> None:
-        device = tokens.ids.device
+        device, self.texts = tokens.ids.device, len(tokens.ids)
         query, key = torch.arange(run.start, run.stop)[:, None], torch.arange(sight.first, sight.stop)
         apart = key - query
         cells = [torch.ones_like(apart), apart.abs(), *(apart == by for by in BESIDE.values()), key == 0]
@@ -156,11 +148,28 @@ class _Columns:
         self.by_token = torch.stack(parts, -1).flatten(1, 2).float()
         self.words = tokens.words[:, run, sight.keys].flatten(1)
         allowed = torch.ones(1, *apart.shape, dtype=torch.bool) if sight.allowed is None else sight.allowed
-        self.seen = {
-            name: (allowed & cell.bool()).any(-1).to(device) for name, cell in zip(BY_PLACE[2:], cells[2:], strict=True)
-        }
         allowed = allowed.to(device)
-        self.seen |= {name: (allowed & part).any(-1) for name, part in zip(BY_TOKEN, parts, strict=True)}
+        seen = [(allowed & cell.bool().to(device)).any(-1).expand(self.texts, -1) for cell in cells[2:]]
+        seen += [(allowed & part).any(-1) for part in parts]
+        self._seen = torch.stack([*seen, *(torch.ones_like(seen[0]) for _ in _BY_ROW)], 1)  # [B, statistics, q]
+        self._asked: Tensor | None = None
+
+    def sums(self, weights: Float[Tensor, "h B cells"], block: Block) -> Float[Tensor, "h B _"]:
+        """All weight, then the sums of _FOUND over these queries; without the sink where there is none."""
+        by_place = weights.flatten(0, 1) @ self.by_place
+        by_token = torch.bmm(weights.transpose(0, 1), self.by_token).transpose(0, 1)
+        by_row = [block.entropy, block.largest.sum(-1), *([] if block.sink is None else [block.sink.sum(-1)])]
+        shape = (*weights.shape[:2], -1)
+        return torch.cat([by_place.view(shape), by_token, torch.stack(by_row, -1).view(shape)], -1).double().cpu()
+
+    def asked(self, block: Block) -> Float[Tensor, "#h B _"]:
+        """How many of the counted queries see a cell of each statistic of _FOUND behind the first."""
+        if len(block.counted) == len(block.weights):
+            rows = block.counted.view(-1, self.texts, 1, block.counted.shape[-1])
+            return (rows & self._seen).sum(-1, dtype=torch.float64).cpu()
+        if self._asked is None:  # by the mask alone: the same for all blocks
+            self._asked = (block.counted & self._seen)[None].sum(-1, dtype=torch.float64).cpu()
+        return self._asked
 
 
 def numbers_of_text(sites: Sequence[Site], tokens: Tokens, names: Sequence[str] = NAMES) -> Numbers:

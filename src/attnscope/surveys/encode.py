@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnscope.surveys.documents import Document
-from attnscope.tracing.tokens import special_ids
+from attnscope.tracing.tokenizer_facts import special_ids
 
 FULL = 0.97  # of a window, where a text is cut by its characters
 
@@ -31,10 +31,11 @@ class Text:
 
 
 class Encoder:
-    """The tokenizer of a survey. `window`: the most tokens that the model reads at once; None: any number."""
+    """The tokenizer of a survey. `window`: the most tokens that the model reads at once; None: any number. `quotes`: whether
+    the reason why a text cannot be used may say the tokenizer's own words, in which the text may stand."""
 
-    def __init__(self, tokenizer: Any, window: int | None) -> None:
-        self.tokenizer, self.window = tokenizer, window
+    def __init__(self, tokenizer: Any, window: int | None, quotes: bool = True) -> None:
+        self.tokenizer, self.window, self.quotes = tokenizer, window, quotes
         markers = special_ids(tokenizer)
         self._told = bool(getattr(tokenizer, "is_fast", False))
         if self._told:  # see tracing.tokens.tokens_of
@@ -70,7 +71,8 @@ class Encoder:
             return [{name: list(read[name][row]) for name in read} for row in range(len(texts))]
         except Exception as error:  # of the tokenizer's own code
             if len(texts) == 1:
-                return [f"the tokenizer fails on it ({type(error).__name__}: {str(error)[:80]})"]
+                own = f": {str(error)[:80]}" if self.quotes else ""
+                return [f"the tokenizer fails on it ({type(error).__name__}{own})"]
             return [self._read([text])[0] for text in texts]
 
     def _made(self, document: Document, text: str, read: dict[str, list[int]], window: int) -> Text:

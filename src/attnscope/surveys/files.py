@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from attnscope.errors import OutputError
@@ -21,7 +22,8 @@ def write_whole(path: Path, data: "bytes | memoryview") -> None:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # whatever stood in the way of writing it
+            temporary.unlink(missing_ok=True)
         raise failed(path, error) from error
 
 

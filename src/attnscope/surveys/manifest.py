@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from attnscope.errors import InputError, UnreadableFile
-from attnscope.surveys.files import sweep, write_whole
+from attnscope.models.language import language_note
+from attnscope.surveys.files import failed, sweep, write_whole
 from attnscope.surveys.parts import Receipt
 from attnscope.surveys.settings import Settings
 from attnscope.text.format import count
@@ -34,6 +35,15 @@ class Manifest:
     def in_order(self) -> list[Receipt]:
         return [self.receipts[number] for number in sorted(self.receipts)]
 
+    def note_language(self) -> None:
+        """Say it where the texts seem to be in another language than the model's."""
+        receipts = self.receipts.values()
+        tokens, special, unknown, characters = (
+            sum(getattr(one, name) for one in receipts) for name in ("tokens", "special", "unknown", "characters")
+        )
+        if note := language_note(tokens - special, unknown, characters):
+            self.notes = (*(one for one in self.notes if "another language" not in one), note)
+
     def note_windows(self) -> None:
         """Say it where documents were longer than the model reads at once."""
         number = sum(one.windowed for one in self.receipts.values())
@@ -59,7 +69,11 @@ def begin(folder: Path, settings: Settings, resume: bool, tolerate: bool) -> Man
     it has another configuration."""
     earlier = read(folder) if (folder / NAME).exists() else None
     if earlier is None:
-        if folder.exists() and any(folder.iterdir()):
+        try:
+            taken = folder.exists() and any(folder.iterdir())
+        except OSError as error:  # it is a file, or closed
+            raise failed(folder, error) from error
+        if taken:
             raise InputError(f"expected out as a new or empty folder, got {folder}, which holds other files.")
         made = Manifest(folder, settings)
         made.write()

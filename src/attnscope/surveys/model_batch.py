@@ -12,6 +12,7 @@ from attnscope.head_roles.batches import Head, heads_of, read, sites_of_text, tr
 from attnscope.surveys.batch_numbers import LONGEST, BatchNumbers, Numbers, TokenCells, numbers_of_text
 from attnscope.surveys.encode import Text
 from attnscope.surveys.further_numbers import further_numbers
+from attnscope.tracing.site import Site
 from attnscope.tracing.tokens import Tokens
 
 
@@ -51,16 +52,22 @@ def _of_model_level(
         raise CaptureError(f"{type(model).__name__} has no self-attention over the tokens of a text.")
     vouch(sites)
     heads = heads_of(sites)
-    together = dict(zip(map(id, trace.sites), recorder.whole_batch(trace), strict=True))
-    whole = [together[id(site)] for site in sites]
-    if len(texts[0]) > LONGEST or any(site is None for site in whole):
-        each = [_one_by_one(recorder, texts, row, heads) for row in range(len(texts))]
-        return heads, _joined(each, 0)
+    if len(texts[0]) > LONGEST or (together := _together(recorder, texts, sites)) is None:
+        return heads, _joined([_one_by_one(recorder, texts, row, heads) for row in range(len(texts))], 0)
+    return heads, _joined(together, 1)
+
+
+def _together(recorder: Recorder, texts: Sequence[Text], sites: Sequence[Site]) -> list[Numbers] | None:
+    """All texts at once, layer after layer; None where they differ in more than their numbers."""
     device = next(iter(sites[0].kept.values())).device
     ids = torch.tensor([text.ids for text in texts], device=device)
     special = torch.tensor([text.special for text in texts], device=device)
-    batch = BatchNumbers(TokenCells(ids, special))
-    return heads, _joined([batch.of_layer(site) for site in whole if site is not None], 1)
+    batch, found = BatchNumbers(TokenCells(ids, special)), list[Numbers]()
+    for site in sites:
+        if (whole := recorder.whole_batch(site)) is None:
+            return None
+        found.append(batch.of_layer(site, *whole))
+    return found
 
 
 def _one_by_one(recorder: Recorder, texts: Sequence[Text], row: int, heads: tuple[Head, ...]) -> Numbers:

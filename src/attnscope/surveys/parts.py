@@ -18,7 +18,8 @@ ABOUT = b"attnscope"
 @dataclass(frozen=True)
 class Receipt:
     """What a worker hands back for a shard. `digest`: of its documents. `settings`: the hash of the configuration.
-    `windowed`: documents that were read in windows."""
+    `windowed`: documents that were read in windows. `special`, `unknown`: of the tokens, those that are special, and those that stand for
+    what the tokenizer does not know."""
 
     number: int
     source: str
@@ -31,6 +32,8 @@ class Receipt:
     tokens: int
     characters: int
     windowed: int
+    special: int = 0
+    unknown: int = 0
 
 
 @dataclass

@@ -3,12 +3,14 @@
 import os
 import sys
 import time
+from operator import length_hint
 from pathlib import Path
 from typing import Any
 
 from attnscope.surveys.parts import Receipt
 from attnscope.text.format import duration
 
+NO_MEASURE = (".parquet", ".conllu", ".arrow")  # the texts are a part of such a file, and nothing tells how large a one
 EVERY = 10.0  # seconds between two lines where stderr is no terminal
 
 
@@ -41,8 +43,8 @@ class Progress:
                 flush=True,
             )
 
-    def line(self) -> str:
-        """In words."""
+    def line(self, left: bool = True) -> str:
+        """In words. `left`: with the time that is left, where it is known."""
         seconds = max(1e-9, time.monotonic() - self.begun)
         parts = [
             f"{self.documents:,} texts",
@@ -51,14 +53,15 @@ class Progress:
         ]
         if self.aside:
             parts.append(f"{self.aside:,} set aside")
-        if self.whole and self.done > self.known:
-            left = max(0.0, self.whole - self.done) * seconds / (self.done - self.known)
-            parts.append(f"about {duration(left)} left")
+        if left and self.whole and self.done > self.known:
+            rest = max(0.0, self.whole - self.done) * seconds / (self.done - self.known)
+            parts.append(f"about {duration(rest)} left")
         return ", ".join(parts)
 
     def close(self) -> None:
         if not self.quiet:
-            print(f"\r\x1b[K{self.line()}" if sys.stderr.isatty() else self.line(), file=sys.stderr, flush=True)
+            line = self.line(left=False)
+            print(f"\r\x1b[K{line}" if sys.stderr.isatty() else line, file=sys.stderr, flush=True)
 
     @property
     def _end(self) -> str:
@@ -68,9 +71,9 @@ class Progress:
 def size_of(corpus: Any) -> int | None:
     """Characters of a file or folder of text, about; documents of a list; None where nothing tells."""
     if not isinstance(corpus, (str, os.PathLike)):
-        return len(corpus) if hasattr(corpus, "__len__") else None
+        return length_hint(corpus) or None
     path = Path(corpus).expanduser()
     files = [path] if path.is_file() else [*path.rglob("*")] if path.is_dir() else []
-    if not files or any(file.suffix == ".parquet" for file in files):
+    if not files or any(file.suffix in NO_MEASURE for file in files):
         return None
     return sum(file.stat().st_size for file in files if file.is_file())

@@ -53,7 +53,8 @@ class Survey:
         return self.table(name).to_pandas()
 
     def save_headvis(self, folder: Any) -> Path:
-        """Write the survey as JSON in the layout of HeadVis, into `folder`/data. Returns that folder.
+        """Write the survey as JSON into `folder`/data, in files with the names of HeadVis. The keys in them are the survey's own, because those of
+        HeadVis are not known. Returns that folder.
 
         Raises OutputError where a file cannot be written, InputError for a survey without heads.
         """

@@ -9,7 +9,7 @@ from attnscope.errors import InputError
 from attnscope.surveys.documents import documents_of
 from attnscope.surveys.fold import fold
 from attnscope.surveys.manifest import Manifest, begin
-from attnscope.surveys.media import MediaFolder
+from attnscope.surveys.media import Media
 from attnscope.surveys.parts import Receipt, read_part, read_receipt
 from attnscope.surveys.progress import Progress
 from attnscope.surveys.settings import Settings
@@ -22,7 +22,7 @@ def run_survey(
     corpus: Any, folder: Path, settings: Settings, engine: Engine, *, resume: bool, tolerate: bool, quiet: bool
 ) -> None:
     """Fill `folder`. Raises InputError for a corpus without a document that can be used."""
-    documents = corpus.documents() if isinstance(corpus, MediaFolder) else documents_of(corpus, settings.options.field)
+    documents = corpus.documents() if isinstance(corpus, Media) else documents_of(corpus, settings.options.field)
     first = next(documents, None)  # so that a corpus that cannot be read leaves no folder behind
     if first is None:
         raise InputError("expected a corpus of texts, got none: it is empty.")
@@ -40,6 +40,8 @@ def run_survey(
         progress.close()
     _check_complete(manifest, planned, folder)
     manifest.note_windows()
+    if not isinstance(corpus, Media):
+        manifest.note_language()
     manifest.write()
     fold(folder, manifest.in_order(), settings.options.texts)
     manifest.write(finished=True)

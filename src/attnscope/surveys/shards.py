@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from attnscope.surveys.documents import Document
 
 MOST_CHARACTERS = 1 << 20  # of a shard: what is in memory at a time stays small, whatever the corpus
+MOST_BYTES = 1 << 26  # of the pictures and recordings of a shard, where they are in memory
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,15 @@ class Shard:
 
 
 def shards_of(documents: Iterable[Document], most: int) -> Iterator[Shard]:
-    """Shards of `most` documents, or fewer where they are long."""
+    """Shards of `most` documents, or fewer where they are large."""
     held: list[Document] = []
-    characters = number = 0
+    part, number = 0.0, 0  # of what a shard may hold
     for document in documents:
-        if held and (len(held) >= most or characters + len(document.text) > MOST_CHARACTERS):
+        large = len(document.text) / MOST_CHARACTERS + document.size / MOST_BYTES
+        if held and (len(held) >= most or part + large > 1):
             yield Shard(number, tuple(held))
-            held, characters, number = [], 0, number + 1
+            held, part, number = [], 0.0, number + 1
         held.append(document)
-        characters += len(document.text)
+        part += large
     if held:
         yield Shard(number, tuple(held))

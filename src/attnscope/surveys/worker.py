@@ -10,6 +10,8 @@ from torch import nn
 
 from attnscope.errors import AttnscopeError
 from attnscope.head_roles.batches import Head, batches_of, reader_of
+from attnscope.models.language import unknown_in
+from attnscope.surveys.allocator import freed_memory_stays
 from attnscope.surveys.batch_numbers import NAMES, Numbers
 from attnscope.surveys.bins import LINK, WIDEST, counted
 from attnscope.surveys.documents import Document
@@ -30,13 +32,13 @@ class Worker:
 
     def __init__(self, model: nn.Module, tokenizer: Any, settings: Settings, folder: Path) -> None:
         self.model, self.settings, self.folder = reader_of(model), settings, folder
-        self.tokenizer, self.encoder = tokenizer, Encoder(tokenizer, settings.options.window)
+        self.tokenizer, self.encoder = tokenizer, Encoder(tokenizer, settings.options.window, settings.options.texts)
         self.further = settings.options.statistics
         self.names = (*self.level, *self.further)
 
     def run(self, shard: Shard) -> Receipt:
         """Compute a shard and write its part."""
-        with pinned(self.settings), in_eval(self.model), torch.no_grad():
+        with pinned(self.settings), freed_memory_stays(), in_eval(self.model), torch.no_grad():
             part = self._part(shard)
         write_part(self.folder, part)
         return part.receipt
@@ -53,10 +55,8 @@ class Worker:
         place = np.full(len(texts), -1)
         place[kept] = np.arange(len(kept))
         examples = sums.examples.renumbered(place)
-        words = self.settings.options.texts
-        documents = [
-            (t.name, t.source, t.row, len(t), t.text if words else "") for t in (texts[number] for number in kept)
-        ]
+        words, read = self.settings.options.texts, [texts[number] for number in kept]
+        documents = [(t.name, t.source, t.row, len(t), t.text if words else "") for t in read]
         shown = np.unique(sums.examples.columns["document"]).tolist() if words else []
         pieces = dict(zip(place[shown].tolist(), self._pieces([texts[number] for number in shown]), strict=True))
         receipt = Receipt(
@@ -66,7 +66,9 @@ class Worker:
             set_aside=len(aside),
             tokens=sum(row[3] for row in documents),
             characters=sum(len(one.text) for one in shard.documents),
-            windowed=len({(t.source, t.row) for t in texts if "#" in t.name.removeprefix(f"{t.source}:{t.row}")}),
+            special=sum(sum(one.special) for one in read),
+            unknown=self._unknown(read),
+            windowed=len({(t.source, t.row) for t in texts if t.name.startswith(f"{t.source}:{t.row}#")}),
         )
         columns = [examples.columns[name] for name in FIELDS]
         return Part(receipt, self.names, *sums.finished(), columns, documents, pieces, aside)
@@ -83,13 +85,22 @@ class Worker:
                 for number in batch:
                     yield from self._tried(texts, [number], shard, failed)
                 return
-            said = str(error).strip().splitlines() or [""]
-            reason = said[0][:300] if isinstance(error, AttnscopeError) else f"{type(error).__name__}: {said[0][:200]}"
-            failed[batch[0]] = reason
+            failed[batch[0]] = self._reason(error)
+
+    def _reason(self, error: Exception) -> str:
+        """Why a text fails; without the model's own words, in which the text may stand, where no text is written."""
+        said = str(error).strip().splitlines() or [""]
+        if isinstance(error, AttnscopeError):
+            return said[0][:300]
+        return f"{type(error).__name__}: {said[0][:200]}" if self.settings.options.texts else type(error).__name__
 
     def _texts(self, documents: Sequence[Document]) -> tuple[list[Any], list[tuple[Document, str]]]:
         """What the model can read, and what cannot be used, with the reason."""
         return self.encoder.texts(documents)
+
+    def _unknown(self, texts: Sequence[Any]) -> int:
+        """How many tokens stand for what the tokenizer does not know."""
+        return unknown_in(self.tokenizer, (text.ids for text in texts))
 
     def _batches(self, texts: list[Any]) -> Iterator[list[int]]:
         return batches_of(texts)

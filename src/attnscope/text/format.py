@@ -24,6 +24,14 @@ def fixed(value: float, digits: int) -> str:
     return MINUS + size if value < 0 and any(c not in "0." for c in size) else size
 
 
+def digits_apart(value: float, low: float, high: float, digits: int = 3) -> int:
+    """How many digits behind the point tell a value that lies beyond a range from its ends; `digits` where it lies within."""
+    if not low <= value <= high:
+        while digits < 8 and f"{value:.{digits}f}" in (f"{low:.{digits}f}", f"{high:.{digits}f}"):
+            digits += 1
+    return digits
+
+
 def percent(part: float) -> str:
     """A weight in a table: 52.7 %; <0.1 % for a weight that is tiny but not zero."""
     if math.isnan(part):

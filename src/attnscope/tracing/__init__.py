@@ -1,6 +1,7 @@
 """What a forward pass left behind, as data: a Trace holds Sites, and a site computes what you ask for."""
 
-from attnscope.tracing.masks import BiasRule, MaskRule
+from attnscope.tracing.biases import BiasRule
+from attnscope.tracing.masks import MaskRule
 from attnscope.tracing.output_projection import Projection
 from attnscope.tracing.receipts import Receipt, SiteReceipt
 from attnscope.tracing.site import Site

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from attnscope.errors import InputError
+from attnscope.tracing.signatures import parameters_of
 
 # Of an object with a model: what reads for it, the first that is there.
 _READERS = ("tokenizer", "processor", "image_processor", "feature_extractor")
@@ -89,13 +90,13 @@ def _inside(module: nn.Module, names: Collection[str]) -> tuple[str, nn.Module]:
 def _takes(module: nn.Module, names: Collection[str]) -> bool:
     """Whether forward has one of these names as a parameter, or takes any."""
     try:
-        signature = inspect.signature(module.forward)
+        own = parameters_of(module.forward)
     except (TypeError, ValueError):  # a forward made in C: nothing is known
         return True
-    if not signature.parameters.keys().isdisjoint(names):
+    if not set(names).isdisjoint(own):
         return True
     try:
-        signature.bind(**dict.fromkeys(names))
+        inspect.signature(module.forward).bind(**dict.fromkeys(names))
     except TypeError:
         return False
     return True

@@ -1,9 +1,8 @@
-"""Masks and position biases as the rule that reproduces them.
+"""Masks as the rule that reproduces them.
 
 A mask has a cell for every pair of tokens: kept as it comes, 4,096 tokens need 16 to 64 MB, for a thing that is
 nearly always "no later token, no padding". So a mask is kept as a rule (a band of diagonals × allowed keys × allowed
-queries) whenever that reproduces it bit for bit, and as packed bits otherwise; a position bias is kept as one value
-per diagonal and head where it is constant along diagonals, and whole otherwise.
+queries) whenever that reproduces it bit for bit, and as packed bits otherwise.
 """
 
 import math
@@ -196,75 +195,6 @@ def _reproduces(rule: MaskRule, cells: Bool[Tensor, "Q K"]) -> bool:
     queries, keys = cells.shape
     position = torch.arange(queries)
     return all(torch.equal(rule.allowed(position[rows], keys), cells[rows]) for rows in query_blocks(queries, keys))
-
-
-@dataclass(frozen=True, eq=False)
-class BiasRule:
-    """A position bias added to the scores: one value per diagonal, or every cell.
-
-    `diagonals` holds the value at key - query + Q - 1; `cells` the whole bias. The head axis is 1 where heads share it.
-    """
-
-    diagonals: Float[Tensor, "Hb diagonals"] | None = None
-    cells: Float[Tensor, "Hb Q K"] | None = None
-
-    @property
-    def nbytes(self) -> int:
-        return sum(part.nbytes for part in (self.diagonals, self.cells) if part is not None)
-
-    def cut(self, queries: int, keys: int) -> "BiasRule":
-        """The bias of the first `keys` keys."""
-        if self.cells is not None:
-            return BiasRule(cells=self.cells[..., :keys])
-        assert self.diagonals is not None
-        return BiasRule(diagonals=self.diagonals[..., : queries + keys - 1])
-
-    def behind(self, front: int) -> "BiasRule":
-        """The bias with `front` more keys before its own, which get none."""
-        diagonals, cells = (
-            None if table is None else torch.nn.functional.pad(table, (front, 0))
-            for table in (self.diagonals, self.cells)
-        )
-        return BiasRule(diagonals, cells)
-
-    def values(
-        self, queries: Shaped[Tensor, " q"], total_queries: int, keys: int, head: int | None = None
-    ) -> Float[Tensor, "*H q {keys}"]:
-        """The bias for these query positions, fp32: [q, K] for one head, [H or 1, q, K] with head=None."""
-        table = self.cells if self.cells is not None else self.diagonals
-        assert table is not None
-        if head is not None:
-            table = table[head if len(table) > 1 else 0]
-        if self.cells is not None:
-            return table[..., queries, :].float()
-        index = torch.arange(keys) - queries[:, None] + total_queries - 1
-        return table[..., index].float()
-
-    def block(self, rows: slice, total_queries: int, total_keys: int, keys: slice) -> Float[Tensor, "Hb q n"]:
-        """The bias of a run of queries and a run of keys, fp32; a row of diagonals is copied whole.
-
-        `rows`, `keys`: the runs. `total_queries`, `total_keys`: Q and K.
-        """
-        if self.cells is not None:
-            return self.cells[:, rows, keys].float()
-        assert self.diagonals is not None
-        windows = self.diagonals[:, : total_queries + total_keys - 1].unfold(-1, keys.stop - keys.start, 1)
-        starts = torch.arange(rows.start, rows.stop)
-        return windows[:, keys.start - starts + total_queries - 1].float()
-
-
-def bias_rule_of(bias: Float[Tensor, "Hb Q K"]) -> BiasRule:
-    """Diagonal values where the bias is constant along diagonals, else the bias itself."""
-    queries, keys = bias.shape[-2:]
-    # Walk up the first column, then along the first row: key - query runs from 1 - Q to K - 1.
-    diagonals = torch.cat([bias[:, :, 0].flip(-1), bias[:, 0, 1:]], dim=-1).detach().clone()
-    rule = BiasRule(diagonals=diagonals.cpu())
-    for rows in query_blocks(queries, keys, len(bias)):
-        position = torch.arange(queries)[rows]
-        index = torch.arange(keys) - position[:, None] + queries - 1
-        if not torch.equal(diagonals[:, index.to(diagonals.device)], bias[:, rows]):
-            return BiasRule(cells=bias.detach().cpu().clone())
-    return rule
 
 
 def split_additive(

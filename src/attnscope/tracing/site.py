@@ -18,8 +18,10 @@ from attnscope.attention.functions import key_shares
 from attnscope.attention.precision import without_autocast
 from attnscope.errors import InputError, NotCaptured
 from attnscope.text.characters import printable
+from attnscope.tracing.at_hand import check_at_hand
+from attnscope.tracing.biases import BiasRule
 from attnscope.tracing.head_projection import HeadProjection
-from attnscope.tracing.masks import NO_MASK, BiasRule, MaskRule
+from attnscope.tracing.masks import NO_MASK, MaskRule
 from attnscope.tracing.output_projection import Projection, StoredWrites
 from attnscope.tracing.places import is_number, parse_head as parse_head
 from attnscope.tracing.query_blocks import query_blocks
@@ -222,8 +224,9 @@ class Site:
         `queries`: a row (from 0; negative ones count from the end), a token as written, several of these, a slice, or a
             tensor of rows; None for all.
 
-        Raises InputError for a head or a query that is not there.
+        Raises InputError for a head or a query that is not there, NotCaptured where q, k or v were freed or moved apart.
         """
+        check_at_hand(self)
         rows, device = self._rows(queries), self.q.device
         number = None if head is None else self._head(head)
         chosen: Any = slice(None) if number is None else number
@@ -276,7 +279,7 @@ class Site:
         [q, M] for one head, [H, q, M] for all. `head` and `queries` as in `chain`. Raises NotCaptured without W_O.
         """
         output = self.output(head, queries)
-        blocks = self.output_projection()
+        blocks = self.output_projection().to(output.device)
         return project_output(output, blocks if head is None else blocks[self._head(head)])
 
     def output_projection(self) -> Float[Tensor, "H Dv M"]:

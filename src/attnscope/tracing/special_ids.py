@@ -11,7 +11,6 @@ def compare_roles(config: Any, tokenizer: Any, rows: int) -> dict[str, str]:
     is some special token here, as where a chat has an end of its own."""
     own = {role: special_ids(tokenizer, names) for role, names in ROLES.items()}
     theirs = {role: {i for i in special_ids(config, names) if i < rows} for role, names in ROLES.items()}
-    special = {*getattr(tokenizer, "all_special_ids", ()), *getattr(tokenizer, "added_tokens_decoder", {})}
     found: dict[str, str] = {}
     for role, ids in theirs.items():
         others = set().union(*(x[other] for x in (own, theirs) for other in ROLES if other != role))
@@ -21,15 +20,21 @@ def compare_roles(config: Any, tokenizer: Any, rows: int) -> dict[str, str]:
             found[role] = "fits"
         elif not _left_as_it_was(config, ROLES[role]):
             exchanged = {"begin": "end", "end": "begin"}.get(role, "pad")
+            special = {*getattr(tokenizer, "all_special_ids", ()), *getattr(tokenizer, "added_tokens_decoder", {})}
             taken = ids <= own[exchanged] - own[role]
             found[role] = "weak" if ids & special and not taken else "unlike"
     return found
 
 
 def special_ids(owner: Any, names: tuple[str, ...]) -> set[int]:
-    values = [getattr(owner, f"{name}_token_id", None) for name in names]
-    flat = [i for value in values for i in (value if isinstance(value, (list, tuple)) else [value])]
-    return {i for i in flat if isinstance(i, int) and i >= 0}
+    found: set[int] = set()
+    for name in names:
+        value = getattr(owner, f"{name}_token_id", None)
+        if isinstance(value, (list, tuple)):
+            found.update(i for i in value if isinstance(i, int) and i >= 0)
+        elif isinstance(value, int) and value >= 0:
+            found.add(value)
+    return found
 
 
 def _left_as_it_was(config: Any, names: tuple[str, ...]) -> bool:

@@ -33,6 +33,12 @@ STEP_NAMES = {
         StepName("weights", "10", "weight", "softmax"),
         StepName("output", "11", "z", "z"),
         StepName("write", "12", "z · W_O", "write"),
+        StepName("heads", "13", "Σ write", "sum of heads"),
+        StepName("residual", "14", "x", "residual"),
+        StepName("mlp", "15", "x", "MLP"),
+        StepName("later", "16", "x", "later layers"),
+        StepName("norm", "17", "norm(x)", "final norm"),
+        StepName("logits", "18", "logit", "logits"),
     )
 }
 

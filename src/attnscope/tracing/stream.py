@@ -16,6 +16,8 @@ from torch import Tensor
 from attnscope.attention.precision import without_autocast
 from attnscope.tracing.frozen import Cut, FrozenStep
 
+NO_STREAM = "The residual stream"  # begins the note of a trace that says why it has none
+
 
 @dataclass(frozen=True)
 class Label:
@@ -88,12 +90,14 @@ class Head:
 @dataclass(frozen=True, eq=False)
 class Returned:
     """The logits that the model returned. `task`: "next" tokens, "fill" (the token at a place) or "label". `logits`: [B, R, V] at
-    `rows` of the kept positions, or [B, V] of the whole text, with `rows` None. `names`: of the labels."""
+    `rows` of the kept positions, or [B, V] of the whole text, with `rows` None. `names`: of the labels. `places`: of the whole text, in each row
+    which of the kept positions it is read from by a linear layer (None: one that was not kept); None where it is not read from one."""
 
     task: str
     logits: Float[Tensor, "B ... V"]
     rows: Int[Tensor, " R"] | None
     names: tuple[str, ...] = ()
+    places: tuple[int | None, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -84,10 +84,11 @@ class StreamTable:
     `task`: what the targets are: "next" tokens, "fill" (the token at this place), "label", or "" where the model predicts
         nothing.
     `blocks`: in the order in which they wrote. `parts`: the terms of the sum.
-    `targets`: of each position, the C most probable, the first first; empty without a prediction.
-    `logits`, `probabilities`: of these targets.
+    `targets`: of each position, the C most probable, the first first, of which those that somebody named are never left out; empty
+        without a prediction, and at every position but the one from which the label of the whole text is read.
+    `logits`, `probabilities`: of these targets; zero where a position has none.
     `contributions`: of each part to each of these logits; they add up to it. A logit difference of two targets is the difference
-        of their columns. None where they would not add up; `refused` says why.
+        of their columns. None where they would not add up; `refused` says why, or why some positions have no targets.
     `lens_ids`, `lens_text`, `lens_probabilities`: the most probable token after the embedding and after each layer, by W_U ·
         norm_f(x) with the norm computed anew (logit lens, nostalgebraist 2020). None where there is none.
     `sizes`: ‖x‖ after the embedding and after each layer. `writes`: ‖what each block added‖. `turns`: the cosine between x before

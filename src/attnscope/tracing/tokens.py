@@ -2,24 +2,36 @@
 
 import operator
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from html import escape
 from typing import Any
 
 from attnscope.errors import InputError
 from attnscope.text.pieces import read_pieces
+from attnscope.text.running import RunningText, running_text
 from attnscope.text.spelling import shown_of, visible
 from attnscope.text.turns import turns_of
 from attnscope.text.words import words_of, written_words
+from attnscope.tracing.find_groups import Known, find_groups
+from attnscope.tracing.given_groups import given_groups
 from attnscope.tracing.grids import PatchGrid
+from attnscope.tracing.groups import Group, Groups
 from attnscope.tracing.sounds import Sound
+from attnscope.tracing.tokenizer_facts import (
+    alphabet_of,
+    encoded_segments,
+    encoded_words,
+    special_ids,
+    spelling_of,
+    written_in,
+)
 
 # Special tokens as vocabularies write them: [CLS], </s>, <|endoftext|>, <bos>.
 _SPECIAL = re.compile(r"\[(CLS|SEP|PAD|MASK|UNK|BOS|EOS)\]|</?s>|<(pad|unk|mask|bos|eos)>|<\|[^|]+\|>")
 
 
-_MARKER = re.compile(r"<\|[^|]+\|>|<\|?\w*(turn|role|message)\w*\|?>|\[/?INST\]")  # of a chat
 _BY_TOKEN = ("strings", "ids", "special", "shown")
 
 
@@ -36,9 +48,11 @@ class Tokens(Sequence[str]):
     `turns`: of a chat, the turn that each token is of, from 0; None before the first. `roles`: who speaks in each turn.
     `probability`: what the model gave each token that it generated, from 0 to 1: the softmax of its logits, before any
         temperature, top-k or penalty of generate(); None for tokens that it read.
+    `rank`: how many tokens were at least as probable, itself among them: 1 for the most probable; None for tokens that it read.
     `runner_up`: beside it, the most probable other token and its probability.
     `grids`: of images, which tokens are patches and where each lies. `sound`: which positions a sound has, and a small
         picture of it.
+    `own_groups`: the groups that you named, see `with_groups`; `groups` has all of them.
 
     Raises InputError where the fields have different lengths.
     """
@@ -46,19 +60,21 @@ class Tokens(Sequence[str]):
     strings: tuple[str, ...]
     ids: tuple[int, ...] = ()
     special: tuple[bool, ...] = ()
-    words: tuple[int | None, ...] = ()
-    word_text: tuple[str, ...] = ()
+    words: tuple[int | None, ...] = field(default_factory=tuple)
+    word_text: tuple[str, ...] = field(default_factory=tuple)
     segments: tuple[int, ...] = ()
     offsets: tuple[tuple[int, int], ...] = ()
     text: str = ""
     border: int | None = None
-    shown: tuple[str, ...] = ()
-    turns: tuple[int | None, ...] = ()
-    roles: tuple[str, ...] = ()
+    shown: tuple[str, ...] = field(default_factory=tuple)
+    turns: tuple[int | None, ...] = field(default_factory=tuple)
+    roles: tuple[str, ...] = field(default_factory=tuple)
     probability: tuple[float | None, ...] = ()
     runner_up: tuple[tuple[str, float] | None, ...] = ()
     grids: tuple[PatchGrid, ...] = ()
     sound: Sound | None = None
+    own_groups: tuple[Group, ...] = ()
+    rank: tuple[int | None, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.strings)
@@ -70,20 +86,40 @@ class Tokens(Sequence[str]):
             "turns": (),
             "probability": (),
             "runner_up": (),
+            "rank": (),
         }
         for name, default in defaults.items():
             if not getattr(self, name):
                 object.__setattr__(self, name, default)
             elif len(getattr(self, name)) != count:
                 raise InputError(f"tokens: {name} has {len(getattr(self, name))} entries for {count} tokens.")
-        if self.shown and self.word_text:
-            return
-        pieces = read_pieces(self.strings, self.special)
-        if not self.word_text:
-            object.__setattr__(self, "word_text", written_words(pieces, self.words))
-        if not self.shown:
-            shown = shown_of(pieces, self.special, self.words, self.word_text, self.segments)
-            object.__setattr__(self, "shown", shown)
+        missing = [name for name in ("word_text", "shown") if not getattr(self, name)]
+        if missing:
+            own = self.strings, self.special, self.words, self.word_text, self.segments
+            self._find_later(missing, lambda: _spelled(*own))
+
+    def _find_later(self, names: Sequence[str], find: Callable[[], Mapping[str, Any]]) -> None:
+        """Let `find` give these fields when one of them is first read: a short text's trace should not wait for words that nobody
+        reads."""
+        for name in names:
+            self.__dict__.pop(name, None)
+        self.__dict__["_later"] = frozenset(names), find
+
+    def __getattr__(self, name: str) -> Any:  # asked for what is not there yet
+        names, find = self.__dict__.get("_later", ((), dict))
+        if name in self.__dict__:  # another thread has just found it
+            return self.__dict__[name]
+        if name not in names:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        found = find()
+        self.__dict__.update((one, found[one]) for one in names)
+        self.__dict__.pop("_later", None)
+        return found[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        for name in self.__dict__.get("_later", ((), dict))[0]:
+            getattr(self, name)
+        return dict(self.__dict__)
 
     def __len__(self) -> int:
         return len(self.strings)
@@ -118,12 +154,49 @@ class Tokens(Sequence[str]):
             self,
             grids=self.grids if every else (),
             sound=self.sound if every else None,
+            own_groups=self.own_groups if every else (),
             **{
                 name: tuple(getattr(self, name)[p] for p in positions)
-                for name in (*_BY_TOKEN, "words", "segments", "offsets", "turns", "probability", "runner_up")
+                for name in (*_BY_TOKEN, "words", "segments", "offsets", "turns", "probability", "runner_up", "rank")
                 if getattr(self, name)
             },
         )
+
+    @cached_property
+    def running(self) -> RunningText:
+        """The tokens as one text, and where each stands in it."""
+        return running_text(self)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Named runs of tokens within each other: messages of a chat, the texts of a pair, prompt and answer, images, documents of a
+        retrieval prompt, paragraphs, sentences; or your own (`with_groups`), and the passages in them. What no group holds is "other".
+        """
+        return find_groups(
+            Known(
+                self.running.text,
+                self.running.starts,
+                self.special,
+                self.segments,
+                self.border,
+                self.turns,
+                self.roles,
+                self.grids,
+                0 if self.sound is None else self.sound.positions,
+                self.own_groups,
+            )
+        )
+
+    def with_groups(self, groups: Any) -> "Tokens":
+        """The same tokens, with groups of your own in the place of messages and the like.
+
+        `groups`: by name, (start, stop), a slice, several of these, or a regular expression that `running.text` is searched for. They may
+            lie within each other.
+
+        Raises InputError for groups that overlap, lie beyond the text or find nothing in it.
+        """
+        running = self.running
+        return replace(self, own_groups=given_groups(groups, running.text, running.starts, running.ends))
 
     def find(self, wanted: Any, what: str = "query") -> int:
         """The position of a token, from 0.
@@ -159,6 +232,19 @@ class Tokens(Sequence[str]):
         )
 
 
+def _spelled(
+    strings: Sequence[str],
+    special: Sequence[bool],
+    words: Sequence[int | None],
+    word_text: Sequence[str],
+    segments: Sequence[int],
+) -> dict[str, Any]:
+    """The words of tokens as written, unless they are given, and each token as people read it."""
+    pieces = read_pieces(strings, special)
+    written = tuple(word_text) or written_words(pieces, words)
+    return {"word_text": written, "shown": shown_of(pieces, special, words, written, segments)}
+
+
 def _plain(piece: str) -> str:
     """A piece without the marks of its place in a word."""
     return piece.removeprefix("##").lstrip("Ġ▁ ")
@@ -183,7 +269,7 @@ def tokens_of(
     given = [tokenizer.convert_ids_to_tokens(i) for i in ids]
     raw = [f"#{i}" if piece is None else piece for i, piece in zip(ids, given, strict=True)]
     alphabet = "bytes" if any(isinstance(piece, bytes) for piece in raw) else alphabet_of(tokenizer)
-    strings = tuple(_string(tokenizer, i, piece) for i, piece in zip(ids, raw, strict=True))
+    strings = tuple(spelling_of(tokenizer, i, piece) for i, piece in zip(ids, raw, strict=True))
     special = tuple(i in markers for i in ids) if (markers := special_ids(tokenizer)) else (False,) * len(ids)
     segments, offsets = told, ()
     if encoding is not None and len(encoding.ids) != len(ids):
@@ -193,24 +279,24 @@ def tokens_of(
         # The tokenizer says which tokens it added; markers that stand in the text, as in a chat, are special as well.
         written = markers - {getattr(tokenizer, name, None) for name in ("mask_token_id", "unk_token_id")}
         special = tuple(bool(flag) or i in written for i, flag in zip(ids, encoding.special_tokens_mask, strict=True))
-        segments, offsets = _segments(encoding), tuple(encoding.offsets)
-    pieces = read_pieces(raw if alphabet else strings, special, alphabet, apart=not known)
-    words = words_of(pieces, special, given=_numbered(encoding) if known else None, border=border)
-    word_text = written_words(pieces, words)
-    if known and texts:
-        cut = _cut(texts, encoding, words)
-        word_text = tuple(own and (cut.get(word) or own) for word, own in enumerate(word_text))
-    shown = shown_of(pieces, special, words, word_text, segments)
+        segments, offsets = encoded_segments(encoding), tuple(encoding.offsets)
     text = texts[0] if texts else ""
-    turns, roles = turns_of(shown, special)
-    return Tokens(strings, tuple(ids), special, words, word_text, segments, offsets, text, border, shown, turns, roles)
+    made = Tokens(strings, tuple(ids), special, segments=segments, offsets=offsets, text=text, border=border)
+    segments = made.segments
 
+    def find() -> Mapping[str, Any]:
+        pieces = read_pieces(raw if alphabet else strings, special, alphabet, apart=not known)
+        words = words_of(pieces, special, given=encoded_words(encoding) if known else None, border=border)
+        word_text = written_words(pieces, words)
+        if known and texts:
+            cut = written_in(texts, encoding, words)
+            word_text = tuple(own and (cut.get(word) or own) for word, own in enumerate(word_text))
+        shown = shown_of(pieces, special, words, word_text, segments)
+        turns, roles = turns_of(shown, special)
+        return {"words": words, "word_text": word_text, "shown": shown, "turns": turns, "roles": roles}
 
-def special_ids(tokenizer: Any) -> set[int]:
-    """Ids of [CLS], </s> and their like, and of a chat's markers, which some tokenizers do not count among them."""
-    added = getattr(tokenizer, "added_tokens_decoder", None) or {}
-    markers = {i for i, token in added.items() if getattr(token, "special", False) and _MARKER.fullmatch(str(token))}
-    return {*getattr(tokenizer, "all_special_ids", ())} | markers
+    made._find_later(("words", "word_text", "shown", "turns", "roles"), find)
+    return made
 
 
 def continued_by(tokens: Tokens, tokenizer: Any, ids: Sequence[int]) -> Tokens:
@@ -233,8 +319,10 @@ def continued_by(tokens: Tokens, tokenizer: Any, ids: Sequence[int]) -> Tokens:
 def padded_with(tokens: Tokens, ids: Sequence[int]) -> Tokens:
     """The tokens of a text, and the padding that a model put behind them, named "[PAD]"."""
     count = len(ids)
+    if not count:
+        return tokens
     fills = {"strings": "[PAD]", "shown": "[PAD]", "special": True, "words": None, "turns": None, "probability": None}
-    fills |= {"runner_up": None, "segments": tokens.segments[-1:] and tokens.segments[-1]}
+    fills |= {"runner_up": None, "rank": None, "segments": tokens.segments[-1:] and tokens.segments[-1]}
     fills |= {"offsets": (len(tokens.text),) * 2}
     more = {name: own + (fill,) * count for name, fill in fills.items() if (own := getattr(tokens, name))}
     return replace(tokens, **more, ids=tokens.ids and tokens.ids + tuple(ids))
@@ -245,66 +333,3 @@ def tokens_of_strings(strings: Sequence[str]) -> Tokens:
     and pieces are joined into words by their own marks."""
     special = tuple(bool(_SPECIAL.fullmatch(s)) for s in strings)
     return Tokens(tuple(strings), special=special, words=words_of(read_pieces(strings, special), special))
-
-
-def alphabet_of(tokenizer: Any) -> str:
-    """How the vocabulary writes bytes (text/pieces.py), as far as the tokenizer says; "" where it does not."""
-    if getattr(tokenizer, "_utf_vocab_size", None) == 256:  # ByT5, Perceiver
-        return "bytes"
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        return "byte-level" if hasattr(tokenizer, "byte_decoder") else ""
-    states = [_state(part) for part in (backend.decoder, backend.pre_tokenizer)]
-    if any("ByteLevel" in state for state in states):
-        return "byte-level"
-    return "pieces" if states[0] else ""
-
-
-def _state(part: Any) -> str:
-    """A part of a tokenizer as JSON; "" where there is none, or one written in Python."""
-    try:
-        return "" if part is None else bytes(part.__getstate__()).decode()
-    except Exception:  # tokenizers raises plain Exception for a custom part
-        return ""
-
-
-def _string(tokenizer: Any, token_id: int, piece: str | bytes) -> str:
-    """The token as the vocabulary spells it, byte-level pieces decoded to the characters they stand for."""
-    if isinstance(piece, bytes):
-        return piece.decode("utf-8", "replace")
-    if any(ord(c) > 127 for c in piece):
-        decoded = tokenizer.decode([token_id])
-        if decoded and "\ufffd" not in decoded:
-            return (
-                "Ġ" + decoded[1:]
-                if piece.startswith("Ġ") and decoded.startswith(" ")
-                else ("▁" + decoded.lstrip() if piece.startswith("▁") else decoded)
-            )
-    return piece
-
-
-def _segments(encoding: Any) -> tuple[int, ...]:
-    """A special token belongs to no sequence; it closes the one before it."""
-    found, current = [], 0
-    for sequence in encoding.sequence_ids:
-        current = sequence if sequence is not None else current
-        found.append(current)
-    return tuple(found)
-
-
-def _numbered(encoding: Any) -> list[tuple[int, int] | None]:
-    """The sequence and the word of each token, as the tokenizer numbers them."""
-    return [
-        None if word is None or sequence is None else (sequence, word)
-        for word, sequence in zip(encoding.word_ids, encoding.sequence_ids, strict=True)
-    ]
-
-
-def _cut(texts: Sequence[str], encoding: Any, words: Sequence[int | None]) -> dict[int, str]:
-    """The words, cut out of what was typed."""
-    spans: dict[int, tuple[int, int, int]] = {}
-    for word, sequence, (start, end) in zip(words, encoding.sequence_ids, encoding.offsets, strict=True):
-        if word is not None and sequence is not None:
-            _, first, last = spans.get(word, (sequence, start, end))
-            spans[word] = sequence, min(first, start), max(last, end)
-    return {word: texts[sequence][start:end].strip() for word, (sequence, start, end) in spans.items()}

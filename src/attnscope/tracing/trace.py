@@ -1,13 +1,13 @@
 """Trace: what a forward pass left behind, site by site, and what can be done with it.
 
 The sites compute scores and weights on demand (`attnscope.tracing.site`); a trace adds the tokens, the order and the
-ways out: verify, save, show.
+receipt. Its two base classes hold what rooms above do with it: `questions` (statistics, predictions) and `ways_out` (save, show).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attnscope.errors import InputError, NotCaptured
 from attnscope.text.characters import printable
@@ -15,14 +15,13 @@ from attnscope.tracing.badges import Badge
 from attnscope.tracing.from_tensors.attentions import read_attentions
 from attnscope.tracing.from_tensors.qkv import read_qkv
 from attnscope.tracing.places import check_flag, parse_layer
+from attnscope.tracing.questions import Questions
 from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.site import Site
 from attnscope.tracing.stream import Stream
 from attnscope.tracing.stream_table import StreamTable
 from attnscope.tracing.tokens import Tokens
-
-if TYPE_CHECKING:
-    import numpy as np
+from attnscope.tracing.ways_out import WaysOut
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class Trace(Questions, WaysOut):
     """One text's way through a model's attention: the sites in the order in which they ran, and the tokens.
 
     attnscope.trace makes one; so do `from_qkv`, `from_attentions`, attnscope.load_trace and a capture's recorder.
@@ -174,306 +173,6 @@ class Trace:
 
         return attnscope.api.rerun(model, self).verify()
 
-    def statistics(self, names: Any = None, model: Any = None) -> Any:
-        """A StatisticsTable: one number for each head and statistic, from all queries. `table.sort("induction")` orders it,
-        `table.to_frame()` is a DataFrame.
-
-        `names`: of the statistics, one or several; None: all that this trace can have. docs/statistics.md lists them with
-            their formulas.
-        `model`: the one that was traced; for copying_tokens and query_key_tokens, which go through its embedding.
-
-        Raises InputError for names that are none, NotCaptured where a statistic that you name needs what the trace does not
-        hold.
-        """
-        import attnscope
-
-        return attnscope.api.statistics_of(self, names, model)
-
-    def predictions(self, query: Any = -1, top: Any = 10, *, model: Any = None, tokenizer: Any = None) -> Any:
-        """What the model predicts at a token: the next tokens (causal models), what fills the place (masked language models), or
-        labels (classifiers); each with its logit, probability (softmax over all logits) and rank.
-
-        `query`: a position from 0 (negative ones count from the end), or a token as written.
-        `top`: how many.
-        `model`: the one that was traced; needed where the trace was made without keep={"stream"}, and run once more.
-        `tokenizer`: spells the predictions, where the trace was made without one.
-
-        Raises NotCaptured for a trace without its stream and a model without logits, InputError for arguments that do not fit.
-        """
-        import attnscope
-
-        return attnscope.api.predictions_of(self, query, top, model, tokenizer)
-
-    def lens(
-        self, query: Any = None, layer: Any = None, top: Any = 5, *, model: Any = None, tokenizer: Any = None
-    ) -> Any:
-        """The logit lens: what the model would predict if it stopped early, W_U · norm_f(x) of the stream x after the embedding and
-        after each layer, the final norm computed anew (nostalgebraist 2020). After the last layer it is the model's own prediction.
-
-        `query`: a token, as for `predictions`; None: all whose stream was kept.
-        `layer`: the state after so many layers, from 0 (the embedding); negative ones count from the end. None: all.
-        `top`: how many tokens of each. `model`, `tokenizer`: as for `predictions`.
-
-        Raises NotCaptured for a model without a head that is linear, CaptureError where the stream's receipt fails.
-        """
-        import attnscope
-
-        return attnscope.api.lens_of(self, query, layer, top, model, tokenizer)
-
-    def attribution(
-        self, target: Any, against: Any = None, query: Any = -1, *, model: Any = None, tokenizer: Any = None
-    ) -> Any:
-        """Which parts made a logit, or logit(target) − logit(against): the embedding, every head, every MLP and the biases. They add
-        up exactly; every norm that a part passes is frozen at its value (docs/predictions.md). The effect of a cap on the logits
-        is a row of its own.
-
-        `target`, `against`: tokens or labels as written (a word in a text usually begins with its space), or their ids; against
-            None: the logit alone.
-        `query`: the token at which the prediction stands, as for `predictions`. `model`, `tokenizer`: likewise.
-
-        Raises NotCaptured for a model whose head is not linear, CaptureError where the stream's receipt fails, InputError for
-        targets that are not one token.
-        """
-        import attnscope
-
-        return attnscope.api.attribution_of(self, target, against, query, model, tokenizer)
-
-    def similarity(self, other: Any, pooling: Any = "mean", *, model: Any = None) -> Any:
-        """How alike two texts are to a sentence-embedding model: the cosine of their pooled last states, as the sum of what each part
-        of this text's stream adds, with the norms and both lengths frozen.
-
-        `other`: the Trace of the second text, by the same model.
-        `pooling`: "mean" of all tokens, the "first" ([CLS]) or the "last".
-        `model`: the one that was traced; needed where a trace was made without keep={"stream"}.
-
-        Raises NotCaptured for a trace without its stream, CaptureError where a receipt fails, InputError for arguments that do not
-        fit.
-        """
-        import attnscope
-
-        return attnscope.api.similarity_of(self, other, pooling, model)
-
-    def why(
-        self, head: Any, query: Any, key: Any, *, layer: Any = None, stack: str | None = None, model: Any = None
-    ) -> Any:
-        """Why a head attends: scaling · q · k of one query and key, split exactly by where q and k come from: the embedding, earlier
-        heads and MLPs, biases, on either side. Norms are frozen at their values. What follows (softcap, position bias) has rows of its
-        own.
-
-        `head`: a name such as "L2H8", or a number beside `layer`. `stack`: as for `site`.
-        `query`, `key`: positions, or tokens as written.
-        `model`: the one that was traced; needed where the trace was made without keep={"stream"}.
-
-        Raises NotCaptured where q and k could not be followed, CaptureError where the table does not add up to the model's own score.
-        """
-        import attnscope
-
-        return attnscope.api.why_of(self, layer, head, query, key, stack, model)
-
-    def save(self, path: Any, projections: bool = False) -> None:
-        """Write the trace to a file, whole or not at all; attnscope.load_trace reads it.
-
-        `path`: of a .safetensors file. `projections`: True stores W_O and b_O too, so that `Site.write` works after
-        loading. Raises OutputError where the file cannot be written.
-        """
-        import attnscope
-
-        attnscope.api.save(self, path, projections=projections)
-
-    def to_numpy(self) -> "dict[str, np.ndarray]":
-        """Every kept tensor as fp32 numpy, named as in a file: {"s0.q": [H, Q, D], "s0.k": …}."""
-        import attnscope
-
-        return attnscope.api.arrays(self)
-
-    def show(
-        self,
-        level: str = "head",
-        *,
-        layer: Any = None,
-        head: Any = None,
-        query: Any = None,
-        key: Any = None,
-        stack: str | None = None,
-        theme: str = "auto",
-        static: bool = False,
-        max_mb: float = 12,
-        steps: str = "head",
-        exact: bool = False,
-        heads: Sequence[int] = (),
-        average: str = "none",
-        queries: Sequence[int] = (),
-        combine: str = "mean",
-        threshold: float = 0.03,
-        quantity: str = "weights",
-        log: bool = False,
-        words: bool = False,
-        special: str | None = None,
-        sort: str = "layer",
-        thumbs: str = "matrix",
-        filter: str = "all",
-        dim: int | None = None,
-        target: int | str | None = None,
-        against: int | str | None = None,
-        lens: bool = False,
-        roles: Any = None,
-        effects: Any = None,
-    ) -> Any:
-        """A View of this trace, which a notebook cell draws; `view.open()` and `view.save(path)` write it.
-
-        Where it opens. What you leave out is chosen: a link between two different words that stands out. The view says
-        why.
-
-        `level`: "stream" (where the trace keeps it), "model", "head" (also "lines"), "matrix" (also "grid"), "neuron" or "steps".
-        `layer`: a number from 0, -1 for the last, or a name such as "L2". `stack`: "encoder", "decoder" or "cross".
-        `head`: a number from 0, or a name such as "L2H8", which names the layer too.
-        `query`, `key`: a token's position, from 0, or the token as written.
-
-        How it is shown:
-
-        `theme`: "auto", "light" or "dark".
-        `static`: True shows a page in a frame, which needs no kernel, and not the live widget.
-        `max_mb`: the largest size of the numbers in a page, in MB.
-        `exact`: True rounds nothing, as far as `max_mb` goes; otherwise views above 3 MB are rounded to fp16.
-        `steps`: the heads whose x and projections the view holds, where the trace kept them: "head", "all" or "none".
-        `heads`: numbers of heads drawn over each other beside `head`. `average`: the mean over the "heads" of the
-            layer, over this head of all "layers", over "all" heads, or "none".
-        `queries`: positions of queries selected beside `query`. `combine`: how their rows become one, "mean" or "sum".
-        `threshold`: weights below it, from 0 to 1, are not drawn at the head level.
-        `quantity`: what the matrix shows, "weights", "scores" or "dot" (q · k). `log`: True for a logarithmic scale.
-        `words`: True draws the pieces of a word as one. `special`: "show" or "hide" special tokens; None hides
-            them where silence stands behind a sound.
-        `sort`: the order of the heads at the model level, "layer" or the name of a statistic. `thumbs`: their pictures,
-            "matrix" or "lines".
-        `filter`: of two texts, that of the query and then that of the keys shown: "aa", "ab", "ba", "bb" or "all".
-        `dim`: the dimension, from 0, that the running dot product of the steps level has reached; None: the last.
-        `target`, `against`: at the stream level, the token or label whose logit is added up, and the one whose logit is
-            subtracted: as text, or an id; None: the two most probable. `lens`: True draws the lens of every position as a grid.
-        `roles`: a RoleTable of attnscope.roles: the model level shows the roles that it claims, and sort="role" orders by them.
-        `effects`: an EffectTable of attnscope.effects: the model level shows the heads that leave their band, and sort="effect" orders by the effect.
-
-        Raises InputError for arguments that do not fit.
-        """
-        import attnscope
-
-        chosen: Any = {} if special is None else {"special": special}
-        return attnscope.api.show_trace(
-            self,
-            level=level,
-            layer=layer,
-            head=head,
-            query=query,
-            key=key,
-            stack=stack,
-            theme=theme,
-            static=static,
-            max_mb=max_mb,
-            steps=steps,
-            exact=exact,
-            heads=heads,
-            average=average,
-            queries=queries,
-            combine=combine,
-            threshold=threshold,
-            quantity=quantity,
-            log=log,
-            words=words,
-            sort=sort,
-            thumbs=thumbs,
-            filter=filter,
-            dim=dim,
-            target=target,
-            against=against,
-            lens=lens,
-            roles=roles,
-            effects=effects,
-            **chosen,
-        )
-
-    def plot(
-        self,
-        level: str = "head",
-        ax: Any = None,
-        *,
-        width: float = 7.2,
-        title: str | None = None,
-        sums: bool = True,
-        layer: Any = None,
-        head: Any = None,
-        query: Any = None,
-        key: Any = None,
-        stack: str | None = None,
-        theme: str = "auto",
-        static: bool = False,
-        max_mb: float = 12,
-        steps: str = "head",
-        exact: bool = False,
-        heads: Sequence[int] = (),
-        average: str = "none",
-        queries: Sequence[int] = (),
-        combine: str = "mean",
-        threshold: float = 0.03,
-        quantity: str = "weights",
-        log: bool = False,
-        words: bool = False,
-        special: str = "show",
-        sort: str = "layer",
-        thumbs: str = "matrix",
-        filter: str = "all",
-        dim: int | None = None,
-        target: int | str | None = None,
-        against: int | str | None = None,
-        lens: bool = False,
-        roles: Any = None,
-    ) -> Any:
-        """A level drawn with matplotlib; returns the axes, whose `child_axes` hold the parts.
-
-        `ax`: matplotlib axes to draw in; None makes a figure. `width`: of that figure, in inches.
-        `title`: yours in place of the line that names the place, "" for none. `sums`: whether a grid has bars of its sums
-            at the edges.
-        `level`, `layer`, `head`, `query`, `key`, `stack`, `theme`, `static`, `max_mb`, `steps`, `exact`, `heads`,
-            `average`,
-        `queries`, `combine`, `threshold`, `quantity`, `log`, `words`, `special`, `sort`, `thumbs`, `filter`, `dim`,
-            `target`, `against`, `lens`, `roles`: as in `show`.
-
-        Raises InputError for arguments that do not fit, and for axes that are too small; MissingDependency without
-        matplotlib.
-        """
-        view = self.show(
-            level,
-            layer=layer,
-            head=head,
-            query=query,
-            key=key,
-            stack=stack,
-            theme=theme,
-            static=static,
-            max_mb=max_mb,
-            steps=steps,
-            exact=exact,
-            heads=heads,
-            average=average,
-            queries=queries,
-            combine=combine,
-            threshold=threshold,
-            quantity=quantity,
-            log=log,
-            words=words,
-            special=special,
-            sort=sort,
-            thumbs=thumbs,
-            filter=filter,
-            dim=dim,
-            target=target,
-            against=against,
-            lens=lens,
-            roles=roles,
-        )
-        return view.plot(ax, width=width, title=title, sums=sums)
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return self.show()._repr_mimebundle_(**kwargs)
-
     @classmethod
     def from_qkv(
         cls,
@@ -559,6 +258,14 @@ class Trace:
         read = read_attentions(attentions, tokens, key_tokens)
         dtype = str(read.sites[0].kept_dtype).removeprefix("torch.")
         return cls(read.sites, read.tokens, read.target, ModelInfo(name="from_attentions", dtype=dtype), read.notes)
+
+    def with_groups(self, groups: Any) -> "Trace":
+        """The same trace, with groups of tokens of your own; `tokens.groups` shows them, and `groups()` counts by them.
+
+        `groups`: by name, {"system": (0, 57), "question": r"Question:.*"}; see attnscope.trace. Raises InputError for groups that overlap, lie
+            beyond the text, or find nothing in it.
+        """
+        return replace(self, tokens=self.tokens.with_groups(groups))
 
     def replace_sites(self, sites: Sequence[Site]) -> "Trace":
         """The same trace with these `sites` instead."""

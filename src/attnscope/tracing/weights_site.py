@@ -8,6 +8,7 @@ from torch import Tensor
 
 from attnscope.attention import AttentionSteps
 from attnscope.errors import NotCaptured
+from attnscope.tracing.at_hand import check_at_hand
 from attnscope.tracing.receipts import TOLERANCE, SiteReceipt
 from attnscope.tracing.site import Site
 
@@ -82,6 +83,7 @@ class WeightsSite(Site):
         """The weights as given, fp32: [q, K] for one head, [H, q, K] for all. `head` and `queries` as in
         `Site.chain`.
         """
+        check_at_hand(self)
         rows = self._rows(queries).to(self.given.device)
         return self.given[slice(None) if head is None else self._head(head)][..., rows, :].float()
 

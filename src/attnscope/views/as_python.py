@@ -5,15 +5,17 @@ The page has its own copy in scene/as-python.ts; tests/cases/as_python.json hold
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from attnscope.text.characters import printable
 from attnscope.tracing.trace import ModelInfo, Trace
+from attnscope.views.head_edits import parse_edits
 from attnscope.views.state import State, number
 
 # Arguments of attnscope.load; all others are arguments of attnscope.trace.
 LOAD = frozenset({"model", "task", "device", "dtype", "revision", "trust_remote_code"})
+OTHER_READING = frozenset("text_target target_tokens messages inputs image generate ids truncate".split())
 FROM_TENSORS = ("from_qkv", "from_attentions")  # traces without a text
 PLACE = ("layer", "head", "query", "key", "stack")
 OF_THE_PLACE = ("heads", "queries", "dim")  # of a comparison: what may not be there at the place that show chooses
@@ -52,14 +54,42 @@ def python(
     view = f"view = {_call(what, [*given, *_named(shown)])}"
     if state.key is None:  # show pins a key; at(key=None) lets it go, and the strongest one is followed
         view += "\nview = view.at(key=None)"
-    return "\n".join(["import attnscope", "", *lines, view, "view"]) + "\n"
+    edits = [] if what == "trace.show" else edited(state, source or {}, "view.trace")
+    return "\n".join(["import attnscope", "", *lines, view, "view", *edits]) + "\n"
+
+
+def edited(
+    state: State, source: Mapping[str, Any], trace: str, other: str = "trace", before: Sequence[str] = ()
+) -> list[str]:
+    """Lines that make the edits of a state, and ask for their effect on a text; none without edits.
+
+    `source`: of the text. `trace`: the name of its trace; `other`: what stands in the brackets of a patch. `before`: lines that load the model anew.
+    """
+    if not state.edits:
+        return []
+    text = isinstance(source.get("text"), str) and not source.keys() & OTHER_READING
+    given = [_literal(source["text"])] if text else [f"inputs={trace}.inputs"]
+    given += _named([("text_pair", source["text_pair"])]) if text and source.get("text_pair") else []
+    asked = [(name, getattr(state, name)) for name in ("target", "against")]
+    given += _named([*((name, value) for name, value in asked if value is not None), ("control", 20)])
+    call = _call("effect = edit.effect", given).replace("\n", "\n    ")
+    return [
+        "",
+        *before,
+        "with attnscope.edit(model, tokenizer) as edit:",
+        *(f"    {one.code(other)}" for one in parse_edits(state.edits)),
+        f"    {call}",
+        "print(effect)",
+    ]
 
 
 def python_of_comparison(a: Trace, b: Trace, state: State) -> str:
     """Lines that load, trace and compare two."""
     lines: list[str] = []
+    loads: list[list[str]] = []
     for name, trace in (("a", a), ("b", b)):
         before, what, given = _opening(trace.source, trace.model)
+        loads.append([line for line in before if line.startswith(("model, tokenizer", "# model, tokenizer"))])
         lines += [line.replace("# trace:", f"# trace_{name}:") for line in before if line not in lines]
         if what == "attnscope.show":
             lines.append(f"trace_{name} = {_call('attnscope.trace', given)}")
@@ -72,7 +102,14 @@ def python_of_comparison(a: Trace, b: Trace, state: State) -> str:
     shown, moved = ([(name, getattr(state, name)) for name in some] for some in (look, place))
     view = f"view = {_call('attnscope.compare(trace_a, trace_b).show', _named(shown))}"
     moved = f"view = {_call('view.at', _named(moved))}"
-    return "\n".join(["import attnscope", "", *lines, view, moved, "view"]) + "\n"
+    side, other, trace = ("b", "a", b) if state.side == "b" else ("a", "b", a)
+    own = loads["ab".index(side)] if loads[0] != loads[1] else []
+    patch = f"trace_{other}"
+    if len(a.tokens) != len(b.tokens):
+        pairs = "attnscope.compare(trace_a, trace_b).alignment.pairs"
+        patch += f", align=dict({pairs})" if side == "a" else f", align={{b: a for a, b in {pairs}}}"
+    edits = edited(state, trace.source or {}, f"trace_{side}", patch, own) if loads["ab".index(side)] else []
+    return "\n".join(["import attnscope", "", *lines, view, moved, "view", *edits]) + "\n"
 
 
 def _opening(source: Mapping[str, Any] | None, model: ModelInfo) -> tuple[list[str], str, list[str]]:

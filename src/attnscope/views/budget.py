@@ -9,10 +9,12 @@ from attnscope.errors import InputError
 from attnscope.payload import step_tensors
 from attnscope.payload.codec import encode
 from attnscope.payload.held import Held
+from attnscope.payload.pictures import Pictures
 from attnscope.statistics.thumbnails import thumbnails_of
 from attnscope.tracing.receipts import Receipt
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
+from attnscope.views.pictures import fitting_pictures, note_of, of_the_rest
 
 COMPRESSED = 0.92  # what deflate leaves of byte-shuffled activations, about
 BASE64 = 4 / 3
@@ -24,12 +26,13 @@ Z_ROWS = 16  # queries of the model's own output in a view, for the page's own r
 @dataclass(frozen=True)
 class Block:
     """Payload bytes, the sites whose tensors they hold, and the bytes of one number (for the page's shuffle). `heads`: of
-    a site of which it holds some heads only, those."""
+    a site of which it holds some heads only, those. `pictures`: the heads, by site, of which it holds a picture and no more."""
 
     data: bytes
     sites: tuple[int, ...]
     stride: int
     heads: tuple[int, ...] | None = None
+    pictures: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def holds(self) -> str:
@@ -37,23 +40,32 @@ class Block:
         heads = "" if self.heads is None else ":" + ",".join(map(str, self.heads))
         return " ".join(f"{site}{heads}" for site in self.sites)
 
+    @property
+    def shows(self) -> str:
+        """The heads that it has pictures of, for the page: "0:1,2 4:0"."""
+        return " ".join(f"{site}:{','.join(map(str, heads))}" for site, heads in self.pictures.items())
+
 
 @dataclass(frozen=True)
 class Plan:
-    """Which sites a view holds, and how; `max_mb` decides. steps: by site, the heads whose x and projections it holds."""
+    """Which sites a view holds, and how; `max_mb` decides. steps: by site, the heads whose x and projections it holds.
+    pictures: of the heads that it leaves out. rows: whether it holds what the query it opens on does in every head."""
 
     held: Mapping[int, Held]
     notes: tuple[str, ...]
     steps: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    pictures: Pictures = field(default_factory=Pictures)
+    rows: bool = True
 
 
 def plan_blocks(trace: Trace, site: int, head: int, max_mb: float, steps: str = "head", exact: bool = False) -> Plan:
     """Choose dtype and sites for a view of `max_mb` that opens on `site` and `head`.
 
     Everything stays as it is if that is small (`exact`: if that fits); else it is fp16; else fp16 of the site it opens on
-    and of the heads of others that have the strongest links; else some heads of one site. The steps level comes first: x
-    and the projections of the head the view opens on, if they take a quarter of the room or less, or of all heads with
-    steps="all". Raises InputError where those do not fit.
+    and of the heads of others that have the strongest links; else some heads of one site. Where heads are left out, up to a
+    quarter of the room goes to their pictures, and what the query does in all heads is left out if it takes more than half.
+    The steps level comes first: x and the projections of the head the view opens on, if they take a quarter of the room or
+    less, or of all heads with steps="all". Raises InputError where those do not fit.
     """
     budget = max_mb * 1e6 / (BASE64 * COMPRESSED)
     if steps == "all":
@@ -84,14 +96,22 @@ def _plan(trace: Trace, site: int, head: int, max_mb: float, budget: float, exac
     if sum(_bytes(s, HALF) for s in trace.sites) <= budget:
         nearest = sorted(range(len(trace.sites)), key=lambda i: (abs(i - site), i))
         return _noted({index: Held(dtype=_small(trace.sites[index])) for index in nearest}, note)
-    held, left = _hold_opening(trace.sites[site], head, budget, max_mb)
+    of_head = _bytes(trace.sites[site], HALF) / trace.sites[site].heads
+    of_rows = 4 * sum(one.heads * one.keys for one in trace.sites)  # weights and shares, fp16
+    if rows := of_rows <= min(budget / 2, budget - of_head):
+        budget -= of_rows
+    pictures = fitting_pictures(trace, min(budget / 4, budget - of_head) * COMPRESSED)
+    held, left = _hold_opening(trace.sites[site], head, budget - pictures.nbytes / COMPRESSED, max_mb)
     if held.heads is not None:  # not even the layer it opens on fits
         heads = held.heads
         which = f"head {heads[0]}" if len(heads) == 1 else f"heads {heads[0]} to {heads[-1]}"
         words = f"This view holds {which} of {trace.sites[site].name}; a larger max_mb holds more."
-        return _noted({site: held}, note, words)
-    found = {site: held, **_hold_by_interest(trace, site, left)}
-    return _noted(found, note, _held_note(trace, site, found))
+        found = {site: held}
+    else:
+        found = {site: held, **_hold_by_interest(trace, site, left)}
+        words = _held_note(trace, site, found)
+    pictures = of_the_rest(pictures, trace, found)
+    return replace(_noted(found, note, words, note_of(pictures, rows)), pictures=pictures, rows=rows)
 
 
 def _noted(held: Mapping[int, Held], rounded: str, *notes: str) -> Plan:
@@ -122,7 +142,7 @@ def _hold_by_interest(trace: Trace, opening: int, left: float) -> dict[int, Held
     for index, head in _by_interest(trace, opening):
         site, heads = trace.sites[index], chosen.get(index, [])
         group = site.heads // site.kv_heads
-        size = _head_bytes(site) + (0 if heads else site.mask.nbytes)
+        size = _head_bytes(site) + (0 if heads else _pair_bytes(site))
         size += 0 if any(head // group == other // group for other in heads) else _group_bytes(site)
         if size <= left:
             chosen[index] = [*heads, head]
@@ -146,6 +166,15 @@ def _by_interest(trace: Trace, opening: int) -> list[tuple[int, int]]:
     return [(index, head) for *_, index, head in sorted(found)]
 
 
+def make_pictures(trace: Trace, plan: Plan, receipts: Receipt) -> Block | None:
+    """The block that holds the pictures of a plan; None where it has none."""
+    if not plan.pictures.heads:
+        return None
+    return Block(
+        encode(trace, {}, receipts=receipts, steps={}, pictures=plan.pictures), (), 1, None, plan.pictures.heads
+    )
+
+
 def make_blocks(trace: Trace, site: int, query: int, plan: Plan, receipts: Receipt) -> tuple[Block, ...]:
     """The plan, carried out: one payload for the opening site, one for each other that is held. The first has what the
     `query` does in every head.
@@ -161,7 +190,7 @@ def make_blocks(trace: Trace, site: int, query: int, plan: Plan, receipts: Recei
                 notes=plan.notes,
                 steps={index: plan.steps[index]} if index in plan.steps else {},
                 thumbs=index == site,
-                query=query if index == site else None,
+                query=query if index == site and plan.rows else None,
                 z_rows=Z_ROWS,
                 written=written,
             ),
@@ -187,7 +216,12 @@ def _width(site: Site, held: Held) -> int:
 
 def _bytes(site: Site, dtype: torch.dtype | None) -> int:
     """What the site's q, k, v (or weights), samples of z and norms take in a payload."""
-    return site.heads * _head_bytes(site, dtype) + site.kv_heads * _group_bytes(site, dtype) + site.mask.nbytes
+    return site.heads * _head_bytes(site, dtype) + site.kv_heads * _group_bytes(site, dtype) + _pair_bytes(site)
+
+
+def _pair_bytes(site: Site) -> int:
+    """What the mask and the bias take, which all heads of a site share a tensor of."""
+    return site.mask.nbytes + (0 if site.position_bias is None else site.position_bias.nbytes)
 
 
 def _head_bytes(site: Site, dtype: torch.dtype | None = HALF) -> int:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from attnscope.errors import InputError
 from attnscope.views import levels
+from attnscope.views.head_edits import parse_edits
 
 LEVELS = levels.NAMES
 
@@ -21,6 +22,7 @@ EXPECTED = {  # kind: what its text in an address must be
     "positions": "whole numbers from 0 with commas between",
     "weight": "a number from 0 to 1",
     "flag": "1 or 0",
+    "edits": "edits such as off_L2H8, with commas between",
     "choice": "one of the choices",
     "name": "the name of a statistic",
     "text": "text",
@@ -92,6 +94,18 @@ class State:
     )
     log: Any = field(default=False, metadata=_row("flag", "whether the matrix is on a logarithmic scale"))
     words: Any = field(default=False, metadata=_row("flag", "whether the pieces of a word are drawn as one"))
+    group: int | None = field(
+        default=None,
+        metadata=_row(
+            "optional position",
+            "the group of tokens that is looked at, by its number among the groups",
+            group="reading",
+        ),
+    )
+    pooled: Any = field(
+        default=False,
+        metadata=_row("flag", "whether each group of tokens is drawn as one, but for the one that is looked at"),
+    )
     special: str = field(
         default="show",
         metadata=_row("choice", "whether special tokens and sink tokens are drawn", choices=("show", "hide")),
@@ -100,7 +114,7 @@ class State:
         default="layer",
         metadata=_row(
             "name",
-            "the order of the heads at the model level: layer, a statistic, or pair or pair_write for the chosen pair",
+            "the order of the heads at the model level: layer, a statistic, pair or pair_write for the chosen pair, group for the group",
         ),
     )
     thumbs: str = field(
@@ -128,6 +142,12 @@ class State:
             group="reading",
         ),
     )
+    edits: Any = field(
+        default=(),
+        metadata=_row(
+            "edits", "edits that hold while a live view asks for predictions, such as off_L2H8", group="reading"
+        ),
+    )
     lens: Any = field(
         default=False, metadata=_row("flag", "whether the stream is drawn as a lens grid: positions by layers")
     )
@@ -151,6 +171,8 @@ class State:
             value = getattr(self, row.name)
             if row.metadata["kind"] == "positions":
                 object.__setattr__(self, row.name, _positions(row.name, value))
+            elif row.metadata["kind"] == "edits":
+                object.__setattr__(self, row.name, _edits(value))
             else:
                 _check(row, value)
 
@@ -160,7 +182,7 @@ class State:
         return fields(cls)
 
     @classmethod
-    def group(cls, *groups: str) -> tuple[str, ...]:
+    def in_group(cls, *groups: str) -> tuple[str, ...]:
         """Names of the fields in these groups: "place", "reading" or "look"."""
         return tuple(row.name for row in cls.table() if row.metadata["group"] in groups)
 
@@ -203,6 +225,8 @@ def _check(row: Field, value: Any) -> None:
         raise InputError(f"{name} is {value!r}; it is a weight, from 0 to 1.")
     if name == "dim" and value is not None and not (whole and value >= 0):
         raise InputError(f"dim is {value!r}; it is a dimension, counted from 0, or None.")
+    if name == "group" and value is not None and not (whole and value >= 0):
+        raise InputError(f"group is {value!r}; it is the number of a group, counted from 0, its name, or None.")
     if name in ("target", "against") and value is not None and not (whole and value >= 0):
         raise InputError(f"{name} is {value!r}; it is the id of a token or of a label, or None.")
     if kind == "flag" and not isinstance(value, bool):
@@ -219,6 +243,13 @@ def _positions(name: str, values: Any) -> tuple[int, ...]:
             raise InputError(f"{name} holds {value!r}; numbers from 0 were expected, such as {name}=[3, 5].")
         found.append(value.__index__())
     return tuple(dict.fromkeys(found))
+
+
+def _edits(values: Any) -> tuple[str, ...]:
+    """Each once, in the order given, as an address holds them."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InputError(f"edits is {values!r:.60}; it is a sequence of edits, such as edits=['off_L2H8'].")
+    return tuple(str(one) for one in parse_edits([*values]))
 
 
 def _spell(value: Any) -> str:
@@ -247,6 +278,8 @@ def _read(row: Field, text: str) -> Any:
                 return _whole(text) if text else None
             case "positions":
                 return tuple(_whole(part) for part in text.split(",")) if text else ()
+            case "edits":
+                return tuple(map(str, parse_edits(text.split(",")))) if text else ()
             case "weight":
                 return float(text)
             case "flag":

@@ -1,6 +1,6 @@
 """The column of the level stream: what each block and head adds at one position, from the embedding to the prediction.
 
-The page computes the same in levels/stream/column.ts; tests/cases/stream.json holds the two together.
+The page computes the same in heads/stream-column.ts; tests/cases/stream.json holds the two together.
 """
 
 import math
@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from attnscope.errors import InputError, NotCaptured
+from attnscope.predictions.targets import target_of
 from attnscope.text.spelling import visible
 from attnscope.tracing.site import Site
+from attnscope.tracing.stream import NO_STREAM
 from attnscope.tracing.stream_table import StreamTable
 from attnscope.tracing.trace import Trace
 from attnscope.views.state import State
@@ -124,25 +126,34 @@ def with_targets(trace: Trace, look: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def target_named(trace: Trace, name: str, value: Any) -> Any:
-    """The id of a target that is given as text, with or without the space before it; anything else as it is.
+    """The id of a target that is given as text, by the rule of `attnscope.predictions.targets`; anything else as it is.
 
     Raises NotCaptured without a table, and InputError for a text that no position offers.
     """
     if not isinstance(value, str):
         return value
     offered = {target.text: target.id for row in reversed(stream_of(trace).targets) for target in reversed(row)}
-    for one in (value, f" {value}"):
-        if one in offered:
-            return offered[one]
+    if trace.streams and trace.streams[-1].tokenizer is not None:
+        found = target_of(trace.streams[-1], value, name).id
+        if found in offered.values():
+            return found
+    else:  # of a file, which has no tokenizer
+        for one in (value, f" {value}"):
+            if one in offered:
+                return offered[one]
     there = ", ".join(map(repr, list(offered)[-10:]))
-    raise InputError(f"{name} {value!r} is not among the targets that the stream keeps, such as {there}.")
+    raise InputError(
+        f"{name} {value!r} is not among the targets that this view keeps, such as {there}. show({name}={value!r}) keeps it."
+    )
 
 
 def stream_of(trace: Trace) -> StreamTable:
     """The trace's table. Raises NotCaptured, which says how to get it."""
     if trace.stream_table is None:
+        reason = next((note for note in trace.notes if note.startswith(NO_STREAM)), None)
         raise NotCaptured(
-            'this trace does not hold the residual stream, so it has no level "stream": trace again with keep={"stream"}.'
+            'this trace does not hold the residual stream, so it has no level "stream": '
+            + (reason or 'trace again with keep={"stream"}, or show(model, tokenizer, text, level="stream").')
         )
     return trace.stream_table
 
@@ -308,7 +319,7 @@ def _sum(parts: list[Line], attributed: bool) -> dict[str, Any]:
 def _check(table: StreamTable, row: int) -> tuple[bool, float | None]:
     """Whether the receipt passed and the parts of each target add up to its logit; and how far they are from it."""
     passed = table.receipt.passed
-    if table.contributions is None:
+    if table.contributions is None or not table.targets[row]:
         return passed, None
     given, logits = table.contributions[row].double(), table.logits[row].double()
     mine = float((given.sum(0) - logits).abs().max()) if logits.numel() else 0.0

@@ -24,7 +24,8 @@ def on_stream(
     table, site = stream_of(trace), stream_site(trace)
     stack = site.stack if stack is None and layer is None else stack
     if query is None:
-        query = table.positions[-1]
+        predicting = [row for row, targets in enumerate(table.targets) if targets]
+        query = table.positions[predicting[-1] if predicting else -1]
     at = trace.query_tokens(site).find(query, "query")
     if layer is None and head is None and at in table.positions:
         column = column_at(table, table.positions.index(at), look.get("target"), look.get("against"))

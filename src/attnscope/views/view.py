@@ -12,6 +12,7 @@ from attnscope.comparing.alignment import Alignment, partner
 from attnscope.comparing.comparison import Comparison
 from attnscope.errors import InputError
 from attnscope.payload.atomic_write import write_atomically
+from attnscope.payload.edit_requests import Editor
 from attnscope.payload.held import as_held
 from attnscope.payload.paths import as_path
 from attnscope.text.characters import printable
@@ -22,10 +23,10 @@ from attnscope.tracing.silence import chosen_look
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 from attnscope.views.as_python import python, python_of_comparison
-from attnscope.views.budget import Block, Plan, make_blocks, plan_blocks
+from attnscope.views.budget import Block, Plan, make_blocks, make_pictures, plan_blocks
+from attnscope.views.by_name import numbered
 from attnscope.views.earlier import with_state as with_state
 from attnscope.views.state import State
-from attnscope.views.stream_column import with_targets
 from attnscope.views.validate import check_compared, check_fields, check_place
 
 STEPS = ("head", "all", "none")  # the heads for which a view holds x and the projections
@@ -56,8 +57,8 @@ class View:
 
     attnscope.show and Trace.show make views. `trace`: what is shown. `state`: the State that says where it looks. `hosts`:
     the functions that draw a view, by name (attnscope.render.HOSTS). `static`, `max_mb` (MB), `steps` and `exact` are those
-    of attnscope.show. `chosen`: whether the caller named the head, which figures then frame. `pair`: what a comparison adds; None for a view of one trace. Raises InputError for values that do
-    not fit.
+    of attnscope.show. `chosen`: whether the caller named the head, which figures then frame. `pair`: what a comparison adds; None for a view of one trace. `editors`: who answers
+    questions about edits, by side ("a", "b"); none: no model is at hand. Raises InputError for values that do not fit.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class View:
         exact: bool = False,
         pair: Pair | None = None,
         chosen: bool = False,
+        editors: "Mapping[str, Editor] | None" = None,
     ) -> None:
         if pair is None and state.side != "a":
             raise InputError(f"side is {state.side!r}, and this is a view of one trace: attnscope.compare shows two.")
@@ -90,6 +92,7 @@ class View:
         self.steps = steps
         self.exact = exact
         self.pair = pair
+        self.editors = editors or {}
         self._chosen = chosen  # the caller named the head
         self._hosts = hosts
         self._blocks: tuple[Block, ...] | None = None
@@ -125,6 +128,11 @@ class View:
         if self._blocks is None:
             self._blocks = make_blocks(self.trace, self.site_index, self.own.query, self._plan, self.receipts)
         return self._blocks
+
+    @property
+    def pictures(self) -> Block | None:
+        """Coarse pictures of the heads that the blocks leave out, for a page; None where all are held, or none fits."""
+        return make_pictures(self.trace, self._plan, self.receipts)
 
     @cached_property
     def _plan(self) -> Plan:
@@ -212,7 +220,7 @@ class View:
 
         `changes` are fields of the state: level, stack, layer, head (or a name such as "L2H8"), query and key (positions,
         or tokens as written; key=None follows the strongest key), theme, filter, heads, average, queries, combine,
-        threshold, quantity, log, words, special, sort, thumbs, dim, target and against (ids, or texts), lens and side. In a comparison positions count the tokens
+        threshold, quantity, log, words, special, sort, thumbs, dim, group (a number, or a name), pooled, target and against (ids, or texts), edits, lens and side. In a comparison positions count the tokens
         of its side, and a token is looked for in B on side "b", else in A. Raises InputError for a field or a place that is
         not there.
         """
@@ -228,7 +236,7 @@ class View:
         for name in ("query", "key"):
             if isinstance(changes.get(name), str):
                 changes[name] = self._position(name, changes)
-        changes = with_targets(self.trace, changes)
+        changes = numbered(self._read(changes), changes)
         moved = {"stack", "layer", "head", "query", "key"} & changes.keys()
         state = replace(self.state, **({"why": ""} if moved else {}) | changes)
         if self.pair is None:
@@ -237,12 +245,16 @@ class View:
             check_compared(self.pair.comparison, state)
         options = {"static": self.static, "max_mb": self.max_mb, "steps": self.steps, "exact": self.exact}
         options["chosen"] = self.chosen or bool({"stack", "layer", "head"} & changes.keys())
-        return View(self.trace, state, self._hosts, pair=self.pair, **options)
+        return View(self.trace, state, self._hosts, pair=self.pair, editors=self.editors, **options)
+
+    def _read(self, changes: Mapping[str, Any]) -> Trace:
+        """The trace in which names are looked for: that of the side that the view will have, A for the difference."""
+        side = changes.get("side", self.state.side)
+        return self.pair.other if self.pair is not None and side == "b" else self.trace
 
     def _position(self, name: str, changes: Mapping[str, Any]) -> int:
         """The position of a token as written, on the side and at the layer that the view will have."""
-        side = changes.get("side", self.state.side)
-        trace = self.pair.other if self.pair is not None and side == "b" else self.trace
+        side, trace = changes.get("side", self.state.side), self._read(changes)
         site = trace.site(changes.get("layer", self.state.layer), changes.get("stack", self.state.stack))
         tokens = trace.query_tokens(site) if name == "query" else trace.key_tokens(site)
         found = tokens.find(changes[name], name)

@@ -3,11 +3,12 @@
 import { button, h, setText } from "../../base/dom";
 import { download } from "../../base/download";
 import type { Metadata } from "../../data/metadata";
-import { python, pythonOfPair } from "../../scene/as-python";
+import { type EditLines, python, pythonOfPair } from "../../scene/as-python";
 import type { Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import { type Format, fileName, fileOf, provenance } from "./save";
 import { withImages } from "./with-images";
+import { withSounds } from "./with-sounds";
 
 const wrong = (error: unknown) => (error instanceof Error ? error.message : String(error));
 
@@ -21,7 +22,7 @@ export function savePanel(scene: Scene, picture: () => Promise<Picture | null> |
         return;
       }
       const name = fileName(scene, format);
-      download(await fileOf(withImages(drawn, scene), format, provenance(scene)), name);
+      download(await fileOf(withSounds(withImages(drawn, scene), scene), format, provenance(scene)), name);
       setText(status, `Saved as ${name}.`);
     } catch (error) {
       setText(status, wrong(error));
@@ -45,8 +46,8 @@ function forbidden(): boolean {
 }
 
 /** `pair`: the two traces of a comparison. */
-export function pythonPanel(scene: Scene, pair?: [Metadata, Metadata]): HTMLElement[] {
-  const code = pair ? pythonOfPair(pair, scene.state) : python(scene.meta, scene.state);
+export function pythonPanel(scene: Scene, pair?: [Metadata, Metadata], edits?: EditLines): HTMLElement[] {
+  const code = pair ? pythonOfPair(pair, scene.state, edits) : python(scene.meta, scene.state, edits);
   const lines = code.split("\n").length;
   const box = h("textarea", { readonly: true, rows: Math.min(20, lines), spellcheck: "false", "aria-label": "Python" });
   box.dataset.python = "";

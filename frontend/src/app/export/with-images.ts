@@ -1,9 +1,10 @@
 /** What the model saw, below a saved picture: each image with the query on it, and the weight of each patch over it. */
 
-import { escaped, SANS, tag } from "../../base/svg";
+import { escaped, tag } from "../../base/svg";
 import type { PatchGrid } from "../../data/metadata";
 import type { Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
+import { below } from "./below";
 
 /** One image. `weight`: of each token; null: the picture as it is. `marked`: the token with a frame. */
 interface Pane {
@@ -22,7 +23,6 @@ const BELOW = 28;
 export function withImages(picture: Picture, scene: Scene): Picture {
   const panes = scene.pair ? panesOfPair(scene) : panesOf(scene);
   if (panes.length === 0) return picture;
-  const { palette } = scene.ramp;
   const room = Math.max(picture.width, 2 * (LONG + EDGE) + GAP);
   const drawn: string[] = [];
   let [x, y, tall] = [EDGE, picture.height, 0];
@@ -33,10 +33,7 @@ export function withImages(picture: Picture, scene: Scene): Picture {
     x += width + GAP;
     tall = Math.max(tall, height);
   }
-  const size = { width: room, height: y + tall + BELOW + EDGE };
-  const whole = { xmlns: "http://www.w3.org/2000/svg", viewBox: `0 0 ${size.width} ${size.height}`, ...size };
-  const ground = tag("rect", { ...size, fill: palette.ground });
-  return { svg: tag("svg", { ...whole, "font-family": SANS }, ground, picture.svg, ...drawn), ...size };
+  return below(picture, scene, room, y + tall + BELOW + EDGE, drawn);
 }
 
 function panesOf({ meta, site, chain, query, key }: Scene): Pane[] {

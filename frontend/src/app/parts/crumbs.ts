@@ -87,6 +87,8 @@ export interface CrumbHost {
   scene(): Scene | null;
   held(site: Site): boolean;
   holds(site: Site, head: number): boolean;
+  /** There is a coarse picture. */
+  pictured(site: Site, head: number): boolean;
   choose(name: CrumbName, value: string): void;
 }
 
@@ -107,13 +109,13 @@ export class Crumbs {
       layer: () =>
         meta.sites.map((site) => ({
           value: String(site.index),
-          text: `${site.stack ? "" : "layer "}${siteName(site, meta)}${host.held(site) ? "" : "  · not held here"}`,
+          text: `${site.stack ? "" : "layer "}${siteName(site, meta)}${host.held(site) ? "" : host.pictured(site, 0) ? "  · pictures only" : "  · not held here"}`,
         })),
       head: () => {
         const site = host.scene()?.site;
         return Array.from({ length: site?.heads ?? 0 }, (_, i) => ({
           value: String(i),
-          text: `head ${i}${site && host.holds(site, i) ? "" : "  · not held here"}`,
+          text: `head ${i}${site && host.holds(site, i) ? "" : site && host.pictured(site, i) ? "  · picture only" : "  · not held here"}`,
         }));
       },
       query: () => {
@@ -153,12 +155,12 @@ export class Crumbs {
   }
 
   show(scene: Scene): void {
-    const { site, query, key, pinned, queryLabels, keyLabels, state } = scene;
+    const { site, query, key, pinned, queryLabels, keyLabels, state, picture } = scene;
     const [layer, head, queryCrumb, keyCrumb] = this.crumbs;
     layer.show(String(site.index), siteName(site, scene.meta));
     head.show(String(state.head), String(state.head));
     queryCrumb.show(String(query), compact(queryLabels[query].text));
-    keyCrumb.show(pinned ? String(key) : "", compact(keyLabels[key].text));
+    keyCrumb.show(pinned ? String(key) : "", picture && !pinned ? "–" : compact(keyLabels[key].text));
   }
 }
 

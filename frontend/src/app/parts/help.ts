@@ -11,6 +11,7 @@ const KEYS: [string, string][] = [
   ["Enter", "pins a key; on what is selected already, one level in"],
   ["Esc", "closes what lies open, unpins, then one level out"],
   ["1 to 5", "the levels, from the whole model to the arithmetic; 0: the stream, where it is held"],
+  [", and .", "where the model wrote an answer: to the query that wrote the token before, the next one"],
   ["/", "finds words in the text; Enter goes to them"],
   ["Tab", "first two links, to the text and to the picture; then text, picture, controls: each is one stop"],
   ["?", "opens and closes this sheet"],

@@ -5,7 +5,8 @@ import { inkRamp } from "../../base/scale";
 import type { PatchGrid } from "../../data/metadata";
 import type { Scene } from "../../scene/scene";
 import { queryRange } from "../validate-state";
-import { type RibbonHost, said } from "./ribbon";
+import type { RibbonHost } from "./ribbon";
+import { said } from "./said";
 
 type Role = "both" | "query" | "key";
 

@@ -2,46 +2,27 @@
 
 import { h, setAttribute } from "../../base/dom";
 import { EdgeCue } from "../../base/edge-cue";
-import { explained } from "../../base/explained";
-import { change, percent } from "../../base/format";
 import { isMasked } from "../../chain/chain";
-import type { TokenTable } from "../../data/metadata";
-import { inLine, joined, type Label } from "../../scene/labels";
+import { groupsIn } from "../../scene/groups";
+import type { Label } from "../../scene/labels";
 import type { Occurrence } from "../../scene/occurrences";
 import type { Scene } from "../../scene/scene";
 import { queryRange } from "../validate-state";
-import { baseOf, type Direction, directionOf, inRuns, type Unit } from "./directions";
+import { baseOf, type Direction, inRuns } from "./directions";
 import { Find } from "./find";
+import { unitsOf } from "./flow";
+import { Outline } from "./outline";
+import { said } from "./said";
 
 const ACROSS = "calc(100% - 2px)"; // a line and the ink below it are backgrounds of a token: drawn without being laid out again
+const LETTERS = /[\p{L}\p{N}]/u;
 const WINDOW = 640; // longer texts are shown in part, around the query
 
 export interface RibbonHost {
   pickQuery(query: number): void;
   pin(key: number): void;
+  group(index: number | null): void;
   say(text: string): void;
-}
-
-/** What the model gave a token that it generated; "" for what it read. */
-export function chanceOf(table: TokenTable, index: number): string {
-  const own = table.probability?.[index] ?? null;
-  if (own === null) return "";
-  const [other, second] = table.runner_up?.[index] ?? ["", 0];
-  const beside = other
-    ? `; ${second > own ? "it gave more to" : "the second was"} “${other}”, with ${percent(second)}`
-    : "";
-  return `The model gave “${table.shown?.[index] ?? table.text[index]}” a probability of ${percent(own)}${beside}.`;
-}
-
-/** A token and its weight, as a line: "token 8 · “it” · weight 12 %". */
-export function said(scene: Scene, role: "both" | "query" | "key", index: number): string {
-  const { chain, pair } = scene;
-  const label = (role === "key" ? scene.keyLabels : scene.queryLabels)[index];
-  const what = `token ${index} · ${inLine(label)}`;
-  if (role === "query" || index >= chain.weights.length) return what;
-  if (isMasked(chain, index)) return `${what} · masked`;
-  const weight = chain.weights[index];
-  return `${what} · ${pair ? `weight, B − A ${change(weight)}` : `weight ${percent(weight)}`}`;
 }
 
 interface Token {
@@ -69,6 +50,9 @@ export class Ribbon {
   /** The place that the search looks at, while it does. */
   private sought: Occurrence | null = null;
   private found: Occurrence[] = [];
+  private readonly outline: Outline;
+  /** The group that is looked at. */
+  private group: Occurrence | null = null;
 
   constructor(
     private readonly role: "both" | "query" | "key",
@@ -93,11 +77,13 @@ export class Ribbon {
       leave: () => this.flow.focus({ preventScroll: true }),
     };
     this.find = new Find(searched, role === "key" ? "the text of the keys" : "the text");
+    this.outline = new Outline(host);
     this.element = h(
       "div",
       { class: `ribbon ribbon-${role}` },
       title && h("span", { class: "ribbon-title" }, title),
       this.find.element,
+      this.outline.element,
       this.flow,
       this.find.opener,
     );
@@ -110,11 +96,25 @@ export class Ribbon {
     this.scene = scene;
     const labels = this.role === "key" ? scene.keyLabels : scene.queryLabels;
     const fresh = labels !== this.labels;
-    const centre = fresh ? this.own : (this.sought?.first ?? this.own);
+    const looked = this.renew(scene);
+    const centre = fresh ? this.own : (this.sought?.first ?? (looked ? this.group?.first : null) ?? this.own);
     if (fresh || centre < this.from || centre >= this.to) this.build(labels, centre, scene);
     if (fresh) this.find.renew();
-    if (this.role !== "query") this.ink(scene);
+    if (this.role !== "query") {
+      this.ink(scene);
+      this.outline.draw(scene);
+      this.element.classList.toggle("grouped", !this.outline.element.hidden);
+    }
     this.mark(scene);
+    if (looked && this.group) this.wanted = this.tokens.get(this.group.first)?.element ?? this.wanted;
+  }
+
+  /** Whether another group is looked at than before. */
+  private renew({ state, meta, site }: Scene): boolean {
+    const group = state.group === null ? null : groupsIn(meta.tokens[site.key_tokens])[state.group];
+    const before = this.group?.first;
+    this.group = this.role !== "query" && group ? { first: group.start, last: group.stop - 1 } : null;
+    return this.group !== null && this.group.first !== before;
   }
 
   /** The token that this text is about: a query, or a key. */
@@ -168,57 +168,7 @@ export class Ribbon {
     this.from = labels.length <= WINDOW ? 0 : Math.max(0, Math.min(labels.length - WINDOW, centre - WINDOW / 2));
     this.to = Math.min(labels.length, this.from + WINDOW);
     const table = scene.meta.tokens[this.role === "key" ? scene.site.key_tokens : scene.site.query_tokens];
-    const segments = new Set(table.segments).size > 1;
-    const units: Unit[] = [];
-    const pictured = new Set(table.grids?.flatMap(({ tokens }) => tokens));
-    const heard = table.sound?.positions ?? 0;
-    const add = (element: HTMLElement, text = "") => units.push({ element, text });
-    if (this.from > 0 && !heard) add(h("span", { class: "more" }, `… ${this.from} tokens before`));
-    let word: HTMLElement | null = null;
-    for (let i = this.from; i < this.to; i++) {
-      const label = labels[i];
-      if (heard > 0) {
-        word = null;
-        if (i === this.from && i < heard) add(h("span", { class: "more" }, "♪ sound, drawn above"));
-        if (i === Math.max(this.from, heard))
-          add(h("span", { class: "more" }, `${labels.length - heard} positions of silence`));
-        continue;
-      }
-      if (pictured.has(i)) {
-        word = null;
-        if (!pictured.has(i - 1)) add(h("span", { class: "more" }, "▦ patches, in the picture"));
-        continue;
-      }
-      const begins = i === this.from || labels[i - 1].word !== label.word || labels[i - 1].segment !== label.segment;
-      if (segments && (i === 0 || labels[i - 1].segment !== label.segment))
-        add(h("span", { class: "segment" }, "AB"[label.segment] ?? String(label.segment)));
-      const turn = table.turns?.[i] ?? null;
-      if (turn !== null && turn !== (i ? table.turns?.[i - 1] : null))
-        add(h("span", { class: "segment", "data-turn": turn }, table.roles?.[turn] ?? ""));
-      if (table.border === i) add(h("span", { class: "border", "data-border": true }, "generated ▸"));
-      const element = this.token(label);
-      const said = chanceOf(table, i);
-      if (said) explained(element, said);
-      const previous = begins ? undefined : labels[i - 1];
-      if (word && previous && label.whole && joined(previous.text, label.text)) {
-        word.lastElementChild?.classList.add("joins-on");
-        element.classList.add("joins-back");
-      }
-      if (label.whole && (begins || !word)) {
-        word = h("span", { class: "word", dir: directionOf(label.whole) ?? "ltr" });
-        if (label.tight) word.classList.add("tight");
-        if (!label.before && !label.after) word.classList.add("parts");
-        add(word, label.whole);
-      }
-      if (label.whole && word) word.append(element);
-      else {
-        word = null;
-        if (label.tight) element.classList.add("tight");
-        add(element, label.special ? "" : label.text);
-      }
-    }
-    if (this.to < labels.length && !heard)
-      add(h("span", { class: "more" }, `${labels.length - this.to} tokens after …`));
+    const units = unitsOf(labels, table, this.from, this.to, (label) => this.token(label));
     this.flow.dir = baseOf(units.map(({ text }) => text));
     const parts = inRuns(units, this.flow.dir as Direction);
     const dense = this.to - this.from > 80;
@@ -282,6 +232,13 @@ export class Ribbon {
       ringed?.classList.add("pinned");
       this.ringed = ringed;
     }
+    const { group } = this;
+    const same = this.role === "query" ? "" : this.labels[scene.key].text;
+    for (const [index, { element }] of this.tokens) {
+      const { classList } = element;
+      classList.toggle("in-group", group !== null && index >= group.first && index <= group.last);
+      classList.toggle("copy", this.labels[index].text === same && index !== scene.key && LETTERS.test(same));
+    }
     const active = current ?? ringed;
     if (active) this.flow.setAttribute("aria-activedescendant", active.id);
     if (!this.sought) this.wanted = active;
@@ -289,6 +246,7 @@ export class Ribbon {
 
   /** Scrolls the query into sight: the ribbon only, never the page. Called when the layout is known anyway. */
   look(): void {
+    this.outline.look();
     const { flow, wanted: element } = this;
     this.wanted = null;
     if (!element || flow.scrollHeight <= flow.clientHeight) return;

@@ -1,12 +1,13 @@
 /** The sentence, why the view opened here, and the summary for screen readers. */
 
 import { AfterFrame, h, setText } from "../../base/dom";
-import { change, percent } from "../../base/format";
+import { change, percent, percentInWords } from "../../base/format";
 import type { State } from "../../base/state";
+import { groupRows } from "../../scene/groups";
 import { isolated } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
 import { sentence } from "../../scene/sentence";
-import { after, asText, type Part } from "../../scene/text";
+import { after, asText, note, type Part } from "../../scene/text";
 import { tokenLook } from "../../scene/token-element";
 
 const PERCENT = /(\(?\d[\d.]* %[).,:]?)/;
@@ -33,7 +34,7 @@ export class SentenceBar {
    * instead of the sentence of the query.
    */
   draw(scene: Scene, opening: State | null, own: Part[] | null): void {
-    const parts = own ?? sentence(scene);
+    const parts = [...(own ?? sentence(scene)), ...(scene.picture ? [] : ofGroup(scene))];
     this.sentence.replaceChildren(
       ...parts.flatMap((part) => {
         // a number and its percent sign stay on one line
@@ -58,7 +59,18 @@ export class SentenceBar {
   }
 }
 
-function summary({ state, chain, keyLabels, query, pair }: Scene, sentence: string): string {
+/** What the query gives to the group that is looked at. */
+function ofGroup(scene: Scene): Part[] {
+  const { state, pair } = scene;
+  const row = state.group === null || pair || state.level === "model" ? null : groupRows(scene)[state.group];
+  if (!row) return [];
+  const { name, weight, share, even } = row;
+  const ratio = even ? (weight / even).toFixed(1) : "0.0";
+  return [` ${note("group", { name, part: percentInWords(weight), share: percentInWords(share), ratio })}`];
+}
+
+function summary({ state, chain, keyLabels, query, pair, picture }: Scene, sentence: string): string {
+  if (picture) return `Layer ${state.layer}, head ${state.head}. ${sentence}`;
   const size = (key: number) => (pair ? Math.abs(chain.weights[key]) : chain.weights[key]);
   const strongest = Array.from(chain.weights.keys())
     .sort((a, b) => size(b) - size(a))

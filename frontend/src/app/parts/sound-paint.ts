@@ -43,22 +43,26 @@ export function paintHeard(canvas: HTMLCanvasElement, { kind, rows, columns, pix
   drawn.context.putImageData(drawn.image, 0, 0);
 }
 
-/** Bars as long as the ink under a word: the weight's part of the scale, in the colour of weights. */
-export function paintWeights(
-  canvas: HTMLCanvasElement,
-  positions: number,
-  { chain, weightEnd, ramp, pair, aside, without }: Scene,
-): void {
+/** The weights of the moments, in columns; in each that of the largest size. */
+export function weightsOf(positions: number, { chain, aside, without }: Scene): Float32Array {
   const columns = Math.min(positions, COLUMNS);
-  const drawn = surface(canvas, columns, HEIGHT);
-  if (!drawn) return;
-  const ink = inkRamp(ramp);
   const largest = new Float32Array(columns);
   for (let key = 0; key < positions; key++) {
     const weight = without && aside.keys[key] ? 0 : (chain.weights[key] ?? 0);
     const x = Math.floor((key * columns) / positions);
     if (Math.abs(weight) > Math.abs(largest[x])) largest[x] = weight;
   }
+  return largest;
+}
+
+/** Bars as long as the ink under a word: the weight's part of the scale, in the colour of weights. */
+export function paintWeights(canvas: HTMLCanvasElement, positions: number, scene: Scene): void {
+  const { weightEnd, ramp, pair } = scene;
+  const largest = weightsOf(positions, scene);
+  const columns = largest.length;
+  const drawn = surface(canvas, columns, HEIGHT);
+  if (!drawn) return;
+  const ink = inkRamp(ramp);
   largest.forEach((weight, x) => {
     const part = Math.min(1, Math.abs(weight) / weightEnd);
     const colour = pair ? ramp.pixel(Math.sign(weight), 1) : ink.pixel(1, 1);

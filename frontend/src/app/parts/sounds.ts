@@ -6,7 +6,8 @@ import { type Ramp, weightDomain } from "../../base/scale";
 import type { Sound } from "../../data/metadata";
 import type { Scene } from "../../scene/scene";
 import { queryRange } from "../validate-state";
-import { type RibbonHost, said } from "./ribbon";
+import type { RibbonHost } from "./ribbon";
+import { said } from "./said";
 import { paintHeard, paintWeights, secondsOf } from "./sound-paint";
 
 type Role = "both" | "query" | "key";

@@ -14,6 +14,7 @@ export interface ToolsHost {
   theme(theme: Theme): void;
   special(special: State["special"]): void;
   words(words: boolean): void;
+  pooled(pooled: boolean): void;
 }
 
 const PAIRS: Record<Filter, string> = { all: "all pairs", aa: "A → A", ab: "A → B", ba: "B → A", bb: "B → B" };
@@ -38,6 +39,8 @@ export class Tools {
   private specialWords = "";
   private readonly words = h("input", { type: "checkbox", "data-tool": "words" });
   private readonly wordsTool = h("label", { class: "tool check" }, this.words, "whole words");
+  private readonly pooled = h("input", { type: "checkbox", "data-tool": "pooled" });
+  private readonly pooledTool = h("label", { class: "tool check" }, this.pooled, "groups");
   private readonly hasPieces: boolean;
   private level: Level | null = null;
 
@@ -59,6 +62,7 @@ export class Tools {
     this.theme.addEventListener("change", () => host.theme(this.theme.value as Theme));
     this.special.addEventListener("change", () => host.special(this.special.checked ? "hide" : "show"));
     this.words.addEventListener("change", () => host.words(this.words.checked));
+    this.pooled.addEventListener("change", () => host.pooled(this.pooled.checked));
     const pair = new Set(meta.tokens[0].segments).size > 1;
     const sinks = meta.sites.some(({ sink_tokens }) => sink_tokens?.length);
     const special = sinks || meta.tokens.some((table) => table.special.includes(true));
@@ -70,6 +74,7 @@ export class Tools {
       pair && h("span", { class: "menu" }, this.filter),
       special && this.specialTool,
       this.wordsTool,
+      meta.tokens.some(({ groups }) => groups) && this.pooledTool,
       this.own,
     );
   }
@@ -79,6 +84,7 @@ export class Tools {
     this.theme.value = state.theme;
     this.special.checked = state.special === "hide";
     this.words.checked = state.words;
+    this.pooled.checked = state.pooled;
     const hides = HIDES.has(level.name);
     const sinks = aside.sinks
       .filter((key) => !keyLabels[key].special)
@@ -94,6 +100,7 @@ export class Tools {
     this.level = level;
     this.specialTool.hidden = !hides && !DIMS.has(level.name);
     this.wordsTool.hidden = !hides || !this.hasPieces;
+    this.pooledTool.hidden = !hides;
     this.own.replaceChildren(...level.tools);
   }
 }

@@ -1,13 +1,16 @@
 /** A live notebook: what the widget holds, and one request to the kernel for each site that it does not. */
 
+import type { BandPiece, EditAnswer, EditQuestion } from "../edits";
 import { Payload } from "../payload";
 import { PayloadError } from "../safetensors";
+import type { TilesAsked } from "../source";
 import { LiveSource } from "./live";
 
 export interface Reply {
   id: number;
-  kind: "reply" | "error" | "cancel";
+  kind: "reply" | "error" | "cancel" | "progress";
   message?: string;
+  answer?: unknown;
 }
 
 /** What a notebook's comm looks like from here. */
@@ -19,7 +22,7 @@ export interface Channel {
 }
 
 interface Pending {
-  resolve: (payload: Payload) => void;
+  resolve: (answer: { reply: Reply; buffers: ArrayBufferView[] }) => void;
   reject: (error: Error) => void;
   timer: ReturnType<typeof setTimeout>;
 }
@@ -53,16 +56,18 @@ export class CommSource extends LiveSource {
   /** Withdraws what is still being waited for. */
   destroy(): void {
     this.stop();
-    for (const [id, { reject, timer }] of this.pending) {
-      clearTimeout(timer);
-      try {
-        this.channel.send({ id, kind: "cancel" });
-      } catch {
-        // the kernel is gone already
-      }
-      reject(new PayloadError("The view was closed."));
+    for (const id of [...this.pending.keys()]) this.withdraw(id, new PayloadError("The view was closed."));
+  }
+
+  private withdraw(id: number, why: Error): void {
+    const pending = this.settle(id);
+    if (!pending) return;
+    try {
+      this.channel.send({ id, kind: "cancel" });
+    } catch {
+      // the kernel is gone already
     }
-    this.pending.clear();
+    pending.reject(why);
   }
 
   /** The kernel is gone: nothing that was asked for will come. */
@@ -70,18 +75,41 @@ export class CommSource extends LiveSource {
     for (const id of [...this.pending.keys()]) this.settle(id)?.reject(new PayloadError(GONE));
   }
 
+  async askEdits(question: EditQuestion): Promise<EditAnswer | BandPiece> {
+    const { reply } = await this.request({ kind: "edits", ...question });
+    return reply.answer as EditAnswer | BandPiece;
+  }
+
   protected async ask(kind: "site" | "steps", site: number, head: number): Promise<Payload> {
+    return new Payload(await this.bytes({ kind, site, head }));
+  }
+
+  protected askTiles(asked: TilesAsked, signal: AbortSignal): Promise<Uint8Array> {
+    return this.bytes({ kind: "tiles", ...asked }, signal);
+  }
+
+  private async bytes(message: object, signal?: AbortSignal): Promise<Uint8Array> {
+    const { buffers } = await this.request(message, signal);
+    if (!buffers?.length) throw new PayloadError("The kernel answered without data.");
+    return octetsOf(buffers[0]);
+  }
+
+  private async request(message: object, signal?: AbortSignal): Promise<{ reply: Reply; buffers: ArrayBufferView[] }> {
     if (this.channel.alive?.() === false) throw new PayloadError(GONE);
-    return new Promise<Payload>((resolve, reject) => {
+    return new Promise((resolve, reject) => {
       const id = this.side === "b" ? -this.nextId++ : this.nextId++;
-      const timer = setTimeout(() => this.settle(id)?.reject(new PayloadError(SILENT)), this.timeout);
-      this.pending.set(id, { resolve, reject, timer });
+      this.pending.set(id, { resolve, reject, timer: this.patience(id) });
+      signal?.addEventListener("abort", () => this.withdraw(id, signal.reason), { once: true });
       try {
-        this.channel.send({ id, kind, site, head, ...(this.side === "b" && { side: "b" }) });
+        this.channel.send({ id, ...message, ...(this.side === "b" && { side: "b" }) });
       } catch {
         this.settle(id)?.reject(new PayloadError(SILENT));
       }
     });
+  }
+
+  private patience(id: number): ReturnType<typeof setTimeout> {
+    return setTimeout(() => this.settle(id)?.reject(new PayloadError(SILENT)), this.timeout);
   }
 
   private settle(id: number): Pending | undefined {
@@ -92,18 +120,19 @@ export class CommSource extends LiveSource {
   }
 
   private receive(reply: Reply, buffers: ArrayBufferView[]): void {
+    const waiting = reply?.kind === "progress" && this.pending.get(reply.id);
+    if (waiting) {
+      clearTimeout(waiting.timer);
+      waiting.timer = this.patience(reply.id);
+    }
+    if (reply?.kind === "progress") return;
     const pending = this.settle(reply?.id);
     if (!pending) return;
     if (reply.kind !== "reply") {
       pending.reject(new PayloadError(reply.message || "The kernel could not answer."));
       return;
     }
-    try {
-      if (!buffers?.length) throw new PayloadError("The kernel answered without data.");
-      pending.resolve(new Payload(octetsOf(buffers[0])));
-    } catch (error) {
-      pending.reject(error as Error);
-    }
+    pending.resolve({ reply, buffers });
   }
 }
 

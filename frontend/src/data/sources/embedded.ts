@@ -33,11 +33,14 @@ export interface Block {
   stride: number;
   /** The sites it holds; null: not said, so it must be opened to know. */
   sites: Part[] | null;
+  /** Heads that it has pictures of. */
+  pictures?: Part[];
 }
 
 /** Blocks that stand below the script, which the browser has not read yet: what they promise, and they. */
 export interface Coming {
   sites: Part[];
+  pictures?: Part[];
   blocks: Promise<Block[]>;
 }
 
@@ -51,6 +54,7 @@ export class EmbeddedSource implements Source {
   private readonly rest: Block[] = [];
   private promised: Part[];
   private readonly arrived: Promise<void>;
+  private pictures: Part[];
   /** Why, of each site that could not be read. */
   private readonly damaged = new Map<number, string>();
 
@@ -59,10 +63,12 @@ export class EmbeddedSource implements Source {
     coming: Coming,
   ) {
     this.promised = [...coming.sites];
+    this.pictures = coming.pictures ?? [];
     this.arrived = coming.blocks.then(async (blocks) => {
       await this.take(blocks);
       for (const { site } of this.promised) this.damaged.set(site, CUT);
       this.promised = [];
+      this.pictures = this.rest.flatMap(({ pictures }) => pictures ?? []);
     });
   }
 
@@ -105,6 +111,10 @@ export class EmbeddedSource implements Source {
     );
   }
 
+  pictured(site: number, head: number): boolean {
+    return !this.holds(site, head) && promises(this.pictures, site, head);
+  }
+
   damage(site: number): string | null {
     return this.damaged.get(site) ?? null;
   }
@@ -126,6 +136,7 @@ export class EmbeddedSource implements Source {
   }
 
   private async later(site: number, head: number): Promise<HeadTensors> {
+    if (this.pictured(site, head)) return this.picture(site, head);
     if (promises(this.promised, site, head)) await this.arrived;
     for (const block of this.rest) {
       if (!promises(block.sites ?? [], site, head)) continue;
@@ -134,6 +145,21 @@ export class EmbeddedSource implements Source {
       if (tensors) return tensors;
     }
     throw new PayloadError(this.damage(site) ?? `Head ${head} of site ${site} is not in this page.`);
+  }
+
+  private async picture(site: number, head: number): Promise<HeadTensors> {
+    await this.arrived;
+    const block = this.rest.find(({ pictures }) => promises(pictures ?? [], site, head));
+    try {
+      if (!block) throw new PayloadError(CUT);
+      await this.unpackBlock(block);
+    } catch (error) {
+      this.pictures = []; // gone: what is left is shown
+      throw error;
+    }
+    const found = this.holdings.picture(site, head);
+    if (found) return found;
+    throw new PayloadError(`There is no picture of head ${head} of site ${site} in this page.`);
   }
 
   /** A block that does not say what it holds is opened to know. */

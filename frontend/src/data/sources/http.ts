@@ -1,8 +1,10 @@
 /** A server: one request for a text, and one for each layer of it that is looked at. */
 
 import { parse, type State } from "../../base/state";
+import type { BandPiece, EditAnswer, EditQuestion } from "../edits";
 import { Payload } from "../payload";
 import { PayloadError } from "../safetensors";
+import type { TilesAsked } from "../source";
 import { LiveSource } from "./live";
 
 /** What is to be read. */
@@ -56,15 +58,19 @@ export interface Opened {
   state: Partial<State>;
 }
 
+/** JSON to the server, and what it answers. */
+const post = (address: string, body: object, signal?: AbortSignal) =>
+  ask(address, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+    signal,
+  });
+
 /** Has a text read. `place`: the chosen layer and head, if any. */
 export async function read(question: Question, place: Partial<State>, signal?: AbortSignal): Promise<Opened> {
   const { layer, head, query, stack } = place;
-  const response = await ask("api/trace", {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ ...question, layer, head, query, stack }),
-    signal,
-  });
+  const response = await post("api/trace", { ...question, layer, head, query, stack }, signal);
   const payload = new Payload(new Uint8Array(await response.arrayBuffer()));
   const { state } = parse(Object.entries(JSON.parse(response.headers.get("attnscope-state") ?? "{}")));
   return { source: new HttpSource(payload, response.headers.get("attnscope-id") ?? "", question), state };
@@ -86,17 +92,32 @@ export class HttpSource extends LiveSource {
     this.closing.abort(new PayloadError("The view was closed."));
   }
 
+  /** With the text, which the server reads again where it no longer keeps it. */
+  async askEdits(question: EditQuestion): Promise<EditAnswer | BandPiece> {
+    const response = await post("api/edits", { ...this.question, ...question }, this.closing.signal);
+    return response.json();
+  }
+
+  protected async ask(kind: "site" | "steps", site: number, head: number): Promise<Payload> {
+    return new Payload(await this.bytes("site", { kind, site, head }, this.closing.signal));
+  }
+
+  protected askTiles({ site, head, tiles, coarse }: TilesAsked, signal: AbortSignal): Promise<Uint8Array> {
+    const places = tiles.map((place) => place.join(".")).join(",");
+    return this.bytes("tiles", { site, head, tiles: places, coarse: Number(coarse) }, signal);
+  }
+
   /** A text that the server no longer keeps is read again, by itself. */
-  protected async ask(kind: "site" | "steps", site: number, head: number, again = true): Promise<Payload> {
-    const { signal } = this.closing;
-    const query = new URLSearchParams({ id: this.id, kind, site: String(site), head: String(head) });
+  private async bytes(what: string, asked: object, signal: AbortSignal, again = true): Promise<Uint8Array> {
+    const query = new URLSearchParams({ id: this.id });
+    for (const [name, value] of Object.entries(asked)) query.set(name, String(value));
     try {
-      const response = await ask(`api/site?${query}`, { signal });
-      return new Payload(new Uint8Array(await response.arrayBuffer()));
+      const response = await ask(`api/${what}?${query}`, { signal });
+      return new Uint8Array(await response.arrayBuffer());
     } catch (error) {
       if (!again || !(error instanceof Refused) || error.kind !== "gone") throw error;
       await read(this.question, {}, signal);
-      return this.ask(kind, site, head, false);
+      return this.bytes(what, asked, signal, false);
     }
   }
 }

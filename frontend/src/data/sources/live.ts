@@ -1,10 +1,11 @@
 /** What a kernel and a server have in common: what is held is given at once, the rest is asked for, each head once. */
 
+import type { BandPiece, EditAnswer, EditQuestion } from "../edits";
 import type { HeadTensors } from "../head-tensors";
 import type { Metadata } from "../metadata";
 import type { Payload } from "../payload";
-import { PayloadError } from "../safetensors";
-import { Holdings, type Source } from "../source";
+import { PayloadError, readHeader, Safetensors } from "../safetensors";
+import { Holdings, type Source, type TileData, type TilesAsked } from "../source";
 import type { StepTensors } from "../step-tensors";
 
 export abstract class LiveSource implements Source {
@@ -20,7 +21,22 @@ export abstract class LiveSource implements Source {
     for (const payload of payloads) this.holdings.add(payload);
   }
 
+  abstract askEdits(question: EditQuestion): Promise<EditAnswer | BandPiece>;
   protected abstract ask(kind: "site" | "steps", site: number, head: number): Promise<Payload>;
+
+  protected abstract askTiles(asked: TilesAsked, signal: AbortSignal): Promise<Uint8Array>;
+
+  async tiles(asked: TilesAsked, signal: AbortSignal): Promise<TileData[]> {
+    const bytes = await this.askTiles(asked, signal);
+    const header = readHeader(bytes);
+    const tensors = new Safetensors(bytes, 1, header);
+    const exact = String((header.json.__metadata__ as Record<string, unknown> | undefined)?.exact);
+    return asked.tiles.map((_, i) => ({
+      values: tensors.floats(`${i}`),
+      columns: tensors.shape(`${i}`)[1],
+      exact: exact[i] === "1",
+    }));
+  }
 
   get meta(): Metadata {
     return this.holdings.meta;

@@ -1,6 +1,7 @@
 /** One side of the lines: the tokens of an axis as a list that is made only where it is in sight. */
 import { h, setAttribute, setText } from "../../base/dom";
 import { change, percent } from "../../base/format";
+import { setBar } from "../../base/motion";
 import type { Axis } from "../../heads/axis";
 import { compact } from "../../scene/labels";
 import { tokenLook } from "../../scene/token-element";
@@ -127,9 +128,10 @@ export class Column {
     for (const [slot, row] of this.rows) this.dress(slot, row);
   }
 
-  show(beside: Beside | null): void {
+  /** `moves`: the numbers are of another query, and the bars go from where they were. */
+  show(beside: Beside | null, moves = false): void {
     this.beside = beside;
-    for (const [slot, row] of this.rows) this.number(slot, row);
+    for (const [slot, row] of this.rows) this.number(slot, row, moves);
   }
 
   /** So many pixels are in sight. */
@@ -219,7 +221,7 @@ export class Column {
     setAttribute(row, "aria-selected", String(this.side === "query" ? selected.has(slot) : slot === pinned));
   }
 
-  private number(slot: number, row: HTMLElement): void {
+  private number(slot: number, row: HTMLElement, moves = false): void {
     const box = row.lastElementChild as HTMLElement;
     const { beside } = this;
     const masked = beside?.masked?.[slot] === 1;
@@ -234,7 +236,7 @@ export class Column {
       const [bar, text] = cell.children as unknown as HTMLElement[];
       setAttribute(cell, "data-value", value === null ? null : String(value));
       const part = value === null || !Number.isFinite(value) ? 0 : Math.min(1, value / (beside as Beside).end);
-      bar.style.width = `${Math.round(part * 1000) / 10}%`;
+      setBar(bar, part, `${Math.round(part * 1000) / 10}%`, moves);
       bar.style.backgroundColor = beside?.colours[i] ?? "";
       setText(text, texts[i] ?? "");
     }

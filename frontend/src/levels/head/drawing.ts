@@ -72,6 +72,7 @@ export class Drawing {
     this.laid = laid;
   }
 
+  /** `moves`: from the lines of another query. */
   show(
     focus: Highlight,
     axes: Axes,
@@ -80,14 +81,15 @@ export class Drawing {
     chosen: number[],
     hovered: Place | null,
     pens: Pen[],
+    moves: boolean,
   ): void {
     this.focus = focus;
     const over = (side: Side) => (hovered?.side === side ? hovered.slot : -1);
     this.columns.query.mark(chosen, -1, over("query"));
     this.columns.key.mark([], axes.key, over("key"));
-    this.columns.key.show(focus.beside.key);
+    this.columns.key.show(focus.beside.key, moves);
     this.columns.query.show(focus.beside.query);
-    this.lines.setStrong(focus.lines, pens, THICK);
+    this.lines.setStrong(focus.lines, pens, THICK, moves);
     this.titles.draw(focus, axes, state, heads, pens);
     this.drawEdges();
   }

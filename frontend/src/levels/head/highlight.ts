@@ -112,6 +112,14 @@ export function highlightOf(
   return focus;
 }
 
+/** Both are the lines of one query, and not of the same. */
+export function isNextQuery(before: Highlight, after: Highlight): boolean {
+  const [from, to] = [before, after].map(({ slots, lines }) =>
+    slots.length === 1 && lines.every(({ query }) => query === slots[0]) ? slots[0] : null,
+  );
+  return from !== null && to !== null && from !== to;
+}
+
 /** Of bars: a sum of several rows may be more than 1. */
 function endOf(rows: ArrayLike<number | null>[], signed: boolean): number {
   const largest = most(rows);

@@ -24,7 +24,7 @@ import { dataTableOf } from "./data-table";
 import { Drawing } from "./drawing";
 import { exportSvg } from "./export-svg";
 import { Faint } from "./faint";
-import { type Highlight, highlightOf, type Place } from "./highlight";
+import { type Highlight, highlightOf, isNextQuery, type Place } from "./highlight";
 import { legendsOf } from "./legends";
 import { NOTHING, type Overlay, overlay } from "./overlay";
 import { Reading } from "./reading";
@@ -57,6 +57,8 @@ export class HeadLevel implements Level {
   private hovered: Place | null = null;
   private focus: Highlight | null = null;
   private faintName = "";
+  /** Of which lines `focus` is; "": of what is pointed at. */
+  private focused = "";
 
   constructor(
     private readonly actions: Actions,
@@ -220,8 +222,12 @@ export class HeadLevel implements Level {
       colours,
       this.own() ? scene.weightEnd : null,
     );
+    // what is pointed at shows at once; what is chosen moves
+    const focused = hovered ? "" : this.faintName;
+    const moves = focused !== "" && focused === this.focused && this.focus !== null && isNextQuery(this.focus, focus);
+    this.focused = focused;
     this.focus = focus;
-    this.drawing.show(focus, axes, scene.state, heads, this.chosen, hovered, this.pens);
+    this.drawing.show(focus, axes, scene.state, heads, this.chosen, hovered, this.pens, moves);
     this.bar.say(focus.undrawn, focus.missing, this.first(), focus.lines.length > 0);
     this.read(focus);
     if (hovered || !focus.rows.length) return;

@@ -1,5 +1,6 @@
 /** The lines between the columns: faint ones on a canvas for all queries, strong ones as SVG for what is looked at. */
 import { h, setAttribute } from "../../base/dom";
+import { isMoving, moveFrom, still, stop } from "../../base/motion";
 import type { Pen } from "../../heads/palette";
 import { curve, heightAt, type Line, opacity, thickness } from "./geometry";
 
@@ -42,7 +43,10 @@ export class Lines {
     this.drawFaint();
   }
 
-  setStrong(lines: Drawn[], pens: Pen[], most: number): void {
+  /** `moves`: they are of another query than before, and go from its lines to the same keys. */
+  setStrong(lines: Drawn[], pens: Pen[], most: number, moves = false): void {
+    const before = moves && !still() ? this.standing() : null;
+    for (const path of this.paths) stop(path);
     this.strong = [...lines].sort((a, b) => a.size - b.size);
     this.pens = pens;
     while (this.paths.length > this.strong.length) this.paths.pop()?.remove();
@@ -69,6 +73,25 @@ export class Lines {
       );
     });
     this.place();
+    if (before) for (const [i, line] of this.strong.entries()) moveFrom(this.paths[i], before(line));
+  }
+
+  /** Where the line of a head to a key is now; one that there was not begins at the query, with no thickness. */
+  private standing(): (line: Drawn) => Keyframe {
+    const old = new Map<string, Keyframe>();
+    const name = ({ head, key }: Line) => `${head} ${key}`;
+    this.strong.forEach((line, i) => {
+      const path = this.paths[i];
+      const own = isMoving(path);
+      const { strokeWidth, opacity } = own ? getComputedStyle(path) : path.style;
+      const d = own ? getComputedStyle(path).d : `path("${path.getAttribute("d")}")`;
+      old.set(name(line), { d, strokeWidth, opacity });
+    });
+    const [first] = this.strong;
+    return (line) => {
+      const d = `path("${this.curve({ ...line, query: first?.query ?? line.query })}")`;
+      return old.get(name(line)) ?? { d, strokeWidth: "0", opacity: "0" };
+    };
   }
 
   resize(width: number, height: number): void {
@@ -85,12 +108,12 @@ export class Lines {
   }
 
   private place(): void {
-    const { width } = this;
-    this.strong.forEach((line, i) => {
-      const beside = this.beside(line.head);
-      const [from, to] = [this.ends.query(line.query) + beside, this.ends.key(line.key) + beside];
-      this.paths[i].setAttribute("d", curve(width, from, to));
-    });
+    for (const [i, line] of this.strong.entries()) this.paths[i].setAttribute("d", this.curve(line));
+  }
+
+  private curve({ head, query, key }: Line): string {
+    const beside = this.beside(head);
+    return curve(this.width, this.ends.query(query) + beside, this.ends.key(key) + beside);
   }
 
   /** Lines of several heads between the same tokens lie beside each other. */

@@ -4,6 +4,7 @@ import { h, setText } from "../../base/dom";
 import { count, fixed, percent, percentInWords } from "../../base/format";
 import type { Axes } from "../../heads/axes";
 import type { SlotRow } from "../../heads/axis";
+import { around, LONG } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
 import { tokenElement } from "../../scene/token-element";
 
@@ -59,6 +60,7 @@ export class Reading {
             { type: "button", "data-reading": s, "aria-pressed": String(s === axes.key) },
             name,
             h("b", { class: "num" }, percent(weights[s])),
+            this.around(tokens, text, scene),
             h("span", { class: "what num" }, share === null ? "" : `${percent(share)} of the output`),
           ),
         );
@@ -71,5 +73,13 @@ export class Reading {
     const length = own ? scene.chain.write : null;
     this.wrote.hidden = length === null;
     if (length !== null) setText(this.wrote, `The head writes ‖write‖ ${fixed(length, 2)} for this query.`);
+  }
+
+  /** The place of a key in a long text, in its words. A group has its own. */
+  private around(tokens: number[], text: string, { keyLabels }: Scene): HTMLElement | null {
+    const [first, last] = [tokens[0], tokens[tokens.length - 1]];
+    if (keyLabels.length < LONG || last - first > 9) return null;
+    const [before, after] = around(keyLabels, first, last);
+    return h("span", { class: "reading-around", dir: "auto" }, before, h("b", {}, text), after);
   }
 }

@@ -10,6 +10,8 @@ export interface CursorHost {
   /** Draws what lies over the cells; returns the text about the cell under the cursor. */
   mark(): string;
   show(box: ViewBox): void;
+  /** See `Tiles.small`. */
+  small(): { left: number; top: number; size: number } | null;
 }
 
 const within = (value: number, n: number) => Math.max(0, Math.min(n - 1, Math.floor(value)));
@@ -71,6 +73,17 @@ export class CursorView implements GestureHost {
     return true;
   }
 
+  jump(x: number, y: number, held: boolean): boolean {
+    const { box, room, field } = this.host.laid() ?? {};
+    const small = this.host.small();
+    if (!box || !room || !field || !small) return false;
+    const [column, row] = [(x - small.left) / small.size, (y - small.top) / small.size];
+    if (!held && (column < 0 || column >= field.columns || row < 0 || row >= field.rows)) return false;
+    const { width, height } = room.plot;
+    this.host.show({ ...box, x: column - width / box.cellX / 2, y: row - height / box.cellY / 2 });
+    return true;
+  }
+
   /** About the cell under the cursor; 0 shows all. */
   zoomBy(factor: number): void {
     const laid = this.host.laid();
@@ -105,7 +118,9 @@ export class CursorView implements GestureHost {
     if (!laid || !tokens) return false;
     const { field, box, room } = laid;
     const page = Math.max(1, Math.floor(Math.min(room.plot.height / box.cellY, field.rows)) - 1);
-    const what = pressed(event, this.cursor, field, page);
+    // of a long text a step goes as far as can be seen
+    const far = field.tiled ? Math.max(1, Math.round(3 / Math.min(box.cellX, box.cellY))) : 1;
+    const what = pressed(event, this.cursor, field, page, far);
     if (!what) return false;
     if (what === "pin") this.actions.set(tokens);
     else if (what === "enter") this.actions.go({ level: "neuron", ...tokens });

@@ -1,6 +1,7 @@
 /** The numbers of the cells, a row at a time, with the sums along their edges. */
 
 import type { State } from "../../base/state";
+import { type Picture, Pictured } from "../../data/pictured";
 import type { Axes } from "../../heads/axes";
 import type { SlotRow } from "../../heads/axis";
 import type { RowCache } from "../../heads/row-cache";
@@ -54,6 +55,17 @@ export class Field {
     this.columnSums = new Float64Array(this.columns);
   }
 
+  /** In place of the numbers of a head that is not here. */
+  get picture(): Picture | null {
+    const [head] = this.cache.members;
+    return head instanceof Pictured ? head.picture : null;
+  }
+
+  /** Of a text too long for all rows: its picture comes in tiles, or is all there is. */
+  get tiled(): boolean {
+    return this.cache.large || this.picture !== null;
+  }
+
   get complete(): boolean {
     return this.count === this.rows;
   }
@@ -95,6 +107,14 @@ export class Field {
     }
     const sorted = Float64Array.from(sizes).sort();
     this.usual = sorted.length ? sorted[Math.floor(0.997 * (sorted.length - 1))] : 0;
+  }
+
+  /** The scale of a picture in tiles: a size that all but two cells in a hundred of the whole stay below. */
+  measure(values: Float32Array): void {
+    const sizes = values.filter((value) => value >= 0).sort();
+    if (!sizes.length) return;
+    this.usual = sizes[Math.floor(0.98 * (sizes.length - 1))];
+    this.largest = Math.max(this.largest, sizes[sizes.length - 1]);
   }
 
   private compute(i: number): void {

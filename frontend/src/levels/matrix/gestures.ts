@@ -8,6 +8,8 @@ export interface GestureHost {
   zoom(factor: number, x: number, y: number): void;
   /** False where there is nothing to pan to. */
   pan(dx: number, dy: number): boolean;
+  /** To a place on the small map. `held`: it was taken hold of there. False where it is not on the map. */
+  jump(x: number, y: number, held: boolean): boolean;
 }
 
 const SLOP = 4; // px that a click may wander
@@ -15,14 +17,19 @@ const SLOP = 4; // px that a click may wander
 export function gestures(element: HTMLElement, host: GestureHost): void {
   const down = new Map<number, { x: number; y: number }>();
   let travelled = 0;
+  let onMap = false;
   const place = (event: MouseEvent) => {
     const { left, top } = element.getBoundingClientRect();
     return { x: event.clientX - left, y: event.clientY - top };
   };
   element.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
-    if (!down.size) travelled = 0;
-    down.set(event.pointerId, place(event));
+    const at = place(event);
+    if (!down.size) {
+      travelled = 0;
+      onMap = host.jump(at.x, at.y, false);
+    }
+    down.set(event.pointerId, at);
     element.setPointerCapture(event.pointerId);
   });
   element.addEventListener("pointermove", (event) => {
@@ -35,6 +42,10 @@ export function gestures(element: HTMLElement, host: GestureHost): void {
     const [dx, dy] = [now.x - before.x, now.y - before.y];
     travelled += Math.hypot(dx, dy);
     down.set(event.pointerId, now);
+    if (onMap) {
+      host.jump(now.x, now.y, true);
+      return;
+    }
     if (down.size === 2) {
       const [other] = [...down].filter(([id]) => id !== event.pointerId).map(([, at]) => at);
       const reach = (at: { x: number; y: number }) => Math.max(8, Math.hypot(at.x - other.x, at.y - other.y));
@@ -47,7 +58,7 @@ export function gestures(element: HTMLElement, host: GestureHost): void {
     const at = down.get(event.pointerId);
     const last = down.size === 1;
     down.delete(event.pointerId);
-    if (at && click && last && travelled <= SLOP) {
+    if (at && click && last && travelled <= SLOP && !onMap) {
       host.point(at.x, at.y);
       host.click(at.x, at.y);
     }

@@ -6,12 +6,18 @@ export type Pressed = { walk: [row: number, column: number] } | { zoom: number }
 
 const ZOOM = 1.5;
 
-/** `page`: rows in sight. Null: not for the grid. */
-export function pressed(event: KeyboardEvent, cursor: Cursor, { rows, columns }: Field, page: number): Pressed {
+/** `page`: rows in sight. `step`: cells that an arrow goes. Null: not for the grid. */
+export function pressed(
+  event: KeyboardEvent,
+  cursor: Cursor,
+  { rows, columns }: Field,
+  page: number,
+  step = 1,
+): Pressed {
   const { key, ctrlKey, metaKey, altKey, shiftKey } = event;
   const { row, column } = cursor;
   if (metaKey || altKey || (ctrlKey && key !== "Home" && key !== "End")) return null;
-  const far = shiftKey ? 10 : 1;
+  const far = (shiftKey ? 10 : 1) * step;
   switch (key) {
     case "ArrowUp":
       return { walk: [row - far, column] };

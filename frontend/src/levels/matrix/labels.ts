@@ -15,9 +15,13 @@ export interface AxisLabel {
 
 const LEAST = 12; // px from one label to the next
 const LONGEST = 14;
+const NUMBERED = 4000; // of a longer text a token alone does not say where it stands
 
 export const short = (text: string, longest = LONGEST) =>
   text.length > longest ? `${text.slice(0, longest - 1)}…` : text;
+
+const written = (slots: Slot[], slot: number) =>
+  `${slots.length > NUMBERED ? `${slots[slot].tokens[0]} ` : ""}${compact(slots[slot].text)}`;
 
 export function axisLabels(slots: Slot[], start: number, cell: number, room: number, chosen: number): AxisLabel[] {
   const [from, to] = sight(start, cell, slots.length, room);
@@ -25,7 +29,7 @@ export function axisLabels(slots: Slot[], start: number, cell: number, room: num
   const out: AxisLabel[] = [];
   const label = (slot: number): AxisLabel => ({
     slot,
-    text: short(compact(slots[slot].text)),
+    text: short(written(slots, slot)),
     at: (slot + 0.5 - start) * cell,
     special: slots[slot].special,
     chosen: slot === chosen,
@@ -40,6 +44,7 @@ export function axisLabels(slots: Slot[], start: number, cell: number, room: num
 /** Pixels that the longest label takes, about. */
 export const labelRoom = (slots: Slot[], character: number): number => {
   let most = 3;
-  for (const { text } of slots) most = Math.max(most, Math.min(LONGEST, compact(text).length));
+  for (let i = 0; i < slots.length && most < LONGEST; i++)
+    most = Math.max(most, Math.min(LONGEST, written(slots, i).length));
   return Math.ceil(most * character) + 16;
 };

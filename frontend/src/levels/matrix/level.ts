@@ -9,6 +9,7 @@ import { completed, headSentence } from "../../heads/head-sentence";
 import { titleOf } from "../../heads/members";
 import { Notes } from "../../heads/notes";
 import { Pending } from "../../heads/pending";
+import { isLarge } from "../../heads/row-cache";
 import { slotRow } from "../../heads/rows";
 import { SharedTools } from "../../heads/tools";
 import type { Actions, Legend, Level, LevelEntry, Picture } from "../../scene/level";
@@ -25,12 +26,14 @@ import type { Field } from "./field";
 import { gestures } from "./gestures";
 import { legendsOf } from "./legends";
 import { type Laid, Marks } from "./marks";
-import { gridNotes, whyNone } from "./notes";
+import { blockSaid, gridNotes, whyNone } from "./notes";
 import { pools } from "./paint";
+import { ofPicture } from "./picture-sentence";
 import { Placement } from "./placement";
 import { coveredBy, type Drawing, PlotView, sumsOf } from "./plot";
 import type { Shade } from "./shade";
 import css from "./style.css";
+import type { Tiles } from "./tiles";
 import { GridTools } from "./tools";
 import type { ViewBox } from "./viewbox";
 
@@ -59,10 +62,13 @@ export class MatrixLevel implements Level {
   private readonly observer: ResizeObserver;
   private readonly colours = new ColoursOf(this.element);
   private readonly swatch = h("i", { class: "swatch" });
+  private readonly plains = new WeakMap<Scene, Scene>();
   private scene: Scene | null = null;
   private axes: Axes | null = null;
   private frame = 0;
   private stale = false;
+  /** What scale and notes were last told of. */
+  private said: { tiles: Tiles | null; text: string } = { tiles: null, text: "" };
 
   constructor(
     private readonly actions: Actions,
@@ -76,15 +82,20 @@ export class MatrixLevel implements Level {
       laid: () => this.laid(),
       mark: () => this.mark(),
       show: (box) => this.show(box),
+      small: () => this.fill.tiles?.small ?? null,
     });
     this.grid = gridElement(cell, this.view.canvas, this.marks.over, this.marks.cellRow);
     this.box_.append(this.grid);
     this.arrivals = new Pending(() => this.arrived(), actions.notice);
     const done = () => {
       this.paint();
-      this.actions.set({});
+      const { tiles, field } = this.fill;
+      const said = `${tiles?.coarse} ${tiles?.block} ${field?.end}`;
+      if (tiles && tiles === this.said.tiles && said === this.said.text) return; // a tile more changes no word
+      this.said = { tiles, text: said };
+      this.actions.set({}); // scale and notes
     };
-    this.fill = new BackgroundFill(source, () => this.paint(), done);
+    this.fill = new BackgroundFill(source, () => this.paint(), done, actions.notice);
     this.shared = new SharedTools(actions, () => this.toggleTable());
     this.gridTools = new GridTools(actions, (by) => this.cursor.zoomBy(by));
     this.tools = [...this.gridTools.elements, ...this.shared.elements];
@@ -96,7 +107,8 @@ export class MatrixLevel implements Level {
     gestures(this.grid, this.cursor);
   }
 
-  draw(scene: Scene): void {
+  draw(given: Scene): void {
+    const scene = this.plain(given);
     const axes = this.prepare(scene);
     const { field } = this;
     this.message.hidden = field !== null;
@@ -106,7 +118,9 @@ export class MatrixLevel implements Level {
       return;
     }
     this.shared.show(scene);
-    this.gridTools.show(scene, field.quantity, field.cache.hasScores);
+    this.gridTools.show(scene, field.quantity, field.cache.hasScores && !field.tiled);
+    this.shared.table.hidden = field.picture !== null;
+    if (field.picture && this.pages.open) this.toggleTable();
     const { row, column } = this.cursor.cursor;
     this.cursor.cursor = {
       row: Math.min(axes.query >= 0 ? axes.query : row, field.rows - 1),
@@ -119,9 +133,12 @@ export class MatrixLevel implements Level {
     this.table();
   }
 
-  sentence(scene: Scene): Part[] | null {
+  sentence(given: Scene): Part[] | null {
+    const scene = this.plain(given);
     const axes = this.prepare(scene);
-    if (!this.field || axes.query < 0) return null;
+    if (!this.field) return null;
+    if (this.field.picture) return ofPicture(scene, this.field.picture);
+    if (axes.query < 0) return null;
     const { cache } = this.field;
     completed(cache);
     const alone = { ...scene, state: { ...scene.state, queries: [] } };
@@ -162,13 +179,31 @@ export class MatrixLevel implements Level {
     const { room } = this.place;
     const drawing = this.drawing();
     if (!scene || !room || !drawing) return null;
-    return exportSvg(room, drawing, this.colours.of(scene.ramp), titleOf(scene));
+    return exportSvg(
+      room,
+      drawing,
+      this.colours.of(scene.ramp),
+      titleOf(scene) + blockSaid(drawing.field, drawing.tiles),
+    );
   }
 
   // -- what a scene means here
 
   private get field(): Field | null {
     return this.fill.field;
+  }
+
+  /** A long text is drawn token by token: its tiles merge and hide none. */
+  private plain(scene: Scene): Scene {
+    const { words, special, filter, pooled } = scene.state;
+    if ((!isLarge(scene.site) && !scene.picture) || (!words && !pooled && special === "show" && filter === "all"))
+      return scene;
+    let plain = this.plains.get(scene);
+    if (!plain) {
+      plain = { ...scene, state: { ...scene.state, words: false, pooled: false, special: "show", filter: "all" } };
+      this.plains.set(scene, plain);
+    }
+    return plain;
   }
 
   private prepare(scene: Scene): Axes {
@@ -194,7 +229,7 @@ export class MatrixLevel implements Level {
   private drawing(): Drawing | null {
     const { field, axes, scene } = this;
     const { box } = this.place;
-    return field && box && axes && scene ? drawingOf(field, box, axes, scene) : null;
+    return field && box && axes && scene ? drawingOf(field, this.fill.tiles, box, axes, scene) : null;
   }
 
   // -- drawing
@@ -233,7 +268,10 @@ export class MatrixLevel implements Level {
     this.view.draw(room, drawing, this.colours.of(this.scene.ramp), devicePixelRatio || 1);
     this.grid.dataset.cell = `${drawing.box.cellX},${drawing.box.cellY}`;
     this.grid.dataset.origin = `${room.left},${room.top}`;
-    setAttribute(this.grid, "data-complete", drawing.field.complete ? "" : null);
+    const { tiles } = drawing;
+    setAttribute(this.grid, "data-complete", drawing.field.complete || tiles?.coarse === false ? "" : null);
+    setAttribute(this.grid, "data-block", tiles && String(tiles.block));
+    if (tiles?.moving) this.paintSoon();
     const away = this.place.away(this.field);
     this.grid.classList.toggle("zoomed", away);
     this.gridTools.zoomed(away);
@@ -261,7 +299,8 @@ export class MatrixLevel implements Level {
     const { field } = this;
     const { box } = this.place;
     const { found } = this.fill;
-    if (field && found && box) this.notes.draw(gridNotes(scene, axes, found, field, pools(box, devicePixelRatio || 1)));
+    if (field && found && box)
+      this.notes.draw(gridNotes(scene, axes, found, field, pools(box, devicePixelRatio || 1), this.fill.tiles));
   }
 
   private show(box: ViewBox): void {
@@ -278,7 +317,7 @@ export class MatrixLevel implements Level {
   }
 
   private table(): void {
-    this.pages.draw(() => dataTableOf(this.scene as Scene, this.axes as Axes, this.field as Field));
+    this.pages.draw(() => dataTableOf(this.scene as Scene, this.axes as Axes, this.field as Field, this.place.box));
   }
 }
 

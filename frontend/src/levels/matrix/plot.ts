@@ -9,6 +9,7 @@ import type { Field } from "./field";
 import { axisLabels, labelRoom } from "./labels";
 import { type Marks, paint } from "./paint";
 import type { Shade } from "./shade";
+import type { Tiles } from "./tiles";
 import type { Plot, ViewBox } from "./viewbox";
 
 export interface Room {
@@ -36,12 +37,13 @@ export interface Colours {
 
 export interface Drawing {
   field: Field;
+  tiles: Tiles | null;
   box: ViewBox;
   shade: Shade;
   query: number;
   key: number;
-  /** Row and column where generated text begins; -1: nowhere. */
-  border: { query: number; key: number };
+  /** Rows and columns where a group of the text, or what was generated, begins. */
+  borders: { query: number[]; key: number[] };
 }
 
 export const MONO = "ui-monospace, 'SF Mono', 'Cascadia Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace";
@@ -70,7 +72,7 @@ export function roomFor(field: Field, width: number, height: number): Room {
 }
 
 /** Sums are of weights. */
-export const sumsOf = ({ quantity, cache }: Field) => quantity === "weights" && !cache.signed;
+export const sumsOf = ({ quantity, cache, tiled }: Field) => quantity === "weights" && !cache.signed && !tiled;
 
 /** How much of the plot cells take. */
 export const coveredBy = (field: Field, box: ViewBox, { plot }: Room): Plot => ({
@@ -89,7 +91,7 @@ export class PlotView {
   covered: Plot = { width: 0, height: 0 };
 
   draw(room: Room, drawing: Drawing, colours: Colours, ratio: number, canvas = this.canvas, bare = false): void {
-    const { field, box, shade } = drawing;
+    const { field, tiles, box, shade } = drawing;
     this.covered = coveredBy(field, box, room);
     const width = bare ? this.covered.width : room.left + this.covered.width + room.right;
     const height = bare ? this.covered.height : room.top + this.covered.height + room.bottom;
@@ -106,10 +108,14 @@ export class PlotView {
     context.clearRect(0, 0, w, hgt);
     const marks: Marks = { ground: packed(colours.ground), hatch: packed(colours.hatch), ink: packed(colours.text) };
     const [cw, ch] = [Math.round(this.covered.width * ratio), Math.round(this.covered.height * ratio)];
-    if (cw > 0 && ch > 0) {
+    const frame = bare
+      ? { left: 0, top: 0 }
+      : { left: Math.round(room.left * ratio), top: Math.round(room.top * ratio) };
+    if (cw > 0 && ch > 0 && tiles) tiles.draw(context, box, { ...frame, width: cw, height: ch }, shade, marks, ratio);
+    else if (cw > 0 && ch > 0) {
       const pixels = paint(field, box, shade, marks, cw, ch, ratio);
       const image = new ImageData(new Uint8ClampedArray(pixels.buffer), cw, ch);
-      context.putImageData(image, bare ? 0 : Math.round(room.left * ratio), bare ? 0 : Math.round(room.top * ratio));
+      context.putImageData(image, frame.left, frame.top);
     }
     if (bare) return;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -192,19 +198,21 @@ export class PlotView {
     context.fillText(`0 … ${domainEnd(columnEnd)}`, room.left - 9, below + 24);
   }
 
-  private borders(context: CanvasRenderingContext2D, room: Room, { box, border }: Drawing, colours: Colours): void {
+  private borders(context: CanvasRenderingContext2D, room: Room, { box, borders }: Drawing, colours: Colours): void {
     const { covered } = this;
     context.strokeStyle = colours.muted;
     context.setLineDash([4, 3]);
     context.lineWidth = 1;
     context.beginPath();
-    const y = (border.query - box.y) * box.cellY;
-    const x = (border.key - box.x) * box.cellX;
-    if (border.query >= 0 && y >= 0 && y <= covered.height) {
+    for (const row of borders.query) {
+      const y = (row - box.y) * box.cellY;
+      if (y < 0 || y > covered.height) continue;
       context.moveTo(room.left - 8, room.top + y);
       context.lineTo(room.left + covered.width, room.top + y);
     }
-    if (border.key >= 0 && x >= 0 && x <= covered.width) {
+    for (const column of borders.key) {
+      const x = (column - box.x) * box.cellX;
+      if (x < 0 || x > covered.width) continue;
       context.moveTo(room.left + x, room.top - 6);
       context.lineTo(room.left + x, room.top + covered.height);
     }

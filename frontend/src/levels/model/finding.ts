@@ -1,7 +1,8 @@
 /** What the heads do, taken together, in one sentence made of their statistics. */
 
-import { change, count, percentInWords } from "../../base/format";
-import { type Label, named } from "../../scene/labels";
+import { count, percentInWords } from "../../base/format";
+import { linkSaid } from "../../heads/link-sentence";
+import type { Label } from "../../scene/labels";
 import type { Part } from "../../scene/text";
 import { type Head, nameOf } from "./heads";
 import type { Statistics } from "./statistics";
@@ -65,16 +66,4 @@ function ofBest(statistics: Statistics, labels: Label[][]): Part[] {
   const link = head.site.links?.[head.head];
   if (!link) return ["."];
   return ["; the strongest link is ", ...linkSaid(head, link, labels), `, in ${nameOf(head)}.`];
-}
-
-/** `it → flies with 53 %`, its tokens as tokens. */
-export function linkSaid({ site }: Head, [query, key, weight]: [number, number, number], labels: Label[][]): Part[] {
-  const token = (table: number, index: number): Part => {
-    const label = labels[table][index];
-    // a word that the text has twice: which of them
-    const again = labels[table].some((other) => other !== label && other.text === label.text);
-    return { token: named(label), key: index, special: label.special, at: again ? index : undefined };
-  };
-  const said = site.thumb?.zero === undefined ? percentInWords(weight) : change(weight);
-  return [token(site.query_tokens, query), " → ", token(site.key_tokens, key), ` with ${said}`];
 }

@@ -1,7 +1,9 @@
 /** The grid of thumbnails: a canvas for each line, made when it comes near the viewport; one stop for the keyboard. */
 import { h, setAttribute } from "../../base/dom";
+import { moveFrom, still } from "../../base/motion";
 import type { Role } from "../../data/metadata";
-import { type Head, nameOf } from "./heads";
+import type { HeadEdits } from "../../scene/level";
+import { type Head, headName, nameOf } from "./heads";
 import { at, find, type Line, type Place, type Plan, step } from "./layout";
 import { type Look, paint } from "./paint";
 import { badgeSaid, type Statistics } from "./statistics";
@@ -21,11 +23,22 @@ function badge([first, ...more]: Role[], size: number): HTMLElement | null {
   );
 }
 
+/** One thumbnail of a line of them. */
+function copyOf(line: HTMLCanvasElement, x: number, size: number): HTMLCanvasElement {
+  const scale = line.width / Number.parseFloat(line.style.width);
+  const piece = h("canvas", { width: Math.round(size * scale), height: line.height });
+  piece.style.width = `${size}px`;
+  piece.style.height = `${size}px`;
+  piece.getContext("2d")?.drawImage(line, -Math.round(x * scale), 0);
+  return piece;
+}
+
 export interface GridHost {
   /** Looked at by pointer or keyboard; null: no longer. */
   look(head: Head | null): void;
   enter(head: Head): void;
   absent(head: Head): boolean;
+  edits?: HeadEdits;
 }
 
 export interface Drawing {
@@ -46,6 +59,7 @@ export class Grid {
   private readonly row: HTMLElement;
   private readonly keys: HTMLElement;
   private made: (HTMLElement | null)[] = [];
+  private flight: HTMLElement | null = null;
   private drawing: Drawing | null = null;
   private cursor: Place | null = null;
   private hovered: Place | null = null;
@@ -65,12 +79,12 @@ export class Grid {
         role: "grid",
         tabindex: 0,
         "data-grid": true,
-        "aria-label": "heads, a thumbnail each: arrow keys walk, Enter opens the head",
+        "aria-label": `heads, a thumbnail each: arrow keys walk, Enter opens the head${host.edits ? ", Space switches it off or on" : ""}`,
         "aria-activedescendant": id,
       },
       this.row,
     );
-    this.space.append(this.picture, this.chosen, this.keys);
+    this.space.append(this.picture, this.chosen, this.keys, host.edits?.element ?? "");
     this.element.append(this.space);
     this.listen();
   }
@@ -103,7 +117,40 @@ export class Grid {
     this.cursor = before ? find(plan, before) : null;
     setAttribute(this.keys, "aria-rowcount", String(plan.lines.length));
     setAttribute(this.keys, "aria-colcount", String(Math.max(...plan.lines.map(({ boxes }) => boxes.length))));
+    this.host.edits?.lay(
+      plan.lines.flatMap(({ y, boxes }) => boxes.map(({ head, x }) => ({ ...headName(head), x, y }))),
+      plan.size,
+    );
     this.frame();
+  }
+
+  /** In another order, thumbnails go from where they stood. */
+  moveFrom(before: Plan): void {
+    this.flight?.remove();
+    if (!this.drawing || still()) return;
+    const { plan } = this.drawing;
+    const flight = h("div", { class: "model-flight" });
+    this.flight = flight;
+    this.picture.append(flight);
+    const scale = before.size / plan.size;
+    plan.lines.forEach(({ y, boxes }, i) => {
+      const line = this.made[i]?.querySelector("canvas");
+      if (!line) return;
+      for (const { head, x } of boxes) {
+        const place = find(before, head);
+        if (!place) continue;
+        const piece = copyOf(line, x - boxes[0].x, plan.size);
+        piece.style.left = `${x}px`;
+        piece.style.top = `${y}px`;
+        flight.append(piece);
+        const from = before.lines[place.line];
+        const [dx, dy] = [from.boxes[place.column].x - x, from.y - y];
+        moveFrom(piece, { transform: `translate(${dx}px, ${dy}px) scale(${scale})` })?.addEventListener("finish", () =>
+          flight.remove(),
+        );
+      }
+    });
+    if (!flight.hasChildNodes()) flight.remove(); // the lines are hidden as long as it is there
   }
 
   /** The head that the state names: framed, and where the keyboard begins. */
@@ -215,9 +262,12 @@ export class Grid {
     setAttribute(
       this.cell,
       "aria-label",
-      `${[nameOf(head), this.statistics.plainName(head), ...this.statistics.roles(head).map(badgeSaid)].filter(Boolean).join(", ")}${value}${this.host.absent(head) ? ", not in this page" : ""}`,
+      `${[nameOf(head), this.statistics.plainName(head), ...this.statistics.roles(head).map(badgeSaid)].filter(Boolean).join(", ")}${value}${this.host.absent(head) ? ", not in this page" : ""}${this.host.edits?.said(headName(head)) ?? ""}`,
     );
     this.keys.toggleAttribute("data-hovered", this.hovered !== null);
+    const { y, boxes } = (this.drawing as Drawing).plan.lines[place.line];
+    const seen = this.hovered || this.touched === head || this.keys.matches(":focus");
+    this.host.edits?.look(seen ? { ...headName(head), x: boxes[place.column].x, y } : null);
   }
 
   private hover(place: Place | null): void {
@@ -238,11 +288,11 @@ export class Grid {
   }
 
   private listen(): void {
-    const { keys } = this;
-    keys.addEventListener("pointermove", (event) => {
+    const { keys, space } = this;
+    space.addEventListener("pointermove", (event) => {
       if (event.pointerType !== "touch") this.hover(this.placeOf(event));
     });
-    keys.addEventListener("pointerleave", (event) => {
+    space.addEventListener("pointerleave", (event) => {
       if (event.pointerType !== "touch") this.hover(null);
     });
     let touch = false;
@@ -258,6 +308,7 @@ export class Grid {
       // a finger cannot point: its first touch enlarges
       if (touch && this.touched !== head) {
         this.touched = head;
+        this.frame();
         this.host.look(head);
       } else this.host.enter(head);
     });
@@ -268,7 +319,10 @@ export class Grid {
       const from = this.cursor ?? { line: 0, column: 0 };
       if (event.key === "Enter" || event.key === " ") {
         const head = this.headAt(from);
-        if (head) this.host.enter(head);
+        if (head && event.key === " " && this.host.edits) {
+          this.host.edits.toggle(headName(head));
+          this.frame();
+        } else if (head) this.host.enter(head);
       } else {
         const to = step(this.drawing.plan, from, event);
         if (!to) return;

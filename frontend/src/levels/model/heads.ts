@@ -3,6 +3,7 @@
 import { count } from "../../base/format";
 import type { Site, Thumb } from "../../data/metadata";
 import type { Source } from "../../data/source";
+import type { HeadName } from "../../scene/level";
 
 export interface Head {
   site: Site;
@@ -15,6 +16,9 @@ export interface Head {
 export function nameOf({ site, head }: Pick<Head, "site" | "head">): string {
   return `${site.stack ? `${site.stack} ` : ""}L${site.layer}H${head}`;
 }
+
+/** For those who edit it. */
+export const headName = ({ site: { stack, layer }, head }: Head): HeadName => ({ stack, layer, head });
 
 export function headsOf(source: Pick<Source, "meta" | "octets">): Head[] {
   return source.meta.sites.flatMap((site) => {
@@ -33,16 +37,6 @@ export function headsOf(source: Pick<Source, "meta" | "octets">): Head[] {
       octets: all?.subarray(head * size, (head + 1) * size) ?? null,
     }));
   });
-}
-
-/** The patch of an axis that an index lies in: patch p of n holds p·size//n up to (p+1)·size//n. */
-export function patchOf(index: number, size: number, patches: number): number {
-  return Math.floor(((index + 1) * patches - 1) / size);
-}
-
-/** The same in the other direction: first and last index. */
-export function patchRange(patch: number, size: number, patches: number): [number, number] {
-  return [Math.floor((patch * size) / patches), Math.floor(((patch + 1) * size) / patches) - 1];
 }
 
 export interface PixelRange {

@@ -5,6 +5,7 @@ import { symmetric } from "../../base/format";
 import { niceChange, nicePart, weightDomain } from "../../base/scale";
 import type { Source } from "../../data/source";
 import { levels } from "../../generated/words.json";
+import { groupsOf } from "../../scene/groups";
 import { isolated, type Label, labels } from "../../scene/labels";
 import type { Actions, Legend, Level, LevelEntry, Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
@@ -13,7 +14,7 @@ import { HeadDataTable } from "./data-table";
 import { exportSvg } from "./export-svg";
 import { finding } from "./finding";
 import { type Drawing, Grid } from "./grid";
-import { type Head, headsOf, type PixelRange, pixelRangeOf } from "./heads";
+import { type Head, headName, headsOf, type PixelRange, pixelRangeOf } from "./heads";
 import { byLayer, inOrder } from "./layout";
 import { headSaid, notesOf } from "./notes";
 import { LINES_FROM, type Look, lookOf, partOf } from "./paint";
@@ -28,7 +29,7 @@ export class ModelLevel implements Level {
   readonly name = "model";
   readonly element = h("div", { class: "model-level", "data-level": "model" });
   readonly tools: HTMLElement[];
-  readonly keys = "↑ ↓ ← → walk";
+  readonly keys: string;
   private readonly heads: Head[];
   private readonly statistics: Statistics;
   private readonly stock: PixelRange;
@@ -58,6 +59,7 @@ export class ModelLevel implements Level {
     private readonly source: Source,
   ) {
     const { meta } = source;
+    this.keys = `↑ ↓ ← → walk${actions.edits ? " · Space switches off" : ""}`;
     this.heads = headsOf(source);
     this.statistics = new Statistics(meta, this.heads);
     this.stock = pixelRangeOf(this.heads);
@@ -82,9 +84,10 @@ export class ModelLevel implements Level {
       look: (head: Head | null) => this.lookAt(head),
       enter: open,
       absent: (head: Head) => this.absent(head),
+      edits: actions.edits,
     };
     this.grid = new Grid(host, this.statistics, `m${++made}`);
-    this.panel = new Panel(this.statistics, this.labels, open);
+    this.panel = new Panel(this.statistics, this.labels, open, actions.edits?.button);
     this.figures = new HeadDataTable(this.statistics);
     this.message.hidden = this.heads.some(({ octets }) => octets);
     setText(
@@ -124,8 +127,9 @@ export class ModelLevel implements Level {
   private prepare(scene: Scene): void {
     if (scene.pair) return;
     const { queryLabels, keyLabels, query, key } = scene;
-    const pair = `${isolated(queryLabels[query].text)} → ${isolated(keyLabels[key].text)}`;
-    this.statistics.setPair(new PairNumbers(this.source, scene, this.heads), pair);
+    const to = (name: string) => `${isolated(queryLabels[query].text)} → ${name}`;
+    const group = to(groupsOf(scene)[scene.state.group ?? -1]?.name ?? "");
+    this.statistics.setPair(new PairNumbers(this.source, scene, this.heads), to(isolated(keyLabels[key].text)), group);
   }
 
   sentence(scene: Scene): Part[] {
@@ -214,9 +218,11 @@ export class ModelLevel implements Level {
     if (width === 0) return;
     const ratio = devicePixelRatio || 1;
     const lines = scene.state.thumbs === "lines";
-    const pair = isPairName(this.order) ? `${scene.query} ${scene.key}` : "";
-    const name = `${this.order} ${pair} ${lines} ${width} ${ratio} ${Object.values(scene.ramp.palette)}`;
+    const pair = isPairName(this.order) ? `${scene.query} ${scene.key} ${scene.state.group}` : "";
+    const rest = `${lines} ${width} ${ratio} ${Object.values(scene.ramp.palette)}`;
+    const name = `${this.order} ${pair} ${rest}`;
     if (name === this.drawn) return;
+    const before = this.drawn.endsWith(` ${rest}`) ? this.drawing : null;
     this.drawn = name;
     const heads = this.statistics.ordered(this.order);
     const sort = this.order === "layer" ? null : this.order;
@@ -236,6 +242,7 @@ export class ModelLevel implements Level {
     this.inkSwatch.style.backgroundImage = `linear-gradient(to right, ${stops.map((weight) => look.ink.css(partOf(weight, look), 1)).join(", ")})`;
     this.grid.draw(this.drawing);
     this.look();
+    if (before) this.grid.moveFrom(before.plan);
   }
 
   private measure(): void {
@@ -258,7 +265,10 @@ export class ModelLevel implements Level {
     const { scene, drawing } = this;
     if (!scene || !drawing) return;
     const head = this.looked ?? this.selected(scene);
-    this.panel.show(head, this.order, this.absent(head), drawing.look, drawing.lines, drawing.ratio);
+    this.actions.edits?.shows(headName(head));
+    const { site } = head;
+    const absent = this.absent(head) ? (this.source.pictured?.(site.index, head.head) ? "picture" : "all") : null;
+    this.panel.show(head, this.order, absent, drawing.look, drawing.lines, drawing.ratio);
   }
 
   private enter(head: Head): void {

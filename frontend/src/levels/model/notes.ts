@@ -1,10 +1,10 @@
 /** What the model level says of its picture, and of a head under keyboard or pointer. */
 
 import { plain, roles } from "../../generated/words.json";
+import { linkSaid } from "../../heads/link-sentence";
 import type { Label } from "../../scene/labels";
 import type { Scene } from "../../scene/scene";
 import { asText } from "../../scene/text";
-import { linkSaid } from "./finding";
 import { type Head, nameOf, type PixelRange, sampleSaid } from "./heads";
 import { badgeSaid, type Statistics } from "./statistics";
 

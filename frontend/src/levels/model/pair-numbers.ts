@@ -4,6 +4,7 @@ import { chainOf } from "../../chain/chain";
 import type { HeadTensors } from "../../data/head-tensors";
 import type { Source } from "../../data/source";
 import { pair as texts } from "../../generated/words.json";
+import { groupsOf } from "../../scene/groups";
 import type { Scene } from "../../scene/scene";
 import type { Head } from "./heads";
 
@@ -24,7 +25,8 @@ export class PairNumbers {
 
   /** Changes with the pair. */
   get name(): string {
-    return `${this.scene.site.index} ${this.scene.query} ${this.scene.key}`;
+    const { site, query, key, state } = this.scene;
+    return `${site.index} ${query} ${key} ${state.group}`;
   }
 
   /** How many heads have a number. */
@@ -33,6 +35,7 @@ export class PairNumbers {
   }
 
   value(head: Head, name: PairName): number | null {
+    if (name === "group" && this.scene.state.group === null) return null;
     const id = `${head.site.index}.${head.head} ${name}`;
     let value = this.known.get(id);
     if (value === undefined) {
@@ -56,10 +59,24 @@ export class PairNumbers {
     if (!row || row.query !== this.scene.query || !this.fits(head)) return null;
     const at = (tensor: string | null, index: number) =>
       tensor === null ? null : (this.source.floats?.(tensor)?.[index] ?? null);
+    if (name === "group") {
+      const weights = row.weights === null ? null : this.source.floats?.(row.weights);
+      return weights ? this.ofGroup(weights, head.head * keys) : null;
+    }
     const cell = head.head * keys + this.scene.key;
     if (name === "pair") return at(row.weights, cell);
     const [share, write] = [at(row.shares, cell), at(row.writes, head.head)];
     return share === null || write === null ? null : share * write;
+  }
+
+  /** The weight of the group that is looked at, in weights of which the keys begin at `first`. */
+  private ofGroup(weights: ArrayLike<number>, first: number): number | null {
+    const { state, aside, site } = this.scene;
+    if (state.group === null) return null;
+    const { start, stop } = groupsOf(this.scene)[state.group];
+    let sum = 0;
+    for (let j = start; j < Math.min(stop, site.keys); j++) if (!aside.keys[j]) sum += weights[first + j];
+    return sum;
   }
 
   private computed(head: Head, name: PairName): number | null {
@@ -78,6 +95,7 @@ export class PairNumbers {
       return null;
     }
     const { weights, share, write } = chainOf(tensors, scene.query - (site.query_offset ?? 0));
+    if (name === "group") return this.ofGroup(weights, 0);
     if (name === "pair") return weights[scene.key];
     return write === null ? null : share[scene.key] * write;
   }

@@ -3,11 +3,12 @@
 import { button, h, setAttribute, setText } from "../../base/dom";
 import { explained } from "../../base/explained";
 import { count, percent } from "../../base/format";
+import { patchOf } from "../../data/pictured";
+import { linkSaid } from "../../heads/link-sentence";
 import type { Label } from "../../scene/labels";
 import { after } from "../../scene/text";
 import { tokenElement } from "../../scene/token-element";
-import { linkSaid } from "./finding";
-import { type Head, nameOf, patchOf } from "./heads";
+import { type Head, nameOf } from "./heads";
 import { type Look, paint } from "./paint";
 import type { Statistics } from "./statistics";
 
@@ -33,6 +34,7 @@ export class Panel {
     private readonly statistics: Statistics,
     private readonly labels: Label[][],
     open: (head: Head) => void,
+    edit?: HTMLElement,
   ) {
     this.open = button("open this head", { class: "choice", "data-open": true }, () => this.shown && open(this.shown));
     const axes = h(
@@ -45,17 +47,17 @@ export class Panel {
     this.list.addEventListener("focusin", ({ target }) => this.stopAt(this.names.indexOf(target as HTMLElement)));
     const picture = h("div", { class: "model-large" }, this.canvas, this.ring);
     this.element.append(
-      h("div", { class: "model-panel-top" }, this.title, this.open),
+      h("div", { class: "model-panel-top" }, this.title, edit, this.open),
       h("div", { class: "model-panel-picture" }, picture, axes),
       h("div", { class: "model-panel-said" }, this.roles, this.link, this.list, this.absent),
     );
   }
 
-  /** `sort`: the statistic in use, which comes to the fore. */
-  show(head: Head, sort: string, absent: boolean, look: Look, lines: boolean, ratio: number): void {
+  /** `sort`: the statistic in use, which comes to the fore. `absent`: of a page without its numbers, or without a picture too. */
+  show(head: Head, sort: string, absent: "picture" | "all" | null, look: Look, lines: boolean, ratio: number): void {
     this.shown = head;
     const side = this.canvas.parentElement?.clientWidth || 256;
-    const pair = this.statistics.full("pair");
+    const pair = `${this.statistics.full("pair")} ${this.statistics.pairName}`;
     const name = `${nameOf(head)} ${pair} ${head.site.index} ${sort} ${absent} ${look.end} ${look.palette.ground} ${lines} ${ratio} ${side}`;
     if (name === this.drawn) return;
     this.drawn = name;
@@ -100,11 +102,11 @@ export class Panel {
     );
     this.stopAt(this.stop);
     this.absent.hidden = !absent;
-    this.open.hidden = absent;
+    this.open.hidden = absent === "all";
     if (absent)
       setText(
         this.absent,
-        `Not in this page. To see it: trace.show(layer=${site.layer}, head=${head.head}${site.stack ? `, stack="${site.stack}"` : ""}), or a larger max_mb.`,
+        `${absent === "all" ? "Not in this page" : "This page has a coarse picture of it, and none of its numbers"}. To see it${absent === "all" ? "" : " whole"}: trace.show(layer=${site.layer}, head=${head.head}${site.stack ? `, stack="${site.stack}"` : ""}), or a larger max_mb.`,
       );
   }
 

@@ -14,7 +14,7 @@ export const badgeSaid = ({ name, kind }: Role): string => (kind ? name : `role 
 export class Statistics {
   private readonly own: string[];
   private readonly sorted = new Map<string, number[]>();
-  private pair: { numbers: PairNumbers; said: string } | null = null;
+  private pair: { numbers: PairNumbers; said: string; group: string } | null = null;
 
   constructor(
     private readonly meta: Metadata,
@@ -23,10 +23,15 @@ export class Statistics {
     this.own = Object.keys(meta.stat_words ?? {});
   }
 
-  /** The query and the key that are shown; `said`: "it → flies". */
-  setPair(numbers: PairNumbers, said: string): void {
+  /** Changes with the pair and with the group that is looked at. */
+  get pairName(): string {
+    return this.pair?.numbers.name ?? "";
+  }
+
+  /** The query and the key that are shown; `said`, `group`: "it → flies". */
+  setPair(numbers: PairNumbers, said: string, group = ""): void {
     if (this.pair?.numbers.name === numbers.name) return;
-    this.pair = { numbers, said };
+    this.pair = { numbers, said, group };
     for (const name of PAIR) this.sorted.delete(name);
   }
 
@@ -67,7 +72,9 @@ export class Statistics {
   /** Without its place in a list of weights: "weight on itself". */
   full(name: string): string {
     if (isPairName(name))
-      return this.pair ? `${texts[name].title.split(" ")[0]} of ${this.pair.said}` : this.title(name);
+      return this.pair
+        ? `${texts[name].title.split(" ")[0]} of ${name === "group" ? this.pair.group : this.pair.said}`
+        : this.title(name);
     const title = this.title(name);
     return /^(on|after) /.test(title) ? `weight ${title}` : title;
   }

@@ -2,6 +2,7 @@
 
 import { h, setAttribute, setText } from "../../base/dom";
 import { count, decimals, fixed, percent } from "../../base/format";
+import { setBar } from "../../base/motion";
 import { drawStrip } from "../../base/scale";
 import { isMasked } from "../../chain/chain";
 import type { Label } from "../../scene/labels";
@@ -36,6 +37,9 @@ export class RowView {
   private readonly drawn = new Map<Column, Drawn>();
   private kind = "";
   private label: Label | null = null;
+  private shown: { key: number; scene: Scene } | null = null;
+  /** The key stays and the query is another: bars go from where they were. */
+  private moves = false;
 
   constructor(private readonly id: string) {}
 
@@ -122,6 +126,9 @@ export class RowView {
     const { element } = this;
     const label = keyLabels[key];
     const masked = isMasked(chain, key);
+    const before = this.shown?.key === key ? this.shown.scene : null;
+    this.moves = before?.tensors === tensors && before.query !== scene.query;
+    this.shown = { key, scene };
     element.dataset.rowKey = String(key);
     element.classList.toggle("pinned", key === scene.key);
     element.classList.toggle("is-query", site.kind === "self" && key === scene.query);
@@ -177,8 +184,13 @@ export class RowView {
     const what =
       masked === keys.length ? "masked" : `${percent(weight)} together${masked ? `, ${masked} of them masked` : ""}`;
     const cell = this.cells.get("token") as Cell;
-    setText(cell.element, `${open ? "▾" : "▸"} ${count(keys.length, "key")}, ${what}`);
-    this.element.dataset.fold = String(keys[0]);
+    const { group } = line;
+    const name = group ? `${group.name}: ` : "";
+    const share = group ? `, share ${percent(group.share)}` : "";
+    setText(cell.element, `${open ? "▾" : "▸"} ${name}${count(keys.length, "key")}, ${what}${share}`);
+    cell.element.style.paddingInlineStart = group ? `${8 + group.depth * 14}px` : "";
+    cell.element.classList.toggle("of-group", group !== undefined);
+    this.element.dataset.fold = String(line.id);
     setAttribute(this.element, "aria-expanded", String(open));
   }
 
@@ -224,7 +236,7 @@ export class RowView {
     if (!bar) return;
     const length = Number.isFinite(part) ? Math.min(1, part / end) : 0;
     bar.classList.toggle("beyond", part > end * 1.0001);
-    bar.style.width = part >= 0.0005 ? `max(1px, ${(length * 100).toFixed(2)}%)` : "0";
+    setBar(bar, length, part >= 0.0005 ? `max(1px, ${(length * 100).toFixed(2)}%)` : "0", this.moves);
   }
 
   private scoreBar(score: number, end: number): void {

@@ -4,6 +4,7 @@ import { h, setAttribute } from "../../base/dom";
 import { EdgeCue } from "../../base/edge-cue";
 import { VirtualList } from "../../base/virtual-list";
 import { heightFrom } from "../../heads/visible-height";
+import { groupRows } from "../../scene/groups";
 import type { Actions } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import { type Column, isVector, type Layout, layoutFor, type Vector } from "./columns";
@@ -115,6 +116,7 @@ export class Table {
       opened: this.opened,
       expanded: this.expanded,
       byWeight: this.byWeight,
+      groups: groupRows(scene),
     });
     this.follow(at);
     setAttribute(this.element, "aria-rowcount", String(this.lines.length + 2));
@@ -200,9 +202,7 @@ export class Table {
   private enter(line: Line | undefined): void {
     if (line?.kind === "key") this.actions.set({ key: line.key });
     else if (line?.kind === "fold") {
-      const [first] = line.keys;
-      if (this.opened.has(first)) this.opened.delete(first);
-      else this.opened.add(first);
+      if (!this.opened.delete(line.id)) this.opened.add(line.id);
       this.draw(this.scene as Scene);
       this.look();
     }

@@ -3,6 +3,7 @@
 import { decimals, fixed } from "../../base/format";
 import { escaped, fitting, sheet, tag } from "../../base/svg";
 import type { StepTensors } from "../../data/step-tensors";
+import type { StreamTable } from "../../data/stream";
 import type { Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import { sentence } from "../../scene/sentence";
@@ -18,7 +19,7 @@ const CELL = 44;
 const PER_LINE = Math.floor((WIDTH - BODY - LEFT) / CELL);
 const MOST = 160; // numbers of a vector; the others are drawn without
 
-export function exportSvg(scene: Scene, given: StepTensors | null): Picture {
+export function exportSvg(scene: Scene, given: StepTensors | null, stream: StreamTable | null): Picture {
   const { palette } = scene.ramp;
   const parts: string[] = [];
   let y = 14;
@@ -29,7 +30,7 @@ export function exportSvg(scene: Scene, given: StepTensors | null): Picture {
     text(line, LEFT, y, { "font-size": 17 });
   }
   y += 18;
-  const steps = stepsOf(scene, given, () => {});
+  const steps = stepsOf(scene, given, stream, () => {});
   for (const step of steps) {
     if (step.absent) continue;
     parts.push(tag("line", { x1: LEFT, x2: WIDTH - LEFT, y1: y, y2: y, stroke: palette.ink, opacity: 0.25 }));

@@ -2,6 +2,7 @@
 
 import { button, h, setText } from "../../base/dom";
 import type { Source } from "../../data/source";
+import { streamOf } from "../../data/stream";
 import { levels } from "../../generated/words.json";
 import { QueryDataTable } from "../../heads/query-data-table";
 import { isolated, named } from "../../scene/labels";
@@ -15,6 +16,7 @@ import { Running } from "./running";
 import { StepView } from "./step-view";
 import { stepsOf } from "./steps";
 import css from "./style.css";
+import { Walk } from "./walk";
 
 export class StepsLevel implements Level {
   readonly name = "steps";
@@ -31,6 +33,7 @@ export class StepsLevel implements Level {
   private readonly ask: MissingTensors;
   private readonly figures = new QueryDataTable();
   private readonly figuresTool: HTMLButtonElement;
+  private readonly walk: Walk;
   private readonly observer: ResizeObserver;
   private order = "";
   private scene: Scene | null = null;
@@ -47,7 +50,9 @@ export class StepsLevel implements Level {
     this.figuresTool = button("data table", { class: "tool", "aria-pressed": "false", "data-tool": "table" }, () =>
       this.toggleFigures(),
     );
-    this.tools = [this.figuresTool];
+    const stops = () => [...this.steps.querySelectorAll<HTMLElement>(":scope > .step:not([data-quiet])")];
+    this.walk = new Walk(stops, (text) => actions.say(text));
+    this.tools = [this.walk.element, this.figuresTool];
     this.observer = new ResizeObserver(() => {
       const width = this.element.clientWidth;
       if (width === 0 || width === this.width) return;
@@ -64,7 +69,9 @@ export class StepsLevel implements Level {
 
   look(): void {}
 
-  arrive(): void {}
+  arrive(): void {
+    this.walk.leave();
+  }
 
   close(): boolean {
     for (const view of [...this.views.values()].reverse()) if (view.isOpen) return view.close();
@@ -75,10 +82,14 @@ export class StepsLevel implements Level {
 
   picture(): Picture | null {
     const { scene } = this;
-    return scene && exportSvg(scene, this.source.stepTensors?.(scene.site.index, scene.state.head) ?? null);
+    return (
+      scene &&
+      exportSvg(scene, this.source.stepTensors?.(scene.site.index, scene.state.head) ?? null, streamOf(this.source))
+    );
   }
 
   destroy(): void {
+    this.walk.pause();
     this.observer.disconnect();
   }
 
@@ -93,7 +104,7 @@ export class StepsLevel implements Level {
       `Query ${isolated(named(queryLabels[query]))} at ${query}, ${pinned ? "key" : "its strongest key"} ${isolated(named(keyLabels[key]))} at ${key}. Shapes stand below the symbols; every number that was computed unfolds into its sum.${group ? ` ${group}` : ""}`,
     );
     const given = this.source.stepTensors?.(site.index, state.head) ?? null;
-    const steps = stepsOf(scene, given, (dim) => this.actions.set({ dim }));
+    const steps = stepsOf(scene, given, streamOf(this.source), (dim) => this.actions.set({ dim }));
     const order = steps.map(({ id, absent }) => `${id}${absent ? "-" : ""}`).join();
     const elements = steps.map((step) => {
       let view = this.views.get(step.id);

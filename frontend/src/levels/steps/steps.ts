@@ -1,19 +1,26 @@
 /** The chain of one query and key, written out: what each step is called, its formula, its numbers, what it was made of. */
 
 import type { StepTensors } from "../../data/step-tensors";
+import type { StreamTable } from "../../data/stream";
 import type { Scene } from "../../scene/scene";
 import { toOutput } from "./output";
 import { toKey, toQuery } from "./projections";
 import { toScore } from "./scores";
 import { keyName, type Step, shown, type Unnamed } from "./step";
+import { toPrediction } from "./to-prediction";
 
-/** `pick`: steps the running sum to a dimension. */
-export function stepsOf(scene: Scene, given: StepTensors | null, pick: (dim: number) => void): Step[] {
+/** `stream`: of the trace, where it holds one. `pick`: steps the running sum to a dimension. */
+export function stepsOf(
+  scene: Scene,
+  given: StepTensors | null,
+  stream: StreamTable | null,
+  pick: (dim: number) => void,
+): Step[] {
   const names = scene.meta.step_names ?? {};
   const steps = scene.site.weights_only
     ? onlyWeights(scene)
     : [...toQuery(scene, given), ...toKey(scene, given), ...toScore(scene, pick), ...toOutput(scene, given)];
-  return steps.map((step) => {
+  return [...steps, ...toPrediction(scene, stream)].map((step) => {
     const [number, , title] = names[step.id] ?? ["", "", step.id];
     return { ...step, number, name: step.name ?? title };
   });

@@ -2,7 +2,7 @@
 
 import { fixed, percent } from "../../base/format";
 import type { Rows } from "../../heads/csv";
-import type { Column, Line } from "./column";
+import type { Column, Line } from "../../heads/stream-column";
 
 const blank = (value: number | null, digits: number) => (value === null ? "" : fixed(value, digits));
 

@@ -1,6 +1,6 @@
 /** Layers that add little stand together in one row, so that the whole way from embedding to prediction is in sight. */
 
-import { type Column, EMPTY, type Line } from "./column";
+import { type Column, EMPTY, type Line } from "../../heads/stream-column";
 
 const ENOUGH = 26; // rows that need no folding
 const LITTLE = 0.1; // of the largest part or block

@@ -5,9 +5,9 @@ import { EdgeCue } from "../../base/edge-cue";
 import { percent } from "../../base/format";
 import { inkRamp, type Ramp } from "../../base/scale";
 import type { StreamTable } from "../../data/stream";
+import { shown } from "../../heads/target-names";
 import { inLine, type Label } from "../../scene/labels";
 import { setToken, tokenElement } from "../../scene/token-element";
-import { shown } from "./names";
 import { stageName } from "./sentence";
 
 const PAGE = 32; // positions beside each other; the others a page further

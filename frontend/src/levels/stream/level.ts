@@ -7,11 +7,11 @@ import type { Source } from "../../data/source";
 import { type StreamTable, streamOf } from "../../data/stream";
 import { levels } from "../../generated/words.json";
 import { DataTable } from "../../heads/data-table";
+import { type Column, columnOf, type Line } from "../../heads/stream-column";
 import { inLine, type Label, labels } from "../../scene/labels";
 import type { Actions, Legend, Level, LevelEntry, Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import type { Part } from "../../scene/text";
-import { type Column, columnOf, type Line } from "./column";
 import { tableOf } from "./data-table";
 import { exportLens, exportSvg } from "./export-svg";
 import { folded } from "./folding";
@@ -292,6 +292,7 @@ export const streamLevel: LevelEntry = {
   missing: (source) =>
     streamOf(source)
       ? null
-      : 'This trace does not hold the residual stream. To see it: attnscope.trace(model, tokenizer, text, keep={"stream"}).',
+      : (source.meta.notes.find((note) => note.startsWith("The residual stream")) ??
+        'This trace does not hold the residual stream. To see it: attnscope.show(model, tokenizer, text, level="stream").'),
   make: (actions, _viewport, source) => new StreamLevel(actions, source, streamOf(source) as StreamTable),
 };

@@ -35,6 +35,7 @@ export class NotHeld {
       button(`go to “${inLine(labels[nearest])}” at ${nearest}`, { class: "link", "data-nearest": nearest }, () =>
         this.go(nearest),
       ),
+      '. Opened on this level, show(…, level="stream") holds all.',
     );
   }
 }

@@ -3,11 +3,11 @@
 import { button, h, setAttribute } from "../../base/dom";
 import { EdgeCue } from "../../base/edge-cue";
 import { percent } from "../../base/format";
+import { Roving } from "../../base/roving";
 import type { StreamTable } from "../../data/stream";
+import { shown } from "../../heads/target-names";
 import { inLine, type Label } from "../../scene/labels";
 import { tokenElement } from "../../scene/token-element";
-import { shown } from "./names";
-import { Roving } from "./roving";
 
 export interface PositionsHost {
   say(text: string): void;

@@ -3,10 +3,10 @@
 import { button, h, setAttribute, setText } from "../../base/dom";
 import { explained } from "../../base/explained";
 import { percent, precise } from "../../base/format";
+import { Roving } from "../../base/roving";
 import type { StreamNote } from "../../data/metadata";
+import type { Column, Prediction } from "../../heads/stream-column";
 import { setToken } from "../../scene/token-element";
-import type { Column, Prediction } from "./column";
-import { Roving } from "./roving";
 
 export const TASKS: Record<StreamNote["task"], string> = {
   next: "next token",

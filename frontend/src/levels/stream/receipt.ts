@@ -3,7 +3,7 @@
 import { h } from "../../base/dom";
 import { count, fixed, scientific } from "../../base/format";
 import { number, type StreamReceipt } from "../../data/metadata";
-import type { Column } from "./column";
+import type { Column } from "../../heads/stream-column";
 
 /** In sentences, the first of which is the sum. */
 export function receiptSaid(column: Column, given: StreamReceipt): string[] {

@@ -1,10 +1,10 @@
 /** The rows of the column: a bar for what each adds, the sum so far as a path, the lens beside each layer. */
 
-import { h, setAttribute, setText } from "../../base/dom";
+import { h, setAttribute, setChildren, setText } from "../../base/dom";
 import { fixed, percent, precise } from "../../base/format";
 import { nice } from "../../base/scale";
+import { type Column, kindName, type Line } from "../../heads/stream-column";
 import { setToken } from "../../scene/token-element";
-import { type Column, kindName, type Line } from "./column";
 import { signed } from "./sentence";
 
 /** One end for all bars, one for the sum so far; where nothing is attributed, for turns, for writes and for sizes. */
@@ -89,13 +89,10 @@ export class Rows {
       before = line.running ?? before;
       return row;
     });
-    const elements = this.shown.map(({ element }) => element);
-    const there = this.element.children;
-    if (elements.length !== there.length || elements.some((one, i) => one !== there[i])) {
-      const focused = elements.find((one) => one.matches(":focus"));
-      this.element.replaceChildren(...elements);
-      focused?.focus({ preventScroll: true });
-    }
+    setChildren(
+      this.element,
+      this.shown.map(({ element }) => element),
+    );
     this.stopAt(this.stop);
   }
 

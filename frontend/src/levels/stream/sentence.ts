@@ -1,8 +1,8 @@
 /** What became of the stream at one position, in one sentence. */
 
 import { fixed, list, percentInWords } from "../../base/format";
+import { type Column, type Line, partsOf } from "../../heads/stream-column";
 import type { Part } from "../../scene/text";
-import { type Column, type Line, partsOf } from "./column";
 
 const MENTIONED = 0.1; // of the largest part
 

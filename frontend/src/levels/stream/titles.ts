@@ -3,8 +3,8 @@
 import { h } from "../../base/dom";
 import { explained } from "../../base/explained";
 import { domainEnd } from "../../base/format";
+import type { Column } from "../../heads/stream-column";
 import type { Legend } from "../../scene/level";
-import type { Column } from "./column";
 import { endsOf } from "./rows";
 
 const LENS =

@@ -191,9 +191,9 @@ def _watched(attend: Callable, implementation: str) -> Callable:
             return AttentionCall(module, implementation, query, key, value, attention_mask, options, output)
 
         visit = None if _editor is None else _editor.visit(call(query))
+        seen = None
         if visit is None:
             result = run(query, key, value)
-            seen = None
         else:
             given = query, key, value
             query, key, value = visit.inputs(*given)
@@ -201,7 +201,8 @@ def _watched(attend: Callable, implementation: str) -> Callable:
             seen, result = _edited(visit, call(_output_of(result)), result, lambda: _output_of(run(*given)))
         for listener in _listeners:
             if listener.owns(module):
-                listener.record(seen or call(_output_of(result)))
+                seen = seen or call(_output_of(result))
+                listener.record(seen)
         return result
 
     return watched

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import nn
 
 CALLS = frozenset({"scaled_dot_product_attention", "multi_head_attention_forward"})
+# A softmax where no mode looks: exp(score - logsumexp), and torch's flex_attention, which is compiled as it runs.
+UNSEEN = frozenset({"logsumexp", "flex_attention"})
 FUNCTIONS = (F.scaled_dot_product_attention, F.multi_head_attention_forward)
 _FUNCTION_IDS = frozenset(map(id, FUNCTIONS))
 SOFTMAX = (F.softmax, torch.softmax, torch.special.softmax)
@@ -75,7 +77,7 @@ def mixes_otherwise(module: nn.Module) -> bool:
 
 
 def makes_shares(module: nn.Module) -> bool:
-    """Whether the code of this module or a part of it makes a softmax by hand, from logsumexp."""
+    """Whether the code of this module or a part of it makes a softmax that nobody sees: by hand from logsumexp, or in flex_attention."""
     return any("shares" in _uses(type(part)) for part in module.modules())
 
 
@@ -123,7 +125,7 @@ def _named(function: FunctionType, deep: int) -> set[str]:
     found = {"attention"} if names & CALLS else set[str]()
     found |= {"interface"} if "get_interface" in names else set()
     found |= {"softmax"} if names & {"softmax", "Softmax"} else set()
-    found |= {"shares"} if "logsumexp" in names else set()  # exp(score - logsumexp): a softmax by hand
+    found |= {"shares"} if names & UNSEEN else set()
     for name in names:
         value: Any = function.__globals__.get(name)
         if any(value is one for one in FUNCTIONS):
@@ -143,7 +145,7 @@ def _is_followed(helper: FunctionType, caller: FunctionType) -> bool:
 
 
 def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
+    yield from (*code.co_names, *code.co_freevars)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names(constant)

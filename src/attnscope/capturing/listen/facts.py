@@ -1,21 +1,16 @@
-"""What the modules of a model are, looked up once: a short text's trace should cost little more than its forward pass.
-
-A model may be changed between two captures (an adapter added, a layer replaced, a module compiled), so what is known is
-used only while the model looks the same: the same modules under the same names, of the same classes, with as many
-attributes. Nothing here keeps a model or a module alive.
+"""What the modules of a model are for a capture, found once (`attnscope.tracing.modules`). Nothing here keeps a model or a
+module alive.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
 from torch import nn
 
 from attnscope.capturing.listen.detect import attends_itself, looks_like_attention, may_be_asked
-from attnscope.tracing.modules import modules_of
-
-ModuleRef = Any  # weakref.ref[nn.Module]
+from attnscope.tracing.modules import Look, ModuleRef, look_at
 
 
 @dataclass(frozen=True)
@@ -28,6 +23,7 @@ class Facts:
     paths: Mapping[int, str]
     compiled: bool
     calls_torch: bool
+    _trunk: tuple[ModuleRef, ...]
     _asked: tuple[tuple[str, ModuleRef], ...]
     _attention_like: tuple[tuple[str, ModuleRef], ...]
     _tables: tuple[tuple[str, ModuleRef], ...]
@@ -39,16 +35,10 @@ class Facts:
         """Whether there is anything that a capture could see: by class names, else by what the code calls."""
         return bool(self._attention_like) or self.calls_torch
 
-    def trunk(self, model: nn.Module) -> list[nn.Module]:
+    def trunk(self) -> list[nn.Module]:
         """The model, and the modules inside it that hold all of its attention: where one of them is entered again while it
         runs, it was given another text."""
-        parents = [path.split(".")[:-1] for path, _ in self._attention_like]
-        found = [model]
-        for names in zip(*parents, strict=False):
-            if len(set(names)) > 1:
-                break
-            found.append(found[-1].get_submodule(names[0]))
-        return found
+        return [module for one in self._trunk if (module := one()) is not None]
 
     def attention_like(self) -> Iterator[tuple[str, nn.Module]]:
         return ((path, module) for path, one in self._attention_like if (module := one()) is not None)
@@ -62,26 +52,18 @@ class Facts:
         return ((path, module) for path, one in self._tables if (module := one()) is not None)
 
 
-_known: WeakKeyDictionary[nn.Module, tuple[Any, Facts]] = WeakKeyDictionary()
-
-
-def facts_of(model: nn.Module) -> Facts:
-    """What is known of the model as it is now."""
-    looks = _looks(model)
-    known = _known.get(model)
-    if known is None or known[0] != looks:
-        known = _known[model] = looks, _facts(model)
-    return known[1]
-
-
-def attended_before(model: nn.Module) -> bool:
-    """Whether the model could attend when it was last read; it may have been changed since."""
-    known = _known.get(model)
-    return known is not None and known[1].may_attend
+def facts_of(model: nn.Module, look: Look | None = None) -> Facts:
+    """What is known of the model as it is now. `look`: at it, where you have just had one."""
+    known = (look or look_at(model)).known
+    if "facts" not in known:
+        known["facts"] = _facts(model)
+    return known["facts"]
 
 
 def _facts(model: nn.Module) -> Facts:
     modules = [*model.named_modules()]
+    attention_like = [(path, module) for path, module in modules if looks_like_attention(module)]
+    trunk = _trunk(model, [path for path, _ in attention_like])
     return Facts(
         paths={id(module): path for path, module in modules},
         compiled=any(
@@ -89,10 +71,20 @@ def _facts(model: nn.Module) -> Facts:
             for _, module in modules
         ),
         calls_torch=any(attends_itself(module) for _, module in modules),
+        _trunk=tuple(map(ref, trunk)),
         _asked=tuple((path, ref(module)) for path, module in modules if may_be_asked(module)),
-        _attention_like=tuple((path, ref(module)) for path, module in modules if looks_like_attention(module)),
+        _attention_like=tuple((path, ref(module)) for path, module in attention_like),
         _tables=tuple((path, ref(module)) for path, module in _token_tables(modules)),
     )
+
+
+def _trunk(model: nn.Module, attention_like: Sequence[str]) -> list[nn.Module]:
+    found = [model]
+    for names in zip(*(path.split(".")[:-1] for path in attention_like), strict=False):
+        if len(set(names)) > 1:
+            break
+        found.append(found[-1].get_submodule(names[0]))
+    return found
 
 
 def _token_tables(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:
@@ -106,10 +98,3 @@ def _token_tables(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, n
         if id(table) in paths:
             found[id(table)] = paths[id(table)]
     return [*found.values()]
-
-
-def _looks(model: nn.Module) -> tuple[list[Any], ...]:
-    """Ids, classes, names and counts of attributes of all modules: cheap to make, and another one after a change."""
-    modules = modules_of(model)
-    names = [name for module in modules for name in module._modules]
-    return [*map(id, modules)], [*map(type, modules)], names, [*map(len, map(vars, modules))]

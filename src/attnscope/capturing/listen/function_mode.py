@@ -11,7 +11,7 @@ thread serves all captures of that thread.
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -27,6 +27,7 @@ from attnscope.capturing.listen.direct_calls import SOFTMAX, edit_product, run_a
 from attnscope.capturing.listen.module_stack import Running, RunningModules
 from attnscope.capturing.listen.score_steps import FOLLOWED, Scores
 from attnscope.capturing.listen.score_trail import PRODUCTS, ScoreTrail, plain_operands, proves, values_of
+from attnscope.capturing.listen.streams import streams_of
 
 _SOFTMAXES = (F.softmax, torch.softmax, torch.special.softmax, Tensor.softmax)
 _WAITING = 4  # softmaxes that were not multiplied with values yet
@@ -44,6 +45,7 @@ class Watcher(Protocol):
     def saw_product(self, running: Running) -> None: ...
     def left_out(self, running: Running) -> None: ...
     def record_weights(self, running: Running, weights: Tensor, call: AttentionCall | None) -> None: ...
+    def record_streams(self, running: Running, calls: Sequence[AttentionCall]) -> None: ...
 
 
 _Callers = list[tuple[Watcher, Running]]
@@ -72,6 +74,7 @@ class FunctionMode(TorchFunctionMode):
         self.thread = threading.get_ident()
         self._waiting: list[_Softmax] = []
         self._trail = ScoreTrail()
+        self._main: tuple[int, AttentionCall] | None = None  # of which run of a module, its latest call
         self._handlers: dict[Any, Callable[..., Any]] = {
             F.scaled_dot_product_attention: self._attention,
             F.multi_head_attention_forward: self._multi_head,
@@ -88,6 +91,7 @@ class FunctionMode(TorchFunctionMode):
 
     def forget(self) -> None:
         self._waiting = []
+        self._main = None
         self._trail.forget()
 
     def _callers(self) -> _Callers:
@@ -139,12 +143,18 @@ class FunctionMode(TorchFunctionMode):
         module = callers[0][1].module
         split = _split(found.weights, module)
         values = values_of(func, plain_operands(args), found.weights, _holds, result)
+        if values is not None and (streams := self._streams(callers[0][1], found, values)):
+            for watcher, running in callers:
+                watcher.record_streams(running, [replace(one, module=running.module) for one in streams])
+            return result
         call = None
         if split is not None and found.scores is not None and values is not None:
             call = _followed(module, found.scores, found.weights, split, *values)
         if split is not None and (call is not None or found.weights.ndim <= 4):
             lay = functools.partial(_laid, func, args, found.weights, module, split.shape[:2])
             result, call = edit_product(call, module, split, lay, result)
+        if call is not None:
+            self._main = callers[0][1].turn, call
         for watcher, running in callers:
             if split is None:
                 continue
@@ -153,6 +163,14 @@ class FunctionMode(TorchFunctionMode):
             else:
                 watcher.left_out(running)
         return result
+
+    def _streams(self, running: Running, found: _Softmax, values: tuple[Tensor, Tensor, Tensor]) -> list[AttentionCall]:
+        """The calls of the streams that this product is of, each proved; none where it is of something else."""
+        if self._main is None or self._main[0] != running.turn or found.scores is None or found.weights.ndim != 5:
+            return []
+        streams = streams_of(self._main[1], found.scores, found.weights, *values)
+        calls = [_followed(running.module, scores, weights, weights, *rest) for scores, weights, *rest in streams]
+        return [] if None in calls else [call for call in calls if call is not None]
 
     def _multiplied(self, operands: list[Tensor]) -> _Softmax | None:
         """The softmax whose result is among the operands: itself, else the newest of that shape."""

@@ -1,11 +1,12 @@
 """What a pass reads: ids, how many rows, how large an image, and how many tokens a cache held before."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
+
+from attnscope.tracing.signatures import parameters_of
 
 _GRIDS = ("image_grid_thw", "video_grid_thw")  # of Qwen2-VL and its kin, whose tower reads images before videos
 
@@ -51,7 +52,7 @@ def _by_name(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -
     if not args:
         return dict(kwargs)
     try:
-        names = [*inspect.signature(model.forward).parameters]
+        names = [*parameters_of(model.forward)]
     except (TypeError, ValueError):  # a forward made in C
         names = []
     names += [f"argument {i}" for i in range(len(names), len(args))]

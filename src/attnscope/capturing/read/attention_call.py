@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from attnscope.capturing.listen.attention_interface import AttentionCall
 from attnscope.errors import CaptureError
-from attnscope.tracing.masks import NO_MASK, BiasRule, MaskRule, bias_rule_of, causal_rule, rule_of, split_additive
+from attnscope.tracing.biases import BiasRule, bias_rule_of
+from attnscope.tracing.masks import NO_MASK, MaskRule, causal_rule, rule_of, split_additive
 
 # Tensor arguments that models pass along and attention functions do not use for weights.
 _HARMLESS = frozenset(
@@ -176,7 +177,9 @@ def sinks_by_query(call: AttentionCall) -> Tensor | None:
 
 def is_cross(module: nn.Module, path: str) -> bool:
     """Whether keys come from another sequence than queries: by the module's own flag, else by its path."""
-    flag = getattr(module, "is_cross_attention", None)
+    flag = vars(module).get("is_cross_attention")  # torch looks for what is not there in three more places
+    if flag is None and hasattr(type(module), "is_cross_attention"):
+        flag = module.is_cross_attention
     return flag if isinstance(flag, bool) else _named_cross(path)
 
 

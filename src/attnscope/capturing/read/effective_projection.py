@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnscope.attention.precision import autocast_off
+from attnscope.capturing.listen.hooks import has_hooks
 from attnscope.capturing.read.output_projection import Took
 from attnscope.tracing.modules import is_matrix, modules_of
 from attnscope.tracing.output_projection import Projection, versions
@@ -21,6 +22,7 @@ from attnscope.tracing.receipts import tolerance_of
 AMONG_DEVICES = "it is a part of a model that is spread over several processes"
 SEVERAL = "several layers take the heads' output"
 NOT_LINEAR = "what the layer returned is not the sum of what its heads write"
+_LOUDER = 16.0  # a power of two as well
 PROBE_OF_BIASED = 256.0  # a power of two: numbers in 16 bits lose what is small beside the bias
 
 
@@ -70,6 +72,15 @@ class ProbedProjection(Projection):
         made = self._run(torch.cat([alone.reshape(-1, heads * size), alone.new_zeros(1, heads * size)]))
         return (made[:-1] - made[-1]).unflatten(0, (heads, rows)), made[-1]
 
+    def unlike_alone(self, z: Float[Tensor, "H R Dv"], parts: Float[Tensor, "H R M"], offset: Tensor) -> float:
+        """How far the write of the quietest head is from what the layer makes of it alone, and louder. A layer that rounds what it is
+        given by the largest number there (dynamic quantisation) is not linear, and yet adds up where all are given together."""
+        head = int(z.abs().amax((1, 2)).argmin())
+        alone = z.new_zeros(z.shape[1], len(z), z.shape[2])
+        alone[:, head] = z[head] * _LOUDER
+        again = (self._run(alone.flatten(1)) - offset) / _LOUDER
+        return float((again - parts[head]).abs().max())
+
     def _matrix(self) -> tuple[Tensor, Tensor | None]:
         state = self.state
         known = self.__dict__.get("_known")
@@ -115,6 +126,7 @@ def projection_of(took: Took, sample: Callable[[], tuple[Tensor, Tensor] | None]
     if known is None or not len(known[1]):
         return None, NOT_LINEAR
     z, written = known
+    unlike = 0.0
     try:
         if is_plain(module, hooks=False):
             projection = _of_linear(module)
@@ -123,11 +135,11 @@ def projection_of(took: Took, sample: Callable[[], tuple[Tensor, Tensor] | None]
             dtype, device = _wanted(module, took.dtype), z.device
             projection = ProbedProjection(module, z.shape[0] * z.shape[2], written.shape[-1], dtype, device)
             parts, offset = projection.by_head(z)
-            made = parts.sum(0) + offset
+            made, unlike = parts.sum(0) + offset, projection.unlike_alone(z, parts, offset)
     except Exception:
         return None, NOT_LINEAR
     wanted = written.float()
-    error = float((made.to(wanted.device) - wanted).abs().max()) / max(float(wanted.abs().max()), 1e-30)
+    error = max(float((made.to(wanted.device) - wanted).abs().max()), unlike) / max(float(wanted.abs().max()), 1e-30)
     return (projection, "") if error <= tolerance_of(took.dtype, written.dtype) else (None, NOT_LINEAR)
 
 
@@ -135,16 +147,10 @@ def is_plain(module: nn.Module, hooks: bool = True) -> bool:
     """Whether a layer does nothing but x · W + b with the parameters that it holds. `hooks`: those of others count too."""
     forward = type(module).forward
     kind = forward is nn.Linear.forward or type(module).__name__ == "Conv1D"
-    if not kind or "forward" in vars(module) or (hooks and _has_hooks(module)):
+    if not kind or "forward" in vars(module) or (hooks and has_hooks(module)):
         return False
     bias = module._parameters.get("bias")
     return is_matrix(module._parameters.get("weight")) and (bias is None or is_matrix(bias))
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    """Whether others than attnscope hook into a module, and may change what it takes or returns."""
-    hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
-    return not all((getattr(hook, "__module__", None) or "").startswith("attnscope.") for hook in hooks)
 
 
 def _of_linear(module: Any) -> Projection:

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from attnscope.capturing.listen.cache_updates import update_of
-from attnscope.tracing.masks import BiasRule, MaskRule
+from attnscope.tracing.biases import BiasRule
+from attnscope.tracing.masks import MaskRule
 
 KeyValue = tuple[Tensor, Tensor]
 ALL = slice(None)

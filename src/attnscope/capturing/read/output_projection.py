@@ -63,7 +63,7 @@ class _Waiting:
         if self.output is not None:
             return _same(x, self.output)
         taken = self.taken()
-        return taken is not None and _storage(x) == _storage(taken)
+        return taken is not None and _share(x, taken)
 
 
 class ProjectionFinder:
@@ -75,12 +75,15 @@ class ProjectionFinder:
         self._handles: list[Any] = []
         self._hooked: set[int] = set()
         self._projects: set[int] = set()
+        self._watched: set[str] = set()  # paths of attention whose takers have hooks
         self._all = False
+        for path in [*self._known]:
+            self._watch(path)
 
     def close(self) -> None:
         for handle in self._handles:
             handle.remove()
-        self._handles, self._hooked, self._all = [], set(), False
+        self._handles, self._hooked, self._watched, self._all = [], set(), set(), False
 
     def expect(
         self,
@@ -93,10 +96,7 @@ class ProjectionFinder:
         where a module around it turns out to belong to it; only the latest call waits. `instead`: of an edited output what
         it was before, and whom to call where that is taken."""
         self.forget()
-        known = [one() for one in self._known.get(path, ())]
-        if known and None not in known:
-            self._hook(known)  # type: ignore[arg-type]
-        elif not self._all:
+        if path not in self._watched and not self._all and not self._watch(path):
             self._all = True
             self._hook(modules_of(self._model))
         self._waiting.entry = _Waiting(path, output, output.shape, output.stride(), found, [], instead=instead)
@@ -106,6 +106,17 @@ class ProjectionFinder:
         self._waiting.entry = None
         if entry is not None and not entry.takers:
             self._known.pop(entry.path, None)  # it goes elsewhere by now: the next capture looks at all modules again
+            self._watched.discard(entry.path)
+
+    def _watch(self, path: str) -> bool:
+        """Hook into the layers that took the output of this attention before; False where none is known."""
+        known = [one() for one in self._known.get(path, ())]
+        if not known or None in known:
+            return False
+        self._hook(known)  # type: ignore[arg-type]
+        self._projects.update(map(id, known))
+        self._watched.add(path)
+        return True
 
     def _hook(self, modules: list[nn.Module]) -> None:
         for module in modules:
@@ -122,7 +133,7 @@ class ProjectionFinder:
         given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         if entry.instead is not None and not entry.takers and len(given) == 1 and _same(given[0], entry.instead[0]):
             entry.instead[1]()
-        if len(given) != 1 or not entry.is_given(given[0]) or _storage(output) == _storage(given[0]):
+        if len(given) != 1 or not entry.is_given(given[0]) or _share(output, given[0]):
             return
         if id(module) not in self._projects and not any(map(may_project, modules_of(module))):
             return
@@ -131,7 +142,9 @@ class ProjectionFinder:
         entry.output, entry.taken = None, ref(given[0])
         inside = {id(part) for part in modules_of(module)} if entry.takers else ()
         entry.takers = [taker for taker in entry.takers if id(taker[0]) not in inside] + [(module, took)]
-        self._known[entry.path] = tuple(ref(taker) for taker, _ in entry.takers)
+        takers = tuple(ref(taker) for taker, _ in entry.takers)
+        if self._known.get(entry.path) != takers:
+            self._known[entry.path] = takers
         # Where two layers take it, neither returns the whole of what the heads write.
         entry.found(took if len(entry.takers) == 1 else Took(None, None, took.dtype))
 
@@ -143,28 +156,33 @@ def may_project(module: nn.Module) -> bool:
 
 def _sample(x: Tensor, output: Tensor, entry: _Waiting) -> Tensor | None:
     """A few rows of a layer's output, [B, R, M]; None where it has no such axes. `x`: its input."""
-    batch, queries = entry.shape[:2]
-    axes = tuple(x.shape[:-1])
-    if x.shape[-1] != entry.shape[2] * entry.shape[3] or tuple(output.shape[:-1]) != axes:
+    batch, queries, heads, size = entry.shape
+    *axes, width = x.shape
+    if width != heads * size or [*output.shape[:-1]] != axes:
         return None
-    if axes == (batch * queries,):
+    if axes == [batch * queries]:
         output = output.unflatten(0, (batch, queries))
-    elif axes == (queries, batch) and (queries != batch or x.stride()[:2] == entry.strides[1::-1]):
+    elif axes == [queries, batch] and (queries != batch or x.stride()[:2] == entry.strides[1::-1]):
         output = output.transpose(0, 1)
-    elif axes != (batch, queries):
+    elif axes != [batch, queries]:
         return None
-    return output.detach().index_select(1, written_rows(queries).to(output.device))
+    output = output.detach() if output.requires_grad else output
+    rows = written_rows(queries)
+    return output.index_select(1, rows if output.is_cpu else rows.to(output.device))
 
 
-def _storage(x: Tensor) -> int:
-    return x.untyped_storage().data_ptr()
+def _share(x: Tensor, other: Tensor) -> bool:
+    """Whether they share their storage."""
+    if x is other or x.data_ptr() == other.data_ptr() != 0:
+        return True
+    return x.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
 
 
 def _same(x: Tensor, output: Tensor) -> bool:
     """Whether `x` is the `output`: by its storage, or by its values where heads were joined into a copy (GPT-2,
     eager).
     """
-    if _storage(x) == _storage(output):
+    if _share(x, output):
         return True
     return (
         x.shape[-1] == output.shape[-1] * output.shape[-2]

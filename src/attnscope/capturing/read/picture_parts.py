@@ -18,7 +18,11 @@ _BEFORE = ("[CLS]", "[DIST]")
 
 def names_of_parts(model: nn.Module, path: str, reads: Reads, parts: int, shown: range, each: int) -> Tokens | None:
     """The positions of those parts that are `shown`, out of `parts` of `each` positions; None where nothing tells their places."""
-    return _frames(model, path, reads, parts, shown, each) or _windows(model, path, reads, parts, shown, each)
+    return (
+        _frames(model, path, reads, parts, shown, each)
+        or _windows(model, path, reads, parts, shown, each)
+        or _units(model, path, parts, shown, each)
+    )
 
 
 def names_of_calls(model: nn.Module, path: str, reads: Reads, first: int, length: int) -> Tokens | None:
@@ -140,8 +144,27 @@ def _windows(model: nn.Module, path: str, reads: Reads, parts: int, shown: range
         .reshape(parts, each)[shown.start : shown.stop]
         .flatten()
     )
+    return _at_places([divmod(place, wide) for place in cut.tolist()], rows, columns)
+
+
+def _units(model: nn.Module, path: str, parts: int, shown: range, each: int) -> Tokens | None:
+    """Each part is a mask unit of Hiera, whose positions stand `parts` apart in what it reads; its encoder lays them back."""
+    encoder = next((one for one in _around(model, path) if hasattr(one, "reroll") and hasattr(one, "schedule")), None)
+    stages: dict[int, tuple[Any, list[int]]] = getattr(encoder, "schedule", {})
+    count = parts * each
+    stage = next((number for number, (_, size) in stages.items() if math.prod(size) == count), None)
+    if encoder is None or stage is None:
+        return None
+    rows, columns = stages[stage][1]
+    place = encoder.reroll(torch.arange(count).view(1, count, 1), stage).flatten().argsort()
+    read = torch.arange(count).view(each, parts).T[shown.start : shown.stop].flatten()
+    return _at_places([divmod(one, columns) for one in place[read].tolist()], rows, columns)
+
+
+def _at_places(places: Sequence[tuple[int, int]], rows: int, columns: int) -> Tokens:
+    """Positions with the row and column of each; what lies outside of the image is padding."""
     names, positions = [], {}
-    for position, (row, column) in enumerate(divmod(place, wide) for place in cut.tolist()):
+    for position, (row, column) in enumerate(places):
         inside = row < rows and column < columns
         names.append(f"patch {row},{column}" if inside else "padding")
         if inside:

@@ -95,10 +95,12 @@ def shared_parts(path: str, other: str) -> int:
 def _groups(calls: Sequence[Call]) -> list[_Group]:
     """The group of each call."""
     split = [_split(path) for path, _, _ in calls]
-    # Layers of one kind of which some have fewer keys than queries (Segformer sums them up) are one stack.
+    # Layers of one kind of which some have fewer keys than queries (Segformer sums them up) are one stack. A module that does both
+    # in one run is two (Pegasus-X: its tokens, and the global ones that read them).
     own = {template for (_, _, template), call in zip(split, calls, strict=True) if not call.cross}
+    both = {call.path for call in calls if call.cross} & {call.path for call in calls if not call.cross}
     calls = [
-        call._replace(cross=call.cross and template not in own)
+        call._replace(cross=call.cross and (template not in own or call.path in both))
         for (_, _, template), call in zip(split, calls, strict=True)
     ]
     kinds: dict[Hashable, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))  # templates, and their layers

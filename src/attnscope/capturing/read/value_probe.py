@@ -12,7 +12,7 @@ block). The latter are keys behind those of the tokens.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attnscope.capturing.read.asked_again import Asked, Run, first_tensor
+from attnscope.tracing.modules import is_matrix
+from attnscope.tracing.output_projection import Projection
 
 MOST_RUNS = 96  # of the module, one for as many keys as a head has numbers
 MOST_NUMBERS = 2**24  # weights of one run, over all heads: 64 MB
@@ -29,17 +31,39 @@ _MOST_TIMES = 64  # that a key counts in one softmax
 
 @dataclass(frozen=True)
 class Probed:
-    """The weights of one run, and z; v of the tokens, q and k where they were found: [B, H, T, D] each. `scaling`: of q · k.
-    `bias`: added to it. `beside`: how many of the keys stand behind those of the tokens."""
+    """The weights of one run, and z; v, and q and k where they were found: [B, H, Q or K, D] each. `scaling`: of q · k.
+    `bias`: added to it. `beside`: how many of the keys stand behind those of the tokens. `projection`: W_O, where the module returns
+    what that makes of z, `written`."""
 
     weights: Float[Tensor, "B H Q K"]
-    v: Float[Tensor, "B H T D"]
+    v: Float[Tensor, "B H K D"]
     z: Float[Tensor, "B H Q D"]
     q: Tensor | None = None
     k: Tensor | None = None
     scaling: float = 1.0
     bias: Float[Tensor, "B Hb Q K"] | None = None
     beside: int = 0
+    projection: Projection | None = None
+    written: Float[Tensor, "B Q M"] | None = None
+
+    def written_by(self, out: Run) -> "Probed":
+        """The same with W_O, where the layer that took z is a plain one."""
+        layer = out.layer.inner
+        if type(layer) is not nn.Linear or not is_matrix(layer.weight) or out.given.shape[:2] != self.z.shape[::2]:
+            return self
+        return replace(self, projection=Projection(layer.weight, layer.bias), written=out.given)
+
+    def without(self, blank: int) -> "Probed":
+        """The same without so many positions at the beginning of the tokens, and at their end."""
+        queries, keys = self.z.shape[2], self.weights.shape[3]
+        rows = slice(blank, queries - blank)
+        there = torch.cat([torch.arange(blank, keys - self.beside - blank), torch.arange(keys - self.beside, keys)])
+        there = there.to(self.weights.device)
+        q, k = None if self.q is None else self.q[:, :, rows], None if self.k is None else self.k[:, :, there]
+        bias = None if self.bias is None else self.bias[:, :, rows][..., there]
+        weights, v, z = self.weights[:, :, rows][..., there], self.v[:, :, there], self.z[:, :, rows]
+        written = None if self.written is None else self.written[:, rows]
+        return Probed(weights, v, z, q, k, self.scaling, bias, self.beside, self.projection, written)
 
 
 class TooLong(Exception):
@@ -62,7 +86,9 @@ def probe(
         for out in (*reversed(runs), None):
             values = _Values.of(runs, out, asked)
             if values is not None and (found := values.weights(asked)) is not None:
-                return found
+                found = found if out is None or not _same(out.given, own) else found.written_by(out)
+                blank = 0 if values.turned else _blank(asked, found.weights)
+                return found.without(blank) if blank else found
     return None
 
 
@@ -80,14 +106,14 @@ def _same(a: Tensor, b: Tensor) -> bool:
 class _Values:
     """`runs`: the outputs of these are v, [B, T, W], or [T, B, W] where `turned`; several where some queries have values of
     their own (global ones), or where the last of them stand for keys behind those of the tokens. `out`: the one that takes z; None: z
-    is the output. `others`: what the other layers of that width give."""
+    is the output. `others`: what the other layers of that width give, for the tokens and for what stands behind them."""
 
     runs: tuple[Run, ...]
     turned: bool
     out: Run | None
     z: Tensor
     heads: int
-    others: tuple[Tensor, ...]
+    others: tuple[tuple[Tensor, Tensor | None], ...]
 
     @staticmethod
     def of(runs: Sequence[Run], out: Run | None, asked: Asked) -> "_Values | None":
@@ -112,8 +138,14 @@ class _Values:
         none = asked.run({run: run.given * 0 for run in chosen}, out)
         if twice is None or none is None or not _same(twice, z * 2) or bool(none.abs().max() > _CLOSE * z.abs().max()):
             return None
-        others = (run for run in before if run not in chosen and run.given.shape == first.given.shape)
-        return _Values(chosen, turned, out, z, asked.heads, tuple(run.given for run in others))
+        others = [run for run in before if run not in chosen and run.given.shape == first.given.shape]
+        more = beside[0].given.shape if len(beside) == 1 else None
+        again = [
+            next((one.given for one in before if one.layer is run.layer and one.given.shape == more), None)
+            for run in others
+        ]
+        pairs = zip([run.given for run in others], again, strict=True)
+        return _Values(chosen, turned, out, z, asked.heads, tuple(pairs))
 
     def in_axes(self, x: Tensor) -> Tensor | None:
         """What a layer gave, or z, as [B, H, T, D]."""
@@ -151,8 +183,11 @@ class _Values:
         if not _are_shares(found) or not _same(made, z.float()):
             return None
         found = found.clamp_min(0)
-        q, k, scaling, bias = self._vectors(found) if len(values) == 1 else (None, None, 1.0, None)
-        return Probed(found, values[0], z, q, k, scaling, bias, keys - length)
+        rest = [v for v in values[1:] if v is not None]
+        own = all(v.shape[2] != length for v in rest)  # each token has one value
+        q, k, scaling, bias = self._vectors(found) if own else (None, None, 1.0, None)
+        v = torch.cat([values[0], *rest], 2) if own else values[0]
+        return Probed(found, v, z, q, k, scaling, bias, keys - length)
 
     def _weights_on(self, run: Run, v: Tensor, z: Tensor, asked: Asked) -> Tensor | None:
         """How much of each key's value comes out at each query, of one of the runs, [B, H, Q, K]."""
@@ -175,12 +210,17 @@ class _Values:
 
     def _vectors(self, weights: Tensor) -> tuple[Tensor | None, Tensor | None, float, Tensor | None]:
         """q, k, the scaling and the bias of two of the other layers that give these weights, where they are not 0."""
-        sides = [side for other in self.others if (side := self.in_axes(other)) is not None]
+        sides = [(self.in_axes(tokens), None if more is None else self.in_axes(more)) for tokens, more in self.others]
+        queries = [tokens for tokens, _ in sides if tokens is not None]
+        keys = [
+            tokens if more is None else torch.cat([tokens, more], 2) for tokens, more in sides if tokens is not None
+        ]
+        keys = [k for k in keys if k.shape[2] == weights.shape[3]]
         seen = weights > 0
         if 2 * int((seen.sum(-1) > 1).sum()) <= int(seen.any(-1).sum()):
             return None, None, 1.0, None  # any q and k give the weights of a query that sees one key
-        for q in sides:
-            for k in sides:
+        for q in queries:
+            for k in keys:
                 for scaling in (q.shape[-1] ** -0.5, 1.0):
                     scores = (q.float() @ k.float().mT * scaling).masked_fill(~seen, -torch.inf)
                     if _same(scores.softmax(-1).nan_to_num(0), weights):
@@ -188,6 +228,18 @@ class _Values:
                     if (bias := _counted(scores, weights)) is not None:
                         return q, k, scaling, bias
         return None, None, 1.0, None
+
+
+def _blank(asked: Asked, weights: Tensor) -> int:
+    """How many rows of zeros the model put before the tokens, and as many behind them (Pegasus-X, to move the borders of its blocks),
+    where no token looks at them."""
+    assert asked.hidden is not None
+    filled = asked.hidden.any(-1).any(0)
+    length, first = len(filled), int(filled.int().argmax())
+    if not first or weights.shape[2] != length or bool(filled[length - first :].any()):
+        return 0
+    tokens = weights[:, :, first : length - first, :length]
+    return 0 if bool(tokens[..., :first].any() or tokens[..., length - first :].any()) else first
 
 
 def _counted(scores: Tensor, weights: Tensor) -> Tensor | None:

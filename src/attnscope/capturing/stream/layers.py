@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from attnscope.capturing.stream.functions import argument
 from attnscope.capturing.stream.layout import HEADS, PROJECTED, STREAM, Ref
 from attnscope.tracing.frozen import Centre, FrozenStep, Linear, Scale
+from attnscope.tracing.modules import is_matrix
 from attnscope.tracing.stream import Label, Node
 
 AFTER_LINEAR = {STREAM: PROJECTED, PROJECTED: PROJECTED, HEADS: HEADS}
@@ -93,7 +93,8 @@ def _matmul(trail: Any, result: Any, operands: list[Operand], args: Any, kwargs:
 def _project(trail: Any, result: Any, main: Operand, weight: Any, bias: Any, flipped: bool) -> None:
     ref = main.ref
     flow = None if ref is None else AFTER_LINEAR.get(ref.flow)
-    plain = isinstance(weight, Tensor) and weight.ndim == 2 and weight.is_floating_point() and trail.of(weight) is None
+    # numbers that are packed (torchao), or lie elsewhere, cannot be multiplied again
+    plain = is_matrix(weight) and weight.ndim == 2 and trail.of(weight) is None
     if ref is None or flow is None or not plain or main.value.ndim - 1 in (ref.batch, ref.time):
         return trail.lost(result)
     step = Linear(weight.detach(), flipped)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from attnscope.tracing.stream import Label, Node
@@ -15,7 +16,7 @@ STREAM, HEADS, PROJECTED, MIXED, IN_TANH, CAPPED = "stream", "heads", "projected
 class Ref:
     """A tensor as a node: `batch` and `time` are its axes for rows and positions, one and the same where they are joined.
     `size`: how many rows and positions. `flow`: what it is, see `attnscope.capturing.stream.trail`. `label`: of the heads that it
-    is made of."""
+    is made of. `picked`: of a tensor [B, *W] that has one position of each row, which, [B]; then `time` is no axis of it."""
 
     node: Node
     flow: str
@@ -23,6 +24,7 @@ class Ref:
     batch: int = 0
     time: int = 1
     label: Label | None = None
+    picked: Tensor | None = None
 
     @property
     def joined(self) -> bool:
@@ -95,6 +97,23 @@ def permuted(ref: Ref, order: tuple[int, ...]) -> tuple[dict[str, int], tuple[in
     new = [axis for axis in order if axis not in (ref.batch, ref.time)]
     changes = {"batch": order.index(ref.batch), "time": order.index(ref.time)}
     return changes, tuple(old.index(axis) for axis in new)
+
+
+def picked(ref: Ref, x: Tensor, index: Any) -> Tensor | None:
+    """Which position of each row x[index] takes, [B], as a classifier does: x[:, 0], or x[rows, last]; None where it does something else."""
+    given = [*index] if isinstance(index, tuple) else []
+    if (ref.batch, ref.time) != (0, 1) or len(given) < 2 or any(one != slice(None) for one in given[2:]):
+        return None
+    (rows, positions), every = ref.size, torch.arange(ref.size[0])
+    row, position = given[:2]
+    if isinstance(row, slice) and row == slice(None) and isinstance(position, int):
+        return torch.full((rows,), position % positions)
+    whole = isinstance(row, Tensor) and not row.is_floating_point() and torch.equal(row.cpu().long(), every)
+    if whole and isinstance(position, int):
+        return torch.full((rows,), position % positions)
+    if whole and isinstance(position, Tensor) and position.shape == every.shape and not position.is_floating_point():
+        return position.cpu().long() % positions
+    return None
 
 
 def indexed(ref: Ref, shape: tuple[int, ...], index: Any) -> tuple[dict[str, int], tuple[Any, ...]] | None:

@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from attnscope.capturing.stream.functions import argument, whole_number
-from attnscope.capturing.stream.layout import Ref, indexed, permuted, reshaped
+from attnscope.capturing.stream.layout import Ref, indexed, permuted, picked, reshaped
 from attnscope.tracing.frozen import Expand, FrozenStep, Permute, Place, Reshape, Take
 from attnscope.tracing.stream import Node
 
@@ -72,6 +72,8 @@ def _unsqueeze(trail: Follows, result: Any, args: Any, kwargs: Any) -> None:
 
 def _getitem(trail: Follows, result: Any, args: Any, kwargs: Any) -> None:
     x, ref = args[0], trail.of(args[0])
+    if ref is not None and (positions := picked(ref, x, args[1])) is not None:
+        return trail.follow(result, ref.on(ref.node, time=-1, picked=positions), None)
     found = None if ref is None else indexed(ref, tuple(x.shape), args[1])
     if ref is None or found is None:
         return trail.lost(result)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from attnscope.capturing.stream.layout import CAPPED, STREAM, Ref
@@ -39,10 +40,15 @@ def head_of(ref: Ref, last: Node, model: nn.Module, norms: Mapping[Node, tuple[s
 
 
 def returned_by(
-    output: Any, model: nn.Module, positions: Sequence[int] | None, length: int, causal: bool
+    output: Any,
+    model: nn.Module,
+    positions: Sequence[int] | None,
+    length: int,
+    causal: bool,
+    picked: Int[Tensor, " B"] | None = None,
 ) -> Returned | None:
     """The logits in what the model returned. `positions`: which are kept; None: all. `length`: of the stream. `causal`: no token sees a later
-    one."""
+    one. `picked`: the position in each row from which labels of the whole text are read."""
     logits = next((x for name, x in tensors_of(output) if name in ("logits", "prediction_logits")), None)
     if logits is None or logits.ndim not in (2, 3):
         return None
@@ -52,7 +58,11 @@ def returned_by(
     words = logits.shape[-1] == getattr(config, "vocab_size", None) or logits.shape[-1] > len(names)
     labels = () if words else tuple(str(names.get(i, i)) for i in range(logits.shape[-1]))
     if logits.ndim == 2:
-        return Returned("label", logits.detach().float().clone(), None, labels)
+        places = None
+        if picked is not None:
+            kept = [*range(length)] if positions is None else [*positions]
+            places = tuple(kept.index(one) if one in kept else None for one in picked.tolist())
+        return Returned("label", logits.detach().float().clone(), None, labels, places)
     if logits.shape[1] != length:
         return None
     kept = logits.detach() if positions is None else logits.detach()[:, list(positions)]

@@ -13,7 +13,7 @@ A function that is not in the table ends the trail of its result. Then the resul
 the stream, and the receipt shows whether the sum is right.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -28,21 +28,25 @@ from attnscope.capturing.stream.functions import CHANGES_IN_PLACE, TABLE, argume
 from attnscope.capturing.stream.layers import LAYERS, Operand
 from attnscope.capturing.stream.layout import CAPPED, HEADS, IN_TANH, MIXED, PROJECTED, STREAM, Ref
 from attnscope.capturing.stream.moves import MOVES
+from attnscope.capturing.stream.room import ALL, Room
 from attnscope.tracing.frozen import Centre, Expand, FrozenStep, Mean, Scale
 from attnscope.tracing.stream import Join, Label, Node
+
+AFTER_PICKING = frozenset({"linear", "same", "dropout"})  # what is followed of the one position that a classifier reads
 
 
 class StreamTrail(TorchFunctionMode):
     """Follows the tensors that `begin` and `heads` name, in the thread that entered it.
 
-    `label`: says what a tensor is that meets the stream as a whole; of None, what a bias is that is added now. `positions`: of
-    the tokens whose numbers are kept; None: of all. `joins`: what was added to a stream, in order. `scored`: q, k and (None: not known) v of the product that
+    `label`: says what a tensor is that meets the stream as a whole; of None, what a bias is that is added now. `room`: how much is
+    kept; `full`: it did not do, and nothing is followed any more. `joins`: what was added to a stream, in order. `scored`: q, k and (None: not known) v of the product that
     was made last.
     """
 
-    def __init__(self, label: Callable[[Tensor | None], Label], positions: Sequence[int] | None = None) -> None:
+    def __init__(self, label: Callable[[Tensor | None], Label], room: Room = ALL) -> None:
         super().__init__()
-        self._label, self._positions = label, None if positions is None else list(positions)
+        self._label, self._positions = label, None if room.positions is None else list(room.positions)
+        self._most, self._kept = room.most, 0  # bytes
         self._waiting: tuple[Label, int] | None = None
         self.scored: tuple[Ref | None, Ref | None, Ref | None] = (None, None, None)
         self._refs: Any = WeakTensorKeyDictionary()
@@ -52,14 +56,16 @@ class StreamTrail(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = TABLE.get(func)
-        if name is None or not len(self._refs) or within_interface():
+        if name is None or not len(self._refs) or within_interface() or self.full:
             return func(*args, **kwargs)
         handle = getattr(self, f"_{name}", None)
         operands = [self._operand(one, func in CHANGES_IN_PLACE and place == 0) for place, one in enumerate(args[:2])]
         if func is F.scaled_dot_product_attention:
             self.scored = operands[0].ref, operands[1].ref, self.of(args[2] if len(args) > 2 else None)
         result = func(*args, **kwargs)
-        if self._waiting is not None:
+        if name not in AFTER_PICKING and any(one.ref is not None and one.ref.picked is not None for one in operands):
+            self.lost(result)
+        elif self._waiting is not None:
             if isinstance(result, Tensor) and result.ndim == 4:
                 self.heads(result, *self._waiting)
             self._waiting = None
@@ -99,7 +105,12 @@ class StreamTrail(TorchFunctionMode):
     def forget(self) -> None:
         """Nothing is followed any more."""
         self._refs.clear()
-        self.joins = []
+        self.joins, self._kept = [], 0
+
+    @property
+    def full(self) -> bool:
+        """Whether what is kept takes more than it may."""
+        return self._most is not None and self._kept > self._most
 
     # --- nodes ----------------------------------------------------------------------------------------------------
 
@@ -117,10 +128,14 @@ class StreamTrail(TorchFunctionMode):
         return self._serial
 
     def _cut(self, x: Tensor, length: int) -> Tensor:
-        """[B or 1, T or 1, *W] at the kept positions of `length`."""
-        if self._positions is None or (x.shape[1] == 1 and length > 1):
-            return x.clone()
-        return x[:, self._positions]
+        """[B or 1, T or 1, *W] at the kept positions of `length`: a copy."""
+        every = self._positions is None or (x.shape[1] == 1 and length > 1)
+        kept = x.clone() if every else x[:, self._positions]
+        self._kept += kept.nbytes
+        if self.full:
+            self._refs.clear()
+            self.joins = []
+        return kept
 
     def _operand(self, value: Any, overwritten: bool) -> Operand:
         if not isinstance(value, Tensor):

@@ -1,7 +1,7 @@
 """Watches a model for its residual streams: where its blocks begin and end, who made what is written, what predicts."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +21,9 @@ from attnscope.capturing.stream.returned import (
     returned_by,
     tensors_of,
 )
+from attnscope.capturing.stream.room import ALL, Room
 from attnscope.capturing.stream.trail import StreamTrail
-from attnscope.tracing.stream import Join, Label, Node, Stream
+from attnscope.tracing.stream import Join, Label, Node, Stream, reached
 
 
 @dataclass(eq=False)
@@ -39,11 +40,12 @@ class _Stack:
 
 @dataclass(frozen=True, eq=False)
 class Watched:
-    """The stream of one list of blocks in a pass. `broken`: why there is none."""
+    """The stream of one list of blocks in a pass. `broken`: why there is none; "" where there was no room. `length`: its tokens."""
 
     path: str
     stream: Stream | None
     broken: str = ""
+    length: int = 0
 
 
 def blocks_of(facts: Facts) -> dict[str, list[str]]:
@@ -62,12 +64,12 @@ def blocks_of(facts: Facts) -> dict[str, list[str]]:
 
 
 class StreamWatcher:
-    """Hooks and a trail on a model, in the thread that opened them. `positions`: of the tokens to keep; None: all."""
+    """Hooks and a trail on a model, in the thread that opened them. `room`: how much is kept."""
 
-    def __init__(self, model: nn.Module, facts: Facts, positions: Sequence[int] | None = None) -> None:
-        self._model, self._positions = model, positions
+    def __init__(self, model: nn.Module, facts: Facts, room: Room = ALL) -> None:
+        self._model, self._positions = model, room.positions
         self._attention = [path for path, _ in facts.attention_like()]
-        self._trail = StreamTrail(self._label, positions)
+        self._trail = StreamTrail(self._label, room)
         self._thread = threading.get_ident()
         self._stacks: dict[str, _Stack] = {}
         self._running: list[tuple[str, int, str]] = []
@@ -143,7 +145,7 @@ class StreamWatcher:
 
     def _begins(self, path: str, block: str, first: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            if not self._here:
+            if not self._here or self._trail.full:
                 return
             stack = self._stacks.setdefault(path, _Stack(path))
             self._running.append((path, max(0, len(stack.states) - 1) if stack.states else 0, block))
@@ -212,7 +214,7 @@ class StreamWatcher:
     ) -> None:
         """An attention has run: q [B, H, Q, D], k and v were `given`, `z` [B, Q, H, Dv] came out. `causal`: no query sees a later
         key. `direct`: the function that returns it still runs."""
-        if not (self._here and self._running):
+        if not (self._here and self._running) or self._trail.full:
             return
         self._causal = causal if not cross else self._causal
         layer, stack = self._running[-1][1], self._stacks[self._running[-1][0]]
@@ -238,22 +240,26 @@ class StreamWatcher:
     def _stream(self, stack: _Stack, output: Any) -> Watched:
         if not stack.broken and len(stack.states) < 2:
             stack.broken = f"the blocks of {stack.path} did not run whole"
-        if stack.broken:
-            return Watched(stack.path, None, stack.broken)
+        if stack.broken or self._trail.full:
+            return Watched(stack.path, None, "" if self._trail.full else stack.broken)
         first, last = stack.states[0], stack.states[-1]
-        final, head, why = last, None, NO_LOGITS
+        final, head, why, picked = last, None, NO_LOGITS, None
         for name, tensor in tensors_of(output):
             ref = self._trail.of(tensor)
             made = ref is not None and is_made_of(ref.node, last)
-            if ref is not None and made and ref.flow == STREAM:
+            if ref is not None and made and ref.flow == STREAM and ref.picked is None:
                 final = ref.node
                 if final.seen is None:
                     final.seen = self._trail.keep(ref, tensor)
             elif ref is not None and made and ref.flow in (PROJECTED, CAPPED):
                 head, final = head_of(ref, last, self._model, self._norms)
+                picked = ref.picked
                 break
             elif "logits" in name:
                 why = NOT_LINEAR
+        way = {
+            *reached([final, *stack.states])
+        }  # not what is added on the side, as DETR adds places to what q and k are made of
         positions = self._positions
         kept = first.value.shape[1] if first.value is not None else 0
         last_stack = stack is [*self._stacks.values()][-1]
@@ -264,12 +270,15 @@ class StreamWatcher:
                 stack.path,
                 tuple(range(kept)) if positions is None else tuple(positions),
                 tuple(stack.states),
-                tuple(stack.joins),
+                tuple(join for join in stack.joins if join.after in way),
                 final,
                 head,
                 "" if head else why,
-                returned_by(output, self._model, self._positions, stack.length, self._causal) if last_stack else None,
+                returned_by(output, self._model, self._positions, stack.length, self._causal, picked)
+                if last_stack
+                else None,
                 next((tensor.dtype for _, tensor in tensors_of(output)), torch.float32),
                 attended=stack.attended,
             ),
+            length=stack.length,
         )

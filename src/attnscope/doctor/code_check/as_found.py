@@ -5,7 +5,7 @@ import torch
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.match.designs import Fixed
 from attnscope.doctor.code_check.match.search import Fit
-from attnscope.doctor.code_check.run.invocation import Run
+from attnscope.doctor.code_check.run.invocation import Own, Run
 
 _ASKS = {
     "first": "its first token",
@@ -24,6 +24,8 @@ def conventions(case: Case, fit: Fit, other: Run) -> None:
         groups = f", {p.kv_heads} key/value heads" if p.kv_heads != p.heads else ""
         layout = f", {p.layout}" if p.layout != "separate" else ""
         found["projections"] = f"{p.heads} heads{groups}, {p.found}{layout}"
+    if other.reading.exchanged:
+        found["output"] = "heads and tokens in the other order than they come in"
     if invocation.call.inputs > 1 and other.inputs[0].shape[-2] == other.inputs[1].shape[-2]:
         found["lengths"] = "queries and keys of one length only"
     if not invocation.patterned:
@@ -35,6 +37,8 @@ def conventions(case: Case, fit: Fit, other: Run) -> None:
         found["queries and keys"] = "normalised by its own norms"
     if recipe.scale == "one" and "queries and keys" in found:
         found["scale"] = "1, since queries and keys are normalised"
+    elif recipe.scale == "one" and p is not None and p.bilinear and not fit.mistakes:
+        found["scale"] = "1, which the one map may hold"
     if invocation.talk != (None, None):
         found["heads"] = "mixed by a map of its own"
     if invocation.relative is not None:
@@ -48,10 +52,15 @@ def conventions(case: Case, fit: Fit, other: Run) -> None:
         found["output"] = "its projection is applied twice"
     if invocation.finish is not None:
         found["output"] = "the projected queries are added to what the heads give, as in the Set Transformer"
+        if recipe.scale == "model" and not any("scale" in mistake.change for mistake in fit.mistakes):
+            found["scale"] = "1/√(heads · d), as in the Set Transformer's own code"
     if invocation.asks:
         found["queries"] = f"one for each text, {_ASKS[invocation.asks]}"
     if p is not None and p.merged != "joined":
         found["heads"] = "averaged" if p.merged == "mean" else "added up"
+    if invocation.pairs is not None:
+        less = ", ".join(dict.fromkeys(f"{float(x):.3g}" for x in invocation.pairs.less))
+        found["weights"] = f"one softmax less λ times another, of each pair of heads; λ = {less}"
     if invocation.gate is not None:
         fixed = isinstance(invocation.gate, Fixed)
         found["gate"] = "on the heads' outputs, " + ("a parameter of its own" if fixed else "from the input")
@@ -78,6 +87,15 @@ def conventions(case: Case, fit: Fit, other: Run) -> None:
         )
 
 
+def _grows(own: Own) -> bool:
+    """Whether the bias of every head grows with each step that a key is further back."""
+    for head, seen in zip(own.bias, own.pattern.expand_as(own.bias), strict=True):
+        last = head[-1][seen[-1]]  # of the last query, which sees them all
+        if len(last) < 4 or not bool((last.diff() < -1e-6).all()):
+            return False
+    return True
+
+
 def of_its_own(case: Case, fit: Fit, run: Run) -> None:
     """A bias and a pattern that were measured: a convention, but for what no design explains."""
     invocation = fit.invocation
@@ -90,6 +108,8 @@ def of_its_own(case: Case, fit: Fit, run: Run) -> None:
         kind = f"depends on the distance i - j{' and the head' * by_head}"
         kind = kind if own.along_diagonals else "is fixed, a number for each pair of positions"
         case.conventions["position bias"] = f"its own; {kind}"
+        if own.along_diagonals and queries == keys and _grows(own):
+            case.find("position-bias-grows", most=float(own.bias.max() - own.bias.min()))
     if not invocation.patterned:
         return
     pattern = own.pattern[0]

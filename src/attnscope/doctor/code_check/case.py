@@ -34,6 +34,8 @@ class Case:
     model: Any = None
     still: bool = False  # whether every dropout is switched off in the runs from here on
     compared: bool = False  # whether anything stood beside the code: the reference, or the one that was given
+    by_scores: bool = False  # whether its scores are surely more than q · k, and it is compared by those that it has
+    observed: dict[int, Any] = field(default_factory=dict)  # of each way of calling, its scores and how they move
     uncompared: str = ""  # why the reference did not
     grouped: Trials = field(default_factory=list)  # ways of calling with fewer key heads than query heads
     matrices: Matrices | None = None

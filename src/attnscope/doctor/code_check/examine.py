@@ -1,36 +1,40 @@
 """One examination, from the first call to the Diagnosis: run, match, then mask, extremes and what was asked besides."""
 
+import contextlib
 import re
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from attnscope.doctor.code_check import report
 from attnscope.doctor.code_check.arguments import refuse_unfit
 from attnscope.doctor.code_check.case import Case
-from attnscope.doctor.code_check.checks import comparisons, execution, invariants, mask_argument, proofs
-from attnscope.doctor.code_check.checks.around import around
-from attnscope.doctor.code_check.first_runs import first_runs, runs_of, same_call, stilled
+from attnscope.doctor.code_check.checks import comparisons, execution, invariants, mask_argument, proofs, seen_scores
+from attnscope.doctor.code_check.checks.blocks import smaller_blocks
+from attnscope.doctor.code_check.checks.causal_meant import meant_causal
+from attnscope.doctor.code_check.first_runs import first_runs, runs_of_fit, stilled
+from attnscope.doctor.code_check.inside import beside, inside, sound
+from attnscope.doctor.code_check.match.blocks import running
 from attnscope.doctor.code_check.match.measured_bias import sinks_in_row_sums
-from attnscope.doctor.code_check.match.numbers import other_scale
+from attnscope.doctor.code_check.match.nearest import nearest
+from attnscope.doctor.code_check.match.numbers import other_scale, other_weights
 from attnscope.doctor.code_check.match.search import Fit, Search, Trials
 from attnscope.doctor.code_check.recipe import Recipe
 from attnscope.doctor.code_check.run.adapting import ready
 from attnscope.doctor.code_check.run.candidates import (
-    batch_is_first,
     layout_hints,
     text_of,
 )
-from attnscope.doctor.code_check.run.invocation import Run
+from attnscope.doctor.code_check.run.parts import parts_of
 from attnscope.doctor.code_check.run.sandbox import TOTAL, Spent, budget, one_thread
-from attnscope.doctor.code_check.run.submodule import Ends
 from attnscope.doctor.code_check.suspect_line import source_lines
 from attnscope.doctor.diagnosis import Diagnosis
-from attnscope.doctor.findings import finding
-from attnscope.errors import AttnscopeError
+from attnscope.errors import AttnscopeError, InputError
 
+_ONE_MORE = re.compile(
+    r"softmax_?(1|one|plus_?one)\b|off[_ -]by[_ -]one|quiet|\(1 \+ sum|null_?(key|attn|attention)", re.IGNORECASE
+)
 AMBIGUOUS = (
     "its axes were taken as {taken}; as {other} the mistake is: {names}. Write the one that is meant into it as a comment, "
     "# {other}, to settle it."
@@ -76,17 +80,26 @@ def check_code(
 def _examine(case: Case) -> None:
     trials = first_runs(case)
     if not trials:
+        if isinstance(case.fn, nn.Module) and not case.findings:
+            _parts(case, trials)
         return
     execution.side_effects(case, trials)
     execution.nondeterminism(case, trials[0])
     trials = stilled(case, trials) if case.still else trials
     if proofs.ignored(case, trials):
         return
-    fit = _match(case, trials) or _inside(case, trials) or _beside(case, trials)
+    fit = inside(case, trials, sound) or _match(case, trials)
+    if fit is None and not case.by_scores:
+        fit = inside(case, trials, _match) or beside(case, trials)
+    if fit is None and _parts(case, trials):
+        return
     if not proofs.unused(case, trials, fit) and fit is None:
         invariants.unmatched(case, trials)
+    proofs.context_ignored(case, trials)
     if fit is not None:
         mask_argument.after_match(case, fit)
+        smaller_blocks(case, fit)
+    meant_causal(case, trials)
     comparisons.examine(case, fit, trials)
 
 
@@ -95,7 +108,10 @@ def _examine(case: Case) -> None:
 
 def _match(case: Case, trials: Trials) -> Fit | None:
     search = Search(case.base, case.causal, case.text, case.sinks, case.options)
-    fit = _of_groups(case, search, trials) or search.explain(trials)
+    fit = _with_own_sinks(case, search, trials) or _of_groups(case, search, trials)
+    fit = fit or search.explain(trials, lambda: seen_scores.surely_more(case, trials))
+    if case.by_scores and fit is None:
+        return None
     if fit is None and case.causal is not None:
         fit = replace(search, causal=not case.causal).explain(trials)
         if fit is not None:
@@ -106,12 +122,13 @@ def _match(case: Case, trials: Trials) -> Fit | None:
             report.undeclared_numbers(case, fit)
     if fit is None and case.sinks is None:
         fit = _undeclared_sinks(case, search, trials)
+    guessed = trials[0][0].call.guessed  # what they do may be all that is wrong
+    if fit is None and not guessed and (fit := other_weights(search, trials)) is not None:
+        case.find("weights-scaled", times=fit.recipe.weights_times)
+    fit = fit or running(search, trials) or nearest(search, trials)
     if fit is not None:
         _ambiguity(case, search, trials, fit)
-        call = same_call(fit.invocation)
-        report.state(
-            case, fit, next((runs for invocation, runs in trials if same_call(invocation) == call), trials[0][1])
-        )
+        report.state(case, fit, runs_of_fit(fit, trials))
     return fit
 
 
@@ -142,76 +159,73 @@ def _ambiguity(case: Case, search: Search, trials: Trials, fit: Fit) -> None:
             return
 
 
+def _with_own_sinks(case: Case, search: Search, trials: Trials) -> Fit | None:
+    """Where a module has a parameter called a sink: the search with it in the softmax, mistakes and all."""
+    if case.sinks is not None or not isinstance(case.fn, nn.Module):
+        return None
+    heads = {invocation.heads for invocation, _ in trials}
+    for name, p in case.fn.named_parameters():
+        if "sink" not in name.lower() or p.numel() not in {1, *heads}:
+            continue
+        sinks = p.detach().flatten()
+        fit = replace(search, sinks=sinks).explain([t for t in trials if sinks.numel() in (1, t[0].heads)])
+        if fit is not None:
+            case.sinks = sinks
+            case.conventions["sinks"] = "a parameter of its own, one score for each head"
+            return fit
+    return None
+
+
 def _undeclared_sinks(case: Case, search: Search, trials: Trials) -> Fit | None:
-    """One more score in the softmax: the module's own parameter, or one that its row sums show."""
+    """One more score in the softmax that a function's row sums show."""
     invocation, _ = trials[0]
-    parameters = case.fn.named_parameters() if isinstance(case.fn, nn.Module) else ()
-    named = [p.detach().flatten() for name, p in parameters if "sink" in name.lower()]
-    for sinks in [*named, *sinks_in_row_sums(invocation, case.options)]:
+    for sinks in sinks_in_row_sums(invocation, case.options):
         fit = replace(search, sinks=sinks).right(trials) if sinks.numel() in (1, invocation.heads) else None
         if fit is not None:
             case.sinks = sinks
-            if any(sinks is own for own in named):
-                case.conventions["sinks"] = "a parameter of its own, one score for each head"
+            if not bool(sinks.abs().max() > 1e-3) and _ONE_MORE.search(case.text):
+                case.conventions["sinks"] = "a score of 0 that stands for no key, as its text says"
             else:
                 report.undeclared_sinks(case, sinks)
             return fit
     return None
 
 
-def _inside(case: Case, trials: Trials) -> Fit | None:
-    """The attention inside a larger module, between its projections."""
-    whole, _ = trials[0]
-    ends = Ends.of(whole.projections, whole.fn)
-    if ends is None:
-        return None
-    runs = runs_of(case, replace(whole, ends=ends))
-    if runs[0].reading.output is None:
-        return None
-    if all(map(_nothing_around, runs, trials[0][1])):
-        return None  # the same numbers went through the same search already
-    inner = [(replace(invocation, ends=ends), runs) for invocation, _ in trials]
-    fit = _match(case, inner)
-    if fit is not None:
-        before = len(case.findings)
+def _parts(case: Case, trials: Trials) -> bool:
+    """Whether all the attentions inside a module, each examined alone, could be compared, or one has a mistake."""
+    if (
+        not isinstance(case.fn, nn.Module)
+        or case.by_scores
+        or any(x is not None for x in (case.like, case.cached, case.model))
+    ):
+        return False
+    whole, inputs = (trials[0][0], trials[0][1][0].inputs) if trials else (None, ())
+    parts = parts_of(case.fn, whole, inputs)
+    inner = {path: _alone(case, path, part) for path, part in parts.items()}
+    if not inner or not any(one.compared for one in inner.values()):
+        return False
+    wrong = any(one.findings for one in inner.values())
+    if not wrong and not all(one.compared for one in inner.values()):
+        return False
+    if whole is not None:
         invariants.batch(case, whole, trials[0][1][0])
-        if len(case.findings) > before and ends.whole and not whole.fn.get_submodule(ends.whole).batch_first:  # type: ignore[attr-defined]
-            id = "batch-and-sequence-swapped" if batch_is_first(case.text) else "length-first-assumed"
-            case.findings[before:] = [finding(id, evidence=case.findings[-1].evidence)]
-        around(case, whole, trials[0][1][0], runs[0])
-        case.notes.append(f"there is more in it than attention; the comparison is of what happens {ends}.")
-    return fit
+        proofs.left_out(case, trials, list(inner))
+    case.compared = True
+    for path, one in inner.items():
+        case.findings += [found for found in one.findings if not case.found(found.name)]
+        case.conventions[path] = "; ".join(f"{name}: {text}" for name, text in one.conventions.items())
+        case.notes += one.notes
+        case.not_examined += one.not_examined
+        case.matrices = case.matrices or one.matrices
+    names = " and ".join(inner)
+    case.notes.append(f"the comparison is of {names}, each alone; what is made of their outputs was not compared.")
+    return True
 
 
-def _nothing_around(inner: Run, outer: Run) -> bool:
-    """Whether the projections take the input itself, and the last of them gives the output."""
-    saw, pairs = inner.reading.saw, [(inner.reading.output, outer.reading.output)]
-    pairs += [] if saw is None else zip(saw, outer.inputs, strict=True)
-    same = (a is not None and b is not None and a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
-    return saw is not None and not inner.reading.twice and all(same)
-
-
-def _beside(case: Case, trials: Trials) -> Fit | None:
-    """The attention in a module that adds its input to it, or to a share of it that is a parameter of its own."""
-    if not isinstance(case.fn, nn.Module) or trials[0][0].projections is None:
-        return None
-    search = Search(case.base, case.causal, case.text, case.sinks, case.options)
-    own = [float(p.detach()) for p in trials[0][0].fn.parameters() if p.numel() == 1]  # type: ignore[attr-defined]
-    shares = [p for p in own if abs(p) > 1e-2]
-    for share in (1.0, *shares[:2]):
-        inner = [(invocation, [_less(run, share) for run in runs]) for invocation, runs in trials[:24]]
-        fit = search.right(inner) or search.mistaken(inner, 1)
-        if fit is not None:
-            times = "" if share == 1 else f" ({share:.3g} times, a parameter of its own)"
-            case.notes.append(f"it adds its input to the attention{times}; the comparison is of the attention.")
-            report.state(case, fit, next(runs for invocation, runs in inner if invocation is fit.invocation))
-            return fit
-    return None
-
-
-def _less(run: Run, share: float) -> Run:
-    """The run with its input taken off the output, and the rest divided by `share`."""
-    output = run.reading.output
-    if output is None or output.shape != run.inputs[0].shape:
-        return run
-    return replace(run, reading=replace(run.reading, output=(output - run.inputs[0]) / share), known={})
+def _alone(case: Case, path: str, part: nn.Module) -> Case:
+    """The examination of a part, with nothing declared but the scale and the cap."""
+    source = source_lines(getattr(part, "__wrapped__", part))
+    one = Case(f"{case.name}.{path}", ready(part, path), case.base, text=text_of(part), source=source, sinks=case.sinks)
+    with contextlib.suppress(InputError):
+        _examine(one)
+    return one

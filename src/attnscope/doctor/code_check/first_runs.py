@@ -7,7 +7,8 @@ from torch import nn
 
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.checks import execution
-from attnscope.doctor.code_check.match.search import Trials
+from attnscope.doctor.code_check.match.search import Fit, Trials
+from attnscope.doctor.code_check.run import probes
 from attnscope.doctor.code_check.run.candidates import (
     fixed_lengths,
     of_function,
@@ -16,16 +17,21 @@ from attnscope.doctor.code_check.run.candidates import (
     width_of,
     with_latents,
 )
+from attnscope.doctor.code_check.run.filling import of_a_picture
 from attnscope.doctor.code_check.run.invocation import Invocation, Run
 from attnscope.doctor.code_check.run.outputs import Reading, tensors_in
 from attnscope.doctor.code_check.run.probes import HEADS
+from attnscope.doctor.code_check.run.signature import read_signature
 from attnscope.errors import InputError
 
 LENGTHS = (7, 5)
+PICTURES = (12, 36, 64)  # numbers of tokens with two sides, which a convolution may make smaller
 
 
 def first_runs(case: Case) -> Trials:
     """Every way of calling that works, with its runs; findings where none does."""
+    if case.sinks is None and read_signature(case.fn, case.name).needs_sinks:
+        case.sinks = probes.gaussian("sinks", HEADS)
     heads = case.sinks.numel() if case.sinks is not None and case.sinks.numel() > 1 else None
     if isinstance(case.fn, nn.Module):
         tiers = of_module(case.fn, case.name)
@@ -44,7 +50,8 @@ def first_runs(case: Case) -> Trials:
         if not trials and tier is tiers[0] and isinstance(case.fn, nn.Module):
             trials = _with_latents(case, tier, errors)
         if not trials and tier is tiers[0] and isinstance(case.fn, nn.Module):
-            fixed = ([replace(candidate, tokens=n) for candidate in tier] for n in fixed_lengths(case.fn))
+            lengths = [*fixed_lengths(case.fn), *(PICTURES if of_a_picture(tier[0].call.fills) else ())]
+            fixed = ([replace(candidate, tokens=n) for candidate in tier] for n in lengths)
             trials = next((found for found in (working(case, one)[0] for one in fixed) if found), [])
         if trials:
             return trials
@@ -70,10 +77,14 @@ def first_runs(case: Case) -> Trials:
 
 
 def _with_latents(case: Case, tier: list[Invocation], failed: list[Reading]) -> Trials:
-    """The same ways with queries of the module's own, where it returned as many rows as it has such queries."""
+    """The same ways with queries of the module's own: where it returned as many rows as it has such queries, or where its projection to
+    queries takes another width than that to keys."""
     outputs = [x for r in failed[:1] if r.wrong for x in tensors_in(r.outcome.value)]
-    rows = next((x.shape[1] if x.ndim == 3 else 1 for x in outputs if x.ndim in (2, 3)), 0)
-    return working(case, with_latents(tier, rows))[0] if rows else []
+    rows = [x.shape[1] if x.ndim == 3 else 1 for x in outputs if x.ndim in (2, 3)][:1]
+    if not outputs and tier[0].widths[0] != tier[0].widths[1]:
+        own = [p for p in case.fn.parameters() if p.ndim > 1 and p.shape[-1] == tier[0].widths[0]]
+        rows = list(dict.fromkeys(p.numel() // p.shape[-1] for p in own))[:4]
+    return next((found for n in rows if (found := working(case, with_latents(tier, n))[0])), [])
 
 
 def _certain(case: Case, tiers: list[list[Invocation]]) -> bool:
@@ -154,6 +165,12 @@ def same_call(invocation: Invocation) -> tuple:
         invocation.flat,
         heads,
     )
+
+
+def runs_of_fit(fit: Fit, trials: Trials) -> list[Run]:
+    """The runs of the way of calling that a fit is of, with or without what was measured besides."""
+    call = same_call(fit.invocation)
+    return next((runs for invocation, runs in trials if same_call(invocation) == call), trials[0][1])
 
 
 def _reread(invocation: Invocation, run: Run) -> Run:

@@ -6,7 +6,7 @@ mistakes need no code of their own. Every choice becomes one argument of the ref
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,13 +16,13 @@ from attnscope.attention import cap, dot_product, repeat_heads, weighted_sum
 from attnscope.doctor.code_check.recipe_heads import join, projected, split
 from attnscope.doctor.code_check.recipe_steps import (
     FEATURES,
-    NORMS,
     factor,
     impose,
     largest,
     linear,
     normalise,
     normed,
+    normed_along,
     triangle,
     turn,
 )
@@ -33,8 +33,13 @@ class Recipe:
     """How to compute attention. The defaults are right; `causal`, `rotary`, `scaling`, `softcap` are free conventions."""
 
     softmax: str = "keys"  # keys | queries | heads | batch | all | everything | heads_and_keys | twice | log | sigmoid | exp | none | output
-    before: str = ""  # relu: what else bends the scores
-    weight_axes: str = "kept"  # kept | transposed: how the weights meet the values
+    running: tuple[str, int] = (
+        "",
+        0,
+    )  # a softmax in blocks of so many keys: what is not rescaled when the largest score grows
+    before: str = ""  # relu: what else bends the scores | averaged: over the heads
+    weights_times: float = 1.0  # what the weights are multiplied by
+    weight_axes: str = "kept"  # kept | transposed | averaged (over the heads): how the weights meet the values
     queries: str = "queries"  # queries | keys: what plays the part of the queries
     keys: str = "keys"  # keys | values | queries
     values: str = "values"  # values | keys | queries
@@ -47,6 +52,7 @@ class Recipe:
     causal: bool = False
     offset: int = 0  # of the triangle's diagonal: 0 is right
     polarity: str = "keep"  # keep | drop: the causal mask is read the wrong way round | transposed
+    prefix: str = "seen"  # seen | counted: as tokens by the triangle, where keys of the module's own stand before those of the tokens
     causal_how: str = "fill"  # fill | after | multiply | zero | add_keep | add_drop | low
     aligned: str = "upper"  # upper | lower: where the triangle stands when Q < K
     mask_how: str = "fill"
@@ -54,8 +60,9 @@ class Recipe:
     mask_order: str = "batch"  # batch | tiled: which row of a batch's masks a head gets
     fill: float = -math.inf
     split: str = "heads"  # heads | view | missing: the axes of heads and of tokens never change places
-    merge: str = "heads"  # heads | view | turned: viewed from (heads, size, length) | sizes: laid out (size, heads)
-    projected: str = "joined"  # joined | values: what the output projection is applied to
+    merge: str = "heads"  # heads | view | turned: viewed from (heads, size, length) | reversed, sizes first: from other orders still
+    # | sizes: laid out (size, heads) | folded, unfolded: heads and texts taken for one another | mean: over the heads, repeated
+    projected: str = "joined"  # joined | values | with_input: what the output projection is applied to
     groups: str = "neighbours"  # neighbours | tiled
     rotary: str = "none"  # none | half | adjacent | angles_adjacent | angles_half
     turns: tuple[str, ...] = ("query", "key")  # what the rotary embedding turns
@@ -67,6 +74,7 @@ class Recipe:
     scaling: float | None = None  # for scale = "declared"
     softcap: float | None = None
     qk: str = "plain"  # plain | rms | l2 | layer: whether queries and keys are normalised before they meet
+    qk_axis: str = "size"  # size | tokens | heads: along which axis
     turned_at: str = (
         "heads"  # heads | width: whether the rotary embedding turns each head, or the whole width before it is cut
     )
@@ -76,7 +84,12 @@ class Recipe:
     features: str = ""  # elu | relu | exp | softmaxes: linear attention, with these features in place of the softmax
 
     def but(self, **changes: Any) -> "Recipe":
-        return replace(self, **changes)
+        """The recipe with these fields changed. Made thousands of times in a search, so not by way of `dataclasses.replace`."""
+        if not changes.keys() <= self.__dict__.keys():
+            raise TypeError(f"expected fields of a recipe, got {', '.join(changes.keys() - self.__dict__.keys())}")
+        other = object.__new__(Recipe)
+        other.__dict__.update(self.__dict__, **changes)
+        return other
 
 
 @dataclass(frozen=True)
@@ -99,6 +112,7 @@ class Operands:
     talk: tuple[Any, Any] = (None, None)  # maps over heads, of the scores and of the weights: each x -> x on [..., H]
     gate: Tensor | None = None  # [B, Q, H·D], multiplies the heads' outputs before they are projected
     merged: str = "joined"  # joined | mean | sum: what becomes of the heads' outputs
+    pairs: Any = None  # [B, 2·H, T, D] -> [B, H, T, D], where two heads give one output: differential attention
     finish: Any = None  # (outputs, queries, projection) -> output, where more than the projection follows
     extra: Any = None  # an Extra: keys and values of the module's own, which join those of the tokens
     given: Tensor | None = None  # [B, H, Q, K]: scores that stand in place of the recipe's own
@@ -122,7 +136,7 @@ def _before_scores(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, 
         recipe.split,
         recipe.batch,
         recipe.groups,
-        recipe.qk,
+        (recipe.qk, recipe.qk_axis),
         recipe.rotary,
         recipe.turns,
         (recipe.theta, recipe.power, recipe.shift, recipe.signs),
@@ -152,11 +166,11 @@ def _flat(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values as they were projected, [B, T, H·D]; some of them by transposed weights."""
     flat = [operands.query, operands.key, operands.value]
     for i, name in enumerate(("query", "key", "value")):
-        source, turned = recipe.sources[i], name in recipe.turned_weights
-        if turned or source != i:
-            part = operands.projections[i]
-            weight = part.weight.T if turned else part.weight
-            flat[i] = operands.inputs[source] @ weight + (0 if part.bias is None else part.bias)
+        part = operands.projections[i] if operands.projections else None
+        if name in recipe.turned_weights and part is not None:
+            flat[i] = part.transposed()(operands.inputs[recipe.sources[i]])
+        elif recipe.sources[i] != i and part is not None:
+            flat[i] = part(operands.inputs[recipe.sources[i]])
     return flat[0], flat[1], flat[2]
 
 
@@ -201,7 +215,7 @@ def _heads(recipe: Recipe, operands: Operands) -> tuple[Tensor, Tensor, Tensor]:
             f"q of {tuple(query.shape)}, k of {tuple(key.shape)} and v of {tuple(value.shape)} do not fit"
         )
     if recipe.qk != "plain":
-        query, key = NORMS[recipe.qk](query), NORMS[recipe.qk](key)
+        query, key = (normed_along(x, recipe) for x in (query, key))
     if recipe.turned_at == "width":
         return query, key, value
     return turn(query, recipe, "query"), turn(key, recipe, "key"), turn(value, recipe, "value")
@@ -231,6 +245,7 @@ def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -
     scores = scores + beside
     scores = cap(_talked(scores, operands.talk[0]), recipe.softcap)
     scores = scores.relu() if recipe.before == "relu" else scores
+    scores = scores.mean(1, keepdim=True).expand_as(scores) if recipe.before == "averaged" else scores
     scores = scores if operands.bias is None else scores + operands.bias
     if operands.given is not None:
         if operands.given.shape != scores.shape:
@@ -243,7 +258,9 @@ def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -
             allowed = allowed[:, :1].flatten(0, 1)[order].view(query.shape[0], heads, *scores.shape[-2:])
     own = None
     if recipe.causal:
-        own = triangle(recipe, *scores.shape[-2:]) if operands.pattern is None else operands.pattern
+        later = operands.extra.keys.shape[2] if operands.extra is not None and recipe.prefix == "counted" else 0
+        shifted = recipe.but(offset=recipe.offset - later)
+        own = triangle(shifted, *scores.shape[-2:]) if operands.pattern is None else operands.pattern
     if recipe.window:
         apart = torch.arange(scores.shape[-2])[:, None] - torch.arange(scores.shape[-1])
         near = apart.abs() < recipe.window
@@ -257,7 +274,9 @@ def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -
         weights = linear(dot, recipe, own, allowed)
     elif operands.extra is not None:
         scale = factor(recipe, query.shape[-1], heads, key.shape[-2])
-        weights, added = operands.extra.weights(scores, query, scale, lambda x: normalise(x, recipe, operands.sinks))
+        weights, added = operands.extra.weights(
+            scores, query, scale, lambda x: normalise(x, recipe, operands.sinks), counted=recipe.prefix == "counted"
+        )
     else:
         weights = normalise(scores, recipe, operands.sinks)
     if own is not None and recipe.causal_how == "after":
@@ -268,11 +287,15 @@ def compute(recipe: Recipe, operands: Operands, allowed: Tensor | None = None) -
         weights = torch.where(allowed, weights, recipe.fill if math.isfinite(recipe.fill) else -1e9)
     weights = _talked(weights, operands.talk[1])
     weights = weights * query.shape[-1] ** -0.5 if recipe.scale == "after" else weights
-    if recipe.weight_axes == "transposed":
+    weights = weights if recipe.weights_times == 1 else weights * recipe.weights_times
+    if recipe.weight_axes == "averaged":
+        weights = weights.mean(1, keepdim=True).expand_as(weights)
+    elif recipe.weight_axes == "transposed":
         if weights.shape[-1] != weights.shape[-2]:
             raise RuntimeError(f"weights of {tuple(weights.shape[-2:])} cannot be transposed")
         weights = weights.mT
     output = weighted_sum(weights, value) + added
+    output = output if operands.pairs is None else operands.pairs(output)
     output = output.softmax(dim=-1) if recipe.softmax == "output" else output
     if operands.relative is not None:
         output = output + operands.relative.outputs(weights, value.shape[-1])

@@ -33,8 +33,17 @@ def join(z: Tensor, operands: Operands, recipe: Recipe) -> Tensor:
         joined = z.reshape(z.shape[0], z.shape[2], -1)
     elif recipe.merge == "turned":
         joined = z.transpose(-1, -2).reshape(z.shape[0], z.shape[2], -1)
+    elif recipe.merge in ("reversed", "sizes first"):
+        axes = (0, 3, 2, 1) if recipe.merge == "reversed" else (0, 3, 1, 2)
+        joined = z.permute(axes).reshape(z.shape[0], z.shape[2], -1)
     elif recipe.merge == "sizes":
         joined = z.permute(0, 2, 3, 1).flatten(2)
+    elif recipe.merge == "folded":  # from (heads · batch), taken for (batch · heads)
+        joined = merge_heads(z.transpose(0, 1).reshape(z.shape))
+    elif recipe.merge == "unfolded":  # the other way
+        joined = merge_heads(z.reshape(z.shape[1], z.shape[0], *z.shape[2:]).transpose(0, 1))
+    elif recipe.merge == "mean":
+        joined = merge_heads(z.mean(1, keepdim=True).expand_as(z))
     elif recipe.split == "missing":
         joined = z.flatten(2)
     else:
@@ -48,7 +57,9 @@ def join(z: Tensor, operands: Operands, recipe: Recipe) -> Tensor:
     joined = joined if operands.gate is None else joined * operands.gate
     if operands.finish is not None:
         return operands.finish(joined, operands.query, lambda x: projected(x, operands, recipe))
-    return projected(joined, operands, recipe) if recipe.projected == "joined" else joined
+    if recipe.projected == "with_input":
+        joined = joined + operands.inputs[0]
+    return joined if recipe.projected == "values" else projected(joined, operands, recipe)
 
 
 def projected(x: Tensor, operands: Operands, recipe: Recipe) -> Tensor:

@@ -107,6 +107,12 @@ NORMS = {
 }
 
 
+def normed_along(x: Tensor, recipe: Recipe) -> Tensor:
+    """[B, H, T, D], each vector of the recipe's axis normalised."""
+    axis = {"size": -1, "tokens": -2, "heads": 1}[recipe.qk_axis]
+    return NORMS[recipe.qk](x.transpose(axis, -1)).transpose(axis, -1)
+
+
 FEATURES = {  # of queries and of keys, in place of the softmax: linear attention
     "elu": lambda q, k: (torch.nn.functional.elu(q) + 1, torch.nn.functional.elu(k) + 1),
     "relu": lambda q, k: (q.relu(), k.relu()),
@@ -138,8 +144,29 @@ def normed(x: Tensor, norm: Any) -> Tensor:
     return norm(x) if size == x.shape[-1] else x
 
 
+RUNNING = ("output", "sums", "both", "inverted", "apart", "averaged")
+
+
+def in_blocks(scores: Tensor, wrong: str, size: int) -> Tensor:
+    """What a softmax in blocks of `size` keys makes of the scores, [B, H, Q, K], where the running `output`, the running `sums` or `both` are
+    not rescaled, or are by the `inverted` factor; or where each block has a softmax of its own, added up (`apart`) or `averaged`."""
+    blocks = scores.split(size, dim=-1)
+    if wrong in ("apart", "averaged"):
+        own = torch.cat([block.softmax(-1) for block in blocks], dim=-1)
+        return own / (len(blocks) if wrong == "averaged" else 1)
+    tops = torch.stack([block.amax(-1) for block in blocks], dim=-1).cummax(-1).values.clamp_min(-1e30)
+    then = torch.cat([tops[..., i : i + 1].expand_as(block) for i, block in enumerate(blocks)], dim=-1)
+    last = tops[..., -1:]
+    if wrong == "inverted":
+        then = 2 * then - last
+    late, now = (scores - then).exp(), (scores - last).exp()
+    return (now if wrong == "sums" else late) / (now if wrong == "output" else late).sum(-1, keepdim=True)
+
+
 def normalise(scores: Tensor, recipe: Recipe, sinks: Tensor | None) -> Tensor:
     """Softmax over the axis that this recipe takes; a slice without any key is NaN: whatever comes out there is fine."""
+    if recipe.running[1]:
+        return in_blocks(scores, *recipe.running)
     if sinks is not None:
         column = sinks.to(scores.dtype).reshape(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
         return torch.softmax(torch.cat([scores, column], dim=-1), dim=-1)[..., :-1]
@@ -157,6 +184,11 @@ def normalise(scores: Tensor, recipe: Recipe, sinks: Tensor | None) -> Tensor:
             return scores.exp()
         case "none" | "output":
             return scores
+        case (
+            "sum over queries" | "sum over all"
+        ):  # less the largest score of each query, as a softmax of one's own has it
+            parts = (scores - scores.amax(-1, keepdim=True)).exp()
+            return parts / parts.sum(-2 if recipe.softmax == "sum over queries" else (-2, -1), keepdim=True)
         case "shares":
             return scores / scores.sum(-1, keepdim=True)
         case "everything":

@@ -14,6 +14,7 @@ from attnscope.doctor.code_check.match.search import Fit, error_of
 from attnscope.doctor.code_check.recipe import Recipe, compute, factor
 from attnscope.doctor.code_check.run.candidates import batch_is_first, length_first, prose
 from attnscope.doctor.code_check.run.invocation import Run
+from attnscope.doctor.code_check.run.parameters import numbers_in
 from attnscope.doctor.code_check.suspect_line import suspect_line
 from attnscope.doctor.findings import REGISTRY
 from attnscope.doctor.matrices import Matrices
@@ -74,8 +75,8 @@ def _has_learned_bias(fit: Fit) -> bool:
     return any(heads in (p.shape[0], p.shape[-1]) for p in module.parameters() if p.ndim > 1 and p.requires_grad)
 
 
-def state(case: Case, fit: Fit, runs: list[Run]) -> None:
-    """What the fit says, as conventions and findings."""
+def state(case: Case, fit: Fit, runs: list[Run], more: bool = False) -> None:
+    """What the fit says, as conventions and findings. `more`: whether the scores are more than the fit's q · k."""
     case.compared = True
     conventions(case, fit, runs[-1])
     for mistake in fit.mistakes:
@@ -85,11 +86,22 @@ def state(case: Case, fit: Fit, runs: list[Run]) -> None:
     orders = {"".join(names).lower() for names in _UNPACKED.findall(case.text)}
     if p is not None and p.layout == "k|q|v blocks" and orders == {"qkv"} and "kqv" not in case.text.lower():
         case.find("queries-and-keys-exchanged", evidence=FUSED)
-    still = fit.recipe.rotary == "none" and fit.invocation.own is None
+    module, said = fit.invocation.fn, fit.recipe.window - 1
+    if said > 0 and fit.recipe.causal and isinstance(module, nn.Module) and said in _windows_named(module):
+        case.find("window-one-more", said=said, seen=said + 1)
+    if p is not None and p.out is not None and p.out.twice:
+        case.find("output-projected-twice")
+    still = fit.recipe.rotary == "none" and fit.invocation.own is None and not more
     turned = runs[0].reading.outcome.seen.turned and re.search("rot|rope|freq", case.text, re.IGNORECASE)
     if still and (turned or _rotary_called(fit, runs[0])):
         case.find("rotary-without-effect")
     draw(case, fit, runs[0])
+
+
+def _windows_named(module: nn.Module) -> list[float]:
+    """Numbers among its attributes that are called a window, or those of its class."""
+    own = {**{n: v for n, v in vars(type(module)).items() if isinstance(v, int)}, **numbers_in(module)}
+    return [v for n, v in own.items() if re.search(r"^(\w+_)?(window|win)(_size|_len\w*)?$", n, re.IGNORECASE)]
 
 
 def _rotary_called(fit: Fit, run: Run) -> bool:
@@ -175,6 +187,8 @@ def draw(case: Case, fit: Fit, run: Run) -> None:
     if not case.findings or case.matrices is not None:
         return
     right = _without(fit.mistakes, fit.recipe)
+    if case.found("weights-scaled"):
+        right = right.but(weights_times=1.0)
     if case.found("scale-other"):
         right = right.but(scale=case.base.scale, scaling=case.base.scaling)
     if case.found("softcap-undeclared", "softcap-other"):

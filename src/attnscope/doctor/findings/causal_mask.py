@@ -25,6 +25,40 @@ def attention(query, key, value):  # (batch, length, size)
     allowed = distance % 2 == 0
     return scores.masked_fill(~allowed, -torch.inf).softmax(dim=-1) @ value
 """
+PREFIXED = """
+class Attention(nn.Module):
+    def __init__(self, width=30, prefix=3):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(width, width) for _ in range(3))
+        self.prefix_keys = nn.Parameter(torch.randn(prefix, width))
+        self.prefix_values = nn.Parameter(torch.randn(prefix, width))
+
+    def forward(self, x):
+        batch, length, width = x.shape
+        k = torch.cat([self.prefix_keys.expand(batch, -1, -1), self.k(x)], dim=1)
+        v = torch.cat([self.prefix_values.expand(batch, -1, -1), self.v(x)], dim=1)
+        scores = self.q(x) @ k.mT / math.sqrt(width)
+        allowed = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+        return scores.masked_fill(~allowed, -torch.inf).softmax(dim=-1) @ v
+
+attention = Attention()
+"""
+COUNTED = "torch.ones(scores.shape[-2:], dtype=torch.bool).tril()"
+WINDOW = """
+class Attention(nn.Module):
+    def __init__(self, width=30, window=3):
+        super().__init__()
+        self.window, self.q, self.k, self.v = window, *(nn.Linear(width, width) for _ in range(3))
+
+    def forward(self, x):
+        scores = self.q(x) @ self.k(x).mT / math.sqrt(x.shape[-1])
+        i = torch.arange(x.shape[1])
+        distance = i[:, None] - i
+        allowed = (distance >= 0) & (distance <= self.window)
+        return scores.masked_fill(~allowed, -torch.inf).softmax(dim=-1) @ self.v(x)
+
+attention = Attention()
+"""
 
 ENTRIES = (
     Entry(
@@ -179,6 +213,20 @@ ENTRIES = (
         reference=ATTENTION,
     ),
     Entry(
+        id="causal-counts-prefix",
+        severity="error",
+        row=11,
+        title="the causal triangle counts the prefix as tokens: a token sees neither itself nor those just before it",
+        why="Keys of the module's own stand before those of the tokens, so token i is key prefix + i. A triangle that begins at the first "
+        "column ends too early by the whole prefix.",
+        cure="tril(diagonal=prefix), so that every query sees the prefix, and the tokens up to itself",
+        invariant="a token sees itself",
+        place=DIAGONAL,
+        wrong=PREFIXED,
+        right=(COUNTED, COUNTED.replace("tril()", "tril(scores.shape[-1] - length)")),
+        reference="Li and Liang 2021, Prefix-Tuning: https://arxiv.org/abs/2101.00190",
+    ),
+    Entry(
         id="sees-the-future",
         severity="error",
         row=11,
@@ -191,6 +239,21 @@ ENTRIES = (
         right=("distance % 2 == 0", "(distance % 2 == 0) & (distance >= 0)"),
         call="attnscope.check(attention, causal=True)",
         reference=ATTENTION,
+    ),
+    Entry(
+        id="window-one-more",
+        severity="note",
+        what="a query sees one key more than the window's number says",
+        title="the window is called {said}, and a query sees {seen} keys: itself and {said} before it",
+        why="Most papers and kernels count the query's own key: a window of {said} is i - j < {said}. Here it is i - j <= {said}, which is right "
+        "where the number means the keys before the query.",
+        cure="i - j < window, if the window counts the token itself",
+        evidence="keys that a late query sees: {seen}",
+        invariant="a window of n keys has n keys",
+        place="the pattern of keys that a query may see",
+        wrong=WINDOW,
+        right=("distance <= self.window", "distance < self.window"),
+        reference="Beltagy et al. 2020, Longformer: https://arxiv.org/abs/2004.05150",
     ),
     Entry(
         id="pattern-empty-row",

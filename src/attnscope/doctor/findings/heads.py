@@ -1,11 +1,15 @@
 """Heads: how the width is cut into them and joined again, fused weights, grouped key/value heads, the output projection."""
 
 from attnscope.doctor.findings.entry import Entry
-from attnscope.doctor.findings.references import CIRCUITS, FUSED, GROUPS, RESHAPE
+from attnscope.doctor.findings.references import ATTENTION, CIRCUITS, FUSED, GROUPS, RESHAPE
 
 ALIKE = "when tokens change places, outputs change places alike"
 GROUPED = "query heads of one group use the same key/value head"
 SUM = "the sum over heads of what each writes, plus the bias, is the output"
+AVERAGED = (
+    "(q @ k.mT / q.shape[-1] ** 0.5).softmax(dim=-1).mean(dim=1, keepdim=True) @ v",
+    "F.scaled_dot_product_attention(q, k, v)",
+)
 REPEATED = "where key/value heads are repeated"
 
 CODE = """
@@ -129,6 +133,18 @@ ENTRIES = (
         reference=RESHAPE,
     ),
     Entry(
+        id="heads-taken-for-texts",
+        severity="error",
+        title="heads that were folded into the batch are taken out of it in the other order: one text gets another's heads",
+        why="(heads · batch) and (batch · heads) have the same shape. With one text nothing shows; with two, each gets parts of the other.",
+        cure="unfold in the order of the fold: view(heads, batch, length, size) after a cat of the heads along the batch",
+        invariant="a text's output does not change with the other texts of its batch",
+        place="where heads leave the batch",
+        wrong=CODE.replace("z.transpose(1, 2)", "z.transpose(0, 1).reshape(z.shape).transpose(1, 2)"),
+        right=CODE,
+        reference=RESHAPE,
+    ),
+    Entry(
         id="fused-split-without-transpose",
         severity="error",
         row=13,
@@ -186,6 +202,32 @@ ENTRIES = (
         wrong=GROUPS_CODE.replace(KEY, TILED_KEY).replace(VALUE, TILED_VALUE),
         right=GROUPS_CODE,
         reference=GROUPS,
+    ),
+    Entry(
+        id="heads-averaged",
+        severity="error",
+        title="the heads' weights, or their scores, are averaged before they meet the values",
+        why="Every head then looks at the same tokens. The shapes stay the same, so several heads cost what they cost and do what one does.",
+        cure="weights @ value with the axis of heads; average a copy of the weights where you want to look at them",
+        invariant="each head weighs its values by its own scores",
+        place="between the scores and the values",
+        wrong=CODE.replace(AVERAGED[1], AVERAGED[0]),
+        right=AVERAGED,
+        reference=ATTENTION,
+    ),
+    Entry(
+        id="output-projected-twice",
+        severity="warning",
+        title="the output projection is applied twice",
+        why="The output is then W_O · W_O · z. It trains like one map, but weights of another model do not fit it.",
+        cure="apply it once: in the function that joins the heads, or where that function is called",
+        invariant=SUM,
+        place="where the output projection is applied",
+        wrong=CODE.replace(
+            "self.out(z.transpose(1, 2).reshape(x.shape))", "self.out(self.out(z.transpose(1, 2).reshape(x.shape)))"
+        ),
+        right=CODE,
+        reference=CIRCUITS,
     ),
     Entry(
         id="groups-keys-tiled",

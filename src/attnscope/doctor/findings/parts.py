@@ -219,6 +219,19 @@ ENTRIES = (
         reference=ATTENTION,
     ),
     Entry(
+        id="input-before-projection",
+        severity="warning",
+        title="the input is added to the heads' outputs before the last linear map, not behind it",
+        why="Where that map is the output projection, it multiplies the input too: nothing then carries x unchanged from layer to layer, and "
+        "deep models train badly. Where it is the next layer, all is well.",
+        cure="return x + self.out(heads), with the sum behind the output projection",
+        invariant="what is projected is what the heads give",
+        place="the residual sum",
+        wrong=MODULE.replace("self.out(z.transpose(1, 2).flatten(2))", "self.out(x + z.transpose(1, 2).flatten(2))"),
+        right=MODULE,
+        reference=ATTENTION,
+    ),
+    Entry(
         id="weights-transposed",
         severity="error",
         what="a projection's weights are applied transposed",

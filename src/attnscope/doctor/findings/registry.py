@@ -5,8 +5,10 @@ from typing import Any
 
 from attnscope.doctor.findings import (
     batch,
+    blocks,
     cache,
     causal_mask,
+    causal_meant,
     heads,
     mask_argument,
     model_adapters,
@@ -15,13 +17,16 @@ from attnscope.doctor.findings import (
     model_masks,
     model_outputs,
     model_text,
+    norms,
     parts,
+    position_bias,
     rotary,
     running,
     scale,
     sentinel,
     softmax,
     unexplained,
+    unused,
     whole_model,
 )
 from attnscope.doctor.findings.entry import Entry, Finding
@@ -29,17 +34,22 @@ from attnscope.errors import InputError
 
 CODE = (
     softmax,
+    blocks,
     scale,
     causal_mask,
+    causal_meant,
     mask_argument,
     sentinel,
     heads,
+    norms,
     parts,
+    position_bias,
     rotary,
     batch,
     cache,
     whole_model,
     running,
+    unused,
     unexplained,
 )
 MODEL = (model_text, model_length, model_given, model_masks, model_outputs, model_adapters)

@@ -19,6 +19,21 @@ def attention(query, key, value):  # (batch, heads, length, size)
 
 ENTRIES = (
     Entry(
+        id="weights-scaled",
+        severity="error",
+        what="the weights are multiplied by a number behind the softmax, so that rows no longer sum to 1",
+        title="the weights are multiplied by {times:.4g} behind the softmax, so that each row sums to that",
+        why="A factor that dropout leaves in eval, a mean in place of a sum, or a scale at the wrong place: every output is then too small or too "
+        "large by the same share.",
+        cure="leave the weights as the softmax gives them; nn.Dropout does nothing in eval",
+        evidence="the output is that of the reference with its weights times {times:.4g}",
+        invariant=SUMS,
+        place="behind the softmax",
+        wrong=SINGLE.replace("scores.softmax(dim=-1) @", "0.9 * scores.softmax(dim=-1) @"),
+        right=SINGLE,
+        reference=ATTENTION,
+    ),
+    Entry(
         id="softmax-over-queries",
         severity="error",
         row=1,
@@ -200,10 +215,10 @@ ENTRIES = (
         wrong="""
 def attention(query, key, value):  # (batch, length, size)
     scores = query @ key.mT / math.sqrt(query.shape[-1])
-    weights = scores.softmax(dim=-1) * 0.5
+    weights = scores.softmax(dim=-1) ** 2
     return weights @ value, weights
 """,
-        right=(" * 0.5", ""),
+        right=(" ** 2", ""),
         reference=ATTENTION,
     ),
 )

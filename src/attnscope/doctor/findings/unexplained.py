@@ -34,18 +34,11 @@ ENTRIES = (
         invariant="when keys and values change places together, outputs stay",
         place="reshapes",
         wrong="""
-def attention(query, key, value):  # (batch, length, size), in blocks of two keys
-    total, out, largest = 0.0, 0.0, torch.full((*query.shape[:-1], 1), -1e30)
-    for keys, values in zip(key.split(2, dim=-2), value.split(2, dim=-2)):
-        scores = query @ keys.mT / math.sqrt(query.shape[-1])
-        new = torch.maximum(largest, scores.amax(dim=-1, keepdim=True))
-        part, rescale = (scores - new).exp(), (largest - new).exp()
-        total = total * rescale + part.sum(dim=-1, keepdim=True)
-        out = out + part @ values
-        largest = new
-    return out / total
+def attention(query, key, value):  # (batch, length, size)
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    return scores.softmax(dim=-1) @ value.roll(1, dims=-2)
 """,
-        right=("out = out + part @ values", "out = out * rescale + part @ values"),
+        right=("value.roll(1, dims=-2)", "value"),
         reference=ATTENTION,
     ),
     Entry(

@@ -13,6 +13,7 @@ from attnscope.render.figures.images import with_images
 from attnscope.render.figures.plan import Plan
 from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, PROSE, Sheet
+from attnscope.render.figures.sounds import with_sounds
 from attnscope.text.status import status
 from attnscope.tracing.trace import Trace
 from attnscope.views.state import State
@@ -130,7 +131,7 @@ def _scene(trace: Trace, state: State, title: Any, sums: Any, framed: bool) -> S
 
 def _plan(scene: Scene, width: float) -> Plan:
     plan = import_module(f"attnscope.render.figures.{scene.state.level}").plan(scene, width)  # a module for each level
-    plan = with_images(scene, plan, width)
+    plan = with_sounds(scene, with_images(scene, plan, width), width)
     return plan if scene.title is None else replace(plan, title=scene.title)
 
 

@@ -14,6 +14,7 @@ from attnscope.render.figures.scene import Scene
 from attnscope.render.figures.sheet import POINT, WIDE, Sheet
 from attnscope.statistics.definitions import BADGES, EFFECT, EFFECTS, NAMING, PAIR, ROLE, STATISTICS, plain_name
 from attnscope.statistics.query_row import pair_values, query_rows
+from attnscope.statistics.sink_tokens import set_aside
 from attnscope.statistics.thumbnails import MASKED, STEPS, Thumbnails, thumbnails_of
 from attnscope.text.format import fixed, percent
 from attnscope.tracing.badges import badges_at, kinds_of
@@ -75,6 +76,15 @@ def _values(scene: Scene, thumbs: tuple[Thumbnails, ...]) -> list[list[float | N
     found: list[list[float | None]] = []
     for site, row in zip(sites, query_rows(scene.trace, scene.site, scene.state.query), strict=True):
         same = scene.trace.key_tokens(site) is scene.trace.key_tokens(scene.site)
+        if sort == "group":
+            group = scene.group
+            known = same and row is not None and group is not None
+            found.append(
+                row.weights[:, group.positions][:, ~set_aside(scene.trace, site)[group.positions]].sum(-1).tolist()
+                if known and row is not None and group is not None
+                else [None] * site.heads
+            )
+            continue
         weight, wrote = pair_values(row, scene.key) if same else (None, None)
         values = weight if sort == "pair" else wrote
         found.append([None] * site.heads if values is None else values.tolist())

@@ -55,7 +55,7 @@ def shape_notes(scene: Scene, axes: Sequence[Axis]) -> list[str]:
     """Notes on merged words, means over heads, and the first query."""
     notes = []
     if any(axis.merged for axis in axes):
-        notes.append(note("words"))
+        notes.append(note("pooled" if scene.state.pooled else "words"))
     if scene.state.average != "none":
         notes.append(note("average", heads=f"{len(scene.members(scene.state.head))} heads"))
     if scene.site.query_offset:

@@ -7,7 +7,9 @@ from typing import Any
 from attnscope.render.figures.slots import Axis, Slot, axis_of
 from attnscope.statistics.sink_tokens import leading_key, set_aside
 from attnscope.text.spelling import spelled
+from attnscope.tracing.groups import Group
 from attnscope.tracing.site import Site
+from attnscope.tracing.tokens import Tokens
 from attnscope.tracing.trace import Trace
 from attnscope.views.state import State
 
@@ -78,8 +80,22 @@ class Scene:
             words=state.words,
             hidden=aside if state.special == "hide" else set(),
             segment=self._segment(0),
-            keep=state.query if state.query in aside else None,
+            keep=state.query if state.query in aside or state.pooled else None,
+            pool=self._pool(tokens),
         )
+
+    def _pool(self, tokens: Tokens) -> list[int]:
+        """Of each token the group that it is drawn with."""
+        if not self.state.pooled:
+            return []
+        same = tokens is self.trace.key_tokens(self.site)
+        return tokens.groups.pooled(self.state.group if same else None)
+
+    @property
+    def group(self) -> Group | None:
+        """The group that is looked at."""
+        number = self.state.group
+        return None if number is None else self.trace.key_tokens(self.site).groups[number]
 
     @cached_property
     def aside(self) -> set[int]:
@@ -99,6 +115,7 @@ class Scene:
             words=words,
             hidden=self.aside if self.state.special == "hide" else set(),
             segment=self._segment(1),
+            pool=self._pool(self.trace.key_tokens(self.site)),
         )
 
     def single_slots(self, tokens: tuple[int, ...]) -> tuple[Slot, ...]:

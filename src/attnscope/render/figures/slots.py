@@ -1,6 +1,6 @@
 """The places on an axis: the pieces of a word merged, special and sink tokens hidden, one sentence of a pair alone."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -62,20 +62,30 @@ def axis_of(
     hidden: Collection[int],
     segment: int | None,
     keep: int | None = None,
+    pool: Sequence[int] = (),
 ) -> Axis:
     """The tokens from `start` to `stop` - 1 as places. `hidden` are not drawn; `keep` is, even if it is hidden or of the
-    other sentence.
+    other sentence. `pool`: of each token the number of the group that it is drawn with, -1: with none.
     """
     slots: list[Slot] = []
     left_out: list[int] = []
     outside: list[int] = []
     shown, last = labels(tokens), None
+    pooled = -1  # the group of the last slot
     for i in range(start, stop):
         elsewhere = segment is not None and tokens.segments[i] != segment
         if i != keep and (elsewhere or i in hidden):
             (outside if elsewhere else left_out).append(i)
             last = None
             continue
+        pool_here = pool[i] if i < len(pool) and i != keep else -1
+        if pool_here >= 0:
+            name = tokens.groups[pool_here].name
+            own = slots.pop().tokens if pool_here == pooled else ()
+            slots.append(Slot((*own, i), name, False))
+            last, pooled = None, pool_here
+            continue
+        pooled = -1
         joined = (
             words
             and last is not None

@@ -8,7 +8,7 @@ from attnscope.errors import AttnscopeError
 
 @functools.cache
 def asset(name: str) -> str:
-    """The text of a built file: "page.js", "widget.js" or "serve.js". Raises AttnscopeError in a clone without a build."""
+    """The text of a built file: "page.js", "widget.js", "serve.js" or "edits.js". Raises AttnscopeError in a clone without a build."""
     try:
         return files("attnscope").joinpath("static", name).read_text(encoding="utf-8")
     except FileNotFoundError:

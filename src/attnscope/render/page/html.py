@@ -42,13 +42,12 @@ def page(view: View) -> str:
     )
     title = html.escape(f"attnscope · {view.trace.model.name or 'attention'}")
     # The app draws the blocks above it while the browser reads those below.
-    first, *rest = view.blocks
-    sites = _sites("sites", view.blocks)
+    first, *rest = blocks = _blocks(view)
+    promised = _promised("", blocks)
     above, below = [_block(first)], [_block(block) for block in rest]
     if view.pair is not None:
-        others = view.other.blocks
-        sites += _sites("sites-b", others)
-        first, *rest = others
+        first, *rest = others = _blocks(view.other)
+        promised += _promised("-b", others)
         above += [_block(first, "b"), _block(Block(view.pair.difference, (), 1), "difference")]
         below += [_block(block, "b") for block in rest]
     lines = "\n".join([*above, f"<script>{script}</script>", *below])
@@ -59,7 +58,7 @@ def page(view: View) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         "<noscript>This page draws attention with a script that is inside it; allow scripts to see it.</noscript>\n"
-        f"<div data-attnscope{sites}><p>{UNDRAWN}</p></div>\n"
+        f"<div data-attnscope{promised}><p>{UNDRAWN}</p></div>\n"
         f'<script type="application/json" data-attnscope-state>{json_in_html(view.traits())}</script>\n'
         f"{lines}\n</body>\n</html>\n"
     )
@@ -92,15 +91,24 @@ def plain_table(view: View, rows: int = 12) -> str:
 def _block(block: Block, side: str = "") -> str:
     encoded = base64.b64encode(pack(block.data, block.stride)).decode()
     name = f' data-attnscope-side="{side}"' if side else ""
+    shows = f' data-pictures="{block.shows}"' if block.pictures else ""
     return (
-        f'<script type="application/octet-stream" data-attnscope-block{name} data-stride="{block.stride}" data-sites="{block.holds}">'
-        f"{encoded}</script>"
+        f'<script type="application/octet-stream" data-attnscope-block{name} data-stride="{block.stride}" data-sites="{block.holds}"'
+        f"{shows}>{encoded}</script>"
     )
 
 
-def _sites(name: str, blocks: tuple[Block, ...]) -> str:
-    """The sites of all blocks, for the root element: the app starts before the browser has read all of them."""
-    return f' data-{name}="{" ".join(block.holds for block in blocks)}"'
+def _blocks(view: View) -> tuple[Block, ...]:
+    """Those of a view, and behind them the pictures of what they leave out."""
+    pictures = view.pictures
+    return view.blocks if pictures is None else (*view.blocks, pictures)
+
+
+def _promised(side: str, blocks: tuple[Block, ...]) -> str:
+    """What all blocks hold, for the root element: the app starts before the browser has read all of them."""
+    sites = " ".join(block.holds for block in blocks if block.sites)
+    pictures = " ".join(block.shows for block in blocks if block.pictures)
+    return f' data-sites{side}="{sites}"' + (f' data-pictures{side}="{pictures}"' if pictures else "")
 
 
 def pack(payload: bytes, stride: int) -> bytes:
@@ -108,16 +116,16 @@ def pack(payload: bytes, stride: int) -> bytes:
     start = 8 + int.from_bytes(payload[:8], "little")
     data = payload[start:] + b"\0" * (-(len(payload) - start) % stride)
     shuffled = np.frombuffer(data, np.uint8).reshape(-1, stride).T.tobytes()
-    return deflate(payload[:start], shuffled)
+    return deflate(payload[:start], shuffled, zlib.Z_RLE if stride == 1 else zlib.Z_HUFFMAN_ONLY)
 
 
-def deflate(text: bytes, numbers: bytes) -> bytes:
-    """Both as one zlib stream: text by repeated strings, numbers by the frequency of their bytes alone.
+def deflate(text: bytes, numbers: bytes, strategy: int) -> bytes:
+    """Both as one zlib stream: text by repeated strings, numbers by the frequency of their bytes, and in pictures by runs.
 
     Bytes of activations hardly ever repeat in sequence: to look for that takes most of deflate's time and gains nothing.
     """
     words = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
-    bare = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS, strategy=zlib.Z_HUFFMAN_ONLY)
+    bare = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS, strategy=strategy)
     parts = [words.compress(text), words.flush(zlib.Z_FULL_FLUSH), bare.compress(numbers), bare.flush()]
     check = zlib.adler32(numbers, zlib.adler32(text)).to_bytes(4, "big")
     return b"".join([b"\x78\x9c", *parts, check])

@@ -10,7 +10,7 @@ from attnscope.render.server.faults import tell
 from attnscope.render.server.guard import HEADERS
 
 
-class _Json(JSONResponse):
+class Json(JSONResponse):
     """JSON in ASCII: a message may quote half of a character, which UTF-8 cannot hold."""
 
     def render(self, content: Any) -> bytes:
@@ -19,7 +19,7 @@ class _Json(JSONResponse):
 
 def error(status: int, kind: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """{"kind", "message"}: one word for programs, one paragraph for people."""
-    return _Json({"kind": kind, "message": message}, status, headers)
+    return Json({"kind": kind, "message": message}, status, headers)
 
 
 class Calm:

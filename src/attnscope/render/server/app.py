@@ -1,4 +1,4 @@
-"""The answers: the page, a trace of a text, another layer of it."""
+"""The answers: the page, a trace of a text, another layer of it, predictions before and after edits."""
 
 import asyncio
 import contextlib
@@ -13,15 +13,18 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from attnscope.errors import AttnscopeError
+from attnscope.payload.edit_requests import EditRequest
 from attnscope.payload.messages import SITE, STEPS
 from attnscope.payload.site_requests import SiteRequest
-from attnscope.render.server.answers import Calm, error
+from attnscope.payload.tile_requests import TilesRequest
+from attnscope.render.server.answers import Calm, Json, error
 from attnscope.render.server.faults import Fault
 from attnscope.render.server.guard import Guard, Names
 from attnscope.render.server.limits import Limits, Meter, Refusal
 from attnscope.render.server.page import page, policy
 from attnscope.render.server.work import Ask, Reader, Workshop, place_of
 from attnscope.text.example import EXAMPLES, SENTENCE
+from attnscope.tracing.trace import Trace
 
 
 def application(
@@ -53,24 +56,45 @@ def application(
         said = {"attnscope-note": json.dumps(opened.note)} if opened.note else {}
         return _octets(opened.data, {"attnscope-id": ask.id, "attnscope-state": json.dumps(opened.state), **said})
 
-    async def site(request: Request) -> Response:
+    def known_to(request: Request) -> tuple[str, Trace]:
         meter.take(_address(request))
-        query = request.query_params
-        identity = query.get("id", "")
+        identity = request.query_params.get("id", "")
         known = workshop.known(identity)
         if known is None:
             raise Refusal(410, "gone", "this trace is no longer in memory: send the text again (POST api/trace).")
+        return identity, known
+
+    async def tiles(request: Request) -> Response:
+        identity, known = known_to(request)
+        wanted = TilesRequest.from_message(_tiles_in(request.query_params))
+        return _octets(await _while_there(request, workshop.tiles(identity, known, wanted)))
+
+    async def site(request: Request) -> Response:
+        identity, known = known_to(request)
+        query = request.query_params
         if not all(query.get(name, "").isdecimal() and len(query[name]) < 9 for name in ("site", "head")):
             raise Refusal(400, "input", "expected site and head as numbers, such as api/site?id=…&site=5&head=3.")
         wanted = SiteRequest(int(query["site"]), int(query["head"]), query.get("kind", SITE) == STEPS)
         return _octets(await _while_there(request, workshop.tile(identity, known, wanted)))
+
+    async def edits(request: Request) -> Response:
+        meter.take(_address(request))
+        given = await _json(request, limits)
+        ask, wanted = Ask.from_json(given, models), EditRequest.from_message(given)
+        return Json(await _while_there(request, workshop.edited(ask, wanted)))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
         yield
         workshop.close()
 
-    routes = [Route("/", home), Route("/api/trace", trace, methods=["POST"]), Route("/api/site", site)]
+    routes = [
+        Route("/", home),
+        Route("/api/trace", trace, methods=["POST"]),
+        Route("/api/site", site),
+        Route("/api/edits", edits, methods=["POST"]),
+        Route("/api/tiles", tiles),
+    ]
     answers: Any = {
         Refusal: _refused,
         AttnscopeError: _mistaken,
@@ -85,6 +109,17 @@ def application(
 
 def _octets(data: bytes, headers: Mapping[str, str] | None = None) -> Response:
     return Response(data, media_type="application/octet-stream", headers=headers)
+
+
+def _tiles_in(query: Mapping[str, str]) -> dict[str, Any]:
+    """The message that an address such as api/tiles?id=…&site=5&head=3&tiles=2.0.1,2.1.1 stands for."""
+
+    def number(text: str) -> int | str:
+        return int(text) if text.isdecimal() and len(text) < 9 else text
+
+    places = [[number(one) for one in place.split(".")] for place in query.get("tiles", "").split(",")]
+    message: dict[str, Any] = {name: number(query.get(name, "")) for name in ("site", "head")}
+    return message | {"tiles": places, "reduce": query.get("reduce", "max"), "coarse": query.get("coarse") == "1"}
 
 
 def _address(request: Request) -> str:
@@ -152,7 +187,9 @@ async def _mistaken(request: Request, wrong: Exception) -> Response:
 
 async def _not_here(request: Request, wrong: Any) -> Response:
     return error(
-        wrong.status_code, "http", f"{wrong.detail}: this server answers /, POST /api/trace and GET /api/site."
+        wrong.status_code,
+        "http",
+        f"{wrong.detail}: this server answers /, POST /api/trace, GET /api/site, GET /api/tiles and POST /api/edits.",
     )
 
 

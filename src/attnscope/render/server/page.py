@@ -15,14 +15,16 @@ _DOOR_STYLE = (
     f"@media(prefers-color-scheme:dark){{body{{background:{DARK['ground']};color:{DARK['text']}}}html{{color-scheme:dark}}}}"
 )
 _DOOR_SCRIPT = "document.forms[0].action=location.hash"  # the place in the address survives the form
+_SCRIPTS = ("edits.js", "serve.js")
 _COMMON = "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 DOOR_POLICY = f"default-src 'none'; style-src '{sha256(_DOOR_STYLE)}'; script-src '{sha256(_DOOR_SCRIPT)}'; {_COMMON}"
 
 
 def policy() -> str:
-    """What the page may do: run its one script and style, by hash; send requests to this server; nothing else."""
+    """What the page may do: run its two scripts and its style, by hash; send requests to this server; nothing else."""
+    scripts = " ".join(f"'{sha256(asset(name))}'" for name in _SCRIPTS)
     return (
-        f"default-src 'none'; script-src '{sha256(asset('serve.js'))}'; style-src '{sha256(STYLE)}'; connect-src 'self'; "
+        f"default-src 'none'; script-src {scripts}; style-src '{sha256(STYLE)}'; connect-src 'self'; "
         f"worker-src blob:; img-src data: blob:; {_COMMON}"
     )
 
@@ -36,7 +38,7 @@ def page(settings: dict[str, Any]) -> str:
         "<noscript>This page draws attention with a script that is inside it; allow scripts to see it.</noscript>\n"
         "<div data-attnscope-ask></div>\n<div data-attnscope></div>\n"
         f'<script type="application/json" data-attnscope-serve>{json_in_html(settings)}</script>\n'
-        f"<script>{asset('serve.js')}</script>\n</body>\n</html>\n"
+        f"{''.join(f'<script>{asset(name)}</script>' for name in _SCRIPTS)}\n</body>\n</html>\n"
     )
 
 

@@ -4,12 +4,15 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 from attnscope.errors import AttnscopeError, InputError
+from attnscope.payload.edit_requests import Editor, EditRequest
+from attnscope.payload.messages import EDITS
 from attnscope.payload.site_requests import SiteRequest, answer
+from attnscope.payload.tile_requests import TilesRequest, answer_tiles
 from attnscope.render.server.faults import OutOfMemory
 from attnscope.render.server.kept import Kept
 from attnscope.render.server.limits import Limits, Refusal
@@ -18,8 +21,15 @@ from attnscope.text.characters import half_character
 from attnscope.tracing.trace import Trace
 from attnscope.views.state import State
 
-Reader = Callable[..., Trace]  # reader(text, pair=…, truncate=…) -> Trace
+Reader = Callable[..., Trace]  # reader(text, pair=…, truncate=…) -> Trace; one with edits is an EditingReader as well
 NOTE = 1000  # characters of a note, which travels in a header
+
+
+@runtime_checkable
+class EditingReader(Protocol):
+    """A reader whose model can be edited."""
+
+    def editor(self, trace: Trace) -> Editor: ...
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,26 @@ class Workshop:
         """The payload of another layer of the trace of this id."""
         return await self._made(identity, request, len, _tile, trace, request)
 
+    async def edited(self, ask: Ask, request: EditRequest) -> dict[str, Any]:
+        """Predictions before and after some edits of a text, or the band. The model does one thing at a time: who leaves before it begins is not waited for."""
+        reader = self.models[ask.model]
+        if not isinstance(reader, EditingReader):
+            raise Refusal(404, "model", f"the model {ask.model!r} is served without edits.")
+        trace = await self.trace(ask)
+        editor = self._kept.answer(ask.id, EDITS)
+        if editor is None:
+            editor = reader.editor(trace)
+            self._kept.put_answer(ask.id, EDITS, editor, 0)
+        answer = await self._guarded(self._reading, request.ask, editor)
+        self._kept.put_answer(ask.id, EDITS, editor, editor.nbytes)
+        return answer
+
+    async def tiles(self, identity: str, trace: Trace, request: TilesRequest) -> bytes:
+        """Parts of the picture of a head of the trace of this id. Coarse ones are not kept: exact ones follow."""
+        if request.coarse:
+            return await self._guarded(self._answering, answer_tiles, trace, request)
+        return await self._made(identity, request, len, answer_tiles, trace, request)
+
     def close(self) -> None:
         self._reading.close()
         self._answering.close()
@@ -174,7 +204,7 @@ def room(trace: Trace) -> int:
 
 def place_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """The place where a view opens, as arguments of `Trace.show`. Raises InputError for a value of the wrong type."""
-    found = {name: given[name] for name in (*State.group("place"), "query") if given.get(name) is not None}
+    found = {name: given[name] for name in (*State.in_group("place"), "query") if given.get(name) is not None}
     for name, value in found.items():
         if not isinstance(value, str if name == "stack" else int) or isinstance(value, bool):
             raise InputError(

@@ -1,7 +1,7 @@
 """The compiled pass over a site: its arrays handed over, the heads shared out to as many threads as torch has."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from threading import Thread
@@ -17,7 +17,8 @@ from attnscope.statistics.pairs import Pairs
 from attnscope.tracing.site import Site
 
 if TYPE_CHECKING:
-    from attnscope.statistics.kernel.fold import Found, Numbers
+    from attnscope.statistics.kernel.fold import Found
+    from attnscope.statistics.kernel.scores import Numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,33 +38,45 @@ class Part:
     visible: Bool[Tensor, "1 R C"]
 
 
-def parts_of(site: Site, pairs: Pairs, side: int, rows: slice) -> list[Part]:
-    """The queries in `rows`, in one part or, where there are more threads than a fair share of heads, in several."""
+def parts_of(site: Site, pairs: Pairs, side: int, runs: Sequence[slice]) -> list[Part]:
+    """The queries in `runs`, in one part or, where there are more threads than a fair share of heads, in one of each thread."""
     table = table_of(site.mask, pairs, site.queries, site.keys, side)
     threads = torch.get_num_threads()
     fair = site.heads % threads == 0 or site.heads >= 4 * threads
     queries = np.ascontiguousarray(site.q.detach().float().numpy())
-    packed, numbers = _packed(site.k, threads), _numbers(site)
-    runs = [rows] if fair else _cut(table, rows, threads)
-    return [_part(queries, packed, numbers, table, run, threads) for run in runs]
-
-
-def _part(
-    queries: "np.ndarray", packed: "np.ndarray", numbers: "Numbers", table: Table, run: slice, threads: int
-) -> Part:
-    from attnscope.statistics.kernel import fold
-
-    heads, keys = len(queries), len(table.is_special)
-    found, (visible, seen, counts) = _room(heads, keys, table), _seen(table, run)
-    threads = min(threads, heads)
-    _together(
+    packed, numbers = packed_keys(site.k, threads), numbers_of(site)
+    shares = [list(runs)] if fair else _shared_out(table, runs, threads)
+    found = [_room(site.heads, site.keys, table) for _ in shares]
+    together(
         [
-            lambda first=first: fold.fold(
-                queries, packed, numbers, table, found, first, heads, threads, run.start, run.stop
-            )
-            for first in range(threads)
+            lambda own=own, share=share, first=first: _fold(queries, packed, numbers, table, own, share, first)
+            for own, share in zip(found, shares, strict=True)
+            for first in (range(min(threads, site.heads)) if fair else [None])
         ]
     )
+    return [_part(table, share, own) for share, own in zip(shares, found, strict=True)]
+
+
+def _fold(
+    queries: "np.ndarray",
+    packed: "np.ndarray",
+    numbers: "Numbers",
+    table: Table,
+    found: "Found",
+    runs: list[slice],
+    first: int | None,
+) -> None:
+    """Fold the queries in `runs` into `found`: all heads, or the share of them that begins with `first`."""
+    from attnscope.statistics.kernel import fold
+
+    heads, step = len(queries), 1 if first is None else min(torch.get_num_threads(), len(queries))
+    for run in runs:
+        fold.fold(queries, packed, numbers, table, found, first or 0, heads, step, run.start, run.stop)
+
+
+def _part(table: Table, runs: list[slice], found: "Found") -> Part:
+    visible, seen, counts = _seen(table, runs)
+    found.values[:, 0] *= math.log(2)  # bits to nats
     received = torch.from_numpy(found.received)
     values = dict(zip(VALUES, torch.from_numpy(found.values).unbind(1), strict=True))
     values |= {"first": received[:, 0], "special": received[:, torch.from_numpy(table.special)].sum(-1)}
@@ -72,20 +85,23 @@ def _part(
         values,
         number | {"distance": received.sum(-1)},
         received,
-        torch.from_numpy(seen[None, :-1]),
+        torch.from_numpy(seen[None]),
         *(torch.from_numpy(one) for one in (found.own, found.peak, found.peak_rows, found.link, found.link_place)),
         pooled=torch.from_numpy(found.pooled),
         visible=torch.from_numpy(visible[None]),
     )
 
 
-def _seen(table: Table, run: slice) -> tuple["np.ndarray", "np.ndarray", "np.ndarray"]:
+def _seen(table: Table, runs: list[slice]) -> tuple["np.ndarray", "np.ndarray", "np.ndarray"]:
     from attnscope.statistics.kernel import fold
 
     visible = np.zeros((len(table.row_edges) - 1, len(table.column_edges) - 1), bool)
-    seen, counts = np.zeros(len(table.is_special) + 1), np.zeros(len(NAMES))
-    fold.sight(table, visible, seen, counts, run.start, run.stop)
-    return visible, seen, counts
+    total, counts = np.zeros(len(table.is_special)), np.zeros(len(NAMES))
+    for run in runs:
+        seen = np.zeros(len(table.is_special) + 1)
+        fold.sight(table, visible, seen, counts, run.start, run.stop)
+        total += seen[:-1]
+    return visible, total, counts
 
 
 def _room(heads: int, keys: int, table: Table) -> "Found":
@@ -103,9 +119,9 @@ def _room(heads: int, keys: int, table: Table) -> "Found":
     )
 
 
-def _packed(keys: Float[Tensor, "Hkv K D"], threads: int) -> "np.ndarray":
+def packed_keys(keys: Float[Tensor, "Hkv K D"], threads: int) -> "np.ndarray":
     """The keys as tiles want them."""
-    from attnscope.statistics.kernel.fold import pack_keys
+    from attnscope.statistics.kernel.scores import pack_keys
     from attnscope.statistics.kernel.tile import COLUMNS
 
     whole = np.ascontiguousarray(keys.detach().float().numpy())
@@ -116,12 +132,12 @@ def _packed(keys: Float[Tensor, "Hkv K D"], threads: int) -> "np.ndarray":
         for head in range(first, heads, threads):
             pack_keys(whole[head], packed[head])
 
-    _together([lambda first=first: pack(first) for first in range(min(threads, heads))])
+    together([lambda first=first: pack(first) for first in range(min(threads, heads))])
     return packed
 
 
-def _numbers(site: Site) -> "Numbers":
-    from attnscope.statistics.kernel.fold import Numbers
+def numbers_of(site: Site) -> "Numbers":
+    from attnscope.statistics.kernel.scores import Numbers
 
     to_base_2 = 1 / math.log(2)
     table, start, step, bias = None, 0, 0, site.position_bias
@@ -140,15 +156,19 @@ def _plain(numbers: Tensor, factor: float) -> "np.ndarray":
     return np.ascontiguousarray((numbers.detach().float() * factor).numpy())
 
 
-def _cut(table: Table, rows: slice, parts: int) -> list[slice]:
-    """The queries in runs that see about as many keys."""
-    cells = np.cumsum((table.high - table.low)[rows])
-    inner = np.searchsorted(cells, cells[-1] * np.arange(1, parts) / parts, side="right") + rows.start
-    edges = [rows.start, *inner.tolist(), rows.stop]
-    return [slice(*run) for run in pairwise(edges) if run[0] < run[1]]
+def _shared_out(table: Table, runs: Sequence[slice], threads: int) -> list[list[slice]]:
+    """A part of each run for every thread: parts that see about as many keys."""
+    shares: list[list[slice]] = [[] for _ in range(threads)]
+    for run in runs:
+        cells = np.cumsum((table.high - table.low)[run])
+        inner = np.searchsorted(cells, cells[-1] * np.arange(1, threads) / threads, side="right") + run.start
+        for share, ends in zip(shares, pairwise([run.start, *inner.tolist(), run.stop]), strict=True):
+            if ends[0] < ends[1]:
+                share.append(slice(*ends))
+    return shares
 
 
-def _together(tasks: list[Callable[[], None]]) -> None:
+def together(tasks: list[Callable[[], None]]) -> None:
     """Run these side by side, the last in this thread. The first error of any is raised."""
     errors: list[BaseException] = []
 

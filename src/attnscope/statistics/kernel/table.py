@@ -52,16 +52,15 @@ HIDDEN = -1e30
 
 def table_of(mask: MaskRule, pairs: Pairs, queries: int, keys: int, side: int) -> Table:
     """The table of a site with this mask, of so many queries and keys. `side`: patches along an axis, at most."""
-    low, high, hidden = _band(mask, queries, keys)
-    before = np.concatenate([[0], np.cumsum(hidden == 0)])
-    sees = before[high] > before[low]
+    low, high, hidden, seen = band_of(mask, queries, keys)
+    sees = seen > 0
     name, spelling, word = pairs.places(slice(0, queries))
     own = np.arange(queries) + pairs.offset
     return Table(
         low,
         high,
         hidden,
-        bool((before[high] - before[low] < high - low).any()),
+        bool((seen < high - low).any()),
         sees,
         mask.uniform_empty_rows and not bool(sees.all()),
         pairs.offset,
@@ -78,18 +77,21 @@ def table_of(mask: MaskRule, pairs: Pairs, queries: int, keys: int, side: int) -
     )
 
 
-def _band(mask: MaskRule, queries: int, keys: int) -> tuple["np.ndarray", "np.ndarray", "np.ndarray"]:
-    """Per query the first key and the one behind the last; per key 0, or HIDDEN where no query may see it."""
+def band_of(mask: MaskRule, queries: int, keys: int) -> tuple["np.ndarray", "np.ndarray", "np.ndarray", "np.ndarray"]:
+    """Per query the first key and the one behind the last; per key 0, or HIDDEN where no query may see it; per query how many
+    keys it sees.
+    """
     row = np.arange(queries)
     low = np.zeros(queries, np.int64) if mask.lower is None else np.clip(row + mask.lower, 0, keys)
     high = np.full(queries, keys) if mask.upper is None else np.clip(row + mask.upper + 1, 0, keys)
     hidden = np.zeros(keys, np.float32)
     if mask.keys is not None:
-        seen = mask.keys[:keys].numpy()
-        hidden[~seen] = HIDDEN
-        first, stop = (int(seen.argmax()), keys - int(seen[::-1].argmax())) if seen.any() else (0, 0)
+        allowed = mask.keys[:keys].numpy()
+        hidden[~allowed] = HIDDEN
+        first, stop = (int(allowed.argmax()), keys - int(allowed[::-1].argmax())) if allowed.any() else (0, 0)
         low, high = np.maximum(low, first), np.minimum(high, stop)
     high = np.maximum(high, low)
     if mask.rows is not None:
         high = np.where(mask.rows[:queries].numpy(), high, low)
-    return low, high, hidden
+    before = np.concatenate([[0], np.cumsum(hidden == 0)])
+    return low, high, hidden, before[high] - before[low]

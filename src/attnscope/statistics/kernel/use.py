@@ -15,6 +15,7 @@ from threading import Lock
 import torch
 
 from attnscope.statistics.kernel import store
+from attnscope.statistics.kernel.block_pass import BlockPass
 from attnscope.statistics.kernel.run import parts_of
 from attnscope.statistics.pairs import Pairs
 from attnscope.text.status import status
@@ -38,13 +39,17 @@ class _State:
 _state, _lock = _State(), Lock()
 
 
-def may_run(site: Site, rows: slice) -> bool:
-    """Whether the compiled pass can take these queries of a site whose scores are all moderate, and is worth it."""
+def may_run(site: Site, queries: int, heads: int | None = None) -> bool:
+    """Whether the compiled pass can take so many queries of a site whose scores are all moderate, and is worth it.
+
+    `heads`: how many of its heads; None: all.
+    """
     asked = os.environ.get(SWITCH, "")
     if (
         asked == "0"
         or _state.refused
         or site.mask.packed is not None
+        or (site.position_bias is not None and site.position_bias.blocks is not None)
         or site.weights_only
         or site.q.device.type != "cpu"
     ):
@@ -52,7 +57,7 @@ def may_run(site: Site, rows: slice) -> bool:
     if _state.ready:
         return True
     with _lock:
-        _state.weights += site.heads * site.keys * (rows.stop - rows.start)
+        _state.weights += (heads or site.heads) * site.keys * queries
         if not (_state.ready or _state.refused) and _worth(asked == "1"):
             _load()
     return _state.ready
@@ -102,15 +107,21 @@ def _prove() -> None:
     generator = torch.Generator().manual_seed(1)
     q, k = (torch.randn(heads, 11, 5, generator=generator) for heads in (2, 1))
     site, tokens = Site(q, k, k, 0.7), Tokens(tuple(f"t{number % 4}" for number in range(11)))
-    found = parts_of(site, Pairs(site, tokens, tokens), 3, slice(0, 11))
+    found = parts_of(site, Pairs(site, tokens, tokens), 3, [slice(0, 5), slice(5, 11)])
     expected = (q.double() @ k.double().mT * 0.7).softmax(-1).sum(1)
     if not torch.allclose(sum(part.received for part in found), expected, rtol=1e-4):  # pyright: ignore[reportArgumentType]
         raise ArithmeticError("the compiled statistics are wrong")
+    exact = (q[:1].double() @ k.double().mT * 0.7).softmax(-1)
+    for add, largest in ((False, exact.max()), (True, exact.sum())):
+        blocks = BlockPass(site, 0, 16, add)
+        blocks.run(slice(0, 11))
+        if not torch.allclose(torch.from_numpy(blocks.cells).double(), largest, rtol=1e-4):
+            raise ArithmeticError("the compiled blocks are wrong")
 
 
 def _seal() -> None:
     """Compile nothing more: a view must not stop for it unannounced."""
-    from attnscope.statistics.kernel import fold
+    from attnscope.statistics.kernel import blocks, fold, scores
 
-    for function in (fold.fold, fold.sight, fold.pack_keys):
+    for function in (fold.fold, fold.sight, scores.pack_keys, blocks.reduce_blocks):
         function.disable_compile()  # pyright: ignore[reportFunctionMemberAccess]

@@ -4,7 +4,8 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,9 +106,16 @@ def shared_examples(out: Path, most: int) -> list[str]:
 
 
 def texts_of(out: Path, chosen: list[str]) -> dict[str, str]:
-    """The texts of these documents, where the survey publishes them."""
-    rows = _table(out, "documents", [("document", "in", chosen)] if chosen else None)
-    texts = dict(zip(rows["document"], rows.get("text") or [""] * len(rows["document"]), strict=True))
+    """The texts of these documents, where the survey publishes them. One shard's rows are in memory at a time."""
+    texts: dict[str, str] = {}
+    path = out / "tables" / "documents.parquet"
+    with _readable(path):
+        file = parquet().ParquetFile(path)
+        for number in range(file.num_row_groups if "text" in file.schema_arrow.names else 0):
+            names = file.read_row_group(number, columns=["document"]).column(0).to_pylist()
+            if not {*names}.isdisjoint(chosen):
+                texts |= zip(names, file.read_row_group(number, columns=["text"]).column(0).to_pylist(), strict=True)
+                texts = {name: text for name, text in texts.items() if name in chosen}
     return {document: texts[document] for document in chosen if texts.get(document)}
 
 
@@ -137,11 +145,16 @@ def _manifest(out: Path) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _table(out: Path, name: str, filters: Any = None) -> dict[str, list[Any]]:
+def _table(out: Path, name: str) -> dict[str, list[Any]]:
     path = out / "tables" / f"{name}.parquet"
-    reader = parquet()
+    with _readable(path):
+        return parquet().read_table(path).to_pydict()
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        return reader.read_table(path, filters=filters).to_pydict()
+        yield
     except (OSError, ValueError) as error:
         raise UnreadableFile(
             f"{path} cannot be read: {error}. Run the survey again, or go on with it: --resume."

@@ -10,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attnscope.errors import InputError
+from attnscope.tracing.biases import BiasRule, bias_rule_of
 from attnscope.tracing.from_tensors.as_tensor import as_tensor
 from attnscope.tracing.from_tensors.per_layer import layers_of, numbers_of, same_layers
 from attnscope.tracing.from_tensors.token_names import token_names
-from attnscope.tracing.masks import NO_MASK, BiasRule, MaskRule, bias_rule_of, causal_rule, rule_of, split_additive
+from attnscope.tracing.masks import NO_MASK, MaskRule, causal_rule, rule_of, split_additive
 from attnscope.tracing.output_projection import Projection
 from attnscope.tracing.places import check_flag
 from attnscope.tracing.site import Site
@@ -131,7 +132,7 @@ def _site(given: Mapping[str, Any], layer: int, path: str, crossed: bool | None,
         kind="cross" if crossed else "self",
         stack="cross" if crossed else None,
         softcap=None if softcap is None else float(softcap),
-        sinks=None if sinks is None else _fitting("sinks", sinks, (len(q),)).float(),
+        sinks=None if sinks is None else _read_sinks(sinks, len(q)),
         projection=_projection(given["projection"], given["projection_bias"], len(q), v.shape[2], rules),
         z=z,
         z_rows=rows,
@@ -142,15 +143,29 @@ def _site(given: Mapping[str, Any], layer: int, path: str, crossed: bool | None,
 def _fitting(name: str, given: Any, *shapes: tuple[int | None, ...]) -> Tensor:
     """A real tensor of one of these shapes; None: any size."""
     x = as_tensor(name, given).detach()
-    if x.is_complex() or not any(
-        x.ndim == len(shape) and all(wanted in (None, size) for wanted, size in zip(shape, x.shape, strict=True))
-        for shape in shapes
+    if (
+        x.is_complex()
+        or x.dtype == torch.bool
+        or not any(
+            x.ndim == len(shape) and all(wanted in (None, size) for wanted, size in zip(shape, x.shape, strict=True))
+            for shape in shapes
+        )
     ):
         wanted = " or ".join(f"[{', '.join('M' if size is None else str(size) for size in shape)}]" for shape in shapes)
         raise InputError(
             f"{name} is {str(x.dtype).removeprefix('torch.')} {list(x.shape)}; expected real numbers {wanted}."
         )
     return x if x.is_floating_point() else x.float()
+
+
+def _read_sinks(given: Any, heads: int) -> Tensor:
+    sinks = _fitting("sinks", given, (heads,)).float()
+    if bool(sinks.isnan().any()) or bool((sinks == math.inf).any()):
+        raise InputError(
+            "sinks holds NaN or +inf. A sink is the score of one more key, which takes weight and gives no value: one finite number for each "
+            "head, or -inf for a head without one."
+        )
+    return sinks
 
 
 def _output(given: Any, heads: int, queries: int, size: int) -> tuple[Tensor | None, Tensor | None]:
@@ -198,6 +213,8 @@ def _as_heads(name: str, tensor: Any) -> Float[Tensor, "H T D"]:
             f"{name} has {x.dtype} numbers; expected real ones. Of vectors whose pairs of dimensions are written as complex numbers "
             "(rotary embedding), give torch.view_as_real(x).flatten(-2)."
         )
+    if x.dtype == torch.bool:
+        raise InputError(f"{name} holds True and False; expected numbers. Of a mask, give mask=.")
     return x if x.is_floating_point() else x.float()
 
 

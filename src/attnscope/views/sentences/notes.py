@@ -15,10 +15,12 @@ NOTES = {
     "average": "Mean over {heads}.",
     "writes": "‖write‖ = {length}: the length of what this head writes for this query, of which shares are parts.",
     "words": "Pieces of a word are drawn as one: weights are summed into it as keys and averaged out of it as queries.",
+    "pooled": "Groups are drawn as one: weights are summed into it as keys and averaged out of it as queries.",
+    "group": "“{name}” has {part} of its weight and {share} of its output, {ratio} × what an even spread would give.",
     "offset": "Queries begin at token {token}: those before are keys only.",
 }
 
 
-def note(name: str, **filled: object) -> str:
+def note(name_: str, /, **filled: object) -> str:
     """The note of this name, filled in."""
-    return NOTES[name].format(**filled)
+    return NOTES[name_].format(**filled)

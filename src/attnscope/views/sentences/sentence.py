@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from attnscope.statistics.group_sums import key_sums
 from attnscope.statistics.sink_tokens import set_aside, sink_tokens_of
-from attnscope.text.format import number, percent, significant
+from attnscope.text.format import fixed, number, percent, percent_in_words, significant
 from attnscope.text.spelling import labels, spelled
 from attnscope.tracing.receipts import SiteReceipt
 from attnscope.tracing.site import Site
@@ -78,7 +79,23 @@ def title(view: View) -> str:
     site, state = here.trace.sites[here.site_index], here.state
     changed = view.pair is not None and view.state.side == "difference"
     parts = sentence_of_pair(pair_row(view)) if changed else sentence_of_query(query_row(here))
-    return f"{site.name}, head {state.head} (counted from 0): {as_text(parts)}"
+    return f"{site.name}, head {state.head} (counted from 0): {as_text(parts)}{'' if changed else _of_group(here)}"
+
+
+def _of_group(view: View) -> str:
+    """What the query gives to the group that is looked at, as the page's sentence ends with it."""
+    site, state = view.trace.sites[view.site_index], view.own
+    if state.group is None:
+        return ""
+    group = view.trace.key_tokens(site).groups[state.group]
+    sums = key_sums(site, [state.query - site.query_offset], ~set_aside(view.trace, site))
+    weight, even = (values[state.head, group.positions] for values in (sums.weight, sums.even))
+    counts = ~set_aside(view.trace, site)[group.positions]
+    own = float(weight[counts].sum())
+    share = 0.0 if sums.share is None else float(sums.share[state.head, group.positions][counts].sum())
+    ratio = fixed(own / float(even.sum()), 1) if float(even.sum()) else "0.0"
+    told = {"name": group.name, "part": percent_in_words(own), "share": percent_in_words(share), "ratio": ratio}
+    return f" {note('group', **told)}"
 
 
 def receipt(view: View) -> str:

@@ -20,7 +20,7 @@ def another_kind(case: Case, invocation: Invocation, run: Run, other: Run | None
         return "it takes no softmax and no exponential"
     if chosen := sorted(seen.names & _CHOOSING):
         return "it chooses keys by their numbers: " + ", ".join(chosen)
-    if not whole and seen.exponents and not any(_of_pairs(shape, run) for shape in seen.exponents):
+    if not whole and seen.exponents and not any(_of_pairs(case, shape, invocation, run) for shape in seen.exponents):
         return "no softmax in it runs over the scores of queries and keys"
     if not whole and seen.exponents and other is not None and _of_channels(invocation, run, other):
         return "its softmax runs over the channels of a head, not over tokens"
@@ -33,13 +33,34 @@ def another_kind(case: Case, invocation: Invocation, run: Run, other: Run | None
     return ""
 
 
-def _of_pairs(shape: tuple[int, ...], run: Run) -> bool:
+def _of_pairs(case: Case, shape: tuple[int, ...], invocation: Invocation, run: Run) -> bool:
     """Whether numbers of this shape may be the scores of queries and keys, or of some of them."""
     queries, keys = (x.shape[-2] for x in run.inputs[:2])
     rest = list(shape)
     every = all(n in rest and (rest.remove(n) or True) for n in (queries, keys))
+    last = shape[-1] if shape else 0
     flat = any(n >= queries * keys for n in shape)
-    return every or flat or (len(shape) > 0 and 1 < shape[-1] <= keys + 1)
+    of_tokens = len(shape) > 1 and shape[-2] in (queries, keys)  # not where a loop takes one query at a time
+    beside = of_tokens and keys < last  # keys of its own beside those of the tokens
+    some = 1 < last <= keys + 1
+    blocks = len({one[-1:] for one in run.reading.outcome.seen.exponents}) > 1  # 7 keys come in no blocks of one size
+    if every or (some and (blocks or not of_tokens)):
+        return True
+    return (flat or beside or some) and _grows(case, shape, invocation, run)
+
+
+def _grows(case: Case, shape: tuple[int, ...], invocation: Invocation, run: Run) -> bool:
+    """Whether each token has more numbers where there are two more keys: a kernel's features stay as many. True where no run shows it."""
+    queries, keys = (x.shape[-2] for x in run.inputs[:2])
+    for more in (2,) if invocation.call.inputs == 1 else (0, 2):  # causal code may take as many queries as keys only
+        other = invocation.probe(invocation.inputs("longer", queries + more, keys + 2), seed=13, **case.options)
+        longer = [x.shape[-2] for x in other.inputs[:2]]
+        if other.reading.output is not None and longer[1] != keys:
+            same = {
+                tuple(to if n == old else n for n in shape) for old, to in zip((queries, keys), longer, strict=True)
+            }
+            return not same & other.reading.outcome.seen.exponents
+    return True
 
 
 def _of_channels(invocation: Invocation, run: Run, other: Run) -> bool:

@@ -9,15 +9,14 @@ from torch import Tensor, nn
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.checks import proofs, seen_scores
 from attnscope.doctor.code_check.checks.another_kind import another_kind
+from attnscope.doctor.code_check.checks.masked_keys import MOVED, padding_leaks
 from attnscope.doctor.code_check.checks.numerics import half_range, kept_nan
 from attnscope.doctor.code_check.match.measured_bias import OwnScores, scores_seen, unit_values
 from attnscope.doctor.code_check.match.search import Fit, Trials, error_of
 from attnscope.doctor.code_check.recipe import Recipe, compute, factor
-from attnscope.doctor.code_check.run import probes
 from attnscope.doctor.code_check.run.invocation import Invocation, Run
+from attnscope.doctor.code_check.run.outputs import BY_COLUMNS, BY_ROWS
 from attnscope.doctor.matrices import Matrices
-
-MOVED = 1e-3  # outputs are of the order of 1
 
 
 def unmatched(case: Case, trials: Trials) -> None:
@@ -32,7 +31,7 @@ def unmatched(case: Case, trials: Trials) -> None:
         return
     if _never_finite(case, trials):
         return
-    if proofs.tokens(case, trials) or proofs.without_effect(case, trials):
+    if proofs.outputs_alike(case, trials) or proofs.tokens(case, trials) or proofs.without_effect(case, trials):
         return
     reason = another_kind(case, invocation, *runs[:2])
     tests: tuple[Callable[[Case, Invocation, Run], None], ...]
@@ -118,7 +117,10 @@ def _output_again(
 
 
 def batch(case: Case, invocation: Invocation, run: Run) -> None:
-    if run.inputs[0].shape[0] < 2:
+    if run.inputs[0].shape[0] < 2 or invocation.layout in (
+        BY_ROWS,
+        BY_COLUMNS,
+    ):  # along which axis is not known for sure
         return
     for text in (0, -1):  # every text but the first, then every one but the last
         which = torch.arange(run.inputs[0].shape[0]) == text % run.inputs[0].shape[0]
@@ -187,34 +189,9 @@ def _scale(case: Case, invocation: Invocation, run: Run) -> None:
 
 
 def _padding(case: Case, invocation: Invocation, run: Run) -> None:
-    """What stands in a masked key changes nothing for the others, under some way of saying what is masked."""
     name = next((n for n in invocation.call.masks if re.search("mask|pad", n, re.IGNORECASE)), None)
-    if name is None:
-        return
-    inputs = invocation.inputs("padding", 7)
-    allowed = probes.allowed_keys(inputs[0].shape[0], invocation.length, invocation.length)
-    hidden = ~allowed[:, 0, 0]  # [B, K]
-    filled = inputs if invocation.call.inputs == 1 else inputs[1:]
-    other = [torch.where(hidden.view(len(hidden), *[1] * (x.ndim - 3), -1, 1), x + 2.3, x) for x in filled]
-    changed = (other[0],) * 3 if invocation.call.inputs == 1 else (inputs[0], *other)
-    leaks: list[float] = []
-    plain = invocation.run(inputs, **case.options).output
-    for form in probes.FORMS:
-        shaped = form.shaped(allowed)
-        for convention in probes.CONVENTIONS if shaped is not None else ():
-            mask = convention.encode(shaped)  # type: ignore[arg-type]
-            one, two = (invocation.run(x, mask, name, **case.options).output for x in (inputs, changed))
-            if one is None or two is None or plain is None or error_of(one, plain) < 1e-5:
-                continue
-            seen = (~hidden).view(len(hidden), *[1] * (one.ndim - 3), -1, 1)
-            moved = float(((one - two).abs() * seen).nan_to_num().max())
-            if moved < MOVED:
-                if not bool(one.isfinite().all()):
-                    case.find("masked-nan", name=name, form=form.name, convention=convention.name)
-                return
-            leaks.append(moved)
-    if leaks:
-        case.find("padding-leaks", name=name, least=min(leaks), count=len(leaks))
+    if name is not None:
+        padding_leaks(case, invocation, name)
 
 
 def _half(case: Case, invocation: Invocation, run: Run) -> None:

@@ -11,7 +11,8 @@ from torch import Tensor
 from attnscope.doctor.code_check import report
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.checks.execution import beyond_half
-from attnscope.doctor.code_check.checks.mask_words import stated_axes, stated_polarity
+from attnscope.doctor.code_check.checks.mask_words import stated_as_numbers, stated_axes, stated_polarity
+from attnscope.doctor.code_check.checks.masked_keys import padding_leaks
 from attnscope.doctor.code_check.checks.masked_outputs import filled_after, hides_outputs
 from attnscope.doctor.code_check.checks.numerics import (
     empty,
@@ -103,7 +104,7 @@ def _mask(case: Case, fit: Fit, name: str) -> None:
     if re.search(LENGTHS_NAME, name, re.IGNORECASE) and _lengths_off(case, fit, name):
         return
     if not _mistaken(case, fit, name, changing) and not filled_after(case, fit, name, changing, plain):
-        _unknown(case, name, attempts, changing, refused)
+        _unknown(case, fit, name, attempts, changing, refused)
 
 
 def _attempts(case: Case, fit: Fit, name: str, inputs: tuple[Tensor, Tensor, Tensor]) -> Iterator[Attempt]:
@@ -133,12 +134,28 @@ def _understood(case: Case, fit: Fit, name: str, attempt: Attempt) -> None:
     if form is LENGTHS:
         return
     _contradiction(case, name, convention)
+    _as_numbers(case, fit, name, attempt)
     axes = stated_axes(case.text, name)
     if axes is not None and not form.padding and not _takes_padding(case, fit, name):
         case.find("mask-without-axis", name=name, axes=axes, form=form.name)
     empty(case, fit, name, form, convention)
     half_range(case, fit, name, (form, convention))
     huge(case, fit, name, (form, convention))
+
+
+def _as_numbers(case: Case, fit: Fit, name: str, attempt: Attempt) -> None:
+    """A mask of True and False is understood, and the words speak of 0 and 1 as floats: those may be added to the scores."""
+    form, convention, run = attempt
+    if convention.kind != "bool" or not stated_as_numbers(case.text, name):
+        return
+    assert run.allowed is not None
+    mask, numbers = shaped(fit.invocation, form, run.allowed), replace(convention, kind="number")
+    if mask is None:
+        return
+    inputs = fit.invocation.inputs("mask", 7)
+    given = fit.invocation.probe(inputs, numbers.encode(mask), name, allowed=run.allowed, **case.options)
+    if given.reading.output is not None and not agrees(fit, [given], case.sinks):
+        _mistaken(case, fit, name, [(form, numbers, given)])
 
 
 def _mistaken(case: Case, fit: Fit, name: str, attempts: list[Attempt]) -> bool:
@@ -199,7 +216,9 @@ def _contradiction(case: Case, name: str, convention: probes.Convention) -> None
         case.find("mask-inverted", name=name, meaning=meaning, does=does, convention=convention.name)
 
 
-def _unknown(case: Case, name: str, attempts: list, changing: list, refused: list[Reading]) -> None:
+def _unknown(case: Case, fit: Fit, name: str, attempts: list, changing: list, refused: list[Reading]) -> None:
+    if changing and padding_leaks(case, fit.invocation, name):
+        return
     if attempts and not changing and "mask" in name.lower():
         case.find("mask-ignored", name=name, count=len(attempts))
     elif attempts:

@@ -22,6 +22,7 @@ _ADDED = re.compile(r"\badd(?:ed|s|itive)?\b|-\s*inf|-\s*1e\d|infinity|negative"
 _ONES = ("True", "1", "1s", "1.0", "ones", "one", "nonzero", "non-zero")
 _ZEROS = ("False", "0", "0s", "0.0", "zeros", "zero")
 _TRUTH = re.compile(r"\b(True|False|bool(ean)?)\b")
+_NUMBERS = re.compile(r"\bfloat\w*|(?<![\w.])[01]\.0(?![\w.])|\b(?:ones|zeros)\b|\b(?:0/1|1/0)\b", re.IGNORECASE)
 _EITHER = "|".join(re.escape(value) for value in sorted((*_ONES, *_ZEROS), key=len, reverse=True))
 _VALUE = rf"(?<![\w.-])({_EITHER})(?![\w.]\w|\w)"
 _SAYS = r"(?:=|:|means?|marks?|where|when|if|for|at|on|in|to|->|indicates?|denotes?|stands? for)"
@@ -46,6 +47,14 @@ def stated_polarity(text: str, names: tuple[str, ...] = ()) -> str | None:
             if polar is not None:
                 stated.add(polar if value in _ONES else {"keep": "drop", "drop": "keep"}[polar])
     return stated.pop() if len(stated) == 1 else None
+
+
+def stated_as_numbers(text: str, name: str) -> bool:
+    """Whether comments or docstring say that a mask holds 0 and 1 as floats; not where they speak of True and False beside, or of
+    a mask that is added."""
+    lines = _prose(text, (name,))
+    others = any(_TRUTH.search(line) or _ADDED.search(line) for line in lines)
+    return not others and any(_NUMBERS.search(line) for line in lines)
 
 
 def stated_axes(text: str, name: str) -> str | None:

@@ -4,7 +4,8 @@ Each stands only where nothing sound can fail it; where its conditions do not ho
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -72,9 +73,9 @@ def unused(case: Case, trials: Trials, fit: Fit | None) -> bool:
         return False
     module = trials[0][0].fn
     owners = [o for o in owners_of(module) if not o.measured and _plays_a_part(o, fit)]  # type: ignore[arg-type]
-    idle = [owner for owner in owners if all(_idle(case, owner, *call) for call in _calls(trials))]
+    idle = [owner for owner in owners if all(_idle(case, owner.weight, *call) for call in _calls(trials))]
     if not idle:
-        return False
+        return fit is None and (_bias_forgotten(case, trials, module) or _partly_unused(case, trials, owners))  # type: ignore[arg-type]
     letters = {role_of(part) for owner in idle for part in owner.path}
     if {"q", "k"} <= letters:
         case.find("ignores-queries-and-keys")
@@ -82,6 +83,103 @@ def unused(case: Case, trials: Trials, fit: Fit | None) -> bool:
         case.find("projection-unused", names=" and ".join(".".join(owner.path) for owner in idle))
     case.compared = True
     return True
+
+
+def left_out(case: Case, trials: Trials, parts: list[str]) -> None:
+    """A finding where weights of a part have no effect that stands in one list with a part that runs: one head in place of all."""
+    kinds = {_unnumbered(path.split(".")) for path in parts if any(name.isdigit() for name in path.split("."))}
+    owners = owners_of(trials[0][0].fn)  # type: ignore[arg-type]
+    beside = [o for o in owners if any(_unnumbered(o.path)[: len(kind)] == kind for kind in kinds) and not o.measured]
+    idle = [".".join(o.path) for o in beside if all(_idle(case, o.weight, *call) for call in _calls(trials))]
+    if idle:
+        case.find("projection-unused", names=" and ".join(idle[:4]) + f" and {len(idle) - 4} more" * (len(idle) > 4))
+
+
+def _unnumbered(path: Sequence[str]) -> tuple[str, ...]:
+    return tuple("#" if name.isdigit() else name for name in path)
+
+
+def _bias_forgotten(case: Case, trials: Trials, module: nn.Module) -> bool:
+    """Whether a bias that is a parameter of its own has no effect: a finding then. Those of keys rightly have none."""
+    apart = [
+        o for o in owners_of(module) if o.raw and o.bias is not None and {role_of(part) for part in o.path} & set("qvo")
+    ]
+    idle = [".".join(o.path) for o in apart if all(_idle(case, o.bias, *call) for call in _calls(trials))]  # type: ignore[arg-type]
+    if not idle:
+        return False
+    case.find("projection-unused", names=" and ".join(f"{name} (its bias)" for name in idle))
+    case.compared = True
+    return True
+
+
+def _plainly_called(invocation: Invocation) -> bool:
+    """Whether nothing was passed but what the module reads: a mask may permit nothing, and then queries and keys rightly have no effect."""
+    call = invocation.call
+    return not (invocation.permit or invocation.fill or call.guessed or call.needs_mask or call.fills)
+
+
+def outputs_alike(case: Case, trials: Trials) -> bool:
+    """Whether a module gives all tokens of a text the same output, whatever they are: a finding then."""
+    for invocation, runs in trials[:1]:
+        y = runs[0].reading.output
+        if not isinstance(case.fn, nn.Module) or not _plainly_called(invocation):
+            return False
+        if not _finite(y) or invocation.queries_apart or y.shape[-2] < 3:  # type: ignore[union-attr]
+            return False
+        if float((y - y[..., :1, :]).abs().max()) < NOISE * float(y.std()):  # type: ignore[index, union-attr]
+            case.find("outputs-alike")
+            return True
+    return False
+
+
+def _partly_unused(case: Case, trials: Trials, owners: list[Owner]) -> bool:
+    """Whether a quarter or more of what a projection to queries, keys or values makes has no effect: a finding then."""
+    for owner in owners if _plainly_called(trials[0][0]) else ():
+        linear = owner.weight.ndim == 2 and not owner.raw
+        if not linear or not any(set(role_of(part) or "o") <= set("qkv") for part in owner.path):
+            continue
+        columns = owner.weight.shape[1]
+        calls = list(_calls(trials))[:2]
+        idle = [n for n in range(columns) if all(_idle(case, owner.weight[:, n], *call) for call in calls)]
+        if 4 * len(idle) >= columns:
+            case.find("projection-partly-unused", name=".".join(owner.path), idle=len(idle), count=columns)
+            case.compared = True
+            return True
+    return False
+
+
+def context_ignored(case: Case, trials: Trials) -> bool:
+    """Whether the sequence that a module takes beside its own has no effect, though its own stands in for it where it is not given: a finding
+    then."""
+    invocation, runs = trials[0]
+    across = invocation.call.across()
+    if (
+        across is None
+        or not _plainly_called(invocation)
+        or not _takes_the_place(str(across.memory), case.text)
+        or not isinstance(case.fn, nn.Module)
+        or invocation.projections is None
+    ):
+        return False
+    both, x = replace(invocation, call=across), runs[0].inputs[0]
+    other = invocation.inputs("another context", x.shape[-2])[0]
+    one, two = (both.run((x, memory, memory), seed=11, **case.options).output for memory in (x, other))
+    if not (_finite(one) and _finite(two)) or not torch.equal(one, two):  # type: ignore[arg-type]
+        return False
+    case.find("context-ignored", name=across.memory)
+    return True
+
+
+def _takes_the_place(name: str, text: str) -> bool:
+    """Whether the code puts its own sequence where this one is not given: it then means to read it. Code that takes an argument for the sake
+    of others that use it does not."""
+    one = rf"\b{name}\b"
+    return bool(
+        re.search(
+            rf"{one}\s*=\s*([\w.]*default\w*\(\s*{one}|\w+ if {one} is None|{one} if {one} is not None|{one} or \w)",
+            text,
+        )
+    ) or bool(re.search(rf"if {one} is None:\s*{one}\s*=", text))
 
 
 def _plays_a_part(owner: Owner, fit: Fit | None) -> bool:
@@ -97,18 +195,16 @@ def _plays_a_part(owner: Owner, fit: Fit | None) -> bool:
     return ".".join(owner.path) in p.unused and p.out is None and (named or owner.weight.shape[0] == inner)
 
 
-def _idle(case: Case, owner: Owner, invocation: Invocation, run: Run) -> bool:
-    """Whether other weights give the same output, bit for bit."""
-    before, kept = run.reading.output, owner.weight.clone()
+def _idle(case: Case, weight: Tensor, invocation: Invocation, run: Run) -> bool:
+    """Whether other numbers in this parameter give the same output, bit for bit."""
+    before, kept = run.reading.output, weight.clone()
     if not _finite(before) or invocation.ends is not None:
         return False
     try:
-        owner.weight.add_(
-            kept.std().clamp_min(0.1) * torch.randn(kept.shape, generator=torch.Generator().manual_seed(3))
-        )
+        weight.add_(kept.std().clamp_min(0.1) * torch.randn(kept.shape, generator=torch.Generator().manual_seed(3)))
         after = invocation.run(run.inputs, seed=11, **case.options).output
     finally:
-        owner.weight.copy_(kept)
+        weight.copy_(kept)
     return after is not None and before is not None and torch.equal(after, before)
 
 

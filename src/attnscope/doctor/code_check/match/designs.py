@@ -5,11 +5,13 @@ queries and keys. A design is the invocation with what it adds given to the reci
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from attnscope.doctor.code_check.match.differential import differentials
 from attnscope.doctor.code_check.match.extra_keys import extras
 from attnscope.doctor.code_check.match.finishes import finishes
 from attnscope.doctor.code_check.match.measured_bias import OwnScores, scores_seen
@@ -18,6 +20,7 @@ from attnscope.doctor.code_check.recipe import Recipe, compute
 from attnscope.doctor.code_check.recipe_steps import FEATURES
 from attnscope.doctor.code_check.run.affine import Affine
 from attnscope.doctor.code_check.run.invocation import Invocation
+from attnscope.doctor.code_check.run.latent import Made
 from attnscope.doctor.code_check.run.outputs import Reading
 from attnscope.doctor.code_check.run.parameters import owners_of
 
@@ -28,11 +31,14 @@ def designs(
     invocation: Invocation, inputs: tuple[Tensor, ...], reading: Reading, text: str, options: dict[str, Any]
 ) -> Iterator[tuple[Invocation, dict[str, Any]]]:
     """The invocation with something of its own measured, and the fields of the recipe that belong to it."""
-    for more in _of_leftovers(invocation):
+    for more in (*differentials(invocation, text, options), *_of_leftovers(invocation), *_shortened(invocation)):
         yield more, {}
     yield from _of_parameters(invocation)
-    for more in (*extras(invocation, text), *finishes(invocation)):
+    for more in extras(invocation, text, reading.outcome.seen.joined):
         yield more, {}
+    for more in finishes(invocation):
+        yield more, {}
+        yield more, {"scale": "model"}  # as the Set Transformer's own code has it
     for relative in relatives(invocation):
         yield replace(invocation, relative=relative), {}
     kinds: list[dict[str, Any]] = [{}]
@@ -48,6 +54,12 @@ def designs(
             yield invocation, kind
             yield invocation, {**kind, "scale": "one"}  # normalised queries and keys may do without a scale
         if kind.get("qk") == "l2":
+            for axis in (
+                ("tokens", "heads") if first is None or first.plain else ()
+            ):  # wrong ones, whose factor is another
+                factors = _factors(invocation, inputs, reading, None, axis)
+                if factors is not None:
+                    yield replace(invocation, factors=factors), {**kind, "scale": "own", "qk_axis": axis}
             factors = _factors(invocation, inputs, reading, first.bias if first else None)
             if factors is not None:
                 invocation = replace(invocation, factors=factors)
@@ -88,6 +100,21 @@ class Fixed:
 _GATES: tuple[Callable[[Tensor], Tensor], ...] = (torch.sigmoid, torch.nn.functional.silu, torch.relu, torch.tanh)
 
 
+def _shortened(invocation: Invocation) -> Iterator[Invocation]:
+    """Keys and values of fewer places than there are tokens, by parameters [tokens, places] of the module's own (Linformer)."""
+    p, module, length = invocation.projections, invocation.fn, invocation.tokens
+    if p is None or not length or not isinstance(module, nn.Module):
+        return
+    own = [x.detach() for x in module.parameters() if x.ndim == 2 and length in x.shape]
+    maps = [form for x in own for form in (x, x.T) if form.shape[0] == length > form.shape[1]][:4]
+    for of_keys, of_values in [*permutations(maps, 2), *((x, x) for x in maps)]:
+        key, value = (
+            Made(lambda x, part=part, few=few: few.T @ part(x), part.weight)
+            for part, few in ((p.key, of_keys), (p.value, of_values))
+        )
+        yield replace(invocation, projections=replace(p, key=key, value=value))
+
+
 def _of_leftovers(invocation: Invocation) -> Iterator[Invocation]:
     """What linear maps may do that no projection needs: talk between heads, or gate what the heads give."""
     p, module = invocation.projections, invocation.fn
@@ -121,7 +148,7 @@ class _Gate:
 
 
 def _factors(
-    invocation: Invocation, inputs: tuple[Tensor, ...], reading: Reading, bias: Tensor | None
+    invocation: Invocation, inputs: tuple[Tensor, ...], reading: Reading, bias: Tensor | None, axis: str = "size"
 ) -> Tensor | None:
     """[H]: what the cosine of each head is multiplied by, where every pair of tokens says the same."""
     batch, queries, keys = inputs[0].shape[0], inputs[0].shape[-2], inputs[1].shape[-2]
@@ -129,7 +156,7 @@ def _factors(
     if seen is None:
         return None
     try:
-        cosine = compute(Recipe(qk="l2", scale="one"), invocation.operands(inputs)).scores  # type: ignore[arg-type]
+        cosine = compute(Recipe(qk="l2", qk_axis=axis, scale="one"), invocation.operands(inputs)).scores  # type: ignore[arg-type]
     except RuntimeError:
         return None
     scores = seen - bias if bias is not None else seen

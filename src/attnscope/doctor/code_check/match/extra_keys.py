@@ -16,25 +16,30 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Extra:
-    """keys, values: [1, H_kv, P, D]. Every query sees them, whatever a mask says."""
+    """keys, values: [1, H_kv, P, D]. Every query sees them, but where a triangle counts them as tokens."""
 
     keys: Tensor
     values: Tensor
 
     def weights(
-        self, scores: Tensor, query: Tensor, scale: float, normalise: Callable[[Tensor], Tensor]
+        self, scores: Tensor, query: Tensor, scale: float, normalise: Callable[[Tensor], Tensor], counted: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """The weights of the tokens' keys, [B, H, Q, K], and what the keys beside them add to the output, [B, H, Q, D]."""
+        """The weights of the tokens' keys, [B, H, Q, K], and what the keys beside them add to the output, [B, H, Q, D]. `counted`: whether
+        the triangle takes them for the first tokens."""
         heads, count = query.shape[1], self.keys.shape[2]
         if heads % self.keys.shape[1] or query.shape[-1] != self.keys.shape[-1]:
             raise RuntimeError(f"q of {tuple(query.shape)} and keys of its own of {tuple(self.keys.shape)} do not fit")
         keys, values = (repeat_heads(x, heads) for x in (self.keys, self.values))
-        every = normalise(torch.cat([dot_product(query, keys.expand(len(query), -1, -1, -1)) * scale, scores], dim=-1))
+        beside = dot_product(query, keys.expand(len(query), -1, -1, -1)) * scale
+        if counted:
+            beside = beside.masked_fill(torch.ones(beside.shape[-2:], dtype=torch.bool).triu(1), -torch.inf)
+        every = normalise(torch.cat([beside, scores], dim=-1))
         return every[..., count:], every[..., :count] @ values
 
 
-def extras(invocation: Invocation, text: str) -> Iterator[Invocation]:
-    """The invocation with each pair of its parameters that may be keys and values, likeliest first."""
+def extras(invocation: Invocation, text: str, joined: list[Tensor]) -> Iterator[Invocation]:
+    """The invocation with each pair of its parameters that may be keys and values, likeliest first; then with what is the same for every
+    text among the tensors that it put side by side, such as a prefix that a network of its own makes."""
     p, module = invocation.projections, invocation.fn
     if p is None or not isinstance(module, nn.Module):
         return
@@ -46,7 +51,8 @@ def extras(invocation: Invocation, text: str) -> Iterator[Invocation]:
     pairs: list[Pair] = [(x[0], x[1]) for x in own if x.ndim > 1 and len(x) == 2]
     pairs += [(a, b) for a, b in permutations(own, 2) if a.ndim == b.ndim]
     pairs += [(x, x) for x in own]
-    for keys, values in pairs:
+    made = [x[0] for x in joined if len(x) > 1 and torch.equal(x, x[:1].expand_as(x)) and bool(x.any())][:6]
+    for keys, values in (*pairs, *permutations(made, 2)):
         for k in _by_head(keys, p.kv_heads, p.key.weight.shape[1]):
             for v in _by_head(values, p.kv_heads, p.value.weight.shape[1]):
                 if k.shape[2] == v.shape[2]:

@@ -14,7 +14,7 @@ class Mistake:
 
     name: str
     change: dict[str, Any]
-    needs: str = ""  # "", "causal", "heads", "split", "fused", "groups", "rotary", "turned", "batch", "mask"
+    needs: str = ""  # "", "normed", "causal", "heads", "split", "fused", "groups", "rotary", "turned", "batch", "mask"
     alone: bool = False  # whether it is looked for alone, and not with another: every pair costs
 
     def applies(self, recipe: Recipe, heads: int, kv_heads: int, flat: bool) -> bool:
@@ -29,6 +29,10 @@ class Mistake:
                 return flat and kv_heads == heads
             case "groups":
                 return 1 < kv_heads < heads
+            case "normed":
+                return recipe.qk != "plain"
+            case "normed heads":
+                return recipe.qk != "plain" and heads > 1
             case "rotary":
                 return recipe.rotary == "half"
             case "turned":
@@ -64,6 +68,8 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("softmax-over-batch", {"softmax": "batch"}),
     Mistake("softmax-over-all", {"softmax": "all"}),
     Mistake("softmax-over-all", {"softmax": "everything"}, alone=True),
+    Mistake("softmax-over-queries", {"softmax": "sum over queries"}, alone=True),
+    Mistake("softmax-over-all", {"softmax": "sum over all"}, alone=True),
     Mistake("scale-missing", {"scale": "one"}),
     Mistake("scale-multiplied", {"scale": "times"}),
     Mistake("scale-linear", {"scale": "linear"}),
@@ -79,6 +85,7 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("causal-added-drop", {"causal_how": "add_drop"}, "causal"),
     Mistake("causal-one-too-many", {"offset": 1}, "causal"),
     Mistake("causal-one-too-few", {"offset": -1}, "causal"),
+    Mistake("causal-counts-prefix", {"prefix": "counted"}, "causal", alone=True),
     Mistake("split-without-transpose", {"split": "view"}, "split"),
     Mistake("fused-split-without-transpose", {"split": "fused_view"}, "fused"),
     Mistake("fused-split-without-transpose", {"split": "fused_first"}, "fused", alone=True),
@@ -100,10 +107,16 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("rotary-signs", {"signs": "none"}, "turned", alone=True),
     Mistake("heads-attend-to-heads", {"split": "missing"}, "split", alone=True),
     Mistake("merge-without-transpose", {"merge": "turned"}, "split", alone=True),
+    Mistake("merge-without-transpose", {"merge": "reversed"}, "split", alone=True),
+    Mistake("merge-without-transpose", {"merge": "sizes first"}, "split", alone=True),
     Mistake("merge-order", {"merge": "sizes"}, "split", alone=True),
+    Mistake("heads-taken-for-texts", {"merge": "folded"}, "split", alone=True),
+    Mistake("heads-taken-for-texts", {"merge": "unfolded"}, "split", alone=True),
+    Mistake("heads-averaged", {"merge": "mean"}, "split", alone=True),
     Mistake("batch-and-sequence-swapped", {"batch": "swapped"}, "batch"),
     Mistake("batch-and-sequence-reshaped", {"batch": "reshaped"}, "split"),
     Mistake("values-after-projection", {"projected": "values"}, "split"),
+    Mistake("input-before-projection", {"projected": "with_input"}, "split", alone=True),
     Mistake("softmax-twice", {"softmax": "twice"}),
     Mistake("softmax-over-heads-and-keys", {"softmax": "heads_and_keys"}, "heads"),
     Mistake("log-softmax", {"softmax": "log"}),
@@ -116,6 +129,10 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("softmax-of-the-output", {"softmax": "output"}, alone=True),
     Mistake("attention-transposed", {"weight_axes": "transposed"}, alone=True),
     Mistake("relu-before-softmax", {"before": "relu"}),
+    Mistake("heads-averaged", {"weight_axes": "averaged"}, "heads", alone=True),
+    Mistake("heads-averaged", {"before": "averaged"}, "heads", alone=True),
+    Mistake("norm-over-tokens", {"qk_axis": "tokens"}, "normed", alone=True),
+    Mistake("norm-over-heads", {"qk_axis": "heads"}, "normed heads", alone=True),
     Mistake("values-as-keys", {"keys": "values"}),
     Mistake("queries-as-keys", {"keys": "queries"}),
     Mistake("keys-as-queries", {"queries": "keys"}),

@@ -20,6 +20,27 @@ def other_scale(search: Search, trials: Trials) -> Fit | None:
     return None
 
 
+def other_weights(search: Search, trials: Trials) -> Fit | None:
+    """The right recipe but for a number that its weights are multiplied by: what such a number does is a straight line."""
+    for invocation, runs in trials[:3]:
+        theirs = runs[0].reading.output
+        for recipe, order in conventions(invocation, search.base, search.causal, search.text, every=False):
+            plain = Fit(invocation, recipe, (), order)
+            try:
+                operands = operands_of(plain, runs[0], search.sinks)
+                none, one = (compute(recipe.but(weights_times=n), operands).output for n in (0.0, 1.0))
+            except RuntimeError:
+                continue
+            if theirs is None or theirs.shape != one.shape or not bool(one.isfinite().all()):
+                continue
+            step, apart = (one - none).double().flatten(), (theirs - none).double().flatten()
+            times = float(apart @ step / step.square().sum().clamp_min(1e-12))
+            fit = Fit(invocation, recipe.but(weights_times=times), (), order)
+            if abs(times) > 1e-3 and abs(times - 1) > 1e-3 and agrees(fit, runs, search.sinks):
+                return fit
+    return None
+
+
 def _other_numbers(search: Search, invocation: Invocation, recipe: Recipe, order: str, runs: list[Run]) -> Fit | None:
     """This recipe with another cap (none, where one was declared), another scale, or both."""
     for cap in (None, *CAPS) if recipe.softcap is not None else CAPS:

@@ -22,6 +22,9 @@ class Affine:
         y = x @ self.weight.to(x.dtype)
         return y if self.bias is None else y + self.bias.to(x.dtype)
 
+    def transposed(self) -> "Affine":
+        return Affine(self.weight.T, self.bias)
+
     def columns(self, index: Any) -> "Affine":
         return Affine(self.weight[:, index], None if self.bias is None else self.bias[index])
 

@@ -55,6 +55,8 @@ def _filled(cell: Any) -> bool:
 
 
 def _array(x: Any) -> Any:
+    if isinstance(x, dict):
+        return {name: _array(part) for name, part in x.items()}
     return x.detach().numpy() if isinstance(x, Tensor) else x
 
 

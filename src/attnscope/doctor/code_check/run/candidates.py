@@ -14,8 +14,8 @@ from torch import nn
 from attnscope.doctor.code_check.run import filling, probes
 from attnscope.doctor.code_check.run.adapting import awake
 from attnscope.doctor.code_check.run.invocation import Invocation
-from attnscope.doctor.code_check.run.outputs import BY_ROWS, ONE_KEY_HEAD
-from attnscope.doctor.code_check.run.parameters import numbers_in
+from attnscope.doctor.code_check.run.outputs import BY_COLUMNS, BY_ROWS, ONE_KEY_HEAD
+from attnscope.doctor.code_check.run.parameters import is_norm, numbers_in
 from attnscope.doctor.code_check.run.projections import Projections, candidates
 from attnscope.doctor.code_check.run.sandbox import source_of
 from attnscope.doctor.code_check.run.signature import Call, read_signature
@@ -23,7 +23,7 @@ from attnscope.doctor.code_check.run.signature import Call, read_signature
 BY_HEAD = "(batch, head, query, key)"
 _BATCH, _HEADS = r"(?:b|bs|bsz|n|batch\w*)", r"(?:h|nh|heads?|n_?heads?|num_heads)"
 _LENGTH = r"(?:t|s|n|l|m|i|j|q|k|lq|lk|tq|tk|len\w*|seq\w*|length|time|tokens?|n_\w+|moves|queries|keys|q_len|k_len)"
-_SIZE = r"(?:d|c|e|f|embed_dim|hidden_size|dk|d_k|dh|d_\w+|dim\w*|size|features?|channels?|head_dim|hd)"
+_SIZE = r"(?:d|c|e|f|dk|dh|hd|d_\w+|dim\w*|\w+_dim|emb\w*|n_embd|hidden\w*|width|size|features?|channels?)"
 _AXES = (  # layouts, by the names of their axes in a comment
     ("heads", (_HEADS, _BATCH, _LENGTH, _SIZE)),
     ("4", (_BATCH, _HEADS, _LENGTH, _SIZE)),
@@ -134,15 +134,13 @@ def of_module(module: nn.Module, what: str) -> list[list[Invocation]]:
     awake(mine, call.inputs)
     _wake(mine)
     readings = list(itertools.islice(_readings(mine, call), 60))
-    likely = _likely_layout(module)
-    return [
-        [_in_layout(candidate, layout) for candidate in readings]
-        for layout in (likely, *(x for x in LAYOUTS if x != likely))
-    ]
+    likely = LAYOUTS[0] if filling.of_a_picture(call.fills) else _likely_layout(module)
+    tiers = [(likely,), *((x,) if x != BY_ROWS else (BY_ROWS, BY_COLUMNS) for x in LAYOUTS if x != likely)]
+    return [[_in_layout(candidate, layout) for candidate in readings for layout in tier] for tier in tiers]
 
 
 def _in_layout(candidate: Invocation, layout: str) -> Invocation:
-    return replace(candidate, layout=layout, batch={BY_ROWS: 4, "(length, width)": 1}.get(layout, 3))
+    return replace(candidate, layout=layout, batch={BY_ROWS: 4, BY_COLUMNS: 4, "(length, width)": 1}.get(layout, 3))
 
 
 def _likely_layout(module: nn.Module) -> str:
@@ -208,7 +206,7 @@ def _readings(mine: nn.Module, call: Call) -> Iterator[Invocation]:
             mine, apart or call, LAYOUTS[0], shape, queries_dim, p.heads, p.kv_heads, p, widths, flat=True, batch=3
         )
         if factor is None:  # so that scores have a standard deviation a little over 1
-            q, k = (f(probes.gaussian("x", 64, f.weight.shape[0])) for f in (p.query, p.key))
+            q, k = (f(probes.gaussian("x", 64, f.weight.shape[0])).detach() for f in (p.query, p.key))
             factor = (1.5 / max(float(q.std() * k.std()), 1e-6)) ** 0.5
         yield replace(base, spread=factor)
 
@@ -236,7 +234,7 @@ def _wake(module: nn.Module) -> None:
     """Gives constant parameters of the copy (a bias of zeros, say) numbers, since what is zero hides mistakes."""
     for name, parameter in module.named_parameters():
         owner = module.get_submodule(name.rpartition(".")[0])
-        if "norm" in type(owner).__name__.lower() or parameter.numel() < 2 or not parameter.is_floating_point():
+        if (name.count(".") and is_norm(owner)) or parameter.numel() < 2 or not parameter.is_floating_point():
             continue
         if bool((parameter == parameter.flatten()[0]).all()):
             scale = 0.3 if parameter.ndim == 1 else parameter.shape[-1] ** -0.5

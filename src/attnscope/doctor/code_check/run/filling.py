@@ -6,7 +6,7 @@ tried, and the one under which the code agrees with a recipe was right.
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -24,8 +24,12 @@ _STARTS = re.compile(
 _ADDED = re.compile(
     r"^((query|key|x|q|k)_)?(pos|pe|positional|position)(_?(emb\w*|enc\w*|bias|query|key))?$|^pos_\w+$", re.IGNORECASE
 )
+_GRIDS = re.compile(
+    r"^(hw(_shape)?|grid(_size)?|spatial_(shape|size)|(input_|patch(es)?_)?resolution|x_size)$", re.IGNORECASE
+)
+_SIDES = (("h", "w"), ("height", "width"), ("rows", "cols"), ("rows", "columns"), ("n_rows", "n_cols"))
 _KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (  # by what the name says; the first that fits
-    (r"drop", ("zero",)),
+    (r"^(?!.*mask).*drop|dropout", ("zero",)),  # a drop_mask is a mask
     (r"^p$|^eps$|^epsilon$|_p$", ("zero",)),
     (r"^(d_?model|embed_dim|emb_?\w*|hidden_?\w*|model_\w+|width|dim|n_embd)$", ("model size",)),
     (r"^(d|dk|d_k|d_q|dq|dh|d_h|d_head|head_?dim|head_size|size|d_key|key_dim|dim_\w+|\w*_dim)$", ("head size",)),
@@ -47,8 +51,17 @@ def kinds_of(name: str, must: bool) -> tuple[str, ...] | None:
         return ("none",) if re.search("past|cache$", name) else ("whole zero",)
     if _PLACES.match(name) or _ADDED.match(name):
         return ("zeros like x", "places", "places by text", "none")
+    if _GRIDS.match(name):
+        return ("grid",)
     low = name.lower()
     return next((kinds for pattern, kinds in _KINDS if re.search(pattern, low)), None)
+
+
+def sides_in(names: Sequence[str]) -> dict[str, str]:
+    """The two parameters that say how many rows and columns of tokens a picture has, with their kinds; none where there are not two."""
+    low = {name.lower(): name for name in names}
+    found = next((pair for pair in _SIDES if pair[0] in low and pair[1] in low), ())
+    return {low[name]: kind for name, kind in zip(found, ("rows", "columns"), strict=False)}
 
 
 GUESSES = ("none", "zeros like x", "whole zero", "false", "true")  # for names that say nothing
@@ -79,6 +92,9 @@ def value(name: str, kind: str, x: Tensor, given: Tensor, size: int, heads: int)
             return size
         case "model size":
             return size * heads
+        case "rows" | "columns" | "grid":
+            rows = max(n for n in range(1, int(length**0.5) + 1) if length % n == 0)
+            return {"rows": rows, "columns": length // rows}.get(kind, (rows, length // rows))
         case "scale":
             return size**-0.5
         case "root":
@@ -112,6 +128,11 @@ def _table(name: str, kind: str, length: int, size: int) -> Any:
     if name.lower().startswith("sin"):
         return full.sin()
     return full if name.startswith("freq") else (full.cos(), full.sin())
+
+
+def of_a_picture(fills: dict[str, tuple[str, ...]]) -> bool:
+    """Whether a parameter takes the sides of a picture."""
+    return any(kind in ("rows", "columns", "grid") for kinds in fills.values() for kind in kinds)
 
 
 def turns(name: str) -> bool:

@@ -92,6 +92,7 @@ class Invocation:
     latents: Tensor | None = None  # [L, width]: queries of the module's own, where it has such
     asks: str = ""  # first | last | mean | mean_too: the one query of each text, where not every token is one; mean_too: it is a key as well
     extra: Any = None  # keys and values of its own (`match.extra_keys`)
+    pairs: Any = None  # what becomes of two heads of differential attention (`match.differential`)
     finish: Any = None  # what follows the heads' outputs (`match.finishes`)
 
     @property
@@ -146,6 +147,7 @@ class Invocation:
         out = None if p.out is None else (p.out.weight, p.out.bias)
         extras |= {"inputs": inputs, "projections": (p.query, p.key, p.value), "talk": self.talk}
         extras |= {"relative": self.relative, "extra": self.extra, "finish": self.finish, "merged": p.merged}
+        extras["pairs"] = self.pairs
         extras["gate"] = None if self.gate is None else self.gate(inputs[0])
         return Operands(q, k, v, p.heads, p.kv_heads, out, order=order, norms=p.norms, **extras)
 
@@ -246,6 +248,7 @@ class Invocation:
         batch, queries, keys = inputs[0].shape[0], inputs[0].shape[-2], inputs[1].shape[-2]
         wanted = self._wanted(batch, queries)
         output = weights = None
+        exchanged = False
         for tensor in tensors:
             if self.queries_apart and queries == 1 and tensor.ndim == 2:
                 tensor = tensor.unsqueeze(1)  # the one output of each text
@@ -261,6 +264,8 @@ class Invocation:
                 and (joined := self._joined(tensor, wanted[0])) is not None
             ):
                 output = joined
+            elif output is None and self._by_tokens(canonical, wanted[0]):
+                output, exchanged = canonical.transpose(1, 2), True  # type: ignore[union-attr]
             elif weights is None and tensor.ndim >= 2 and tuple(tensor.shape[-2:]) == (queries, keys):
                 weights = None if bool((tensor < -1e-3).any()) else _with_heads(tensor)
         if output is None:
@@ -268,7 +273,14 @@ class Invocation:
             given = any(tuple(t.shape) == tuple(to_user(inputs[0], self.layout).shape) for t in tensors[:1])
             expected = wanted[0] if self.flat or self.heads > 1 else (batch, queries, self.size)
             return Reading(outcome, as_given=given, wrong=f"returned {shapes}; expected {expected}")
-        return Reading(outcome, output.detach().float(), None if weights is None else weights.detach().float())
+        weights = None if weights is None else weights.detach().float()
+        return Reading(outcome, output.detach().float(), weights, exchanged=exchanged)
+
+    def _by_tokens(self, canonical: Tensor | None, wanted: tuple[int, ...]) -> bool:
+        """Whether it is the output [B, T, H, D] of a function that takes [B, H, T, D], ready for its heads to be joined; or the other way."""
+        if self.flat or canonical is None or canonical.ndim != 4 or wanted[1] in (1, wanted[2]):
+            return False
+        return tuple(canonical.transpose(1, 2).shape) == wanted
 
     def _joined(self, tensor: Tensor, wanted: tuple[int, ...]) -> Tensor | None:
         """[B, H, T, D] from an output whose heads stand side by side, (batch, length, heads · size); else None."""
@@ -285,6 +297,7 @@ class Invocation:
             width = self.widths[0]
         else:
             inner = p.value.weight.shape[1] // p.kv_heads * (p.heads if p.merged == "joined" else 1)
+            inner = inner // 2 if self.pairs is not None else inner
             width = p.out.weight.shape[1] if p.out else inner
         return [(batch, queries, width), (batch, self.heads, queries, width // max(self.heads, 1))]
 

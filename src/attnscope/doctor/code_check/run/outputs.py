@@ -17,6 +17,7 @@ class Reading:
     weights: Tensor | None = None
     wrong: str = ""  # the shape that it returned instead
     as_given: bool = False  # that shape is the input's own
+    exchanged: bool = False  # whether it gave the axes of heads and of tokens in the other order than it took them
     saw: tuple[Tensor, Tensor, Tensor] | None = None  # what the projections saw, where that is not the input
     twice: tuple[str, ...] = ()  # query, key, value: projections that took what another of them had made
 
@@ -38,6 +39,7 @@ def tensors_in(value: Any) -> list[Tensor]:
 
 ONE_KEY_HEAD = "(batch, heads, length, size), keys and values without heads"
 BY_ROWS = "(batch, rows, length, width)"
+BY_COLUMNS = "(batch, length, columns, width)"
 
 
 def to_user(x: Tensor, layout: str, keys: bool = False) -> Tensor:
@@ -47,6 +49,8 @@ def to_user(x: Tensor, layout: str, keys: bool = False) -> Tensor:
             return x.squeeze(1)
         case _ if layout == BY_ROWS:
             return x.unflatten(0, (-1, 2))
+        case _ if layout == BY_COLUMNS:
+            return x.unflatten(0, (-1, 2)).transpose(1, 2)
         case "(heads, batch, length, size)":
             return x.transpose(0, 1)
         case "(length, width)":
@@ -72,6 +76,8 @@ def from_user(x: Tensor, layout: str, flat: bool) -> Tensor | None:
     match layout:
         case _ if layout == BY_ROWS:
             return x.flatten(0, 1) if x.ndim == 4 else None
+        case _ if layout == BY_COLUMNS:
+            return x.transpose(1, 2).flatten(0, 1) if x.ndim == 4 else None
         case "(heads, batch, length, size)":
             return x.transpose(0, 1) if x.ndim == 4 else x if x.ndim == 3 else None
         case "(length, width)":

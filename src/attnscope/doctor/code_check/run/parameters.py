@@ -17,10 +17,12 @@ _ROLES = {
     "qk": "qk|kq|querykey|querieskeys",
     "o": "o|out|output|outputs|unify|unifyheads|c|final|combine|merge|result|cproj|back|mix|outproj|concat",
 }
+_NUMBERED = re.compile(r"((?:^|[\W_])[wW]?(?:[qkvQKV]|query|key|value))_?\d$")  # q1, W_k2: one of several
 
 
 def role_of(name: str) -> str | None:
     """q, k, v, qkv, kv, qk, o, or None, from one component of a parameter's path."""
+    name = _NUMBERED.sub(r"\1", name)
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().split("_")
     bare = "".join(word for word in words if word and not re.fullmatch(_NOISE, word)) or "".join(words)
     plain = "".join(words)
@@ -59,16 +61,30 @@ class Owner:
     measured: bool = False  # of a part made of several weights, from what it gives: changing it changes nothing
 
 
+def is_norm(part: nn.Module) -> bool:
+    """Whether it is a norm, by its class: one with vectors at most, and no attention that has norms and is called so."""
+    if isinstance(part, nn.LayerNorm):
+        return True
+    return "norm" in type(part).__name__.lower() and all(p.squeeze().ndim < 2 for p in part.parameters())
+
+
+def norm_size(norm: nn.Module) -> int:
+    """How many numbers a norm takes, by its weight; 0 where it has none."""
+    return next((p.shape[-1] for p in norm.parameters() if p.ndim), 0)
+
+
 def owners_of(module: nn.Module) -> list[Owner]:
     found: dict[tuple[str, ...], Owner] = {}
     for name, parameter in module.named_parameters():
         *path, leaf = name.split(".")
         holder = module.get_submodule(".".join(path))
-        if isinstance(holder, nn.LayerNorm | nn.Embedding) or "norm" in type(holder).__name__.lower():
+        if isinstance(holder, nn.Embedding) or is_norm(holder):
             continue
         raw = leaf not in ("weight", "bias")
         is_bias = "bias" in leaf or (raw and _named_bias(leaf, parameter.ndim))
-        if raw:
+        if path and leaf.lower() in ("kernel", "w", "b"):  # of a class of one's own: it belongs to what holds it
+            is_bias = leaf.lower() == "b"
+        elif raw:
             leaf = re.sub(r"_?(weight|bias)$", "", leaf)
             prefix, flags = (r"^b_?(?=[a-z])", re.IGNORECASE) if is_bias else (r"^[wW]_?(?=[a-zA-Z])", 0)
             path = [*path, re.sub(prefix, "", leaf, flags=flags)]

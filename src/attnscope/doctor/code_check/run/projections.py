@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from attnscope.doctor.code_check.run import fused_layouts
 from attnscope.doctor.code_check.run.affine import Affine, outs
-from attnscope.doctor.code_check.run.low_rank import adapted, chained, for_each_head
+from attnscope.doctor.code_check.run.latent import latents
+from attnscope.doctor.code_check.run.low_rank import adapted
 from attnscope.doctor.code_check.run.parameters import Owner, head_counts, named_heads, owners_of, role_of
+from attnscope.doctor.code_check.run.roles import BILINEAR, Roles, assignments, unprojected
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,13 @@ class Projections:
     unused: tuple[str, ...] = ()
     norms: tuple[Any, Any] = (None, None)  # modules that normalise queries and keys
     paths: dict[str, str] = field(default_factory=dict)  # from q, k, v, o to the module that projects
+    turned: int = 0  # dimensions at the front of each head that a rotary embedding turns; 0: not known
     merged: str = "joined"  # joined | mean | sum: what becomes of the heads' outputs
 
-
-Roles = dict[str, list[Owner]]
-TOGETHER = {"qkv": "qkv", "kv": "kv", "qk": "qk"}
+    @property
+    def bilinear(self) -> bool:
+        """Whether keys are the inputs themselves, so that one map makes the scores."""
+        return self.found.endswith(BILINEAR)
 
 
 def candidates(module: nn.Module) -> Iterator[Projections]:
@@ -56,7 +60,15 @@ def candidates(module: nn.Module) -> Iterator[Projections]:
 
 def _every(module: nn.Module) -> Iterator[Projections]:
     norms = (_norm_of(module, "q|query|queries"), _norm_of(module, "k|key|keys"))
-    for roles, other, how in _assignments(owners_of(module)):
+    owners = owners_of(module)
+    for latent in latents(module, owners):
+        left = [o for o in owners if not any(o is used for used in latent.used)]
+        inner = latent.value.weight.shape[1]
+        for out, owner in outs([o for o in left if role_of(o.path[-1]) == "o"], left, inner, latent.heads):
+            unused = tuple(".".join(o.path) for o in left if o is not owner)
+            made = (latent.query, latent.key, latent.value, out, latent.heads, latent.heads, "through a latent")
+            yield Projections(*made, unused=unused, turned=latent.turned)  # type: ignore[arg-type]
+    for roles, other, how in (*assignments(owners), *unprojected(module, owners)):
         ends = [*roles.get("o", []), *other]
         paths = {
             role: _path(module, found[0])
@@ -114,84 +126,6 @@ def _norm_of(module: nn.Module, names: str) -> nn.Module | None:
         if re.fullmatch(rf"({names})_?{kind}|{kind}_?({names})", path.rpartition(".")[2], re.IGNORECASE):
             return part
     return None
-
-
-# --- which weight plays which part -----------------------------------------------------------------------------------
-
-
-def _assignments(owners: list[Owner]) -> Iterator[tuple[Roles, list[Owner], str]]:
-    """Weights by role, those without one, and how that was found out."""
-    roles, other = _by_name(owners)
-    how = "by name"
-    if not _complete(roles):
-        every = list(_by_shape(owners))
-        how = "by shape"
-    else:
-        every = [(roles, other)]
-    for found, left in every:
-        for unpacked in _unpacked(found):
-            low = chained(unpacked, left)
-            for more in (low, for_each_head(unpacked)):
-                if more is not None:
-                    yield more, left, how
-            yield unpacked, left, how
-
-
-def _by_name(owners: list[Owner]) -> tuple[Roles, list[Owner]]:
-    roles: Roles = {}
-    other: list[Owner] = []
-    for owner in owners:
-        role = next((role for part in reversed(owner.path) if not part.isdigit() and (role := role_of(part))), None)
-        (roles.setdefault(role, []) if role else other).append(owner)
-    for role in "qkv":  # queries, keys or values of the module's own, beside what projects
-        maps = [owner for owner in roles.get(role, ()) if not owner.raw]
-        if maps and len(maps) < len(roles[role]):
-            roles[role] = maps
-        elif "qkv" in roles and role in roles and not maps:
-            del roles[role]
-    return roles, other
-
-
-def _complete(roles: Roles) -> bool:
-    """Whether queries, keys and values are all among them."""
-    return set("qkv") <= {letter for role in roles if role != "o" for letter in role}
-
-
-def _by_shape(owners: list[Owner]) -> Iterator[tuple[Roles, list[Owner]]]:
-    """Projections in the order in which they were made: q, k, v[, o], or all in one[, o]; then k, q, v and v, k, q."""
-    shapes = [list(o.weight.shape) for o in owners]
-    flat = all(len(s) == 2 for s in shapes)
-    if len(owners) in (1, 2) and (3 in shapes[0] if len(shapes[0]) > 2 else shapes[0][1] > shapes[0][0]):
-        yield {"qkv": owners[:1], "o": owners[1:]}, []
-    elif len(owners) in (2, 3) and flat and shapes[1][1] == 2 * shapes[0][1]:
-        yield {"q": owners[:1], "kv": owners[1:2], "o": owners[2:]}, []
-    elif len(owners) > 2 and shapes[1] == shapes[2] and len(shapes[0]) == len(shapes[1]):
-        for order in ((0, 1, 2), (1, 0, 2), (2, 1, 0)):
-            triple = [owners[i] for i in order]
-            if triple[1].weight.shape == triple[2].weight.shape:
-                yield {r: [o] for r, o in zip("qkv", triple, strict=True)}, owners[3:]
-
-
-def _unpacked(roles: Roles) -> Iterator[Roles]:
-    """A parameter with an axis for q, k and v (or for two of them) is one weight for each; its other axes stay."""
-    packed = next((r for r in TOGETHER if r in roles and len(roles[r]) == 1 and roles[r][0].weight.ndim > 2), None)
-    if packed is None:
-        yield roles
-        return
-    (owner,) = roles[packed]
-    weight, bias = owner.weight, owner.bias
-    for axis in [i for i, n in enumerate(weight.shape) if n == len(packed)]:
-        cut = None if bias is None else bias.unflatten(0, (len(packed), -1)) if bias.ndim == 1 else bias
-        biases = (
-            cut.unbind(cut.shape.index(len(packed)))
-            if cut is not None and len(packed) in cut.shape
-            else [None] * len(packed)
-        )
-        parts = zip(packed, weight.unbind(axis), biases, strict=True)
-        yield {
-            **{r: found for r, found in roles.items() if r != packed},
-            **{r: [Owner(owner.path, w, b, True)] for r, w, b in parts},
-        }
 
 
 # --- every weight as [in, out] ---------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ LIMIT = 10.0  # seconds for one call
 TOTAL = 40.0  # seconds for all calls of one examination
 _SPENT: ContextVar[list[float] | None] = ContextVar("spent", default=None)
 EXPONENTIALS = {"softmax", "softmax_", "log_softmax", "exp", "exp_", "exp2", "logsumexp"}
+MOST_JOINED = 32  # tensors that were put side by side, and are remembered
 MOST_SCORES = 64  # calls of softmax that are remembered
 
 
@@ -91,6 +92,7 @@ class Seen:
     filled: bool = False  # whether numbers were replaced by 0 or nearly 0: by masked_fill, where or an assignment
     turned: bool = False  # whether a cosine was taken, or a complex number made from an angle
     scores: list[Tensor] = field(default_factory=list)  # what went into a softmax, or into torch's own attention
+    joined: list[Tensor] = field(default_factory=list)  # what was put side by side by torch.cat
     names: set[str] = field(default_factory=set)  # functions of torch that were called
     exponents: set[tuple[int, ...]] = field(default_factory=set)  # shapes of what went into a softmax or an exponential
 
@@ -144,6 +146,9 @@ class _Watch(TorchFunctionMode):
             self.seen.filled = any(map(_nothing, (*numbers, *kwargs.values())))
         self.seen.turned = self.seen.turned or name in ("cos", "polar")
         self.seen.names.add(name)
+        if name in ("cat", "concat", "concatenate") and len(self.seen.joined) < MOST_JOINED:
+            parts = _argument(args, kwargs, 0, "tensors", ())
+            self.seen.joined += [x.detach() for x in parts if isinstance(x, Tensor) and x.ndim > 2 and x.numel()]
         if name in EXPONENTIALS and len(self.seen.exponents) < MOST_SCORES:
             x = _argument(args, kwargs, 0, "input", None)
             self.seen.exponents.add(tuple(x.shape) if isinstance(x, Tensor) else ())
@@ -246,7 +251,8 @@ def run(
     value, error, line, timed_out = None, "", None, False
     started = time.perf_counter()
     try:
-        torch.manual_seed(seed)
+        # torch.manual_seed notes where it was called, once for each kind of device: half of the time of a check
+        torch.default_generator.manual_seed(seed)
         random.seed(seed)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             with torch.no_grad(), _limit(limit), _no_seeds(), _Watch(seen, still):

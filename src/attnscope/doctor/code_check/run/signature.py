@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from attnscope.doctor.code_check.run.filling import GUESSES, kinds_of
+from attnscope.doctor.code_check.run.filling import GUESSES, kinds_of, sides_in
 from attnscope.doctor.code_check.run.parameters import TURNED, input_role, role_of
 from attnscope.errors import InputError
 
@@ -41,6 +41,7 @@ class Call:
     guessed: tuple[str, ...] = ()  # those among them whose names say nothing
     needs_mask: bool = False
     sinks_name: str | None = None
+    needs_sinks: bool = False
     memory: str | None = None  # a parameter with a default that keys and values may come from
     turned: bool = False  # whether keys are passed as (size, length)
 
@@ -61,6 +62,8 @@ def read_signature(fn: Callable, what: str, projects: bool = False) -> Call:
     except (TypeError, ValueError):
         return Call(3)
     parameters = [p for p in every if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    sides = sides_in([p.name for p in parameters[1:] if p.default is p.empty or p.default is None])
+    parameters = [p for p in parameters if p.name not in sides]
     if not parameters and any(p.kind == p.VAR_POSITIONAL for p in every):
         return Call(3)
     if not parameters:
@@ -82,7 +85,8 @@ def read_signature(fn: Callable, what: str, projects: bool = False) -> Call:
     names = tuple(None if in_front and p.kind != p.KEYWORD_ONLY else p.name for p in taken)
     turned = any(TURNED.match(p.name) for p in taken)
     others = [p for p in parameters if p not in taken]
-    return _others(Call(len(first), order, (*names, None, None, None)[:3], turned=turned), others)
+    call = _others(Call(len(first), order, (*names, None, None, None)[:3], turned=turned), others)
+    return replace(call, fills=call.fills | {name: (kind,) for name, kind in sides.items()})
 
 
 def _inputs(parameters: list[inspect.Parameter], roles: list[str | None]) -> list[int]:
@@ -110,7 +114,7 @@ def _others(call: Call, parameters: list[inspect.Parameter]) -> Call:
             more["causal_flag"] = p.name
             fixed |= {p.name: False} if must else {}
         elif "sink" in p.name.lower():
-            more["sinks_name"] = p.name
+            more |= {"sinks_name": p.name, "needs_sinks": must}
         elif _HEADS.search(p.name) and "kv" not in p.name:
             more["heads_name"] = p.name
         elif kinds is not None:

@@ -115,9 +115,12 @@ class Ends:
             return Reading(outcome)
         layout = LAYOUTS.get(bool(seen.get("first")), layout) if self.whole else layout
         found = [from_user(seen[name].detach().float(), layout, flat=True) for name in ROLES]
-        if any(x is None or x.ndim != 3 for x in found):
+        if any(x is None or x.ndim not in (2, 3) for x in found):
             return Reading(outcome)
-        q, k, v, out = (x for x in found if x is not None)
+        texts = found[-1].shape[0]  # type: ignore[union-attr]
+        q, k, v, out = (x.expand(texts, -1, -1) if x.ndim == 2 or len(x) == 1 else x for x in found if x is not None)
+        if q.ndim + k.ndim + v.ndim + out.ndim != 12:
+            return Reading(outcome)
         twice = tuple(
             role
             for role in ROLES[:3]

@@ -1,8 +1,8 @@
 /** The column of one position, from the embedding to the prediction: what each block and each head adds. Numbers only. */
 
-import { number, type StreamBlock, type StreamPart } from "../../data/metadata";
-import type { StreamTable } from "../../data/stream";
-import { shown, told } from "./names";
+import { number, type StreamBlock, type StreamPart } from "../data/metadata";
+import type { StreamTable } from "../data/stream";
+import { shown, told } from "./target-names";
 
 /** One row: the embedding, a block, or what is of no block; with the parts that it is the sum of. */
 export interface Line {
@@ -203,7 +203,7 @@ function check(table: StreamTable, row: number, given: Float32Array | null): Che
   const { note, columns } = table;
   const { passed, tolerance } = note.receipt;
   const parts = note.parts.length;
-  if (!given) return { passed, mine: null, parts };
+  if (!given || !note.targets[row].length) return { passed, mine: null, parts };
   const logits = table.logits(row);
   let mine = 0;
   let largest = 0;
