@@ -97,9 +97,9 @@ def browser():
     """One headless Chromium for all tests that look at pages (Playwright allows one at a time)."""
     from playwright.sync_api import sync_playwright
 
-    from browser_tools import launch
+    from browser_tools import PatientBrowser, launch
 
     with sync_playwright() as playwright:
         browser = launch(playwright)
-        yield browser
+        yield PatientBrowser(browser)
         browser.close()

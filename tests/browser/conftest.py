@@ -28,7 +28,6 @@ def new_page(browser) -> Iterator[Callable[..., Page]]:
             color_scheme="dark" if dark else "light",
             device_scale_factor=scale,
         )
-        context.set_default_timeout(60_000)  # a busy machine is slow; nothing here waits for a clock
         context.set_offline(True)
         context.add_init_script(COUNT_PENDING)
         contexts.append(context)

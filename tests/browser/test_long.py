@@ -47,7 +47,6 @@ def server(trace):
 @pytest.fixture
 def page(browser, server):
     context, troubles = browser.new_context(viewport={"width": 1280, "height": 900}), []
-    context.set_default_timeout(180_000)  # the server computes 269 million weights first
     page = context.new_page()
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.goto(f"http://127.0.0.1:{server.port}/?token={TOKEN}&text=x#level=matrix&layer=0&head=0&query={LATE}")

@@ -258,7 +258,7 @@ def test_weights_alone_have_no_scores(open_view, demo_trace):
 def test_long_texts_are_pooled_and_say_so_until_one_zooms_in(open_view):
     trace = made_trace(heads=1, kv_heads=1, queries=1601, head_size=6, layers=1, mask=causal_rule(1601, 1601))
     page = open_view(trace.show(), hash="#level=matrix&layer=0&head=0&query=700&key=600", height=900)
-    page.wait_for_selector(f"{GRID}[data-complete]", timeout=60_000)
+    page.wait_for_selector(f"{GRID}[data-complete]")
     assert "largest of them" in page.locator('[data-note="pooled"]').inner_text()
     page.locator(GRID).focus()
     page.keyboard.press("ArrowRight")
@@ -340,4 +340,4 @@ def test_leaving_stops_the_computation_and_coming_back_ends_it(open_view):
     assert page.evaluate(frames) == 0, "nothing is computed for a level that is not shown"
     assert page.locator(f"{GRID}[data-complete]").count() == 0
     page.go_back()
-    page.wait_for_selector(f"{GRID}[data-complete]", timeout=60_000)
+    page.wait_for_selector(f"{GRID}[data-complete]")

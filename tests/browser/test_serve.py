@@ -79,7 +79,7 @@ def visit(browser):
 
 
 def settled(page):
-    expect(page.locator("[data-attnscope-ask] form")).to_have_attribute("aria-busy", "false", timeout=20_000)
+    expect(page.locator("[data-attnscope-ask] form")).to_have_attribute("aria-busy", "false")
     page.locator("[data-attnscope][data-ready]").wait_for()
 
 
@@ -89,7 +89,7 @@ def type_text(page, text, pair=None):
         page.locator("[data-ask=pair]").fill(pair)
     page.locator("[data-ask=text]").fill(text)
     page.keyboard.press("Enter") if pair is None else page.locator("[data-ask=show]").click()
-    page.locator(f"form[data-read='{text}'][aria-busy=false]").wait_for(timeout=20_000)
+    page.locator(f"form[data-read='{text}'][aria-busy=false]").wait_for()
     settled(page)
 
 
@@ -344,7 +344,7 @@ def test_a_text_that_is_too_long_can_be_cut(server, visit):
     assert page.evaluate(WEIGHTS) == seen  # what was there stays
     assert page.locator("[data-ask=text]").input_value() == text
     cut.click()
-    page.locator(f"form[data-read='{text.strip()}'][aria-busy=false]").wait_for(timeout=30_000)
+    page.locator(f"form[data-read='{text.strip()}'][aria-busy=false]").wait_for()
     assert "truncate=1" in page.url
     assert "cut to the 512 tokens" in page.locator("main").inner_text()
 
@@ -377,7 +377,7 @@ def test_a_busy_server_is_asked_again_and_a_forgotten_text_is_read_again(readers
         type_text(page, CAT)  # a second request within a second: refused, and asked again
         other = visit(server, f"/?text={TIME}")  # the server keeps one trace, and it is this one now
         page.locator('[data-crumb="layer"]').select_option("5")
-        page.wait_for_url("**#layer=5*", timeout=30_000)
+        page.wait_for_url("**#layer=5*")
         assert_shows(page, attnscope.trace(*demo, CAT))
         assert_shows(other, attnscope.trace(*demo, TIME))
 

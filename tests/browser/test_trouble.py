@@ -96,7 +96,7 @@ def test_a_page_whose_script_does_not_run_says_so(browser, demo_trace, tmp_path,
     try:
         page.goto((tmp_path / "part.html").as_uri())
         line = page.locator("[data-attnscope] > p")
-        line.wait_for(state="visible", timeout=60_000)
+        line.wait_for(state="visible")
         assert "damaged or cut short" in line.inner_text()
     finally:
         page.close()

@@ -19,6 +19,7 @@ CODE = """
 import math
 
 import torch
+from patience import PATIENCE
 
 def right(query, key, value):
     return (query @ key.mT / math.sqrt(query.shape[-1])).softmax(-1) @ value
@@ -200,7 +201,7 @@ def test_a_folder_is_no_file(file: str) -> None:
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "attnscope", "check", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_a_line_on_stderr_before_the_answer(file: str) -> None:
@@ -222,5 +223,5 @@ def test_the_line_comes_before_anything_heavy_is_imported(file: str) -> None:
         "from attnscope.cli import main\n"
         "main(['check', '--model', 'no-such-org/none', 'a cat'])\n"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert result.stderr.startswith("heavy: []\n"), result.stderr

@@ -22,6 +22,7 @@ from tiny_tokenizers import CHATML, begins
 # In place of torch: keeps what stood on stderr when it was imported, and ends the process.
 FAKE_TORCH = """
 import os, shutil
+from patience import PATIENCE
 shutil.copy(os.environ["STDERR"], os.environ["SEEN"])
 os._exit(7)
 """
@@ -46,7 +47,7 @@ def stderr_at_import(work: Path, arguments: list[str]) -> str:
     environment = {**os.environ, **paths, "PYTHONPATH": os.pathsep.join([str(work), *sys.path])}
     with open(paths["STDERR"], "w") as stderr:
         command = [sys.executable, "-m", "attnscope", *arguments]
-        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=stderr, env=environment, cwd=work, timeout=120)
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=stderr, env=environment, cwd=work, timeout=PATIENCE)
     return (work / "SEEN").read_text()
 
 

@@ -10,6 +10,8 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from patience import PATIENCE
+
 pytestmark = [pytest.mark.source, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +24,9 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 def execute(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
     """Run every cell; one that raises, or takes two minutes, fails."""
-    client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(
+        notebook, timeout=PATIENCE, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    )
     return client.execute()
 
 
@@ -129,6 +133,6 @@ def test_the_repository_is_one_setting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_export_writes_all_of_them_and_says_which(tmp_path: Path) -> None:
     result = subprocess.run(
-        [sys.executable, str(ROOT / "tools/course.py"), "--check"], capture_output=True, text=True, timeout=120
+        [sys.executable, str(ROOT / "tools/course.py"), "--check"], capture_output=True, text=True, timeout=PATIENCE
     )
     assert (result.returncode, result.stderr) == (0, "")

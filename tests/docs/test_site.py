@@ -80,7 +80,7 @@ def test_instruments_are_alive_from_disk(opened, site: Path) -> None:
     assert frames.count() >= 2
     for number in range(frames.count()):
         inside = frames.nth(number).content_frame
-        inside.locator("[data-ready]").first.wait_for(timeout=30_000)
+        inside.locator("[data-ready]").first.wait_for()
         assert inside.locator("[data-key-list] [data-slot], [role=row], tr").count() > 10
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert asked == []
@@ -101,8 +101,8 @@ def test_pages_of_the_gallery_are_alive_from_disk(browser, site: Path) -> None:
         page.on("pageerror", lambda error, kind=kind: said.append(f"{kind}: {error}"))
         page.goto(file.as_uri())
         inside = page.locator("iframe.attnscope-frame").content_frame
-        inside.locator("[data-ready]").first.wait_for(timeout=30_000)
-        inside.get_by_text("checked against the model").first.wait_for(state="attached", timeout=30_000)
+        inside.locator("[data-ready]").first.wait_for()
+        inside.get_by_text("checked against the model").first.wait_for(state="attached")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), kind
         page.close()
     context.close()
@@ -113,7 +113,7 @@ def test_pages_of_the_gallery_are_alive_from_disk(browser, site: Path) -> None:
 def test_search_works_from_disk(opened, site: Path) -> None:
     page, asked = opened
     page.goto((site / "search.html").as_uri() + "?q=softmax")
-    page.locator("#search-results li a").first.wait_for(timeout=30_000)
+    page.locator("#search-results li a").first.wait_for()
     assert page.locator("#search-results li a").count() >= 3
     assert asked == []
 
@@ -131,7 +131,7 @@ def test_instruments_follow_the_theme_that_a_reader_chooses(browser, site: Path)
             if page.evaluate("document.body.dataset.theme") != wanted:
                 page.locator("button.theme-toggle:visible").first.click()
         assert page.evaluate(state) == wanted
-        frame.content_frame.locator(f'.scope[data-theme="{wanted}"]').wait_for(timeout=30_000)
+        frame.content_frame.locator(f'.scope[data-theme="{wanted}"]').wait_for()
     context.close()
 
 

@@ -18,6 +18,7 @@ PLUGIN = "attnscope.doctor.pytest_plugin"
 CASES = """
 from attnscope.doctor.diagnosis import Diagnosis
 from attnscope.doctor.findings import finding
+from patience import PATIENCE
 
 def check(ill=True):
     found = finding("raises", error="ValueError: <x> = [red]", evidence="line 3 of it")
@@ -101,7 +102,7 @@ def test_pytest_shows_the_report(tmp_path: Path) -> None:
         "test_mine.py",
     ]
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
-    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     parts = dict(zip(("call", "name", "method", "else"), result.stdout.split("\n____")[1:], strict=True))
     report = (
         "E   1. error: it raises ValueError: <x> = [red] [raises]",

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from playwright.sync_api import Browser, Frame, Page, Playwright
+from playwright.sync_api import Browser, BrowserContext, Frame, Page, Playwright, expect
+
+from patience import PATIENCE
 
 FIND = Path(__file__).parents[2] / "tools" / "find_browser.py"
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -29,7 +31,25 @@ def launch(playwright: Playwright) -> Browser:
     return playwright.chromium.launch(executable_path=browser_path(), args=ARGS)
 
 
-def until(page: Page | Frame, holds: str, arg: Any = None, seconds: float = 60) -> None:
+class PatientBrowser:
+    """A browser whose pages wait for PATIENCE, and Playwright's `expect` too."""
+
+    def __init__(self, browser: Browser):
+        self._browser = browser
+        expect.set_options(timeout=PATIENCE * 1000)
+
+    def new_context(self, **options: Any) -> BrowserContext:
+        context = self._browser.new_context(**options)
+        context.set_default_timeout(PATIENCE * 1000)
+        return context
+
+    def new_page(self, **options: Any) -> Page:
+        page = self._browser.new_page(**options)
+        page.set_default_timeout(PATIENCE * 1000)
+        return page
+
+
+def until(page: Page | Frame, holds: str, arg: Any = None, seconds: float = PATIENCE) -> None:
     """Wait until an expression, or a function of `arg`, is true in the page.
 
     Playwright's own `wait_for_function` compiles its predicate within the page each time it asks again, which the Content

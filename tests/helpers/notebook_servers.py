@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from patience import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -40,18 +43,36 @@ class Server:
 def running(command: list[str], alive: str, env: dict[str, str], log: Path) -> Iterator[None]:
     """A server of its own process, from the moment when `alive` answers."""
     with open(log, "w") as out:
-        server = subprocess.Popen([sys.executable, "-m", *command], env=env, stdout=out, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(
+            [sys.executable, "-m", *command], env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
         try:
-            for _ in range(240):
-                with contextlib.suppress(OSError):
-                    urllib.request.urlopen(alive, timeout=2)
-                    break
+            last = time.monotonic() + PATIENCE
+            while not answers(alive):
                 assert server.poll() is None, f"{command[0]} ended: {log.read_text()[-2000:]}"
+                assert time.monotonic() < last, f"{command[0]} did not start: {log.read_text()[-2000:]}"
                 time.sleep(0.25)
             yield
         finally:
-            server.terminate()
-            server.wait(timeout=30)
+            end(server)
+
+
+def end(server: subprocess.Popen) -> None:
+    """Ends a server and its kernels, also where it does not listen: JupyterLab may hang while a kernel still starts."""
+    server.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        server.wait(timeout=10)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=PATIENCE).close()
+    except OSError:
+        return False
+    return True
 
 
 def free_port() -> int:

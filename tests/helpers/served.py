@@ -12,6 +12,7 @@ import uvicorn
 from attnscope.render.server import run
 from attnscope.render.server.app import application
 from attnscope.render.server.limits import Limits
+from patience import PATIENCE
 
 TOKEN = "a-token-of-tests-0123456789"
 
@@ -26,7 +27,7 @@ class Served:
         self, path: str, body: Any = None, headers: dict[str, str] | None = None, method: str | None = None
     ) -> tuple[int, dict[str, str], bytes]:
         """Status, headers in lower case, body. A dict becomes JSON; headers of None are left out."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         data = json.dumps(body).encode() if isinstance(body, dict) else body
         sent = {
             "Authorization": f"Bearer {TOKEN}",

@@ -8,6 +8,7 @@ from nbclient import NotebookClient
 from playwright.sync_api import Page
 
 from notebook_servers import Server, jupyter
+from patience import PATIENCE
 
 SETUP = """import attnscope
 model, tokenizer = attnscope.load("demo")
@@ -40,7 +41,7 @@ def executed() -> nbformat.NotebookNode:
         cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     )
-    NotebookClient(notebook, timeout=120, store_widget_state=True).execute()
+    NotebookClient(notebook, timeout=PATIENCE, store_widget_state=True).execute()
     return notebook
 
 

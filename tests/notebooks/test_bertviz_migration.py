@@ -22,6 +22,7 @@ STAND_IN = """
 from bertviz.transformers_neuron_view import BertModel
 from bertviz.neuron_view import show
 from transformers import AutoTokenizer
+from patience import PATIENCE
 model_ckpt = 'bert-base-uncased'
 tokenizer = AutoTokenizer.from_pretrained(model_ckpt)
 model = BertModel.from_pretrained(model_ckpt)
@@ -50,7 +51,7 @@ def migrated(cell: str) -> str:
 def test_the_notebook_runs_and_draws():
     cells = [nbformat.v4.new_code_cell(migrated(cell)) for cell in seed_cells()]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    NotebookClient(notebook, timeout=120).execute()
+    NotebookClient(notebook, timeout=PATIENCE).execute()
     outputs = [output for cell in notebook.cells for output in cell.outputs]
     drawn = [output.data["text/html"] for output in outputs if "text/html" in getattr(output, "data", {})]
     assert len(drawn) == 1, "show() in the middle of a cell draws once"

@@ -31,7 +31,7 @@ def write(lab, executed, name: str, *, state: bool, trusted: bool) -> None:
 def open_in(page, lab, name: str):
     """The outputs of the second and third cell: the widget and the static view."""
     page.goto(lab.address(name))
-    page.wait_for_selector(".jp-Notebook .jp-OutputArea-output", timeout=60_000)
+    page.wait_for_selector(".jp-Notebook .jp-OutputArea-output")
     cells = page.locator(".jp-Notebook .jp-CodeCell")
     return cells.nth(1).locator(".jp-OutputArea-output"), cells.nth(2).locator(".jp-OutputArea-output")
 
@@ -46,18 +46,18 @@ def test_saved_notebooks(page, lab, executed, state, trusted):
     write(lab, executed, name, state=state, trusted=trusted)
     widget, static = open_in(page, lab, name)
     if trusted:
-        alive_frame(static).wait_for(timeout=30_000)
+        alive_frame(static).wait_for()
     else:
-        static.locator(".attnscope-plain table").wait_for(timeout=30_000)
+        static.locator(".attnscope-plain table").wait_for()
         assert SENTENCE in static.inner_text()
         assert static.locator("iframe, script").count() == 0
     if state and trusted:
         view = widget.locator("[data-attnscope][data-ready]")
-        view.wait_for(timeout=30_000)
+        view.wait_for()
         assert view.locator("[data-row-key]").count() > 5
     else:
         expected = "Error displaying widget" if trusted else "run this cell to see it"
-        widget.filter(has_text=expected).wait_for(timeout=30_000)
+        widget.filter(has_text=expected).wait_for()
         assert widget.locator("[data-attnscope]").count() == 0, (
             "a widget lives only where it is trusted and has its state"
         )
@@ -68,7 +68,7 @@ def test_keys_pressed_in_the_widget_stay_in_it(page, lab, executed):
     write(lab, executed, "keys.ipynb", state=True, trusted=True)
     widget, _ = open_in(page, lab, "keys.ipynb")
     view = widget.locator("[data-attnscope][data-ready]")
-    view.wait_for(timeout=30_000)
+    view.wait_for()
     active = "() => [...document.querySelectorAll('.jp-Notebook .jp-Cell')].map(cell => cell.classList.contains('jp-mod-active'))"
     view.locator('[data-ribbon] [data-token="4"]').click()
     before = page.evaluate(active)
@@ -78,7 +78,7 @@ def test_keys_pressed_in_the_widget_stay_in_it(page, lab, executed):
         assert query() == there
         assert page.evaluate(active) == before
     page.keyboard.press("Shift+Enter")
-    until(page, f"before => String(({active})()) !== String(before)", before, seconds=30)
+    until(page, f"before => String(({active})()) !== String(before)", before)
 
 
 def test_with_all_scripts_stripped(executed):
@@ -103,8 +103,8 @@ def test_a_live_notebook_goes_both_ways(page, lab):
     )
     nbformat.write(notebook, lab.folder / "live.ipynb")
     page.goto(lab.address("live.ipynb"))
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
-    page.get_by_text("| Idle").wait_for(timeout=60_000)  # the kernel is up
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    page.get_by_text("| Idle").wait_for()  # the kernel is up
     code = page.locator(".jp-Notebook .jp-CodeCell")
 
     def run(index: int) -> None:
@@ -112,28 +112,26 @@ def test_a_live_notebook_goes_both_ways(page, lab):
         page.keyboard.press("Control+Enter")
 
     run(0)
-    code.nth(0).locator(".jp-OutputArea-executeResult").wait_for(timeout=60_000)
+    code.nth(0).locator(".jp-OutputArea-executeResult").wait_for()
     assert int(code.nth(0).locator(".jp-OutputArea-executeResult pre").inner_text()) < 6, "not all layers are embedded"
     run(1)
     view = code.nth(1).locator("[data-attnscope][data-ready]")
-    view.wait_for(timeout=60_000)
+    view.wait_for()
     view.locator('[data-crumb="layer"]').focus()
     view.locator('[data-crumb="layer"]').select_option(index=0)
     until(
         page,
         "document.querySelector('[data-attnscope]').shadowRoot.querySelector('[data-crumb=layer]').value == 0",
-        seconds=30,
     )
     first = view.locator("[data-sentence]").inner_text()
     run(2)
-    code.nth(2).locator(".jp-OutputArea-executeResult").wait_for(timeout=30_000)
+    code.nth(2).locator(".jp-OutputArea-executeResult").wait_for()
     assert code.nth(2).locator(".jp-OutputArea-executeResult pre").inner_text() == "(0, 8)"
     run(3)
     until(
         page,
         "before => document.querySelector('[data-attnscope]').shadowRoot.querySelector('[data-sentence]').innerText != before",
         arg=first,
-        seconds=30,
     )
     assert view.locator('[data-crumb="head"]').input_value() == "5"
     model, tokenizer = attnscope.load("demo")

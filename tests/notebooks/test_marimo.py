@@ -82,15 +82,15 @@ def test_views_in_marimo(page, tmp_path):
     with running([*command, "--token", "--token-password", token], f"{url}/health", env, tmp_path / "log"):
         page.goto(f"{url}/?access_token={token}")
         views = page.locator("[data-attnscope][data-ready]")
-        views.nth(1).wait_for(timeout=90_000)
+        views.nth(1).wait_for()
         heads = [views.nth(i).locator('[data-crumb="head"]').input_value() for i in range(2)]
         assert heads == ["8", "4"], "in mo.ui.anywidget, and as it is"
         static = page.frame_locator("iframe.attnscope-frame").locator("[data-attnscope][data-ready]")
-        static.wait_for(timeout=60_000)
+        static.wait_for()
         assert static.locator('[data-crumb="head"]').input_value() == "2"
-        page.get_by_text("value: 2, 8").wait_for(timeout=30_000)
+        page.get_by_text("value: 2, 8").wait_for()
         views.first.locator('[data-crumb="layer"]').select_option(index=0)
-        page.get_by_text("value: 0, 8").wait_for(timeout=30_000)
+        page.get_by_text("value: 0, 8").wait_for()
         page.get_by_text("to head 5").click()
-        page.get_by_text("seen after 1: [('layer', 0), ('head', 5)]").wait_for(timeout=30_000)
-        expect(views.first.locator('[data-crumb="head"]')).to_have_value("5", timeout=30_000)
+        page.get_by_text("seen after 1: [('layer', 0), ('head', 5)]").wait_for()
+        expect(views.first.locator('[data-crumb="head"]')).to_have_value("5")

@@ -32,8 +32,8 @@ def test_a_live_view(page, notebook7):
     nbformat.write(notebook, notebook7.folder / "live.ipynb")
     page.goto(notebook7.address("live.ipynb"))
     code = page.locator(".jp-Notebook .jp-CodeCell")
-    code.nth(len(CELLS) - 1).wait_for(timeout=60_000)
-    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=60_000, state="attached")
+    code.nth(len(CELLS) - 1).wait_for()
+    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', state="attached")
 
     def run(index: int):
         """Runs a cell, again where the notebook was not ready to be typed into."""
@@ -47,20 +47,20 @@ def test_a_live_view(page, notebook7):
                 return code.nth(index).locator(".jp-OutputArea-output")
         raise AssertionError(f"cell {index} did not run")
 
-    run(0).filter(has_text="ready").wait_for(timeout=60_000)
+    run(0).filter(has_text="ready").wait_for()
     view = run(1).locator("[data-attnscope][data-ready]")
-    view.wait_for(timeout=60_000)
+    view.wait_for()
     view.locator('[data-crumb="layer"]').select_option(index=0)
     # The trait has followed when the kernel says so: the cell is run again until it does.
     read = run(2)
     for _ in range(100):
-        read.wait_for(timeout=30_000)
+        read.wait_for()
         if read.inner_text().startswith("(0, "):
             break
         read = run(2)
     assert read.inner_text() == "(0, 8, [('layer', 0)])"
     run(3)
-    expect(view.locator('[data-crumb="head"]')).to_have_value("5", timeout=30_000)
+    expect(view.locator('[data-crumb="head"]')).to_have_value("5")
     static = run(4).frame_locator("iframe.attnscope-frame").locator("[data-attnscope][data-ready]")
-    static.wait_for(timeout=60_000)
+    static.wait_for()
     assert static.locator('[data-crumb="head"]').input_value() == "4"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import attnscope
+from patience import PATIENCE
 
 pytestmark = pytest.mark.packaging
 
@@ -24,7 +25,7 @@ def build(source: Path, out: Path) -> subprocess.CompletedProcess[str]:
     """The sdist from the source, then the wheel from the sdist, with nothing but Python in reach."""
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(source)]
     environment = {**os.environ, "PATH": str(Path(sys.executable).parent)}
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import attnscope
+from patience import PATIENCE
 
 pytestmark = pytest.mark.packaging
 
@@ -30,7 +31,7 @@ HEAVY = {
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
 
 
 def heavy_imports(code: str) -> set[str]:

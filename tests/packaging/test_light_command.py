@@ -24,6 +24,7 @@ CODE = """
 import time
 
 import torch
+from patience import PATIENCE
 
 def attend(query, key, value):
     return torch.softmax(query @ key.mT, -1) @ value
@@ -41,7 +42,7 @@ def leaves(query, key, value):
 def outcome(*arguments: str, before: str = "") -> tuple[int, set[str]]:
     """The exit code, and which heavy packages the command's own process has imported."""
     code = RUN.format(arguments=["check", *arguments], before=before)
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert result.returncode == 0, result.stderr
     exit_code, names = json.loads(result.stdout.splitlines()[-1])
     return exit_code, HEAVY & set(names)

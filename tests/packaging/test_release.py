@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from patience import PATIENCE
+
 pytestmark = [pytest.mark.packaging, pytest.mark.source]
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +75,7 @@ def test_a_release_publishes_the_files_that_were_tested() -> None:
 
 def test_hooks_are_valid_and_download_nothing() -> None:
     command = [sys.executable, "-m", "pre_commit", "validate-config", str(HOOKS)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert result.returncode == 0, result.stdout + result.stderr
     (repository,) = read(HOOKS)["repos"]
     assert repository["repo"] == "local"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from patience import PATIENCE
+
 pytestmark = [pytest.mark.packaging, pytest.mark.source]
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -27,7 +29,7 @@ def program(path: Path, text: str) -> Path:
 def find_browser(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if name != "ATTNSCOPE_BROWSER"}
     command = [sys.executable, str(TOOLS / "find_browser.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=kept | environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=kept | environment)
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def test_python_too_old_or_missing_is_an_error_that_names_the_way_out(python: st
     if python == "old":
         python = str(program(tmp_path / "python3", '[ "$1" = --version ] && echo Python 3.8.10 || exit 1'))
     result = subprocess.run(
-        [TOOLS / "make-venv", tmp_path / "venv", python], capture_output=True, text=True, timeout=60
+        [TOOLS / "make-venv", tmp_path / "venv", python], capture_output=True, text=True, timeout=PATIENCE
     )
     assert result.returncode == 1
     assert "PYTHON=/path/to/python" in result.stderr
@@ -100,9 +102,9 @@ def wheel(path: Path, *requirements: str) -> Path:
 
 def filled(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """An empty environment in tmp_path/venv, filled by link_packages."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True, timeout=PATIENCE)
     command = [sys.executable, TOOLS / "link_packages.py", tmp_path / "venv", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def importable(tmp_path: Path, name: str) -> bool:

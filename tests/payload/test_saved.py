@@ -19,6 +19,7 @@ from attnscope.render.page.html import plain_table
 from attnscope.render.widget import Scope
 from attnscope.views.levels import ALWAYS_THERE
 from attnscope.views.state import State
+from patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path for path in (Path(__file__).parent / "saved").iterdir() if path.is_dir())
@@ -111,7 +112,7 @@ def test_code_that_earlier_pages_wrote_runs(demo_trace: Any) -> None:
 def test_what_is_written_is_never_written_again() -> None:
     before = {path: path.stat().st_mtime_ns for path in FOLDERS[0].iterdir()}
     tool = [sys.executable, str(ROOT / "tools" / "saved_examples.py")]
-    ran = subprocess.run([*tool, "--name", FOLDERS[0].name], capture_output=True, text=True, timeout=120)
+    ran = subprocess.run([*tool, "--name", FOLDERS[0].name], capture_output=True, text=True, timeout=PATIENCE)
     assert ran.returncode == 1
     assert "is there" in ran.stderr
     assert {path: path.stat().st_mtime_ns for path in FOLDERS[0].iterdir()} == before

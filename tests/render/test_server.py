@@ -34,6 +34,7 @@ from attnscope.render.server.limits import Limits, Meter, Refusal
 from attnscope.render.server.lines import Line, Shared
 from attnscope.render.server.work import Ask, Workshop, room
 from closeness import close
+from patience import PATIENCE
 from served import TOKEN, Served, served
 
 
@@ -662,7 +663,7 @@ def test_a_signal_finishes_what_was_begun(tmp_path: Path, folder: str, bert: Any
         layer = json.loads(headers["attnscope-state"])["layer"]
         # another process may add up in another order
         torch.testing.assert_close(decode(data).site(layer).q, attnscope.trace(*bert, "the cat sat").site(layer).q)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE)
         assert (process.returncode, out.strip(), err) == (0, "ended", "")
 
 
@@ -677,7 +678,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, folder: str) -> None:
             process.send_signal(signal.SIGINT)
             _until(lambda: not _answers(server.port), process)
             process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=60) == -signal.SIGINT
+            assert process.wait(timeout=PATIENCE) == -signal.SIGINT
             assert isinstance(answer.exception(60), OSError)
         assert process.communicate() == ("", "")
 
@@ -792,7 +793,7 @@ def test_a_thousand_silent_connections_shut_nobody_out(reader: Any) -> None:
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: local"], ids=["nothing", "half a head"])
 def test_a_head_has_a_time_limit(reader: Any, sent: bytes) -> None:
     with served({"bert": reader}, Limits(head=0.05)) as server:
-        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as slow:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as slow:
             slow.sendall(sent)
             assert _refusal_in(_closed(slow)) == (408, "slow")
         assert server.trace("the cat")[0] == 200  # the limit is not one on answers
@@ -805,13 +806,13 @@ def test_what_follows_an_answer_has_the_limit_too(reader: Any) -> None:
             b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET",
         ):
-            with socket.create_connection(("127.0.0.1", server.port), timeout=30) as slow:
+            with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as slow:
                 slow.sendall(sent)
                 assert _closed(slow).count(b"HTTP/1.1") == 1
 
 
 def test_what_is_no_http_is_refused_in_json(server: Served) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as wrong:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as wrong:
         wrong.sendall(b"\x16\x03\x01 hello\r\n\r\n")
         assert _refusal_in(_closed(wrong)) == (400, "http")
 

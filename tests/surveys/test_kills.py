@@ -9,6 +9,7 @@ import pytest
 
 import attnscope
 from attnscope.surveys.result import TABLES
+from patience import PATIENCE
 
 HERE = Path(__file__).parent
 KILLS = 20
@@ -20,7 +21,7 @@ def test_killed_at_random_moments_it_comes_to_the_same_bits(tmp_path):
     path = os.pathsep.join([str(HERE.parent / "helpers"), str(Path(attnscope.__file__).parents[1])])
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"}
     command = [sys.executable, HERE / "killed.py", tmp_path, str(KILLS), "7"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-3000:]
     rounds, *moments = map(int, done.stdout.split())
     assert len(moments) == KILLS
