@@ -54,7 +54,7 @@ myst_heading_anchors = 3
 
 nb_execution_mode = "force"
 nb_execution_in_temp = True
-nb_execution_timeout = 120
+nb_execution_timeout = 600
 nb_execution_show_tb = (
     True  # a cell that raises is a warning with its traceback, and warnings are errors: --fail-on-warning
 )

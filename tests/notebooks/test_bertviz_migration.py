@@ -13,6 +13,7 @@ import pytest
 from nbclient import NotebookClient
 
 from attnscope.models.loading import demo_folder
+from patience import PATIENCE
 
 pytestmark = pytest.mark.notebook
 
@@ -22,7 +23,6 @@ STAND_IN = """
 from bertviz.transformers_neuron_view import BertModel
 from bertviz.neuron_view import show
 from transformers import AutoTokenizer
-from patience import PATIENCE
 model_ckpt = 'bert-base-uncased'
 tokenizer = AutoTokenizer.from_pretrained(model_ckpt)
 model = BertModel.from_pretrained(model_ckpt)
