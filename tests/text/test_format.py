@@ -4,7 +4,7 @@ import pytest
 
 from attnscope.editing.band import Band as BandOfDraws
 from attnscope.head_effects.band import Band
-from attnscope.text.format import digits_apart
+from attnscope.text.format import chance, digits_apart
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,11 @@ def test_a_band_is_written_beside_its_effect() -> None:
     assert Band(-0.1, 1.72, 19, 0).beside(1.7204).startswith("-0.1000 to +1.7200, ")
     band = BandOfDraws((1.72, -0.1, 0.3), (("L2H1",), ("L2H3",), ("L2H5",)), 0, 3, 0)
     assert band.beside(1.7204).startswith("-0.1000 to +1.7200, 3 draws")
+
+
+@pytest.mark.parametrize(
+    ("probability", "words"),
+    [(0.9229, "92.3%"), (0.0, "0.0%"), (0.0005, "0.1%"), (3.14e-5, "0.0031%"), (2e-12, "2e-10%")],
+)
+def test_a_small_probability_is_not_written_as_none(probability: float, words: str) -> None:
+    assert chance(probability) == words

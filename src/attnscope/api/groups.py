@@ -10,6 +10,7 @@ from attnscope.errors import InputError, NotCaptured
 from attnscope.statistics.by_group import ANSWER, chosen_groups, groups_of as by_group
 from attnscope.statistics.group_table import GroupTable
 from attnscope.statistics.sink_tokens import set_aside
+from attnscope.text.format import chance
 from attnscope.tracing.held import open_held
 from attnscope.tracing.places import is_number
 from attnscope.tracing.trace import Trace
@@ -73,7 +74,7 @@ def _effect(cuts: GroupCuts, name: str) -> dict[str, Any]:
 
 def _notes(trace: Trace, cuts: GroupCuts, reader: Any, control: int, seed: int) -> list[str]:
     spelled = reader.decode(list(cuts.answer)) if hasattr(reader, "decode") else str(cuts.answer)
-    said = f"effect: how much the log-probability of {spelled!r:.60} ({cuts.probability:.1%}) falls, in nats, where nothing behind the group can see it, in any head."
+    said = f"effect: how much the log-probability of {spelled!r:.60} ({chance(cuts.probability)}) falls, in nats, where nothing behind the group can see it, in any head."
     if not control:
         return [said, "No control yet: control=20 cuts as many other tokens, 20 times, and shows the band."]
     fewest = min((len(cut.band) for cut in cuts.cuts.values()), default=0)

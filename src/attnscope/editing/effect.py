@@ -27,7 +27,7 @@ from attnscope.editing.measure import (
 from attnscope.editing.rules import Rule, Times, in_rows
 from attnscope.errors import InputError
 from attnscope.models.inputs import prepare
-from attnscope.text.format import digits_apart
+from attnscope.text.format import chance, digits_apart
 from attnscope.tracing.places import is_number
 
 TOP = 10
@@ -110,9 +110,9 @@ class Effect:
             first,
             f"{self.measure} of {asked}: {self.clean:+.3f} → {self.edited:+.3f}, total {self.total:+.{digits}f}",
             *self._split,
-            f"probability of {self.target!r}: {self.probability[0]:.1%} → {self.probability[1]:.1%}; KL {self.kl:.3g} nats",
+            f"probability of {self.target!r}: {chance(self.probability[0])} → {chance(self.probability[1])}; KL {self.kl:.3g} nats",
             *(
-                "{}: {}".format(when, ", ".join(f"{name!r} {p:.1%}" for name, p in top[:5]))
+                "{}: {}".format(when, ", ".join(f"{name!r} {chance(p)}" for name, p in top[:5]))
                 for when, top in zip(("before", "after"), self.top, strict=True)
             ),
             self._control,

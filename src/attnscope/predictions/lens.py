@@ -16,6 +16,7 @@ from torch import Tensor
 from attnscope.errors import InputError, NotCaptured
 from attnscope.predictions.streams import capped, head_of, stream_of
 from attnscope.predictions.targets import position_of, text_of
+from attnscope.text.format import chance
 from attnscope.tracing.frozen import Cut
 from attnscope.tracing.places import is_number
 from attnscope.tracing.stream import Node, Stream, values
@@ -45,8 +46,8 @@ class Lens:
             for row, (layer, texts) in enumerate(zip(self.layers, self.texts[place], strict=True)):
                 name = "embedding" if layer == 0 else f"after L{layer - 1}"
                 words = ", ".join(
-                    f"{text!r} {chance:.1%}"
-                    for text, chance in zip(texts, self.probabilities[place, row].tolist(), strict=True)
+                    f"{text!r} {chance(probability)}"
+                    for text, probability in zip(texts, self.probabilities[place, row].tolist(), strict=True)
                 )
                 lines.append(f"  {name:10s}  {words}")
         return "\n".join(lines)

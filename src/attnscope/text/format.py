@@ -56,6 +56,11 @@ def percent_in_words(part: float) -> str:
     return f"{fixed(100 * part, 1)} %"
 
 
+def chance(probability: float) -> str:
+    """A probability of a prediction: 92.3%, and 0.0031% where one decimal would make it 0."""
+    return f"{probability:.1%}" if probability >= 0.0005 or probability == 0 else f"{100 * probability:.2g}%"
+
+
 def number(value: float) -> str:
     """A score with two decimals; −∞ is a masked key."""
     if math.isinf(value):
