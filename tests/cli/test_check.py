@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 import tiny_models as tiny
 from attnscope.cli import main
+from patience import PATIENCE
 from tiny_tokenizers import CHATML, begins
 
 TEXT = "the cat sat on a mat"
@@ -19,7 +20,6 @@ CODE = """
 import math
 
 import torch
-from patience import PATIENCE
 
 def right(query, key, value):
     return (query @ key.mT / math.sqrt(query.shape[-1])).softmax(-1) @ value

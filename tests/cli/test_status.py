@@ -17,12 +17,12 @@ import tiny_models as tiny
 from attnscope.cli import COMMANDS, main
 from attnscope.text.example import SENTENCE
 from attnscope.text.status import status
+from patience import PATIENCE
 from tiny_tokenizers import CHATML, begins
 
 # In place of torch: keeps what stood on stderr when it was imported, and ends the process.
 FAKE_TORCH = """
 import os, shutil
-from patience import PATIENCE
 shutil.copy(os.environ["STDERR"], os.environ["SEEN"])
 os._exit(7)
 """

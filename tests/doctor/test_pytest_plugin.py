@@ -12,13 +12,13 @@ import attnscope
 from attnscope.doctor.diagnosis import Diagnosis
 from attnscope.doctor.findings import finding
 from attnscope.doctor.pytest_plugin import _with_report
+from patience import PATIENCE
 
 SOURCE = Path(attnscope.__file__).parents[1]
 PLUGIN = "attnscope.doctor.pytest_plugin"
 CASES = """
 from attnscope.doctor.diagnosis import Diagnosis
 from attnscope.doctor.findings import finding
-from patience import PATIENCE
 
 def check(ill=True):
     found = finding("raises", error="ValueError: <x> = [red]", evidence="line 3 of it")

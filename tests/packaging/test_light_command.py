@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from patience import PATIENCE
+
 pytestmark = pytest.mark.packaging
 
 HEAVY = {"torch", "numpy", "transformers"}
@@ -24,7 +26,6 @@ CODE = """
 import time
 
 import torch
-from patience import PATIENCE
 
 def attend(query, key, value):
     return torch.softmax(query @ key.mT, -1) @ value
