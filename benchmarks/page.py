@@ -265,7 +265,7 @@ def one_level(level: str, name: str) -> None:
             f"### The level {level} of {name}",
             "",
             f"`{' '.join(['python', 'benchmarks/page.py', *sys.argv[1:]])}`: {config.num_hidden_layers} layers × "
-            f"{config.num_attention_heads} heads, a page that opens on this level; medians of {times} gestures, columns as above. "
+            f"{config.num_attention_heads} heads, a page that opens on this level; medians of {times} gestures, columns as in the section Page. "
             f"Machine: {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start; headless Chromium {browser.version}.",
             "",
             "| T | page | build s | MB | first draw s | DOM elements | hover ms | query ms | within ms | layer change ms |",
