@@ -3,6 +3,7 @@
     python benchmarks/page.py            # T = 16 … 512 (some minutes); writes its section of benchmarks/RESULTS.md
     python benchmarks/page.py --all      # BertViz live beyond 128 tokens too (many minutes, many GB; failures are reported)
     python benchmarks/page.py --quick    # T = 16 and 128, few repetitions; prints only
+    python benchmarks/page.py --level stream --model smollm2   # one level alone, without BertViz, in a section of its own
 
 Every time ends at the second animation frame after the change is in the document: by then the first frame that shows it
 is painted. For hover, arrow key and layer change at the neuron level every key is a line of its own (attnscope unfolded,
@@ -23,7 +24,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +74,12 @@ def text_of(tokenizer: Any, length: int) -> str:
     return " ".join(words)
 
 
-def scope_builder() -> tuple[Callable[[str], str], Any, Any]:
+def scope_builder(name: str = "demo", level: str = "head") -> tuple[Callable[[str], str], Any, Any]:
     """(text -> HTML, model, tokenizer)."""
     import attnscope
 
-    model, tokenizer = attnscope.load("demo")
-    return lambda text: attnscope.show(model, tokenizer, text).html, model, tokenizer
+    model, tokenizer = attnscope.load(name)
+    return lambda text: attnscope.show(model, tokenizer, text, level=level).html, model, tokenizer
 
 
 def bertviz_builders(model: Any, tokenizer: Any) -> dict[str, Callable[[str], str]]:
@@ -182,11 +183,11 @@ class Bench:
         self.empties[length] = measure(self.browser, EMPTY, path, "", {}, 2 * self.times, 15)
         self.report.row(length, "an empty page", self.empties[length]._replace(size=None, elements=None))
 
-    def levels(self, length: int, build: Callable[[], str]) -> None:
+    def levels(self, length: int, build: Callable[[], str], levels: Sequence[str] = tuple(SCOPE)) -> None:
         path = self.folder / "page.html"
         seconds = built(build, path, 3)
-        for level, subject in SCOPE.items():
-            found = measure(self.browser, subject, path, f"#level={level}", {}, self.times, 5)
+        for level in levels:
+            found = measure(self.browser, SCOPE[level], path, f"#level={level}", {}, self.times, 5)
             self.ours[level, length] = found._replace(build=seconds)
             self.report.row(length, f"**{level}**", self.ours[level, length])
 
@@ -211,13 +212,13 @@ class Bench:
         self.report.row(length, f"BertViz ÷ attnscope, {view}", ratio(theirs, self.ours[view, length]), digits=2)
 
 
-def goals(report: Report, bench: Bench) -> None:
+def goals(report: Report, bench: Bench, levels: Sequence[str] = tuple(SCOPE)) -> None:
     static = ROOT / "src/attnscope/static"
     page, widget = (len(gzip.compress((static / f"{name}.js").read_bytes())) / 1000 for name in ("page", "widget"))
-    if ("model", 512) in bench.ours:
+    if (levels[0], 512) in bench.ours:
         report.say("", "Goals at T = 512; times above an empty page are differences of medians:", "")
-        report.goal("page", bench.ours["model", 512].size or 0, 12, " MB")
-        for level in SCOPE:
+        report.goal("page", bench.ours[levels[0], 512].size or 0, 12, " MB")
+        for level in levels:
             at = bench.ours[level, 512]
             report.goal(f"{level}: first draw", at.first or 0, 1, " s")
             report.goal(f"{level}: DOM elements", at.elements or 0, 4999, "")
@@ -247,11 +248,47 @@ def goals(report: Report, bench: Bench) -> None:
     report.goal("widget's bundle after gzip", widget, 155, " kB")
 
 
+def one_level(level: str, name: str) -> None:
+    """The rows of one level of one model, and its goals, in a section of their own."""
+    report, times = Report(), 12
+    torch.set_num_threads(1)
+    build, model, tokenizer = scope_builder(name, level)
+    chromium = subprocess.run(
+        [sys.executable, ROOT / "tools/find_browser.py"], check=True, capture_output=True, text=True
+    )
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        args = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=chromium.stdout.strip(), args=args)
+        bench = Bench(browser, Path(folder), {}, times, report)
+        config = model.config
+        report.say(
+            f"### The level {level} of {name}",
+            "",
+            f"`{' '.join(['python', 'benchmarks/page.py', *sys.argv[1:]])}`: {config.num_hidden_layers} layers × "
+            f"{config.num_attention_heads} heads, a page that opens on this level; medians of {times} gestures, columns as in the section Page. "
+            f"Machine: {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start; headless Chromium {browser.version}.",
+            "",
+            "| T | page | build s | MB | first draw s | DOM elements | hover ms | query ms | within ms | layer change ms |",
+            "|-|-|-|-|-|-|-|-|-|-|",
+        )
+        for length in (16, 128, 512):
+            text = text_of(tokenizer, length)
+            bench.nothing(length)
+            bench.levels(length, lambda text=text: build(text), (level,))
+        browser.close()
+    goals(report, bench, (level,))
+    write_section(f"page of {level}, {name}", report.lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--all", action="store_true", help="BertViz live at every length (many minutes, many GB)")
     parser.add_argument("--quick", action="store_true", help="two lengths, few repetitions; prints only")
+    parser.add_argument("--level", choices=SCOPE, help="one level alone, on a page that opens on it, without BertViz")
+    parser.add_argument("--model", default="demo", help="with --level: demo or smollm2")
     options = parser.parse_args()
+    if options.level:
+        return one_level(options.level, options.model)
     lengths, times = ((16, 128), 8) if options.quick else (LENGTHS, 24)
     torch.set_num_threads(1)  # least disturbed by other programs
     random.seed(0)

@@ -6,7 +6,7 @@ import type { StreamNote } from "../src/data/metadata";
 import { Payload } from "../src/data/payload";
 import { StreamTable, streamOf } from "../src/data/stream";
 import { columnOf } from "../src/heads/stream-column";
-import { folded } from "../src/levels/stream/folding";
+import { folded, unfolded } from "../src/levels/stream/folding";
 import { sentenceOf, sentenceOfLens } from "../src/levels/stream/sentence";
 import type { Part } from "../src/scene/text";
 import { bytes } from "./fixture";
@@ -31,8 +31,15 @@ describe("a column", () => {
         if (theirs === null) expect(mine).toBeNull();
         else expect(mine).toBeCloseTo(theirs, 5);
     });
-    expect(folded(column, new Set(), false).map(({ name }) => name)).toEqual(expected.folded);
-    expect(folded(column, new Set(), true)).toBe(column.lines);
+    expect(folded(column, false).map(({ name }) => name)).toEqual(expected.folded);
+    expect(folded(column, true)).toBe(column.lines);
+    const every = new Set(folded(column, false).map(({ id }) => id));
+    const opened = unfolded(folded(column, false), every);
+    const own = opened.filter(({ line }) => column.lines.includes(line) || line.folded);
+    expect(own.flatMap(({ line }) => (line.folded ? [] : [line]))).toEqual(column.lines);
+    // what a run of layers adds stands once: in its row, or in those of its layers
+    for (const { line } of own)
+      if (line.folded) expect([line.value, line.running, line.stage]).toEqual([null, null, null]);
   });
 });
 

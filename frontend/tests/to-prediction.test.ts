@@ -1,8 +1,9 @@
 /** The steps behind the write: their sums against the table of the stream, read by hand. */
 
 import { describe, expect, it } from "vitest";
+import type { StreamNote } from "../src/data/metadata";
 import { Payload } from "../src/data/payload";
-import { streamOf } from "../src/data/stream";
+import { StreamTable, streamOf } from "../src/data/stream";
 import type { Step } from "../src/levels/steps/step";
 import { toPrediction } from "../src/levels/steps/to-prediction";
 import type { Scene } from "../src/scene/scene";
@@ -40,6 +41,21 @@ describe("from the write to the prediction", () => {
     expect(numberOf(steps.get("logits"), "difference")).toBeCloseTo(LOGITS[0][0] - LOGITS[0][1]);
     for (const step of steps.values())
       for (const { value, expand } of step.scalars ?? []) if (expand) expect(expand().total).toBeCloseTo(value, 5);
+  });
+
+  it("names b_O where the layer has one", () => {
+    const { parts, ...note } = streamed().note;
+    const bias = { kind: "bias" as const, name: "L0 attention bias", block: 0, head: null };
+    const scene = sceneAt(0, 3);
+    const heads = (parts: StreamNote["parts"]) => {
+      const table = new StreamTable({ ...note, parts }, (name) => payload.floats(`stream.${name}`));
+      return toPrediction(scene, table)[0];
+    };
+    expect(heads(parts).why).toMatch(/ write\.$/);
+    expect(heads(parts).formula).toHaveLength(2);
+    const without = parts.slice(0, -1);
+    expect(heads([...without, bias]).why).toMatch(/ write, and b_O\.$/);
+    expect(heads([...without, bias]).formula).toHaveLength(4);
   });
 
   it("the last layer is followed by biases alone", () => {

@@ -159,6 +159,9 @@ def test_a_head_is_switched_off_and_on_again(server, visit, predicts):
     page.keyboard.press("Space")
     page.wait_for_url("**edits=off_L1H1*")
     assert page.locator("[data-edited=off][data-head='1']").is_visible()
+    assert (
+        page.locator(".model-panel-title").bounding_box()["height"] < 60
+    )  # beside two buttons it does not break by words
     with attnscope.edit(model, tokenizer) as edit:
         edit.head("L1H1").off()
         effect = edit.effect("the cat sat on the mat", control=20)
@@ -242,6 +245,8 @@ def test_panel_and_view_are_both_usable_in_a_narrow_window(server, visit):
         for name in ("off", "cut", "weight", "undo", "more"):  # at once, and the rest by scrolling the panel alone
             box = page.locator(f"[data-edit={name}]").bounding_box()
             assert inside["y"] <= box["y"] <= box["y"] + box["height"] <= inside["y"] + inside["height"], (width, name)
+        readout = page.locator("[data-readout]").bounding_box()
+        assert inside["y"] + inside["height"] <= readout["y"], width
         scrolled = page.evaluate("scrollY")
         panel.evaluate("e => { e.scrollTop = e.scrollHeight }")
         for name in ("[data-brief]", "[data-edit=undo]", "[data-prediction] >> nth=-1"):

@@ -1,5 +1,6 @@
 """The steps level: every number on the page is Python's, every unfolded sum adds up to it, and all of it works by keyboard."""
 
+import re
 from xml.etree import ElementTree
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 import attnscope
 import tiny_models as tiny
 from attnscope.payload.step_tensors import sizes
+from browser_tools import until
+from made_streams import streamed
 from made_traces import with_everything
 
 KEEP = {"x", "pre_rotary", "projections"}
@@ -218,6 +221,18 @@ def test_numbers_are_walked_and_unfolded_by_keyboard(open_view, demo_trace):
     assert page.locator('[data-level="steps"]').is_visible(), "the first Escape folds, it does not leave"
     again = page.evaluate("document.querySelector('[data-attnscope]').shadowRoot.activeElement.dataset.dim")
     assert again == focused
+
+
+def test_the_walk_ends_with_all_of_the_last_step_in_sight(open_view):
+    page = open_view(streamed().show("steps", layer=1, head=1, query=4))
+    forth = page.locator("[data-walk=next]")
+    for _ in range(page.locator("[data-step]").count()):
+        forth.click()
+    last = page.locator("[data-step][data-walked]")
+    assert last.get_attribute("data-step") == "logits"
+    box = "(part) => document.querySelector('[data-attnscope]').shadowRoot.querySelector(part).getBoundingClientRect()"
+    until(page, f"() => ({box})('[data-walked]').bottom <= ({box})('.foot').top")
+    assert re.fullmatch(r"\d+ logits", page.locator("[data-readout]").inner_text())
 
 
 def test_without_x_it_begins_at_q_and_says_how_to_get_it(open_view, demo_trace):

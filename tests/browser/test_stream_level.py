@@ -99,6 +99,56 @@ def test_it_fits_and_can_be_read(open_view, width, dark):
     assert inside == 0
 
 
+def test_the_keyboard_stays_in_the_column(open_view):
+    """The link past the frame, and a way to another level and back, lead to a row."""
+    page = open_view(streamed().show("stream"))
+    focus = "() => document.querySelector('[data-attnscope]').shadowRoot.activeElement?.dataset.line ?? null"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate(focus) == "embedding"
+    page.keyboard.press("ArrowDown")
+    row = page.evaluate(focus)
+    assert row != "embedding"
+    for key in ("1", "0"):
+        with next_draw(page):
+            page.keyboard.press(key)
+    assert page.evaluate(focus) == row
+    with next_draw(page):
+        page.locator('[data-tool="lens"]').click()
+    for key in ("1", "0"):
+        with next_draw(page):
+            page.keyboard.press(key)
+    page.keyboard.press("ArrowUp")  # the tool had the focus, and keeps it
+    page.locator("[data-stage]").last.focus()
+    for key in ("1", "0"):
+        with next_draw(page):
+            page.keyboard.press(key)
+    assert (
+        page.evaluate("() => document.querySelector('[data-attnscope]').shadowRoot.activeElement?.dataset.stage") == "2"
+    )
+
+
+def test_the_lens_grid_shows_the_chosen_position_beside_the_layers(open_view):
+    trace = streamed()
+    rows = [0, 1, 2] * 4
+    numbers = ("logits", "probabilities", "contributions", "lens_ids", "lens_probabilities", "sizes", "writes", "turns")
+    table = made_table()
+    wide = {name: getattr(table, name)[rows] for name in numbers}
+    texts = {name: tuple(getattr(table, name)[row] for row in rows) for name in ("targets", "lens_text")}
+    table = replace(table, positions=tuple(range(len(rows))), **wide, **texts)
+    view = replace(trace, stream_table=table).show("stream", query=11, lens=True)
+    page = open_view(view, width=390, height=844)
+    box = page.locator(".stream-lens-scroll").bounding_box()
+    for selector in (".stream-lens-head[data-chosen]", ".stream-lens-layer >> nth=0"):
+        found = page.locator(selector).bounding_box()
+        assert box["x"] - 1 <= found["x"] <= found["x"] + found["width"] <= box["x"] + box["width"] + 1, selector
+    assert page.locator("[data-stage]").first.bounding_box()["height"] >= 24
+    with next_draw(page):
+        page.locator('.stream-lens-scroll [data-row="0"]').first.click()
+    assert page.locator(".stream-lens-head[data-chosen]").bounding_box()["x"] >= box["x"] + 60
+
+
 def test_bars_move_unless_motion_is_unwelcome(open_view):
     page = open_view(streamed().show("stream"))
     seconds = "() => parseFloat(getComputedStyle(document.querySelector('[data-attnscope]').shadowRoot.querySelector('.stream-bar i')).transitionDuration)"

@@ -1,5 +1,6 @@
 """The command line answers mistakes with one paragraph and exit code 2, never with a traceback."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,15 @@ def test_a_long_text_is_cut_on_request(folder: str, tmp_path: Path) -> None:
     assert str(out) in result.stdout
     assert "cut to the 61 tokens" in " ".join(result.stdout.split())
     assert out.exists()
+
+
+def test_the_stream_explains_the_tokens_that_are_named(tmp_path: Path) -> None:
+    tiny.model("llama").save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    named = ["--prediction", "mat", "--against", "dog"]
+    result = run("the cat", "--model", str(tmp_path), "--level", "stream", "--terminal", *named)
+    assert result.exit_code == 0, result.output
+    assert re.match(r"“mat” (over|under) “dog” by ", result.stdout), result.stdout
 
 
 def test_a_text_is_shown(folder: str, tmp_path: Path) -> None:

@@ -12,9 +12,13 @@ from rich.console import Console
 import attnscope
 from attnscope.errors import InputError
 from attnscope.render.figures import figure
+from attnscope.render.page.html import plain_table
 from attnscope.render.terminal import draw
 from attnscope.tracing.stream_table import StreamReceipt
-from attnscope.views.stream_column import column_of
+from attnscope.views.sentences.labels import as_text
+from attnscope.views.sentences.sentence import title
+from attnscope.views.sentences.stream import sentence_of_stream
+from attnscope.views.stream_column import column_of, parts_of
 from made_streams import made_table, streamed
 
 PLACE: dict[str, Any] = {"query": 4, "target": 11, "against": 13}
@@ -31,6 +35,21 @@ def said(made: Any) -> str:
 def failing() -> attnscope.Trace:
     trace = streamed()
     return replace(trace, stream_table=replace(made_table(), receipt=StreamReceipt(0.3, 0.2, 0.0, 1e-4)))
+
+
+def test_a_page_without_frames_and_a_screen_reader_get_the_stream() -> None:
+    view = streamed().show("stream", static=True, **PLACE)
+    column = column_of(view.trace, view.state)
+    assert title(view).startswith("the stream at “")
+    assert as_text(sentence_of_stream(column)) in title(view)
+    plain = plain_table(view)
+    assert f"adds to {column.pair}" in plain
+    assert all(part.name in plain for part in parts_of(column.lines))
+    assert "head" not in title(streamed(False).show("stream", query=4)).split(":")[0]
+    bare = plain_table(streamed(False).show("stream", query=4))
+    assert "turns x by" in bare
+    assert "°" in bare
+    assert title(streamed().show("stream", query=5)).startswith("layer")  # whose stream is not held
 
 
 @pytest.mark.parametrize("width", [7.2, 3.4])

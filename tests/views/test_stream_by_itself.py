@@ -37,6 +37,13 @@ def test_every_view_of_a_short_text_has_the_level_and_the_trace_is_what_it_is_wi
     assert shown(level="stream").trace.stream_table.positions == tuple(range(last + 1))
 
 
+def test_without_a_prediction_it_opens_where_other_levels_open(demo: Any) -> None:
+    text = "As the aircraft becomes lighter, it flies higher."
+    view, other = attnscope.show(*demo, text, level="stream"), attnscope.show(*demo, text)
+    place = ("layer", "head", "query", "key", "why")
+    assert [getattr(view.state, name) for name in place] == [getattr(other.state, name) for name in place]
+
+
 def test_what_you_keep_is_what_is_kept() -> None:
     assert shown(keep=()).trace.stream_table is None
     assert shown(keep=("x",)).trace.streams == ()

@@ -51,8 +51,9 @@ export class LevelHost {
   focus(): void {
     const element = this.shown?.element;
     if (!element) return;
-    const target =
-      element.querySelector<HTMLElement>("[data-grid]") ?? element.querySelector<HTMLElement>("[tabindex='0']");
+    const grid = [...element.querySelectorAll<HTMLElement>("[data-grid]")].find((one) => !one.closest("[hidden]"));
+    const stop = "[tabindex='0']"; // of a grid whose rows or cells take the focus themselves
+    const target = grid?.matches("[tabindex]") ? grid : (grid ?? element).querySelector<HTMLElement>(stop);
     if (!target) element.tabIndex = -1;
     (target ?? element).focus({ preventScroll: true });
   }

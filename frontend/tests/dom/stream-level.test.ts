@@ -2,8 +2,14 @@
 /** The stream level: its numbers are those of the table, what a reader chooses, and what it does not vouch for. */
 
 import { beforeAll, describe, expect, it } from "vitest";
+import cases from "../../../tests/cases/stream.json";
 import { levelNamed } from "../../src/app/level-registry";
 import type { State } from "../../src/base/state";
+import type { StreamNote } from "../../src/data/metadata";
+import { StreamTable } from "../../src/data/stream";
+import { columnOf } from "../../src/heads/stream-column";
+import { folded } from "../../src/levels/stream/folding";
+import { endsOf, Rows } from "../../src/levels/stream/rows";
 import type { Level } from "../../src/scene/level";
 import { asText } from "../../src/scene/text";
 import type { Streamed } from "../fixture";
@@ -80,6 +86,45 @@ describe("the column", () => {
   });
 });
 
+describe("quiet layers", () => {
+  const quiet = cases.find(({ name }) => name === "quiet layers stand together") as (typeof cases)[number];
+  const numbers = quiet.table.numbers as unknown as Record<string, number[][][]>;
+  const floats = (name: string) => (numbers[name] ? Float32Array.from(numbers[name].flat(2)) : null);
+  const column = columnOf(new StreamTable(quiet.table.note as StreamNote, floats), 0, null, null);
+
+  it("open and close by key and by click, and the focus stays", () => {
+    const opened = new Set<string>();
+    const toggle = (line: { id: string }) => {
+      if (!opened.delete(line.id)) opened.add(line.id);
+      draw();
+    };
+    const rows = new Rows({ say: () => {}, toggle, enter: () => {} });
+    const draw = () => rows.draw(column, folded(column, false), opened, () => false, endsOf(column));
+    draw();
+    document.body.replaceChildren(rows.element);
+    const all = () => [...rows.element.querySelectorAll<HTMLElement>("[data-line]")];
+    const closed = all().length;
+    const fold = all().find((row) => row.dataset.kind === "fold") as HTMLElement;
+    fold.focus();
+    press(fold, "ArrowRight");
+    expect(document.activeElement).toBe(fold);
+    expect(fold.getAttribute("aria-expanded")).toBe("true");
+    expect(all().length).toBeGreaterThan(closed);
+    const inside = fold.nextElementSibling as HTMLElement;
+    expect(inside.getAttribute("aria-level")).toBe("2");
+    press(fold, "ArrowDown");
+    expect(document.activeElement).toBe(inside);
+    press(inside, "ArrowLeft");
+    expect(document.activeElement).toBe(fold);
+    press(fold, "ArrowLeft");
+    expect(all().length).toBe(closed);
+    fold.click();
+    expect(all().length).toBeGreaterThan(closed);
+    fold.click();
+    expect(all().length).toBe(closed);
+  });
+});
+
 describe("target and alternative", () => {
   it("are the first two, unless the state names others", () => {
     const { find, draw } = drawn();
@@ -140,6 +185,30 @@ describe("the lens grid", () => {
       "From L1 on the lens reads Mary, at the end with 62 %; before that, from L0 on, the.",
     );
   });
+});
+
+describe("the data table", () => {
+  it("is that of the column, and over the lens grid that of the lens", () => {
+    const { level, find, draw } = drawn();
+    const table = level.tools?.find((one) => one.dataset.tool === "table") as HTMLElement;
+    table.click();
+    expect(find("[data-figures] caption").textContent).toContain("The stream at");
+    draw({ lens: true });
+    expect(find("[data-figures] caption").textContent).toContain("The lens at each position");
+    const cells = [...level.element.querySelectorAll("[data-figures] tbody tr")].map((row) =>
+      [...row.children].map((cell) => cell.textContent),
+    );
+    expect(cells.length).toBe(6);
+    expect(cells[2].slice(2, 4)).toEqual(["L1", "Mary"]);
+    expect(cells[5]).toEqual(["6", expect.any(String), "L1", "Mary", "50.0 %"]);
+  });
+});
+
+it("positions and predictions are named as one reads them", () => {
+  const { find } = drawn();
+  expect(find('[data-position="3"]').textContent).toMatch(/^3 \S+ → Mary \S+ %$/);
+  expect(find('[data-prediction="3"] .stream-choose').textContent).toMatch(/^Mary \S+ %$/);
+  expect([...find(".stream-hint").querySelectorAll(".tok")].map((one) => one.textContent)).toEqual(["Mary", "John"]);
 });
 
 describe("what is not vouched for", () => {

@@ -37,6 +37,11 @@ PAGE = "attnscope.html"
 @click.option("--pair", help="Second sentence of a pair.  [default: none]")
 @click.option("--target", help="Text for the decoder of an encoder-decoder model.  [default: its start token]")
 @click.option(
+    "--prediction",
+    help="The token or label that the level stream explains, as text with the space before it.  [default: the most probable]",
+)
+@click.option("--against", help="What the level stream compares it with.  [default: the next most probable]")
+@click.option(
     "--generate", type=click.IntRange(min=0), default=0, show_default=True, help="Tokens by which the model continues."
 )
 @click.option("--truncate", is_flag=True, help="Cut a text that is too long for the model.  [default: refuse it]")
@@ -46,7 +51,11 @@ PAGE = "attnscope.html"
     type=click.Choice([*NAMES, *ALIASES]),
     help=f"Level to open on; lines is another name of head, grid of matrix.  [default: {State.level}]",
 )
-@click.option("--terminal", is_flag=True, help="Draw the head and the neuron level here; write a page only with --out.")
+@click.option(
+    "--terminal",
+    is_flag=True,
+    help="Draw the level here (without --level head and neuron); write a page only with --out.",
+)
 @click.option(
     "--out", type=click.Path(dir_okay=False), help=f"File to write: .html, .png, .svg or .pdf.  [default: {PAGE}]"
 )
@@ -91,6 +100,8 @@ def show_text(
     key: str | None = None,
     pair: str | None = None,
     target: str | None = None,
+    prediction: str | None = None,
+    against: str | None = None,
     task: str | None = None,
     roles: str | None = None,
     terminal: bool = False,
@@ -106,6 +117,7 @@ def show_text(
         from attnscope.render.terminal import check_levels, draw
 
         check_levels(drawn)
+    explained = {name: text for name, text in (("target", prediction), ("against", against)) if text is not None}
     loaded, tokenizer = load(model, quiet, task=task)
     with status("running the model once …", quiet):
         view = attnscope.show(
@@ -119,6 +131,7 @@ def show_text(
             text_pair=pair,
             text_target=target,
             roles=None if roles is None else attnscope.RoleTable.load(roles),
+            **explained,
             **options,
         )
     path: Path | None = None

@@ -1,4 +1,5 @@
-"""Where the level stream opens: at the last position that it holds, on the head that adds most to the prediction."""
+"""Where the level stream opens: at the last position that predicts, on the head that adds most to the prediction; where
+nothing is predicted, on the link that a view opens on."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,8 @@ def on_stream(
     stack = site.stack if stack is None and layer is None else stack
     if query is None:
         predicting = [row for row, targets in enumerate(table.targets) if targets]
+        if not predicting and len(table.positions) == len(trace.query_tokens(site)):
+            return stack, layer, head, query
         query = table.positions[predicting[-1] if predicting else -1]
     at = trace.query_tokens(site).find(query, "query")
     if layer is None and head is None and at in table.positions:

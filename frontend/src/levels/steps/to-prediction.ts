@@ -29,11 +29,12 @@ export function toPrediction(scene: Scene, table: StreamTable | null): Unnamed[]
   const mlp = behind > here ? column.lines[behind] : null;
   const later = column.lines.slice(1 + (mlp ? behind : here));
   const own = [line, ...line.parts].find(({ head }) => head === state.head);
+  const bias = hasBias(table, at);
   return [
     {
       id: "heads",
-      why: `The layer adds up what its ${count(site.heads, "head")} write, and b_O.`,
-      formula: ["Σ", { symbol: "write" }, "+", { symbol: "b", sub: "O" }],
+      why: `The layer adds up what its ${count(site.heads, "head")} write${bias ? ", and b_O" : ""}.`,
+      formula: ["Σ", { symbol: "write" }, ...(bias ? ["+", { symbol: "b", sub: "O" }] : [])],
       scalars: [...adds(column, "head-adds", own), ...adds(column, "heads-add", line), ...length(line, "heads")],
     },
     {
@@ -54,6 +55,10 @@ export function toPrediction(scene: Scene, table: StreamTable | null): Unnamed[]
     ...(column.target ? [logitsStep(column, table)] : []),
   ];
 }
+
+/** Whether the output projection of a block has a bias. */
+const hasBias = ({ note }: StreamTable, at: number) =>
+  note.parts.some(({ kind, block }) => kind === "bias" && block === at);
 
 function tokensOf({ meta }: Scene, table: StreamTable | null): number | undefined {
   return meta.sites.find(({ stack, kind }) => stack === table?.note.stack && kind === "self")?.query_tokens;
@@ -113,9 +118,10 @@ function laterStep(column: Column, later: Line[]): Unnamed {
   const line = { ...later[0], name: "what follows", value: column.attributed ? 0 : null, parts: later };
   for (const { value } of later) line.value = line.value === null ? null : line.value + (value ?? 0);
   const blocks = later.filter(({ block }) => block !== null).length;
+  const others = blocks < later.length ? "; biases of norms count too" : "";
   return {
     id: "later",
-    why: `${blocks ? `${count(blocks, "later block")} read x and add to it in the same way` : "No block follows"}; biases of norms count too.`,
+    why: `${blocks ? `${count(blocks, "later block")} read x and add to it in the same way` : "No block follows"}${others}.`,
     scalars: adds(column, "later-add", line),
   };
 }

@@ -55,7 +55,7 @@ export class Walk {
     for (const one of stops) delete one.dataset.walked;
     stop.dataset.walked = "";
     stop.scrollIntoView({ block: "nearest", behavior: still() ? "auto" : "smooth" });
-    this.say(stop.querySelector(".step-title")?.textContent ?? "");
+    this.say([...(stop.querySelector(".step-title")?.children ?? [])].map((one) => one.textContent).join(" "));
     if (this.at === stops.length - 1) this.pause();
   }
 

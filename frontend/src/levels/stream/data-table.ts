@@ -1,8 +1,12 @@
-/** The column as a plain table: a row for every part; where nothing is attributed, for every block. */
+/** The column as a plain table: a row for every part; where nothing is attributed, for every block. And the lens grid as one. */
 
 import { fixed, percent } from "../../base/format";
+import type { StreamTable } from "../../data/stream";
 import type { Rows } from "../../heads/csv";
 import type { Column, Line } from "../../heads/stream-column";
+import { shown } from "../../heads/target-names";
+import { inLine, type Label } from "../../scene/labels";
+import { stageName } from "./sentence";
 
 const blank = (value: number | null, digits: number) => (value === null ? "" : fixed(value, digits));
 
@@ -59,6 +63,31 @@ export function tableOf(column: Column, where: string): Rows {
             : [null, null]
           : []),
       ];
+    },
+  };
+}
+
+/** The lens grid: a row for every position after every layer. */
+export function tableOfLens(table: StreamTable, labels: Label[]): Rows {
+  const { note } = table;
+  const stages = note.layers + 1;
+  const at = (i: number) => {
+    const [row, stage] = [Math.floor(i / stages), i % stages];
+    const position = note.positions[row];
+    const names = [inLine(labels[position]), stageName(stage), shown(note.lens_text[row][stage])] as const;
+    return { position, names, probability: table.lens(row)[stage] };
+  };
+  return {
+    caption: "The lens at each position, from the embedding to the last layer",
+    columns: ["position", "token", "after", "lens", "probability"],
+    rows: note.positions.length * stages,
+    row: (i) => {
+      const { position, names, probability } = at(i);
+      return [String(position), ...names, percent(probability)];
+    },
+    values: (i) => {
+      const { position, names, probability } = at(i);
+      return [position, ...names, probability];
     },
   };
 }

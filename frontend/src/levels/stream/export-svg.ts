@@ -11,9 +11,10 @@ import type { Label } from "../../scene/labels";
 import type { Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import { asText, type Part } from "../../scene/text";
+import { unfolded } from "./folding";
 import { TASKS } from "./predictions";
 import { FAILED, receiptSaid } from "./receipt";
-import { endsOf, isFirst, rowName } from "./rows";
+import { endsOf, isFirst, isPart, rowName } from "./rows";
 import { sentenceOf, signed, stageName } from "./sentence";
 
 const LEFT = 24;
@@ -72,10 +73,7 @@ export function exportSvg(
     if (column.lens.length) text("lens", LENS, y, bold);
     y += 8;
     let before = 0;
-    for (const line of drawn.lines) {
-      before = row(line, false, before);
-      if (drawn.opened.has(line.id)) for (const part of line.parts) row(part, true, before);
-    }
+    for (const { line } of unfolded(drawn.lines, drawn.opened)) before = row(line, isPart(column, line), before);
   } else lines(`✕ ${FAILED}`, END - 2 * LEFT, 18);
 
   function row(line: Line, part: boolean, before: number): number {

@@ -8,8 +8,8 @@ const LITTLE = 0.1; // of the largest part or block
 const size = (line: Line) =>
   Math.max(Math.abs(line.value ?? 0), ...line.parts.map(({ value }) => Math.abs(value ?? 0)));
 
-/** The rows, where runs of at least two quiet layers are one, unless the reader opened them. */
-export function folded(column: Column, opened: ReadonlySet<string>, whole: boolean): Line[] {
+/** The rows, where runs of at least two quiet layers are one, with the rows of these layers as its parts. */
+export function folded(column: Column, whole: boolean): Line[] {
   const { lines, attributed } = column;
   if (whole || !attributed || lines.length <= ENOUGH) return lines;
   const least = LITTLE * Math.max(...lines.map(size));
@@ -20,7 +20,7 @@ export function folded(column: Column, opened: ReadonlySet<string>, whole: boole
     while (end < lines.length && lines[end].layer !== null && !loud.has(lines[end].layer)) end++;
     const run = lines.slice(i, end);
     const fold = run.length && run[0].layer !== run[run.length - 1].layer ? together(run) : null;
-    if (fold && !opened.has(fold.id)) out.push(fold);
+    if (fold) out.push(fold);
     else out.push(...(run.length ? run : [lines[i]]));
     i = Math.max(end, i + 1);
   }
@@ -38,6 +38,17 @@ function together(run: Line[]): Line {
     value: run.reduce((sum, { value }) => sum + (value ?? 0), 0),
     running: last.running,
     stage: last.stage,
+    parts: run,
     folded: run.length,
   };
+}
+
+/** The rows one below another, each with what is opened of it, and how deep it lies. */
+export function unfolded(lines: Line[], opened: ReadonlySet<string>, depth = 1): { line: Line; depth: number }[] {
+  return lines.flatMap((line) => {
+    const open = opened.has(line.id);
+    // the rows of its layers show what a run of layers adds
+    const own = open && line.folded ? { ...line, value: null, running: null, stage: null } : line;
+    return [{ line: own, depth }, ...(open ? unfolded(line.parts, opened, depth + 1) : [])];
+  });
 }

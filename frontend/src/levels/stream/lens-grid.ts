@@ -34,6 +34,7 @@ export class LensGrid {
   private page = 0;
   private built = "";
   private row = -2;
+  private seen = false;
 
   constructor(
     private readonly table: StreamTable,
@@ -56,7 +57,8 @@ export class LensGrid {
 
   /** `row`: the position that is chosen; −1: none. */
   draw(row: number, ramp: Ramp): void {
-    if (row !== this.row && row >= 0) {
+    const moved = row !== this.row;
+    if (moved && row >= 0) {
       this.page = Math.floor(row / PAGE);
       this.at = [this.table.note.layers, row];
     }
@@ -68,6 +70,25 @@ export class LensGrid {
       setAttribute(head, "data-chosen", i + this.page * PAGE === row ? "" : null);
     });
     this.stopAt(...this.at);
+    if (moved || !this.seen) this.reveal();
+    this.seen = true;
+  }
+
+  /** It is not shown any more. */
+  leave(): void {
+    this.seen = false;
+  }
+
+  /** The chosen position stands in sight, beside the names of the layers. */
+  reveal(): void {
+    const head = this.heads[this.row - this.page * PAGE];
+    const { scroller } = this;
+    if (!head || !scroller.clientWidth) return;
+    const names = head.parentElement?.querySelector<HTMLElement>(".stream-lens-corner")?.offsetWidth ?? 0;
+    const left = head.offsetLeft - scroller.offsetLeft;
+    const from = scroller.scrollLeft;
+    if (left < from + names || left + head.offsetWidth > from + scroller.clientWidth)
+      scroller.scrollLeft = left + head.offsetWidth - scroller.clientWidth;
   }
 
   private build(ramp: Ramp): void {

@@ -6,13 +6,14 @@ import type { Site } from "../../data/metadata";
 import type { Source } from "../../data/source";
 import { type StreamTable, streamOf } from "../../data/stream";
 import { levels } from "../../generated/words.json";
+import type { Rows as Table } from "../../heads/csv";
 import { DataTable } from "../../heads/data-table";
 import { type Column, columnOf, type Line } from "../../heads/stream-column";
 import { inLine, type Label, labels } from "../../scene/labels";
 import type { Actions, Legend, Level, LevelEntry, Picture } from "../../scene/level";
 import type { Scene } from "../../scene/scene";
 import type { Part } from "../../scene/text";
-import { tableOf } from "./data-table";
+import { tableOf, tableOfLens } from "./data-table";
 import { exportLens, exportSvg } from "./export-svg";
 import { folded } from "./folding";
 import { LensGrid } from "./lens-grid";
@@ -95,7 +96,7 @@ export class StreamLevel implements Level {
   }
 
   get keys(): string {
-    if (this.scene && this.isLens(this.scene)) return "↑ ↓ ← → walk · Enter chooses the position";
+    if (this.scene && this.isLens(this.scene)) return "↑ ↓ ← → walk · Enter on another position chooses it";
     return "↑ ↓ walk · → opens a block into its heads, ← closes it";
   }
 
@@ -123,12 +124,14 @@ export class StreamLevel implements Level {
     setText(this.note, this.said(column));
     this.note.hidden = !this.note.textContent;
     if (lens) this.lens.draw(row, scene.ramp);
+    else this.lens.leave();
+    if (this.figures.open) this.figures.draw(() => this.tableOf(scene, column));
     if (!column) return;
     this.opened ??= new Set(strongest(column));
     this.predictions.draw(column);
     this.predictions.element.hidden = !column.predictions.length;
     setAttribute(this.wholeTool, "aria-pressed", String(this.whole));
-    this.wholeTool.hidden = lens || folded(column, new Set(), false).length === column.lines.length;
+    this.wholeTool.hidden = lens || folded(column, false).length === column.lines.length;
     const failed = !column.receipt.passed;
     setText(this.warning, failed ? `✕ ${FAILED}` : "");
     this.warning.hidden = !failed;
@@ -137,7 +140,6 @@ export class StreamLevel implements Level {
     this.rows.draw(column, this.linesOf(column), this.opened, this.isSelected(scene), endsOf(column));
     this.titles.replaceChildren(...titlesOf(column));
     this.receipt.replaceChildren(receiptRow(column, this.table.note.receipt));
-    if (this.figures.open) this.figures.draw(() => tableOf(column, this.where(scene)));
   }
 
   sentence(scene: Scene): Part[] | null {
@@ -156,7 +158,9 @@ export class StreamLevel implements Level {
   look(): void {}
 
   arrive(): void {
-    if (this.scene) this.positions.reveal(this.rowOf(this.scene));
+    if (!this.scene) return;
+    this.positions.reveal(this.rowOf(this.scene));
+    this.lens.reveal();
   }
 
   close(): boolean {
@@ -222,7 +226,7 @@ export class StreamLevel implements Level {
   }
 
   private linesOf(column: Column): Line[] {
-    return folded(column, this.opened ?? new Set(), this.whole);
+    return folded(column, this.whole);
   }
 
   private toggleWhole(): void {
@@ -271,9 +275,15 @@ export class StreamLevel implements Level {
   }
 
   private toggleTable(): void {
-    const column = this.scene && this.columnOf(this.scene);
-    if (column) this.figures.draw(() => tableOf(column, this.where(this.scene as Scene)));
+    const { scene } = this;
+    if (scene) this.figures.draw(() => this.tableOf(scene, this.columnOf(scene)));
     setAttribute(this.tableTool, "aria-pressed", String(this.figures.toggle()));
+  }
+
+  /** Of what is shown: the lens at every position, or the column of one. */
+  private tableOf(scene: Scene, column: Column | null): Table {
+    if (this.isLens(scene) || !column) return tableOfLens(this.table, this.labels);
+    return tableOf(column, this.where(scene));
   }
 }
 

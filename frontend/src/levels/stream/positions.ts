@@ -27,9 +27,13 @@ export class Positions {
       const one = button("", { class: "stream-position", "data-position": position }, () => host.go(position));
       const [target] = note.targets[row] ?? [];
       const chance = target ? table.probabilities(row)[0] : 0;
-      one.append(h("span", { class: "stream-at" }, String(position)), tokenElement(labels[position]?.text ?? "?"));
+      // with the blanks that a reader of its name needs
+      one.append(h("span", { class: "stream-at" }, String(position)), " ", tokenElement(labels[position]?.text ?? "?"));
       if (target)
-        one.append(h("span", { class: "stream-next" }, "→ ", tokenElement(shown(target.text)), ` ${percent(chance)}`));
+        one.append(
+          " ",
+          h("span", { class: "stream-next" }, "→ ", tokenElement(shown(target.text)), ` ${percent(chance)}`),
+        );
       const said = `${inLine(labels[position])} at ${position}${target ? `: predicts ${shown(target.text)} with ${percent(chance)}` : ""}`;
       for (const kind of ["pointerover", "focus"]) one.addEventListener(kind, () => host.say(said));
       return one;

@@ -6,7 +6,7 @@ import { percent, precise } from "../../base/format";
 import { Roving } from "../../base/roving";
 import type { StreamNote } from "../../data/metadata";
 import type { Column, Prediction } from "../../heads/stream-column";
-import { setToken } from "../../scene/token-element";
+import { setToken, tokenElement } from "../../scene/token-element";
 
 export const TASKS: Record<StreamNote["task"], string> = {
   next: "next token",
@@ -66,12 +66,10 @@ export class Predictions {
       row.element.hidden = !row.prediction;
       if (row.prediction) this.fill(row, row.prediction, target, against, attributed && predictions.length > 1);
     });
-    setText(
-      this.note,
-      attributed && target && against
-        ? `Bars to the right push towards ${target.text}, bars to the left towards ${against.text}. Click another; “vs” makes it the one to compare with.`
-        : "",
-    );
+    const said = attributed && target && against;
+    const [right, left] = [target, against].map((one) => tokenElement(one?.text ?? ""));
+    const hint = ["Bars to the right push towards ", right, ", bars to the left towards ", left, ". Click another"];
+    this.note.replaceChildren(...(said ? [...hint, "; “vs” makes it the one to compare with."] : []));
     this.roving.goTo();
   }
 
@@ -86,7 +84,7 @@ export class Predictions {
       prediction: null,
     };
     explained(row.other, () => `compare with ${row.prediction?.text}`);
-    row.choose.append(row.token, h("span", { class: "stream-share", "aria-hidden": "true" }, row.bar), row.chance);
+    row.choose.append(row.token, " ", h("span", { class: "stream-share", "aria-hidden": "true" }, row.bar), row.chance);
     row.element.append(row.choose, row.other);
     for (const kind of ["pointerover", "focusin"])
       row.element.addEventListener(kind, () => {

@@ -5,6 +5,7 @@ import { fixed, percent, precise } from "../../base/format";
 import { nice } from "../../base/scale";
 import { type Column, kindName, type Line } from "../../heads/stream-column";
 import { setToken } from "../../scene/token-element";
+import { unfolded } from "./folding";
 import { signed } from "./sentence";
 
 /** One end for all bars, one for the sum so far; where nothing is attributed, for turns, for writes and for sizes. */
@@ -79,11 +80,11 @@ export class Rows {
   draw(column: Column, rows: Line[], opened: ReadonlySet<string>, selected: (line: Line) => boolean, ends: Ends): void {
     this.column = column;
     setAttribute(this.element, "data-change", column.attributed ? null : "");
-    const lines = rows.flatMap((line) => [line, ...(opened.has(line.id) ? line.parts : [])]);
     let before = 0;
-    this.shown = lines.map((line) => {
+    this.shown = unfolded(rows, opened).map(({ line, depth }) => {
       const row = this.made.get(line.id) ?? this.make(line);
       row.line = line;
+      setAttribute(row.element, "aria-level", String(depth));
       this.fill(row, column, opened, ends, before);
       row.element.toggleAttribute("data-selected", selected(line));
       before = line.running ?? before;
@@ -134,10 +135,8 @@ export class Rows {
     setText(row.name, rowName(line, part));
     element.classList.toggle("stream-part", part);
     element.classList.toggle("stream-first", first);
-    setAttribute(element, "aria-level", part ? "2" : "1");
     element.classList.toggle("stream-fold", line.folded > 0);
-    const opens = line.parts.length > 0 || line.folded > 0;
-    setAttribute(element, "aria-expanded", opens ? String(opened.has(line.id)) : null);
+    setAttribute(element, "aria-expanded", line.parts.length > 0 ? String(opened.has(line.id)) : null);
     setAttribute(element, "aria-label", line.name);
     setAttribute(element, "data-head", line.head === null ? null : String(line.head));
     const value = attributed ? line.value : line.turn;
@@ -194,7 +193,7 @@ export class Rows {
   }
 
   private act(line: Line): void {
-    if (line.parts.length || line.folded) this.host.toggle(line);
+    if (line.parts.length) this.host.toggle(line);
     else if (line.head !== null) this.host.enter(line);
   }
 
@@ -219,7 +218,7 @@ export class Rows {
       next.element.scrollIntoView({ block: "nearest" });
     } else if (event.key === "ArrowRight" && open === "false") this.host.toggle(line);
     else if (event.key === "ArrowLeft" && open === "true") this.host.toggle(line);
-    else if (event.key === "ArrowLeft" && row.element.classList.contains("stream-part")) {
+    else if (event.key === "ArrowLeft") {
       const above = this.shown.find(({ line: one }) => one.parts.includes(line));
       if (above) this.stopAt(above.line.id)?.focus();
     } else if ((event.key === "Enter" || event.key === " ") && (open !== null || line.head !== null)) this.act(line);
@@ -255,5 +254,6 @@ export function saidOf(column: Column, line: Line): string {
     what.push(`‖x‖ ${precise(sizes[line.stage])} after it`);
     if (line.stage < lens.length) what.push(`lens: ${lensText[line.stage]} ${percent(lens[line.stage])}`);
   }
+  if (line.folded && line.value === null) what.push(`${line.folded} blocks`);
   return `${line.name}: ${what.join(" · ")}`;
 }

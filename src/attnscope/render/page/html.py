@@ -76,15 +76,20 @@ def frame(view: View, height: int = 900) -> str:
 
 
 def plain_table(view: View, rows: int = 12) -> str:
-    """The sentence and the strongest keys of the view's query, as HTML without script or style: what GitHub shows."""
+    """The sentence and the strongest keys of the view's query (or the strongest parts of the stream), as HTML without script or style: what GitHub shows."""
     from attnscope.views.sentences.columns import NUMBERS, TITLES
-    from attnscope.views.sentences.sentence import strongest, title
+    from attnscope.views.sentences.sentence import stream_shown, strongest, title
+    from attnscope.views.sentences.stream import strongest_parts
 
-    body = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(getattr(row, name))}</td>' for name in NUMBERS)}</tr>"
-        for row in strongest(view, rows)
+    column = stream_shown(view)
+    titles, cells = (
+        [TITLES[name] for name in NUMBERS],
+        [[getattr(row, name) for name in NUMBERS] for row in strongest(view, rows)],
     )
-    heads = "".join(f"<th>{TITLES[name]}</th>" for name in NUMBERS)
+    if column is not None:
+        titles, cells = strongest_parts(column, rows)
+    body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in cells)
+    heads = "".join(f"<th>{html.escape(one)}</th>" for one in titles)
     return f"<p>{html.escape(title(view))}</p><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
 
 

@@ -1,9 +1,11 @@
 """A view in words and numbers, for hosts that cannot draw: a terminal, a page without scripts, a screen reader."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from attnscope.errors import InputError
 from attnscope.statistics.group_sums import key_sums
 from attnscope.statistics.sink_tokens import set_aside, sink_tokens_of
 from attnscope.text.format import fixed, number, percent, percent_in_words, significant
@@ -14,6 +16,8 @@ from attnscope.views.sentences.labels import as_text
 from attnscope.views.sentences.notes import note
 from attnscope.views.sentences.pair import PairRow, Side, sentence_of_pair
 from attnscope.views.sentences.query import QueryRow, sentence_of_query
+from attnscope.views.sentences.stream import sentence_of_stream
+from attnscope.views.stream_column import Column, column_of
 from attnscope.views.view import View
 
 
@@ -78,8 +82,20 @@ def title(view: View) -> str:
     here = view.other if view.pair is not None and view.state.side == "b" else view
     site, state = here.trace.sites[here.site_index], here.state
     changed = view.pair is not None and view.state.side == "difference"
+    column = None if changed else stream_shown(here)
+    if column is not None:
+        token = spelled(here.trace.query_tokens(site))[here.own.query]
+        return f"the stream at “{token}” (position {here.own.query}): {as_text(sentence_of_stream(column))}"
     parts = sentence_of_pair(pair_row(view)) if changed else sentence_of_query(query_row(here))
     return f"{site.name}, head {state.head} (counted from 0): {as_text(parts)}{'' if changed else _of_group(here)}"
+
+
+def stream_shown(view: View) -> Column | None:
+    """The column that the level stream shows; None at other levels, and where the stream of the query is not held."""
+    if view.state.level == "stream":
+        with suppress(InputError):
+            return column_of(view.trace, view.own)
+    return None
 
 
 def _of_group(view: View) -> str:

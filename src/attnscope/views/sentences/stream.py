@@ -132,3 +132,12 @@ def receipt_of_stream(column: Column) -> str:
     if given.logit_error is not None:
         said.append(f"Logits from that sum, against the model's own: {_small(given.logit_error)}.")
     return " ".join([*said, f"Up to {_small(given.tolerance)} is rounding."])
+
+
+def strongest_parts(column: Column, rows: int) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells of a table: the parts that add most; without contributions, the blocks that turn the stream most."""
+    if column.attributed:
+        parts = sorted(parts_of(column.lines), key=lambda line: -abs(line.value or 0.0))[:rows]
+        return ["part", f"adds to {column.pair}"], [[line.name, signed(line.value or 0.0, 2)] for line in parts]
+    turned = sorted((line for line in column.lines if _finite(line.turn)), key=lambda line: -(line.turn or 0.0))[:rows]
+    return ["block", "turns x by"], [[line.name, f"{fixed(line.turn or 0.0, 1)}°"] for line in turned]
