@@ -14,6 +14,7 @@ from attnscope.capturing.stream.room import Room
 from attnscope.errors import CaptureError, InputError, NotCaptured
 from attnscope.predictions.table import stream_table
 from attnscope.predictions.targets import ids_of_text, notes_on
+from attnscope.views.budget import BASE64, bytes_in
 from followed_models import inputs_of, traced
 
 TEXT = "the cat sat on the mat"
@@ -153,3 +154,19 @@ def test_a_target_that_the_view_does_not_keep() -> None:
     assert kept.state.target in {one.id for one in kept.trace.stream_table.targets[0]}
     with pytest.raises(InputError, match="is 2 tokens"):
         view.at(target="cats")
+
+
+def test_the_stream_counts_towards_the_size_of_a_page() -> None:
+    text = " ".join([TEXT] * 8)
+
+    def page(level: str, max_mb: float) -> Any:
+        return attnscope.show(tiny.model("llama"), tiny.tokenizer(), text, level=level, max_mb=max_mb, static=True)
+
+    whole = page("stream", 12)
+    size = 1e-6 * whole.trace.stream_table.nbytes * BASE64  # with half of it there is no room for all positions
+    part = page("stream", size)
+    assert len(whole.trace.stream_table.positions) > len(part.trace.stream_table.positions) > 5
+    assert part.trace.stream_table.nbytes < bytes_in(size) * 0.6
+    assert sum(len(block.data) for block in part.blocks) * BASE64 < 1.1e6 * size
+    with pytest.raises(InputError, match="max_mb is 'large'"):
+        page("stream", "large")  # type: ignore[arg-type]

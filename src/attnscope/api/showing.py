@@ -142,7 +142,7 @@ def show(
         groups=groups,
     )
     if keep is None and level != "stream":
-        traced = with_table(traced, level, look, few=True)
+        traced = with_table(traced, level, look, few=True, max_mb=max_mb)
     return show_trace(
         traced,
         level=level,
@@ -187,7 +187,7 @@ def show_trace(
     """A View of a trace; `show` says what the arguments mean. `model`, `tokenizer`: those that were traced, for edits in a live view; None: it has none. Raises
     InputError for anything out of range."""
     check_look(look)
-    traced = with_table(traced, level, look)
+    traced = with_table(traced, level, look, max_mb=max_mb)
     if roles is not None:
         traced = with_roles(traced, roles)
     if effects is not None:

@@ -11,17 +11,19 @@ from attnscope.predictions.streams import label_place, logits_of
 from attnscope.predictions.targets import NO_PREDICTIONS, notes_on, target_count
 from attnscope.tracing.stream import NO_STREAM, Stream
 from attnscope.tracing.trace import Trace
+from attnscope.views.budget import bytes_in
 
-MOST = 16e6  # bytes of contributions in a page
 NUMBERS = 4 * 10  # bytes of one part at one position: ten targets
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 LENS = 2e9  # multiplications for a lens that nobody asked for: some 50 ms
 
 
-def with_table(trace: Trace, level: str, look: Mapping[str, Any] = NOTHING, few: bool = False) -> Trace:
-    """The trace with the table of its stream, where it kept one: at all positions, or at the last ones that fit into a page.
+def with_table(
+    trace: Trace, level: str, look: Mapping[str, Any] = NOTHING, few: bool = False, max_mb: float = 12
+) -> Trace:
+    """The trace with the table of its stream, where it kept one: at all positions, or at the last ones that fit into half of a page.
 
-    `look`: may name a target and an alternative, which the table then holds. `few`: nobody asked for the stream, so the table is of the
+    `look`: may name a target and an alternative, which the table then holds. `max_mb`: the size of the page. `few`: nobody asked for the stream, so the table is of the
     last positions, whose lens takes no noticeable time; the level stream says how to get the others.
 
     Raises CaptureError where the stream is not the model's own and the view opens on it; other levels open without it, and a note says
@@ -35,7 +37,7 @@ def with_table(trace: Trace, level: str, look: Mapping[str, Any] = NOTHING, few:
             {},
             replace(trace, notes=(*trace.notes, f"{' and '.join(given)} changed nothing: {NO_PREDICTIONS}.")),
         )
-    stream, fit = trace.streams[-1], _that_fit(trace)
+    stream, fit = trace.streams[-1], _that_fit(trace, bytes_in(max_mb) / 2)
     if few:
         fit = fit[-max(1, int(LENS / max(1, _lens_of_one(stream)))) :]
     if (place := label_place(stream)) is not None and stream.positions[place] not in fit:
@@ -51,10 +53,10 @@ def with_table(trace: Trace, level: str, look: Mapping[str, Any] = NOTHING, few:
     return replace(made, notes=(*made.notes, *notes_on(stream.tokenizer, given, logits_of(stream, fit[-1]))))
 
 
-def _that_fit(trace: Trace) -> Sequence[int]:
-    """The last positions, as many as a page has room for."""
+def _that_fit(trace: Trace, room: float) -> Sequence[int]:
+    """The last positions, as many as fit into so many bytes."""
     parts = sum(site.heads + 3 for site in trace.sites)  # the heads, an MLP and the biases of each layer
-    return tuple(trace.streams[-1].positions)[-max(1, int(MOST / (NUMBERS * parts))) :]
+    return tuple(trace.streams[-1].positions)[-max(1, int(room / (NUMBERS * parts))) :]
 
 
 def _lens_of_one(stream: Stream) -> int:

@@ -115,6 +115,11 @@ class StreamTable:
     refused: str = ""
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of its numbers."""
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor))
+
+    @property
     def layers(self) -> int:
         """L: how many layers wrote into the stream."""
         return self.sizes.shape[1] - 1

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Real
+from typing import Any
 
 import torch
 
@@ -58,6 +60,20 @@ class Plan:
     rows: bool = True
 
 
+def check_size(max_mb: Any) -> None:
+    """Raises InputError for what is no size of a page."""
+    if isinstance(max_mb, bool) or not isinstance(max_mb, Real) or not max_mb > 0:
+        raise InputError(
+            f"max_mb is {max_mb!r:.60}; it is the largest size of the numbers in a page, in MB, so it must be a number above 0."
+        )
+
+
+def bytes_in(max_mb: float) -> float:
+    """How many bytes of numbers a page of this size holds. Raises InputError for what is no size."""
+    check_size(max_mb)
+    return max_mb * 1e6 / (BASE64 * COMPRESSED)
+
+
 def plan_blocks(trace: Trace, site: int, head: int, max_mb: float, steps: str = "head", exact: bool = False) -> Plan:
     """Choose dtype and sites for a view of `max_mb` that opens on `site` and `head`.
 
@@ -65,9 +81,12 @@ def plan_blocks(trace: Trace, site: int, head: int, max_mb: float, steps: str = 
     and of the heads of others that have the strongest links; else some heads of one site. Where heads are left out, up to a
     quarter of the room goes to their pictures, and what the query does in all heads is left out if it takes more than half.
     The steps level comes first: x and the projections of the head the view opens on, if they take a quarter of the room or
-    less, or of all heads with steps="all". Raises InputError where those do not fit.
+    less, or of all heads with steps="all"; the table of the stream counts before all else, up to half of the room. Raises
+    InputError where heads do not fit.
     """
-    budget = max_mb * 1e6 / (BASE64 * COMPRESSED)
+    budget = bytes_in(max_mb)
+    if trace.stream_table is not None:
+        budget = max(budget / 2, budget - trace.stream_table.nbytes)
     if steps == "all":
         wanted = {index: tuple(range(one.heads)) for index, one in enumerate(trace.sites) if not one.weights_only}
         room = sum(step_tensors.sizes(trace.sites[index])[1] for index in wanted)
@@ -86,7 +105,7 @@ def plan_blocks(trace: Trace, site: int, head: int, max_mb: float, steps: str = 
 def _plan(trace: Trace, site: int, head: int, max_mb: float, budget: float, exact: bool) -> Plan:
     """What of q, k and v fits into `budget` bytes."""
     native = [_bytes(s, None) for s in trace.sites]
-    small = budget if exact else min(budget, EXACT_MB * 1e6 / (BASE64 * COMPRESSED))
+    small = budget if exact else min(budget, bytes_in(EXACT_MB))
     if sum(native) <= small or (sum(native) <= budget and all(s.kept_dtype.itemsize <= 2 for s in trace.sites)):
         return Plan(dict.fromkeys(range(len(trace.sites)), Held()), ())
     note = (

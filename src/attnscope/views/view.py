@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from attnscope.tracing.silence import chosen_look
 from attnscope.tracing.site import Site
 from attnscope.tracing.trace import Trace
 from attnscope.views.as_python import python, python_of_comparison
-from attnscope.views.budget import Block, Plan, make_blocks, make_pictures, plan_blocks
+from attnscope.views.budget import Block, Plan, check_size, make_blocks, make_pictures, plan_blocks
 from attnscope.views.by_name import numbered
 from attnscope.views.earlier import with_state as with_state
 from attnscope.views.state import State
@@ -81,10 +80,7 @@ class View:
             raise InputError(f"steps is {steps!r}; it is one of {', '.join(map(repr, STEPS))}: see attnscope.show.")
         check_flag("static", static)
         check_flag("exact", exact)
-        if isinstance(max_mb, bool) or not isinstance(max_mb, Real) or not max_mb > 0:
-            raise InputError(
-                f"max_mb is {max_mb!r:.60}; it is the largest size of the numbers in a page, in MB, so it must be a number above 0."
-            )
+        check_size(max_mb)
         self.trace = trace
         self._state = state
         self.static = static or os.environ.get("ATTNSCOPE_STATIC") == "1"
