@@ -40,6 +40,7 @@ class Own:
     bias: Tensor
     pattern: Tensor
     late: bool = False
+    raw: Tensor | None = None  # [H or 1, Q, K]: the scores as they were, where they are known without a constant
 
     @property
     def plain(self) -> bool:
