@@ -51,7 +51,9 @@ def conventions(case: Case, fit: Fit, other: Run) -> None:
         )
     if p is not None and p.out is not None and p.out.twice:
         found["output"] = "its projection is applied twice"
-    if invocation.finish is not None:
+    if invocation.finish is not None and invocation.finish.of_inputs:
+        found["output"] = "a map of the attention's output and the query, side by side"
+    elif invocation.finish is not None:
         found["output"] = "the projected queries are added to what the heads give, as in the Set Transformer"
         if recipe.scale == "model" and not any("scale" in mistake.change for mistake in fit.mistakes):
             found["scale"] = "1/√(heads · d), as in the Set Transformer's own code"

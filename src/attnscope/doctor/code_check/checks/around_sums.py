@@ -20,7 +20,13 @@ _TWO = re.compile(r"alpha|deep_?norm|residual_(scale|multiplier)|\b2(\.0?)?\s*\*
 def sums_and_norms(case: Case, whole: Invocation, outer: Run, inner: Run) -> None:
     """`outer`: the run of the whole module; `inner`: the same, with what went into its projections and came out of the last."""
     saw, out = inner.reading.saw, inner.reading.output
-    if saw is None or out is None or whole.call.inputs != 1 or whole.queries_apart or not _by_tokens(whole, saw[0], out):
+    if (
+        saw is None
+        or out is None
+        or whole.call.inputs != 1
+        or whole.queries_apart
+        or not _by_tokens(whole, saw[0], out)
+    ):
         return
     x, module = outer.inputs[0], whole.fn
     with _met(module, x.shape) as met:  # type: ignore[arg-type]

@@ -103,6 +103,8 @@ def _mask(case: Case, fit: Fit, name: str) -> None:
     changing = [a for a in attempts if plain is None or not _same(a[2].reading.output, plain)]
     if re.search(LENGTHS_NAME, name, re.IGNORECASE) and _lengths_off(case, fit, name):
         return
+    if _of_other_keys(case, fit, name, changing):
+        return
     if not _mistaken(case, fit, name, changing) and not filled_after(case, fit, name, changing, plain):
         _unknown(case, fit, name, attempts, changing, refused)
 
@@ -178,6 +180,34 @@ def _mistaken(case: Case, fit: Fit, name: str, attempts: list[Attempt]) -> bool:
                     _add(case, wrong, tried)
                     return True
     return False
+
+
+def _of_other_keys(case: Case, fit: Fit, name: str, attempts: list[Attempt]) -> bool:
+    """Whether one text's mask holds for all of them, or the mask stands a key too early or too late: a finding then."""
+    for form, convention, run in attempts:
+        assert run.allowed is not None
+        if not bool((run.allowed != run.allowed[:1]).any()):
+            continue
+        for id, other, fields in _moved(run.allowed):
+            if agrees(fit, [replace(run, allowed=other)], case.sinks):
+                case.conventions[name] = f"{form.name}, {convention.name}"
+                case.find(id, name=name, **fields)
+                return True
+    return False
+
+
+def _moved(allowed: Tensor) -> Iterator[tuple[str, Tensor, dict[str, str]]]:
+    """Masks in place of the one that was passed, with the mistake that makes each."""
+    for row, which in ((0, "first"), (-1, "last")):
+        yield "mask-of-one-text", allowed[row:][:1].expand_as(allowed), {"which": which}
+    for shift, where in ((1, "later"), (-1, "earlier")):
+        rolled = allowed.roll(shift, -1)
+        yield "mask-shifted", rolled, {"where": where}
+        edge = 0 if shift > 0 else -1
+        for filled in (True, False):
+            other = rolled.clone()
+            other[..., edge] = filled
+            yield "mask-shifted", other, {"where": where}
 
 
 def _lengths_off(case: Case, fit: Fit, name: str) -> bool:
