@@ -217,7 +217,7 @@ def _begin_again(cached: _Cached, after: Outcome, cut: int) -> bool:
     alone, whole = cached.step(x[:, cut:], None), cached.step(x, None)
     for outcome, count in ((after, x.shape[1]), (alone, x.shape[1] - cut), (whole, x.shape[1])):
         kept = cached.kept(outcome.value) if outcome.ok else None
-        if not _of_tokens(kept, count):
+        if kept is None or not _of_tokens(kept, count):
             return False
         keys = kept if isinstance(kept, Tensor) else kept[0]
         axis = next(i for i in range(1, keys.ndim) if keys.shape[i] == count)

@@ -188,26 +188,26 @@ def _of_other_keys(case: Case, fit: Fit, name: str, attempts: list[Attempt]) -> 
         assert run.allowed is not None
         if not bool((run.allowed != run.allowed[:1]).any()):
             continue
-        for id, other, fields in _moved(run.allowed):
+        for id, other, where in _moved(run.allowed):
             if agrees(fit, [replace(run, allowed=other)], case.sinks):
                 case.conventions[name] = f"{form.name}, {convention.name}"
-                case.find(id, name=name, **fields)
+                case.find(id, name=name, where=where)
                 return True
     return False
 
 
-def _moved(allowed: Tensor) -> Iterator[tuple[str, Tensor, dict[str, str]]]:
+def _moved(allowed: Tensor) -> Iterator[tuple[str, Tensor, str]]:
     """Masks in place of the one that was passed, with the mistake that makes each."""
     for row, which in ((0, "first"), (-1, "last")):
-        yield "mask-of-one-text", allowed[row:][:1].expand_as(allowed), {"which": which}
+        yield "mask-of-one-text", allowed[row:][:1].expand_as(allowed), which
     for shift, where in ((1, "later"), (-1, "earlier")):
         rolled = allowed.roll(shift, -1)
-        yield "mask-shifted", rolled, {"where": where}
+        yield "mask-shifted", rolled, where
         edge = 0 if shift > 0 else -1
         for filled in (True, False):
             other = rolled.clone()
             other[..., edge] = filled
-            yield "mask-shifted", other, {"where": where}
+            yield "mask-shifted", other, where
 
 
 def _lengths_off(case: Case, fit: Fit, name: str) -> bool:
