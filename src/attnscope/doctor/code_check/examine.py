@@ -12,6 +12,7 @@ from attnscope.doctor.code_check import report
 from attnscope.doctor.code_check.arguments import refuse_unfit
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.checks import comparisons, execution, invariants, mask_argument, proofs, seen_scores
+from attnscope.doctor.code_check.checks.added_weights import added_weights
 from attnscope.doctor.code_check.checks.blocks import smaller_blocks
 from attnscope.doctor.code_check.checks.causal_meant import meant_causal
 from attnscope.doctor.code_check.first_runs import first_runs, runs_of_fit, stilled
@@ -96,7 +97,7 @@ def _examine(case: Case) -> None:
         fit = _with_own_cap(case, trials, _match)
     if fit is None and _parts(case, trials):
         return
-    if not proofs.unused(case, trials, fit) and fit is None:
+    if not proofs.unused(case, trials, fit) and fit is None and not added_weights(case, trials):
         invariants.unmatched(case, trials)
     proofs.context_ignored(case, trials)
     if fit is not None:

@@ -14,6 +14,7 @@ from attnscope.doctor.code_check.first_runs import runs_of, runs_of_fit, same_ca
 from attnscope.doctor.code_check.match.search import Fit, Search, Trials
 from attnscope.doctor.code_check.run.candidates import batch_is_first
 from attnscope.doctor.code_check.run.invocation import Invocation, Run
+from attnscope.doctor.code_check.run.parts import attentions_beside
 from attnscope.doctor.code_check.run.submodule import Ends
 from attnscope.doctor.findings import finding
 
@@ -31,8 +32,8 @@ def inside(case: Case, trials: Trials, match: Callable[[Case, Trials], Fit | Non
     right where there is more in it, and a search for mistakes in vain is long."""
     whole, _ = trials[0]
     ends = Ends.of(whole.projections, whole.fn)
-    if ends is None:
-        return None
+    if ends is None or (isinstance(whole.fn, nn.Module) and attentions_beside(whole.fn, ends.query)):
+        return None  # each of several is examined alone
     runs = runs_of(case, replace(whole, ends=ends))
     if runs[0].reading.output is None:
         return None

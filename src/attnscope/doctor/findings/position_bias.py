@@ -29,7 +29,29 @@ class Attention(nn.Module):
 attention = Attention()
 """
 
+LATE = """
+def attention(query, key, value):  # (batch, length, size), with a bias for the distance
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    i = torch.arange(scores.shape[-1])
+    bias = -0.25 * (i[:, None] - i).abs()
+    return (scores + bias).softmax(dim=-1) @ value
+"""
+
 ENTRIES = (
+    Entry(
+        id="bias-after-softmax",
+        severity="error",
+        title="a bias is added to the weights, after the softmax",
+        why="The weights of a row then no longer sum to 1, and may be negative: the bias multiplies values where it should favour keys.",
+        cure="weights = (scores + bias).softmax(dim=-1)",
+        evidence="the output is the right one and, in every text, the same weights times the values beside it; they move the sums of the rows by up "
+        "to {most:.3g}",
+        invariant="the weights of a query sum to 1",
+        place="where the bias is added",
+        wrong=LATE.replace("(scores + bias).softmax(dim=-1)", "(scores.softmax(dim=-1) + bias)"),
+        right=LATE,
+        reference=EXTRAPOLATION,
+    ),
     Entry(
         id="position-bias-scrambled",
         severity="error",

@@ -142,7 +142,7 @@ def _module(case: Case, fit: Fit) -> None:
         return
     x = cached.x
     made = _made(case.cached, x.shape[0], 7)
-    whole = invocation.run((x, x, x), **case.options).output
+    whole = replace(invocation, ends=None).run((x, x, x), **case.options).output  # the whole module's
     cut = x.shape[-2] - LAST
     before = cached.step(x[:, :cut], made)
     kept = made if made is not None else cached.kept(before.value)
@@ -175,7 +175,7 @@ def of_itself(case: Case, fit: Fit) -> bool:
     if any(_PLACES.search(n) for n in names if n not in (*cached.pasts, cached.switch)):
         return False  # the caller says where the tokens stand
     x = cached.x
-    whole = invocation.run((x, x, x), **case.options).output
+    whole = replace(invocation, ends=None).run((x, x, x), **case.options).output  # the whole module's
     if whole is None or whole.shape[1] != x.shape[1]:
         return False
     found: dict[int, tuple[float, Tensor, Outcome]] = {}

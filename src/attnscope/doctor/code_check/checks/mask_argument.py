@@ -249,7 +249,9 @@ def _contradiction(case: Case, name: str, convention: probes.Convention) -> None
 def _unknown(case: Case, fit: Fit, name: str, attempts: list, changing: list, refused: list[Reading]) -> None:
     if changing and padding_leaks(case, fit.invocation, name):
         return
-    if attempts and not changing and "mask" in name.lower():
+    if attempts and not changing and fit.invocation.ends is not None and _acts_elsewhere(case, fit, name):
+        case.skip("mask-elsewhere", name=name)
+    elif attempts and not changing and "mask" in name.lower():
         case.find("mask-ignored", name=name, count=len(attempts))
     elif attempts:
         case.skip("mask-unknown" if changing else "mask-idle", name=name)
@@ -257,6 +259,15 @@ def _unknown(case: Case, fit: Fit, name: str, attempts: list, changing: list, re
         case.skip("mask-refused", name=name, error=refused[-1].outcome.error or refused[-1].wrong)
     else:
         case.skip("mask-untried", name=name)
+
+
+def _acts_elsewhere(case: Case, fit: Fit, name: str) -> bool:
+    """Whether the mask changes what the whole module gives, and nothing of the attention that was compared."""
+    whole = replace(fit.invocation, ends=None)
+    inputs = whole.inputs("mask", 7)
+    plain = whole.run(inputs, still=case.still, sinks=case.sinks).output
+    runs = (run.reading.output for _, _, run in _attempts(case, replace(fit, invocation=whole), name, inputs))
+    return plain is not None and any(output is not None and not _same(output, plain) for output in runs)
 
 
 def _half_overflow(case: Case, refused: list[Reading], name: str) -> bool:

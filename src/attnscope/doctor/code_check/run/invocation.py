@@ -193,8 +193,8 @@ class Invocation:
             kwargs[self.call.sinks_name] = sinks
         if mask is not None and name:
             kwargs[name] = mask
-        elif self.call.needs_mask:
-            kwargs[self.call.masks[0]] = self._permission(inputs)
+        for needed in self.call.needed_masks:
+            kwargs.setdefault(needed, self._permission(inputs))
         if self.ends is None:
             return self.read(run(self.fn, args, kwargs, **options), inputs)
         with self.ends.watched(self.fn) as seen:

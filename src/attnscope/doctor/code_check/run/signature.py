@@ -44,6 +44,7 @@ class Call:
     fills: dict[str, tuple[str, ...]] = field(default_factory=dict)  # parameters, and the kinds of values to try
     guessed: tuple[str, ...] = ()  # those among them whose names say nothing
     needs_mask: bool = False
+    needed_masks: tuple[str, ...] = ()  # all that it must have
     sinks_name: str | None = None
     needs_sinks: bool = False
     memory: str | None = None  # a parameter with a default that keys and values may come from
@@ -134,6 +135,7 @@ def _others(call: Call, parameters: list[inspect.Parameter]) -> Call:
             masks.append(p.name)
             guessed += [p.name] if must and not _MASK.search(p.name) else []
             more["needs_mask"] = more.get("needs_mask", False) or must
+            more["needed_masks"] = (*more.get("needed_masks", ()), *[p.name] * must)
         elif must:
             fills[p.name] = GUESSES
             guessed.append(p.name)
