@@ -62,7 +62,7 @@ def _added(operands: Operands, rest: Tensor, spread: float) -> Tensor | None:
         value = value.unflatten(-1, (operands.kv_heads, -1)).transpose(1, 2)
         value = repeat_heads(value, operands.heads)
     value = value.double()
-    batch, heads, keys, size = value.shape
+    heads, keys, size = value.shape[1:]
     if operands.heads:  # outputs [B, Q, M] hold all heads
         out = torch.eye(heads * size).double() if operands.out is None else operands.out[0].double()
         columns = torch.einsum("bhkd,hdm->bmhk", value, out.unflatten(0, (heads, size))).flatten(2)

@@ -98,7 +98,7 @@ def _normed_over_tokens(before: Tensor, after: Tensor) -> str | None:
     means = after.mean(1)
     steady = bool((means - means[:1]).abs().max() < 1e-3 * after.abs().max())
     spreads = after.flatten(1).std(-1)  # a norm over tokens and width together sets these, and their means
-    steady = steady or _alike(spreads, spreads) and _alike(after.flatten(1).mean(-1), spreads)
+    steady = steady or (_alike(spreads, spreads) and _alike(after.flatten(1).mean(-1), spreads))
     if not steady or not bool((apart - 1).abs().max() > 1e-2):
         return None
     return f"one text is divided by up to {float(apart.max()):.3g} times as much as another, each feature by one number for all its tokens"

@@ -213,16 +213,20 @@ def _of_tokens(kept: Any, count: int) -> bool:
 
 def _begin_again(cached: _Cached, after: Outcome, cut: int) -> bool:
     """Whether the keys that joined the cache are those of a text that begins with these tokens, and not those of this text."""
-    x, ends = cached.x, []
+    x, found = cached.x, []
     alone, whole = cached.step(x[:, cut:], None), cached.step(x, None)
-    for outcome, count in ((after, x.shape[1]), (alone, x.shape[1] - cut), (whole, x.shape[1])):
+    counts = (x.shape[1], x.shape[1] - cut, x.shape[1])
+    for outcome, count in zip((after, alone, whole), counts, strict=True):
         kept = cached.kept(outcome.value) if outcome.ok else None
         if kept is None or not _of_tokens(kept, count):
             return False
-        keys = kept if isinstance(kept, Tensor) else kept[0]
-        axis = next(i for i in range(1, keys.ndim) if keys.shape[i] == count)
-        ends.append(keys.movedim(axis, 0)[cut - x.shape[1] :].detach().float())
-    joined, of_alone, of_whole = ends
+        found.append((kept if isinstance(kept, Tensor) else kept[0]).detach().float())
+    if len({keys.ndim for keys in found}) > 1:
+        return False
+    axis = next((i for i in range(1, found[0].ndim) if tuple(keys.shape[i] for keys in found) == counts), None)
+    if axis is None:
+        return False
+    joined, of_alone, of_whole = (keys.movedim(axis, 0)[cut - x.shape[1] :] for keys in found)
     return torch.allclose(joined, of_alone, atol=1e-5) and not torch.allclose(joined, of_whole, atol=1e-3)
 
 
@@ -269,5 +273,7 @@ def _kept(value: Any) -> Any:
 
 
 def _weights(part: Any) -> bool:
-    """Whether this looks like attention weights: [B, H, T, T]."""
-    return torch.is_tensor(part) and part.ndim == 4 and part.shape[-1] == part.shape[-2]
+    """Whether this looks like attention weights: [B, (H,) T, T], none below 0, in rows that sum to 1."""
+    if not torch.is_tensor(part) or part.ndim not in (3, 4) or part.shape[-1] != part.shape[-2]:
+        return False
+    return bool((part >= 0).all()) and bool(((part.float().sum(-1) - 1).abs() < 1e-3).all())
