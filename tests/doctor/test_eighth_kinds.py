@@ -417,7 +417,7 @@ class LuongStep(Heads):
     def __init__(self) -> None:
         super().__init__()
         self.attn = self.q
-        del self.q, self.k, self.v, self.o
+        del self.q, self.k, self.v, self.o, self.heads
 
     def forward(self, hidden: Tensor, encoder_outputs: Tensor) -> Tensor:
         weights = (self.attn(encoder_outputs) @ hidden.unsqueeze(-1)).softmax(1)
