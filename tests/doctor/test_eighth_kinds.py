@@ -477,3 +477,13 @@ def test_heads_are_read_from_a_configuration_that_is_a_class() -> None:
             return self.joined(F.scaled_dot_product_attention(*self.of(x)))
 
     assert named(Configured(Config())) == (True, [])
+
+
+def test_outputs_that_are_never_finite_are_no_fault_of_the_doctor() -> None:
+    class Spoiled(Heads):
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+            q, k, v = self.of(x)
+            bias = (1 - mask.float())[:, None, None] * -torch.inf
+            return self.joined((q @ k.mT / 6**0.5 + bias).softmax(-1) @ v)
+
+    assert named(Spoiled())[1] == ["kept-nan"]

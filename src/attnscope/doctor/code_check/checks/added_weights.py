@@ -32,7 +32,7 @@ def added_weights(case: Case, trials: Trials) -> bool:
                 except RuntimeError:
                     break
                 theirs = run.reading.output
-                if theirs is None or right.shape != theirs.shape or not bool(right.isfinite().all()):
+                if theirs is None or right.shape != theirs.shape or not bool((right - theirs).isfinite().all()):
                     break
                 added = _added(operands, (theirs - right).double(), float(theirs.std()))
                 if added is None or not _varied(added):
