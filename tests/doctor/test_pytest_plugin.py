@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 import attnscope
 from attnscope.doctor.diagnosis import Diagnosis
@@ -18,7 +19,6 @@ PLUGIN = "attnscope.doctor.pytest_plugin"
 CASES = """
 from attnscope.doctor.diagnosis import Diagnosis
 from attnscope.doctor.findings import finding
-from patience import PATIENCE
 
 def check(ill=True):
     found = finding("raises", error="ValueError: <x> = [red]", evidence="line 3 of it")
