@@ -7,12 +7,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE
 
 import attnscope
 from attnscope.doctor.diagnosis import Diagnosis
 from attnscope.doctor.findings import finding
 from attnscope.doctor.pytest_plugin import _with_report
+from patience import PATIENCE
 
 SOURCE = Path(attnscope.__file__).parents[1]
 PLUGIN = "attnscope.doctor.pytest_plugin"
