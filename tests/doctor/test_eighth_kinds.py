@@ -277,6 +277,17 @@ def test_the_mask_of_the_context_is_examined() -> None:
     assert named(Across(late=True)) == (True, ["mask-after-softmax"])
 
 
+class OfEncoders(Heads):
+    """Self-attention that takes a mask of keys from elsewhere, and no such keys."""
+
+    def forward(self, hidden_states: Tensor, encoder_attention_mask: Tensor | None = None) -> Tensor:
+        return self.joined(F.scaled_dot_product_attention(*self.of(hidden_states)))
+
+
+def test_a_mask_of_keys_that_do_not_come_is_not_missed() -> None:
+    assert named(OfEncoders()) == (True, [])
+
+
 class Tutorial(Heads):
     """A mask that it must have, True = masked; a sum and a norm behind."""
 

@@ -131,6 +131,8 @@ def _others(call: Call, parameters: list[inspect.Parameter]) -> Call:
         elif must and _OF_MEMORY.search(p.name) and (call.inputs == 1 or more.get("needs_mask")):
             fills[p.name] = GUESSES
             guessed.append(p.name)
+        elif not must and _OF_MEMORY.search(p.name) and call.inputs == 1:
+            continue  # of keys and values that may come from elsewhere, and do not
         elif (must or p.default is None) and _is_mask(p.name):
             masks.append(p.name)
             guessed += [p.name] if must and not _MASK.search(p.name) else []
