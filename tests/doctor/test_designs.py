@@ -357,7 +357,7 @@ def test_a_mistake_inside_a_design_is_named(name):
 @pytest.mark.parametrize(
     ("suspect", "said"),
     [
-        (capped, "pass softcap=27"),
+        (lambda q, k, v: (27 * torch.tanh(q @ k.mT / q.shape[-1] ** 0.5 / 27)).softmax(-1) @ v, "pass softcap=27"),
         (below_one, "pass sinks="),
         (lambda q, k, v: (q @ k.mT).softmax(-1) @ v, "pass scaling=1.0"),
     ],
@@ -365,6 +365,12 @@ def test_a_mistake_inside_a_design_is_named(name):
 def test_what_is_not_declared_says_how_to_declare_it(suspect, said):
     (found,) = attnscope.check(suspect).findings
     assert said in found.title + found.cure
+
+
+def test_a_number_that_is_called_a_cap_declares_it():
+    diagnosis = attnscope.check(capped)
+    assert diagnosis.findings == ()
+    assert diagnosis.conventions["soft cap"] == "27, a number of its own called cap"
 
 
 def softmax_one(q, k, v):

@@ -1,6 +1,7 @@
 """What the report says "as found": the layout, the heads, and what the code adds to q · k by itself."""
 
 import torch
+from torch import nn
 
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.match.designs import Fixed
@@ -50,7 +51,9 @@ def conventions(case: Case, fit: Fit, other: Run) -> None:
         )
     if p is not None and p.out is not None and p.out.twice:
         found["output"] = "its projection is applied twice"
-    if invocation.finish is not None:
+    if invocation.finish is not None and invocation.finish.of_inputs:
+        found["output"] = "a map of the attention's output and the query, side by side"
+    elif invocation.finish is not None:
         found["output"] = "the projected queries are added to what the heads give, as in the Set Transformer"
         if recipe.scale == "model" and not any("scale" in mistake.change for mistake in fit.mistakes):
             found["scale"] = "1/√(heads · d), as in the Set Transformer's own code"
@@ -96,6 +99,24 @@ def _grows(own: Own) -> bool:
     return True
 
 
+def _scrambled(own: Own, module: nn.Module) -> bool:
+    """Whether the numbers of a table with one for each head stand as [query, key, head] where [head, query, key] is meant: read so, each
+    pair has a row of the table, and as they are used it has none."""
+    if own.raw is None or len(own.raw) < 2:
+        return False
+    heads, queries, keys = own.raw.shape
+    used = own.raw.flatten(1).T
+    stored = own.raw.reshape(queries * keys, heads)
+    for table in module.parameters():
+        if table.ndim != 2 or table.shape[1] != heads or len(table) > 4096:
+            continue
+        rows = table.detach().float()
+        found = [bool(((one[:, None] - rows).abs().amax(-1).amin(1) < 1e-4).all()) for one in (used, stored)]
+        if found == [False, True]:
+            return True
+    return False
+
+
 def of_its_own(case: Case, fit: Fit, run: Run) -> None:
     """A bias and a pattern that were measured: a convention, but for what no design explains."""
     invocation = fit.invocation
@@ -110,6 +131,8 @@ def of_its_own(case: Case, fit: Fit, run: Run) -> None:
         case.conventions["position bias"] = f"its own; {kind}"
         if own.along_diagonals and queries == keys and _grows(own):
             case.find("position-bias-grows", most=float(own.bias.max() - own.bias.min()))
+        if not own.along_diagonals and isinstance(invocation.fn, nn.Module) and _scrambled(own, invocation.fn):
+            case.find("position-bias-scrambled", heads=len(own.bias), queries=queries, keys=keys)
     if not invocation.patterned:
         return
     pattern = own.pattern[0]

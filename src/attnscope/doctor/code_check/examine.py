@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from attnscope.doctor.code_check import report
 from attnscope.doctor.code_check.arguments import refuse_unfit
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.checks import comparisons, execution, invariants, mask_argument, proofs, seen_scores
+from attnscope.doctor.code_check.checks.added_weights import added_weights
 from attnscope.doctor.code_check.checks.blocks import smaller_blocks
 from attnscope.doctor.code_check.checks.causal_meant import meant_causal
 from attnscope.doctor.code_check.first_runs import first_runs, runs_of_fit, stilled
@@ -18,7 +20,7 @@ from attnscope.doctor.code_check.inside import beside, inside, sound
 from attnscope.doctor.code_check.match.blocks import running
 from attnscope.doctor.code_check.match.measured_bias import sinks_in_row_sums
 from attnscope.doctor.code_check.match.nearest import nearest
-from attnscope.doctor.code_check.match.numbers import other_scale, other_weights
+from attnscope.doctor.code_check.match.numbers import named_caps, other_scale, other_weights
 from attnscope.doctor.code_check.match.search import Fit, Search, Trials
 from attnscope.doctor.code_check.recipe import Recipe
 from attnscope.doctor.code_check.run.adapting import ready
@@ -88,12 +90,14 @@ def _examine(case: Case) -> None:
     trials = stilled(case, trials) if case.still else trials
     if proofs.ignored(case, trials):
         return
-    fit = inside(case, trials, sound) or _match(case, trials)
+    fit = _with_own_cap(case, trials, sound) or inside(case, trials, sound) or _match(case, trials)
     if fit is None and not case.by_scores:
         fit = inside(case, trials, _match) or beside(case, trials)
+    if fit is None and not case.by_scores:
+        fit = _with_own_cap(case, trials, _match)
     if fit is None and _parts(case, trials):
         return
-    if not proofs.unused(case, trials, fit) and fit is None:
+    if not proofs.unused(case, trials, fit) and fit is None and not added_weights(case, trials):
         invariants.unmatched(case, trials)
     proofs.context_ignored(case, trials)
     if fit is not None:
@@ -104,6 +108,19 @@ def _examine(case: Case) -> None:
 
 
 # --- matching -----------------------------------------------------------------------------------------------------
+
+
+def _with_own_cap(case: Case, trials: Trials, match: Callable[[Case, Trials], Fit | None]) -> Fit | None:
+    """With a soft cap that is a number of the code's own and is called one: taken as it is, like a parameter called a sink."""
+    plain = case.base
+    for name, cap in named_caps(case.fn, case.text).items() if plain.softcap is None else ():
+        case.base = plain.but(softcap=cap)
+        fit = inside(case, trials, match) or match(case, trials)
+        if fit is not None:
+            case.conventions["soft cap"] = f"{cap:.4g}, a number of its own called {name}"
+            return fit
+        case.base = plain
+    return None
 
 
 def _match(case: Case, trials: Trials) -> Fit | None:

@@ -28,6 +28,12 @@ LENGTHS = (7, 5)
 PICTURES = (12, 36, 64)  # numbers of tokens with two sides, which a convolution may make smaller
 
 
+_ONE_QUERY = re.compile(  # it speaks of the newest token alone
+    r"decod|\bstep|_step|newest|new token|last token|one token|single (query|token)|\bincremental|cache|, ?1 ?, ?\w+\)",
+    re.IGNORECASE,
+)
+
+
 def first_runs(case: Case) -> Trials:
     """Every way of calling that works, with its runs; findings where none does."""
     if case.sinks is None and read_signature(case.fn, case.name).needs_sinks:
@@ -49,6 +55,10 @@ def first_runs(case: Case) -> Trials:
         failed += errors
         if not trials and tier is tiers[0] and isinstance(case.fn, nn.Module):
             trials = _with_latents(case, tier, errors)
+        if not trials and tier is tiers[0] and isinstance(case.fn, nn.Module) and tier[0].call.inputs > 1:
+            trials, _ = working(case, [replace(candidate, one_query="squeezed") for candidate in tier])
+            if trials:
+                case.conventions["queries"] = "one of each text, without an axis for it"
         if not trials and tier is tiers[0] and isinstance(case.fn, nn.Module):
             lengths = [*fixed_lengths(case.fn), *(PICTURES if of_a_picture(tier[0].call.fills) else ())]
             fixed = ([replace(candidate, tokens=n) for candidate in tier] for n in lengths)
@@ -58,6 +68,12 @@ def first_runs(case: Case) -> Trials:
         if failed and failed[-1].outcome.timed_out:
             execution.not_run(case, failed[-1], certain=True)
             return []
+    if not isinstance(case.fn, nn.Module) and _ONE_QUERY.search(f"{case.name} {case.text}"):
+        for tier in tiers:
+            trials, _ = working(case, [replace(candidate, one_query="kept") for candidate in tier])
+            if trials:
+                case.conventions["queries"] = "one, with all keys"
+                return trials
     if case.grouped:
         return case.grouped
     shape = next((r for r in failed if r.wrong), None)
@@ -160,6 +176,7 @@ def same_call(invocation: Invocation) -> tuple:
         invocation.widths,
         invocation.spread,
         invocation.tokens,
+        invocation.one_query,
         invocation.asks,
         invocation.size,
         invocation.flat,

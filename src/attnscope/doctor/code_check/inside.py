@@ -10,10 +10,11 @@ from attnscope.doctor.code_check import report
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.checks import invariants
 from attnscope.doctor.code_check.checks.around import around
-from attnscope.doctor.code_check.first_runs import runs_of, runs_of_fit
+from attnscope.doctor.code_check.first_runs import runs_of, runs_of_fit, same_call
 from attnscope.doctor.code_check.match.search import Fit, Search, Trials
 from attnscope.doctor.code_check.run.candidates import batch_is_first
 from attnscope.doctor.code_check.run.invocation import Invocation, Run
+from attnscope.doctor.code_check.run.parts import attentions_beside
 from attnscope.doctor.code_check.run.submodule import Ends
 from attnscope.doctor.findings import finding
 
@@ -31,8 +32,8 @@ def inside(case: Case, trials: Trials, match: Callable[[Case, Trials], Fit | Non
     right where there is more in it, and a search for mistakes in vain is long."""
     whole, _ = trials[0]
     ends = Ends.of(whole.projections, whole.fn)
-    if ends is None:
-        return None
+    if ends is None or (isinstance(whole.fn, nn.Module) and attentions_beside(whole.fn, ends.query)):
+        return None  # each of several is examined alone
     runs = runs_of(case, replace(whole, ends=ends))
     if runs[0].reading.output is None:
         return None
@@ -40,7 +41,14 @@ def inside(case: Case, trials: Trials, match: Callable[[Case, Trials], Fit | Non
         return None  # the same numbers go through the same search anyway
     if match is sound and not _of_their_inputs(case, replace(whole, ends=ends), runs[0]):
         return None
-    inner = [(replace(invocation, ends=ends), runs) for invocation, _ in trials]
+    inner, known = [], {same_call(whole): runs}
+    for invocation, _ in trials:  # another mask that permits all, say, is another run
+        one = replace(invocation, ends=ends)
+        key = same_call(invocation)
+        if key not in known:
+            known[key] = runs_of(case, one)
+        if len(known[key]) > 1 and all(run.reading.output is not None for run in known[key]):
+            inner.append((one, known[key]))
     fit = match(case, inner)
     if fit is not None:
         before = len(case.findings)
@@ -48,7 +56,9 @@ def inside(case: Case, trials: Trials, match: Callable[[Case, Trials], Fit | Non
         if len(case.findings) > before and ends.whole and not whole.fn.get_submodule(ends.whole).batch_first:  # type: ignore[attr-defined]
             id = "batch-and-sequence-swapped" if batch_is_first(case.text) else "length-first-assumed"
             case.findings[before:] = [finding(id, evidence=case.findings[-1].evidence)]
-        around(case, whole, trials[0][1][0], runs[0])
+        called = same_call(fit.invocation)
+        used = next((i for i, (one, _) in enumerate(trials) if same_call(one) == called), 0)
+        around(case, trials[used][0], trials[used][1][0], runs_of_fit(fit, inner)[0])
         case.notes.append(f"there is more in it than attention; the comparison is of what happens {ends}.")
     return fit
 

@@ -32,6 +32,7 @@ TEXTS = {
     "mask-unknown": "argument {name!r}: it changes the output, but as no kind of mask known here",
     "mask-idle": "argument {name!r}: the output is the same with every kind of mask known here",
     "mask-refused": "argument {name!r}: it accepted no kind of mask known here ({error})",
+    "mask-elsewhere": "argument {name!r}: it changes nothing of the attention that was compared, and something beside it",
     "mask-untried": "argument {name!r}",
     # like=
     "like": "fused weights in another layout, heads sliced after the output projection (rows 15, 21): pass like= a reference "

@@ -56,7 +56,8 @@ def join(z: Tensor, operands: Operands, recipe: Recipe) -> Tensor:
         joined = joined.transpose(0, 1).reshape(*joined.shape)
     joined = joined if operands.gate is None else joined * operands.gate
     if operands.finish is not None:
-        return operands.finish(joined, operands.query, lambda x: projected(x, operands, recipe))
+        queries = operands.inputs[0] if operands.finish.of_inputs else operands.query
+        return operands.finish(joined, queries, lambda x: projected(x, operands, recipe))
     if recipe.projected == "with_input":
         joined = joined + operands.inputs[0]
     return joined if recipe.projected == "values" else projected(joined, operands, recipe)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from attnscope.doctor.code_check.as_found import conventions, of_its_own
 from attnscope.doctor.code_check.case import Case
 from attnscope.doctor.code_check.match.mistakes import SOURCES, Mistake, changes
+from attnscope.doctor.code_check.match.numbers import named_caps
 from attnscope.doctor.code_check.match.search import Fit, error_of
 from attnscope.doctor.code_check.recipe import Recipe, compute, factor
 from attnscope.doctor.code_check.run.candidates import batch_is_first, length_first, prose
@@ -136,10 +137,17 @@ def undeclared_causality(case: Case) -> None:
     case.find("causality", declared=case.causal, does=does)
 
 
+def _called_a_cap(case: Case, cap: float) -> str:
+    """The attribute, or the parameter with a default, that holds this soft cap and is called one."""
+    return next((name for name, own in named_caps(case.fn, case.text).items() if abs(own / cap - 1) < 1e-2), "")
+
+
 def undeclared_numbers(case: Case, fit: Fit) -> None:
     """A scale or a soft cap that was not declared: what it is, and how to declare it."""
     cap, declared = fit.recipe.softcap, case.base.softcap
-    if cap is not None and declared is None:
+    if cap is not None and declared is None and (name := _called_a_cap(case, cap)):
+        case.conventions["soft cap"] = f"{cap:.4g}, a number of its own called {name}"
+    elif cap is not None and declared is None:
         case.find("softcap-undeclared", cap=cap)
     elif cap != declared:
         found = "no soft cap was found" if cap is None else f"soft cap found: {cap:.4g}"

@@ -23,6 +23,15 @@ class Attention(nn.Module):
 
 attention = Attention()
 """
+ROTARY = CODE.replace(
+    "        if past_key_value is not None:",
+    """        first = 0 if past_key_value is None else past_key_value[0].shape[2]
+        angle = torch.arange(first, first + x.shape[1])[:, None] * 1e4 ** -torch.tensor([0, 1 / 3, 2 / 3])
+        cos, sin = torch.cat([angle, angle], -1).cos(), torch.cat([angle, angle], -1).sin()
+        q, k = (t * cos + torch.cat([-t[..., 3:], t[..., :3]], -1) * sin for t in (q, k))
+        if past_key_value is not None:""",
+)
+FIRST = "first = 0 if past_key_value is None else past_key_value[0].shape[2]"
 CALL = "attnscope.check(attention, cached=True)"
 
 ENTRIES = (
@@ -62,6 +71,22 @@ def attention(query, key, value):
         place="what happens when Q < K: the triangle, the positions, the joining of keys",
         wrong=CODE.replace("torch.cat([old, new], dim=2)", "torch.cat([new, old], dim=2)"),
         right=("torch.cat([new, old], dim=2)", "torch.cat([old, new], dim=2)"),
+        call=CALL,
+        reference=CACHE,
+    ),
+    Entry(
+        id="cached-positions",
+        severity="error",
+        row=18,
+        title="with a key/value cache the positions of the new tokens begin at 0 again",
+        why="The new queries and keys are then turned, or moved, as if a text began with them, so their distance to the tokens in the cache is "
+        "wrong. A run without a cache is right, so training does not show it.",
+        cure="positions from the length of the cache: torch.arange(past, past + new)",
+        evidence=EVIDENCE + "; the keys that join the cache are those of a text that begins with the new tokens",
+        invariant=SAME,
+        place="the positions when Q < K",
+        wrong=ROTARY.replace(FIRST, "first = 0"),
+        right=ROTARY,
         call=CALL,
         reference=CACHE,
     ),

@@ -219,6 +219,20 @@ ENTRIES = (
         reference=ATTENTION,
     ),
     Entry(
+        id="residual-twice",
+        severity="error",
+        title="the input is added to the attention's output twice",
+        why="Usually the attention adds its input itself, and so does the block around it. The attention then counts half as much against the "
+        "input, in each layer anew. A norm behind the sum hides it.",
+        cure="one sum: x + self.attention(x), where attention returns its output alone",
+        evidence="{where}",
+        invariant="output = input + attention(input)",
+        place="the residual sum",
+        wrong=NORMED.replace("return x + self.out(", "return x + x + self.out("),
+        right=("return x + x + self.out(", "return x + self.out("),
+        reference=ATTENTION,
+    ),
+    Entry(
         id="input-before-projection",
         severity="warning",
         title="the input is added to the heads' outputs before the last linear map, not behind it",

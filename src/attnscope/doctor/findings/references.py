@@ -10,6 +10,7 @@ INPLACE = "https://docs.pytorch.org/docs/stable/notes/autograd.html#in-place-ope
 HALF = "https://docs.pytorch.org/docs/stable/type_info.html#torch.torch.finfo"
 ROTARY = "Su et al. 2021, RoFormer: https://arxiv.org/abs/2104.09864"
 QK_NORM = "Henry et al. 2020, Query-Key Normalization for Transformers: https://arxiv.org/abs/2010.04245"
+LAYER_NORM = "Ba et al. 2016, Layer Normalization: https://arxiv.org/abs/1607.06450"
 GROUPS = "Ainslie et al. 2023, GQA: https://arxiv.org/abs/2305.13245"
 SOFTCAP = "Gemma 2, 2024: https://arxiv.org/abs/2408.00118"
 SINKS = "Xiao et al. 2023, attention sinks: https://arxiv.org/abs/2309.17453"

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from attnscope.doctor.code_check.case import Case
+from attnscope.doctor.code_check.checks.around_sums import sums_and_norms
 from attnscope.doctor.code_check.match.mistakes import SOURCES
 from attnscope.doctor.code_check.run.invocation import Invocation, Run
 
@@ -17,6 +18,7 @@ def around(case: Case, whole: Invocation, outer: Run, inner: Run) -> None:
         return
     if _of_another_input(case, whole, outer, inner):
         return
+    sums_and_norms(case, whole, outer, inner)
     saw, out, y = inner.reading.saw, inner.reading.output, outer.reading.output
     if saw is None or out is None or whole.call.inputs != 1 or whole.queries_apart:
         return

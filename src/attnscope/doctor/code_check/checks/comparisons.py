@@ -29,7 +29,8 @@ def examine(case: Case, fit: Fit | None, trials: Trials) -> None:
     else:
         _like(case, fit, invocation)
     if case.cached is None or case.cached is False:
-        case.skip("cached-module" if isinstance(invocation.fn, nn.Module) else "cached-function")
+        if case.cached is False or fit is None or not kv_cache.of_itself(case, fit):
+            case.skip("cached-module" if isinstance(invocation.fn, nn.Module) else "cached-function")
     else:
         kv_cache.examine(case, fit or Fit(invocation, case.base))
     if case.model is None:

@@ -181,6 +181,8 @@ def _scale(case: Case, invocation: Invocation, run: Run) -> None:
     slope = float((x - x.mean()) @ (y - y.mean()) / (x - x.mean()).square().sum())
     straight = float(torch.corrcoef(torch.stack([x, y]))[0, 1])
     p = invocation.projections
+    if p is not None and p.bilinear and abs(slope - 1) < 1e-2:
+        return  # the one map may hold the scale
     size = p.query.weight.shape[1] // p.heads if p else invocation.size
     right = factor(case.base, size, invocation.heads, 1)
     if straight > 0.9999 and abs(slope / right - 1) > 1e-2:

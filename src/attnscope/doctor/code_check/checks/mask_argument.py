@@ -103,6 +103,8 @@ def _mask(case: Case, fit: Fit, name: str) -> None:
     changing = [a for a in attempts if plain is None or not _same(a[2].reading.output, plain)]
     if re.search(LENGTHS_NAME, name, re.IGNORECASE) and _lengths_off(case, fit, name):
         return
+    if _of_other_keys(case, fit, name, changing):
+        return
     if not _mistaken(case, fit, name, changing) and not filled_after(case, fit, name, changing, plain):
         _unknown(case, fit, name, attempts, changing, refused)
 
@@ -180,6 +182,34 @@ def _mistaken(case: Case, fit: Fit, name: str, attempts: list[Attempt]) -> bool:
     return False
 
 
+def _of_other_keys(case: Case, fit: Fit, name: str, attempts: list[Attempt]) -> bool:
+    """Whether one text's mask holds for all of them, or the mask stands a key too early or too late: a finding then."""
+    for form, convention, run in attempts:
+        assert run.allowed is not None
+        if not bool((run.allowed != run.allowed[:1]).any()):
+            continue
+        for id, other, where in _moved(run.allowed):
+            if agrees(fit, [replace(run, allowed=other)], case.sinks):
+                case.conventions[name] = f"{form.name}, {convention.name}"
+                case.find(id, name=name, where=where)
+                return True
+    return False
+
+
+def _moved(allowed: Tensor) -> Iterator[tuple[str, Tensor, str]]:
+    """Masks in place of the one that was passed, with the mistake that makes each."""
+    for row, which in ((0, "first"), (-1, "last")):
+        yield "mask-of-one-text", allowed[row:][:1].expand_as(allowed), which
+    for shift, where in ((1, "later"), (-1, "earlier")):
+        rolled = allowed.roll(shift, -1)
+        yield "mask-shifted", rolled, where
+        edge = 0 if shift > 0 else -1
+        for filled in (True, False):
+            other = rolled.clone()
+            other[..., edge] = filled
+            yield "mask-shifted", other, where
+
+
 def _lengths_off(case: Case, fit: Fit, name: str) -> bool:
     """Whether one key too many, or one too few, is kept of texts whose lengths are passed: a finding then."""
     inputs = fit.invocation.inputs("lengths", 7)
@@ -219,7 +249,9 @@ def _contradiction(case: Case, name: str, convention: probes.Convention) -> None
 def _unknown(case: Case, fit: Fit, name: str, attempts: list, changing: list, refused: list[Reading]) -> None:
     if changing and padding_leaks(case, fit.invocation, name):
         return
-    if attempts and not changing and "mask" in name.lower():
+    if attempts and not changing and fit.invocation.ends is not None and _acts_elsewhere(case, fit, name):
+        case.skip("mask-elsewhere", name=name)
+    elif attempts and not changing and "mask" in name.lower():
         case.find("mask-ignored", name=name, count=len(attempts))
     elif attempts:
         case.skip("mask-unknown" if changing else "mask-idle", name=name)
@@ -227,6 +259,15 @@ def _unknown(case: Case, fit: Fit, name: str, attempts: list, changing: list, re
         case.skip("mask-refused", name=name, error=refused[-1].outcome.error or refused[-1].wrong)
     else:
         case.skip("mask-untried", name=name)
+
+
+def _acts_elsewhere(case: Case, fit: Fit, name: str) -> bool:
+    """Whether the mask changes what the whole module gives, and nothing of the attention that was compared."""
+    whole = replace(fit.invocation, ends=None)
+    inputs = whole.inputs("mask", 7)
+    plain = whole.run(inputs, still=case.still, sinks=case.sinks).output
+    runs = (run.reading.output for _, _, run in _attempts(case, replace(fit, invocation=whole), name, inputs))
+    return plain is not None and any(output is not None and not _same(output, plain) for output in runs)
 
 
 def _half_overflow(case: Case, refused: list[Reading], name: str) -> bool:

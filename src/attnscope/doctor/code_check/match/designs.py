@@ -38,7 +38,10 @@ def designs(
         yield more, {}
     for more in finishes(invocation):
         yield more, {}
-        yield more, {"scale": "model"}  # as the Set Transformer's own code has it
+        yield (
+            more,
+            {"scale": "one" if more.finish.of_inputs else "model"},
+        )  # as Luong et al. have it, and the Set Transformer's own code
     for relative in relatives(invocation):
         yield replace(invocation, relative=relative), {}
     kinds: list[dict[str, Any]] = [{}]

@@ -57,6 +57,7 @@ class OwnScores:
             scores = weights.clamp_min(0).log()
         if scores is None or not same(scores):
             return None
+        raw = scores[0]
         scores = scores[0] - scores[0].nan_to_num(nan=-torch.inf).amax((-2, -1), keepdim=True)
         most = scores.amax(-1, keepdim=True)
         pattern = (scores > most + MASKED) & (most > EMPTY)
@@ -64,7 +65,7 @@ class OwnScores:
         if late and weights is not None:
             pattern = (weights[0].abs() > 1e-9).expand_as(scores)
         bias = torch.where(pattern, scores, 0.0)
-        return Own(torch.where(bias.abs() < 1e-5, 0.0, bias), pattern, late)
+        return Own(torch.where(bias.abs() < 1e-5, 0.0, bias), pattern, late, raw)
 
 
 @contextlib.contextmanager

@@ -1,13 +1,33 @@
 """A scale or a soft cap of the code's own, found by trying numbers."""
 
+import inspect
+import re
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attnscope.doctor.code_check.match.search import Fit, Search, Trials, agrees, conventions, operands_of
 from attnscope.doctor.code_check.recipe import Recipe, compute
 from attnscope.doctor.code_check.run.invocation import Invocation, Run
+from attnscope.doctor.code_check.run.parameters import numbers_in
 
 CAPS = (5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 100.0)  # soft caps that are tried
+
+
+def named_caps(fn: Any, text: str) -> dict[str, float]:
+    """Numbers of the code's own that are called caps, attributes or defaults, where it bends something by a tanh."""
+    if "tanh" not in text:
+        return {}
+    if isinstance(fn, nn.Module):
+        named = numbers_in(fn)
+    else:
+        try:
+            named = {p.name: p.default for p in inspect.signature(fn).parameters.values()}
+        except (TypeError, ValueError):
+            return {}
+    known = {n: v for n, v in named.items() if isinstance(v, int | float) and not isinstance(v, bool) and v > 1}
+    return {n: float(v) for n, v in known.items() if re.search(r"cap(ping|ped)?$|cap_|clip", n, re.IGNORECASE)}
 
 
 def other_scale(search: Search, trials: Trials) -> Fit | None:

@@ -231,12 +231,13 @@ class Search:
             for recipe, order in conventions(invocation, self.base, self.causal, self.text, every=False):
                 if recipe.aligned == "lower" and count == 2:
                     continue
-                for fit in mistakes_of(invocation, recipe, order, count):
-                    tried += 1
-                    if tried > PATIENCE[count]:
-                        return None
-                    if agrees(fit, runs, self.sinks):
-                        return fit
+                for one in (recipe, *(_unscaled(invocation, recipe) if count == 1 else ())):
+                    for fit in mistakes_of(invocation, one, order, count):
+                        tried += 1
+                        if tried > PATIENCE[count]:
+                            return None
+                        if agrees(fit, runs, self.sinks):
+                            return fit
         return None
 
     def designed(self, trials: Trials) -> Iterator[tuple[Invocation, list[Run], Recipe, str]]:

@@ -156,12 +156,20 @@ def _likely_layout(module: nn.Module) -> str:
     return "(length, batch, width)" if late else "(batch, length, width)"
 
 
+_UNPACKED = re.compile(  # T, B, C = x.shape
+    r"^\s*(T|L|S|seq_?len|(tgt|src|q)_?len|length)\s*,\s*(B|N|b|bs|bsz|batch(_size)?)\s*,\s*\w+\s*=\s*\w+\.(shape|size\(\))",
+    re.MULTILINE,
+)
+
+
 def _speaks_of_length_first(text: str) -> bool:
     """Whether the source names its axes with the length first, and neither it nor its prose names them in another order."""
     axes = re.findall(r"\(([a-z_]\w+(?:, [a-z_]\w+){2})\)", prose(text))  # of the input, in comments and docstrings
     if axes and not any("3first" in layout_hints(one) for one in axes):
         return False
-    return "3first" in layout_hints(text) and "3" not in layout_hints(text) and "batch_first" not in text
+    if re.search(r"batch_first(?!`*\s*=\s*`*False)", text):
+        return False
+    return _UNPACKED.search(text) is not None or ("3first" in layout_hints(text) and "3" not in layout_hints(text))
 
 
 def prose(text: str) -> str:

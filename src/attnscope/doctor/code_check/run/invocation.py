@@ -40,6 +40,7 @@ class Own:
     bias: Tensor
     pattern: Tensor
     late: bool = False
+    raw: Tensor | None = None  # [H or 1, Q, K]: the scores as they were, where they are known without a constant
 
     @property
     def plain(self) -> bool:
@@ -88,6 +89,9 @@ class Invocation:
     talk: tuple[Any, Any] = (None, None)  # maps over heads, of the scores and of the weights
     gate: Callable[[Tensor], Tensor] | None = None  # what multiplies the heads' outputs, from the queries' inputs
     relative: Any = None  # keys and values of each distance (`match.relative`)
+    one_query: str = (
+        ""  # kept | squeezed: whether it takes one query alone, with all keys; squeezed: without an axis for it
+    )
     tokens: int = 0  # the only length that it takes, such as the patches of a window; 0: any
     latents: Tensor | None = None  # [L, width]: queries of the module's own, where it has such
     asks: str = ""  # first | last | mean | mean_too: the one query of each text, where not every token is one; mean_too: it is a key as well
@@ -118,7 +122,7 @@ class Invocation:
             asking = {"first": x[:, :1], "last": x[:, -1:]}.get(self.asks, x.mean(1, keepdim=True))
             x = torch.cat([asking, x], dim=1) if self.asks == "mean_too" else x
             return asking, x, x
-        lengths = (queries, keys or queries, keys or queries)
+        lengths = (1 if self.one_query else queries, keys or queries, keys or queries)
         if self.flat:
             shapes = [(t, w) for t, w in zip(lengths, self.widths, strict=True)]
             made = [self.spread * probes.gaussian(f"{name}{i}", self.batch, *shape) for i, shape in enumerate(shapes)]
@@ -172,6 +176,8 @@ class Invocation:
             to_user(x, self.layout, keys=i > 0) for i, x in enumerate(inputs[1:] if self.queries_apart else inputs)
         ]
         given = [to_user(inputs[1][:, 1:], self.layout)] if self.asks == "mean_too" else given
+        if self.one_query == "squeezed":
+            given[0] = given[0].squeeze(-2)
         if self.call.turned:
             given[1] = given[1].mT
         ordered = [given[i] for i in self.call.order] if self.call.inputs == 3 else given[: self.call.inputs]
@@ -187,8 +193,8 @@ class Invocation:
             kwargs[self.call.sinks_name] = sinks
         if mask is not None and name:
             kwargs[name] = mask
-        elif self.call.needs_mask:
-            kwargs[self.call.masks[0]] = self._permission(inputs)
+        for needed in self.call.needed_masks:
+            kwargs.setdefault(needed, self._permission(inputs))
         if self.ends is None:
             return self.read(run(self.fn, args, kwargs, **options), inputs)
         with self.ends.watched(self.fn) as seen:
@@ -250,7 +256,7 @@ class Invocation:
         output = weights = None
         exchanged = False
         for tensor in tensors:
-            if self.queries_apart and queries == 1 and tensor.ndim == 2:
+            if (self.queries_apart or self.one_query == "squeezed") and queries == 1 and tensor.ndim == 2:
                 tensor = tensor.unsqueeze(1)  # the one output of each text
             canonical = from_user(tensor, self.layout, self.flat)
             if output is None and canonical is not None and tuple(canonical.shape) in wanted:

@@ -182,10 +182,18 @@ def numbers_in(module: nn.Module) -> dict[str, Any]:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 found.setdefault(name, value)
             elif name in ("cfg", "config", "args", "params", "hparams", "conf") and value is not None:
-                entries = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+                entries = value if isinstance(value, dict) else _attributes(value)
                 for inner, number in entries.items():
                     if isinstance(number, int | float) and not isinstance(number, bool):
                         found.setdefault(inner, number)
+    return found
+
+
+def _attributes(config: Any) -> dict[str, Any]:
+    """Its own and those of its classes, which a plain class with values has."""
+    found: dict[str, Any] = {}
+    for one in (*reversed(type(config).__mro__), config):
+        found |= dict(getattr(one, "__dict__", {}))
     return found
 
 
@@ -204,10 +212,18 @@ def _rank(name: str) -> int:
     return 1 if low in ("h", "nh", "nq", "n", "num", "n_q", "q_heads") else 2
 
 
+_SIZE = re.compile(r"_?(head_?(dim|size)|(d|dim|size)_?(per_)?head|d_?k|hd)", re.IGNORECASE)
+
+
 def head_counts(module: nn.Module, width: int) -> list[int]:
     """Likely numbers of heads, likeliest first."""
     named = sorted((_rank(n), i, v) for i, (n, v) in enumerate(numbers_in(module).items()) if isinstance(v, int))
     certain = [v for r, _, v in named if r == 0 and 0 < v <= width and width % v == 0]
-    likely = [v for r, _, v in named if r > 0 and 1 < v < width and width % v == 0]
+    likely = [
+        width // v
+        for n, v in numbers_in(module).items()
+        if _SIZE.fullmatch(n) and isinstance(v, int) and v > 0 and width % v == 0
+    ]
+    likely += [v for r, _, v in named if r > 0 and 1 < v < width and width % v == 0]
     rest = [1, *(h for h in range(2, min(width, 65)) if width % h == 0)]
     return list(dict.fromkeys(certain or [*likely, *rest]))

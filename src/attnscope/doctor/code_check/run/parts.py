@@ -1,5 +1,6 @@
 """The attentions inside a larger module that are modules of their own: a layer with two of them, a stack of blocks."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,6 +31,12 @@ def parts_of(module: nn.Module, whole: Invocation | None, inputs: tuple[Tensor, 
     return {path: found[path] for path in list(kinds.values())[:MOST]}
 
 
+def attentions_beside(module: nn.Module, path: str) -> bool:
+    """Whether it holds several such parts, and this path leads into one of them."""
+    found = [one for one, _ in _outermost(module, "")]
+    return len(found) > 1 and any(path.startswith(f"{one}.") for one in found)
+
+
 def _outermost(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
     for name, part in module.named_children():
         here = f"{path}.{name}" if path else name
@@ -45,6 +52,9 @@ def _attends_once(part: nn.Module) -> bool:
         return False
     named = [role_of(next((name for name in reversed(o.path) if not name.isdigit()), "")) for o in owners_of(part)]
     roles = [role for role in named if role and role != "o"]
+    if not roles and re.search(r"att|mha|multi_?head", type(part).__name__, re.IGNORECASE):
+        shapes = [tuple(o.weight.shape) for o in owners_of(part)]  # four maps in a list
+        return len(shapes) == 4 and len(set(shapes)) == 1 and len(shapes[0]) == 2
     return {letter for role in roles for letter in role} == set("qkv") and len("".join(roles)) == 3
 
 

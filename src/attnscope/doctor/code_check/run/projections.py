@@ -19,7 +19,7 @@ from attnscope.doctor.code_check.run.affine import Affine, outs
 from attnscope.doctor.code_check.run.latent import latents
 from attnscope.doctor.code_check.run.low_rank import adapted
 from attnscope.doctor.code_check.run.parameters import Owner, head_counts, named_heads, owners_of, role_of
-from attnscope.doctor.code_check.run.roles import BILINEAR, Roles, assignments, unprojected
+from attnscope.doctor.code_check.run.roles import BILINEAR, OF_KEYS, Roles, assignments, unprojected
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Projections:
     @property
     def bilinear(self) -> bool:
         """Whether keys are the inputs themselves, so that one map makes the scores."""
-        return self.found.endswith(BILINEAR)
+        return self.found.endswith((BILINEAR, OF_KEYS))
 
 
 def candidates(module: nn.Module) -> Iterator[Projections]:

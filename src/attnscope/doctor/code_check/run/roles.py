@@ -1,6 +1,7 @@
 """Which weight plays which part: queries, keys, values, the output, or several of them at once."""
 
 import inspect
+import re
 from collections.abc import Iterator
 
 import torch
@@ -12,6 +13,7 @@ from attnscope.doctor.code_check.run.parameters import Owner, input_role, role_o
 Roles = dict[str, list[Owner]]
 TOGETHER = {"qkv": "qkv", "kv": "kv", "qk": "qk"}
 BILINEAR = "keys and values as they come"
+OF_KEYS = "queries and values as they come"
 
 
 def assignments(owners: list[Owner]) -> Iterator[tuple[Roles, list[Owner], str]]:
@@ -36,7 +38,10 @@ def unprojected(module: nn.Module, owners: list[Owner]) -> Iterator[tuple[Roles,
     """Queries, keys or values that nothing projects, where names leave some of them out: queries and keys alone are named, or keys and
     values; or one map, of a module that takes queries and keys apart, meets the keys themselves."""
     roles, other = _by_name(owners)
-    inputs = {str(input_role(name)) for name in inspect.signature(module.forward).parameters}
+    parameters = list(inspect.signature(module.forward).parameters)
+    inputs = {str(input_role(name)) for name in parameters}
+    if len(parameters) > 1 and re.match(r"enc(oder)?_|context$|memory", parameters[1]):
+        inputs |= {"q", "k"}
     named = {role for role in roles if role != "o"}
     if named == {"q", "k"}:
         (k,) = roles["k"][:1]
@@ -44,7 +49,11 @@ def unprojected(module: nn.Module, owners: list[Owner]) -> Iterator[tuple[Roles,
     elif named == {"k", "v"} or named == {"kv"}:
         first = roles["k" if "k" in roles else "kv"][0].weight
         widths = {"q": first.shape[-1] // (1 if "k" in roles else 2)}
-    elif {"q", "k"} <= inputs and len(named) <= 1 and len(alone := [*roles.get("q", []), *other]) == 1:
+    elif {"q", "k"} <= inputs and len(named) <= 1 and len(alone := [*roles.get("q", roles.get("k", [])), *other]) == 1:
+        rest = {role: found for role, found in roles.items() if role == "o"}
+        if not roles.get("q"):  # the map may be of the keys
+            as_they_come = {r: [Owner(("itself",), torch.eye(alone[0].weight.shape[-1]))] for r in "qv"}
+            yield {**rest, **as_they_come, "k": alone}, [], f"by name; {OF_KEYS}"
         roles, other = {**roles, "q": alone}, []
         widths = dict.fromkeys("kv", alone[0].weight.shape[-1])
     else:

@@ -22,6 +22,10 @@ _NOT_MASK = re.compile(
 _MEMORY = re.compile(
     r"context|memory|encoder|source|key_value|^kv$|^cond(itioning)?$", re.IGNORECASE
 )  # of keys and values
+_OF_MEMORY = re.compile(  # a mask of keys and values from elsewhere
+    r"(context|memory|encoder|source|src|enc)\w*_(mask|padding|lens|lengths)$|^(mask|padding)_(context|memory|encoder)",
+    re.IGNORECASE,
+)
 _HEADS = re.compile(r"^(n_?|num_?)?heads?$|^h$|n_?heads|num_?heads|^nhead", re.IGNORECASE)
 _CAUSAL = re.compile(r"^(is_?)?(causal|autoregressive|masked|use_causal(_mask)?|causal_mask(ing)?)$", re.IGNORECASE)
 
@@ -40,6 +44,7 @@ class Call:
     fills: dict[str, tuple[str, ...]] = field(default_factory=dict)  # parameters, and the kinds of values to try
     guessed: tuple[str, ...] = ()  # those among them whose names say nothing
     needs_mask: bool = False
+    needed_masks: tuple[str, ...] = ()  # all that it must have
     sinks_name: str | None = None
     needs_sinks: bool = False
     memory: str | None = None  # a parameter with a default that keys and values may come from
@@ -97,7 +102,8 @@ def _inputs(parameters: list[inspect.Parameter], roles: list[str | None]) -> lis
     required = [i for i, p in enumerate(parameters) if p.default is p.empty]
     positional = [i for i in required if parameters[i].kind != inspect.Parameter.KEYWORD_ONLY]
     tensors = [i for i in positional if _is_tensor(parameters[i].name)][:3]
-    if len(tensors) == 2 and kinds_of(parameters[tensors[1]].name, True) is not None:
+    second = parameters[tensors[1]].name if len(tensors) == 2 else ""
+    if second and not _MEMORY.search(second) and kinds_of(second, True) is not None:
         tensors = tensors[:1]  # positions, say, that are added to x
     return tensors or required[:1] or [0]
 
@@ -122,10 +128,16 @@ def _others(call: Call, parameters: list[inspect.Parameter]) -> Call:
         elif (must or p.default is None) and _MEMORY.search(p.name) and not re.search("mask|bias|len", p.name):
             more.setdefault("memory", p.name)
             fixed |= {p.name: None} if must else {}
+        elif must and _OF_MEMORY.search(p.name) and (call.inputs == 1 or more.get("needs_mask")):
+            fills[p.name] = GUESSES
+            guessed.append(p.name)
+        elif not must and _OF_MEMORY.search(p.name) and call.inputs == 1:
+            continue  # of keys and values that may come from elsewhere, and do not
         elif (must or p.default is None) and _is_mask(p.name):
             masks.append(p.name)
             guessed += [p.name] if must and not _MASK.search(p.name) else []
             more["needs_mask"] = more.get("needs_mask", False) or must
+            more["needed_masks"] = (*more.get("needed_masks", ()), *[p.name] * must)
         elif must:
             fills[p.name] = GUESSES
             guessed.append(p.name)
@@ -138,10 +150,13 @@ def _names(parameters: list[inspect.Parameter]) -> str:
 
 def _is_tensor(name: str) -> bool:
     """Whether a required parameter of this name is one of q, k, v or what they are made of."""
+    if _OF_MEMORY.search(name):
+        return False
     other = _MASK.search(name) or _NOT_MASK.search(name)
     return not other or role_of(name) in ("q", "k", "v") or _MEMORY.search(name) is not None
 
 
 def _is_mask(name: str) -> bool:
     named = _MASK.search(name) or not _NOT_MASK.search(name)
-    return bool(named) and not re.search(r"return|dropout|context|memory|encoder|head_?mask", name)
+    other = r"return|dropout|head_?mask" + ("" if _OF_MEMORY.search(name) else "|context|memory|encoder")
+    return bool(named) and not re.search(other, name)
