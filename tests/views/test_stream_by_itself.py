@@ -1,5 +1,6 @@
 """show() keeps the stream by itself while it is small; one rule reads targets; and a target that is named is kept."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from attnscope.capturing.stream.room import Room
 from attnscope.errors import CaptureError, InputError, NotCaptured
 from attnscope.predictions.table import stream_table
 from attnscope.predictions.targets import ids_of_text, notes_on
-from attnscope.views.budget import BASE64, bytes_in
+from attnscope.views.budget import BASE64, bytes_in, plan_blocks
 from followed_models import inputs_of, traced
 
 TEXT = "the cat sat on the mat"
@@ -167,6 +168,10 @@ def test_the_stream_counts_towards_the_size_of_a_page() -> None:
     part = page("stream", size)
     assert len(whole.trace.stream_table.positions) > len(part.trace.stream_table.positions) > 5
     assert part.trace.stream_table.nbytes < bytes_in(size) * 0.6
-    assert sum(len(block.data) for block in part.blocks) * BASE64 < 1.1e6 * size
+    kept = sum(value.nbytes for site in whole.trace.sites for value in site.kept.values())
+    just = 1.4 * kept * (12e6 / bytes_in(12)) / 1e6
+    without = plan_blocks(replace(whole.trace, stream_table=None), 0, 0, just, "none")
+    assert {one.dtype for one in without.held.values()} == {None}
+    assert {one.dtype for one in plan_blocks(whole.trace, 0, 0, just, "none").held.values()} == {torch.float16}
     with pytest.raises(InputError, match="max_mb is 'large'"):
         page("stream", "large")  # type: ignore[arg-type]

@@ -62,7 +62,7 @@ class Plan:
 
 def check_size(max_mb: Any) -> None:
     """Raises InputError for what is no size of a page."""
-    if isinstance(max_mb, bool) or not isinstance(max_mb, Real) or not max_mb > 0:
+    if isinstance(max_mb, bool) or not isinstance(max_mb, Real) or not float(max_mb) > 0:
         raise InputError(
             f"max_mb is {max_mb!r:.60}; it is the largest size of the numbers in a page, in MB, so it must be a number above 0."
         )
