@@ -87,6 +87,7 @@ def test_traits_follow_the_level_and_the_level_follows_them(play):
 def test_a_change_made_while_the_kernel_is_asked_does_not_undo_the_first(play, demo_trace):
     page = play()
     other_layer(page)
+    page.locator("[data-notices]").filter(has_text="Asking the kernel").wait_for()  # it moves what is below it
     page.locator('[data-ribbon] [data-token="14"]').click()
     assert page.evaluate("[play.values.layer, play.values.query]") == [2, 14], "what needs no answer is done at once"
     page.locator('[data-crumb="head"]').focus()

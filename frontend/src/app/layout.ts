@@ -28,6 +28,7 @@ const LOW = 620; // pixels: nothing but the view itself stays in a lower window
 const SNUG = 760; // pixels: less air in a lower window
 const SLIM = 560; // pixels: nor in a slimmer one
 const READOUT_EDGE = 8; // pixels above and below it
+const READOUT = 30; // pixels of the foot that stay there: a line of the readout; all of it below a dock
 
 export class Layout {
   private frame = 0;
@@ -102,7 +103,7 @@ export class Layout {
     setAttribute(scope, "data-snug", height < SNUG ? "" : null);
     setAttribute(scope, "data-slim", slim ? "" : null);
     const yields = height < LOW || slim;
-    const below = yields ? Math.min(readout, foot) : foot;
+    const below = yields ? Math.min(dock ? readout : READOUT, foot) : foot;
     for (const { style } of [...between, sticky.foot, ...(sticky.dock ? [sticky.dock] : [])]) {
       style.setProperty("--sight", `${height}px`);
       style.setProperty("--foot", `${below + (height < LOW ? 0 : dock)}px`);
