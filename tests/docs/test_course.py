@@ -72,8 +72,8 @@ def tiny(kind: str, folder: Path) -> Path:
 OTHERS = {"01": "llama", "02": "gpt2", "03": "gpt2", "08": "smollm2", "09": "smollm2"}
 
 
-# The chapters that CI leaves to `make test`: of each kind of model it runs one.
-LEFT = ("01", "02", "03", "04", "05", "06", "07", "08")
+# The chapters that CI leaves to `make test`: it runs one of those that are quick.
+LEFT = ("01", "02", "03", "04", "05", "06", "07", "09")
 
 
 @pytest.mark.parametrize(
