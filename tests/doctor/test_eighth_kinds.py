@@ -8,6 +8,9 @@ from torch.nn import functional as F
 
 import attnscope
 from attnscope.doctor.code_check.match import search
+from three_heads import ThreeHeads
+
+pytestmark = pytest.mark.usefixtures("short_search")
 
 
 def named(code: object, **options: object) -> tuple[bool, list[str]]:
@@ -19,29 +22,17 @@ def named(code: object, **options: object) -> tuple[bool, list[str]]:
 LONG = dict(search.PATIENCE)
 
 
-@pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search in order that ends soon: what it tries in vain is not the matter here."""
-    monkeypatch.setattr(search, "PATIENCE", {"right": 300, "windows": 60, 1: 120, 2: 20})
-
-
 @pytest.fixture
-def patient(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def patient(short_search: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The search as it is: where several ways of calling come first, or a design is measured."""
     monkeypatch.setattr(search, "PATIENCE", LONG)
 
 
-class Heads(nn.Module):
-    """Four maps from 18 numbers to 18; three heads of six."""
+class Heads(ThreeHeads):
+    """Of 18 numbers; three heads of six."""
 
     def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(3)
-        self.heads = 3
-        self.q, self.k, self.v, self.o = (nn.Linear(18, 18) for _ in range(4))
-
-    def cut(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        super().__init__(18)
 
     def of(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.cut(self.q(x)), self.cut(self.k(x)), self.cut(self.v(x))

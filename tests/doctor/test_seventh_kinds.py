@@ -6,7 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import attnscope
-from attnscope.doctor.code_check.match import search
+from three_heads import ThreeHeads
+
+pytestmark = pytest.mark.usefixtures("short_search")
 
 
 def named(code: object, **options: object) -> tuple[bool, list[str]]:
@@ -15,23 +17,11 @@ def named(code: object, **options: object) -> tuple[bool, list[str]]:
     return diagnosis.compared, [found.name for found in diagnosis.findings]
 
 
-@pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search in order that ends soon: what it tries in vain is not the matter here."""
-    monkeypatch.setattr(search, "PATIENCE", {"right": 300, "windows": 60, 1: 120, 2: 20})
-
-
-class Heads(nn.Module):
-    """Four maps from 15 numbers to 15; three heads of five."""
+class Heads(ThreeHeads):
+    """Of 15 numbers; three heads of five."""
 
     def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(3)
-        self.heads = 3
-        self.q, self.k, self.v, self.o = (nn.Linear(15, 15) for _ in range(4))
-
-    def cut(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        super().__init__(15)
 
     def joined(self, weights: Tensor, x: Tensor) -> Tensor:
         return self.o((weights @ self.cut(self.v(x))).transpose(1, 2).flatten(2))

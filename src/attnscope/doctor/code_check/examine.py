@@ -113,7 +113,9 @@ def _examine(case: Case) -> None:
 def _with_own_cap(case: Case, trials: Trials, match: Callable[[Case, Trials], Fit | None]) -> Fit | None:
     """With a soft cap that is a number of the code's own and is called one: taken as it is, like a parameter called a sink."""
     plain = case.base
-    for name, cap in named_caps(case.fn, case.text).items() if plain.softcap is None else ():
+    if plain.softcap is not None:
+        return None
+    for name, cap in named_caps(case.fn, case.text).items():
         case.base = plain.but(softcap=cap)
         fit = inside(case, trials, match) or match(case, trials)
         if fit is not None:

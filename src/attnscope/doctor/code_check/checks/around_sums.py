@@ -77,13 +77,13 @@ def _met(module: nn.Module, shape: torch.Size) -> Iterator[list[Met]]:
 def _added_twice(case: Case, x: Tensor, out: Tensor, met: list[Met], later: list[Tensor]) -> None:
     """An input that is added inside the attention's own module and outside it, or twice in one sum."""
     for path, given, result in met:
-        if given is None or result is None or not _same(result, given + out):
+        if given is None or result is None or not same(result, given + out):
             continue
-        if any(_same(one, result + given) or _same(one, result + x) for one in later):
+        if any(same(one, result + given) or same(one, result + x) for one in later):
             case.find("residual-twice", where=f"{path} adds its input itself, and the module adds it once more")
             return
     twos = any(value == 2 for value in numbers_in(case.fn).values())
-    if not twos and not _TWO.search(case.text) and any(_same(one, 2 * x + out) for one in later):
+    if not twos and not _TWO.search(case.text) and any(same(one, 2 * x + out) for one in later):
         case.find("residual-twice", where="the sum is 2 · input + attention")
 
 
@@ -108,5 +108,6 @@ def _alike(x: Tensor, measure: Tensor) -> bool:
     return bool((x - x[:1]).abs().max() < 1e-3 * measure.abs().max())
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are equal but for rounding."""
     return a.shape == b.shape and torch.allclose(a, b, atol=1e-5)

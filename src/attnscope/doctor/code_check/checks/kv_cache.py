@@ -121,13 +121,8 @@ def _cached(case: Case, fit: Fit, names: list[str]) -> _Cached | None:
 
 
 def _key_and_value(names: list[str]) -> bool:
-    return [
-        re.search(r"k(ey)?s?(_|$)", names[0]) is not None,
-        re.search(r"v(al(ue)?)?s?(_|$)", names[1]) is not None,
-    ] == [
-        True,
-        True,
-    ]
+    key, value = names
+    return bool(re.search(r"k(ey)?s?(_|$)", key) and re.search(r"v(al(ue)?)?s?(_|$)", value))
 
 
 def _module(case: Case, fit: Fit) -> None:

@@ -38,10 +38,8 @@ def designs(
         yield more, {}
     for more in finishes(invocation):
         yield more, {}
-        yield (
-            more,
-            {"scale": "one" if more.finish.of_inputs else "model"},
-        )  # as Luong et al. have it, and the Set Transformer's own code
+        # as Luong et al. have it, and the Set Transformer's own code
+        yield more, {"scale": "one" if more.finish.of_inputs else "model"}
     for relative in relatives(invocation):
         yield replace(invocation, relative=relative), {}
     kinds: list[dict[str, Any]] = [{}]

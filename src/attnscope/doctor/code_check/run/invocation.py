@@ -89,9 +89,7 @@ class Invocation:
     talk: tuple[Any, Any] = (None, None)  # maps over heads, of the scores and of the weights
     gate: Callable[[Tensor], Tensor] | None = None  # what multiplies the heads' outputs, from the queries' inputs
     relative: Any = None  # keys and values of each distance (`match.relative`)
-    one_query: str = (
-        ""  # kept | squeezed: whether it takes one query alone, with all keys; squeezed: without an axis for it
-    )
+    one_query: str = ""  # kept | squeezed: it takes one query alone, with all keys; squeezed: without an axis for it
     tokens: int = 0  # the only length that it takes, such as the patches of a window; 0: any
     latents: Tensor | None = None  # [L, width]: queries of the module's own, where it has such
     asks: str = ""  # first | last | mean | mean_too: the one query of each text, where not every token is one; mean_too: it is a key as well
